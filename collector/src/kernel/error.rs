@@ -1,0 +1,60 @@
+//! Why a kernel file could not be read, told apart by what it means for a sample.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// A read that gave no value.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file does not exist: the kernel does not offer it, or the controller is off.
+    #[error("{path}: not there", path = .0.display())]
+    Missing(PathBuf),
+    /// The cgroup or process ended while it was read (`ENODEV`, `ESRCH`). Normal.
+    #[error("{path}: its cgroup or process ended", path = .0.display())]
+    Gone(PathBuf),
+    /// The kernel has the file but not the feature (`EOPNOTSUPP`, `EINVAL`), such as pressure that is switched off.
+    #[error("{path}: not supported by this kernel", path = .0.display())]
+    Unsupported(PathBuf),
+    /// Not allowed (`EACCES`, `EPERM`).
+    #[error("{path}: permission denied", path = .0.display())]
+    Denied(PathBuf),
+    /// Anything else.
+    #[error("{path}: {errno}", path = path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The content is not what the kernel documents.
+    #[error("{path}: {reason}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: crate::kernel::text_formats::FormatError,
+    },
+}
+
+impl ReadError {
+    /// The error of a system call on this path.
+    pub fn from_errno(path: &Path, errno: Errno) -> Self {
+        let path = path.to_path_buf();
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => Self::Missing(path),
+            Errno::NODEV | Errno::SRCH => Self::Gone(path),
+            Errno::OPNOTSUPP | Errno::INVAL => Self::Unsupported(path),
+            Errno::ACCESS | Errno::PERM => Self::Denied(path),
+            errno => Self::Failed { path, errno },
+        }
+    }
+
+    /// The path that was read.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Missing(path) | Self::Gone(path) | Self::Unsupported(path) | Self::Denied(path) => path,
+            Self::Failed { path, .. } | Self::Malformed { path, .. } => path,
+        }
+    }
+}

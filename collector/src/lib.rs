@@ -1,0 +1,5 @@
+//! A per-node collector of container resources.
+
+pub mod kernel;
+pub mod sample;
+pub mod units;

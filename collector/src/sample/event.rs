@@ -1,0 +1,129 @@
+//! What happened to a container, as kept in the event log.
+
+use std::sync::Arc;
+
+use super::container::Sample;
+use crate::units::{Bytes, WallTime};
+
+/// A cgroup's name: its path below the hierarchy's root, with a leading `/`. Bytes, because the kernel allows any.
+pub type Name = Arc<[u8]>;
+
+/// The kinds of the event log; cAdvisor's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// A process was OOM-killed: named after the victim's cgroup.
+    Oom,
+    /// A process was OOM-killed: named after the cgroup whose limit was hit.
+    OomKill,
+    /// A container appeared.
+    ContainerCreation,
+    /// A container ended.
+    ContainerDeletion,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Oom, Self::OomKill, Self::ContainerCreation, Self::ContainerDeletion];
+
+    /// cAdvisor's `event_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Oom => "oom",
+            Self::OomKill => "oomKill",
+            Self::ContainerCreation => "containerCreation",
+            Self::ContainerDeletion => "containerDeletion",
+        }
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The container it is about.
+    pub container: Name,
+    /// When it happened.
+    pub at: WallTime,
+    /// What happened.
+    pub kind: EventKind,
+    /// Details.
+    pub data: EventData,
+}
+
+/// Details of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventData {
+    /// Nothing beyond the event itself.
+    None,
+    /// Of `oom` and `oomKill`.
+    Oom(Arc<OomKill>),
+    /// Of `containerDeletion`.
+    Deletion {
+        /// The last sample, taken when the last process ended; `None` when the container never ran or was lost.
+        final_sample: Option<Arc<Sample>>,
+    },
+}
+
+/// An OOM kill. `None` means the kernel did not tell (or the event was found by polling counters).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OomKill {
+    /// The victim.
+    pub victim: OomParty,
+    /// The task whose allocation set the OOM killer off.
+    pub trigger: OomParty,
+    /// The cgroup whose limit was hit; `None` for a machine that ran out as a whole.
+    pub limit_owner: Option<Name>,
+    /// Why the OOM killer ran.
+    pub constraint: Constraint,
+    /// The victim's user.
+    pub uid: Option<u32>,
+    /// The victim's `oom_score_adj`.
+    pub oom_score_adj: Option<i32>,
+    /// The victim's memory.
+    pub sizes: Option<OomSizes>,
+    /// The victim's page tables.
+    pub page_tables: Option<Bytes>,
+}
+
+/// A task that took part in an OOM kill.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OomParty {
+    /// Process id (thread group id) in the initial pid namespace.
+    pub pid: Option<u32>,
+    /// Command name.
+    pub comm: Option<Box<[u8]>>,
+    /// The container it ran in.
+    pub container: Option<Name>,
+}
+
+/// Memory of an OOM victim at the moment it was chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OomSizes {
+    /// Address space.
+    pub total_vm: Bytes,
+    /// Resident anonymous memory.
+    pub anon_rss: Bytes,
+    /// Resident file pages.
+    pub file_rss: Bytes,
+    /// Resident shared memory.
+    pub shmem_rss: Bytes,
+}
+
+/// Why the OOM killer ran, in the kernel's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Constraint {
+    /// Not known; a kill of the machine's own shortage may be any of the other three.
+    #[default]
+    Unknown,
+    /// A memory cgroup's limit was hit.
+    Memcg,
+}
+
+impl Constraint {
+    /// cAdvisor's text; empty when unknown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Memcg => "CONSTRAINT_MEMCG",
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What was measured, as plain data: cumulative values with units and a time. No I/O, no serialisation, no rates.
+
+pub mod container;
+pub mod event;
+pub mod kinds;
+pub mod machine;
+pub mod spec;
