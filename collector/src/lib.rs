@@ -2,4 +2,5 @@
 
 pub mod kernel;
 pub mod sample;
+pub mod store;
 pub mod units;

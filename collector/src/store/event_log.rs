@@ -1,0 +1,302 @@
+//! The log of container events: per kind, bounded by age and count, with subscribers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::sample::event::{Event, EventData, EventKind};
+use crate::units::WallTime;
+
+/// Events a subscriber may lag behind before it is cut off: half a second of the fastest storm measured, a hundred
+/// kilobytes of pointers.
+const SUBSCRIBER_QUEUE: usize = 16_384;
+/// Deletion events that keep their final sample, at about a kilobyte each; older ones stay in the log without it.
+const FINAL_SAMPLES: usize = 4_096;
+
+/// Age and count limits of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindLimits {
+    /// Events this much older than a newly added one are dropped.
+    pub age: Duration,
+    /// `None` for no limit, 0 to keep none.
+    pub count: Option<usize>,
+}
+
+/// Limits per kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventLimits {
+    /// For kinds not in `kinds`.
+    pub default: KindLimits,
+    /// Exceptions.
+    pub kinds: HashMap<EventKind, KindLimits>,
+}
+
+impl EventLimits {
+    fn of(&self, kind: EventKind) -> KindLimits {
+        self.kinds.get(&kind).copied().unwrap_or(self.default)
+    }
+}
+
+/// The log. Cheap to share; every operation is short.
+#[derive(Debug)]
+pub struct EventLog {
+    limits: EventLimits,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    kinds: HashMap<EventKind, VecDeque<Arc<Event>>>,
+    subscribers: Vec<Subscriber>,
+}
+
+struct Subscriber {
+    wants: Box<dyn Fn(&Event) -> bool + Send>,
+    queue: mpsc::Sender<Arc<Event>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("queued", &(SUBSCRIBER_QUEUE - self.queue.capacity())).finish()
+    }
+}
+
+/// What a subscriber receives.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// The next event.
+    Event(Arc<Event>),
+    /// The subscriber was too slow and was cut off; this many events were waiting for it.
+    CutOff {
+        /// Events it had not taken when the next one found no room.
+        behind: u64,
+    },
+    /// The log ended.
+    Ended,
+}
+
+/// A subscriber's end. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    queue: mpsc::Receiver<Arc<Event>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Subscription {
+    /// Waits for the next event. After [`Received::CutOff`] or [`Received::Ended`] nothing follows.
+    pub async fn next(&mut self) -> Received {
+        match self.queue.recv().await {
+            Some(event) => Received::Event(event),
+            None => match self.missed.load(Ordering::Acquire) {
+                0 => Received::Ended,
+                behind => Received::CutOff { behind },
+            },
+        }
+    }
+
+    /// The next event if one is waiting already, for sending several at once.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        self.queue.try_recv().ok()
+    }
+}
+
+impl EventLog {
+    /// An empty log.
+    pub fn new(limits: EventLimits) -> Self {
+        Self { limits, inner: Mutex::default() }
+    }
+
+    /// Adds an event and hands it to the subscribers that want it. Never waits for a subscriber: one whose queue is
+    /// full is cut off.
+    pub fn publish(&self, event: Event) {
+        let event = Arc::new(event);
+        let limits = self.limits.of(event.kind);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.subscribers.retain(|subscriber| {
+            if !(subscriber.wants)(&event) {
+                return !subscriber.queue.is_closed();
+            }
+            match subscriber.queue.try_send(Arc::clone(&event)) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    subscriber.missed.store(SUBSCRIBER_QUEUE as u64, Ordering::Release);
+                    false
+                }
+            }
+        });
+        if limits.count == Some(0) {
+            return;
+        }
+        let oldest = event.at.back(limits.age);
+        let events = inner.kinds.entry(event.kind).or_default();
+        // Containers found at start are announced with their own, older creation times.
+        let position = match events.back() {
+            Some(last) if last.at > event.at => events.partition_point(|earlier| earlier.at <= event.at),
+            _ => events.len(),
+        };
+        events.insert(position, event);
+        while let Some(first) = events.front()
+            && (first.at < oldest || limits.count.is_some_and(|count| events.len() > count))
+        {
+            events.pop_front();
+        }
+        forget_old_final_sample(events);
+    }
+
+    /// Of one kind the newest `count` between the two times (inclusive), oldest first.
+    pub fn recent(
+        &self,
+        kind: EventKind,
+        start: Option<WallTime>,
+        end: Option<WallTime>,
+        count: Option<usize>,
+    ) -> Vec<Arc<Event>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(events) = inner.kinds.get(&kind) else { return Vec::new() };
+        let mut newest_first: Vec<_> = events
+            .iter()
+            .rev()
+            .skip_while(|event| end.is_some_and(|end| event.at > end))
+            .take_while(|event| start.is_none_or(|start| event.at >= start))
+            .take(count.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        newest_first.reverse();
+        newest_first
+    }
+
+    /// Receives every event published from now on that `wants` accepts. `wants` runs under the log's lock and must be
+    /// quick.
+    pub fn subscribe(&self, wants: impl Fn(&Event) -> bool + Send + 'static) -> Subscription {
+        let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE);
+        let missed = Arc::new(AtomicU64::new(0));
+        let subscriber = Subscriber { wants: Box::new(wants), queue: sender, missed: Arc::clone(&missed) };
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(subscriber);
+        Subscription { queue, missed }
+    }
+
+    /// Ends every subscription, once what is queued has been taken. For shutdown.
+    pub fn close(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).subscribers.clear();
+    }
+}
+
+/// Exactly one event passes out of the window of [`FINAL_SAMPLES`] with each addition.
+fn forget_old_final_sample(events: &mut VecDeque<Arc<Event>>) {
+    let Some(position) = events.len().checked_sub(FINAL_SAMPLES + 1) else { return };
+    let Some(event) = events.get_mut(position) else { return };
+    if matches!(event.data, EventData::Deletion { final_sample: Some(_) }) {
+        let mut stripped = Event::clone(event);
+        stripped.data = EventData::Deletion { final_sample: None };
+        *event = Arc::new(stripped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::container::Sample;
+
+    fn limits(age_secs: u64, count: Option<usize>) -> EventLimits {
+        let default = KindLimits { age: Duration::from_secs(age_secs), count };
+        EventLimits { default, kinds: HashMap::new() }
+    }
+
+    fn event(second: u64) -> Event {
+        Event {
+            container: b"/x".as_slice().into(),
+            at: WallTime(second * 1_000_000_000),
+            kind: EventKind::ContainerCreation,
+            data: EventData::None,
+        }
+    }
+
+    fn seconds(events: &[Arc<Event>]) -> Vec<u64> {
+        events.iter().map(|event| event.at.0 / 1_000_000_000).collect()
+    }
+
+    fn all(log: &EventLog) -> Vec<u64> {
+        seconds(&log.recent(EventKind::ContainerCreation, None, None, None))
+    }
+
+    #[test]
+    fn is_bounded_by_age_and_count_and_stays_sorted() {
+        let log = EventLog::new(limits(100, Some(3)));
+        for second in [50, 10, 60, 55] {
+            log.publish(event(second));
+        }
+        assert_eq!(all(&log), [50, 55, 60]);
+        log.publish(event(155));
+        assert_eq!(all(&log), [55, 60, 155]);
+        log.publish(event(157));
+        assert_eq!(all(&log), [60, 155, 157]);
+        log.publish(event(300));
+        assert_eq!(all(&log), [300]);
+    }
+
+    #[test]
+    fn a_kind_may_have_its_own_limit() {
+        let mut limits = limits(100, None);
+        limits.kinds.insert(EventKind::ContainerCreation, KindLimits { age: Duration::MAX, count: Some(0) });
+        let log = EventLog::new(limits);
+        log.publish(event(1));
+        log.publish(Event { kind: EventKind::Oom, ..event(1) });
+        assert_eq!(all(&log), [] as [u64; 0]);
+        assert_eq!(log.recent(EventKind::Oom, None, None, None).len(), 1);
+    }
+
+    #[test]
+    fn recent_takes_the_newest_inside_the_range() {
+        let log = EventLog::new(limits(1000, None));
+        for second in 0..10 {
+            log.publish(event(second));
+        }
+        let at = |second: u64| Some(WallTime(second * 1_000_000_000));
+        let kind = EventKind::ContainerCreation;
+        assert_eq!(seconds(&log.recent(kind, at(2), at(6), Some(2))), [5, 6]);
+        assert_eq!(seconds(&log.recent(kind, at(8), None, Some(9))), [8, 9]);
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_is_cut_off_and_others_are_not() {
+        let log = EventLog::new(limits(1000, None));
+        let mut slow = log.subscribe(|_| true);
+        let mut other = log.subscribe(|event| event.at == WallTime(0));
+        for second in 0..=SUBSCRIBER_QUEUE as u64 {
+            log.publish(event(second));
+        }
+        assert_eq!(other.next().await, Received::Event(Arc::new(event(0))));
+        let mut received = 0;
+        let end = loop {
+            match slow.next().await {
+                Received::Event(_) => received += 1,
+                end => break end,
+            }
+        };
+        assert_eq!(received, SUBSCRIBER_QUEUE);
+        assert_eq!(end, Received::CutOff { behind: SUBSCRIBER_QUEUE as u64 });
+        log.close();
+        assert_eq!(other.next().await, Received::Ended);
+    }
+
+    #[test]
+    fn old_deletions_lose_their_final_sample_only() {
+        let log = EventLog::new(limits(100_000, None));
+        for second in 0..FINAL_SAMPLES as u64 + 10 {
+            let data = EventData::Deletion { final_sample: Some(Arc::new(Sample::default())) };
+            log.publish(Event { kind: EventKind::ContainerDeletion, data, ..event(second) });
+        }
+        let events = log.recent(EventKind::ContainerDeletion, None, None, None);
+        assert_eq!(events.len(), FINAL_SAMPLES + 10);
+        let with_sample = events
+            .iter()
+            .filter(|event| matches!(event.data, EventData::Deletion { final_sample: Some(_) }))
+            .count();
+        assert_eq!(with_sample, FINAL_SAMPLES);
+    }
+}

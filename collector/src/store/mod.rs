@@ -1,0 +1,313 @@
+//! What is known about every container: its recent samples, its limits, its OOM kills, and the log of events.
+//!
+//! A cheap handle over plain memory: no clocks (`now` is an argument), no I/O, no kernel types.
+
+pub mod event_log;
+pub mod history;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::sample::container::Sample;
+use crate::sample::event::Name;
+use crate::sample::spec::Spec;
+use crate::units::WallTime;
+use event_log::{EventLimits, EventLog};
+use history::{History, Limits, Pushed, Selection};
+
+/// Ended containers kept for their OOM kills, whatever the retention: one is about a hundred bytes.
+const MAX_ENDED: usize = 10_000;
+
+/// The store's bounds.
+#[derive(Clone, Debug)]
+pub struct StoreLimits {
+    /// Of each container's samples.
+    pub history: Limits,
+    /// Of the event log.
+    pub events: EventLimits,
+    /// How long the OOM kills of an ended container are still told.
+    pub ended_retention: Duration,
+}
+
+/// One cgroup that exists, or existed until just now.
+#[derive(Debug)]
+pub struct Container {
+    name: Name,
+    listed: Listed,
+    oom_kills: AtomicU64,
+    history: Mutex<History>,
+    spec: Mutex<(Spec, WallTime)>,
+    limits: Limits,
+}
+
+/// Whether a cgroup is a container in the eyes of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Sampled and listed.
+    Yes,
+    /// Known to exist, but filtered out: it appears as a child of its parent only.
+    OnlyAsChild,
+}
+
+impl Container {
+    /// Path below the hierarchy's root, with a leading `/`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether the API lists it.
+    pub fn listed(&self) -> Listed {
+        self.listed
+    }
+
+    /// Adds a sample, completed with the OOM kills so far.
+    pub fn push(&self, mut sample: Sample) -> Pushed {
+        sample.oom_kills = self.oom_kills();
+        lock(&self.history).push(sample, self.limits)
+    }
+
+    /// The newest sample.
+    pub fn latest(&self) -> Option<Arc<Sample>> {
+        lock(&self.history).latest().cloned()
+    }
+
+    /// The newest sample for the closing account: with the OOM kills of the end, which come after the last reading.
+    pub fn closing_sample(&self) -> Option<Arc<Sample>> {
+        let latest = self.latest()?;
+        let oom_kills = self.oom_kills();
+        if latest.oom_kills == oom_kills {
+            return Some(latest);
+        }
+        Some(Arc::new(Sample { oom_kills, ..Sample::clone(&latest) }))
+    }
+
+    /// Samples, oldest first.
+    pub fn samples(&self, selection: Selection) -> Vec<Arc<Sample>> {
+        lock(&self.history).select(selection, self.limits)
+    }
+
+    /// Bytes the history holds.
+    pub fn history_memory(&self) -> usize {
+        lock(&self.history).memory()
+    }
+
+    /// The limits as last read, and when that was (the epoch if never).
+    pub fn spec(&self) -> (Spec, WallTime) {
+        lock(&self.spec).clone()
+    }
+
+    /// Keeps limits just read.
+    pub fn set_spec(&self, spec: Spec, at: WallTime) {
+        *lock(&self.spec) = (spec, at);
+    }
+
+    /// OOM kills of processes of this very cgroup.
+    pub fn oom_kills(&self) -> u64 {
+        self.oom_kills.load(Ordering::Relaxed)
+    }
+
+    /// Counts kills.
+    pub fn add_oom_kills(&self, kills: u64) {
+        self.oom_kills.fetch_add(kills, Ordering::Relaxed);
+    }
+}
+
+/// OOM kills by container, those of recently ended containers included.
+pub type OomCounts = BTreeMap<Name, u64>;
+
+#[derive(Debug)]
+struct Ended {
+    name: Name,
+    at: WallTime,
+    oom_kills: u64,
+}
+
+/// The handle.
+#[derive(Debug)]
+pub struct Store {
+    limits: StoreLimits,
+    containers: RwLock<BTreeMap<Name, Arc<Container>>>,
+    ended: Mutex<VecDeque<Ended>>,
+    events: EventLog,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(limits: StoreLimits) -> Self {
+        let events = EventLog::new(limits.events.clone());
+        Self { limits, containers: RwLock::default(), ended: Mutex::default(), events }
+    }
+
+    /// The event log.
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// Begins a container; one of the same name is replaced.
+    pub fn begin(&self, name: &Name, listed: Listed) -> Arc<Container> {
+        let container = Arc::new(Container {
+            name: Arc::clone(name),
+            listed,
+            oom_kills: AtomicU64::new(0),
+            history: Mutex::default(),
+            spec: Mutex::default(),
+            limits: self.limits.history,
+        });
+        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        containers.insert(Arc::clone(name), Arc::clone(&container));
+        container
+    }
+
+    /// Ends a container: it is no longer listed, its OOM kills are told for the retention time.
+    pub fn end(&self, container: &Arc<Container>, now: WallTime) {
+        {
+            let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+            // A container made anew under the same name stays.
+            if containers.get(&container.name).is_some_and(|current| Arc::ptr_eq(current, container)) {
+                containers.remove(&container.name);
+            }
+        }
+        let oom_kills = container.oom_kills();
+        let mut ended = lock(&self.ended);
+        if oom_kills > 0 {
+            ended.push_back(Ended { name: Arc::clone(&container.name), at: now, oom_kills });
+        }
+        let oldest = now.back(self.limits.ended_retention);
+        while ended.front().is_some_and(|first| first.at < oldest) || ended.len() > MAX_ENDED {
+            ended.pop_front();
+        }
+    }
+
+    /// A listed container.
+    pub fn get(&self, name: &[u8]) -> Option<Arc<Container>> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers.get(name).filter(|container| container.listed == Listed::Yes).cloned()
+    }
+
+    /// The listed containers whose names begin with these bytes, by name.
+    pub fn with_prefix(&self, prefix: &[u8]) -> Vec<Arc<Container>> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .filter(|(_, container)| container.listed == Listed::Yes)
+            .map(|(_, container)| Arc::clone(container))
+            .collect()
+    }
+
+    /// The names directly below this one, filtered containers included, sorted.
+    pub fn children(&self, name: &[u8]) -> Vec<Name> {
+        let mut prefix = name.to_vec();
+        if prefix != b"/" {
+            prefix.push(b'/');
+        }
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers
+            .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
+            .take_while(|(child, _)| child.starts_with(&prefix))
+            .filter(|(child, _)| !child[prefix.len()..].contains(&b'/'))
+            .map(|(child, _)| Arc::clone(child))
+            .collect()
+    }
+
+    /// Number of listed containers.
+    pub fn len(&self) -> usize {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers.values().filter(|container| container.listed == Listed::Yes).count()
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// OOM kills per container that had any. A name that ended and was made anew counts both lives, so that the count
+    /// does not go backwards within the retention time.
+    pub fn oom_counts(&self, now: WallTime) -> OomCounts {
+        let mut counts = OomCounts::new();
+        for (name, container) in self.containers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let kills = container.oom_kills();
+            if kills > 0 {
+                counts.insert(Arc::clone(name), kills);
+            }
+        }
+        let oldest = now.back(self.limits.ended_retention);
+        for ended in lock(&self.ended).iter().filter(|ended| ended.at >= oldest) {
+            *counts.entry(Arc::clone(&ended.name)).or_default() += ended.oom_kills;
+        }
+        counts
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done under these locks, so a panic elsewhere does not spoil them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::event_log::KindLimits;
+    use super::*;
+
+    fn store() -> Store {
+        Store::new(StoreLimits {
+            history: Limits { age: Duration::from_secs(120), count: 100 },
+            events: EventLimits {
+                default: KindLimits { age: Duration::from_secs(10), count: None },
+                kinds: std::collections::HashMap::new(),
+            },
+            ended_retention: Duration::from_secs(120),
+        })
+    }
+
+    fn name(text: &str) -> Name {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn children_are_direct_and_prefixes_are_plain() {
+        let store = store();
+        for path in ["/", "/a", "/a/b", "/a/b/c", "/a-x", "/a/d", "/ab"] {
+            store.begin(&name(path), Listed::Yes);
+        }
+        store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
+        assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
+        assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
+        assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
+        let names: Vec<_> =
+            store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
+        assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
+        assert_eq!(store.len(), 7);
+        assert!(store.get(b"/a/m.mount").is_none());
+    }
+
+    #[test]
+    fn oom_kills_outlive_the_container_and_add_up() {
+        let store = store();
+        let second = |second: u64| WallTime(second * 1_000_000_000);
+        let first = store.begin(&name("/x"), Listed::Yes);
+        first.add_oom_kills(2);
+        store.end(&first, second(1000));
+        assert!(store.get(b"/x").is_none());
+        assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 2)].into());
+        let again = store.begin(&name("/x"), Listed::Yes);
+        again.add_oom_kills(1);
+        assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 3)].into());
+        assert_eq!(store.oom_counts(second(1121)), [(name("/x"), 1)].into());
+        store.end(&first, second(1121));
+        assert!(store.get(b"/x").is_some(), "ending the first life does not end the second");
+    }
+
+    #[test]
+    fn the_closing_sample_has_the_last_kill() {
+        let container = store().begin(&name("/x"), Listed::Yes);
+        assert_eq!(container.closing_sample(), None);
+        container.push(Sample { at: WallTime(5), ..Sample::default() });
+        container.add_oom_kills(1);
+        assert_eq!(container.closing_sample().unwrap().oom_kills, 1);
+        assert_eq!(container.latest().unwrap().oom_kills, 0);
+    }
+}
