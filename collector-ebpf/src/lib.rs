@@ -5,7 +5,11 @@
 //! programs write them from the other files of this package.
 #![no_std]
 
+mod offsets;
+
 use core::mem::{offset_of, size_of};
+
+pub use offsets::{ABSENT, NO_OFFSETS, Offset, Offsets};
 
 /// Longest cgroup path a record carries, in bytes, without the terminating zero (`PATH_MAX` less one).
 pub const PATH_MAX_LEN: usize = 4095;

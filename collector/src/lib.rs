@@ -1,6 +1,34 @@
 //! A per-node collector of container resources.
+//!
+//! ```text
+//!  /proc, /sys, cgroup v1+v2 --+
+//!                              +--> kernel --+
+//!  ring buffer (eBPF) ---------+             +--> sampler --> store --> views --> HTTP
+//!  cgroup paths ------------------> runtime -+   (sample types)
+//! ```
+//!
+//! In reading order, each with what it may import:
+//!
+//! ```text
+//!  main     -> config, daemon
+//!  daemon   -> every module; nobody imports daemon
+//!  views    -> store, rates, sample, units
+//!  sampler  -> kernel, runtime, store, sample, units
+//!  store    -> sample, units
+//!  sample   -> units
+//!  kernel   -> units, collector-ebpf (its library)
+//!  runtime  -> nothing of ours
+//! ```
 
+pub mod config;
+pub mod daemon;
+mod go_flags;
 pub mod kernel;
+pub mod own_metrics;
+pub mod runtime;
 pub mod sample;
+pub mod sampler;
+pub mod shutdown;
 pub mod store;
 pub mod units;
+pub mod views;

@@ -53,8 +53,12 @@ impl ReadError {
     /// The path that was read.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Missing(path) | Self::Gone(path) | Self::Unsupported(path) | Self::Denied(path) => path,
-            Self::Failed { path, .. } | Self::Malformed { path, .. } => path,
+            Self::Missing(path)
+            | Self::Gone(path)
+            | Self::Unsupported(path)
+            | Self::Denied(path)
+            | Self::Failed { path, .. }
+            | Self::Malformed { path, .. } => path,
         }
     }
 }

@@ -1,1 +1,397 @@
-//! file
+//! Reading kernel files: descriptors kept open between ticks, a budget for them, and one reused buffer.
+//!
+//! Not a parser and no path arithmetic of cgroups beyond joining the three parts of a file's place.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::kernel::error::ReadError;
+
+/// Longest path the kernel takes in one system call, without the terminating zero.
+const LONGEST_PATH: usize = 4095;
+/// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
+const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
+
+/// Where a file is: below a mount point, in a directory, under a name.
+#[derive(Clone, Copy, Debug)]
+pub struct FileAt<'a> {
+    /// An absolute directory such as a cgroup mount or procfs.
+    pub mount: &'a Path,
+    /// The directory below it, beginning with `/`; `/` is the mount itself.
+    pub directory: &'a [u8],
+    /// The file in it; empty for the directory itself.
+    pub file: &'a str,
+}
+
+impl FileAt<'_> {
+    /// The absolute path.
+    pub fn path(&self) -> PathBuf {
+        let mut path = Vec::new();
+        self.write(&mut path);
+        PathBuf::from(std::ffi::OsString::from_vec(path))
+    }
+
+    fn write(&self, path: &mut Vec<u8>) {
+        path.clear();
+        path.extend_from_slice(self.mount.as_os_str().as_bytes());
+        path.extend_from_slice(self.directory.strip_suffix(b"/").unwrap_or(self.directory));
+        if !self.file.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(self.file.as_bytes());
+        }
+    }
+
+    /// Opens it; a path longer than the kernel takes at once is opened in steps.
+    pub fn open(&self, flags: OFlags, buffer: &mut ReadBuffer) -> Result<OwnedFd, Errno> {
+        self.write(&mut buffer.path);
+        open_long(&mut buffer.path, flags | OFlags::CLOEXEC)
+    }
+
+    /// The file's status.
+    pub fn stat(&self, buffer: &mut ReadBuffer) -> Result<rustix::fs::Stat, Errno> {
+        self.write(&mut buffer.path);
+        if buffer.path.len() > LONGEST_PATH {
+            return rustix::fs::fstat(open_long(&mut buffer.path, OFlags::PATH | OFlags::CLOEXEC)?);
+        }
+        rustix::fs::stat(terminated(&mut buffer.path)?)
+    }
+
+    /// Opens, reads to the end and closes: for files that come in several pieces (`cgroup.procs`, `net/dev`), and for
+    /// what is read too rarely to be kept.
+    pub fn read<'b>(&self, buffer: &'b mut ReadBuffer) -> Result<&'b [u8], ReadError> {
+        let result = self.open(OFlags::RDONLY, buffer).and_then(|file| buffer.read_to_end(&file));
+        match result {
+            Ok(length) => Ok(buffer.text(length)),
+            Err(errno) => Err(ReadError::from_errno(&self.path(), errno)),
+        }
+    }
+}
+
+/// Reads a whole file by its path.
+pub fn read<'b>(path: &Path, buffer: &'b mut ReadBuffer) -> Result<&'b [u8], ReadError> {
+    FileAt { mount: path, directory: b"", file: "" }.read(buffer)
+}
+
+fn terminated(path: &mut Vec<u8>) -> Result<&CStr, Errno> {
+    path.push(0);
+    CStr::from_bytes_with_nul(path).map_err(|_| Errno::NOENT)
+}
+
+fn open_long(path: &mut Vec<u8>, flags: OFlags) -> Result<OwnedFd, Errno> {
+    if path.len() <= LONGEST_PATH {
+        return rustix::fs::open(terminated(path)?, flags, Mode::empty());
+    }
+    let step_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut rest = path.as_slice();
+    let mut directory: Option<OwnedFd> = None;
+    while rest.len() > LONGEST_PATH {
+        let cut = rest[..LONGEST_PATH].iter().rposition(|byte| *byte == b'/').filter(|cut| *cut > 0);
+        let cut = cut.ok_or(Errno::NAMETOOLONG)?;
+        let step = OsStr::from_bytes(&rest[..cut]);
+        directory = Some(match &directory {
+            None => rustix::fs::open(step, step_flags, Mode::empty())?,
+            Some(directory) => rustix::fs::openat(directory, step, step_flags, Mode::empty())?,
+        });
+        rest = &rest[cut + 1..];
+    }
+    match &directory {
+        Some(directory) => rustix::fs::openat(directory, OsStr::from_bytes(rest), flags, Mode::empty()),
+        None => rustix::fs::open(OsStr::from_bytes(rest), flags, Mode::empty()),
+    }
+}
+
+/// One buffer for everything a thread reads, grown to the largest file seen, and one for paths.
+#[derive(Debug, Default)]
+pub struct ReadBuffer {
+    bytes: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl ReadBuffer {
+    /// Room at first: every cgroup file of a machine with a few CPUs fits.
+    const FIRST: usize = 8 * 1024;
+
+    /// A buffer which will allocate at its first use.
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), path: Vec::new() }
+    }
+
+    fn text(&self, length: usize) -> &[u8] {
+        self.bytes.get(..length).unwrap_or_default()
+    }
+
+    fn grow(&mut self) {
+        let size = (self.bytes.len() * 2).max(Self::FIRST);
+        self.bytes.resize(size, 0);
+    }
+
+    /// Reads from offset 0 with one system call, repeated with more room while the text fills the buffer: a kernfs
+    /// file is made anew for each read at 0, so pieces of two reads must not be joined.
+    fn read_at_start(&mut self, file: impl AsFd) -> Result<usize, Errno> {
+        if self.bytes.is_empty() {
+            self.grow();
+        }
+        loop {
+            match rustix::io::pread(&file, self.bytes.as_mut_slice(), 0) {
+                Ok(length) if length == self.bytes.len() => self.grow(),
+                Ok(length) => return Ok(length),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    fn read_to_end(&mut self, file: &OwnedFd) -> Result<usize, Errno> {
+        let mut length = 0;
+        loop {
+            if length == self.bytes.len() {
+                self.grow();
+            }
+            match rustix::io::read(file, &mut self.bytes[length..]) {
+                Ok(0) => return Ok(length),
+                Ok(more) => length += more,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+/// How many descriptors may be kept open between ticks.
+#[derive(Debug)]
+pub struct FileBudget {
+    limit: usize,
+    kept: AtomicUsize,
+}
+
+impl FileBudget {
+    /// Room for this many.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit, kept: AtomicUsize::new(0) }
+    }
+
+    /// Raises the process's soft `RLIMIT_NOFILE` to the hard one and takes all of it but `reserve`, which stays for
+    /// sockets, directories and files that are opened for a moment.
+    pub fn from_process_limit(reserve: usize) -> Self {
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let wanted = Some(maximum.unwrap_or(UNLIMITED_DESCRIPTORS));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }).is_ok();
+        let usable = if raised { wanted } else { current }.unwrap_or(UNLIMITED_DESCRIPTORS);
+        Self::new(usize::try_from(usable).unwrap_or(usize::MAX).saturating_sub(reserve))
+    }
+
+    /// How many may be kept.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many are kept now.
+    pub fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    fn permit(self: &Arc<Self>) -> Option<Permit> {
+        let taken = self
+            .kept
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| (kept < self.limit).then_some(kept + 1));
+        taken.is_ok().then(|| Permit(Arc::clone(self)))
+    }
+}
+
+/// The right to keep one descriptor; given back when dropped.
+#[derive(Debug)]
+struct Permit(Arc<FileBudget>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A file read every tick. Its descriptor stays open while the budget lasts; the file's place is handed in with each
+/// read, so that a kept file costs no memory for its path.
+#[derive(Debug, Default)]
+pub struct KeptFile(State);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Open(OwnedFd, #[expect(dead_code, reason = "held for its drop")] Permit),
+    Absent,
+}
+
+impl KeptFile {
+    /// Reads the file. `None` when the kernel does not offer it; that is remembered until [`KeptFile::retry`].
+    #[inline]
+    pub fn read<'b>(
+        &mut self,
+        at: FileAt<'_>,
+        budget: &Arc<FileBudget>,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Option<&'b [u8]>, ReadError> {
+        let result = match &self.0 {
+            State::Absent => return Ok(None),
+            State::Open(file, _) => buffer.read_at_start(file),
+            State::Closed => self.open_and_read(at, budget, buffer),
+        };
+        match result {
+            Ok(length) => Ok(Some(buffer.text(length))),
+            Err(errno) => self.failed(at, errno),
+        }
+    }
+
+    fn open_and_read(
+        &mut self,
+        at: FileAt<'_>,
+        budget: &Arc<FileBudget>,
+        buffer: &mut ReadBuffer,
+    ) -> Result<usize, Errno> {
+        let file = at.open(OFlags::RDONLY, buffer)?;
+        let length = buffer.read_at_start(&file)?;
+        if let Some(permit) = budget.permit() {
+            self.0 = State::Open(file, permit);
+        }
+        Ok(length)
+    }
+
+    #[cold]
+    fn failed<'b>(&mut self, at: FileAt<'_>, errno: Errno) -> Result<Option<&'b [u8]>, ReadError> {
+        match ReadError::from_errno(&at.path(), errno) {
+            ReadError::Missing(_) | ReadError::Unsupported(_) => {
+                self.0 = State::Absent;
+                Ok(None)
+            }
+            error => {
+                self.0 = State::Closed;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a descriptor is open.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.0, State::Open(..))
+    }
+
+    /// Forgets that the file was absent, so that the next read looks again.
+    pub fn retry(&mut self) {
+        if matches!(self.0, State::Absent) {
+            self.0 = State::Closed;
+        }
+    }
+
+    /// Closes the descriptor and forgets what was known.
+    pub fn close(&mut self) {
+        self.0 = State::Closed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(mount: &Path) -> FileAt<'_> {
+        FileAt { mount, directory: b"/a", file: "value" }
+    }
+
+    #[test]
+    fn places_become_paths() {
+        let path = |directory: &'static [u8], file| FileAt { mount: Path::new("/m"), directory, file }.path();
+        assert_eq!(path(b"/", "f"), Path::new("/m/f"));
+        assert_eq!(path(b"/a/b", "f"), Path::new("/m/a/b/f"));
+        assert_eq!(path(b"/a", ""), Path::new("/m/a"));
+        assert_eq!(path(b"/", ""), Path::new("/m"));
+    }
+
+    #[test]
+    fn a_kept_file_is_read_anew_and_the_buffer_grows() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        let file = root.path().join("a/value");
+        let budget = Arc::new(FileBudget::new(1));
+        let mut buffer = ReadBuffer::new();
+        let mut kept = KeptFile::default();
+        let mut other = KeptFile::default();
+        for size in [3, 8 * 1024, 100_000, 5] {
+            std::fs::write(&file, vec![b'x'; size]).unwrap();
+            let text = kept.read(at(root.path()), &budget, &mut buffer).unwrap().unwrap();
+            assert_eq!(text.len(), size);
+            // The budget is used up by the first file: the second is opened each time.
+            let text = other.read(at(root.path()), &budget, &mut buffer).unwrap().unwrap();
+            assert_eq!(text.len(), size);
+            assert!(kept.is_kept() && !other.is_kept());
+            assert_eq!(budget.kept(), 1);
+        }
+        kept.close();
+        assert_eq!(budget.kept(), 0);
+        other.read(at(root.path()), &budget, &mut buffer).unwrap();
+        assert!(other.is_kept());
+        drop(other);
+        assert_eq!(budget.kept(), 0);
+    }
+
+    #[test]
+    fn absence_is_remembered_until_told_otherwise() {
+        let root = tempfile::tempdir().unwrap();
+        let budget = Arc::new(FileBudget::new(10));
+        let mut buffer = ReadBuffer::new();
+        let mut kept = KeptFile::default();
+        assert!(kept.read(at(root.path()), &budget, &mut buffer).unwrap().is_none());
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        std::fs::write(root.path().join("a/value"), "1\n").unwrap();
+        assert!(kept.read(at(root.path()), &budget, &mut buffer).unwrap().is_none());
+        kept.retry();
+        assert_eq!(kept.read(at(root.path()), &budget, &mut buffer).unwrap(), Some(&b"1\n"[..]));
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let budget = Arc::new(FileBudget::new(10));
+        let mut buffer = ReadBuffer::new();
+        std::fs::create_dir_all(root.path().join("a/value")).unwrap();
+        let error = KeptFile::default().read(at(root.path()), &budget, &mut buffer).unwrap_err();
+        assert!(matches!(error, ReadError::Failed { errno: Errno::ISDIR, .. }), "{error}");
+        assert_eq!(error.path(), root.path().join("a/value"));
+        assert!(matches!(read(&root.path().join("b"), &mut buffer), Err(ReadError::Missing(_))));
+    }
+
+    #[test]
+    fn paths_beyond_the_kernels_limit_are_opened_in_steps() {
+        let root = tempfile::tempdir().unwrap();
+        let mut buffer = ReadBuffer::new();
+        let name = "n".repeat(200);
+        let mut directory = Vec::new();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let mut above = rustix::fs::open(root.path(), flags, Mode::empty()).unwrap();
+        for _ in 0..50 {
+            rustix::fs::mkdirat(&above, name.as_str(), Mode::from_raw_mode(0o755)).unwrap();
+            above = rustix::fs::openat(&above, name.as_str(), flags, Mode::empty()).unwrap();
+            directory.push(b'/');
+            directory.extend_from_slice(name.as_bytes());
+        }
+        let write = OFlags::CREATE | OFlags::WRONLY;
+        let file = rustix::fs::openat(&above, "value", write, Mode::from_raw_mode(0o644)).unwrap();
+        rustix::io::write(&file, b"deep").unwrap();
+        let at = FileAt { mount: root.path(), directory: &directory, file: "value" };
+        assert_eq!(at.read(&mut buffer).unwrap(), b"deep");
+        assert_eq!(at.stat(&mut buffer).unwrap().st_size, 4);
+    }
+
+    #[test]
+    fn the_process_limit_is_raised_to_the_hard_one() {
+        let budget = FileBudget::from_process_limit(100);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(Some(budget.limit() as u64 + 100), limit.current);
+    }
+}

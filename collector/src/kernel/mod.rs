@@ -8,8 +8,11 @@ pub mod error;
 pub mod file;
 pub mod machine;
 pub mod network;
+pub mod oom_watch;
 pub mod probes;
 pub mod process;
+pub mod read_errors;
+pub mod taskstats;
 pub mod text_formats;
 
 use std::path::PathBuf;

@@ -1,1 +1,254 @@
-//! process
+//! Files of single processes in procfs, and lists of processes.
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use rustix::fs::{FileType, OFlags, RawDir, readlinkat};
+
+use crate::kernel::error::ReadError;
+use crate::kernel::file::{FileAt, ReadBuffer};
+use crate::kernel::text_formats::{FormatError, digits, lines, number, words};
+
+/// The directory of a process below procfs, `/1234`, built without allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessDir {
+    text: [u8; 11],
+    start: usize,
+}
+
+impl ProcessDir {
+    /// The directory of this process.
+    pub fn new(pid: u32) -> Self {
+        let mut text = [b'0'; 11];
+        let mut start = text.len();
+        let mut rest = pid;
+        loop {
+            start -= 1;
+            text[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        start -= 1;
+        text[start] = b'/';
+        Self { text, start }
+    }
+
+    /// The place of a file of the process.
+    pub fn file<'a>(&'a self, proc: &'a Path, file: &'a str) -> FileAt<'a> {
+        FileAt { mount: proc, directory: &self.text[self.start..], file }
+    }
+}
+
+/// The process ids of `cgroup.procs` or `cgroup.threads`, one per line. Ids the reader's pid namespace has no number
+/// for (0) are left out.
+pub fn process_ids(text: &[u8]) -> impl Iterator<Item = Result<u32, FormatError>> {
+    lines(text).filter_map(|(line, text)| {
+        let pid = number(text.trim_ascii()).and_then(|pid| u32::try_from(pid).ok());
+        Some(pid.ok_or(FormatError::at(line, "not a process id"))).filter(|pid| *pid != Ok(0))
+    })
+}
+
+/// `/proc/<pid>/schedstat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedstat {
+    /// First field: nanoseconds on a CPU.
+    pub run_time: u64,
+    /// Second field: nanoseconds waiting for a CPU.
+    pub runqueue_time: u64,
+    /// Third field: times put on a CPU.
+    pub run_periods: u64,
+}
+
+impl Schedstat {
+    /// Parses the file: `0 56878 1`.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let mut fields = words(text.trim_ascii()).map(number);
+        let mut next = || fields.next().flatten().ok_or(FormatError::at(1, "not three numbers"));
+        Ok(Self { run_time: next()?, runqueue_time: next()?, run_periods: next()? })
+    }
+}
+
+/// A resource limit: soft and hard, `u64::MAX` for `unlimited`.
+pub type SoftAndHard = (u64, u64);
+
+/// The row `Max open files` of `/proc/<pid>/limits`.
+pub fn max_open_files(text: &[u8]) -> Result<SoftAndHard, FormatError> {
+    for (line, text) in lines(text) {
+        if let Some(values) = text.strip_prefix(b"Max open files") {
+            let mut values = words(values).map(|word| match word {
+                b"unlimited" => Some(u64::MAX),
+                other => number(other),
+            });
+            let mut next = || values.next().flatten().ok_or(FormatError::at(line, "not two limits"));
+            return Ok((next()?, next()?));
+        }
+    }
+    Err(FormatError::at(1, "no row \"Max open files\""))
+}
+
+/// Open descriptors of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptors {
+    /// All of them.
+    pub open: u64,
+    /// Sockets among them.
+    pub sockets: u64,
+}
+
+/// Counts `/proc/<pid>/fd`. The links of another user's process can only be read with the right to trace it.
+pub fn descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Descriptors, ReadError> {
+    let process = ProcessDir::new(pid);
+    let place = process.file(proc, "fd");
+    let failed = |errno| ReadError::from_errno(&place.path(), errno);
+    let directory = place.open(OFlags::RDONLY | OFlags::DIRECTORY, buffer).map_err(failed)?;
+    let mut counts = Descriptors::default();
+    let mut entries = [MaybeUninit::uninit(); 4096];
+    let mut reader = RawDir::new(&directory, &mut entries);
+    let mut target = [MaybeUninit::<u8>::uninit(); 64];
+    while let Some(entry) = reader.next() {
+        let entry = entry.map_err(failed)?;
+        if !matches!(entry.file_type(), FileType::Symlink | FileType::Unknown) {
+            continue;
+        }
+        counts.open += 1;
+        // A descriptor closed since it was listed still counted as open.
+        let socket = rustix::fs::readlinkat_raw(&directory, entry.file_name(), &mut target)
+            .is_ok_and(|(link, _)| link.starts_with(b"socket"));
+        counts.sockets += u64::from(socket);
+    }
+    Ok(counts)
+}
+
+/// Which namespace: the device and inode number of `/proc/<pid>/ns/<kind>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NamespaceId {
+    /// Device number of nsfs.
+    pub device: u64,
+    /// Inode number there.
+    pub inode: u64,
+}
+
+/// The network namespace of a process. Needs the right to trace it.
+pub fn network_namespace(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
+    let process = ProcessDir::new(pid);
+    namespace(process.file(proc, "ns/net"), buffer)
+}
+
+/// The network namespace of the host: that of its process 1, or the collector's own where process 1 may not be looked
+/// at.
+pub fn host_network_namespace(proc: &Path, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
+    network_namespace(proc, 1, buffer)
+        .or_else(|_| namespace(FileAt { mount: proc, directory: b"/self", file: "ns/net" }, buffer))
+}
+
+fn namespace(place: FileAt<'_>, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
+    let stat = place.stat(buffer).map_err(|errno| ReadError::from_errno(&place.path(), errno))?;
+    Ok(NamespaceId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// Swap of the machine from `/proc/meminfo`, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MachineSwap {
+    /// `SwapTotal`.
+    pub total: u64,
+    /// `SwapFree`.
+    pub free: u64,
+}
+
+impl MachineSwap {
+    /// Parses `/proc/meminfo`: `SwapTotal:       0 kB`.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let mut total = None;
+        let mut free = None;
+        for (line, text) in lines(text) {
+            let (field, value) = match (text.strip_prefix(b"SwapTotal:"), text.strip_prefix(b"SwapFree:")) {
+                (Some(value), _) => (&mut total, value),
+                (_, Some(value)) => (&mut free, value),
+                _ => continue,
+            };
+            let (kilobytes, _) = digits(value.trim_ascii()).ok_or(FormatError::at(line, "not a number"))?;
+            *field = Some(kilobytes.saturating_mul(1024));
+        }
+        let missing = FormatError::at(1, "no SwapTotal or no SwapFree");
+        Ok(Self { total: total.ok_or(missing.clone())?, free: free.ok_or(missing)? })
+    }
+}
+
+/// The name of the block device with this number, from the link `<sys>/dev/block/MAJ:MIN`.
+pub fn block_device_name(sys: &Path, major: u32, minor: u32) -> Option<String> {
+    let link = readlinkat(rustix::fs::CWD, sys.join(format!("dev/block/{major}:{minor}")), Vec::new()).ok()?;
+    let target = link.to_bytes();
+    let name = target.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty())?;
+    // sysfs writes "!" for the "/" of a device in a sub-directory of /dev.
+    Some(String::from_utf8_lossy(name).replace('!', "/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn process_directories() {
+        for pid in [1, 42, 1_234_567, u32::MAX, 0] {
+            let directory = ProcessDir::new(pid);
+            assert_eq!(directory.file(Path::new("/proc"), "stat").path(), Path::new(&format!("/proc/{pid}/stat")));
+        }
+    }
+
+    #[test]
+    fn lists_and_rows() {
+        let ids: Result<Vec<_>, _> = process_ids(b"12\n0\n3456\n").collect();
+        assert_eq!(ids, Ok(vec![12, 3456]));
+        assert!(process_ids(b"x\n").next().unwrap().is_err());
+        let schedstat = Schedstat { run_time: 5, runqueue_time: 56_878, run_periods: 1 };
+        assert_eq!(Schedstat::parse(b"5 56878 1\n"), Ok(schedstat));
+        assert!(Schedstat::parse(b"0 1\n").is_err());
+        let limits = b"\
+Limit                     Soft Limit           Hard Limit           Units     \n\
+Max processes             96365                96365                processes \n\
+Max open files            1024                 unlimited            files     \n";
+        assert_eq!(max_open_files(limits), Ok((1024, u64::MAX)));
+        assert!(max_open_files(b"Max open files 1\n").is_err());
+        assert!(max_open_files(b"").is_err());
+        let meminfo = b"MemTotal:       24689440 kB\nSwapTotal:       1024 kB\nSwapFree:         24 kB\n";
+        assert_eq!(MachineSwap::parse(meminfo), Ok(MachineSwap { total: 1024 * 1024, free: 24 * 1024 }));
+        assert!(MachineSwap::parse(b"SwapTotal: 1 kB\n").is_err());
+    }
+
+    #[test]
+    fn this_process() {
+        let mut buffer = ReadBuffer::new();
+        let proc = Path::new("/proc");
+        let own = std::process::id();
+        let before = descriptors(proc, own, &mut buffer).unwrap();
+        let _socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let after = descriptors(proc, own, &mut buffer).unwrap();
+        assert!(after.open >= 1 && after.sockets >= 1, "{before:?} {after:?}");
+        assert!(network_namespace(proc, own, &mut buffer).is_ok());
+        assert!(matches!(network_namespace(proc, u32::MAX, &mut buffer), Err(ReadError::Missing(_))));
+    }
+
+    #[test]
+    fn device_names() {
+        let root = tempfile::tempdir().unwrap();
+        let block = root.path().join("dev/block");
+        std::fs::create_dir_all(&block).unwrap();
+        std::os::unix::fs::symlink("../../devices/pci0/virtio1/block/vda", block.join("254:0")).unwrap();
+        std::os::unix::fs::symlink("../../devices/pci0/block/cciss!c0d0", block.join("104:0")).unwrap();
+        assert_eq!(block_device_name(root.path(), 254, 0).as_deref(), Some("vda"));
+        assert_eq!(block_device_name(root.path(), 104, 0).as_deref(), Some("cciss/c0d0"));
+        assert_eq!(block_device_name(root.path(), 8, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "(Max open files|SwapTotal:|SwapFree:)[0-9a-z \n]{0,60}") {
+            let _ = (process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
+            let _ = (MachineSwap::parse(&text), max_open_files(likely.as_bytes()), MachineSwap::parse(likely.as_bytes()));
+        }
+    }
+}

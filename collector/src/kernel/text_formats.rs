@@ -1,4 +1,11 @@
-//! Parsers for the shapes kernel files have: pure functions from bytes to values.
+//! Parsers for the shapes kernel files have: pure, total functions from bytes to values.
+//!
+//! Only shapes that several files share live here; a file with a shape of its own is parsed beside its struct. Nothing
+//! here allocates per line, panics, or does I/O.
+
+use std::iter::FusedIterator;
+
+use crate::units::Limit;
 
 /// The content of a kernel file is not what the kernel documents.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -8,4 +15,311 @@ pub struct FormatError {
     pub line: usize,
     /// What is wrong with it.
     pub what: &'static str,
+}
+
+impl FormatError {
+    /// Something wrong in this line.
+    pub const fn at(line: usize, what: &'static str) -> Self {
+        Self { line, what }
+    }
+}
+
+/// The decimal number at the start of the text, and what follows it. `None` without a digit or beyond `u64`.
+#[inline]
+pub fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    let mut length = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        // Nineteen digits always fit.
+        value = if length < 19 {
+            value * 10 + u64::from(digit)
+        } else {
+            value.checked_mul(10)?.checked_add(u64::from(digit))?
+        };
+        length += 1;
+    }
+    if length == 0 { None } else { Some((value, text.get(length..)?)) }
+}
+
+/// The text as one decimal number, nothing around it.
+#[inline]
+pub fn number(text: &[u8]) -> Option<u64> {
+    match digits(text)? {
+        (value, []) => Some(value),
+        _ => None,
+    }
+}
+
+/// A file that holds one number: `4096\n`. A negative one reads as 0.
+pub fn unsigned(text: &[u8]) -> Result<u64, FormatError> {
+    signed(text).and_then(|value| match value {
+        Signed::Negative => Ok(0),
+        Signed::Positive(value) => Ok(value),
+    })
+}
+
+/// A number with its sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// Below zero; in limit files this is `-1` and means "none".
+    Negative,
+    /// Zero or above.
+    Positive(u64),
+}
+
+/// A file that holds one number which may be negative: `-1\n`.
+pub fn signed(text: &[u8]) -> Result<Signed, FormatError> {
+    let text = text.trim_ascii();
+    let parsed = match text.strip_prefix(b"-") {
+        Some(magnitude) => number(magnitude).map(|_| Signed::Negative),
+        None => number(text).map(Signed::Positive),
+    };
+    parsed.ok_or(FormatError::at(1, "not a number"))
+}
+
+/// A limit file: `max\n` or `4096\n`.
+pub fn limit(text: &[u8]) -> Result<Limit, FormatError> {
+    match text.trim_ascii() {
+        b"max" => Ok(Limit::Max),
+        other => number(other).map(Limit::Value).ok_or(FormatError::at(1, "neither a number nor \"max\"")),
+    }
+}
+
+/// The lines of a text with their numbers from 1, without line ends; a last empty piece is no line.
+pub fn lines(text: &[u8]) -> Lines<'_> {
+    Lines { rest: text, line: 0 }
+}
+
+/// Iterator of [`lines`].
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    rest: &'a [u8],
+    line: usize,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (usize, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.line += 1;
+        let (line, rest) = match self.rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (self.rest.get(..end)?, self.rest.get(end + 1..)?),
+            None => (self.rest, &[][..]),
+        };
+        self.rest = rest;
+        Some((self.line, line))
+    }
+}
+
+impl FusedIterator for Lines<'_> {}
+
+/// The words of a line, separated by spaces or tabs.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
+}
+
+/// A flat keyed file: lines of `key value`, as in `cpu.stat`.
+pub fn flat_keyed(text: &[u8]) -> FlatKeyed<'_> {
+    FlatKeyed { rest: text, line: 0 }
+}
+
+/// Iterator of [`flat_keyed`]. It ends after its first error.
+#[derive(Clone, Debug)]
+pub struct FlatKeyed<'a> {
+    rest: &'a [u8],
+    line: usize,
+}
+
+impl<'a> Iterator for FlatKeyed<'a> {
+    type Item = Result<(&'a [u8], u64), FormatError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.line += 1;
+        let pair = flat_pair(self.rest);
+        self.rest = pair.map_or(&[], |(_, _, rest)| rest);
+        Some(pair.map(|(key, value, _)| (key, value)).ok_or(FormatError::at(self.line, "not \"key number\"")))
+    }
+}
+
+impl FusedIterator for FlatKeyed<'_> {}
+
+#[inline]
+fn flat_pair(text: &[u8]) -> Option<(&[u8], u64, &[u8])> {
+    let space = text.iter().position(|byte| matches!(byte, b' ' | b'\n'))?;
+    let key = text.get(..space)?;
+    let (value, rest) = digits(text.get(space..)?.strip_prefix(b" ")?)?;
+    match rest {
+        [] => Some((key, value, rest)),
+        [b'\n', rest @ ..] => Some((key, value, rest)),
+        _ => None,
+    }
+}
+
+/// The fields of a nested keyed line after its name: `rbytes=1 wbytes=2`. A field without `=` has no value.
+pub fn nested_fields(fields: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    words(fields).map(|word| match word.iter().position(|byte| *byte == b'=') {
+        Some(equals) => (&word[..equals], word.get(equals + 1..)),
+        None => (word, None),
+    })
+}
+
+/// A device number: `8:16`.
+#[inline]
+pub fn device_number(text: &[u8]) -> Option<(u32, u32)> {
+    let (major, rest) = digits(text)?;
+    let minor = number(rest.strip_prefix(b":")?)?;
+    Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?))
+}
+
+/// A fraction with two decimals as hundredths: `12.34` is 1234.
+pub fn hundredths(text: &[u8]) -> Option<u64> {
+    let (whole, rest) = digits(text)?;
+    let tenths_and_hundredths = match rest.strip_prefix(b".")? {
+        [tenths @ b'0'..=b'9', hundredths @ b'0'..=b'9'] => {
+            u64::from(tenths - b'0') * 10 + u64::from(hundredths - b'0')
+        }
+        _ => return None,
+    };
+    whole.checked_mul(100)?.checked_add(tenths_and_hundredths)
+}
+
+/// The highest number an [`id_list`] may hold: well above the kernel's `NR_CPUS` and `MAX_NUMNODES`.
+const MAX_ID: u64 = 65_535;
+
+/// A list of CPUs or memory nodes: `0-3,8`. An empty list is empty. In the file's order.
+pub fn id_list(text: &[u8]) -> Result<Vec<u32>, FormatError> {
+    let text = text.trim_ascii();
+    let mut ids = Vec::new();
+    if text.is_empty() {
+        return Ok(ids);
+    }
+    for part in text.split(|byte| *byte == b',') {
+        let wrong = FormatError::at(1, "not a list of numbers and ranges");
+        let (first, rest) = digits(part).ok_or(wrong.clone())?;
+        let last = match rest {
+            [] => first,
+            [b'-', last @ ..] => number(last).ok_or(wrong)?,
+            _ => return Err(wrong),
+        };
+        if last > MAX_ID || ids.len() as u64 > MAX_ID {
+            return Err(FormatError::at(1, "a number beyond what a kernel supports"));
+        }
+        ids.extend((first..=last).map(|id| id as u32));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn digits_stop_where_the_number_ends() {
+        assert_eq!(digits(b"12 34"), Some((12, &b" 34"[..])));
+        assert_eq!(digits(b"18446744073709551615"), Some((u64::MAX, &b""[..])));
+        assert_eq!(digits(b"00000000000000000000018"), Some((18, &b""[..])));
+        for text in [&b""[..], b" 1", b"x", b"-1", b"18446744073709551616", b"99999999999999999999"] {
+            assert_eq!(digits(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn single_values() {
+        assert_eq!(unsigned(b"4096\n"), Ok(4096));
+        assert_eq!(unsigned(b"-1\n"), Ok(0));
+        assert_eq!(signed(b"-1\n"), Ok(Signed::Negative));
+        assert_eq!(signed(b"100000\n"), Ok(Signed::Positive(100_000)));
+        assert_eq!(limit(b"max\n"), Ok(Limit::Max));
+        assert_eq!(limit(b"9223372036854771712\n"), Ok(Limit::Value(9_223_372_036_854_771_712)));
+        for text in [&b""[..], b"\n", b"maximum", b"1 2", b"0x10", b"--1"] {
+            assert_eq!(unsigned(text), Err(FormatError::at(1, "not a number")));
+            assert!(limit(text).is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn flat_keyed_lines() {
+        let pairs: Result<Vec<_>, _> = flat_keyed(b"user 44\nsystem 0\n").collect();
+        assert_eq!(pairs, Ok(vec![(&b"user"[..], 44), (b"system", 0)]));
+        assert_eq!(flat_keyed(b"").next(), None);
+        assert_eq!(flat_keyed(b"last 1").next(), Some(Ok((&b"last"[..], 1))));
+        let broken: Vec<_> = flat_keyed(b"a 1\nb\nc 3\n").collect();
+        assert_eq!(broken, [Ok((&b"a"[..], 1)), Err(FormatError::at(2, "not \"key number\""))]);
+        assert!(flat_keyed(b"a 1x\n").next().is_some_and(|pair| pair.is_err()));
+    }
+
+    #[test]
+    fn lines_keep_their_numbers() {
+        let all: Vec<_> = lines(b"a\n\nb").collect();
+        assert_eq!(all, [(1, &b"a"[..]), (2, b""), (3, b"b")]);
+    }
+
+    #[test]
+    fn nested_and_device_numbers() {
+        let fields: Vec<_> = nested_fields(b"rbytes=1  depth=max some").collect();
+        assert_eq!(
+            fields,
+            [(&b"rbytes"[..], Some(&b"1"[..])), (&b"depth"[..], Some(&b"max"[..])), (&b"some"[..], None)]
+        );
+        assert_eq!(device_number(b"259:1048575"), Some((259, 1_048_575)));
+        for text in [&b"8"[..], b"8:", b":0", b"8:0 ", b"4294967296:0"] {
+            assert_eq!(device_number(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn fractions_are_fixed_point() {
+        assert_eq!(hundredths(b"0.00"), Some(0));
+        assert_eq!(hundredths(b"12.34"), Some(1234));
+        assert_eq!(hundredths(b"100.05"), Some(10_005));
+        for text in [&b"1"[..], b"1.2", b"1.234", b".50", b"nan"] {
+            assert_eq!(hundredths(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn id_lists() {
+        assert_eq!(id_list(b"0-3,8\n"), Ok(vec![0, 1, 2, 3, 8]));
+        assert_eq!(id_list(b"\n"), Ok(vec![]));
+        assert_eq!(id_list(b"7"), Ok(vec![7]));
+        for text in [&b"0-"[..], b"a", b"1,,2", b"0-99999999999", b"1-2-3"] {
+            assert!(id_list(text).is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (digits(&text), number(&text), unsigned(&text), signed(&text), limit(&text));
+            let _ = (flat_keyed(&text).count(), lines(&text).count(), words(&text).count());
+            let _ = (nested_fields(&text).count(), device_number(&text), hundredths(&text), id_list(&text));
+        }
+
+        #[test]
+        fn never_panics_on_likely_text(text in "[0-9a-z:=.,\\- \n]{0,100}") {
+            let text = text.as_bytes();
+            let _ = (digits(text), number(text), unsigned(text), signed(text), limit(text));
+            let _ = (flat_keyed(text).count(), lines(text).count(), words(text).count());
+            let _ = (nested_fields(text).count(), device_number(text), hundredths(text), id_list(text));
+        }
+
+        #[test]
+        fn numbers_round_trip(value in any::<u64>()) {
+            prop_assert_eq!(number(value.to_string().as_bytes()), Some(value));
+        }
+    }
 }

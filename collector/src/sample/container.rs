@@ -393,7 +393,9 @@ impl Sample {
             for interface in &mut network.interfaces {
                 for traffic in [&mut interface.receive, &mut interface.transmit] {
                     let Traffic { bytes, packets, errors, dropped } = traffic;
-                    [bytes, packets, errors, dropped].into_iter().for_each(|value| visitor.gauge(value));
+                    for value in [bytes, packets, errors, dropped] {
+                        visitor.gauge(value);
+                    }
                 }
             }
         }
@@ -401,7 +403,9 @@ impl Sample {
             visitor.gauge(migrate);
         }
         if let Some(TaskStates { sleeping, running, stopped, uninterruptible, io_wait }) = &mut self.tasks {
-            [sleeping, running, stopped, uninterruptible, io_wait].into_iter().for_each(|value| visitor.gauge(value));
+            for value in [sleeping, running, stopped, uninterruptible, io_wait] {
+                visitor.gauge(value);
+            }
         }
     }
 

@@ -1,1 +1,179 @@
-//! What the machine is.
+//! What the machine is: read at start and again every few minutes, because disks, devices and CPUs come and go.
+//!
+//! `None` means the kernel does not tell.
+
+use std::collections::BTreeMap;
+
+use crate::units::{Bytes, WallTime};
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// When this was read.
+    pub at: WallTime,
+    /// The running kernel's release: `uname -r`.
+    pub kernel_release: String,
+    /// The operating system the collector's own files come from: in a container that of its image.
+    pub os: Option<OsRelease>,
+    /// Processor counts.
+    pub cpus: CpuCounts,
+    /// `vendor_id` in `/proc/cpuinfo`, one word.
+    pub cpu_vendor: Option<String>,
+    /// The highest clock in kHz where the kernel knows it, else the clock at the time of reading.
+    pub cpu_frequency_khz: Option<u64>,
+    /// `MemTotal` in `/proc/meminfo`.
+    pub memory: Option<Bytes>,
+    /// `SwapTotal` in `/proc/meminfo`.
+    pub swap: Option<Bytes>,
+    /// Memory modules by type; `None` without an EDAC driver.
+    pub memory_modules: Option<BTreeMap<String, MemoryModules>>,
+    /// Huge page pools; `None` when the kernel has none.
+    pub huge_pages: Option<Vec<HugePages>>,
+    /// Identifies the installation.
+    pub machine_id: Option<String>,
+    /// Identifies the hardware.
+    pub system_uuid: Option<String>,
+    /// Identifies the boot.
+    pub boot_id: Option<String>,
+    /// File systems that told their size.
+    pub filesystems: Vec<Filesystem>,
+    /// Disks; `None` when sysfs cannot be read.
+    pub disks: Option<Vec<Disk>>,
+    /// Network devices of the host; `None` when sysfs cannot be read.
+    pub network_devices: Option<Vec<NetworkDevice>>,
+    /// NUMA nodes; without NUMA one per socket.
+    pub nodes: Vec<Node>,
+}
+
+/// An operating system's description of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OsRelease {
+    /// `PRETTY_NAME` of its `os-release` file.
+    pub pretty_name: Option<String>,
+}
+
+/// How many processors, counted as cAdvisor counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuCounts {
+    /// CPUs that are switched on; each hardware thread is one.
+    pub online: u32,
+    /// Different core ids. The ids count from 0 in each socket, so a machine of two sockets with N cores each has N.
+    /// Where `/proc/cpuinfo` has no core ids: cores.
+    pub cores: Option<u32>,
+    /// Sockets.
+    pub sockets: Option<u32>,
+    /// Books (s390x).
+    pub books: Option<u32>,
+    /// Drawers (s390x).
+    pub drawers: Option<u32>,
+}
+
+/// Memory modules of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryModules {
+    /// All of them together.
+    pub capacity: Bytes,
+    /// How many.
+    pub count: u64,
+}
+
+/// The huge pages of one size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HugePages {
+    /// Size of a page.
+    pub page_size: Bytes,
+    /// Pages in the pool, used or not.
+    pub pages: u64,
+}
+
+/// A mounted file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Its name: a device path, a tmpfs's mount point, `overlay_<major>-<minor>`.
+    pub device: String,
+    /// Major device number: what its I/O counters are found by.
+    pub major: u32,
+    /// Minor device number.
+    pub minor: u32,
+    /// Its size.
+    pub capacity: Bytes,
+    /// Inodes in all; 0 where the file system makes them as needed.
+    pub inodes: u64,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// The kernel's name, without `/dev/`.
+    pub name: String,
+    /// Major device number.
+    pub major: u32,
+    /// Minor device number.
+    pub minor: u32,
+    /// Its size.
+    pub size: Bytes,
+    /// The I/O scheduler in use.
+    pub scheduler: Option<String>,
+}
+
+/// A network device of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkDevice {
+    /// Its name.
+    pub name: String,
+    /// Hardware address, as the kernel prints it.
+    pub mac_address: String,
+    /// Mbit/s; -1 when the driver does not know it, absent when the link is down.
+    pub speed_mbit: Option<i64>,
+    /// Greatest packet, in bytes.
+    pub mtu: i64,
+}
+
+/// A NUMA node, or without NUMA a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its number.
+    pub id: i32,
+    /// Its memory; absent without NUMA.
+    pub memory: Option<Bytes>,
+    /// Its huge page pools.
+    pub huge_pages: Option<Vec<HugePages>>,
+    /// Its cores; none when it is only memory.
+    pub cores: Vec<Core>,
+    /// Caches that all its CPUs share.
+    pub caches: Vec<Cache>,
+    /// Distance to every node in the order of their numbers, 10 to itself; absent without NUMA.
+    pub distances: Option<Vec<u64>>,
+}
+
+/// A core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Core {
+    /// The hardware's number, unique in its socket at best.
+    pub id: i32,
+    /// Its socket; -1 where the firmware does not tell.
+    pub socket: i32,
+    /// Its book (s390x).
+    pub book: Option<String>,
+    /// Its drawer (s390x).
+    pub drawer: Option<String>,
+    /// The kernel's numbers of its CPUs (hardware threads) that are switched on, ascending. Never empty.
+    pub threads: Vec<u32>,
+    /// Caches of level 1 and 2 that are its own.
+    pub caches: Vec<Cache>,
+    /// Caches above level 2 that it shares with some other cores of the node but not with all.
+    pub uncore_caches: Vec<Cache>,
+}
+
+/// A cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cache {
+    /// Unique among the caches of its level and type. Absent on arm64 guests.
+    pub id: Option<u32>,
+    /// Its size.
+    pub size: Bytes,
+    /// `Data`, `Instruction` or `Unified`.
+    pub kind: String,
+    /// From 1.
+    pub level: u32,
+}

@@ -61,7 +61,7 @@ struct Subscriber {
 
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscriber").field("queued", &(SUBSCRIBER_QUEUE - self.queue.capacity())).finish()
+        f.debug_struct("Subscriber").field("room", &self.queue.capacity()).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ impl EventLog {
         kind: EventKind,
         start: Option<WallTime>,
         end: Option<WallTime>,
-        count: Option<usize>,
+        count: usize,
     ) -> Vec<Arc<Event>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(events) = inner.kinds.get(&kind) else { return Vec::new() };
@@ -163,7 +163,7 @@ impl EventLog {
             .rev()
             .skip_while(|event| end.is_some_and(|end| event.at > end))
             .take_while(|event| start.is_none_or(|start| event.at >= start))
-            .take(count.unwrap_or(usize::MAX))
+            .take(count)
             .cloned()
             .collect();
         newest_first.reverse();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn all(log: &EventLog) -> Vec<u64> {
-        seconds(&log.recent(EventKind::ContainerCreation, None, None, None))
+        seconds(&log.recent(EventKind::ContainerCreation, None, None, usize::MAX))
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         log.publish(event(1));
         log.publish(Event { kind: EventKind::Oom, ..event(1) });
         assert_eq!(all(&log), [] as [u64; 0]);
-        assert_eq!(log.recent(EventKind::Oom, None, None, None).len(), 1);
+        assert_eq!(log.recent(EventKind::Oom, None, None, usize::MAX).len(), 1);
     }
 
     #[test]
@@ -258,8 +258,8 @@ mod tests {
         }
         let at = |second: u64| Some(WallTime(second * 1_000_000_000));
         let kind = EventKind::ContainerCreation;
-        assert_eq!(seconds(&log.recent(kind, at(2), at(6), Some(2))), [5, 6]);
-        assert_eq!(seconds(&log.recent(kind, at(8), None, Some(9))), [8, 9]);
+        assert_eq!(seconds(&log.recent(kind, at(2), at(6), 2)), [5, 6]);
+        assert_eq!(seconds(&log.recent(kind, at(8), None, 9)), [8, 9]);
     }
 
     #[tokio::test]
@@ -291,12 +291,10 @@ mod tests {
             let data = EventData::Deletion { final_sample: Some(Arc::new(Sample::default())) };
             log.publish(Event { kind: EventKind::ContainerDeletion, data, ..event(second) });
         }
-        let events = log.recent(EventKind::ContainerDeletion, None, None, None);
+        let events = log.recent(EventKind::ContainerDeletion, None, None, usize::MAX);
         assert_eq!(events.len(), FINAL_SAMPLES + 10);
-        let with_sample = events
-            .iter()
-            .filter(|event| matches!(event.data, EventData::Deletion { final_sample: Some(_) }))
-            .count();
+        let with_sample =
+            events.iter().filter(|event| matches!(event.data, EventData::Deletion { final_sample: Some(_) })).count();
         assert_eq!(with_sample, FINAL_SAMPLES);
     }
 }

@@ -1,1 +1,17 @@
-//! stub
+//! The eBPF programs from the daemon's side: what this kernel offers, loading, and the events that come back.
+//!
+//! `support` decides, `load` does, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
+//! was about. Nothing here keeps state about a cgroup.
+
+pub mod btf;
+pub mod events;
+pub mod load;
+pub mod offsets;
+pub mod oom_owner;
+pub mod reader;
+pub mod support;
+
+pub use events::{AttachEvent, CgroupEvent, CgroupEventKind, DecodeError, KernelEvent, OomEvent, decode};
+pub use load::{LogLevel, ProbeOptions, Probes};
+pub use reader::{EventReader, Wake, Waker};
+pub use support::{KernelFacts, Plan, Unavailable, decide};

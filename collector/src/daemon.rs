@@ -1,0 +1,314 @@
+//! Builds the parts, starts them, waits for the end, and takes them down again. The only place that spawns tasks and
+//! binds ports.
+
+mod answers;
+mod listener;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
+use crate::kernel::HostRoots;
+use crate::kernel::cgroup::{DetectError, Hierarchies};
+use crate::kernel::file::FileBudget;
+use crate::kernel::machine::boot_time;
+use crate::kernel::machine::identity::IdentityFiles;
+use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
+use crate::own_metrics::OwnMetrics;
+use crate::sample::machine::Machine;
+use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::engine::{Engine, EngineConfig, OomSource};
+use crate::sampler::follow::{self, Progress, Source, Stop};
+use crate::sampler::tracker::Tracker;
+use crate::shutdown::Signals;
+use crate::store::Store;
+use crate::units::WallTime;
+use crate::views::router::router;
+use answers::Answers;
+
+/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
+const RESERVED_DESCRIPTORS: usize = 512;
+/// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
+/// hang.
+const MAX_SAMPLING_THREADS: usize = 4;
+/// Without kernel events the cgroups are scanned no more often than this.
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the collector does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// There are no cgroups to read.
+    #[error("error: {0}")]
+    Cgroups(#[from] DetectError),
+    /// The port cannot be had.
+    #[error("error: cannot listen on {address}: {source}; choose another with --port or --listen_ip")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `--kernel_events=ebpf`, and it cannot be had.
+    #[error("error: --kernel_events=ebpf: {0}")]
+    EventsRequired(Box<Unavailable>),
+    /// The system has no thread, descriptor or signal to give.
+    #[error("error: {what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Two own metrics have one name.
+    #[error("error: own metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
+    move |source| DaemonError::System { what, source }
+}
+
+/// What the daemon waits for.
+#[derive(Debug)]
+enum Event {
+    Signal(&'static str),
+    ServerEnded(std::io::Result<()>),
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(system("starting the async runtime"))?;
+    crate::views::time::use_local_zone();
+    let grace = config.grace;
+    let result = runtime.block_on(serve(config));
+    // A request that hangs in a file read must not keep the process.
+    runtime.shutdown_timeout(grace.min(Duration::from_secs(1)));
+    result
+}
+
+async fn serve(config: Config) -> Result<(), DaemonError> {
+    // The cheap things that can be wrong first: nothing is attached before they are known to be right.
+    let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+    let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
+
+    let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
+    info!("listening on http://{address}");
+
+    let (events, mut inbox) = mpsc::channel(4);
+    let (stop, mut stopped) = watch::channel(());
+    let app = router(Arc::clone(&parts.answers));
+    let server_events = events.clone();
+    let server = tokio::spawn(async move {
+        let graceful = async move {
+            // Either told to stop, or the daemon is gone.
+            let _ = stopped.changed().await;
+        };
+        let served = axum::serve(listener::TimedListener(listener), app).with_graceful_shutdown(graceful).await;
+        let _ = server_events.send(Event::ServerEnded(served)).await;
+    });
+    let signal_events = events.clone();
+    tokio::spawn(async move {
+        let name = signals.next().await;
+        signals.exit_at_next();
+        let _ = signal_events.send(Event::Signal(name)).await;
+    });
+
+    let outcome = match inbox.recv().await {
+        Some(Event::Signal(name)) => {
+            info!(signal = name, grace = ?config.grace, "shutting down");
+            Ok(())
+        }
+        Some(Event::ServerEnded(Err(source))) => Err(DaemonError::System { what: "serving HTTP", source }),
+        Some(Event::ServerEnded(Ok(()))) | None => Ok(()),
+    };
+    // New connections are refused, event streams end after what they have queued.
+    let _ = stop.send(());
+    parts.engine.store().events().close();
+    if tokio::time::timeout(config.grace, server).await.is_err() {
+        warn!("requests were still open after --shutdown_grace_period; they are cut off");
+    }
+    tokio::task::block_in_place(|| parts.stop());
+    info!("stopped");
+    outcome
+}
+
+/// Everything that runs on threads of its own.
+struct Parts {
+    engine: Arc<Engine>,
+    answers: Arc<Answers>,
+    follower: (JoinHandle<()>, Stop),
+    samplers: Vec<JoinHandle<()>>,
+    // Detaches the programs when dropped.
+    probes: Option<Probes>,
+}
+
+impl Parts {
+    fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
+        let metrics = OwnMetrics::new()?;
+        // Attach first, then scan: what happens in between is told by the events.
+        let (attached, degraded) = attach(config)?;
+        if let Some(degraded) = &degraded {
+            metrics.set_degraded(&degraded.facility.to_string());
+        }
+        let oom = if attached.is_some() { OomSource::Events } else { OomSource::Counters };
+        let store = Arc::new(Store::new(config.store.clone()));
+        let budget = Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS));
+        let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
+        let machine = read_machine(&config.roots, &ids);
+        let context = ReaderContext::new(ContextParts {
+            roots: config.roots.clone(),
+            hierarchies: Arc::clone(&hierarchies),
+            kinds: config.kinds,
+            budget,
+            errors: Arc::default(),
+            load: load_reader(config),
+            machine: facts(&config.roots, &machine),
+            clock: now,
+        });
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
+        let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
+        let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
+        let samplers = engine.start().map_err(system("starting the sampling threads"))?;
+
+        let progress = Arc::new(Progress::default());
+        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone());
+        let (source, counters, probes) = match attached {
+            Some((probes, reader)) => {
+                if let Some(bytes) = probes.map_bytes() {
+                    metrics.set_map_bytes(bytes);
+                }
+                let counters = probes.counter_reader();
+                let source = Source::Events {
+                    reader: Box::new(reader),
+                    counters: counters.clone(),
+                    verify_every: config.verify_every,
+                };
+                (source, Some(counters), Some(probes))
+            }
+            None => (Source::Scans { every: SCAN_EVERY }, None, None),
+        };
+        let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
+            .map_err(system("starting the thread that follows the kernel"))?;
+        let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
+        answers.set_machine(machine);
+        keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
+        Ok(Self { engine, answers, follower, samplers, probes })
+    }
+
+    fn stop(self) {
+        let (follower, stop) = self.follower;
+        stop.stop();
+        self.engine.stop();
+        let threads = std::iter::once(follower).chain(self.samplers);
+        // A thread that hangs in a read of the kernel cannot be ended; the process ends without it.
+        let deadline = std::time::Instant::now() + Duration::from_secs(1);
+        for thread in threads {
+            while !thread.is_finished() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                error!("a thread had panicked");
+            }
+        }
+        drop(self.probes);
+    }
+}
+
+type Attached = (Probes, crate::kernel::probes::EventReader);
+
+/// Loads and attaches the programs, or tells why they are done without.
+fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
+    if config.kernel_events == KernelEvents::Scan {
+        info!("kernel events: scan, as asked for by --kernel_events=scan");
+        return Ok((None, None));
+    }
+    let log = match config.ebpf_log {
+        EbpfLog::Off => LogLevel::Off,
+        EbpfLog::Info => LogLevel::Info,
+        EbpfLog::Debug => LogLevel::Debug,
+    };
+    let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
+    match Probes::load(&config.roots, &options) {
+        Ok(attached) => Ok((Some(attached), None)),
+        Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
+            Err(DaemonError::EventsRequired(Box::new(unavailable)))
+        }
+        Err(unavailable) => {
+            warn!("degraded: {unavailable}");
+            Ok((None, Some(unavailable)))
+        }
+    }
+}
+
+/// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
+fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answers>) -> std::io::Result<()> {
+    let roots = config.roots.clone();
+    let every = config.machine_every;
+    let answers = Arc::downgrade(answers);
+    std::thread::Builder::new().name("machine".into()).spawn(move || {
+        loop {
+            std::thread::sleep(every);
+            let Some(answers) = answers.upgrade() else { return };
+            answers.set_machine(read_machine(&roots, &ids));
+        }
+    })?;
+    Ok(())
+}
+
+/// What the readers of containers need to know of the machine.
+fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
+    let booted = boot_time(roots, now()).unwrap_or_else(|error| {
+        warn!(%error, "the time the machine was started is not known; creation times may be too early");
+        WallTime::default()
+    });
+    MachineFacts {
+        cpus: machine.cpus.online as usize,
+        memory: machine.memory.unwrap_or_default(),
+        swap: machine.swap.unwrap_or_default(),
+        booted,
+        has_network: machine.network_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
+    }
+}
+
+fn load_reader(config: &Config) -> Option<LoadReader> {
+    if config.load_reader == LoadReading::Off {
+        return None;
+    }
+    match LoadReader::open(config.interval) {
+        Ok(reader) => Some(reader),
+        Err(error) => {
+            warn!(%error, "--enable_load_reader: load averages are not available");
+            None
+        }
+    }
+}
+
+fn now() -> WallTime {
+    WallTime::from(SystemTime::now())
+}
+
+fn read_machine(roots: &HostRoots, ids: &IdentityFiles) -> Machine {
+    let (machine, errors) = crate::sampler::machine::read(roots, ids, now());
+    for error in errors {
+        tracing::debug!(%error, "part of the machine's description is missing");
+    }
+    machine
+}

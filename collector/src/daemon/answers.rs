@@ -1,0 +1,201 @@
+//! Answers the views' questions from the store and the sampler.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use crate::kernel::cgroup::Mode;
+use crate::kernel::probes::load::CounterReader;
+use crate::kernel::probes::support::Unavailable as Degraded;
+use crate::own_metrics::OwnMetrics;
+use crate::sample::event::{Event, Name};
+use crate::sample::machine::Machine;
+use crate::sampler::container::Scratch;
+use crate::sampler::engine::{Engine, Tracked};
+use crate::sampler::follow::Progress;
+use crate::store::Container;
+use crate::store::event_log::{Received, Subscription as LogSubscription};
+use crate::store::history::Selection;
+use crate::units::{Bytes, WallTime};
+use crate::views::cadvisor_v1::StatsQuery;
+use crate::views::events::{self, EventQuery};
+use crate::views::source::{
+    Containers, EventSource, Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+};
+use crate::views::{ContainerView, Identity, machine};
+
+/// Limits read this recently are shown as they are; older ones are read again for the request.
+const FRESH_SPEC: Duration = Duration::from_secs(1);
+/// Event streams open at once.
+const MAX_STREAMS: usize = 256;
+
+/// What the handlers share.
+pub(super) struct Answers {
+    engine: Arc<Engine>,
+    metrics: OwnMetrics,
+    counters: Option<CounterReader>,
+    progress: Arc<Progress>,
+    machine: RwLock<Arc<Machine>>,
+    degraded: Option<Degraded>,
+    streams: Arc<()>,
+}
+
+impl Answers {
+    /// Puts the parts together.
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        metrics: OwnMetrics,
+        counters: Option<CounterReader>,
+        progress: Arc<Progress>,
+        degraded: Option<Degraded>,
+    ) -> Self {
+        let machine = RwLock::default();
+        Self { engine, metrics, counters, progress, machine, degraded, streams: Arc::default() }
+    }
+
+    /// A newer description of the machine.
+    pub(super) fn set_machine(&self, machine: Machine) {
+        *self.machine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(machine);
+    }
+
+    fn current_machine(&self) -> Arc<Machine> {
+        Arc::clone(&self.machine.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn view(&self, container: &Container, query: &StatsQuery) -> ContainerView {
+        let selection = Selection { start: query.start, end: query.end, count: Some(query.count.limit()) };
+        ContainerView {
+            name: Arc::clone(container.name()),
+            spec: container.spec().0,
+            children: self.engine.store().children(container.name()),
+            samples: container.samples(selection),
+            identity: Identity::default(),
+        }
+    }
+
+    /// A container whose limits should be read again first.
+    fn with_stale_spec(&self, name: &[u8]) -> Option<Arc<Tracked>> {
+        let tracked = self.engine.tracked(name)?;
+        let read_at = tracked.container().spec().1;
+        let now = WallTime::from(SystemTime::now());
+        (now.since(read_at).0 > FRESH_SPEC.as_nanos() as u64).then_some(tracked)
+    }
+}
+
+impl Containers for Answers {
+    async fn container(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
+        let unknown = || Unavailable::Unknown(name.into());
+        let container = self.engine.store().get(name).ok_or_else(unknown)?;
+        if let Some(tracked) = self.with_stale_spec(name) {
+            let engine = Arc::clone(&self.engine);
+            let refresh = tokio::task::spawn_blocking(move || engine.refresh_spec(&tracked, &mut Scratch::default()));
+            if let Err(error) = refresh.await {
+                tracing::error!(%error, "limits could not be read");
+            }
+        }
+        Ok(self.view(&container, query))
+    }
+
+    fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
+        let containers = self.engine.store().with_prefix(prefix);
+        containers.iter().map(|container| Arc::clone(container.name())).collect()
+    }
+
+    fn machine_memory(&self) -> Bytes {
+        self.current_machine().memory.unwrap_or_default()
+    }
+
+    fn machine(&self) -> bytes::Bytes {
+        crate::views::json::to_bytes(&machine::render(&self.current_machine()))
+    }
+}
+
+impl EventSource for Answers {
+    type Subscription = Stream;
+
+    fn history(&self, query: &EventQuery) -> Vec<Arc<Event>> {
+        let log = self.engine.store().events();
+        let limit = query.max_events.limit();
+        events::select(query, |kind| log.recent(kind, query.start, query.end, limit).into_iter().rev())
+    }
+
+    fn subscribe(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {
+        if Arc::strong_count(&self.streams) > MAX_STREAMS {
+            return Err(TooManyStreams(MAX_STREAMS));
+        }
+        let subscription = self.engine.store().events().subscribe(move |event| events::matches(&query, event));
+        Ok(Stream { subscription, _open: Arc::clone(&self.streams) })
+    }
+}
+
+/// One client's event stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    subscription: LogSubscription,
+    _open: Arc<()>,
+}
+
+impl Subscription for Stream {
+    async fn next(&mut self) -> Option<StreamItem> {
+        match self.subscription.next().await {
+            Received::Event(event) => Some(StreamItem::Event(event)),
+            Received::CutOff { behind } => Some(StreamItem::Lagged { missed: behind }),
+            Received::Ended => None,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<StreamItem> {
+        self.subscription.try_next().map(StreamItem::Event)
+    }
+}
+
+impl Status for Answers {
+    fn version(&self) -> &'static str {
+        concat!("v", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn health_report(&self) -> String {
+        let mut report = String::from("ok\n\n");
+        let source = if self.counters.is_some() { "ebpf" } else { "scan" };
+        let context = self.engine.context();
+        let mode = match context.hierarchies().mode {
+            Mode::V1 => "v1",
+            Mode::V2 => "v2",
+            Mode::Hybrid => "v1 and v2 (hybrid)",
+        };
+        let lines: [(&str, &dyn std::fmt::Display); 5] = [
+            ("version", &self.version()),
+            ("kernel events", &source),
+            ("cgroup mode", &mode),
+            ("containers", &self.engine.store().len()),
+            ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),
+        ];
+        for (name, value) in lines {
+            // Writing to a string cannot fail.
+            let _ = writeln!(report, "{name}: {value}");
+        }
+        if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
+            let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
+        }
+        if let Some(degraded) = &self.degraded {
+            let _ = writeln!(report, "degraded: {degraded}");
+        }
+        report
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.progress.is_ready() {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady("the first scan of the cgroup hierarchies is not done yet".to_owned())
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let text = self.metrics.render(&self.engine, self.counters.as_ref());
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        let counts = self.engine.store().oom_counts(WallTime::from(SystemTime::now()));
+        text.push_str(&crate::views::prometheus::oom_events(&counts));
+        text
+    }
+}

@@ -1,0 +1,105 @@
+//! The memory controller of cgroup v1: `memory.numa_stat` and `memory.oom_control`. `memory.stat` is in
+//! [`memory_stat`](crate::kernel::cgroup::memory_stat), the other files are single numbers.
+
+use crate::kernel::text_formats::{FormatError, digits, flat_keyed, lines, number, words};
+
+/// The rows of `memory.numa_stat` that are reported: (node, pages) in the file's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumaStat {
+    /// `file`, `anon`, `unevictable`: the cgroup's own pages.
+    pub own: NumaRows,
+    /// The same with `hierarchical_` before them: the subtree's pages.
+    pub hierarchical: NumaRows,
+}
+
+/// Pages per node by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumaRows {
+    /// Page cache.
+    pub file: Vec<(u32, u64)>,
+    /// Anonymous memory.
+    pub anon: Vec<(u32, u64)>,
+    /// Pages that cannot be evicted.
+    pub unevictable: Vec<(u32, u64)>,
+}
+
+impl NumaStat {
+    /// Parses `memory.numa_stat`: `file=54 N0=50 N1=4`.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let mut stat = Self::default();
+        for (line, text) in lines(text) {
+            let wrong = FormatError::at(line, "not \"kind=pages N0=pages\"");
+            let mut fields = words(text);
+            let Some(first) = fields.next() else { continue };
+            let equals = first.iter().position(|byte| *byte == b'=').ok_or(wrong.clone())?;
+            let row = match &first[..equals] {
+                b"file" => &mut stat.own.file,
+                b"anon" => &mut stat.own.anon,
+                b"unevictable" => &mut stat.own.unevictable,
+                b"hierarchical_file" => &mut stat.hierarchical.file,
+                b"hierarchical_anon" => &mut stat.hierarchical.anon,
+                b"hierarchical_unevictable" => &mut stat.hierarchical.unevictable,
+                _ => continue,
+            };
+            for field in fields {
+                row.push(node_pages(field).ok_or(wrong.clone())?);
+            }
+        }
+        Ok(stat)
+    }
+}
+
+fn node_pages(field: &[u8]) -> Option<(u32, u64)> {
+    let (node, rest) = digits(field.strip_prefix(b"N")?)?;
+    Some((u32::try_from(node).ok()?, number(rest.strip_prefix(b"=")?)?))
+}
+
+/// `memory.oom_control`: how many processes of this very cgroup the OOM killer ended (`oom_kill`, since 4.13).
+pub fn oom_kills(text: &[u8]) -> Result<Option<u64>, FormatError> {
+    for pair in flat_keyed(text) {
+        if let (b"oom_kill", kills) = pair? {
+            return Ok(Some(kills));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn recorded_numa() {
+        let text = b"\
+total=54 N0=50 N1=4
+file=54 N0=50 N1=4
+anon=0 N0=0 N1=0
+unevictable=0 N0=0 N1=0
+hierarchical_total=61 N0=54 N1=7
+hierarchical_file=54 N0=50 N1=4
+hierarchical_anon=7 N0=4 N1=3
+hierarchical_unevictable=0 N0=0 N1=0
+";
+        let stat = NumaStat::parse(text).unwrap();
+        assert_eq!(stat.own.file, [(0, 50), (1, 4)]);
+        assert_eq!(stat.hierarchical.anon, [(0, 4), (1, 3)]);
+        assert_eq!(stat.hierarchical.unevictable, [(0, 0), (1, 0)]);
+        assert!(NumaStat::parse(b"file=1 X0=1\n").is_err());
+        assert!(NumaStat::parse(b"file\n").is_err());
+    }
+
+    #[test]
+    fn recorded_oom_control() {
+        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Ok(Some(3)));
+        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\n"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "[a-zN0-9=_ \n]{0,80}") {
+            let _ = (NumaStat::parse(&text), oom_kills(&text), NumaStat::parse(likely.as_bytes()));
+        }
+    }
+}

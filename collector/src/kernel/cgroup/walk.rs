@@ -1,0 +1,146 @@
+//! Walking the directories of a hierarchy.
+//!
+//! Leaves are recognised by their link count (kernfs counts two plus the child directories), so that only inner
+//! directories are opened; ids come with the directory entries. One directory is open at a time.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, fstat, statat};
+use rustix::io::Errno;
+
+use super::Hierarchy;
+use crate::kernel::error::ReadError;
+use crate::kernel::file::ReadBuffer;
+
+/// Room for directory entries: a few hundred per system call.
+const ENTRY_BYTES: usize = 32 * 1024;
+/// Link count of a directory without child directories.
+const LEAF_LINKS: u64 = 2;
+
+/// Shows every cgroup of the hierarchy with its kernfs id, parents before their children. A cgroup that comes or goes
+/// meanwhile may be shown or not.
+pub fn scan(hierarchy: &Hierarchy, mut visit: impl FnMut(&[u8], u64)) -> Result<(), ReadError> {
+    let mut buffer = ReadBuffer::new();
+    let root = hierarchy.file(b"/", "");
+    let failed = |errno| ReadError::from_errno(&root.path(), errno);
+    let directory = root.open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer).map_err(failed)?;
+    visit(b"/", fstat(&directory).map_err(failed)?.st_ino);
+    let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
+    let mut inner: Vec<Vec<u8>> = Vec::new();
+    let mut name = Vec::new();
+    walk_one(&directory, &[], &mut entries, &mut name, &mut inner, &mut visit).map_err(failed)?;
+    drop(directory);
+    while let Some(above) = inner.pop() {
+        let Ok(directory) = hierarchy.file(&above, "").open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer) else {
+            continue;
+        };
+        // A failure here is the directory's end: what it had is gone as well.
+        let _ = walk_one(&directory, &above, &mut entries, &mut name, &mut inner, &mut visit);
+    }
+    Ok(())
+}
+
+/// Shows the child directories of one directory and notes those that have children themselves.
+fn walk_one(
+    directory: &OwnedFd,
+    above: &[u8],
+    entries: &mut [MaybeUninit<u8>],
+    name: &mut Vec<u8>,
+    inner: &mut Vec<Vec<u8>>,
+    visit: &mut impl FnMut(&[u8], u64),
+) -> Result<(), Errno> {
+    let mut reader = RawDir::new(directory, entries);
+    while let Some(entry) = reader.next() {
+        let entry = entry?;
+        let file_name = entry.file_name().to_bytes();
+        if entry.file_type() != FileType::Directory || matches!(file_name, b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        name.clear();
+        name.extend_from_slice(above);
+        name.push(b'/');
+        name.extend_from_slice(file_name);
+        visit(name, entry.ino());
+        if stat.st_nlink != LEAF_LINKS {
+            inner.push(name.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The names of a cgroup's direct children, without their path. Empty when it is gone.
+pub fn children(hierarchy: &Hierarchy, cgroup: &[u8]) -> Vec<Vec<u8>> {
+    let mut buffer = ReadBuffer::new();
+    let mut names = Vec::new();
+    let place = hierarchy.file(cgroup, "");
+    let Ok(directory) = place.open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer) else { return names };
+    let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
+    let mut reader = RawDir::new(&directory, &mut entries);
+    while let Some(Ok(entry)) = reader.next() {
+        let name = entry.file_name().to_bytes();
+        if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use super::*;
+    use crate::kernel::cgroup::Version;
+
+    fn hierarchy(mount: &Path) -> Hierarchy {
+        Hierarchy { id: 4, version: Version::V1, controllers: vec![], name: None, mount: mount.into() }
+    }
+
+    fn scanned(mount: &Path) -> BTreeMap<Vec<u8>, u64> {
+        let mut found = BTreeMap::new();
+        scan(&hierarchy(mount), |name, id| {
+            let parent = name.iter().rposition(|byte| *byte == b'/').map(|slash| name[..slash.max(1)].to_vec());
+            assert!(name == b"/" || found.contains_key(&parent.unwrap()), "parents come first");
+            assert!(found.insert(name.to_vec(), id).is_none(), "seen twice");
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn every_directory_is_shown_once_with_its_inode_number() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["a/b/c", "a/d", "e", "with space\n/x"] {
+            std::fs::create_dir_all(root.path().join(path)).unwrap();
+        }
+        std::fs::write(root.path().join("a/file"), "").unwrap();
+        let found = scanned(root.path());
+        let names: Vec<_> = found.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        assert_eq!(names, ["/", "/a", "/a/b", "/a/b/c", "/a/d", "/e", "/with space\n", "/with space\n/x"]);
+        let inode = std::fs::metadata(root.path().join("a/b")).unwrap().ino();
+        assert_eq!(found[&b"/a/b"[..]], inode);
+        let mut names = children(&hierarchy(root.path()), b"/a");
+        names.sort();
+        assert_eq!(names, [b"b", b"d"]);
+        assert!(children(&hierarchy(root.path()), b"/gone").is_empty());
+        assert!(scan(&hierarchy(&root.path().join("none")), |_, _| {}).is_err());
+    }
+
+    #[test]
+    fn hundreds_of_levels_beyond_the_longest_path() {
+        let root = tempfile::tempdir().unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let mut above = rustix::fs::open(root.path(), flags, rustix::fs::Mode::empty()).unwrap();
+        for _ in 0..300 {
+            rustix::fs::mkdirat(&above, "twenty characters ab", rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
+            above = rustix::fs::openat(&above, "twenty characters ab", flags, rustix::fs::Mode::empty()).unwrap();
+        }
+        let found = scanned(root.path());
+        assert_eq!(found.len(), 301);
+        assert_eq!(found.keys().map(Vec::len).max(), Some(300 * 21));
+    }
+}

@@ -1,0 +1,126 @@
+//! Memory: `/proc/meminfo`, huge pages, and the memory modules that EDAC drivers know.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Survey, numbered};
+use crate::kernel::HostRoots;
+use crate::kernel::text_formats::FormatError;
+
+/// What is of use in `/proc/meminfo`, or in a NUMA node's `meminfo`, which has no swap line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemInfo {
+    /// `MemTotal`, in KiB.
+    pub mem_total_kb: Option<u64>,
+    /// `SwapTotal`, in KiB.
+    pub swap_total_kb: Option<u64>,
+}
+
+impl MemInfo {
+    /// Parses `MemTotal:       24684084 kB`, and the form of a NUMA node, `Node 0 MemTotal:       24684084 kB`.
+    ///
+    /// # Errors
+    /// One of the two lines has no number.
+    pub fn parse(content: &[u8]) -> Result<Self, FormatError> {
+        let content = String::from_utf8_lossy(content);
+        let mut info = Self::default();
+        for (index, line) in content.lines().enumerate() {
+            let Some((key, value)) = line.split_once(':') else { continue };
+            let slot = match key.rsplit(' ').next() {
+                Some("MemTotal") => &mut info.mem_total_kb,
+                Some("SwapTotal") => &mut info.swap_total_kb,
+                _ => continue,
+            };
+            let number = value.trim().strip_suffix("kB").and_then(|value| value.trim_end().parse().ok());
+            *slot = Some(number.ok_or(FormatError { line: index + 1, what: "not a number of kB" })?);
+        }
+        Ok(info)
+    }
+}
+
+/// The huge pages of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugePages {
+    /// Size of a page in KiB, from the directory's name.
+    pub page_size_kb: u64,
+    /// `nr_hugepages`: pages in the pool, used or not.
+    pub nr_hugepages: u64,
+}
+
+/// The huge page pools of the machine: `/sys/kernel/mm/hugepages`. `None` when the kernel has none.
+pub fn huge_pages(survey: &mut Survey, roots: &HostRoots) -> Option<Vec<HugePages>> {
+    huge_pages_in(survey, &roots.sys.join("kernel/mm/hugepages"))
+}
+
+/// The huge page pools in a directory of `hugepages-<size>kB` directories, sorted by name.
+pub fn huge_pages_in(survey: &mut Survey, directory: &Path) -> Option<Vec<HugePages>> {
+    let names = survey.names(directory)?;
+    let pools = names.iter().filter_map(|name| {
+        let page_size_kb = numbered(name, "hugepages-", "kB")?;
+        let nr_hugepages = survey.number(&directory.join(name).join("nr_hugepages"))?;
+        Some(HugePages { page_size_kb, nr_hugepages })
+    });
+    Some(pools.collect())
+}
+
+/// Memory modules of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dimms {
+    /// Sum of `size`, in MiB.
+    pub size_mb: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Memory modules by `dimm_mem_type`: `/sys/devices/system/edac/mc/mc*/dimm*`. `None` without an EDAC driver.
+///
+/// A slot of which either file cannot be read is left out.
+pub fn dimms(survey: &mut Survey, roots: &HostRoots) -> Option<BTreeMap<String, Dimms>> {
+    let directory = roots.sys.join("devices/system/edac/mc");
+    let mut by_type = BTreeMap::<String, Dimms>::new();
+    for controller in survey.names(&directory)? {
+        if numbered::<u32>(&controller, "mc", "").is_none() {
+            continue;
+        }
+        let controller = directory.join(controller);
+        for slot in survey.names(&controller).unwrap_or_default() {
+            if numbered::<u32>(&slot, "dimm", "").is_none() {
+                continue;
+            }
+            let slot = controller.join(slot);
+            let (Some(kind), Some(size_mb)) =
+                (survey.text(&slot.join("dimm_mem_type")), survey.number::<u64>(&slot.join("size")))
+            else {
+                continue;
+            };
+            let dimms = by_type.entry(kind).or_default();
+            dimms.size_mb = dimms.size_mb.saturating_add(size_mb);
+            dimms.count += 1;
+        }
+    }
+    Some(by_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_meminfo() {
+        for (content, expected) in [
+            (
+                "MemTotal:       24684084 kB\nMemFree:  1 kB\nSwapTotal:             8 kB\n",
+                Ok(MemInfo { mem_total_kb: Some(24_684_084), swap_total_kb: Some(8) }),
+            ),
+            (
+                "Node 0 MemTotal:       32864 kB\nNode 0 MemFree: 1 kB\n",
+                Ok(MemInfo { mem_total_kb: Some(32864), swap_total_kb: None }),
+            ),
+            ("", Ok(MemInfo::default())),
+            ("a\nMemTotal: x kB\n", Err(FormatError { line: 2, what: "not a number of kB" })),
+            ("MemTotal: 18446744073709551616 kB\n", Err(FormatError { line: 1, what: "not a number of kB" })),
+        ] {
+            assert_eq!(MemInfo::parse(content.as_bytes()), expected, "{content}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Loading and attaching the programs. Owns them and their links: dropping [`Probes`] detaches everything.
+
+use std::{
+    error::Error,
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    sync::Arc,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, Map, MapData, MapError, MapType, ProgramArray, RingBuf},
+    programs::{ProgramError, ProgramType, RawTracePoint},
+    sys::{is_map_supported, is_program_supported},
+};
+use aya_log::EbpfLogger;
+use collector_ebpf::RecordKind;
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CapabilitySet, capabilities},
+};
+
+use super::{
+    btf::Btf,
+    offsets::{KernelTypes, VictimForm},
+    reader::{EventReader, ProgramLog},
+    support::{
+        Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, MEMLOCK_NEEDED, Plan, Seccomp, TypesError,
+        Unavailable, decide, refused,
+    },
+};
+use crate::kernel::HostRoots;
+
+/// The programs, built by `cargo xtask bpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../collector-ebpf/collector.bpf.o");
+
+/// Each tracepoint, the program for it has the same name.
+const CGROUP_TRACEPOINTS: [&str; 6] = [
+    "cgroup_mkdir",
+    "cgroup_rmdir",
+    "cgroup_release",
+    "cgroup_rename",
+    "cgroup_notify_populated",
+    "cgroup_attach_task",
+];
+const OOM_TRACEPOINT: &str = "mark_victim";
+/// Entered by tail call from the cgroup programs.
+const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
+/// Map of `aya-log-ebpf`.
+const LOG_MAP: &str = "AYA_LOGS";
+
+/// Which log lines of the programs come to `tracing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// None; the verifier drops the code for them.
+    #[default]
+    Off,
+    /// OOM kills.
+    Info,
+    /// And long paths and first processes.
+    Debug,
+}
+
+/// How to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// Size of the ring buffer: a power of two, at least a page.
+    pub ring_buffer_bytes: u32,
+    /// The programs' own log lines.
+    pub log: LogLevel,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self { ring_buffer_bytes: 1 << 20, log: LogLevel::Off }
+    }
+}
+
+/// The loaded and attached programs.
+pub struct Probes {
+    /// Kept for its links.
+    _ebpf: Ebpf,
+    /// Kept open: the kernel empties a program array when its last user descriptor is closed.
+    _tail_calls: ProgramArray<MapData>,
+    counters: CounterReader,
+    map_bytes: u64,
+    victim: Option<VictimForm>,
+}
+
+/// Records per kind since loading, as counted in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    produced: [u64; RecordKind::ALL.len()],
+    lost: [u64; RecordKind::ALL.len()],
+}
+
+impl Counters {
+    /// Records made, the lost ones included.
+    pub fn produced(&self, kind: RecordKind) -> u64 {
+        self.produced[kind as usize]
+    }
+
+    /// Records the ring buffer had no room for.
+    pub fn lost(&self, kind: RecordKind) -> u64 {
+        self.lost[kind as usize]
+    }
+
+    /// Lost records of all kinds.
+    pub fn total_lost(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+}
+
+/// Reads the counters, from any thread; cheap to clone.
+#[derive(Clone)]
+pub struct CounterReader {
+    counts: Arc<Array<MapData, u64>>,
+}
+
+impl CounterReader {
+    /// The counters now: some fourteen short system calls.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read a map of ours, which it has no reason to.
+    pub fn read(&self) -> Result<Counters, MapError> {
+        let mut counters = Counters::default();
+        let kinds = RecordKind::ALL.len() as u32;
+        for kind in RecordKind::ALL {
+            let index = kind as u32;
+            counters.produced[kind as usize] = self.counts.get(&index, 0)?;
+            counters.lost[kind as usize] = self.counts.get(&(kinds + index), 0)?;
+        }
+        Ok(counters)
+    }
+}
+
+impl Probes {
+    /// Finds out what the kernel offers, loads the programs and attaches them. Events are recorded from here on.
+    ///
+    /// # Errors
+    /// With the one reason why there are no kernel events, fit to be shown to an operator. Nothing stays loaded then.
+    pub fn load(roots: &HostRoots, options: &ProbeOptions) -> Result<(Self, EventReader), Unavailable> {
+        let facts = gather(roots);
+        let plan = decide(&facts, options.ring_buffer_bytes)?;
+        let mut ebpf = match load_object(&plan, options.log) {
+            Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => {
+                load_object(&plan, options.log).map_err(|error| object_failed(&error, &facts))?
+            }
+            outcome => outcome.map_err(|error| object_failed(&error, &facts))?,
+        };
+        let map_bytes = map_bytes(&ebpf, &roots.proc);
+        let counters = CounterReader { counts: Arc::new(take_map(&mut ebpf, "COUNTS")?) };
+        let ring: RingBuf<MapData> = take_map(&mut ebpf, "EVENTS")?;
+        let log = match options.log {
+            LogLevel::Off => None,
+            LogLevel::Info | LogLevel::Debug => Some(program_log(&mut ebpf)?),
+        };
+        let reader = EventReader::new(ring, log).map_err(|error| reader_failed(&error))?;
+        let tail_calls = load_programs(&mut ebpf, &plan, &facts)?;
+        Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim: plan.victim }, reader))
+    }
+
+    /// The kernel's counters.
+    ///
+    /// # Errors
+    /// As [`CounterReader::read`].
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        self.counters.read()
+    }
+
+    /// A handle to the counters for another thread.
+    pub fn counter_reader(&self) -> CounterReader {
+        self.counters.clone()
+    }
+
+    /// Kernel memory of all maps, as the kernel counts it; `None` when it does not say.
+    pub fn map_bytes(&self) -> Option<u64> {
+        (self.map_bytes != 0).then_some(self.map_bytes)
+    }
+
+    /// Which form of the OOM tracepoint is attached; `None` when this kernel's is of neither.
+    pub fn victim_form(&self) -> Option<VictimForm> {
+        self.victim
+    }
+}
+
+/// Tries out what the decision needs to know.
+pub fn gather(roots: &HostRoots) -> KernelFacts {
+    let btf_path = roots.sys.join("kernel/btf/vmlinux");
+    let types = fs::read(&btf_path)
+        .map_err(|error| TypesError::Unreadable(errno_of(&error).unwrap_or(Errno::IO)))
+        .and_then(|data| Btf::parse(&data).map(|btf| KernelTypes::from_btf(&btf)).map_err(TypesError::Malformed));
+    let map = |kind| match is_map_supported(kind) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Errno::INVAL),
+        Err(error) => Err(errno_of(&error).unwrap_or(Errno::IO)),
+    };
+    let programs = match is_program_supported(ProgramType::RawTracePoint) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Errno::INVAL),
+        Err(error) => Err(errno_of(&error).unwrap_or(Errno::IO)),
+    };
+    let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let held = |set| if effective.contains(set) { Capability::Held } else { Capability::Missing };
+    KernelFacts {
+        types,
+        maps: map(MapType::Array),
+        ring_buffer: map(MapType::RingBuf),
+        programs,
+        capabilities: Capabilities {
+            bpf: held(CapabilitySet::BPF),
+            perfmon: held(CapabilitySet::PERFMON),
+            sys_admin: held(CapabilitySet::SYS_ADMIN),
+        },
+        seccomp: seccomp(&roots.proc),
+        lockdown: lockdown(&roots.sys),
+        memlock_limit: getrlimit(Resource::Memlock).current,
+        page_size: rustix::param::page_size() as u32,
+        btf_path,
+    }
+}
+
+fn seccomp(proc: &Path) -> Seccomp {
+    let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
+    if mode.is_none_or(|mode| mode == "0") { Seccomp::Off } else { Seccomp::Filter }
+}
+
+fn lockdown(sys: &Path) -> Lockdown {
+    // The word in brackets is the one in force.
+    let modes = fs::read_to_string(sys.join("kernel/security/lockdown")).unwrap_or_default();
+    if modes.contains("[confidentiality]") {
+        Lockdown::Confidentiality
+    } else if modes.contains("[integrity]") {
+        Lockdown::Integrity
+    } else {
+        Lockdown::None
+    }
+}
+
+fn load_object(plan: &Plan, log: LogLevel) -> Result<Ebpf, EbpfError> {
+    let level: u8 = match log {
+        LogLevel::Off => 0,
+        LogLevel::Info => aya_log::Level::Info as u8,
+        LogLevel::Debug => aya_log::Level::Debug as u8,
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("OFFSETS", &plan.offsets, true)
+        .override_global(aya_log::LEVEL, &level, true)
+        .map_max_entries("EVENTS", plan.ring_buffer_bytes);
+    if log == LogLevel::Off {
+        // The map is part of the object; unused, it may be as small as the kernel allows.
+        loader.map_max_entries(LOG_MAP, rustix::param::page_size() as u32);
+    }
+    loader.load(OBJECT)
+}
+
+/// Before 5.11 maps count as locked memory; newer kernels have no reason to refuse a map for it, so it gets here only
+/// after such a refusal. Whether the limit could be raised.
+fn raise_memlock() -> bool {
+    let limit = getrlimit(Resource::Memlock);
+    if limit.current.is_none_or(|bytes| bytes >= MEMLOCK_NEEDED) {
+        return false;
+    }
+    let raised = [Rlimit { current: None, maximum: None }, Rlimit { current: limit.maximum, maximum: limit.maximum }];
+    raised.into_iter().any(|limit| setrlimit(Resource::Memlock, limit).is_ok())
+}
+
+/// Loads and attaches; the map that must stay open as long as the programs.
+fn load_programs(ebpf: &mut Ebpf, plan: &Plan, facts: &KernelFacts) -> Result<ProgramArray<MapData>, Unavailable> {
+    let mut tail_calls: ProgramArray<MapData> = take_map(ebpf, "LONG_PATH")?;
+    let refused = |error: &ProgramError| program_failed(Facility::Program, error, facts);
+    let long_path = program(ebpf, LONG_PATH_PROGRAM)?;
+    long_path.load().map_err(|error| refused(&error))?;
+    let long_path = long_path.fd().map_err(|error| refused(&error))?;
+    tail_calls.set(0, long_path, 0).map_err(|error| refused(&ProgramError::MapError(error)))?;
+    let oom_program = plan.victim.map(|form| match form {
+        VictimForm::Pid => "mark_victim_pid",
+        VictimForm::Task => "mark_victim_task",
+    });
+    let cgroup = CGROUP_TRACEPOINTS.map(|name| (name, name));
+    for (name, tracepoint) in cgroup.into_iter().chain(oom_program.map(|name| (name, OOM_TRACEPOINT))) {
+        let program = program(ebpf, name)?;
+        program.load().map_err(|error| refused(&error))?;
+        let attached = program.attach(tracepoint);
+        attached.map_err(|error| program_failed(Facility::Tracepoint(tracepoint), &error, facts))?;
+    }
+    Ok(tail_calls)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, Unavailable> {
+    let program = ebpf.program_mut(name).ok_or_else(|| broken(&format!("no program {name}")))?;
+    program.try_into().map_err(|error: ProgramError| broken(&error))
+}
+
+fn take_map<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Unavailable> {
+    let map = ebpf.take_map(name).ok_or_else(|| broken(&format!("no map {name}")))?;
+    map.try_into().map_err(|error: MapError| match errno_of(&error) {
+        // Mapping a ring buffer into memory is the one step here that asks the kernel.
+        Some(errno) => Unavailable { facility: Facility::Reader, errno: Some(errno), cause: Cause::Resources },
+        None => broken(&error),
+    })
+}
+
+fn program_log(ebpf: &mut Ebpf) -> Result<ProgramLog, Unavailable> {
+    let mut logger = EbpfLogger::init(ebpf).map_err(|error| broken(&error))?;
+    let descriptor = logger.as_fd().try_clone_to_owned().map_err(|error| reader_failed(&error))?;
+    Ok(ProgramLog { descriptor, flush: Box::new(move || logger.flush()) })
+}
+
+/// The memory of all maps, from `memlock` of `/proc/self/fdinfo`; 0 when it is not there.
+fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
+    let bytes = |map: &MapData| {
+        let info = fs::read_to_string(proc.join(format!("self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse::<u64>().ok()
+    };
+    let sizes = ebpf.maps().filter_map(|(_, map)| match map {
+        Map::Array(data) | Map::ProgramArray(data) | Map::RingBuf(data) => bytes(data),
+        // The object has no others.
+        _ => None,
+    });
+    sizes.sum()
+}
+
+fn object_failed(error: &EbpfError, facts: &KernelFacts) -> Unavailable {
+    match errno_of(error) {
+        Some(errno) => refused(Facility::Map, errno, facts),
+        None => broken(error),
+    }
+}
+
+fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts) -> Unavailable {
+    let errno = errno_of(error);
+    if let ProgramError::LoadError { verifier_log, .. } = error
+        && matches!(errno, Some(Errno::INVAL | Errno::ACCESS))
+        && facts.lockdown != Lockdown::Confidentiality
+    {
+        let log = verifier_log.to_string();
+        let says = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
+        return Unavailable { facility, errno, cause: Cause::Refused(says.unwrap_or_default().into()) };
+    }
+    errno.map_or_else(|| broken(error), |errno| refused(facility, errno, facts))
+}
+
+fn reader_failed(error: &io::Error) -> Unavailable {
+    Unavailable { facility: Facility::Reader, errno: errno_of(error), cause: Cause::Resources }
+}
+
+fn broken(what: &impl ToString) -> Unavailable {
+    let text = what.to_string().replace('\n', " ").into_boxed_str();
+    Unavailable { facility: Facility::Program, errno: None, cause: Cause::BrokenObject(text) }
+}
+
+/// The kernel's errno at the root of an error.
+fn errno_of(error: &(dyn Error + 'static)) -> Option<Errno> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
+            return Some(errno);
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,133 @@
+//! From the running kernel's types to the numbers the programs need. Pure; never looks at a version.
+
+use collector_ebpf::{ABSENT, NO_OFFSETS, Offset, Offsets};
+
+use super::btf::{Btf, Parameter};
+
+/// How `oom:mark_victim` names the victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VictimForm {
+    /// By thread id, up to about 6.8.
+    Pid,
+    /// By its `task_struct`.
+    Task,
+}
+
+/// What the programs must know about the running kernel's types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelTypes {
+    /// Where the fields are.
+    pub offsets: Offsets,
+    /// Which of the two OOM programs fits; `None` when the tracepoint is of neither form.
+    pub victim: Option<VictimForm>,
+}
+
+/// Fields without which no cgroup record can be made. Everything else degrades to a missing value.
+pub const REQUIRED: [Offset; 7] = [
+    Offset::CgroupKn,
+    Offset::CgroupRoot,
+    Offset::CgroupLevel,
+    Offset::RootHierarchyId,
+    Offset::KernfsId,
+    Offset::KernfsParent,
+    Offset::KernfsName,
+];
+
+/// `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES`; the same since 4.5.
+const RSS_INDEXES: [(Offset, u32); 3] = [(Offset::MmFilePages, 0), (Offset::MmAnonPages, 1), (Offset::MmShmemPages, 3)];
+
+/// Each field and its names; the first that the kernel has counts.
+const FIELDS: [(Offset, &str, &[&str]); 36] = [
+    (Offset::CgroupKn, "cgroup", &["kn"]),
+    (Offset::CgroupRoot, "cgroup", &["root"]),
+    (Offset::CgroupLevel, "cgroup", &["level"]),
+    (Offset::CgroupPopulatedCsets, "cgroup", &["nr_populated_csets"]),
+    (Offset::RootHierarchyId, "cgroup_root", &["hierarchy_id"]),
+    (Offset::KernfsId, "kernfs_node", &["id"]),
+    (Offset::KernfsParent, "kernfs_node", &["__parent", "parent"]),
+    (Offset::KernfsName, "kernfs_node", &["name"]),
+    (Offset::TaskPid, "task_struct", &["pid"]),
+    (Offset::TaskTgid, "task_struct", &["tgid"]),
+    (Offset::TaskComm, "task_struct", &["comm"]),
+    (Offset::TaskCgroups, "task_struct", &["cgroups"]),
+    (Offset::TaskSignal, "task_struct", &["signal"]),
+    (Offset::TaskMm, "task_struct", &["mm"]),
+    (Offset::TaskRealCred, "task_struct", &["real_cred"]),
+    (Offset::TaskThreadPid, "task_struct", &["thread_pid"]),
+    (Offset::TaskPidLink, "task_struct", &["pid_links[0]"]),
+    (Offset::CssSetTasks, "css_set", &["nr_tasks"]),
+    (Offset::CssSetDefaultCgroup, "css_set", &["dfl_cgrp"]),
+    (Offset::SignalThreads, "signal_struct", &["nr_threads"]),
+    (Offset::SignalOomScoreAdj, "signal_struct", &["oom_score_adj"]),
+    (Offset::CredUid, "cred", &["uid"]),
+    (Offset::MmTotalVm, "mm_struct", &["total_vm"]),
+    (Offset::MmPgtablesBytes, "mm_struct", &["pgtables_bytes"]),
+    (Offset::CssCgroup, "cgroup_subsys_state", &["cgroup"]),
+    (Offset::CssParent, "cgroup_subsys_state", &["parent"]),
+    (Offset::MemcgCss, "mem_cgroup", &["css"]),
+    (Offset::MemcgUsage, "mem_cgroup", &["memory.usage"]),
+    (Offset::MemcgMax, "mem_cgroup", &["memory.max"]),
+    (Offset::MemcgOomLock, "mem_cgroup", &["oom_lock"]),
+    (Offset::MemcgUnderOom, "mem_cgroup", &["under_oom"]),
+    (Offset::PidRootNamespace, "pid", &["numbers[0].ns"]),
+    (Offset::PidFirstTask, "pid", &["tasks[0].first"]),
+    (Offset::PidNamespaceTree, "pid_namespace", &["idr.idr_rt.xa_head"]),
+    (Offset::XaNodeShift, "xa_node", &["shift"]),
+    (Offset::XaNodeSlots, "xa_node", &["slots"]),
+];
+
+impl KernelTypes {
+    /// Looks everything up.
+    pub fn from_btf(btf: &Btf<'_>) -> Self {
+        let mut offsets = NO_OFFSETS;
+        let mut set = |field: Offset, value: Option<u32>| offsets[field as usize] = value.unwrap_or(ABSENT);
+        for (field, structure, names) in FIELDS {
+            set(field, names.iter().find_map(|name| btf.field_offset(structure, name)));
+        }
+        for (field, index) in RSS_INDEXES {
+            // One struct of atomic words before 6.2, an array of per-CPU counters since.
+            let names = [format!("rss_stat[{index}].count"), format!("rss_stat.count[{index}]")];
+            set(field, names.iter().find_map(|name| btf.field_offset("mm_struct", name)));
+        }
+        let indexed = |structure, array, enumeration, name| {
+            let index = btf.enumerator(enumeration, name)?;
+            btf.field_offset(structure, &format!("{array}[{index}]"))
+        };
+        set(Offset::CssSetMemory, indexed("css_set", "subsys", "cgroup_subsys_id", "memory_cgrp_id"));
+        let local_ooms = indexed("mem_cgroup", "memory_events_local", "memcg_memory_event", "MEMCG_OOM");
+        set(Offset::MemcgLocalOoms, local_ooms);
+        // The program masks with it.
+        let slots = btf.array_length("xa_node", "slots").filter(|count| count.is_power_of_two());
+        set(Offset::XaNodeSlotCount, slots);
+        let victim = match btf.parameter("btf_trace_mark_victim", 1) {
+            Some(Parameter::Integer) => Some(VictimForm::Pid),
+            Some(Parameter::Pointer) => Some(VictimForm::Task),
+            Some(Parameter::Other) | None => None,
+        };
+        Self { offsets, victim }
+    }
+
+    /// The first field that is needed and not there.
+    pub fn missing(&self) -> Option<Offset> {
+        REQUIRED.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every distribution kernel the collector runs on has all but the fields its configuration leaves out.
+    #[test]
+    fn this_kernel_has_the_fields() {
+        let data = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+        let types = KernelTypes::from_btf(&Btf::parse(&data).unwrap());
+        let optional = [Offset::MemcgOomLock, Offset::MemcgUnderOom];
+        for field in Offset::ALL {
+            let there = types.offsets[field as usize] != ABSENT;
+            assert!(there || optional.contains(&field), "{field:?} is missing");
+        }
+        assert_eq!(types.missing(), None);
+        assert!(types.victim.is_some());
+    }
+}

@@ -1,0 +1,479 @@
+//! What this kernel and this process' rights allow: facts in, a plan or a reason out. Pure, no aya types, and no look
+//! at a version number: what counts is what was tried.
+
+use std::{fmt, path::PathBuf};
+
+use collector_ebpf::{ABSENT, Offset, Offsets};
+use rustix::io::Errno;
+
+use super::{
+    btf::BtfError,
+    offsets::{KernelTypes, VictimForm},
+};
+
+/// Whether the process has a capability in effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// It has.
+    Held,
+    /// It has not.
+    Missing,
+}
+
+/// The capabilities that matter for BPF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `CAP_BPF`, since 5.8.
+    pub bpf: Capability,
+    /// `CAP_PERFMON`, since 5.8.
+    pub perfmon: Capability,
+    /// `CAP_SYS_ADMIN`, which stands for both.
+    pub sys_admin: Capability,
+}
+
+impl Capabilities {
+    /// What is missing to load tracing programs, by name.
+    fn missing(self) -> Option<&'static str> {
+        let Self { bpf, perfmon, sys_admin } = self;
+        match (bpf, perfmon, sys_admin) {
+            (_, _, Capability::Held) | (Capability::Held, Capability::Held, _) => None,
+            (Capability::Held, Capability::Missing, _) => Some("CAP_PERFMON"),
+            (Capability::Missing, Capability::Held, _) => Some("CAP_BPF"),
+            (Capability::Missing, Capability::Missing, _) => Some("CAP_BPF and CAP_PERFMON"),
+        }
+    }
+}
+
+/// `Seccomp` of `/proc/self/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// No filter.
+    Off,
+    /// A filter looks at the system calls of this process.
+    Filter,
+}
+
+/// `/sys/kernel/security/lockdown`, since 5.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// Not locked down, or not known.
+    None,
+    /// The running kernel may not be changed. Loading the programs is still allowed.
+    Integrity,
+    /// Kernel memory may not be read either, and so no program that does is loaded.
+    Confidentiality,
+}
+
+/// Why the kernel's types are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypesError {
+    /// The file could not be read.
+    Unreadable(Errno),
+    /// The file is not understood.
+    Malformed(BtfError),
+}
+
+/// What was found out about kernel and process, each by trying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Where the types were looked for.
+    pub btf_path: PathBuf,
+    /// The kernel's types.
+    pub types: Result<KernelTypes, TypesError>,
+    /// Whether a small array map could be made: the `bpf` system call works at all.
+    pub maps: Result<(), Errno>,
+    /// Whether a ring buffer map could be made, since 5.8.
+    pub ring_buffer: Result<(), Errno>,
+    /// Whether a raw tracepoint program that does nothing could be loaded.
+    pub programs: Result<(), Errno>,
+    /// Rights.
+    pub capabilities: Capabilities,
+    /// System call filter.
+    pub seccomp: Seccomp,
+    /// Kernel lockdown.
+    pub lockdown: Lockdown,
+    /// Bytes of locked memory this process may have, `None` for no limit. Kernels before 5.11 count maps in it.
+    pub memlock_limit: Option<u64>,
+    /// Size of a page.
+    pub page_size: u32,
+}
+
+/// What to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// For the programs.
+    pub offsets: Offsets,
+    /// Which OOM program to attach, `None` when neither fits.
+    pub victim: Option<VictimForm>,
+    /// Size of the ring buffer.
+    pub ring_buffer_bytes: u32,
+}
+
+/// The part that did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facility {
+    /// Type information of the running kernel.
+    Btf,
+    /// The `bpf` system call.
+    BpfSyscall,
+    /// A ring buffer map.
+    RingBuffer,
+    /// A map.
+    Map,
+    /// Loading a program.
+    Program,
+    /// Attaching to this tracepoint.
+    Tracepoint(&'static str),
+    /// The daemon's own end: descriptors, memory mappings.
+    Reader,
+}
+
+impl fmt::Display for Facility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Btf => "kernel type information (BTF)",
+            Self::BpfSyscall => "bpf system call",
+            Self::RingBuffer => "BPF ring buffer",
+            Self::Map => "BPF map",
+            Self::Program => "BPF program",
+            Self::Tracepoint(name) => return write!(f, "raw tracepoint {name}"),
+            Self::Reader => "ring buffer reader",
+        })
+    }
+}
+
+/// The likely cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is no such file.
+    NoBtfFile(PathBuf),
+    /// The file is there and cannot be read.
+    UnreadableBtf(PathBuf),
+    /// The file's content is not understood.
+    MalformedBtf(PathBuf, BtfError),
+    /// A field that every supported kernel has is not there.
+    MissingField(Offset),
+    /// The process lacks these capabilities.
+    MissingCapabilities(&'static str),
+    /// A seccomp filter answers in the kernel's place.
+    SeccompFilter,
+    /// The kernel is locked down.
+    LockedDown,
+    /// The kernel counts maps as locked memory, and this is the limit in bytes.
+    MemlockLimit(u64),
+    /// Not allowed, and none of the usual reasons applies.
+    SecurityModule,
+    /// The kernel is built without it.
+    NotBuiltIn,
+    /// The kernel is too old for it.
+    TooOld,
+    /// The size asked for, which is not a power of two of at least the page size that follows.
+    RingBufferSize(u32, u32),
+    /// The kernel has no such tracepoint.
+    NoTracepoint,
+    /// The verifier refused a program; the end of what it said.
+    Refused(Box<str>),
+    /// The object that was built into this daemon is broken; what the loader says.
+    BrokenObject(Box<str>),
+    /// Out of memory, descriptors, or something the errno has to explain.
+    Resources,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtfFile(path) => write!(f, "{} does not exist", path.display()),
+            Self::UnreadableBtf(path) => write!(f, "{} cannot be read", path.display()),
+            Self::MalformedBtf(path, error) => write!(f, "{} is not understood: {error}", path.display()),
+            Self::MissingField(field) => write!(f, "this kernel's types have no field for {field:?}"),
+            Self::MissingCapabilities(names) => write!(f, "this process lacks {names}"),
+            Self::SeccompFilter => f.write_str("a seccomp filter is in force and probably blocks bpf(2)"),
+            Self::LockedDown => f.write_str("the kernel is locked down for confidentiality"),
+            Self::MemlockLimit(limit) => {
+                write!(f, "this kernel counts maps as locked memory, and RLIMIT_MEMLOCK is {limit} bytes")
+            }
+            Self::SecurityModule => f.write_str("a security module or the container's configuration forbids it"),
+            Self::NotBuiltIn => f.write_str("the kernel is built without it"),
+            Self::TooOld => f.write_str("the kernel is probably older than 5.8"),
+            Self::RingBufferSize(size, page) => {
+                write!(f, "{size} bytes is not a power of two of at least one page of {page} bytes")
+            }
+            Self::NoTracepoint => f.write_str("this kernel has no such tracepoint"),
+            Self::Refused(text) => write!(f, "the verifier refused it: {text}"),
+            Self::BrokenObject(text) => write!(f, "the built-in object does not load: {text}"),
+            Self::Resources => f.write_str("the system is short of memory or descriptors"),
+        }
+    }
+}
+
+/// Why there are no kernel events. Its text is one line that says what failed, why, what is lost, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kernel events are off: {facility} failed{errno}: {cause}; lost: {lost}; to fix: {fix}",
+    errno = self.errno_text(), lost = self.lost(), fix = self.fix())]
+pub struct Unavailable {
+    /// What did not work.
+    pub facility: Facility,
+    /// What the kernel said, where it said something.
+    pub errno: Option<Errno>,
+    /// The likely cause.
+    pub cause: Cause,
+}
+
+impl Unavailable {
+    fn errno_text(&self) -> String {
+        self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default()
+    }
+
+    /// What the collector cannot do for lack of it.
+    pub fn lost(&self) -> &'static str {
+        "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last sample \
+         of a container may be one interval old, and OOM kills are counted without victim and trigger"
+    }
+
+    /// What the operator can do.
+    pub fn fix(&self) -> &'static str {
+        match &self.cause {
+            Cause::NoBtfFile(_) => "mount the host's sysfs, or run a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            Cause::UnreadableBtf(_) => "make that file readable to this process",
+            Cause::MalformedBtf(..) | Cause::MissingField(_) | Cause::Refused(_) | Cause::BrokenObject(_) => {
+                "report this line and the kernel's version"
+            }
+            Cause::MissingCapabilities(_) => "run as root, or grant CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)",
+            Cause::SeccompFilter => "allow bpf(2) in the seccomp profile, or run without one",
+            Cause::LockedDown => "boot without lockdown=confidentiality",
+            Cause::MemlockLimit(_) => "raise the limit (LimitMEMLOCK=infinity), or grant CAP_SYS_RESOURCE",
+            Cause::SecurityModule => "allow bpf(2) in the security module's policy; in a container, run it privileged",
+            Cause::NotBuiltIn => "run a kernel with CONFIG_BPF_SYSCALL=y and CONFIG_BPF_EVENTS=y",
+            Cause::TooOld => "run kernel 5.8 or newer",
+            Cause::RingBufferSize(..) => "choose another size for the ring buffer",
+            Cause::NoTracepoint => "run a kernel with CONFIG_CGROUPS=y and CONFIG_TRACEPOINTS=y",
+            Cause::Resources => "look at the machine's memory and this process' descriptor limit",
+        }
+    }
+}
+
+/// Decides what to load.
+///
+/// # Errors
+/// The first thing that is in the way, the one an operator has to see to first.
+pub fn decide(facts: &KernelFacts, ring_buffer_bytes: u32) -> Result<Plan, Unavailable> {
+    let page_size = facts.page_size;
+    if !ring_buffer_bytes.is_power_of_two() || ring_buffer_bytes < page_size {
+        let cause = Cause::RingBufferSize(ring_buffer_bytes, page_size);
+        return Err(Unavailable { facility: Facility::RingBuffer, errno: None, cause });
+    }
+    let tried = [
+        (Facility::BpfSyscall, facts.maps),
+        (Facility::RingBuffer, facts.ring_buffer),
+        (Facility::Program, facts.programs),
+    ];
+    for (facility, outcome) in tried {
+        outcome.map_err(|errno| refused(facility, errno, facts))?;
+    }
+    let types = match &facts.types {
+        Ok(types) => types,
+        Err(error) => return Err(no_types(&facts.btf_path, error)),
+    };
+    if let Some(field) = types.missing() {
+        return Err(Unavailable { facility: Facility::Btf, errno: None, cause: Cause::MissingField(field) });
+    }
+    let readable = types.offsets[Offset::TaskPid as usize] != ABSENT;
+    Ok(Plan { offsets: types.offsets, victim: types.victim.filter(|_| readable), ring_buffer_bytes })
+}
+
+/// Names the likely cause of an errno from the `bpf` system call.
+pub(super) fn refused(facility: Facility, errno: Errno, facts: &KernelFacts) -> Unavailable {
+    let cause = match errno {
+        Errno::PERM | Errno::ACCESS => denied(facts),
+        Errno::NOSYS => match facts.seccomp {
+            Seccomp::Filter => Cause::SeccompFilter,
+            Seccomp::Off => Cause::NotBuiltIn,
+        },
+        Errno::INVAL if facts.lockdown == Lockdown::Confidentiality => Cause::LockedDown,
+        Errno::INVAL | Errno::TOOBIG if matches!(facility, Facility::RingBuffer | Facility::Map) => Cause::TooOld,
+        Errno::INVAL | Errno::NOENT if matches!(facility, Facility::Tracepoint(_)) => Cause::NoTracepoint,
+        Errno::INVAL => Cause::NotBuiltIn,
+        _ => Cause::Resources,
+    };
+    Unavailable { facility, errno: Some(errno), cause }
+}
+
+fn denied(facts: &KernelFacts) -> Cause {
+    if let Some(names) = facts.capabilities.missing() {
+        return Cause::MissingCapabilities(names);
+    }
+    // A small map fits any limit, so the limit explains nothing as long as none could be made.
+    match (facts.lockdown, facts.seccomp, facts.memlock_limit) {
+        (Lockdown::Confidentiality, _, _) => Cause::LockedDown,
+        (_, _, Some(limit)) if facts.maps.is_ok() && limit < MEMLOCK_NEEDED => Cause::MemlockLimit(limit),
+        (_, Seccomp::Filter, _) => Cause::SeccompFilter,
+        _ => Cause::SecurityModule,
+    }
+}
+
+/// All maps together stay below this, whatever the number of CPUs.
+pub const MEMLOCK_NEEDED: u64 = 4 << 20;
+
+fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
+    let path = path.to_path_buf();
+    let (errno, cause) = match error {
+        TypesError::Unreadable(Errno::NOENT) => (Some(Errno::NOENT), Cause::NoBtfFile(path)),
+        TypesError::Unreadable(errno) => (Some(*errno), Cause::UnreadableBtf(path)),
+        TypesError::Malformed(error) => (None, Cause::MalformedBtf(path, *error)),
+    };
+    Unavailable { facility: Facility::Btf, errno, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use collector_ebpf::NO_OFFSETS;
+
+    use super::*;
+
+    const SIZE: u32 = 1 << 20;
+    const PATH: &str = "/sys/kernel/btf/vmlinux";
+
+    fn types() -> KernelTypes {
+        KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: Some(VictimForm::Task) }
+    }
+
+    fn capable_host() -> KernelFacts {
+        KernelFacts {
+            btf_path: PATH.into(),
+            types: Ok(types()),
+            maps: Ok(()),
+            ring_buffer: Ok(()),
+            programs: Ok(()),
+            capabilities: Capabilities {
+                bpf: Capability::Held,
+                perfmon: Capability::Held,
+                sys_admin: Capability::Missing,
+            },
+            seccomp: Seccomp::Off,
+            lockdown: Lockdown::None,
+            memlock_limit: Some(8 << 20),
+            page_size: 4096,
+        }
+    }
+
+    #[test]
+    fn a_capable_host_gets_everything() {
+        let plan = decide(&capable_host(), SIZE).unwrap();
+        assert_eq!(plan.victim, Some(VictimForm::Task));
+        assert_eq!(plan.ring_buffer_bytes, SIZE);
+    }
+
+    #[test]
+    fn a_kernel_without_the_tracepoint_still_gets_the_rest() {
+        let facts = KernelFacts { types: Ok(KernelTypes { victim: None, ..types() }), ..capable_host() };
+        assert_eq!(decide(&facts, SIZE).unwrap().victim, None);
+    }
+
+    #[track_caller]
+    fn check(take_away: impl FnOnce(&mut KernelFacts), facility: Facility, errno: Option<Errno>, cause: Cause) {
+        let mut facts = capable_host();
+        take_away(&mut facts);
+        let found = decide(&facts, SIZE).unwrap_err();
+        assert_eq!(found, Unavailable { facility, errno, cause });
+        let line = found.to_string();
+        assert!(!line.contains('\n') && line.contains("lost:") && line.contains("to fix:"), "{line}");
+        assert!(line.contains(&facility.to_string()), "{line}");
+    }
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        let perm = Some(Errno::PERM);
+        check(
+            |facts| facts.types = Err(TypesError::Unreadable(Errno::NOENT)),
+            Facility::Btf,
+            Some(Errno::NOENT),
+            Cause::NoBtfFile(PATH.into()),
+        );
+        check(
+            |facts| facts.types = Err(TypesError::Unreadable(Errno::ACCESS)),
+            Facility::Btf,
+            Some(Errno::ACCESS),
+            Cause::UnreadableBtf(PATH.into()),
+        );
+        check(
+            |facts| facts.types = Err(TypesError::Malformed(BtfError::UnknownKind(30))),
+            Facility::Btf,
+            None,
+            Cause::MalformedBtf(PATH.into(), BtfError::UnknownKind(30)),
+        );
+        check(
+            |facts| {
+                let mut types = types();
+                types.offsets[Offset::KernfsParent as usize] = ABSENT;
+                facts.types = Ok(types);
+            },
+            Facility::Btf,
+            None,
+            Cause::MissingField(Offset::KernfsParent),
+        );
+        check(
+            |facts| {
+                facts.capabilities.bpf = Capability::Missing;
+                facts.maps = Err(Errno::PERM);
+            },
+            Facility::BpfSyscall,
+            perm,
+            Cause::MissingCapabilities("CAP_BPF"),
+        );
+        check(
+            |facts| {
+                facts.capabilities.perfmon = Capability::Missing;
+                facts.programs = Err(Errno::PERM);
+            },
+            Facility::Program,
+            perm,
+            Cause::MissingCapabilities("CAP_PERFMON"),
+        );
+        check(
+            |facts| {
+                facts.seccomp = Seccomp::Filter;
+                facts.maps = Err(Errno::PERM);
+            },
+            Facility::BpfSyscall,
+            perm,
+            Cause::SeccompFilter,
+        );
+        check(|facts| facts.maps = Err(Errno::PERM), Facility::BpfSyscall, perm, Cause::SecurityModule);
+        check(
+            |facts| {
+                facts.lockdown = Lockdown::Confidentiality;
+                facts.programs = Err(Errno::PERM);
+            },
+            Facility::Program,
+            perm,
+            Cause::LockedDown,
+        );
+        check(|facts| facts.maps = Err(Errno::NOSYS), Facility::BpfSyscall, Some(Errno::NOSYS), Cause::NotBuiltIn);
+        check(|facts| facts.ring_buffer = Err(Errno::INVAL), Facility::RingBuffer, Some(Errno::INVAL), Cause::TooOld);
+        check(
+            |facts| {
+                facts.memlock_limit = Some(64 << 10);
+                facts.ring_buffer = Err(Errno::PERM);
+            },
+            Facility::RingBuffer,
+            perm,
+            Cause::MemlockLimit(64 << 10),
+        );
+        check(|facts| facts.programs = Err(Errno::INVAL), Facility::Program, Some(Errno::INVAL), Cause::NotBuiltIn);
+    }
+
+    #[test]
+    fn cap_sys_admin_stands_for_both() {
+        let capabilities =
+            Capabilities { bpf: Capability::Missing, perfmon: Capability::Missing, sys_admin: Capability::Held };
+        assert_eq!(capabilities.missing(), None);
+    }
+
+    #[test]
+    fn ring_buffer_sizes() {
+        for (size, fits) in [(0, false), (2048, false), (4096, true), (12288, false), (1 << 16, true), (1 << 31, true)]
+        {
+            assert_eq!(decide(&capable_host(), size).is_ok(), fits, "{size}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
+//! view and follow these in the same answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+use crate::kernel::probes::load::CounterReader;
+use crate::sampler::engine::Engine;
+use crate::sampler::metrics::Metrics as SamplerMetrics;
+use collector_ebpf::RecordKind;
+
+/// The registry and the metrics that are brought up to date when they are asked for.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    registry: Registry,
+    sampler: SamplerMetrics,
+    received: IntCounterVec,
+    lost: IntCounterVec,
+    read_errors: IntCounterVec,
+    containers: IntGauge,
+    history_bytes: IntGauge,
+    map_bytes: IntGauge,
+    descriptors: IntGauge,
+    degraded: GaugeVec,
+    /// Of two scrapes at once, each must add its own difference only.
+    updating: Mutex<()>,
+}
+
+impl OwnMetrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which a test rules out.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let by = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let metrics = Self {
+            sampler: SamplerMetrics::register(&registry)?,
+            received: by("collector_events_received_total", "Events the kernel programs sent, by kind.", "kind")?,
+            lost: by(
+                "collector_events_lost_total",
+                "Events lost in the kernel because the buffer was full, by kind.",
+                "kind",
+            )?,
+            read_errors: by("collector_read_errors_total", "Kernel files that could not be read, by name.", "file")?,
+            containers: IntGauge::new("collector_containers", "Containers listed now.")?,
+            history_bytes: IntGauge::new("collector_history_bytes", "Memory the kept samples take.")?,
+            map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory the programs' maps take.")?,
+            descriptors: IntGauge::new("collector_open_descriptors", "Descriptors of statistics files kept open.")?,
+            degraded: GaugeVec::new(
+                Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
+                &["facility"],
+            )?,
+            updating: Mutex::new(()),
+            registry,
+        };
+        for kind in RecordKind::ALL {
+            metrics.received.with_label_values(&[kind.name()]);
+            metrics.lost.with_label_values(&[kind.name()]);
+        }
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.received.clone()))?;
+        registry.register(Box::new(metrics.lost.clone()))?;
+        registry.register(Box::new(metrics.read_errors.clone()))?;
+        registry.register(Box::new(metrics.containers.clone()))?;
+        registry.register(Box::new(metrics.history_bytes.clone()))?;
+        registry.register(Box::new(metrics.map_bytes.clone()))?;
+        registry.register(Box::new(metrics.descriptors.clone()))?;
+        registry.register(Box::new(metrics.degraded.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The sampler's part.
+    pub fn sampler(&self) -> SamplerMetrics {
+        self.sampler.clone()
+    }
+
+    /// The maps' size, which does not change while they exist.
+    pub fn set_map_bytes(&self, bytes: u64) {
+        self.map_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The collector does without this facility.
+    pub fn set_degraded(&self, facility: &str) {
+        self.degraded.with_label_values(&[facility]).set(1.0);
+    }
+
+    /// Everything as text.
+    pub fn render(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) -> Vec<u8> {
+        self.update(engine, counters);
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "own metrics could not be rendered");
+        }
+        text
+    }
+
+    fn update(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) {
+        let _one_at_a_time = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let catch_up = |vector: &IntCounterVec, label: &str, value: u64| {
+            let counter = vector.with_label_values(&[label]);
+            counter.inc_by(value.saturating_sub(counter.get()));
+        };
+        if let Some(counts) = counters.and_then(|counters| counters.read().ok()) {
+            for kind in RecordKind::ALL {
+                catch_up(&self.received, kind.name(), counts.produced(kind).saturating_sub(counts.lost(kind)));
+                catch_up(&self.lost, kind.name(), counts.lost(kind));
+            }
+        }
+        for (file, count) in engine.context().errors().counts() {
+            catch_up(&self.read_errors, file, count);
+        }
+        let containers = engine.store().with_prefix(b"/");
+        self.containers.set(containers.len() as i64);
+        self.history_bytes.set(containers.iter().map(|container| container.history_memory()).sum::<usize>() as i64);
+        self.descriptors.set(engine.context().budget().kept() as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_used_once() {
+        OwnMetrics::new().unwrap();
+    }
+}

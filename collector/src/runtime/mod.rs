@@ -1,0 +1,3 @@
+//! What container runtimes tell about a cgroup. So far from the path alone, which needs no runtime.
+
+pub mod cgroup_names;

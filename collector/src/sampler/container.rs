@@ -1,0 +1,450 @@
+//! Reads one container: its cgroup files, and what belongs to its processes, become a [`Sample`] or a [`Spec`].
+//!
+//! Which containers there are, when they are sampled and what becomes of the samples is decided elsewhere. The families
+//! of values live in the submodules; this one keeps track of the hierarchies a container is in.
+
+mod context;
+mod cpu;
+mod devices;
+mod hugetlb;
+mod io;
+mod load;
+mod memory;
+mod network;
+mod processes;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::kernel::cgroup::Hierarchy;
+use crate::kernel::error::ReadError;
+use crate::kernel::file::{KeptFile, ReadBuffer};
+use crate::kernel::text_formats::{FormatError, unsigned};
+use crate::sample::container::Sample;
+use crate::sample::spec::Spec;
+use crate::units::WallTime;
+
+pub use context::{ContextParts, MachineFacts, ReaderContext};
+pub use devices::DeviceNames;
+pub use load::LoadReader;
+
+use context::MemorySource;
+
+/// After this many samples files that were absent are looked for again: on cgroup v2 a controller may be switched on
+/// at any time, and nothing tells.
+const RETRY_ABSENT_EVERY: u32 = 64;
+
+/// What a sampling thread keeps between containers.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    buffer: ReadBuffer,
+}
+
+/// A cgroup that is part of a container: one per hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Hierarchy id; 0 is the default (v2) one.
+    pub hierarchy: u32,
+    /// kernfs id of the cgroup in it.
+    pub id: u64,
+}
+
+/// A container gave no sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// None of its cgroups is there (any more, or yet).
+    #[error("none of the container's cgroups is there")]
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// Its directory was not seen yet: it may become visible a moment after the event that told of it.
+    Unseen,
+    /// The directory was seen and is the right one; the place of the hierarchy.
+    Live(usize),
+    /// It ended, or another cgroup has taken its place.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tracked {
+    member: Member,
+    presence: Presence,
+}
+
+/// Reads one container, keeping its files open between samples.
+#[derive(Debug)]
+pub struct ContainerReader {
+    name: Arc<[u8]>,
+    members: Vec<Tracked>,
+    /// A bit for the place of each live member's hierarchy.
+    live: u64,
+    /// Some file of the last sample was opened by its path, which might by now belong to another cgroup.
+    opened_by_path: bool,
+    samples: u32,
+    cpu: cpu::CpuFiles,
+    memory: memory::MemoryFiles,
+    io: io::IoFiles,
+    processes: processes::ProcessFiles,
+    hugetlb: hugetlb::HugetlbFiles,
+    memory_migrate: KeptFile,
+    oom_kills: KeptFile,
+    network: network::NetworkState,
+    load: load::LoadState,
+}
+
+/// One pass over a container's files.
+struct Reading<'a> {
+    ctx: &'a ReaderContext,
+    name: &'a [u8],
+    live: u64,
+    buffer: &'a mut ReadBuffer,
+    /// Files that gave a value.
+    values: u32,
+    /// Hierarchies in which the cgroup turned out to have ended.
+    gone: u64,
+    opened_by_path: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// The hierarchy at this place, if the container is in it.
+    fn hierarchy(&self, position: usize) -> Option<&'a Hierarchy> {
+        if self.live & bit(position) == 0 { None } else { self.ctx.hierarchies.at(position) }
+    }
+
+    fn is_root(&self) -> bool {
+        self.name == b"/"
+    }
+
+    /// Reads and parses a file that is kept open.
+    #[inline]
+    fn kept<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        self.kept_as(position, file, file, kept, parse)
+    }
+
+    /// As [`Reading::kept`], for a file whose name differs from the one its failures are counted under.
+    #[inline]
+    fn kept_as<T>(
+        &mut self,
+        position: usize,
+        file: &str,
+        counted_as: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        let hierarchy = self.hierarchy(position)?;
+        let at = hierarchy.file(self.name, file);
+        let parsed = match kept.read(at, &self.ctx.budget, self.buffer) {
+            Ok(Some(text)) => parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }),
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        self.opened_by_path |= !kept.is_kept();
+        self.outcome(position, counted_as, parsed)
+    }
+
+    /// Reads and parses a file once: opened, read to its end, closed.
+    fn once<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        let at = self.hierarchy(position)?.file(self.name, file);
+        let parsed = at
+            .read(self.buffer)
+            .and_then(|text| parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
+        self.outcome(position, file, parsed)
+    }
+
+    fn outcome<T>(&mut self, position: usize, counted_as: &'static str, result: Result<T, ReadError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.values += 1;
+                Some(value)
+            }
+            Err(ReadError::Gone(_)) => {
+                self.gone |= bit(position);
+                None
+            }
+            Err(error) => {
+                self.ctx.errors.count(counted_as, &error);
+                None
+            }
+        }
+    }
+
+    /// Places of the hierarchies the container is in.
+    fn live_positions(&self) -> impl Iterator<Item = usize> + use<> {
+        let live = self.live;
+        (0..64).filter(move |position| live & bit(*position) != 0)
+    }
+}
+
+/// The bit of a hierarchy's place; none for places beyond what is followed (the kernel has 16 controllers).
+const fn bit(position: usize) -> u64 {
+    if position < 64 { 1 << position } else { 0 }
+}
+
+impl ContainerReader {
+    /// A reader for the container of this name with its cgroups.
+    pub fn new(name: Arc<[u8]>, members: &[Member]) -> Self {
+        let tracked = |member: &Member| Tracked { member: *member, presence: Presence::Unseen };
+        Self {
+            name,
+            members: members.iter().map(tracked).collect(),
+            live: 0,
+            opened_by_path: false,
+            samples: 0,
+            cpu: cpu::CpuFiles::default(),
+            memory: memory::MemoryFiles::default(),
+            io: io::IoFiles::default(),
+            processes: processes::ProcessFiles::default(),
+            hugetlb: hugetlb::HugetlbFiles::default(),
+            memory_migrate: KeptFile::default(),
+            oom_kills: KeptFile::default(),
+            network: network::NetworkState::default(),
+            load: load::LoadState::default(),
+        }
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &Arc<[u8]> {
+        &self.name
+    }
+
+    /// The container was renamed; its open files remain right.
+    pub fn rename(&mut self, name: Arc<[u8]>) {
+        self.name = name;
+    }
+
+    /// The container's cgroups now: one joined, left, or was replaced by another of the same path.
+    pub fn set_members(&mut self, members: &[Member]) {
+        let presence = |member: &Member| {
+            let known = self.members.iter().find(|tracked| tracked.member == *member);
+            known.map_or(Presence::Unseen, |tracked| tracked.presence)
+        };
+        let tracked: Vec<_> =
+            members.iter().map(|member| Tracked { member: *member, presence: presence(member) }).collect();
+        if self.members.iter().any(|old| !members.contains(&old.member)) {
+            // Descriptors of the cgroup that left may be among the kept ones; the others are opened again at the next
+            // sample.
+            self.close();
+        }
+        self.members = tracked;
+        self.update_live();
+    }
+
+    /// The first process of the container, from the event that told of it: its network namespace is looked at first.
+    pub fn process_hint(&mut self, pid: u32) {
+        self.network.hint(pid);
+    }
+
+    /// The container became populated: looks for its network namespace anew.
+    pub fn refresh_network(&mut self) {
+        self.network.refresh();
+    }
+
+    /// Looks again for files that were absent.
+    pub fn refresh(&mut self) {
+        self.each_file(KeptFile::retry);
+        self.memory.retry();
+        self.io.retry();
+    }
+
+    /// Closes every file. A later sample opens them again.
+    pub fn close(&mut self) {
+        self.each_file(KeptFile::close);
+    }
+
+    /// How many descriptors the container holds.
+    pub fn kept(&mut self) -> usize {
+        let mut kept = 0;
+        self.each_file(|file| kept += usize::from(file.is_kept()));
+        kept
+    }
+
+    fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
+        self.cpu.each(&mut each);
+        self.memory.each(&mut each);
+        self.io.each(&mut each);
+        self.processes.each(&mut each);
+        self.hugetlb.each(&mut each);
+        each(&mut self.memory_migrate);
+        each(&mut self.oom_kills);
+    }
+
+    /// Takes a sample. What cannot be read is left out of it; `oom_kills` is left at 0.
+    pub fn sample(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Result<Sample, SampleError> {
+        self.find_members(ctx, &mut scratch.buffer);
+        if self.live == 0 {
+            return Err(SampleError::Gone);
+        }
+        self.samples = self.samples.wrapping_add(1);
+        if self.samples.is_multiple_of(RETRY_ABSENT_EVERY) {
+            self.refresh();
+        }
+        let mut reading = Reading {
+            ctx,
+            name: &self.name,
+            live: self.live,
+            buffer: &mut scratch.buffer,
+            values: 0,
+            gone: 0,
+            opened_by_path: false,
+        };
+        let mut sample = Sample {
+            cpu: self.cpu.sample(&mut reading),
+            memory: self.memory.sample(&mut reading),
+            io: self.io.sample(&mut reading),
+            hugetlb: self.hugetlb.sample(&mut reading),
+            ..Sample::default()
+        };
+        if let Some(position) = ctx.sources.cpuset_migrate {
+            sample.cpuset_memory_migrate =
+                reading.kept(position, "cpuset.memory_migrate", &mut self.memory_migrate, unsigned);
+        }
+        sample.at = (ctx.clock)();
+        sample.processes = self.processes.sample(&mut reading);
+        if let Some(cpu) = &mut sample.cpu {
+            cpu.schedstat = self.processes.schedstat(&mut reading);
+        }
+        sample.network = self.network.sample(&mut reading);
+        if let Some((tasks, load)) = self.load.sample(&mut reading) {
+            sample.tasks = Some(tasks);
+            if let Some(cpu) = &mut sample.cpu {
+                cpu.load = Some(load);
+            }
+        }
+        let Reading { values, gone, opened_by_path, .. } = reading;
+        self.opened_by_path = opened_by_path;
+        if gone != 0 {
+            self.mark_gone(gone);
+        }
+        if values == 0 {
+            // No statistics at all: the container ended meanwhile, or it is only in hierarchies without any.
+            self.look_again();
+            self.find_members(ctx, &mut scratch.buffer);
+            if self.live == 0 {
+                return Err(SampleError::Gone);
+            }
+        }
+        Ok(sample)
+    }
+
+    /// Reads limits and configuration. A container that ended has an empty one.
+    pub fn spec(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Spec {
+        self.find_members(ctx, &mut scratch.buffer);
+        let has_own_network = self.network.is_own();
+        let mut reading = self.reading(ctx, &mut scratch.buffer);
+        spec::read(&mut reading, has_own_network)
+    }
+
+    /// When the container was made by cAdvisor's rule, for those that were there before the collector: the earliest
+    /// modification time of its directories and of a file in each that is never written, not before `boot`. `None`
+    /// when nothing is older than `now`.
+    pub fn created_from_files(
+        &mut self,
+        ctx: &ReaderContext,
+        scratch: &mut Scratch,
+        now: WallTime,
+    ) -> Option<WallTime> {
+        self.find_members(ctx, &mut scratch.buffer);
+        let mut reading = self.reading(ctx, &mut scratch.buffer);
+        spec::created_from_files(&mut reading, now)
+    }
+
+    /// OOM kills of this very cgroup's processes as the kernel counts them, for the mode without eBPF: v1
+    /// `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` `oom_kill` (since 5.2).
+    pub fn oom_kill_counter(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
+        self.find_members(ctx, &mut scratch.buffer);
+        let mut kept = std::mem::take(&mut self.oom_kills);
+        let mut reading = self.reading(ctx, &mut scratch.buffer);
+        let kills = match ctx.sources.memory_unless_off() {
+            Some(MemorySource::V1(position)) => {
+                let parse = crate::kernel::cgroup::v1::memory::oom_kills;
+                reading.kept(position, "memory.oom_control", &mut kept, parse).flatten()
+            }
+            Some(MemorySource::V2(position)) => {
+                let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
+                reading.kept(position, "memory.events.local", &mut kept, parse).map(|events| events.oom_kill)
+            }
+            None => None,
+        };
+        let gone = reading.gone;
+        self.mark_gone(gone);
+        self.oom_kills = kept;
+        kills
+    }
+
+    fn reading<'a>(&'a self, ctx: &'a ReaderContext, buffer: &'a mut ReadBuffer) -> Reading<'a> {
+        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false }
+    }
+
+    /// Looks for the directories of members that were not seen yet, and makes sure that a directory is still the right
+    /// one where files are opened by path.
+    fn find_members(&mut self, ctx: &ReaderContext, buffer: &mut ReadBuffer) {
+        if self.opened_by_path {
+            self.opened_by_path = false;
+            self.check_one_live(ctx, buffer);
+        }
+        if self.members.iter().all(|tracked| tracked.presence != Presence::Unseen) {
+            return;
+        }
+        for tracked in self.members.iter_mut().filter(|tracked| tracked.presence == Presence::Unseen) {
+            let Some(position) = ctx.hierarchies.position(tracked.member.hierarchy) else { continue };
+            let found = ctx.hierarchies.at(position).and_then(|hierarchy| hierarchy.id_of(&self.name, buffer));
+            tracked.presence = match found {
+                Some(id) if id == tracked.member.id => Presence::Live(position),
+                Some(_) => Presence::Gone,
+                None => Presence::Unseen,
+            };
+        }
+        self.update_live();
+    }
+
+    fn check_one_live(&mut self, ctx: &ReaderContext, buffer: &mut ReadBuffer) {
+        let live = self.members.iter().find_map(|tracked| match tracked.presence {
+            Presence::Live(position) => Some((position, tracked.member.id)),
+            _ => None,
+        });
+        let Some((position, id)) = live else { return };
+        if ctx.hierarchies.at(position).and_then(|hierarchy| hierarchy.id_of(&self.name, buffer)) != Some(id) {
+            self.look_again();
+        }
+    }
+
+    fn look_again(&mut self) {
+        for tracked in &mut self.members {
+            if matches!(tracked.presence, Presence::Live(_)) {
+                tracked.presence = Presence::Unseen;
+            }
+        }
+        self.update_live();
+    }
+
+    fn mark_gone(&mut self, gone: u64) {
+        for tracked in &mut self.members {
+            if matches!(tracked.presence, Presence::Live(position) if gone & bit(position) != 0) {
+                tracked.presence = Presence::Gone;
+            }
+        }
+        self.update_live();
+    }
+
+    fn update_live(&mut self) {
+        self.live = self.members.iter().fold(0, |live, tracked| match tracked.presence {
+            Presence::Live(position) => live | bit(position),
+            _ => live,
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! What all containers' readers share: where the host is, which statistics are wanted, and where each family of them
+//! is found on this machine.
+
+use std::sync::Arc;
+
+use super::devices::DeviceNames;
+use super::load::LoadReader;
+use crate::kernel::HostRoots;
+use crate::kernel::cgroup::hugetlb::page_sizes;
+use crate::kernel::cgroup::memory_stat::StatLayouts;
+use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Mode, Version};
+use crate::kernel::file::{FileBudget, ReadBuffer};
+use crate::kernel::process::{NamespaceId, host_network_namespace};
+use crate::kernel::read_errors::ReadErrors;
+use crate::sample::kinds::{KindSet, MetricKind};
+use crate::units::{Bytes, WallTime};
+
+/// What a reader needs to know of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MachineFacts {
+    /// Logical CPUs.
+    pub cpus: usize,
+    /// `MemTotal`.
+    pub memory: Bytes,
+    /// `SwapTotal`.
+    pub swap: Bytes,
+    /// When the machine was started.
+    pub booted: WallTime,
+    /// The host has a network interface that is counted.
+    pub has_network: bool,
+}
+
+/// The parts of a [`ReaderContext`] that are decided elsewhere.
+#[derive(Debug)]
+pub struct ContextParts {
+    /// Where the host's file systems are.
+    pub roots: HostRoots,
+    /// The mounted hierarchies.
+    pub hierarchies: Arc<Hierarchies>,
+    /// Which statistics are wanted.
+    pub kinds: KindSet,
+    /// How many descriptors may be kept.
+    pub budget: Arc<FileBudget>,
+    /// Where failures are counted.
+    pub errors: Arc<ReadErrors>,
+    /// Counts tasks by state, where switched on.
+    pub load: Option<LoadReader>,
+    /// The machine.
+    pub machine: MachineFacts,
+    /// The wall clock.
+    pub clock: fn() -> WallTime,
+}
+
+/// Shared by the readers of all containers and by all sampling threads.
+#[derive(Debug)]
+pub struct ReaderContext {
+    pub(super) roots: HostRoots,
+    pub(super) hierarchies: Arc<Hierarchies>,
+    pub(super) kinds: KindSet,
+    pub(super) budget: Arc<FileBudget>,
+    pub(super) errors: Arc<ReadErrors>,
+    pub(super) load: Option<LoadReader>,
+    pub(super) machine: MachineFacts,
+    pub(super) clock: fn() -> WallTime,
+    /// The host's network namespace; `None` where it may not be looked at, and then no container's can be told apart.
+    pub(super) host_network: Option<NamespaceId>,
+    pub(super) devices: DeviceNames,
+    pub(super) layouts: StatLayouts,
+    pub(super) page_sizes: Vec<PageSize>,
+    pub(super) sources: Sources,
+}
+
+/// A huge page size and the names of its files.
+#[derive(Debug)]
+pub(super) struct PageSize {
+    pub(super) name: Arc<str>,
+    /// Usage, peak and failures on v1, of the reservations first (since 5.7).
+    pub(super) v1: [[String; 3]; 2],
+    /// Usage on v2, of the reservations first.
+    pub(super) v2_usage: [String; 2],
+    /// Failures on v2.
+    pub(super) v2_events: String,
+}
+
+impl PageSize {
+    fn new(size: &str) -> Self {
+        let v1 = |reserved: &str| {
+            ["usage_in_bytes", "max_usage_in_bytes", "failcnt"].map(|file| format!("hugetlb.{size}{reserved}.{file}"))
+        };
+        Self {
+            name: size.into(),
+            v1: [v1(".rsvd"), v1("")],
+            v2_usage: [format!("hugetlb.{size}.rsvd.current"), format!("hugetlb.{size}.current")],
+            v2_events: format!("hugetlb.{size}.events"),
+        }
+    }
+}
+
+/// Where CPU time is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CpuSource {
+    /// The hierarchies of cpuacct and cpu.
+    V1 {
+        cpuacct: usize,
+        cpu: Option<usize>,
+    },
+    V2(usize),
+}
+
+/// Where memory is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MemorySource {
+    V1(usize),
+    V2(usize),
+}
+
+/// Where any other family is read that differs between the versions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    V1(usize),
+    V2(usize),
+}
+
+/// The place, in the list of hierarchies, of each family that is wanted. A controller of v1 whose kind is switched off
+/// is not used at all; on v2 the kinds for CPU and memory switch nothing off, as in cAdvisor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sources {
+    pub(super) cpu: Option<CpuSource>,
+    pub(super) memory: Option<MemorySource>,
+    /// Memory even where its kind is off: OOM kills have a kind of their own.
+    memory_always: Option<MemorySource>,
+    pub(super) io: Option<Source>,
+    pub(super) hugetlb: Option<Source>,
+    pub(super) pids: Option<Source>,
+    /// The hierarchy whose `cgroup.procs` are the container's processes.
+    pub(super) processes: Option<usize>,
+    /// Where a container's processes most likely are.
+    pub(super) likely_processes: [Option<usize>; 3],
+    /// v1 cpuset, where wanted.
+    pub(super) cpuset_migrate: Option<usize>,
+    /// The default hierarchy, if the whole machine uses it.
+    pub(super) unified_only: Option<usize>,
+    /// Where pressure is read.
+    pub(super) pressure: Option<usize>,
+    /// A v1 hierarchy to ask for tasks by state.
+    pub(super) tasks: Option<usize>,
+}
+
+impl Sources {
+    pub(super) fn memory_unless_off(&self) -> Option<MemorySource> {
+        self.memory_always
+    }
+
+    fn find(hierarchies: &Hierarchies, kinds: KindSet) -> Self {
+        let place = |wanted: &dyn Fn(&crate::kernel::cgroup::Hierarchy) -> bool| hierarchies.iter().position(wanted);
+        let unified = place(&|hierarchy| hierarchy.id == DEFAULT_HIERARCHY && hierarchy.version == Version::V2);
+        let v1 = |controller: &str| place(&|hierarchy| hierarchy.version == Version::V1 && hierarchy.has(controller));
+        let when = |kind: MetricKind, position: Option<usize>| position.filter(|_| kinds.has(kind));
+        // A controller mounted as v1 cannot be on v2 at the same time.
+        let source = |kind, controller| match (v1(controller), unified) {
+            (Some(position), _) => when(kind, Some(position)).map(Source::V1),
+            (None, unified) => when(kind, unified).map(Source::V2),
+        };
+        let memory = match (v1("memory"), unified) {
+            (Some(position), _) => Some(MemorySource::V1(position)),
+            (None, unified) => unified.map(MemorySource::V2),
+        };
+        let processes = v1("cpu").or(unified);
+        let memory_place = memory.map(|(MemorySource::V1(position) | MemorySource::V2(position))| position);
+        Self {
+            cpu: match (v1("cpuacct"), unified) {
+                (Some(cpuacct), _) => {
+                    when(MetricKind::Cpu, Some(cpuacct)).map(|cpuacct| CpuSource::V1 { cpuacct, cpu: v1("cpu") })
+                }
+                (None, unified) => unified.map(CpuSource::V2),
+            },
+            memory: memory.filter(|source| matches!(source, MemorySource::V2(_)) || kinds.has(MetricKind::Memory)),
+            memory_always: memory,
+            io: source(MetricKind::DiskIo, "blkio"),
+            hugetlb: source(MetricKind::Hugetlb, "hugetlb"),
+            pids: source(MetricKind::Process, "pids"),
+            processes,
+            likely_processes: [
+                processes,
+                memory_place.filter(|place| Some(*place) != processes),
+                unified.filter(|place| Some(*place) != processes && Some(*place) != memory_place),
+            ],
+            cpuset_migrate: when(MetricKind::Cpuset, v1("cpuset")),
+            unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
+            pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || kinds.has(MetricKind::Pressure)),
+            tasks: v1("cpu").or_else(|| v1("cpuacct")).or_else(|| v1("memory")),
+        }
+    }
+}
+
+impl ReaderContext {
+    /// Finds out where the wanted statistics are on this machine.
+    pub fn new(parts: ContextParts) -> Self {
+        let ContextParts { roots, hierarchies, kinds, budget, errors, load, machine, clock } = parts;
+        let mut buffer = ReadBuffer::new();
+        let host_network =
+            host_network_namespace(&roots.proc, &mut buffer).inspect_err(|error| errors.count("ns/net", error)).ok();
+        let sources = Sources::find(&hierarchies, kinds);
+        let page_sizes = match sources.hugetlb {
+            Some(_) => page_sizes(&roots.sys).iter().map(|size| PageSize::new(size)).collect(),
+            None => Vec::new(),
+        };
+        Self {
+            devices: DeviceNames::new(roots.sys.clone()),
+            layouts: StatLayouts::default(),
+            page_sizes,
+            sources,
+            host_network,
+            roots,
+            hierarchies,
+            kinds,
+            budget,
+            errors,
+            load,
+            machine,
+            clock,
+        }
+    }
+
+    /// The descriptors kept open.
+    pub fn budget(&self) -> &FileBudget {
+        &self.budget
+    }
+
+    /// What could not be read.
+    pub fn errors(&self) -> &ReadErrors {
+        &self.errors
+    }
+
+    /// The mounted hierarchies.
+    pub fn hierarchies(&self) -> &Arc<Hierarchies> {
+        &self.hierarchies
+    }
+
+    /// Names of block devices.
+    pub fn devices(&self) -> &DeviceNames {
+        &self.devices
+    }
+}

@@ -1,0 +1,178 @@
+//! Network counters of a container's processes, where they live in another network namespace than the host.
+//!
+//! A process of the container stands for all of them. Its namespace is compared with the host's at every one of the
+//! first samples, since a runtime makes the namespace after the process, and seldom later.
+
+use std::sync::Arc;
+
+use super::Reading;
+use super::processes::parsed;
+use crate::kernel::network::{Counters, interfaces};
+use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace, process_ids};
+use crate::kernel::text_formats::FormatError;
+use crate::sample::container::{Interface, Network, Traffic};
+use crate::sample::kinds::MetricKind;
+
+/// Samples from the first at which the namespace is looked for each time.
+const SETTLING: u32 = 10;
+/// How often it is looked for later, in samples.
+const LOOK_EVERY: u32 = 10;
+/// Stands for the whole host.
+const FIRST_PROCESS: u32 = 1;
+
+#[derive(Debug, Default)]
+pub(super) struct NetworkState {
+    hint: Option<u32>,
+    looks: Looks,
+    own: Option<OwnNamespace>,
+    /// The hierarchy in which processes were found, or the one to ask next.
+    position: usize,
+    /// The interfaces' names, kept so that samples share them.
+    names: Vec<Arc<str>>,
+}
+
+/// Counts samples since the container became populated.
+#[derive(Debug, Default)]
+struct Looks {
+    samples: u32,
+}
+
+impl Looks {
+    fn due(&mut self) -> bool {
+        let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY);
+        self.samples = self.samples.saturating_add(1);
+        due
+    }
+
+    fn is_first(&self) -> bool {
+        self.samples <= 1
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OwnNamespace {
+    id: NamespaceId,
+    pid: u32,
+}
+
+impl NetworkState {
+    pub(super) fn hint(&mut self, pid: u32) {
+        self.hint = Some(pid);
+    }
+
+    pub(super) fn refresh(&mut self) {
+        self.looks = Looks::default();
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
+        if !reading.ctx.kinds.has(MetricKind::Network) {
+            return None;
+        }
+        if reading.is_root() {
+            return self.read(reading, FIRST_PROCESS);
+        }
+        let due = self.looks.due();
+        if due || !self.still_there(reading) {
+            // Without a live process or the right to look at it nothing is known; an empty container is not looked at
+            // again before it is due.
+            if !due && self.own.is_none() {
+                return None;
+            }
+            self.own = self.find(reading);
+        }
+        let own = self.own?;
+        self.read(reading, own.pid)
+    }
+
+    /// Whether the process is still alive and in the namespace: its number may be another's by now.
+    fn still_there(&self, reading: &mut Reading<'_>) -> bool {
+        self.own.is_some_and(|own| {
+            network_namespace(&reading.ctx.roots.proc, own.pid, reading.buffer).is_ok_and(|id| id == own.id)
+        })
+    }
+
+    /// Finds a process, and its namespace unless that is the host's.
+    fn find(&mut self, reading: &mut Reading<'_>) -> Option<OwnNamespace> {
+        let host = reading.ctx.host_network?;
+        let hint = self.hint.take();
+        let id_of = |pid: u32, reading: &mut Reading<'_>| {
+            let id = network_namespace(&reading.ctx.roots.proc, pid, reading.buffer);
+            match id {
+                Ok(id) => Some(id),
+                Err(error) => {
+                    reading.ctx.errors.count("ns/net", &error);
+                    None
+                }
+            }
+        };
+        let hinted = hint.and_then(|pid| Some((pid, id_of(pid, reading)?)));
+        let found = hinted.or_else(|| {
+            let pid = self.find_process(reading)?;
+            Some((pid, id_of(pid, reading)?))
+        });
+        found.filter(|(_, id)| *id != host).map(|(pid, id)| OwnNamespace { id, pid })
+    }
+
+    /// A process of the container. At first the hierarchies are asked in which runtimes put processes; later one each
+    /// time, the one that had some or else the next, since most cgroups without processes stay so.
+    fn find_process(&mut self, reading: &mut Reading<'_>) -> Option<u32> {
+        if self.looks.is_first() {
+            let likely = reading.ctx.sources.likely_processes;
+            return likely.into_iter().flatten().find_map(|position| self.ask(reading, position));
+        }
+        let mut later = reading.live_positions().filter(|position| *position >= self.position);
+        let position = later.next().or_else(|| reading.live_positions().next())?;
+        let found = self.ask(reading, position);
+        if found.is_none() {
+            self.position = position + 1;
+        }
+        found
+    }
+
+    fn ask(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<u32> {
+        let pid = reading.once(position, "cgroup.procs", first_process).flatten()?;
+        self.position = position;
+        Some(pid)
+    }
+
+    fn read(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
+        let process = ProcessDir::new(pid);
+        let at = process.file(&reading.ctx.roots.proc, "net/dev");
+        parsed(reading, at, "net/dev", |text| self.network(text))
+    }
+
+    fn network(&mut self, text: &[u8]) -> Result<Network, FormatError> {
+        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()) };
+        for line in interfaces(text) {
+            let line = line?;
+            if line.is_ignored() {
+                continue;
+            }
+            let index = network.interfaces.len();
+            if self.names.get(index).is_none_or(|name| name.as_bytes() != line.name) {
+                self.names.truncate(index);
+                self.names.push(String::from_utf8_lossy(line.name).into());
+            }
+            let Some(name) = self.names.get(index).cloned() else { continue };
+            network.interfaces.push(Interface {
+                name,
+                receive: traffic(line.receive),
+                transmit: traffic(line.transmit),
+            });
+        }
+        Ok(network)
+    }
+}
+
+fn first_process(text: &[u8]) -> Result<Option<u32>, FormatError> {
+    process_ids(text).next().transpose()
+}
+
+fn traffic(counters: Counters) -> Traffic {
+    let Counters { bytes, packets, errs, drop } = counters;
+    Traffic { bytes, packets, errors: errs, dropped: drop }
+}

@@ -1,0 +1,7 @@
+//! Recorded trees of cgroup files in a temporary directory, read into whole samples.
+
+mod fixture;
+mod legacy;
+mod lifetime;
+mod processes;
+mod unified;

@@ -1,0 +1,161 @@
+//! What is read of a container's processes.
+
+use super::fixture::{Host, kinds, net_dev};
+use crate::sample::container::{Processes, Sample, Schedstat};
+use crate::sample::kinds::{KindSet, MetricKind};
+use crate::units::Nanos;
+
+fn write_process(host: &Host, pid: u32, network: Option<u64>) {
+    let directory = format!("proc/{pid}");
+    host.write(&format!("{directory}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
+    host.write(
+        &format!("{directory}/limits"),
+        "Max processes             1                2                processes \n\
+         Max open files            1024                 unlimited            files     \n",
+    );
+    match network {
+        // The same file: the same device and inode number.
+        None => {
+            std::fs::create_dir_all(host.path(&format!("{directory}/ns"))).unwrap();
+            let _ = std::fs::remove_file(host.path(&format!("{directory}/ns/net")));
+            std::fs::hard_link(host.path("proc/1/ns/net"), host.path(&format!("{directory}/ns/net"))).unwrap();
+        }
+        Some(bytes) => {
+            let _ = std::fs::remove_file(host.path(&format!("{directory}/ns/net")));
+            host.write(&format!("{directory}/ns/net"), "");
+            host.write(&format!("{directory}/net/dev"), &net_dev(&[("lo", 1), ("eth0", bytes), ("net1", 5)]));
+        }
+    }
+    let descriptors = host.path(&format!("{directory}/fd"));
+    std::fs::create_dir_all(&descriptors).unwrap();
+    for (number, target) in ["/dev/null", "socket:[123]", "pipe:[5]"].iter().enumerate() {
+        let _ = std::os::unix::fs::symlink(target, descriptors.join(number.to_string()));
+    }
+}
+
+fn received(sample: &Sample) -> Option<u64> {
+    sample.network.as_ref().map(|network| network.interfaces[0].receive.bytes)
+}
+
+fn v2_host() -> Host {
+    let host = Host::v2();
+    host.write("cgroup/a/cpu.stat", "usage_usec 1\nuser_usec 0\nsystem_usec 0\n");
+    host.write("cgroup/a/cgroup.procs", "");
+    host
+}
+
+#[test]
+fn network_only_of_another_namespace() {
+    let mut host = v2_host();
+    write_process(&host, 42, None);
+    host.write("cgroup/a/cgroup.procs", "42\n43\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = host.reader(&ctx, "/a");
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
+    assert!(!reader.spec(&ctx, &mut host.scratch).has_network);
+    // The runtime makes the namespace after the process.
+    write_process(&host, 42, Some(100));
+    let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
+    assert_eq!(received(&sample), Some(100));
+    let names: Vec<_> = sample.network.as_ref().unwrap().interfaces.iter().map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["eth0", "net1"]);
+    assert!(reader.spec(&ctx, &mut host.scratch).has_network);
+    // Names are shared between samples.
+    let next = reader.sample(&ctx, &mut host.scratch).unwrap();
+    let name = |sample: &Sample| sample.network.as_ref().unwrap().interfaces[1].name.clone();
+    assert!(std::sync::Arc::ptr_eq(&name(&sample), &name(&next)));
+    let ctx = host.context(kinds(&[]));
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().network, None);
+}
+
+#[test]
+fn a_process_that_ends_is_replaced_by_another() {
+    let mut host = v2_host();
+    write_process(&host, 42, Some(100));
+    write_process(&host, 43, Some(200));
+    host.write("cgroup/a/cgroup.procs", "42\n43\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = host.reader(&ctx, "/a");
+    for _ in 0..15 {
+        assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
+    }
+    host.write("cgroup/a/cgroup.procs", "43\n");
+    host.remove("proc/42");
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(200));
+    // The number of the process is given to one of another namespace.
+    host.write("proc/43/ns/other", "");
+    std::fs::rename(host.path("proc/43/ns/other"), host.path("proc/43/ns/net")).unwrap();
+    host.write("cgroup/a/cgroup.procs", "");
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
+    assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
+}
+
+#[test]
+fn a_hint_is_looked_at_first_and_population_starts_anew() {
+    let mut host = v2_host();
+    write_process(&host, 42, Some(100));
+    let ctx = host.context(KindSet::default());
+    let mut reader = host.reader(&ctx, "/a");
+    // Past the first samples an empty container is looked at seldom.
+    for _ in 0..11 {
+        assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
+    }
+    reader.process_hint(42);
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
+    reader.refresh_network();
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
+}
+
+#[test]
+fn processes_are_found_in_whichever_hierarchy_they_are() {
+    let mut host = Host::hybrid();
+    host.write("cgroup/memory/a/memory.usage_in_bytes", "1\n");
+    host.write("cgroup/memory/a/cgroup.procs", "");
+    host.write("cgroup/systemd/a/cgroup.procs", "42\n");
+    write_process(&host, 42, Some(100));
+    let ctx = host.context(KindSet::default());
+    let mut reader = host.reader(&ctx, "/a");
+    let found = (0..10).find(|_| received(&reader.sample(&ctx, &mut host.scratch).unwrap()).is_some());
+    assert_eq!(found, Some(2));
+}
+
+#[test]
+fn counts_and_limits() {
+    let mut host = v2_host();
+    write_process(&host, 42, None);
+    write_process(&host, 43, None);
+    host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
+    host.write("cgroup/a/cgroup.threads", "42\n43\n44\n99\n");
+    let ctx = host.context(kinds(&[MetricKind::Process]));
+    let mut reader = host.reader(&ctx, "/a");
+    let expected = Processes {
+        count: 3,
+        descriptors: Some(6),
+        sockets: Some(2),
+        threads: Some(4),
+        threads_max: None,
+        max_open_files: Some((1024, u64::MAX)),
+    };
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected));
+    host.write("cgroup/a/cgroup.procs", "");
+    host.write("cgroup/a/cgroup.threads", "");
+    let empty = Processes { descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(empty));
+}
+
+#[test]
+fn scheduler_statistics_cover_the_subtree_and_ended_processes() {
+    let mut host = v2_host();
+    for pid in [42, 43] {
+        write_process(&host, pid, None);
+    }
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.write("cgroup/a/child/grandchild/cgroup.procs", "43\n");
+    let ctx = host.context(kinds(&[MetricKind::Sched]));
+    let mut reader = host.reader(&ctx, "/a");
+    let sum = Schedstat { run_time: Nanos(850), runqueue_time: Nanos(85), run_periods: 4 };
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, Some(sum));
+    host.write("cgroup/a/child/grandchild/cgroup.procs", "");
+    host.remove("proc/43");
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, Some(sum));
+}

@@ -1,0 +1,401 @@
+//! The set of containers: kept by kernel events, repaired by scans. Pure state, no I/O.
+//!
+//! A container is a path. It may exist in several hierarchies at once (up to a dozen with cgroup v1, and cgroup2 beside
+//! them); each directory is a *member*, known by hierarchy and kernfs id. The container exists while any member does.
+//! Its identity is the path and those ids: a directory that was removed and made again ends the old container and
+//! begins a new one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+
+use super::container::Member;
+use crate::sample::event::Name;
+use crate::units::WallTime;
+
+/// What a kernel event or a scan changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A container appeared. `made` is known when the kernel reported it.
+    Began {
+        /// Its name.
+        name: Name,
+        /// When it was made.
+        made: Option<WallTime>,
+    },
+    /// It appeared in, or left, one of several hierarchies.
+    Members {
+        /// Its name.
+        name: Name,
+    },
+    /// It is gone from every hierarchy.
+    Ended {
+        /// Its name.
+        name: Name,
+    },
+    /// Its first process came.
+    Populated {
+        /// Its name.
+        name: Name,
+    },
+    /// Its last process ended.
+    Emptied {
+        /// Its name.
+        name: Name,
+    },
+}
+
+/// One directory a scan found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Where, and its kernfs id.
+    pub member: Member,
+    /// Its path.
+    pub name: Name,
+}
+
+/// How much a scan and the events disagreed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Divergence {
+    /// Directories the events had not told of.
+    pub added: u64,
+    /// Directories that were gone without an event.
+    pub removed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    members: Vec<Tracked>,
+    /// Hierarchies the container has left while it lived on in others.
+    left: Vec<u32>,
+    populated: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tracked {
+    member: Member,
+    populated: Option<bool>,
+}
+
+/// The set.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    nodes: BTreeMap<Name, Node>,
+    names: HashMap<Member, Name>,
+    /// Members that came or went while a scan runs: the scan may have looked before or after, the events know.
+    since_scan_began: Option<HashSet<Member>>,
+}
+
+impl Discovery {
+    /// A directory was made.
+    pub fn made(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
+        self.note(member);
+        self.join(member, name, at, changes);
+    }
+
+    /// A directory was removed. One nobody knew is nothing new.
+    pub fn removed(&mut self, member: Member, changes: &mut Vec<Change>) {
+        self.note(member);
+        self.leave(member, changes);
+    }
+
+    /// A directory got a new path, and with it everything below it (cgroup v1 only).
+    pub fn renamed(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
+        let Some(old) = self.names.get(&member).cloned() else {
+            return self.made(member, name, at, changes);
+        };
+        let mut below = old.to_vec();
+        below.push(b'/');
+        let moved: Vec<(Member, Name)> = self
+            .nodes
+            .range::<[u8], _>((Bound::Included(below.as_slice()), Bound::Unbounded))
+            .take_while(|(path, _)| path.starts_with(&below))
+            .flat_map(|(path, node)| {
+                let new_path: Name = [&**name, &path[old.len()..]].concat().into();
+                let same_hierarchy = node.members.iter().filter(|tracked| tracked.member.hierarchy == member.hierarchy);
+                same_hierarchy.map(move |tracked| (tracked.member, Name::clone(&new_path))).collect::<Vec<_>>()
+            })
+            .collect();
+        for (member, name) in std::iter::once((member, Name::clone(name))).chain(moved) {
+            self.note(member);
+            self.leave(member, changes);
+            self.join(member, &name, at, changes);
+        }
+    }
+
+    /// A directory's subtree got its first process, or lost its last.
+    pub fn populated(&mut self, member: Member, populated: bool, changes: &mut Vec<Change>) {
+        let Some(name) = self.names.get(&member) else { return };
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        for tracked in node.members.iter_mut().filter(|tracked| tracked.member == member) {
+            tracked.populated = Some(populated);
+        }
+        let now = if node.members.iter().any(|tracked| tracked.populated == Some(true)) {
+            true
+        } else {
+            // Members a scan found have not told yet; a process leaves all of them in the same instant.
+            populated
+        };
+        if node.populated.replace(now) != Some(now) {
+            let name = Name::clone(name);
+            changes.push(if now { Change::Populated { name } } else { Change::Emptied { name } });
+        }
+    }
+
+    /// From now on what events report takes precedence over what the scan that starts now finds.
+    pub fn scan_begins(&mut self) {
+        self.since_scan_began = Some(HashSet::new());
+    }
+
+    /// Makes the set equal to what a scan found in the hierarchies it could look at, apart from what events told since
+    /// it began.
+    pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32], changes: &mut Vec<Change>) -> Divergence {
+        let newer = self.since_scan_began.take().unwrap_or_default();
+        let mut divergence = Divergence::default();
+        let mut present = HashSet::with_capacity(found.len());
+        let mut appeared = Vec::new();
+        for Found { member, name } in found {
+            present.insert(member);
+            if !newer.contains(&member) && self.names.get(&member) != Some(&name) {
+                appeared.push((member, name));
+            }
+        }
+        let is_gone = |member: &&Member| {
+            scanned.contains(&member.hierarchy) && !present.contains(*member) && !newer.contains(*member)
+        };
+        let gone: Vec<Member> = self.names.keys().filter(is_gone).copied().collect();
+        // Removals first: a path made anew must end its old container before the new one begins.
+        for member in gone {
+            divergence.removed += 1;
+            self.leave(member, changes);
+        }
+        for (member, name) in appeared {
+            divergence.added += 1;
+            if self.names.contains_key(&member) {
+                self.leave(member, changes);
+            }
+            self.join(member, &name, None, changes);
+        }
+        divergence
+    }
+
+    /// Populated states may have been missed: the next report counts as a change.
+    pub fn forget_populated(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.populated = None;
+            for tracked in &mut node.members {
+                tracked.populated = None;
+            }
+        }
+    }
+
+    /// The name of a directory.
+    pub fn name(&self, member: Member) -> Option<&Name> {
+        self.names.get(&member)
+    }
+
+    /// The directories of a container.
+    pub fn members(&self, name: &[u8]) -> Vec<Member> {
+        self.nodes.get(name).map(|node| node.members.iter().map(|tracked| tracked.member).collect()).unwrap_or_default()
+    }
+
+    fn note(&mut self, member: Member) {
+        if let Some(newer) = &mut self.since_scan_began {
+            newer.insert(member);
+        }
+    }
+
+    fn join(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
+        if self.names.get(&member) == Some(name) {
+            return;
+        }
+        let existing = self.nodes.get(name);
+        let replaced = existing
+            .and_then(|node| node.members.iter().find(|tracked| tracked.member.hierarchy == member.hierarchy))
+            .map(|tracked| tracked.member);
+        // The removal of the old directory was missed, or seen while other hierarchies still had the path.
+        let made_anew = replaced.is_some() || existing.is_some_and(|node| node.left.contains(&member.hierarchy));
+        let mut node = if made_anew { self.nodes.remove(name).unwrap_or_default() } else { Node::default() };
+        if made_anew {
+            changes.push(Change::Ended { name: Name::clone(name) });
+            if let Some(replaced) = replaced {
+                self.names.remove(&replaced);
+                node.members.retain(|tracked| tracked.member != replaced);
+            }
+            node.left.clear();
+            node.members.push(Tracked { member, populated: None });
+            self.nodes.insert(Name::clone(name), node);
+            changes.push(Change::Began { name: Name::clone(name), made: at });
+        } else {
+            let node = self.nodes.entry(Name::clone(name)).or_default();
+            let first = node.members.is_empty();
+            node.members.push(Tracked { member, populated: None });
+            changes.push(if first {
+                Change::Began { name: Name::clone(name), made: at }
+            } else {
+                Change::Members { name: Name::clone(name) }
+            });
+        }
+        self.names.insert(member, Name::clone(name));
+    }
+
+    fn leave(&mut self, member: Member, changes: &mut Vec<Change>) {
+        let Some(name) = self.names.remove(&member) else { return };
+        let Some(node) = self.nodes.get_mut(&name) else { return };
+        node.members.retain(|tracked| tracked.member != member);
+        if node.members.is_empty() {
+            self.nodes.remove(&name);
+            changes.push(Change::Ended { name });
+        } else {
+            node.left.push(member.hierarchy);
+            changes.push(Change::Members { name });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.as_bytes().into()
+    }
+
+    fn member(hierarchy: u32, id: u64) -> Member {
+        Member { hierarchy, id }
+    }
+
+    fn began(text: &str) -> Change {
+        Change::Began { name: name(text), made: None }
+    }
+
+    fn ended(text: &str) -> Change {
+        Change::Ended { name: name(text) }
+    }
+
+    fn members(text: &str) -> Change {
+        Change::Members { name: name(text) }
+    }
+
+    /// Runs a step and gives back what it changed.
+    fn step(discovery: &mut Discovery, run: impl FnOnce(&mut Discovery, &mut Vec<Change>)) -> Vec<Change> {
+        let mut changes = Vec::new();
+        run(discovery, &mut changes);
+        changes
+    }
+
+    fn with(paths: &[(u32, u64, &str)]) -> Discovery {
+        let mut discovery = Discovery::default();
+        for (hierarchy, id, path) in paths {
+            discovery.made(member(*hierarchy, *id), &name(path), None, &mut Vec::new());
+        }
+        discovery
+    }
+
+    #[test]
+    fn several_hierarchies_are_one_container() {
+        let mut discovery = Discovery::default();
+        let mut run = |run: &dyn Fn(&mut Discovery, &mut Vec<Change>)| step(&mut discovery, |d, c| run(d, c));
+        assert_eq!(run(&|d, c| d.made(member(1, 10), &name("/x"), None, c)), [began("/x")]);
+        assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [members("/x")]);
+        assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [], "told twice");
+        assert_eq!(run(&|d, c| d.removed(member(1, 10), c)), [members("/x")]);
+        assert_eq!(run(&|d, c| d.removed(member(7, 70), c)), [], "nobody knew it");
+        assert_eq!(run(&|d, c| d.removed(member(2, 20), c)), [ended("/x")]);
+    }
+
+    #[test]
+    fn a_path_made_again_is_a_new_container() {
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        let changes = step(&mut discovery, |d, c| d.made(member(1, 11), &name("/x"), None, c));
+        assert_eq!(changes, [ended("/x"), began("/x")], "its removal was missed");
+        assert_eq!(discovery.members(b"/x"), [member(2, 20), member(1, 11)]);
+        assert_eq!(discovery.name(member(1, 10)), None);
+
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        discovery.removed(member(1, 10), &mut Vec::new());
+        let changes = step(&mut discovery, |d, c| d.made(member(1, 11), &name("/x"), None, c));
+        assert_eq!(changes, [ended("/x"), began("/x")], "its counters started anew");
+    }
+
+    #[test]
+    fn renames_take_their_subtree_along_in_their_hierarchy() {
+        let mut discovery =
+            with(&[(1, 1, "/a"), (1, 2, "/a/b"), (2, 3, "/a/b"), (1, 4, "/a-x"), (1, 5, "/ab"), (1, 6, "/a/b/c")]);
+        let changes = step(&mut discovery, |d, c| d.renamed(member(1, 1), &name("/z"), None, c));
+        assert_eq!(
+            changes,
+            [ended("/a"), began("/z"), members("/a/b"), began("/z/b"), ended("/a/b/c"), began("/z/b/c"),]
+        );
+        assert_eq!(discovery.name(member(1, 6)), Some(&name("/z/b/c")));
+        assert_eq!(discovery.members(b"/a/b"), [member(2, 3)]);
+        assert_eq!(discovery.name(member(1, 4)), Some(&name("/a-x")));
+        let changes = step(&mut discovery, |d, c| d.renamed(member(1, 99), &name("/new"), None, c));
+        assert_eq!(changes, [began("/new")], "its mkdir was missed");
+    }
+
+    #[test]
+    fn populated_is_told_once_for_all_hierarchies() {
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        let populated = Change::Populated { name: name("/x") };
+        let emptied = Change::Emptied { name: name("/x") };
+        let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
+        assert_eq!(tell(1, 10, true), std::slice::from_ref(&populated));
+        assert_eq!(tell(2, 20, true), []);
+        assert_eq!(tell(1, 10, false), [], "a process is still in the other hierarchy");
+        assert_eq!(tell(2, 20, false), std::slice::from_ref(&emptied));
+        assert_eq!(tell(2, 20, true), [populated]);
+        assert_eq!(tell(9, 90, true), []);
+    }
+
+    #[test]
+    fn what_a_scan_found_before_any_event_empties_at_the_first_report() {
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        let emptied = Change::Emptied { name: name("/x") };
+        let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
+        assert_eq!(tell(1, 10, false), [emptied]);
+        assert_eq!(tell(2, 20, false), []);
+    }
+
+    fn found(hierarchy: u32, id: u64, path: &str) -> Found {
+        Found { member: member(hierarchy, id), name: name(path) }
+    }
+
+    #[test]
+    fn a_scan_repairs_both_ways() {
+        let mut discovery = with(&[(1, 1, "/"), (1, 10, "/gone"), (1, 11, "/anew"), (1, 12, "/stays")]);
+        discovery.scan_begins();
+        let scan = vec![found(1, 1, "/"), found(1, 21, "/anew"), found(1, 12, "/stays"), found(2, 30, "/new")];
+        let mut changes = Vec::new();
+        let divergence = discovery.merge(scan, &[1, 2], &mut changes);
+        assert_eq!(divergence, Divergence { added: 2, removed: 2 });
+        let position = |wanted: Change| changes.iter().position(|change| *change == wanted).unwrap();
+        assert!(position(ended("/anew")) < position(began("/anew")));
+        assert!(position(ended("/gone")) < position(began("/new")));
+        assert_eq!(changes.len(), 4);
+    }
+
+    #[test]
+    fn a_hierarchy_that_could_not_be_scanned_keeps_its_containers() {
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/y")]);
+        discovery.scan_begins();
+        let mut changes = Vec::new();
+        assert_eq!(discovery.merge(Vec::new(), &[2], &mut changes), Divergence { added: 0, removed: 1 });
+        assert_eq!(changes, [ended("/y")]);
+    }
+
+    #[test]
+    fn events_during_a_scan_win_over_it() {
+        let mut discovery = with(&[(1, 1, "/"), (1, 10, "/dies")]);
+        discovery.scan_begins();
+        discovery.removed(member(1, 10), &mut Vec::new());
+        discovery.made(member(1, 11), &name("/born"), None, &mut Vec::new());
+        discovery.made(member(1, 12), &name("/brief"), None, &mut Vec::new());
+        discovery.removed(member(1, 12), &mut Vec::new());
+        // The scan passed before the birth, before the death, and in the middle of the brief life.
+        let scan = vec![found(1, 1, "/"), found(1, 10, "/dies"), found(1, 12, "/brief")];
+        let mut changes = Vec::new();
+        assert_eq!(discovery.merge(scan, &[1, 2], &mut changes), Divergence::default());
+        assert_eq!(changes, []);
+        assert_eq!(discovery.members(b"/born"), [member(1, 11)]);
+    }
+}

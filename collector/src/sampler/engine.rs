@@ -1,0 +1,537 @@
+//! Takes the samples: a few threads of its own, one queue of what is due.
+//!
+//! Urgent work (the first and the last sample of a container) goes before periodic work. Periodic samples of one
+//! container always fall on the same phase of the interval, so that rates over equal spans are comparable; the phases
+//! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
+//! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
+
+use std::cmp::Ordering as Order;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::container::{ContainerReader, Member, ReaderContext, SampleError, Scratch};
+use super::metrics::{Metrics, Purpose};
+use crate::sample::container::Sample;
+use crate::sample::event::{Event, EventData, EventKind, Name};
+use crate::store::{Container, Listed, Store};
+use crate::units::WallTime;
+
+/// Wake-ups per interval.
+const SLOTS: u32 = 16;
+/// Containers taken from the queue at once, so that the lock is not the bottleneck and other threads get a share.
+const BATCH: usize = 32;
+/// How long after the last process's end the second closing sample is taken: a process is charged for its last
+/// moments only when the scheduler has let go of it, which may be after its cgroup reported empty.
+const CLOSING_DELAY: Duration = Duration::from_millis(2);
+/// When a container nobody lives in yet is first read: after its directory is complete, and not at all if it is gone
+/// again by then.
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+/// A cgroup whose processes come and go all the time is not read at each coming if it was read this recently.
+const FRESH: Duration = Duration::from_millis(50);
+/// A directory is reported before it becomes visible; reading it is tried again so often.
+const RETRIES: u8 = 5;
+
+/// How samples are taken.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Base interval.
+    pub interval: Duration,
+    /// Whether the interval of an unchanging container grows.
+    pub pace: Pace,
+    /// Threads.
+    pub threads: usize,
+    /// How OOM kills are found.
+    pub oom: OomSource,
+}
+
+/// Whether the interval of an unchanging container grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Always the base interval.
+    Fixed,
+    /// Doubled while nothing changes, up to this.
+    Dynamic {
+        /// The longest interval.
+        max: Duration,
+    },
+}
+
+/// How OOM kills are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OomSource {
+    /// The kernel reports each.
+    Events,
+    /// With each sample the kernel's own counters are compared.
+    Counters,
+}
+
+/// How a container became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel told when it was made.
+    Made(WallTime),
+    /// A scan found it; when it was made is told by the times of its files, if at all.
+    Found(Option<WallTime>),
+}
+
+impl Origin {
+    /// When the container was made, as far as is known.
+    pub const fn created(self) -> Option<WallTime> {
+        match self {
+            Self::Made(at) => Some(at),
+            Self::Found(at) => at,
+        }
+    }
+}
+
+/// A container with what is needed to sample it.
+#[derive(Debug)]
+pub struct Tracked {
+    container: Arc<Container>,
+    origin: Origin,
+    reader: Mutex<Reading>,
+    /// What the thread that follows the kernel's events has to say to the next reading, without waiting for a
+    /// reading that is under way.
+    news: Mutex<News>,
+    ended: AtomicBool,
+    /// Urgent jobs under way: the account is closed after the last of them.
+    urgent: AtomicU32,
+    doublings: AtomicU8,
+    populated: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Reading {
+    reader: ContainerReader,
+    retries: u8,
+    oom_kills: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    members: Option<Vec<Member>>,
+    first_process: Option<u32>,
+    populated: bool,
+}
+
+impl Tracked {
+    /// The container in the store.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// How it became known.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// It is now in these hierarchies.
+    pub fn set_members(&self, members: Vec<Member>) {
+        lock(&self.news).members = Some(members);
+    }
+
+    /// Its first process.
+    pub fn set_first_process(&self, pid: u32) {
+        lock(&self.news).first_process = Some(pid);
+    }
+}
+
+/// The sampler's shared part: the tracked containers, the queue, and what reading needs.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    context: ReaderContext,
+    store: Arc<Store>,
+    metrics: Metrics,
+    tracked: RwLock<HashMap<Name, Arc<Tracked>>>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Zero of the phases.
+    epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    urgent: VecDeque<Job>,
+    due: BinaryHeap<Due>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Sample(Arc<Tracked>, Purpose),
+    Close(Arc<Tracked>, WallTime),
+}
+
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    what: Weak<Tracked>,
+    purpose: Purpose,
+}
+
+// Earliest first, which is the greatest for a heap.
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Order {
+        other.at.cmp(&self.at)
+    }
+}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+impl Eq for Due {}
+
+impl Engine {
+    /// An engine without containers and without threads.
+    pub fn new(config: EngineConfig, context: ReaderContext, store: Arc<Store>, metrics: Metrics) -> Self {
+        Self {
+            config,
+            context,
+            store,
+            metrics,
+            tracked: RwLock::default(),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Starts the threads. They end after [`Engine::stop`].
+    pub fn start(self: &Arc<Self>) -> std::io::Result<Vec<JoinHandle<()>>> {
+        (0..self.config.threads)
+            .map(|number| {
+                let engine = Arc::clone(self);
+                std::thread::Builder::new().name(format!("sampler-{number}")).spawn(move || engine.work())
+            })
+            .collect()
+    }
+
+    /// Ends the threads after what they are doing.
+    pub fn stop(&self) {
+        lock(&self.queue).stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// What reading needs.
+    pub fn context(&self) -> &ReaderContext {
+        &self.context
+    }
+
+    /// The store samples go to.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The sampler's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A tracked container.
+    pub fn tracked(&self, name: &[u8]) -> Option<Arc<Tracked>> {
+        self.tracked.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Begins to sample a container.
+    pub fn begin(&self, name: &Name, members: &[Member], origin: Origin, listed: Listed) {
+        let tracked = Arc::new(Tracked {
+            container: self.store.begin(name, listed),
+            origin,
+            reader: Mutex::new(Reading {
+                reader: ContainerReader::new(Arc::clone(name), members),
+                retries: 0,
+                // What was killed before a container was found is not known to be new.
+                oom_kills: matches!(origin, Origin::Made(_)).then_some(0),
+            }),
+            news: Mutex::default(),
+            ended: AtomicBool::new(false),
+            urgent: AtomicU32::new(0),
+            doublings: AtomicU8::new(0),
+            populated: AtomicBool::new(false),
+        });
+        self.tracked.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), Arc::clone(&tracked));
+        if listed == Listed::Yes {
+            // A container found by a scan is sampled at once: it may have been there for long.
+            let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
+            self.at(Instant::now() + delay, &tracked, Purpose::First);
+            self.at(self.next_phase(&tracked, Instant::now() + delay), &tracked, Purpose::Tick);
+        }
+    }
+
+    /// The container's first process came.
+    pub fn populated(&self, tracked: &Arc<Tracked>) {
+        lock(&tracked.news).populated = true;
+        tracked.populated.store(true, Ordering::Relaxed);
+        tracked.doublings.store(0, Ordering::Relaxed);
+        let now = WallTime::from(SystemTime::now());
+        let fresh = |sample: &Sample| now.since(sample.at).0 < FRESH.as_nanos() as u64;
+        if !tracked.container.latest().is_some_and(|sample| fresh(&sample)) {
+            self.urgent(tracked, Purpose::First);
+        }
+    }
+
+    /// The container's last process ended: its closing samples are taken now and in a moment.
+    pub fn emptied(&self, tracked: &Arc<Tracked>) {
+        tracked.populated.store(false, Ordering::Relaxed);
+        self.urgent(tracked, Purpose::Final);
+        self.at(Instant::now() + CLOSING_DELAY, tracked, Purpose::Final);
+    }
+
+    /// The container is gone: it is no longer listed, and its end is published with its last sample.
+    pub fn end(&self, tracked: &Arc<Tracked>, at: WallTime) {
+        tracked.ended.store(true, Ordering::Release);
+        {
+            let mut all = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
+            let name = tracked.container.name();
+            if all.get(name).is_some_and(|current| Arc::ptr_eq(current, tracked)) {
+                all.remove(name);
+            }
+        }
+        self.store.end(&tracked.container, at);
+        if tracked.container.listed() != Listed::Yes {
+            return;
+        }
+        if tracked.urgent.load(Ordering::Acquire) == 0 {
+            self.close(tracked, at);
+        } else {
+            // A closing sample is being read right now; the account waits for it.
+            tracked.urgent.fetch_add(1, Ordering::AcqRel);
+            self.push_urgent(Job::Close(Arc::clone(tracked), at));
+        }
+    }
+
+    /// A sample now, such as after a file reported a change.
+    pub fn sample_soon(&self, tracked: &Arc<Tracked>) {
+        self.urgent(tracked, Purpose::OnDemand);
+    }
+
+    /// Reads the container's limits into the store. Reads files, and waits for a sample being taken: not for the
+    /// async threads.
+    pub fn refresh_spec(&self, tracked: &Tracked, scratch: &mut Scratch) {
+        let mut reading = lock(&tracked.reader);
+        tracked.deliver_news(&mut reading);
+        let mut spec = reading.reader.spec(&self.context, scratch);
+        drop(reading);
+        spec.created = tracked.origin.created();
+        tracked.container.set_spec(spec, WallTime::from(SystemTime::now()));
+    }
+
+    fn close(&self, tracked: &Tracked, at: WallTime) {
+        let final_sample = tracked.container.closing_sample();
+        self.store.events().publish(Event {
+            container: Arc::clone(tracked.container.name()),
+            at,
+            kind: EventKind::ContainerDeletion,
+            data: EventData::Deletion { final_sample },
+        });
+    }
+
+    fn urgent(&self, tracked: &Arc<Tracked>, purpose: Purpose) {
+        if tracked.container.listed() == Listed::Yes {
+            tracked.urgent.fetch_add(1, Ordering::AcqRel);
+            self.push_urgent(Job::Sample(Arc::clone(tracked), purpose));
+        }
+    }
+
+    fn push_urgent(&self, job: Job) {
+        lock(&self.queue).urgent.push_back(job);
+        self.wake.notify_one();
+    }
+
+    fn at(&self, at: Instant, tracked: &Arc<Tracked>, purpose: Purpose) {
+        let mut queue = lock(&self.queue);
+        let earliest = queue.due.peek().is_none_or(|due| at < due.at);
+        queue.due.push(Due { at, what: Arc::downgrade(tracked), purpose });
+        drop(queue);
+        if earliest {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The next moment after `after` that has the container's phase.
+    fn next_phase(&self, tracked: &Tracked, after: Instant) -> Instant {
+        let mut hasher = DefaultHasher::new();
+        tracked.container.name().hash(&mut hasher);
+        let slot = (hasher.finish() % u64::from(SLOTS)) as u32;
+        let interval = self.config.interval;
+        let phase = interval * slot / SLOTS;
+        let since = after.saturating_duration_since(self.epoch).saturating_sub(phase).as_nanos();
+        let periods = since / interval.as_nanos().max(1) + 1;
+        let nanos = periods.saturating_mul(interval.as_nanos());
+        self.epoch + phase + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn work(&self) {
+        // The closing sample has a few milliseconds between the last process's end and the directory's removal, also
+        // on a machine that is busy. Without the right to it (CAP_SYS_NICE) the thread runs at normal priority.
+        if let Err(errno) = rustix::process::setpriority_process(None, -10) {
+            tracing::debug!(%errno, "sampling thread runs at normal priority");
+        }
+        let mut scratch = Scratch::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.next(&mut batch) {
+            let began = Instant::now();
+            let periodic = batch.iter().any(|job| matches!(job, Job::Sample(_, Purpose::Tick)));
+            for job in batch.drain(..) {
+                match job {
+                    Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
+                    Job::Close(tracked, at) => {
+                        // Jobs of one container may run on several threads; the last one out closes.
+                        drop(lock(&tracked.reader));
+                        tracked.urgent.fetch_sub(1, Ordering::AcqRel);
+                        self.close(&tracked, at);
+                    }
+                }
+            }
+            if periodic {
+                self.metrics.tick(began.elapsed());
+            }
+        }
+    }
+
+    /// Waits for work; false when there will be none.
+    fn next(&self, batch: &mut Vec<Job>) -> bool {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(job) = queue.urgent.pop_front() {
+                batch.push(job);
+                if !queue.urgent.is_empty() {
+                    self.wake.notify_one();
+                }
+                return true;
+            }
+            if queue.stopping {
+                return false;
+            }
+            let now = Instant::now();
+            while batch.len() < BATCH && queue.due.peek().is_some_and(|due| due.at <= now) {
+                let Some(due) = queue.due.pop() else { break };
+                if let Some(tracked) = due.what.upgrade() {
+                    if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                    if due.purpose != Purpose::Tick {
+                        tracked.urgent.fetch_add(1, Ordering::AcqRel);
+                    }
+                    batch.push(Job::Sample(tracked, due.purpose));
+                }
+            }
+            if !batch.is_empty() {
+                if queue.due.peek().is_some_and(|due| due.at <= now) {
+                    self.wake.notify_one();
+                }
+                return true;
+            }
+            queue = match queue.due.peek().map(|due| due.at.saturating_duration_since(now)) {
+                Some(wait) => self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn run(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) {
+        if !tracked.ended.load(Ordering::Acquire) {
+            let unchanged = self.sample(tracked, purpose, scratch);
+            if purpose == Purpose::Tick {
+                let interval = self.interval(tracked, unchanged);
+                let skip = interval.saturating_sub(self.config.interval);
+                self.at(self.next_phase(tracked, Instant::now() + skip), tracked, Purpose::Tick);
+            }
+        }
+        if purpose != Purpose::Tick {
+            tracked.urgent.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes one sample; tells whether nothing had changed.
+    fn sample(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) -> bool {
+        let mut reading = lock(&tracked.reader);
+        tracked.deliver_news(&mut reading);
+        if purpose == Purpose::First && tracked.container.spec().1 == WallTime::default() {
+            let mut spec = reading.reader.spec(&self.context, scratch);
+            spec.created = tracked.origin.created();
+            tracked.container.set_spec(spec, WallTime::from(SystemTime::now()));
+        }
+        let sampled = reading.reader.sample(&self.context, scratch);
+        if self.config.oom == OomSource::Counters {
+            self.compare_oom_counter(tracked, &mut reading, scratch);
+        }
+        match sampled {
+            Ok(sample) => {
+                // Under the reader's lock: samples of one container are stored in the order they were read.
+                let pushed = tracked.container.push(sample);
+                reading.retries = 0;
+                self.metrics.sampled(purpose, pushed.regressions);
+                pushed.unchanged
+            }
+            Err(SampleError::Gone) => {
+                if !tracked.ended.load(Ordering::Acquire) && reading.retries < RETRIES {
+                    reading.retries += 1;
+                    reading.reader.refresh();
+                    drop(reading);
+                    self.at(Instant::now() + FIRST_DELAY, tracked, Purpose::First);
+                }
+                false
+            }
+        }
+    }
+
+    fn compare_oom_counter(&self, tracked: &Tracked, reading: &mut Reading, scratch: &mut Scratch) {
+        let Some(kills) = reading.reader.oom_kill_counter(&self.context, scratch) else { return };
+        let Some(before) = reading.oom_kills.replace(kills) else { return };
+        let new = kills.saturating_sub(before);
+        tracked.container.add_oom_kills(new);
+        for _ in 0..new {
+            for kind in [EventKind::Oom, EventKind::OomKill] {
+                let container = Arc::clone(tracked.container.name());
+                let at = WallTime::from(SystemTime::now());
+                self.store.events().publish(Event { container, at, kind, data: EventData::None });
+            }
+        }
+    }
+
+    fn interval(&self, tracked: &Tracked, unchanged: bool) -> Duration {
+        let Pace::Dynamic { max } = self.config.pace else { return self.config.interval };
+        if !unchanged {
+            tracked.doublings.store(0, Ordering::Relaxed);
+            return self.config.interval;
+        }
+        let doublings = tracked.doublings.load(Ordering::Relaxed);
+        let doubled = self.config.interval.saturating_mul(2u32.saturating_pow(u32::from(doublings) + 1));
+        if doubled < max {
+            tracked.doublings.store(doublings + 1, Ordering::Relaxed);
+        }
+        doubled.min(max).max(self.config.interval)
+    }
+}
+
+impl Tracked {
+    fn deliver_news(&self, reading: &mut Reading) {
+        let news = std::mem::take(&mut *lock(&self.news));
+        if let Some(members) = news.members {
+            reading.reader.set_members(&members);
+        }
+        if let Some(pid) = news.first_process {
+            reading.reader.process_hint(pid);
+        }
+        if news.populated {
+            reading.reader.refresh_network();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! Which cgroups are containers in the eyes of the API; cAdvisor's rules (`--docker_only`,
+//! `--raw_cgroup_prefix_whitelist`).
+
+use crate::runtime::cgroup_names;
+use crate::store::Listed;
+
+/// The rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// What to do with cgroups that are no runtime's container.
+    pub raw: RawCgroups,
+    /// If not empty, only raw cgroups whose names begin with one of these.
+    pub prefixes: Vec<Vec<u8>>,
+}
+
+/// What to do with cgroups that are no runtime's container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RawCgroups {
+    /// List them.
+    #[default]
+    List,
+    /// List none but the root and what the prefixes name.
+    Skip,
+}
+
+impl Filter {
+    /// Whether the cgroup is listed.
+    pub fn listed(&self, name: &[u8]) -> Listed {
+        let listed = name == b"/"
+            || !cgroup_names::is_mount_unit(name)
+                && (cgroup_names::container_id(name).is_some()
+                    || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+                    || self.raw == RawCgroups::List && self.prefixes.is_empty());
+        if listed { Listed::Yes } else { Listed::OnlyAsChild }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_cadvisors_table() {
+        let id = format!("/docker/{}", "a".repeat(64));
+        let listed = |raw, prefixes: &[&str], name: &str| {
+            let prefixes = prefixes.iter().map(|prefix| prefix.as_bytes().to_vec()).collect();
+            Filter { raw, prefixes }.listed(name.as_bytes()) == Listed::Yes
+        };
+        for raw in [RawCgroups::List, RawCgroups::Skip] {
+            for prefixes in [[].as_slice(), &["/a", "/b"]] {
+                assert!(listed(raw, prefixes, "/"));
+                assert!(listed(raw, prefixes, &id));
+                assert!(!listed(raw, prefixes, "/a/x.mount"));
+            }
+            assert!(listed(raw, &["/a", "/b"], "/ab/c"));
+            assert!(!listed(raw, &["/a", "/b"], "/c"));
+        }
+        assert!(listed(RawCgroups::List, &[], "/c"));
+        assert!(!listed(RawCgroups::Skip, &[], "/c"));
+    }
+}

@@ -1,0 +1,121 @@
+//! What the kernel says about the machine, as a sample.
+
+mod topology;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::kernel::HostRoots;
+use crate::kernel::error::ReadError;
+use crate::kernel::machine::cpuinfo::CpuInfo;
+use crate::kernel::machine::identity::{self, IdentityFiles};
+use crate::kernel::machine::memory::MemInfo;
+use crate::kernel::machine::topology::Cpu;
+use crate::kernel::machine::{Survey, disks, filesystems, memory, network_devices, topology as kernel_topology};
+use crate::sample::machine::{
+    CpuCounts, Disk, Filesystem, HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease,
+};
+use crate::units::{Bytes, WallTime};
+
+/// Reads the machine: what can be read, and the errors of what could not.
+///
+/// Takes a few milliseconds, at most two seconds when a file system hangs. What the kernel does not have is absent and
+/// no error.
+pub fn read(roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> (Machine, Vec<ReadError>) {
+    let mut survey = Survey::default();
+    let machine = read_with(&mut survey, roots, ids, now);
+    (machine, survey.into_errors())
+}
+
+fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> Machine {
+    let cpu_info = survey.text(&roots.proc.join("cpuinfo")).map(|text| CpuInfo::parse(&text)).unwrap_or_default();
+    let mem_info = survey.parsed(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
+    let cpus = kernel_topology::cpus(survey, roots).unwrap_or_default();
+    let nodes = topology::nodes(survey, roots, &cpus);
+    Machine {
+        at: now,
+        kernel_release: identity::kernel_release(),
+        // Of the collector's own files, not of the host's: that is what cAdvisor's `container_os_version` means.
+        os: identity::os_release(survey, Path::new("/")).map(|os| OsRelease { pretty_name: os.pretty_name }),
+        cpus: cpu_counts(&cpu_info, &cpus, &nodes),
+        cpu_frequency_khz: kernel_topology::max_frequency_khz(survey, roots).or(cpu_info.frequency_khz),
+        cpu_vendor: cpu_info.vendor_id,
+        memory: mem_info.mem_total_kb.map(kib),
+        swap: mem_info.swap_total_kb.map(kib),
+        memory_modules: memory::dimms(survey, roots).map(|by_type| {
+            let modules = |dimms: memory::Dimms| MemoryModules {
+                capacity: Bytes(dimms.size_mb.saturating_mul(1024 * 1024)),
+                count: dimms.count,
+            };
+            by_type.into_iter().map(|(kind, dimms)| (kind, modules(dimms))).collect()
+        }),
+        huge_pages: memory::huge_pages(survey, roots).map(huge_pages),
+        machine_id: identity::first_of(survey, roots, &ids.machine_id),
+        system_uuid: identity::system_uuid(survey, roots),
+        boot_id: identity::first_of(survey, roots, &ids.boot_id),
+        filesystems: filesystems::filesystems(survey, roots).into_iter().map(filesystem).collect(),
+        disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
+        network_devices: network_devices::network_devices(survey, roots)
+            .map(|devices| devices.into_iter().map(network_device).collect()),
+        nodes,
+    }
+}
+
+/// cAdvisor's counts: the CPUs of the nodes' cores, and the different ids in `/proc/cpuinfo`, or where it has none the
+/// different pairs of id and socket in sysfs.
+fn cpu_counts(info: &CpuInfo, cpus: &[Cpu], nodes: &[Node]) -> CpuCounts {
+    let in_cores = nodes.iter().flat_map(|node| &node.cores).map(|core| core.threads.len()).sum::<usize>();
+    let online = if in_cores == 0 { cpus.len() } else { in_cores };
+    let has_books = cpus.iter().any(|cpu| cpu.book_id.is_some());
+    let has_drawers = cpus.iter().any(|cpu| cpu.drawer_id.is_some());
+    CpuCounts {
+        online: online as u32,
+        cores: listed(info.core_ids).or_else(|| distinct(cpus, |cpu| cpu.core_id.unwrap_or(0))),
+        sockets: listed(info.physical_ids).or_else(|| distinct(cpus, |_| 0)),
+        books: listed(info.book_ids).or_else(|| distinct(cpus, |cpu| cpu.book_id.clone()).filter(|_| has_books)),
+        drawers: listed(info.drawer_ids)
+            .or_else(|| distinct(cpus, |cpu| cpu.drawer_id.clone()).filter(|_| has_drawers)),
+    }
+}
+
+fn listed(count: u32) -> Option<u32> {
+    (count > 0).then_some(count)
+}
+
+/// How many different pairs of this id and socket there are; a CPU without a socket counts as in socket 0.
+fn distinct<T: Ord>(cpus: &[Cpu], id: impl Fn(&Cpu) -> T) -> Option<u32> {
+    let pairs = cpus.iter().map(|cpu| (id(cpu), cpu.physical_package_id.unwrap_or(0))).collect::<BTreeSet<_>>();
+    listed(pairs.len() as u32)
+}
+
+fn kib(kib: u64) -> Bytes {
+    Bytes(kib.saturating_mul(1024))
+}
+
+fn huge_pages(pools: Vec<memory::HugePages>) -> Vec<HugePages> {
+    pools.into_iter().map(|pool| HugePages { page_size: kib(pool.page_size_kb), pages: pool.nr_hugepages }).collect()
+}
+
+fn filesystem(filesystem: filesystems::Filesystem) -> Filesystem {
+    let filesystems::Filesystem { partition, size } = filesystem;
+    Filesystem {
+        device: partition.device,
+        major: partition.major,
+        minor: partition.minor,
+        capacity: size.capacity,
+        inodes: size.inodes,
+    }
+}
+
+fn disk(disk: disks::Disk) -> Disk {
+    let disks::Disk { name, major, minor, size_sectors, scheduler } = disk;
+    Disk { name, major, minor, size: Bytes(size_sectors.saturating_mul(512)), scheduler }
+}
+
+fn network_device(device: network_devices::NetworkDevice) -> NetworkDevice {
+    let network_devices::NetworkDevice { name, address, mtu, speed_mbit } = device;
+    NetworkDevice { name, mac_address: address, speed_mbit, mtu }
+}
+
+#[cfg(test)]
+mod tests;

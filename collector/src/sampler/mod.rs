@@ -1,0 +1,18 @@
+//! Joins numbers with identity: which cgroups there are, when each is read, and what the kernel's files become.
+//!
+//! - [`follow`]: the thread that follows the kernel's events and starts scans;
+//! - [`tracker`]: events and scans become containers, samples and log entries;
+//! - [`discovery`]: the set of cgroups, pure state;
+//! - [`filter`]: which of them are listed;
+//! - [`engine`]: the sampling threads and their queue;
+//! - [`container`]: one container's files become a sample;
+//! - [`machine`]: the machine's description.
+
+pub mod container;
+pub mod discovery;
+pub mod engine;
+pub mod filter;
+pub mod follow;
+pub mod machine;
+pub mod metrics;
+pub mod tracker;

@@ -1,0 +1,289 @@
+//! Turns kernel events and scans into containers, samples and the event log.
+//!
+//! Runs on the one thread that follows the kernel's events and therefore never reads a cgroup's statistics itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::container::{ContainerReader, Member, Scratch};
+use super::discovery::{Change, Discovery, Divergence, Found};
+use super::engine::{Engine, Origin};
+use super::filter::Filter;
+use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
+use crate::kernel::probes::oom_owner;
+use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
+use crate::store::Listed;
+use crate::units::{Bytes, WallTime};
+
+/// The state of the following thread.
+#[derive(Debug)]
+pub struct Tracker {
+    engine: Arc<Engine>,
+    filter: Filter,
+    discovery: Discovery,
+    /// Last known count of own out-of-memory situations per memory cgroup, from which an OOM record's limit owner is
+    /// told.
+    local_ooms: HashMap<Member, u64>,
+    /// The last OOM kill and whose limit it was about: a group kill is told victim by victim.
+    last_oom: Option<(OomEvent, Option<u64>)>,
+    scratch: Scratch,
+    /// OOM kills in cgroups whose creation was lost: they wait for the scan that finds the cgroup.
+    unattributed: Vec<OomEvent>,
+    changes: Vec<Change>,
+    page_size: u64,
+    clock: BootClock,
+    gap: Gap,
+}
+
+/// Whether the events told everything so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    /// They did.
+    #[default]
+    None,
+    /// Something was not told (a path that did not fit, a cgroup nobody heard of): a scan is needed.
+    NeedsScan,
+}
+
+/// Converts the kernel's boot clock to wall time.
+#[derive(Clone, Copy, Debug)]
+struct BootClock {
+    offset_ns: i128,
+}
+
+impl BootClock {
+    fn now() -> Self {
+        let boot = clock_gettime(ClockId::Boottime);
+        let boot = i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec);
+        Self { offset_ns: i128::from(WallTime::from(SystemTime::now()).0) - boot }
+    }
+
+    fn wall(self, boot_ns: u64) -> WallTime {
+        WallTime(u64::try_from(i128::from(boot_ns) + self.offset_ns).unwrap_or_default())
+    }
+}
+
+impl Tracker {
+    /// A tracker that knows nothing yet.
+    pub fn new(engine: Arc<Engine>, filter: Filter) -> Self {
+        Self {
+            engine,
+            filter,
+            discovery: Discovery::default(),
+            local_ooms: HashMap::new(),
+            last_oom: None,
+            scratch: Scratch::default(),
+            unattributed: Vec::new(),
+            changes: Vec::new(),
+            page_size: rustix::param::page_size() as u64,
+            clock: BootClock::now(),
+            gap: Gap::None,
+        }
+    }
+
+    /// The wall clock may be set at any time; called before each batch of events.
+    pub fn synchronise_clock(&mut self) {
+        self.clock = BootClock::now();
+    }
+
+    /// Takes note of one event.
+    pub fn handle(&mut self, event: KernelEvent) {
+        match event {
+            KernelEvent::Cgroup(event) => self.cgroup(event),
+            KernelEvent::Attach(event) => {
+                let member = Member { hierarchy: event.hierarchy_id, id: event.id };
+                if let Some(tracked) = self.discovery.name(member).and_then(|name| self.engine.tracked(name)) {
+                    tracked.set_first_process(event.pid);
+                }
+            }
+            KernelEvent::Oom(event) => self.oom(*event),
+        }
+    }
+
+    fn cgroup(&mut self, event: CgroupEvent) {
+        let member = Member { hierarchy: event.hierarchy_id, id: event.id };
+        let at = self.clock.wall(event.boot_ns);
+        let mut changes = std::mem::take(&mut self.changes);
+        match event.kind {
+            CgroupEventKind::Mkdir | CgroupEventKind::Rename if event.path_truncated => self.gap = Gap::NeedsScan,
+            CgroupEventKind::Mkdir => self.discovery.made(member, &event.path.into(), Some(at), &mut changes),
+            CgroupEventKind::Rename => self.discovery.renamed(member, &event.path.into(), Some(at), &mut changes),
+            CgroupEventKind::Rmdir => self.discovery.removed(member, &mut changes),
+            CgroupEventKind::Populated => {
+                if let Some(populated) = event.populated {
+                    self.discovery.populated(member, populated, &mut changes);
+                }
+            }
+            CgroupEventKind::Release => {
+                self.local_ooms.remove(&member);
+            }
+        }
+        self.apply(&mut changes, at);
+        self.changes = changes;
+    }
+
+    /// From now on events take precedence over the scan that starts now.
+    pub fn scan_begins(&mut self) {
+        self.gap = Gap::None;
+        self.discovery.scan_begins();
+    }
+
+    /// Takes over what a scan found.
+    pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32]) -> Divergence {
+        let mut changes = std::mem::take(&mut self.changes);
+        let divergence = self.discovery.merge(found, scanned, &mut changes);
+        self.apply(&mut changes, WallTime::from(SystemTime::now()));
+        self.changes = changes;
+        for event in std::mem::take(&mut self.unattributed) {
+            self.publish_oom(event);
+        }
+        divergence
+    }
+
+    /// Events were lost: what is known of populated cgroups may be out of date.
+    pub fn events_were_lost(&mut self) {
+        self.discovery.forget_populated();
+    }
+
+    /// Whether a scan is needed.
+    pub fn gap(&self) -> Gap {
+        self.gap
+    }
+
+    fn apply(&mut self, changes: &mut Vec<Change>, at: WallTime) {
+        for change in changes.drain(..) {
+            match change {
+                Change::Began { name, made } => self.begin(&name, made),
+                Change::Members { name } => {
+                    if let Some(tracked) = self.engine.tracked(&name) {
+                        tracked.set_members(self.discovery.members(&name));
+                    }
+                }
+                Change::Ended { name } => {
+                    if let Some(tracked) = self.engine.tracked(&name) {
+                        self.engine.end(&tracked, at);
+                    }
+                }
+                Change::Populated { name } => {
+                    if let Some(tracked) = self.engine.tracked(&name) {
+                        self.engine.populated(&tracked);
+                    }
+                }
+                Change::Emptied { name } => {
+                    if let Some(tracked) = self.engine.tracked(&name) {
+                        self.engine.emptied(&tracked);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &Name, made: Option<WallTime>) {
+        let members = self.discovery.members(name);
+        let listed = self.filter.listed(name);
+        let origin = match made {
+            Some(at) => Origin::Made(at),
+            None if listed == Listed::Yes => {
+                let now = WallTime::from(SystemTime::now());
+                let mut reader = ContainerReader::new(Arc::clone(name), &members);
+                Origin::Found(reader.created_from_files(self.engine.context(), &mut self.scratch, now))
+            }
+            None => Origin::Found(None),
+        };
+        if listed == Listed::Yes {
+            self.engine.store().events().publish(Event {
+                container: Arc::clone(name),
+                at: origin.created().unwrap_or_default(),
+                kind: EventKind::ContainerCreation,
+                data: EventData::None,
+            });
+        }
+        self.engine.begin(name, &members, origin, listed);
+    }
+
+    fn oom(&mut self, event: OomEvent) {
+        let victim = event.victim.as_ref().and_then(|victim| memory_member(&event, victim));
+        if victim.is_some_and(|victim| self.discovery.name(victim).is_none()) {
+            self.gap = Gap::NeedsScan;
+            self.unattributed.push(event);
+        } else {
+            self.publish_oom(event);
+        }
+    }
+
+    fn publish_oom(&mut self, event: OomEvent) {
+        let owner_id = self.limit_owner(&event);
+        let party = |task: &Task| OomParty {
+            pid: Some(task.pid),
+            comm: Some(task.comm.as_bytes().into()),
+            container: memory_member(&event, task).and_then(|member| self.discovery.name(member)).cloned(),
+        };
+        // A kernel that does not let the victim be looked at still tells its thread.
+        let unknown = || OomParty { pid: Some(event.victim_tid), ..OomParty::default() };
+        let limit_owner = owner_id
+            .zip(event.memory_hierarchy_id)
+            .and_then(|(id, hierarchy)| self.discovery.name(Member { hierarchy, id }))
+            .cloned();
+        let sizes = event.sizes.as_ref().map(|sizes| OomSizes {
+            total_vm: Bytes(sizes.total_vm_pages * self.page_size),
+            anon_rss: Bytes(sizes.anon_pages * self.page_size),
+            file_rss: Bytes(sizes.file_pages * self.page_size),
+            shmem_rss: Bytes(sizes.shmem_pages * self.page_size),
+        });
+        let root: Name = b"/".as_slice().into();
+        let kill = Arc::new(OomKill {
+            victim: event.victim.as_ref().map_or_else(unknown, party),
+            trigger: event.trigger.as_ref().map(party).unwrap_or_default(),
+            constraint: if owner_id.is_some() { Constraint::Memcg } else { Constraint::Unknown },
+            limit_owner: limit_owner.clone(),
+            uid: event.uid,
+            oom_score_adj: event.oom_score_adj,
+            sizes,
+            page_tables: event.pgtables_bytes.map(Bytes),
+        });
+        let victim = kill.victim.container.clone().unwrap_or_else(|| Arc::clone(&root));
+        if let Some(tracked) = self.engine.tracked(&victim) {
+            tracked.container().add_oom_kills(1);
+        }
+        let at = self.clock.wall(event.boot_ns);
+        for (container, kind) in [(victim, EventKind::Oom), (limit_owner.unwrap_or(root), EventKind::OomKill)] {
+            self.engine.store().events().publish(Event {
+                container,
+                at,
+                kind,
+                data: EventData::Oom(Arc::clone(&kill)),
+            });
+        }
+        for level in &event.levels {
+            if let (Some(hierarchy), Some(local_ooms)) = (event.memory_hierarchy_id, level.local_ooms) {
+                self.local_ooms.insert(Member { hierarchy, id: level.id }, local_ooms);
+            }
+        }
+        self.last_oom = Some((event, owner_id));
+    }
+
+    fn limit_owner(&self, event: &OomEvent) -> Option<u64> {
+        if let Some((before, owner)) = &self.last_oom
+            && oom_owner::same_situation(before, event)
+        {
+            return *owner;
+        }
+        let hierarchy = event.memory_hierarchy_id?;
+        oom_owner::limit_owner(&event.levels, |id| {
+            let member = Member { hierarchy, id };
+            let made = || {
+                let tracked = self.discovery.name(member).and_then(|name| self.engine.tracked(name));
+                tracked.is_some_and(|tracked| matches!(tracked.origin(), Origin::Made(_)))
+            };
+            self.local_ooms.get(&member).copied().or_else(|| made().then_some(0))
+        })
+    }
+}
+
+/// Where a task of an OOM event is in the memory controller's hierarchy.
+fn memory_member(event: &OomEvent, task: &Task) -> Option<Member> {
+    Some(Member { hierarchy: event.memory_hierarchy_id?, id: task.memory_cgroup? })
+}

@@ -1,0 +1,78 @@
+//! The objects of cAdvisor's API v1: `ContainerInfo` and everything in it, in cAdvisor's key order.
+//!
+//! Keys that cAdvisor emits always are emitted always. Where such a key's value is not known it is 0, false or an
+//! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
+//! when empty are left out when unknown.
+
+mod network;
+mod request;
+mod spec;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use serde::{Serialize, Serializer};
+
+pub use self::request::{DecodeError, StatsQuery};
+use self::spec::ContainerSpec;
+pub use self::stats::ContainerStats;
+use super::json::{self, Lossy};
+use super::{ContainerView, Identity};
+use crate::sample::event::Name;
+use crate::units::Bytes;
+
+/// Renders one `ContainerInfo`. The machine's memory stands in for a memory limit of 0.
+pub fn render(view: &ContainerView, machine_memory: Bytes) -> bytes::Bytes {
+    json::to_bytes(&ContainerInfo::new(view, machine_memory))
+}
+
+/// Appends one `ContainerInfo` to a list that is being rendered piece by piece.
+pub fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
+    json::append(out, &ContainerInfo::new(view, machine_memory));
+}
+
+#[derive(Serialize)]
+struct ContainerInfo<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    id: &'a str,
+    name: Lossy<'a>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    aliases: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "references")]
+    subcontainers: &'a [Name],
+    spec: ContainerSpec<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stats: Vec<ContainerStats<'a>>,
+}
+
+impl<'a> ContainerInfo<'a> {
+    fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
+        let Identity { id, aliases, namespace, .. } = &view.identity;
+        Self {
+            id,
+            name: Lossy(&view.name),
+            aliases,
+            namespace,
+            subcontainers: &view.children,
+            spec: ContainerSpec::new(&view.spec, &view.identity, machine_memory),
+            stats: view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect(),
+        }
+    }
+}
+
+/// A child, of which only the name is told.
+#[derive(Serialize)]
+struct Reference<'a> {
+    name: Lossy<'a>,
+}
+
+fn references<S: Serializer>(children: &[Name], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(children.iter().map(|name| Reference { name: Lossy(name) }))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}

@@ -1,0 +1,140 @@
+//! `NetworkStats`.
+
+use serde::{Serialize, Serializer};
+
+use crate::sample::container::{Interface, Network, Traffic};
+
+/// The first interface's counters, then all interfaces, then the socket blocks.
+#[derive(Serialize)]
+pub(super) struct NetworkStats<'a> {
+    // The first interface once more, flattened: serde's own flattening would buffer every value.
+    name: &'a str,
+    rx_bytes: u64,
+    rx_packets: u64,
+    rx_errors: u64,
+    rx_dropped: u64,
+    tx_bytes: u64,
+    tx_packets: u64,
+    tx_errors: u64,
+    tx_dropped: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    interfaces: &'a [Interface],
+    tcp: Zeros,
+    tcp6: Zeros,
+    udp: Zeros,
+    udp6: Zeros,
+    tcp_advanced: Zeros,
+}
+
+impl<'a> From<&'a Network> for NetworkStats<'a> {
+    fn from(network: &'a Network) -> Self {
+        let InterfaceStats {
+            name,
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+        } = network.interfaces.first().map(InterfaceStats::from).unwrap_or_default();
+        Self {
+            name,
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+            interfaces: &network.interfaces,
+            tcp: Zeros(TCP),
+            tcp6: Zeros(TCP),
+            udp: Zeros(UDP),
+            udp6: Zeros(UDP),
+            tcp_advanced: Zeros(TCP_ADVANCED),
+        }
+    }
+}
+
+#[derive(Default, Serialize)]
+struct InterfaceStats<'a> {
+    name: &'a str,
+    rx_bytes: u64,
+    rx_packets: u64,
+    rx_errors: u64,
+    rx_dropped: u64,
+    tx_bytes: u64,
+    tx_packets: u64,
+    tx_errors: u64,
+    tx_dropped: u64,
+}
+
+impl<'a> From<&'a Interface> for InterfaceStats<'a> {
+    fn from(Interface { name, receive, transmit }: &'a Interface) -> Self {
+        let Traffic { bytes: rx_bytes, packets: rx_packets, errors: rx_errors, dropped: rx_dropped } = *receive;
+        let Traffic { bytes: tx_bytes, packets: tx_packets, errors: tx_errors, dropped: tx_dropped } = *transmit;
+        Self { name, rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped }
+    }
+}
+
+fn interfaces<S: Serializer>(interfaces: &[Interface], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(interfaces.iter().map(InterfaceStats::from))
+}
+
+/// A block of counters whose metric kind (`tcp`, `udp`, `advtcp`) is not collected: every key with 0, as cAdvisor
+/// writes it for a kind that is switched off.
+struct Zeros(&'static [&'static str]);
+
+impl Serialize for Zeros {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|key| (key, 0_u64)))
+    }
+}
+
+/// Sockets by state.
+#[rustfmt::skip]
+const TCP: &[&str] = &[
+    "Established", "SynSent", "SynRecv", "FinWait1", "FinWait2", "TimeWait", "Close", "CloseWait", "LastAck", "Listen",
+    "Closing",
+];
+
+/// UDP sockets.
+const UDP: &[&str] = &["Listen", "Dropped", "RxQueued", "TxQueued"];
+
+/// Row `Tcp` of `net/snmp`, then row `TcpExt` of `net/netstat`.
+#[rustfmt::skip]
+const TCP_ADVANCED: &[&str] = &[
+    "RtoAlgorithm", "RtoMin", "RtoMax", "MaxConn", "ActiveOpens", "PassiveOpens", "AttemptFails", "EstabResets",
+    "CurrEstab", "InSegs", "OutSegs", "RetransSegs", "InErrs", "OutRsts", "InCsumErrors", "EmbryonicRsts",
+    "SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "PruneCalled", "RcvPruned", "OfoPruned",
+    "OutOfWindowIcmps", "LockDroppedIcmps", "TW", "TWRecycled", "TWKilled", "TCPTimeWaitOverflow", "TCPTimeouts",
+    "TCPSpuriousRTOs", "TCPLossProbes", "TCPLossProbeRecovery", "TCPRenoRecoveryFail", "TCPSackRecoveryFail",
+    "TCPRenoFailures", "TCPSackFailures", "TCPLossFailures", "DelayedACKs", "DelayedACKLocked", "DelayedACKLost",
+    "ListenOverflows", "ListenDrops", "TCPHPHits", "TCPPureAcks", "TCPHPAcks", "TCPRenoRecovery", "TCPSackRecovery",
+    "TCPSACKReneging", "TCPFACKReorder", "TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder", "TCPFullUndo",
+    "TCPPartialUndo", "TCPDSACKUndo", "TCPLossUndo", "TCPFastRetrans", "TCPSlowStartRetrans", "TCPLostRetransmit",
+    "TCPRetransFail", "TCPRcvCollapsed", "TCPDSACKOldSent", "TCPDSACKOfoSent", "TCPDSACKRecv", "TCPDSACKOfoRecv",
+    "TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnMemory", "TCPAbortOnTimeout", "TCPAbortOnLinger",
+    "TCPAbortFailed", "TCPMemoryPressures", "TCPMemoryPressuresChrono", "TCPSACKDiscard", "TCPDSACKIgnoredOld",
+    "TCPDSACKIgnoredNoUndo", "TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure", "TCPSackShifted",
+    "TCPSackMerged", "TCPSackShiftFallback", "TCPBacklogDrop", "PFMemallocDrop", "TCPMinTTLDrop",
+    "TCPDeferAcceptDrop", "IPReversePathFilter", "TCPReqQFullDoCookies", "TCPReqQFullDrop", "TCPFastOpenActive",
+    "TCPFastOpenActiveFail", "TCPFastOpenPassive", "TCPFastOpenPassiveFail", "TCPFastOpenListenOverflow",
+    "TCPFastOpenCookieReqd", "TCPSynRetrans", "TCPOrigDataSent", "PAWSActive", "PAWSEstab",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advanced_block_has_99_different_keys() {
+        let mut keys = TCP_ADVANCED.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((TCP_ADVANCED.len(), keys.len()), (99, 99));
+    }
+}

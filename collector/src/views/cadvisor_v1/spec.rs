@@ -1,0 +1,126 @@
+//! `ContainerSpec`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::is_zero;
+use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
+use crate::units::{Bytes, Limit};
+use crate::views::Identity;
+use crate::views::time::GoTime;
+
+/// How `max` is written.
+const UNLIMITED: u64 = u64::MAX;
+
+#[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
+#[derive(Serialize)]
+pub(super) struct ContainerSpec<'a> {
+    creation_time: GoTime,
+    start_time: GoTime,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    envs: &'a BTreeMap<String, String>,
+    has_cpu: bool,
+    cpu: WireCpu<'a>,
+    has_memory: bool,
+    memory: WireMemory,
+    has_hugetlb: bool,
+    has_network: bool,
+    has_processes: bool,
+    processes: WireProcesses,
+    has_filesystem: bool,
+    has_diskio: bool,
+    has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    image: &'a str,
+}
+
+#[derive(Default, Serialize)]
+struct WireCpu<'a> {
+    limit: u64,
+    max_limit: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mask: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    quota: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    period: u64,
+}
+
+#[derive(Default, Serialize)]
+struct WireMemory {
+    #[serde(skip_serializing_if = "is_zero")]
+    limit: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    reservation: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    swap_limit: u64,
+}
+
+#[derive(Serialize)]
+struct WireProcesses {
+    #[serde(skip_serializing_if = "is_zero")]
+    limit: u64,
+}
+
+impl<'a> ContainerSpec<'a> {
+    pub(super) fn new(spec: &'a Spec, identity: &'a Identity, machine_memory: Bytes) -> Self {
+        Self {
+            creation_time: GoTime(spec.created),
+            start_time: GoTime(None),
+            labels: &identity.labels,
+            envs: &identity.envs,
+            has_cpu: spec.cpu.is_some(),
+            cpu: spec.cpu.as_ref().map(WireCpu::from).unwrap_or_default(),
+            has_memory: spec.memory.is_some(),
+            memory: spec.memory.as_ref().map(|memory| WireMemory::new(memory, machine_memory)).unwrap_or_default(),
+            has_hugetlb: spec.has_hugetlb,
+            has_network: spec.has_network,
+            has_processes: spec.processes.is_some(),
+            processes: WireProcesses {
+                limit: match spec.processes {
+                    Some(Limit::Max) => UNLIMITED,
+                    Some(Limit::Value(limit)) => limit,
+                    None => 0,
+                },
+            },
+            has_filesystem: false,
+            has_diskio: spec.has_diskio,
+            has_custom_metrics: false,
+            image: &identity.image,
+        }
+    }
+}
+
+impl<'a> From<&'a CpuSpec> for WireCpu<'a> {
+    fn from(cpu: &'a CpuSpec) -> Self {
+        Self {
+            limit: cpu.shares.unwrap_or(0),
+            // cAdvisor never fills it.
+            max_limit: 0,
+            mask: cpu.mask.as_deref().unwrap_or_default(),
+            quota: cpu.quota.unwrap_or_default().0,
+            period: cpu.period.unwrap_or_default().0,
+        }
+    }
+}
+
+impl WireMemory {
+    fn new(memory: &MemorySpec, machine_memory: Bytes) -> Self {
+        let wire = |limit: Option<MemoryLimit>| match limit {
+            Some(MemoryLimit::Max) => UNLIMITED,
+            Some(MemoryLimit::Bytes(Bytes(bytes))) => bytes,
+            None => 0,
+        };
+        Self {
+            limit: match memory.limit {
+                Some(MemoryLimit::Bytes(Bytes(0))) => machine_memory.0,
+                limit => wire(limit),
+            },
+            reservation: wire(memory.reservation),
+            swap_limit: wire(memory.swap_limit),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What clients see: wire formats and HTTP.
+//!
+//! Every format is a pure function from plain data to bytes; the handlers in [`router`] are written against the small
+//! traits of [`source`], which the daemon implements. The only place with `Serialize` and HTTP handlers; it reads no
+//! files and takes no clock.
+
+pub mod cadvisor_v1;
+pub mod events;
+pub mod json;
+pub mod machine;
+mod path;
+pub mod prometheus;
+mod responses;
+pub mod router;
+pub mod source;
+pub mod time;
+mod web;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::sample::container::Sample;
+use crate::sample::event::Name;
+use crate::sample::spec::Spec;
+
+/// One container as a request sees it: who it is, what it may do, and the samples that were asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerView {
+    /// The cgroup's name.
+    pub name: Name,
+    /// Limits.
+    pub spec: Spec,
+    /// Full names of the direct children in the cgroup tree, sorted.
+    pub children: Vec<Name>,
+    /// The selected samples, oldest first.
+    pub samples: Vec<Arc<Sample>>,
+    /// What the container's runtime tells; empty for a bare cgroup.
+    pub identity: Identity,
+}
+
+/// What a container runtime knows about a cgroup. Everything is empty for a cgroup that no runtime made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The runtime's id, usually 64 hexadecimal digits.
+    pub id: String,
+    /// Other names the container answers to.
+    pub aliases: Vec<String>,
+    /// The runtime: `docker`, `podman`, `containerd`, `crio`.
+    pub namespace: String,
+    /// The runtime's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whitelisted environment variables.
+    pub envs: BTreeMap<String, String>,
+    /// Image name.
+    pub image: String,
+}
+
+/// How many of the newest entries a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// All there are; `-1` in requests.
+    All,
+    /// At most this many.
+    Newest(usize),
+}
+
+impl Count {
+    /// The number as an upper bound.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::All => usize::MAX,
+            Self::Newest(count) => count,
+        }
+    }
+}
+
+impl TryFrom<i64> for Count {
+    type Error = NegativeCount;
+
+    fn try_from(count: i64) -> Result<Self, Self::Error> {
+        match usize::try_from(count) {
+            Ok(count) => Ok(Self::Newest(count)),
+            Err(_) if count == -1 => Ok(Self::All),
+            Err(_) => Err(NegativeCount(count)),
+        }
+    }
+}
+
+/// A count below -1, which crashes cAdvisor's handler.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("only -1 (all) and larger values are allowed, not {0}")]
+pub struct NegativeCount(pub i64);

@@ -1,0 +1,179 @@
+//! How answers leave: JSON, lists in pieces, event streams, errors with cAdvisor's texts and status codes.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::ContainerView;
+use super::cadvisor_v1::{self, DecodeError, StatsQuery};
+use super::events::{self, QueryError};
+use super::json::Quoted;
+use super::source::{Containers, StreamItem, Subscription, TooManyStreams, Unavailable};
+use crate::sample::event::Name;
+
+/// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
+const SAMPLES_PER_PIECE: usize = 256;
+const CONTAINERS_PER_PIECE: usize = 64;
+
+/// A piece of an event stream ends at about this many bytes, so that a storm does not gather without bound.
+const STREAM_PIECE_BYTES: usize = 64 * 1024;
+
+/// What goes wrong below `/api/`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("Supported API versions: {0}")]
+    Versions(String),
+    #[error("Supported request types: \"{0}\"")]
+    RequestTypes(String),
+    #[error("unsupported API version {}", Quoted(.0))]
+    UnknownVersion(Vec<u8>),
+    #[error("unknown request type {}", Quoted(.0))]
+    UnknownRequestType(Vec<u8>),
+    #[error("failed to get container {} with error: {reason}", Quoted(name))]
+    Container { name: Name, reason: Unavailable },
+    #[error("failed to get subcontainers for container {} with error: no containers found", Quoted(.0))]
+    NoContainers(Name),
+    #[error("unable to decode the json value: {0}")]
+    Body(#[from] DecodeError),
+    #[error("unable to decode the json value: {0}")]
+    UnreadableBody(#[source] axum::Error),
+    #[error(transparent)]
+    EventQuery(#[from] QueryError),
+    #[error(transparent)]
+    TooManyStreams(#[from] TooManyStreams),
+    #[error("the answer could not be rendered: {0}")]
+    Interrupted(#[from] JoinError),
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Versions(_) | Self::RequestTypes(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        error(status, self)
+    }
+}
+
+/// An error as Go's `http.Error` sends it.
+pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Response {
+    (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response()
+}
+
+/// A redirect with the body that Go writes.
+pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let headers = [(LOCATION, location), (CONTENT_TYPE, "text/html; charset=utf-8")];
+    (status, headers, format!("<a href=\"{location}\">{reason}</a>.\n\n")).into_response()
+}
+
+/// A rendered JSON value.
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let headers: [(HeaderName, HeaderValue); 1] = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (headers, body.into()).into_response()
+}
+
+/// One container, rendered off the executor.
+pub(super) async fn container(view: ContainerView, source: &impl Containers) -> Result<Response, ApiError> {
+    let memory = source.machine_memory();
+    Ok(json(spawn_blocking(move || cadvisor_v1::render(&view, memory)).await?))
+}
+
+/// Containers as an array, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
+/// whole, with its length.
+pub(super) async fn containers<S: Containers>(
+    source: Arc<S>,
+    names: Vec<Name>,
+    query: StatsQuery,
+) -> Result<Response, ApiError> {
+    let mut list = List { source, names: names.into(), query, sent: None };
+    let first = list.piece().await?;
+    if list.names.is_empty() {
+        return Ok(json(first));
+    }
+    let rest = stream::unfold((Some(first), list), |(first, mut list)| async move {
+        match first {
+            Some(first) => Some((Ok(first), (None, list))),
+            None if list.names.is_empty() => None,
+            None => Some((list.piece().await, (None, list))),
+        }
+    });
+    Ok(json(Body::from_stream(rest)))
+}
+
+/// A list that is being sent.
+struct List<S> {
+    source: Arc<S>,
+    /// What is still to be sent.
+    names: VecDeque<Name>,
+    query: StatsQuery,
+    /// How many elements are sent; `None` before the first piece.
+    sent: Option<usize>,
+}
+
+impl<S: Containers> List<S> {
+    /// The next piece; the last one closes the array.
+    async fn piece(&mut self) -> Result<Bytes, JoinError> {
+        let mut views = Vec::new();
+        let mut samples = 0;
+        while views.len() < CONTAINERS_PER_PIECE
+            && samples < SAMPLES_PER_PIECE
+            && let Some(name) = self.names.pop_front()
+        {
+            // A container that ended meanwhile, or has no sample yet, is left out as in cAdvisor.
+            if let Ok(view) = self.source.container(&name, &self.query).await {
+                samples += view.samples.len();
+                views.push(view);
+            }
+        }
+        let memory = self.source.machine_memory();
+        let (sent, closing) = (self.sent, self.names.is_empty());
+        self.sent = Some(sent.unwrap_or(0) + views.len());
+        let render = move || {
+            let mut out = Vec::new();
+            if sent.is_none() {
+                out.push(b'[');
+            }
+            for (at, view) in views.iter().enumerate() {
+                if sent.unwrap_or(0) + at > 0 {
+                    out.push(b',');
+                }
+                cadvisor_v1::append(&mut out, view, memory);
+            }
+            if closing {
+                out.push(b']');
+            }
+            out.into()
+        };
+        spawn_blocking(render).await
+    }
+}
+
+/// Events as they happen, a line each. The headers are sent at once and, as in cAdvisor, name no content type.
+pub(super) fn event_stream(subscription: impl Subscription) -> Response {
+    let lines = stream::unfold(Some(subscription), |subscription| async move {
+        let mut subscription = subscription?;
+        let mut lines = Vec::new();
+        let mut item = Some(subscription.next().await?);
+        while let Some(next) = item {
+            match next {
+                StreamItem::Event(event) => events::append_line(&mut lines, &event),
+                StreamItem::Lagged { missed } => {
+                    events::append_missed(&mut lines, missed);
+                    return Some((Ok::<_, Infallible>(Bytes::from(lines)), None));
+                }
+            }
+            item = if lines.len() < STREAM_PIECE_BYTES { subscription.try_next() } else { None };
+        }
+        Some((Ok(lines.into()), Some(subscription)))
+    });
+    Response::new(Body::from_stream(lines))
+}

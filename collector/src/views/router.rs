@@ -1,0 +1,217 @@
+//! The HTTP surface: which path is answered by what. As in cAdvisor the method is never looked at.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{Request, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use tokio::task::spawn_blocking;
+
+use super::cadvisor_v1::StatsQuery;
+use super::events::{self, Delivery, EventQuery};
+use super::path::{self, ApiPath};
+use super::responses::{self, ApiError};
+use super::source::{Containers, EventSource, Readiness, Status};
+use super::{json, web};
+use crate::sample::event::Name;
+
+/// A request body is a small object; more than this is not read.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// The path of the web page, to which everything unknown is sent.
+const PAGE: &str = "/containers/";
+
+/// The routes over what the daemon supplies.
+pub fn router<S: Containers + EventSource + Status>(source: Arc<S>) -> Router {
+    Router::new()
+        .route("/healthz", any(healthz::<S>))
+        .route("/readyz", any(readyz::<S>))
+        .route("/metrics", any(metrics::<S>))
+        .fallback(by_prefix::<S>)
+        .with_state(source)
+}
+
+/// The paths that are matched by what they begin with.
+async fn by_prefix<S: Containers + EventSource + Status>(
+    State(source): State<Arc<S>>,
+    request: Request<Body>,
+) -> Response {
+    let path = path::decode(request.uri().path());
+    let (parts, body) = request.into_parts();
+    if let Some(below_api) = path.strip_prefix(b"/api/") {
+        return api(source, &ApiPath::parse(below_api), &parts, body).await.unwrap_or_else(IntoResponse::into_response);
+    }
+    if let Some(asset) = path.strip_prefix(b"/static/") {
+        return web::asset(asset);
+    }
+    match &*path {
+        b"/api" => responses::redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
+        b"/containers" => responses::redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
+        path if path.starts_with(PAGE.as_bytes()) => web::page(),
+        _ => responses::redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+    }
+}
+
+/// What a request type is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resource {
+    Containers,
+    Events,
+    Machine,
+    Subcontainers,
+    Version,
+    /// Not served; some are listed all the same, because clients read the listing.
+    Unserved,
+}
+
+/// The request types of an API version, as cAdvisor lists them.
+struct Version {
+    name: &'static str,
+    resources: &'static [(&'static str, Resource)],
+}
+
+const VERSIONS: [Version; 6] = {
+    use Resource::{Containers, Events, Machine, Subcontainers, Unserved, Version as Own};
+    [
+        Version { name: "v1.0", resources: &[("containers", Containers), ("machine", Machine)] },
+        Version {
+            name: "v1.1",
+            resources: &[("containers", Containers), ("machine", Machine), ("subcontainers", Subcontainers)],
+        },
+        Version {
+            name: "v1.2",
+            resources: &[
+                ("containers", Containers),
+                ("docker", Unserved),
+                ("machine", Machine),
+                ("subcontainers", Subcontainers),
+            ],
+        },
+        Version {
+            name: "v1.3",
+            resources: &[
+                ("containers", Containers),
+                ("docker", Unserved),
+                ("events", Events),
+                ("machine", Machine),
+                ("subcontainers", Subcontainers),
+            ],
+        },
+        Version {
+            name: "v2.0",
+            resources: &[
+                ("appmetrics", Unserved),
+                ("attributes", Unserved),
+                ("events", Events),
+                ("machine", Machine),
+                ("ps", Unserved),
+                ("spec", Unserved),
+                ("stats", Unserved),
+                ("storage", Unserved),
+                ("summary", Unserved),
+                ("version", Own),
+            ],
+        },
+        Version {
+            name: "v2.1",
+            resources: &[
+                ("appmetrics", Unserved),
+                ("attributes", Unserved),
+                ("events", Events),
+                ("machine", Machine),
+                ("machinestats", Unserved),
+                ("ps", Unserved),
+                ("spec", Unserved),
+                ("stats", Unserved),
+                ("storage", Unserved),
+                ("summary", Unserved),
+                ("version", Own),
+            ],
+        },
+    ]
+};
+
+/// Finds what a path asks for; the listings are errors, as in cAdvisor.
+fn resource(path: &ApiPath) -> Result<Resource, ApiError> {
+    if path.version.is_empty() {
+        return Err(ApiError::Versions(VERSIONS.map(|version| version.name).join(",")));
+    }
+    let version = VERSIONS.iter().find(|version| version.name.as_bytes() == path.version);
+    let version = version.ok_or_else(|| ApiError::UnknownVersion(path.version.clone()))?;
+    if path.request.is_empty() {
+        let names: Vec<_> = version.resources.iter().map(|(name, _)| *name).collect();
+        return Err(ApiError::RequestTypes(names.join(",")));
+    }
+    let found = version.resources.iter().find(|(name, _)| name.as_bytes() == path.request);
+    Ok(found.map_or(Resource::Unserved, |(_, resource)| *resource))
+}
+
+async fn api<S: Containers + EventSource + Status>(
+    source: Arc<S>,
+    path: &ApiPath,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let name = Arc::clone(&path.name);
+    match resource(path)? {
+        Resource::Containers => container(source, name, stats_query(body).await?).await,
+        Resource::Subcontainers => subcontainers(source, name, stats_query(body).await?).await,
+        Resource::Events => events(source, name, &parts.uri).await,
+        Resource::Machine => Ok(responses::json(source.machine())),
+        Resource::Version => Ok(responses::json(json::to_bytes(source.version()))),
+        Resource::Unserved => Err(ApiError::UnknownRequestType(path.request.clone())),
+    }
+}
+
+async fn stats_query(body: Body) -> Result<StatsQuery, ApiError> {
+    let body: Bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(ApiError::UnreadableBody)?;
+    Ok(StatsQuery::parse(&body)?)
+}
+
+async fn container<S: Containers>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
+    let view = source.container(&name, &query).await;
+    responses::container(view.map_err(|reason| ApiError::Container { name, reason })?, &*source).await
+}
+
+async fn subcontainers<S: Containers>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
+    let names = source.names_with_prefix(&name);
+    if names.is_empty() {
+        return Err(ApiError::NoContainers(name));
+    }
+    responses::containers(source, names, query).await
+}
+
+async fn events<S: EventSource>(source: Arc<S>, name: Name, uri: &Uri) -> Result<Response, ApiError> {
+    let query = EventQuery::parse(name, uri.query().unwrap_or_default())?;
+    match query.delivery {
+        Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
+        Delivery::History => {
+            Ok(responses::json(spawn_blocking(move || events::render(&source.history(&query))).await?))
+        }
+    }
+}
+
+async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response {
+    let verbose = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).any(|(key, _)| key == "verbose");
+    if verbose { source.health_report().into_response() } else { "ok".into_response() }
+}
+
+async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {
+    match source.readiness() {
+        Readiness::Ready => "ok".into_response(),
+        Readiness::NotReady(reason) => responses::error(StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
+}
+
+async fn metrics<S: Status>(State(source): State<Arc<S>>) -> Result<Response, ApiError> {
+    let text = spawn_blocking(move || source.metrics()).await?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+#[cfg(test)]
+mod tests;

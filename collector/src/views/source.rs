@@ -1,0 +1,110 @@
+//! What the handlers ask for. The daemon implements these traits over its store; nothing here knows how.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::ContainerView;
+use super::cadvisor_v1::StatsQuery;
+use super::events::EventQuery;
+use super::json::Quoted;
+use crate::sample::event::{Event, Name};
+use crate::units::Bytes;
+
+/// The containers.
+pub trait Containers: Send + Sync + 'static {
+    /// The container of this full name, with the samples the query selects. It may wait for files to be read; it must
+    /// not block the executor.
+    fn container(
+        &self,
+        name: &[u8],
+        query: &StatsQuery,
+    ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
+
+    /// The names, sorted, of all containers whose name starts with these bytes: as cAdvisor has it, a plain prefix
+    /// without regard to path boundaries. The views are then fetched one by one and sent in pieces, so that the samples
+    /// of a thousand containers are never in memory at once.
+    fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name>;
+
+    /// The machine's memory capacity, shown in place of a memory limit of 0.
+    fn machine_memory(&self) -> Bytes;
+
+    /// A rendered `MachineInfo`.
+    fn machine(&self) -> bytes::Bytes;
+}
+
+/// Why a container cannot be shown.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No container has this name.
+    #[error("unknown container {}", Quoted(.0))]
+    Unknown(Name),
+    /// It has no sample yet.
+    #[error("unable to find data in memory cache")]
+    NoSample,
+}
+
+/// The event log.
+pub trait EventSource: Send + Sync + 'static {
+    /// Receives events to come.
+    type Subscription: Subscription;
+
+    /// The logged events a query selects, oldest first; [`super::events::select`] has the rules. Called where blocking
+    /// is allowed.
+    fn history(&self, query: &EventQuery) -> Vec<Arc<Event>>;
+
+    /// Receives the events that match from now on; [`super::events::matches`] has the rules.
+    ///
+    /// # Errors
+    /// When no more streams are allowed.
+    fn subscribe(&self, query: EventQuery) -> Result<Self::Subscription, TooManyStreams>;
+}
+
+/// The limit on event streams is reached.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0} event streams are open already, and more are not allowed")]
+pub struct TooManyStreams(pub usize);
+
+/// Events as they happen, for one client.
+pub trait Subscription: Send + 'static {
+    /// Waits for the next item; `None` when the collector shuts down.
+    fn next(&mut self) -> impl Future<Output = Option<StreamItem>> + Send;
+
+    /// The next item if it is there already, so that a burst is sent in one piece.
+    fn try_next(&mut self) -> Option<StreamItem>;
+}
+
+/// What a subscription delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamItem {
+    /// Something happened.
+    Event(Arc<Event>),
+    /// The client did not keep up; nothing follows.
+    Lagged {
+        /// How many events it is behind.
+        missed: u64,
+    },
+}
+
+/// How the collector itself is.
+pub trait Status: Send + Sync + 'static {
+    /// The collector's version.
+    fn version(&self) -> &str;
+
+    /// A report for people: what works, what does not, and what would fix it.
+    fn health_report(&self) -> String;
+
+    /// Whether the first scan is done and every container is listed.
+    fn readiness(&self) -> Readiness;
+
+    /// The collector's own metrics in Prometheus' text format. Called where blocking is allowed.
+    fn metrics(&self) -> String;
+}
+
+/// Whether requests get complete answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They do.
+    Ready,
+    /// Not yet, and why.
+    NotReady(String),
+}

@@ -1,0 +1,40 @@
+//! The web page: every container with live counters, and events as they happen. It uses the JSON API and nothing else.
+
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::{IntoResponse, Response};
+
+use super::json::lossy;
+use super::responses;
+
+/// Names of containers come from whoever may create cgroups, hence nothing inline and nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// The page.
+pub(super) fn page() -> Response {
+    content("text/html; charset=utf-8", include_str!("web/index.html"))
+}
+
+/// A file the page loads.
+pub(super) fn asset(name: &[u8]) -> Response {
+    match name {
+        b"containers.css" => content("text/css; charset=utf-8", include_str!("web/containers.css")),
+        b"containers.js" => content("text/javascript; charset=utf-8", include_str!("web/containers.js")),
+        name => responses::error(StatusCode::NOT_FOUND, format_args!("unknown static resource \"{}\"", lossy(name))),
+    }
+}
+
+fn content(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        // A new collector on the same port brings a new page.
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
