@@ -50,9 +50,14 @@ impl FileAt<'_> {
     }
 
     /// Opens it; a path longer than the kernel takes at once is opened in steps.
-    pub fn open(&self, flags: OFlags, buffer: &mut ReadBuffer) -> Result<OwnedFd, Errno> {
+    fn open(&self, flags: OFlags, buffer: &mut ReadBuffer) -> Result<OwnedFd, Errno> {
         self.write(&mut buffer.path);
         open_long(&mut buffer.path, flags | OFlags::CLOEXEC)
+    }
+
+    /// Opens it as a directory whose entries can be listed.
+    pub fn open_directory(&self, buffer: &mut ReadBuffer) -> Result<OwnedFd, Errno> {
+        self.open(OFlags::RDONLY | OFlags::DIRECTORY, buffer)
     }
 
     /// The file's status.

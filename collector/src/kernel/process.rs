@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags, RawDir, readlinkat};
+use rustix::fs::{FileType, RawDir, readlinkat};
 
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, ReadBuffer};
@@ -102,7 +102,7 @@ pub fn descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Des
     let process = ProcessDir::new(pid);
     let place = process.file(proc, "fd");
     let failed = |errno| ReadError::from_errno(&place.path(), errno);
-    let directory = place.open(OFlags::RDONLY | OFlags::DIRECTORY, buffer).map_err(failed)?;
+    let directory = place.open_directory(buffer).map_err(failed)?;
     let mut counts = Descriptors::default();
     let mut entries = [MaybeUninit::uninit(); 4096];
     let mut reader = RawDir::new(&directory, &mut entries);

@@ -11,7 +11,7 @@ const NAMES: usize = 96;
 /// The name under which files beyond the table's end are counted.
 const OTHER: &str = "other";
 /// A file's failures are logged at most this often.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// Counters by file name, of a fixed size and shared by all sampling threads.
 #[derive(Debug)]

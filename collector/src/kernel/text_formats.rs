@@ -56,9 +56,9 @@ pub fn number(text: &[u8]) -> Option<u64> {
 
 /// A file that holds one number: `4096\n`. A negative one reads as 0.
 pub fn unsigned(text: &[u8]) -> Result<u64, FormatError> {
-    signed(text).and_then(|value| match value {
-        Signed::Negative => Ok(0),
-        Signed::Positive(value) => Ok(value),
+    signed(text).map(|value| match value {
+        Signed::Negative => 0,
+        Signed::Positive(value) => value,
     })
 }
 

@@ -65,8 +65,8 @@ enum Presence {
     Unseen,
     /// The directory was seen and is the right one; the place of the hierarchy.
     Live(usize),
-    /// It ended, or another cgroup has taken its place.
-    Gone,
+    /// Another cgroup has taken its place.
+    Replaced,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,8 @@ struct Tracked {
     presence: Presence,
 }
 
-/// Reads one container, keeping its files open between samples.
+/// Reads one container, keeping its files open between samples. It remembers places in its context's hierarchies, so it
+/// is used with one context only.
 #[derive(Debug)]
 pub struct ContainerReader {
     name: Arc<[u8]>,
@@ -104,7 +105,7 @@ struct Reading<'a> {
     buffer: &'a mut ReadBuffer,
     /// Files that gave a value.
     values: u32,
-    /// Hierarchies in which the cgroup turned out to have ended.
+    /// Hierarchies in which a file reported its end.
     gone: u64,
     opened_by_path: bool,
 }
@@ -222,11 +223,6 @@ impl ContainerReader {
         &self.name
     }
 
-    /// The container was renamed; its open files remain right.
-    pub fn rename(&mut self, name: Arc<[u8]>) {
-        self.name = name;
-    }
-
     /// The container's cgroups now: one joined, left, or was replaced by another of the same path.
     pub fn set_members(&mut self, members: &[Member]) {
         let presence = |member: &Member| {
@@ -287,7 +283,7 @@ impl ContainerReader {
     pub fn sample(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Result<Sample, SampleError> {
         self.find_members(ctx, &mut scratch.buffer);
         if self.live == 0 {
-            return Err(SampleError::Gone);
+            return Err(self.gone());
         }
         self.samples = self.samples.wrapping_add(1);
         if self.samples.is_multiple_of(RETRY_ABSENT_EVERY) {
@@ -328,17 +324,23 @@ impl ContainerReader {
         let Reading { values, gone, opened_by_path, .. } = reading;
         self.opened_by_path = opened_by_path;
         if gone != 0 {
-            self.mark_gone(gone);
+            self.look_again(gone);
         }
         if values == 0 {
             // No statistics at all: the container ended meanwhile, or it is only in hierarchies without any.
-            self.look_again();
+            self.look_again(u64::MAX);
             self.find_members(ctx, &mut scratch.buffer);
             if self.live == 0 {
-                return Err(SampleError::Gone);
+                return Err(self.gone());
             }
         }
         Ok(sample)
+    }
+
+    /// Descriptors of what ended are not kept, even if the reader is for a while.
+    fn gone(&mut self) -> SampleError {
+        self.close();
+        SampleError::Gone
     }
 
     /// Reads limits and configuration. A container that ended has an empty one.
@@ -381,7 +383,7 @@ impl ContainerReader {
             None => None,
         };
         let gone = reading.gone;
-        self.mark_gone(gone);
+        self.look_again(gone);
         self.oom_kills = kept;
         kills
     }
@@ -405,7 +407,7 @@ impl ContainerReader {
             let found = ctx.hierarchies.at(position).and_then(|hierarchy| hierarchy.id_of(&self.name, buffer));
             tracked.presence = match found {
                 Some(id) if id == tracked.member.id => Presence::Live(position),
-                Some(_) => Presence::Gone,
+                Some(_) => Presence::Replaced,
                 None => Presence::Unseen,
             };
         }
@@ -419,23 +421,16 @@ impl ContainerReader {
         });
         let Some((position, id)) = live else { return };
         if ctx.hierarchies.at(position).and_then(|hierarchy| hierarchy.id_of(&self.name, buffer)) != Some(id) {
-            self.look_again();
+            self.look_again(u64::MAX);
         }
     }
 
-    fn look_again(&mut self) {
+    /// Looks for the directories in these hierarchies again before the next reading. A file reports its end also when
+    /// only its controller was switched off, so that alone does not tell that the cgroup ended.
+    fn look_again(&mut self, hierarchies: u64) {
         for tracked in &mut self.members {
-            if matches!(tracked.presence, Presence::Live(_)) {
+            if matches!(tracked.presence, Presence::Live(position) if hierarchies & bit(position) != 0) {
                 tracked.presence = Presence::Unseen;
-            }
-        }
-        self.update_live();
-    }
-
-    fn mark_gone(&mut self, gone: u64) {
-        for tracked in &mut self.members {
-            if matches!(tracked.presence, Presence::Live(position) if gone & bit(position) != 0) {
-                tracked.presence = Presence::Gone;
             }
         }
         self.update_live();

@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn errors_name_the_place_and_the_fix() {
         let root = tempfile::tempdir().unwrap();
-        let roots = |cgroup: PathBuf, proc: PathBuf| HostRoots { cgroup, proc, ..HostRoots::default() };
+        let roots = |cgroup: PathBuf, proc: PathBuf| HostRoots { proc, cgroup, ..HostRoots::default() };
         let error = |roots| Hierarchies::detect(&roots).unwrap_err().to_string();
         let missing = error(roots(root.path().join("none"), "/proc".into()));
         assert!(missing.contains("none: No such file") && missing.contains("mount the host's"), "{missing}");

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, fstat, statat};
+use rustix::fs::{AtFlags, FileType, RawDir, fstat, statat};
 use rustix::io::Errno;
 
 use super::Hierarchy;
@@ -24,7 +24,7 @@ pub fn scan(hierarchy: &Hierarchy, mut visit: impl FnMut(&[u8], u64)) -> Result<
     let mut buffer = ReadBuffer::new();
     let root = hierarchy.file(b"/", "");
     let failed = |errno| ReadError::from_errno(&root.path(), errno);
-    let directory = root.open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer).map_err(failed)?;
+    let directory = root.open_directory(&mut buffer).map_err(failed)?;
     visit(b"/", fstat(&directory).map_err(failed)?.st_ino);
     let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
     let mut inner: Vec<Vec<u8>> = Vec::new();
@@ -32,7 +32,7 @@ pub fn scan(hierarchy: &Hierarchy, mut visit: impl FnMut(&[u8], u64)) -> Result<
     walk_one(&directory, &[], &mut entries, &mut name, &mut inner, &mut visit).map_err(failed)?;
     drop(directory);
     while let Some(above) = inner.pop() {
-        let Ok(directory) = hierarchy.file(&above, "").open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer) else {
+        let Ok(directory) = hierarchy.file(&above, "").open_directory(&mut buffer) else {
             continue;
         };
         // A failure here is the directory's end: what it had is gone as well.
@@ -75,7 +75,7 @@ pub fn children(hierarchy: &Hierarchy, cgroup: &[u8]) -> Vec<Vec<u8>> {
     let mut buffer = ReadBuffer::new();
     let mut names = Vec::new();
     let place = hierarchy.file(cgroup, "");
-    let Ok(directory) = place.open(OFlags::RDONLY | OFlags::DIRECTORY, &mut buffer) else { return names };
+    let Ok(directory) = place.open_directory(&mut buffer) else { return names };
     let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
     let mut reader = RawDir::new(&directory, &mut entries);
     while let Some(Ok(entry)) = reader.next() {
@@ -92,6 +92,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
+
+    use rustix::fs::OFlags;
 
     use super::*;
     use crate::kernel::cgroup::Version;

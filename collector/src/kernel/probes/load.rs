@@ -313,12 +313,14 @@ fn program_log(ebpf: &mut Ebpf) -> Result<ProgramLog, Unavailable> {
 
 /// The memory of all maps, from `memlock` of `/proc/self/fdinfo`; 0 when it is not there.
 fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
-    let bytes = |map: &MapData| {
+    let counted = |map: &MapData| {
         let info = fs::read_to_string(proc.join(format!("self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))).ok()?;
         info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse::<u64>().ok()
     };
     let sizes = ebpf.maps().filter_map(|(_, map)| match map {
-        Map::Array(data) | Map::ProgramArray(data) | Map::RingBuf(data) => bytes(data),
+        Map::Array(data) | Map::ProgramArray(data) => counted(data),
+        // Kernels from 5.11 to 6.3 count nothing for a ring buffer.
+        Map::RingBuf(data) => counted(data).max(data.info().ok().map(|info| u64::from(info.max_entries()))),
         // The object has no others.
         _ => None,
     });

@@ -7,7 +7,8 @@ use super::btf::{Btf, Parameter};
 /// How `oom:mark_victim` names the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VictimForm {
-    /// By thread id, up to about 6.8.
+    /// By thread id: before about 6.9, and before late releases of the older stable series (5.10.218 has this form,
+    /// 5.10.262 the other).
     Pid,
     /// By its `task_struct`.
     Task,

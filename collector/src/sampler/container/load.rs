@@ -3,8 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
 use super::Reading;
 use crate::kernel::taskstats::{CgroupStats, TaskstatsError, TaskstatsSocket};
 use crate::sample::container::{Load, TaskStates};
@@ -44,8 +42,7 @@ impl LoadState {
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<(TaskStates, Load)> {
         let load = reading.ctx.load.as_ref()?;
         let hierarchy = reading.hierarchy(reading.ctx.sources.tasks?)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let directory = hierarchy.file(reading.name, "").open(flags, reading.buffer).ok()?;
+        let directory = hierarchy.file(reading.name, "").open_directory(reading.buffer).ok()?;
         let stats = load.socket.lock().unwrap_or_else(PoisonError::into_inner).cgroup(&directory);
         // A cgroup that ended meanwhile is refused by the kernel.
         let stats = stats.inspect_err(|error| tracing::debug!(%error, "no tasks by state")).ok()?;

@@ -3,7 +3,7 @@
 use crate::kernel::text_formats::{FormatError, flat_keyed, limit, number, words};
 use crate::units::Limit;
 
-/// `cpu.stat`. The first three are there without the cpu controller too; the rest only with it and not at the root.
+/// `cpu.stat`. The first three are there without the cpu controller too; the rest only with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuStat {
     /// `usage_usec`: CPU time, microseconds.

@@ -1,5 +1,6 @@
 //! A host made of files.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,14 +32,11 @@ impl Host {
             scratch: Scratch::default(),
         };
         let root = host.path("cgroup");
-        let mountinfo: String = mounts
-            .iter()
-            .map(|(place, kind, options)| {
-                format!("32 31 0:29 / {}{place} rw - {kind} {kind} rw{options}\n", root.display())
-            })
-            .collect();
-        for (place, ..) in mounts {
-            std::fs::create_dir_all(format!("{}{place}", root.display())).unwrap();
+        let mut mountinfo = String::new();
+        for (place, kind, options) in mounts {
+            let place = format!("{}{place}", root.display());
+            writeln!(mountinfo, "32 31 0:29 / {place} rw - {kind} {kind} rw{options}").unwrap();
+            std::fs::create_dir_all(place).unwrap();
         }
         host.write("proc/self/mountinfo", &mountinfo);
         host.write("proc/self/cgroup", self_cgroup);
@@ -133,7 +131,7 @@ impl Host {
     }
 
     /// Every cgroup of this name with its id.
-    pub(super) fn members(&self, ctx: &ReaderContext, name: &str) -> Vec<Member> {
+    pub(super) fn members(ctx: &ReaderContext, name: &str) -> Vec<Member> {
         let mut buffer = ReadBuffer::new();
         let member = |hierarchy: &crate::kernel::cgroup::Hierarchy| {
             Some(Member { hierarchy: hierarchy.id, id: hierarchy.id_of(name.as_bytes(), &mut buffer)? })
@@ -141,8 +139,8 @@ impl Host {
         ctx.hierarchies().iter().filter_map(member).collect()
     }
 
-    pub(super) fn reader(&self, ctx: &ReaderContext, name: &str) -> ContainerReader {
-        ContainerReader::new(name.as_bytes().into(), &self.members(ctx, name))
+    pub(super) fn reader(ctx: &ReaderContext, name: &str) -> ContainerReader {
+        ContainerReader::new(name.as_bytes().into(), &Self::members(ctx, name))
     }
 
     pub(super) fn inode(&self, relative: &str) -> u64 {
@@ -163,7 +161,7 @@ pub(super) fn net_dev(interfaces: &[(&str, u64)]) -> String {
     let mut text = "Inter-|   Receive  |  Transmit\n face |bytes    packets\n".to_owned();
     for (name, n) in interfaces {
         let values: Vec<String> = (0..16).map(|offset| (n + offset).to_string()).collect();
-        text += &format!("{name:>6}: {}\n", values.join(" "));
+        writeln!(text, "{name:>6}: {}", values.join(" ")).unwrap();
     }
     text
 }

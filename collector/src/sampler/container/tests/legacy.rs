@@ -197,7 +197,7 @@ fn a_whole_sample_with_the_default_kinds() {
     let mut host = Host::v1();
     write_v1(&host, "/a");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let expected = Sample { at: NOW, cpu: Some(cpu()), memory: Some(memory()), io: Some(io()), ..Sample::default() };
     for _ in 0..3 {
         assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(expected.clone()));
@@ -214,7 +214,7 @@ fn every_kind() {
     let mut host = Host::v1();
     write_v1(&host, "/a");
     let ctx = host.context(KindSet::all());
-    let sample = host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
+    let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
     let huge =
         Hugetlb { page_size: "2MB".into(), usage: Bytes(2_097_152), max_usage: Some(Bytes(4_194_304)), failcnt: 6 };
     assert_eq!(sample.hugetlb, Some(vec![huge]));
@@ -237,7 +237,7 @@ fn a_kind_that_is_off_is_not_read() {
     let mut host = Host::v1();
     write_v1(&host, "/a");
     let ctx = host.context(kinds(&[]));
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(Sample { at: NOW, ..Sample::default() }));
     assert_eq!(reader.kept(), 0);
     assert_eq!(reader.spec(&ctx, &mut host.scratch), Spec::default());
@@ -252,7 +252,7 @@ fn without_hierarchy_only_own_values_count() {
     write_v1(&host, "/a");
     host.write("cgroup/memory/a/memory.use_hierarchy", "0\n");
     let ctx = host.context(KindSet::default());
-    let memory = host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().memory.unwrap();
+    let memory = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().memory.unwrap();
     assert_eq!((memory.cache, memory.rss, memory.swap), (Bytes(221_184), Bytes(8192), Some(Bytes(0))));
     assert_eq!(memory.mapped_file, Bytes(4096));
     assert_eq!(memory.working_set, Bytes(345_760 - 165_536));
@@ -264,7 +264,7 @@ fn the_working_set_is_never_negative() {
     write_v1(&host, "/a");
     host.write("cgroup/memory/a/memory.usage_in_bytes", "5\n");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().memory.unwrap().working_set, Bytes(0));
     // And is the usage where inactive pages are not told.
     host.write("cgroup/memory/a/memory.stat", "cache 1\n");
@@ -276,7 +276,7 @@ fn missing_hierarchies_leave_their_parts_out() {
     let mut host = Host::v1();
     write_memory(&host, "cgroup/memory/only");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/only");
+    let mut reader = Host::reader(&ctx, "/only");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample, Sample { at: NOW, memory: Some(memory()), ..Sample::default() });
     let spec = reader.spec(&ctx, &mut host.scratch);
@@ -293,7 +293,7 @@ fn an_unreadable_file_costs_only_its_own_value() {
     host.write("cgroup/cpu,cpuacct/a/cpu.stat", "nr_periods many\n");
     host.write("cgroup/blkio/a/blkio.throttle.io_serviced_recursive", "254:0 Read 1\n254:0 Write\n");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.cpu, Some(Cpu { cfs: None, ..cpu() }));
     assert_eq!(sample.memory, Some(Memory { failcnt: None, ..memory() }));
@@ -309,7 +309,7 @@ fn cpuacct_usage_stands_in_for_an_unreadable_list() {
     write_v1(&host, "/a");
     host.write("cgroup/cpu,cpuacct/a/cpuacct.usage_percpu", "1 x\n");
     let ctx = host.context(KindSet::default());
-    let sample = host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
+    let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.cpu, Some(Cpu { per_cpu: None, ..cpu() }));
 }
 
@@ -330,13 +330,13 @@ fn hybrid_takes_counters_from_v1_and_pressure_from_cgroup2() {
     );
     let some = PressureRow { total: Micros(12_876_437), avg10: 587, avg60: 326, avg300: 103 };
     let ctx = host.context(KindSet::default());
-    let sample = host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
+    let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.cpu, Some(Cpu { pressure: Some(Pressure { some, full: Some(some) }), ..cpu() }));
     assert_eq!(sample.memory, Some(memory()));
     assert_eq!(sample.io, Some(Io { devices: vec![], pressure: Some(Pressure { some, full: None }) }));
     // Switched off, only counters remain.
     let ctx = host.context(KindSet::default().without([MetricKind::Pressure]));
-    let sample = host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
+    let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!((sample.cpu, sample.io), (Some(cpu()), None));
 }
 
@@ -345,7 +345,7 @@ fn a_container_without_any_statistics_is_still_there() {
     let mut host = Host::hybrid();
     host.write("cgroup/systemd/unit/cgroup.procs", "");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/unit");
+    let mut reader = Host::reader(&ctx, "/unit");
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(Sample { at: NOW, ..Sample::default() }));
     assert_eq!(reader.spec(&ctx, &mut host.scratch), Spec::default());
 }
@@ -362,7 +362,7 @@ fn specs() {
     let cpu = CpuSpec { shares: Some(1024), quota: Some(Micros(50_000)), period: Some(Micros(100_000)), mask: None };
     let expected = Spec { cpu: Some(cpu.clone()), memory: Some(memory), has_diskio: true, ..Spec::default() };
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(reader.spec(&ctx, &mut host.scratch), expected);
 
     // An empty mask means every CPU; an unlimited quota is absent.
@@ -381,7 +381,7 @@ fn the_root_has_what_the_machine_has() {
     host.remove("cgroup/pids/pids.current");
     host.remove("cgroup/pids/pids.max");
     let ctx = host.context(KindSet::all());
-    let mut reader = host.reader(&ctx, "/");
+    let mut reader = Host::reader(&ctx, "/");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.processes.unwrap().threads, None);
     let network = sample.network.unwrap();
@@ -405,7 +405,7 @@ fn oom_kills_are_counted_by_the_kernel() {
     let mut host = Host::v1();
     write_v1(&host, "/a");
     let ctx = host.context(kinds(&[]));
-    assert_eq!(host.reader(&ctx, "/a").oom_kill_counter(&ctx, &mut host.scratch), Some(4));
+    assert_eq!(Host::reader(&ctx, "/a").oom_kill_counter(&ctx, &mut host.scratch), Some(4));
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn the_creation_time_is_the_earliest_file_time() {
     let mut host = Host::v1();
     write_v1(&host, "/a");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let set = |relative: &str, seconds: u64| {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         std::fs::File::open(host.path(relative)).unwrap().set_modified(time).unwrap();

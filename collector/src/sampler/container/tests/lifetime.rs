@@ -20,7 +20,7 @@ fn a_directory_may_become_visible_later() {
     let mut reader = ContainerReader::new(b"/late".as_slice().into(), &[Member { hierarchy: 0, id: 1 }]);
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Err(SampleError::Gone));
     write_cpu(&host, "/late", 5);
-    reader.set_members(&host.members(&ctx, "/late"));
+    reader.set_members(&Host::members(&ctx, "/late"));
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().total, Nanos(5000));
     host.remove("cgroup/late");
     assert!(ContainerReader::new(b"/late".as_slice().into(), &[]).sample(&ctx, &mut host.scratch).is_err());
@@ -33,7 +33,7 @@ fn another_cgroup_of_the_same_path_is_not_read() {
         host.budget = Arc::new(FileBudget::new(budget));
         let ctx = host.context(kinds(&[]));
         write_cpu(&host, "/a", 5);
-        let mut old = host.reader(&ctx, "/a");
+        let mut old = Host::reader(&ctx, "/a");
         old.sample(&ctx, &mut host.scratch).unwrap();
         // Kept descriptors of ordinary files outlive them; those of a cgroup report its end.
         old.close();
@@ -45,7 +45,7 @@ fn another_cgroup_of_the_same_path_is_not_read() {
         if budget == 0 {
             assert_eq!(old.sample(&ctx, &mut host.scratch), Err(SampleError::Gone));
         }
-        old.set_members(&host.members(&ctx, "/a"));
+        old.set_members(&Host::members(&ctx, "/a"));
         assert_eq!(old.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().total, Nanos(9000));
     }
 }
@@ -56,7 +56,7 @@ fn a_removed_container_is_gone_without_a_budget_too() {
     host.budget = Arc::new(FileBudget::new(0));
     let ctx = host.context(KindSet::default());
     write_cpu(&host, "/a", 5);
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let expected = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(expected));
     assert_eq!(reader.kept(), 0);
@@ -71,31 +71,17 @@ fn a_hierarchy_that_is_left_takes_its_values_along() {
     let ctx = host.context(KindSet::default());
     host.write("cgroup/cpuacct/a/cpuacct.usage_percpu", "1 2 \n");
     host.write("cgroup/cpu/a/cpu.stat", "nr_periods 1\nnr_throttled 0\nthrottled_time 0\n");
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert!(sample.cpu.unwrap().cfs.is_some());
     host.remove("cgroup/cpu/a");
-    reader.set_members(&host.members(&ctx, "/a"));
+    reader.set_members(&Host::members(&ctx, "/a"));
     assert_eq!(host.budget.kept(), 0, "a change drops the files that may belong to what was left");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert!(sample.cpu.unwrap().cfs.is_none());
     host.write("cgroup/cpu/a/cpu.stat", "nr_periods 1\nnr_throttled 0\nthrottled_time 0\n");
-    reader.set_members(&host.members(&ctx, "/a"));
+    reader.set_members(&Host::members(&ctx, "/a"));
     assert!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().cfs.is_some());
     reader.set_members(&[]);
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Err(SampleError::Gone));
-}
-
-#[test]
-fn a_rename_is_followed() {
-    let mut host = Host::v2();
-    let ctx = host.context(kinds(&[MetricKind::Cpu]));
-    write_cpu(&host, "/a", 5);
-    let mut reader = host.reader(&ctx, "/a");
-    reader.sample(&ctx, &mut host.scratch).unwrap();
-    std::fs::rename(host.path("cgroup/a"), host.path("cgroup/b")).unwrap();
-    write_cpu(&host, "/b", 6);
-    reader.rename(b"/b".as_slice().into());
-    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().total, Nanos(6000));
-    assert_eq!(&**reader.name(), b"/b");
 }

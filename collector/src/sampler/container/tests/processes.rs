@@ -50,7 +50,7 @@ fn network_only_of_another_namespace() {
     write_process(&host, 42, None);
     host.write("cgroup/a/cgroup.procs", "42\n43\n");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
     assert!(!reader.spec(&ctx, &mut host.scratch).has_network);
     // The runtime makes the namespace after the process.
@@ -75,7 +75,7 @@ fn a_process_that_ends_is_replaced_by_another() {
     write_process(&host, 43, Some(200));
     host.write("cgroup/a/cgroup.procs", "42\n43\n");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     for _ in 0..15 {
         assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
     }
@@ -95,7 +95,7 @@ fn a_hint_is_looked_at_first_and_population_starts_anew() {
     let mut host = v2_host();
     write_process(&host, 42, Some(100));
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     // Past the first samples an empty container is looked at seldom.
     for _ in 0..11 {
         assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
@@ -114,7 +114,7 @@ fn processes_are_found_in_whichever_hierarchy_they_are() {
     host.write("cgroup/systemd/a/cgroup.procs", "42\n");
     write_process(&host, 42, Some(100));
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let found = (0..10).find(|_| received(&reader.sample(&ctx, &mut host.scratch).unwrap()).is_some());
     assert_eq!(found, Some(2));
 }
@@ -127,7 +127,7 @@ fn counts_and_limits() {
     host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
     host.write("cgroup/a/cgroup.threads", "42\n43\n44\n99\n");
     let ctx = host.context(kinds(&[MetricKind::Process]));
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let expected = Processes {
         count: 3,
         descriptors: Some(6),
@@ -152,7 +152,7 @@ fn scheduler_statistics_cover_the_subtree_and_ended_processes() {
     host.write("cgroup/a/cgroup.procs", "42\n");
     host.write("cgroup/a/child/grandchild/cgroup.procs", "43\n");
     let ctx = host.context(kinds(&[MetricKind::Sched]));
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let sum = Schedstat { run_time: Nanos(850), runqueue_time: Nanos(85), run_periods: 4 };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, Some(sum));
     host.write("cgroup/a/child/grandchild/cgroup.procs", "");

@@ -8,7 +8,7 @@ use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Limit, Micros, Nanos};
 
-/// The keys of 6.12.
+/// The keys of 6.12 without zswap, in its order.
 const MEMORY_STAT: &str = "\
 anon 1048576
 file 2097152
@@ -20,8 +20,6 @@ percpu 1440
 sock 4096
 vmalloc 0
 shmem 0
-zswap 0
-zswapped 0
 file_mapped 65536
 file_dirty 4096
 file_writeback 8192
@@ -44,8 +42,10 @@ workingset_activate_file 0
 workingset_restore_anon 0
 workingset_restore_file 0
 workingset_nodereclaim 0
-pswpin 0
-pswpout 0
+pgdemote_kswapd 0
+pgdemote_direct 0
+pgdemote_khugepaged 0
+pgpromote_success 0
 pgscan 77
 pgsteal 66
 pgscan_kswapd 0
@@ -63,9 +63,6 @@ pglazyfree 0
 pglazyfreed 0
 swpin_zero 0
 swpout_zero 0
-zswpin 0
-zswpout 0
-zswpwb 0
 thp_fault_alloc 0
 thp_collapse_alloc 0
 thp_swpout 0
@@ -73,9 +70,6 @@ thp_swpout_fallback 0
 numa_pages_migrated 0
 numa_pte_updates 0
 numa_hint_faults 0
-pgdemote_kswapd 0
-pgdemote_direct 0
-pgdemote_khugepaged 0
 ";
 
 const PRESSURE: &str =
@@ -150,7 +144,7 @@ fn a_whole_sample() {
     let mut host = Host::v2();
     write_v2(&host, "cgroup/a.slice/b.service");
     let ctx = host.context(KindSet::all().without([MetricKind::Sched]));
-    let mut reader = host.reader(&ctx, "/a.slice/b.service");
+    let mut reader = Host::reader(&ctx, "/a.slice/b.service");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     let cpu = Cpu {
         total: Nanos(5_000_000),
@@ -202,7 +196,7 @@ fn cpu_and_memory_cannot_be_switched_off() {
     let mut host = Host::v2();
     write_v2(&host, "cgroup/a");
     let ctx = host.context(kinds(&[]));
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.memory, Some(memory(&sample)));
     assert_eq!(sample.cpu.unwrap().pressure, Some(pressure()));
@@ -219,7 +213,7 @@ fn without_controllers_only_what_is_always_there() {
         &[("cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnice_usec 0\n"), ("cgroup.procs", "")],
     );
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/bare");
+    let mut reader = Host::reader(&ctx, "/bare");
     let cpu = Cpu { total: Nanos(5000), user: Some(Nanos(3000)), system: Some(Nanos(2000)), ..Cpu::default() };
     let expected = Sample { at: NOW, cpu: Some(cpu), ..Sample::default() };
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(expected.clone()));
@@ -249,7 +243,7 @@ fn the_root_falls_back_to_the_machine() {
         ],
     );
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/");
+    let mut reader = Host::reader(&ctx, "/");
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     let memory = sample.memory.unwrap();
     assert_eq!(memory.usage, Bytes(1_048_576 + 2_097_152));
@@ -264,7 +258,7 @@ fn the_root_falls_back_to_the_machine() {
     assert_eq!(spec.processes, Some(Limit::Max));
     // Another cgroup without memory.current has no memory.
     host.write_all("cgroup/a", &[("memory.stat", MEMORY_STAT), ("cpu.stat", "usage_usec 1\n")]);
-    assert_eq!(host.reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().memory, None);
+    assert_eq!(Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().memory, None);
 }
 
 #[test]
@@ -272,7 +266,7 @@ fn specs() {
     let mut host = Host::v2();
     write_v2(&host, "cgroup/a");
     let ctx = host.context(KindSet::default());
-    let mut reader = host.reader(&ctx, "/a");
+    let mut reader = Host::reader(&ctx, "/a");
     let cpu = CpuSpec {
         shares: Some(2597),
         quota: Some(Micros(50_000)),
