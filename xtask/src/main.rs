@@ -1,2 +1,53 @@
-//! The project's commands.
-fn main() {}
+//! The project's commands. `cargo xtask help` lists them; each lives in the file of its name.
+
+mod apt;
+mod bench;
+mod bpf;
+mod check;
+mod interrupt;
+mod privilege;
+mod run;
+mod shell;
+mod test;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Builds, runs, proves and measures the collector.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_flag = false)]
+enum Command {
+    /// Builds the collector, starts it in the foreground as root and says where to look
+    Run(run::Args),
+    /// Runs every test of the project: units, the end-to-end suite on this kernel, and again in a virtual machine
+    Test(test::Args),
+    /// Checks what needs no kernel: formatting, lints, documentation, dependencies, layering
+    Check(check::Args),
+    /// Rebuilds the committed eBPF object, or proves that it belongs to its source
+    Bpf(bpf::Args),
+    /// Runs the end-to-end suite on a Debian kernel with pure cgroup v2, under emulation
+    Vm(vm::Args),
+    /// Measures the collector's cost on cgroups that it makes itself
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Run(args) => run::main(&args),
+        Command::Test(args) => test::main(&args),
+        Command::Check(args) => check::main(&args),
+        Command::Bpf(args) => bpf::main(&args),
+        Command::Vm(args) => vm::main(&args),
+        Command::Bench(args) => bench::main(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! OOM kills: who was killed, whose limit was hit, who set it off.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use crate::support::api::{Event, Oom};
+use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
+use crate::support::collector::Collector;
+use crate::support::harness::Case;
+use crate::support::workload::{Plan, Work, Workload};
+use crate::support::{Context as _, Result, bytes, ensure, wait};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("oom::victim_limit_and_trigger_are_named", victim_limit_and_trigger_are_named).within(180),
+    Case::new("oom::count_outlives_the_cgroup", count_outlives_the_cgroup),
+    Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup),
+];
+
+/// The limit on the parent, in mebibytes.
+const LIMIT: u64 = 112;
+/// What the victim holds. The kernel stops counting on a dying victim before it has given back its last 40 MiB or so
+/// (one gather of freed pages): a smaller victim's end can come too late for the trigger, which is then killed too.
+const VICTIM: u64 = 96;
+/// What the trigger takes: too much beside the victim, little enough alone.
+const TRIGGER: u64 = 24;
+const ROUNDS: usize = 60;
+
+/// Limits a cgroup's memory, swap included.
+pub(crate) fn limit_memory(cgroup: &Cgroup<'_>, mebibytes: u64) -> Result<()> {
+    let limit = (mebibytes * bytes::MIB).to_string();
+    if Layout::detect()?.is_pure_v2() {
+        bytes::write(cgroup.v2_file("memory.max")?, &limit)?;
+        let swap = cgroup.v2_file("memory.swap.max")?;
+        return if swap.exists() { bytes::write(swap, "0") } else { Ok(()) };
+    }
+    bytes::write(cgroup.v1_file("memory", "memory.limit_in_bytes")?, &limit)?;
+    let swap = cgroup.v1_file("memory", "memory.memsw.limit_in_bytes")?;
+    if swap.exists() { bytes::write(swap, &limit) } else { Ok(()) }
+}
+
+/// A limited cgroup with a big idle process in one child, and a small one in another that hits the limit.
+pub(crate) struct Scene<'a> {
+    limit: Cgroup<'a>,
+    victim: Cgroup<'a>,
+    trigger: Cgroup<'a>,
+    number: usize,
+}
+
+/// The process ids of a killing.
+pub(crate) struct Killing {
+    victim: u32,
+    trigger: u32,
+}
+
+impl<'a> Scene<'a> {
+    /// Makes the cgroups.
+    pub(crate) fn new(cgroups: &'a Cgroups, number: usize) -> Result<Self> {
+        let limit = cgroups.make(format!("limit-{number}"))?;
+        limit.delegate()?;
+        limit_memory(&limit, LIMIT)?;
+        let victim = cgroups.make(format!("limit-{number}/victim"))?;
+        let trigger = cgroups.make(format!("limit-{number}/trigger"))?;
+        Ok(Self { limit, victim, trigger, number })
+    }
+
+    /// Name of the cgroup whose process is killed.
+    pub(crate) fn victim_name(&self) -> String {
+        self.victim.name()
+    }
+
+    /// Lets it happen, and makes sure that it did.
+    pub(crate) fn kill(&self) -> Result<Killing> {
+        let plan = Plan::new(Work::Hold(VICTIM), &self.victim).named(format!("victim-{}", self.number));
+        let mut victim: Workload = plan.oom_score_adj(1000).start_ready()?;
+        let mut trigger =
+            Plan::new(Work::Grow(TRIGGER), &self.trigger).named(format!("trigger-{}", self.number)).start()?;
+        let status = victim.wait()?;
+        ensure!(status.signal() == Some(9), "the victim ended with {status}: the scene does not work");
+        let status = trigger.wait()?;
+        ensure!(status.success(), "the trigger ended with {status}: the scene does not work");
+        Ok(Killing { victim: victim.pid(), trigger: trigger.pid() })
+    }
+
+    /// Removes the cgroups.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.victim.remove()?;
+        self.trigger.remove()?;
+        self.limit.remove()
+    }
+
+    /// Compares an event's details with what was done.
+    fn check(&self, killing: &Killing, oom: &Oom) -> Result<()> {
+        let said = format!("said: {oom:?}");
+        ensure!(oom.pid == killing.victim, "the victim was {}; {said}", killing.victim);
+        ensure!(oom.process_name == format!("victim-{}", self.number), "the victim's name; {said}");
+        ensure!(oom.constraint == "CONSTRAINT_MEMCG", "the constraint; {said}");
+        ensure!(oom.victim_container_name.as_ref() == Some(&self.victim.name()), "the victim's container; {said}");
+        ensure!(oom.limit_container_name.as_ref() == Some(&self.limit.name()), "the limit's owner; {said}");
+        ensure!(oom.trigger_pid == Some(killing.trigger), "the trigger was {}; {said}", killing.trigger);
+        let trigger = format!("trigger-{}", self.number);
+        ensure!(oom.trigger_process_name.as_ref() == Some(&trigger), "the trigger's name; {said}");
+        ensure!(oom.trigger_container_name.as_ref() == Some(&self.trigger.name()), "the trigger's container; {said}");
+        ensure!(oom.uid == Some(0), "the victim's user; {said}");
+        let anonymous = oom.anon_rss_bytes.context("no anon_rss_bytes")?;
+        ensure!((VICTIM * bytes::MIB..(VICTIM + 8) * bytes::MIB).contains(&anonymous), "anonymous memory; {said}");
+        ensure!(oom.total_vm_bytes.is_some_and(|total| total > anonymous), "virtual size; {said}");
+        Ok(())
+    }
+
+    /// The `oom` and the `oomKill` event of this scene, each exactly once.
+    fn events(&self, collector: &Collector) -> Result<[Event; 2]> {
+        let mut pair = Vec::new();
+        for (kind, of_type, cgroup) in
+            [("oom_events", "oom", &self.victim), ("oom_kill_events", "oomKill", &self.limit)]
+        {
+            let events = collector.events(&self.limit.name(), &[kind])?;
+            let [event] = events.as_slice() else {
+                crate::support::bail!("{} {of_type} events in {}: {events:?}", events.len(), self.limit.name())
+            };
+            ensure!(event.event_type == of_type, "asked for {kind}, got {event:?}");
+            ensure!(event.container_name == cgroup.name(), "the {of_type} event is of {}", event.container_name);
+            pair.push(event.clone());
+        }
+        pair.try_into().ok().context("two events")
+    }
+}
+
+fn victim_limit_and_trigger_are_named() -> Result<()> {
+    let collector = Collector::start(&[])?;
+    collector.require_ebpf()?;
+    let cgroups = Cgroups::new(Set::Memory)?;
+    let mut wrong = Vec::new();
+    for number in 0..ROUNDS {
+        let scene = Scene::new(&cgroups, number)?;
+        let killing = scene.kill()?;
+        let checked = wait::eventually(wait::seconds(2), || {
+            for event in scene.events(&collector)? {
+                let oom = event.event_data.oom.as_ref();
+                scene.check(&killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = checked {
+            wrong.push(format!("round {number}: {error:#}"));
+        }
+        scene.remove()?;
+    }
+    ensure!(wrong.is_empty(), "{} of {ROUNDS} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
+    let lost = collector.metrics()?.sum("collector_events_lost_total");
+    ensure!(lost == 0.0, "{lost} kernel events were lost");
+    Ok(())
+}
+
+fn count_outlives_the_cgroup() -> Result<()> {
+    let retention = wait::seconds(8);
+    let collector = Collector::start(&[&format!("--ended_container_retention={}s", retention.as_secs())])?;
+    let cgroups = Cgroups::new(Set::Memory)?;
+    let scene = Scene::new(&cgroups, 0)?;
+    scene.kill()?;
+    let name = scene.victim_name();
+    scene.remove()?;
+    let count =
+        || -> Result<Option<f64>> { Ok(collector.metrics()?.value("container_oom_events_total", &[("id", &name)])) };
+    wait::eventually(wait::seconds(2), || {
+        ensure!(count()? == Some(1.0), "the OOM kill of {name}, which is gone, is counted {:?} times", count()?);
+        Ok(())
+    })?;
+    wait::eventually(wait::seconds(5), || {
+        let listed = collector.names_below(&name)?;
+        ensure!(listed.is_empty(), "{name} is gone but still listed");
+        Ok(())
+    })?;
+    ensure!(count()? == Some(1.0), "the count did not outlive the listing");
+    wait::eventually(wait::seconds(20), || {
+        ensure!(count()?.is_none(), "still counted {:?} long after its retention of {retention:?}", count()?);
+        Ok(())
+    })
+}
+
+/// Victim, trigger and limit in one: the common case of a container that outgrows its own limit.
+fn alone_in_its_cgroup() -> Result<()> {
+    let collector = Collector::start(&[])?;
+    let cgroups = Cgroups::new(Set::Memory)?;
+    let cgroup = cgroups.make("alone")?;
+    limit_memory(&cgroup, 16)?;
+    let mut grower = Plan::new(Work::Grow(64), &cgroup).named("grower").start()?;
+    let status = grower.wait()?;
+    ensure!(status.signal() == Some(9), "the process ended with {status}: the scene does not work");
+    wait::eventually(wait::seconds(2), || {
+        let events = collector.events(&cgroup.name(), &["oom_events", "oom_kill_events"])?;
+        ensure!(events.len() == 2, "{} instead of 2 events: {events:?}", events.len());
+        for event in &events {
+            let oom = event.event_data.oom.as_ref().with_context(|| format!("no event_data.oom in {event:?}"))?;
+            ensure!(oom.pid == grower.pid() && oom.trigger_pid == Some(grower.pid()), "processes: {oom:?}");
+            for named in [&oom.victim_container_name, &oom.trigger_container_name, &oom.limit_container_name] {
+                ensure!(named.as_ref() == Some(&cgroup.name()), "containers: {oom:?}");
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,190 @@
+//! A Docker engine of our own: its own data, state, socket and containerd, gone after the test.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::cgroups::Layout;
+use super::harness::Skip;
+use super::http::{self, Response};
+use super::{Context as _, Result, bytes, ensure, process, tar, wait};
+
+/// Folders of engines begin with this, followed by the test's process id.
+const PREFIX: &str = "collector-test-docker-";
+/// Where the folders are made; a socket's path must be short.
+const FOLDER: &str = "/var/tmp";
+/// The image every container here is made of: nothing but a static busybox.
+const IMAGE: &str = "collector-test-busybox";
+
+/// A running engine.
+#[derive(Debug)]
+pub(crate) struct Docker {
+    engine: Child,
+    folder: PathBuf,
+    /// The parents of the containers' cgroups that were not there before; the engine leaves them behind.
+    parents: Vec<PathBuf>,
+}
+
+/// What the engine says about something it has made.
+#[derive(Deserialize)]
+struct Created {
+    #[serde(rename = "Id")]
+    id: String,
+}
+
+/// What the engine says about a container.
+#[derive(Deserialize)]
+struct Inspected {
+    #[serde(rename = "State")]
+    state: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(rename = "Pid")]
+    pid: u32,
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Skip::because(format!("{name} is not installed")))
+}
+
+impl Docker {
+    /// Starts an engine and imports an image; skips the test where Docker or busybox is not installed.
+    pub(crate) fn start() -> Result<Self> {
+        let dockerd = program("dockerd")?;
+        program("containerd")?;
+        let busybox = fs::read(program("busybox")?)?;
+        let folder = Path::new(FOLDER).join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let log = File::create(folder.join("log"))?;
+        let at = |name: &str| folder.join(name).display().to_string();
+        let parents = Layout::detect()?.mounts.into_iter().map(|mount| mount.path.join("docker"));
+        let parents = parents.filter(|path| !path.exists()).collect();
+        let engine = Command::new(dockerd)
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .arg(format!("--data-root={}", at("data")))
+            .arg(format!("--exec-root={}", at("run")))
+            .arg(format!("--pidfile={}", at("pid")))
+            .arg(format!("--host=unix://{}", at("sock")))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start dockerd")?;
+        let mut docker = Self { engine, folder, parents };
+        wait::eventually(wait::seconds(40), || {
+            if let Some(status) = docker.engine.try_wait()? {
+                let log = bytes::read(docker.folder.join("log")).unwrap_or_default();
+                return Err(Skip::because(format!("dockerd does not run here: {status}: {}", last_line(&log))));
+            }
+            docker.ask("GET", "/_ping", None).map(drop)
+        })?;
+        let image = tar::with_program("busybox", &busybox);
+        let imported = http::request(
+            docker.connect()?,
+            "POST",
+            &format!("/images/create?fromSrc=-&repo={IMAGE}&tag=latest"),
+            Some(&image),
+        )?;
+        ensure!(imported.status == 200, "importing the image: {} {}", imported.status, imported.text());
+        Ok(docker)
+    }
+
+    fn connect(&self) -> Result<UnixStream> {
+        let stream = UnixStream::connect(self.folder.join("sock"))?;
+        stream.set_read_timeout(Some(wait::seconds(30)))?;
+        Ok(stream)
+    }
+
+    fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Response> {
+        let response = http::request(self.connect()?, method, target, body.map(str::as_bytes))?;
+        ensure!(response.status < 400, "docker: {method} {target}: {} {}", response.status, response.text());
+        Ok(response)
+    }
+
+    /// Makes and starts a container that runs a busybox shell command; returns its id.
+    pub(crate) fn run(&self, command: &str) -> Result<String> {
+        let config = serde_json::json!({
+            "Image": IMAGE,
+            "Cmd": ["/bin/busybox", "sh", "-c", command],
+            "HostConfig": { "NetworkMode": "none", "Memory": 64 * bytes::MIB },
+        });
+        let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;
+        let created: Created = serde_json::from_slice(&created.body)?;
+        self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
+        Ok(created.id)
+    }
+
+    /// Process id of a container's first process; 0 when it has ended.
+    pub(crate) fn pid(&self, id: &str) -> Result<u32> {
+        let inspected = self.ask("GET", &format!("/containers/{id}/json"), None)?;
+        Ok(serde_json::from_slice::<Inspected>(&inspected.body)?.state.pid)
+    }
+
+    /// Waits until a container has ended by itself.
+    pub(crate) fn wait(&self, id: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{id}/wait"), None).map(drop)
+    }
+
+    /// Kills and removes a container.
+    pub(crate) fn remove(&self, id: &str) -> Result<()> {
+        self.ask("DELETE", &format!("/containers/{id}?force=true"), None).map(drop)
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // The engine ends its containerd; what it leaves, the runner ends.
+        let _ = process::signal(self.engine.id(), Signal::TERM);
+        let ended = wait::eventually(wait::seconds(20), || self.engine.try_wait()?.context("dockerd still runs"));
+        if ended.is_err() {
+            let _ = self.engine.kill();
+            let _ = self.engine.wait();
+        }
+        for parent in &self.parents {
+            let _ = fs::remove_dir(parent);
+        }
+        remove_folder(&self.folder);
+    }
+}
+
+/// Unmounts what is below a folder and removes it.
+fn remove_folder(folder: &Path) {
+    let mounts = bytes::read("/proc/self/mounts").unwrap_or_default();
+    let below: Vec<&str> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .filter(|path| Path::new(path).starts_with(folder))
+        .collect();
+    for path in below.iter().rev() {
+        let _ = rustix::mount::unmount(*path, rustix::mount::UnmountFlags::DETACH);
+    }
+    if let Err(error) = fs::remove_dir_all(folder) {
+        eprintln!("left behind: {}: {error}", folder.display());
+    }
+}
+
+/// Removes the folders of engines whose test has ended.
+pub(crate) fn remove_leftovers() {
+    let Ok(entries) = fs::read_dir(FOLDER) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            remove_folder(&entry.path());
+        }
+    }
+}

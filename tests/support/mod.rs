@@ -1,0 +1,25 @@
+//! What the tests stand on: a running collector, cgroups and processes to watch, clients, deadlines.
+//!
+//! Nothing here knows how the collector works inside. Everything goes through system calls and HTTP, so that the same
+//! binary runs inside a virtual machine that holds little more than a kernel.
+
+pub(crate) mod api;
+pub(crate) mod bytes;
+pub(crate) mod cgroups;
+pub(crate) mod collector;
+pub(crate) mod compare;
+pub(crate) mod disk;
+pub(crate) mod docker;
+pub(crate) mod harness;
+pub(crate) mod http;
+pub(crate) mod metrics;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod settings;
+pub(crate) mod stream;
+pub(crate) mod tar;
+pub(crate) mod time;
+pub(crate) mod wait;
+pub(crate) mod workload;
+
+pub(crate) use anyhow::{Context, Error, Result, bail, ensure};

@@ -1,0 +1,116 @@
+//! A network namespace with traffic in it, made by netlink alone.
+
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::thread::UnshareFlags;
+
+use super::{Context as _, Result, ensure};
+
+// <linux/rtnetlink.h>, <linux/if_link.h>, <linux/veth.h>
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_CREATE_EXCL: u16 = 0x600;
+const NLMSG_ERROR: u16 = 2;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFF_UP: u32 = 1;
+const HEADER: usize = 16;
+
+/// Name of the interface that sends.
+pub(crate) const SENDER: &str = "eth0";
+/// Name of the interface that receives.
+pub(crate) const RECEIVER: &str = "eth1";
+/// Bytes of a packet with its UDP, IPv4 and Ethernet headers.
+pub(crate) const PACKET: u64 = 1000 + 8 + 20 + 14;
+
+/// Moves this process, which must have one thread, into a new network namespace.
+#[expect(deprecated, reason = "the replacement is unsafe because of UnshareFlags::FILES, which is not used here")]
+pub(crate) fn new_namespace() -> Result<()> {
+    Ok(rustix::thread::unshare(UnshareFlags::NEWNET)?)
+}
+
+/// Switches the loopback interface on, which a bare kernel leaves off.
+pub(crate) fn loopback_up() -> Result<()> {
+    let socket = route_socket()?;
+    ask(&socket, RTM_NEWLINK, 0, &interface(index("lo")?, IFF_UP)).context("lo up")
+}
+
+fn route_socket() -> Result<OwnedFd> {
+    // NETLINK_ROUTE is protocol 0, the default.
+    Ok(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Makes a pair of interfaces and sends UDP broadcasts from one to the other.
+pub(crate) fn send_through_pair(packets: u64) -> Result<()> {
+    let socket = route_socket()?;
+    let mut peer = interface(0, 0);
+    peer.extend(attribute(IFLA_IFNAME, RECEIVER.as_bytes()));
+    let data = attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &peer));
+    let info = [attribute(IFLA_INFO_KIND, b"veth"), data].concat();
+    let mut pair = interface(0, 0);
+    pair.extend(attribute(IFLA_IFNAME, SENDER.as_bytes()));
+    pair.extend(attribute(IFLA_LINKINFO, &info));
+    ask(&socket, RTM_NEWLINK, NLM_F_CREATE_EXCL, &pair).context("make a veth pair")?;
+    for name in [RECEIVER, SENDER] {
+        ask(&socket, RTM_NEWLINK, 0, &interface(index(name)?, IFF_UP)).with_context(|| format!("{name} up"))?;
+    }
+    // struct ifaddrmsg: family, prefix length, flags, scope, interface.
+    let mut address = vec![2, 24, 0, 0];
+    address.extend(index(SENDER)?.to_ne_bytes());
+    address.extend(attribute(IFA_LOCAL, &[10, 9, 0, 1]));
+    address.extend(attribute(IFA_BROADCAST, &[10, 9, 0, 255]));
+    ask(&socket, RTM_NEWADDR, NLM_F_CREATE_EXCL, &address).context("give the interface an address")?;
+    let sender = UdpSocket::bind("10.9.0.1:0")?;
+    sender.set_broadcast(true)?;
+    for _ in 0..packets {
+        sender.send_to(&[0; 1000], "10.9.0.255:9")?;
+    }
+    Ok(())
+}
+
+fn index(name: &str) -> Result<u32> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(&socket, name)?)
+}
+
+/// struct ifinfomsg: family, padding, type, index, flags, change mask.
+fn interface(index: u32, flags: u32) -> Vec<u8> {
+    let mut message = vec![0; 4];
+    for field in [index, flags, flags] {
+        message.extend(field.to_ne_bytes());
+    }
+    message
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attribute = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
+    attribute.extend(kind.to_ne_bytes());
+    attribute.extend(value);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    attribute
+}
+
+/// Sends a request and waits for the kernel's answer.
+fn ask(socket: impl AsFd, kind: u16, flags: u16, body: &[u8]) -> Result<()> {
+    let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+    message.extend(kind.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    rustix::net::sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut answer = [0_u8; 4096];
+    let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    ensure!(length >= HEADER + 4 && answer[4..6] == NLMSG_ERROR.to_ne_bytes(), "no acknowledgement from netlink");
+    let code = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
+    if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(-code).into()) }
+}

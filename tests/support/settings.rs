@@ -1,0 +1,35 @@
+//! What the environment tells the tests.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Names the collector to test.
+pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
+/// Set to `1` inside a virtual machine, where everything is about ten times slower.
+const TEST_VM: &str = "COLLECTOR_TEST_VM";
+
+/// The settings of this run.
+pub(crate) struct Settings {
+    /// The collector to start.
+    pub(crate) collector: PathBuf,
+    /// How much longer than on real hardware everything may take.
+    pub(crate) slowness: u32,
+}
+
+/// The settings of this run.
+pub(crate) fn settings() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/collector");
+        Settings {
+            collector: env::var_os(COLLECTOR_BIN).map_or(built, PathBuf::from),
+            slowness: if in_vm() { 10 } else { 1 },
+        }
+    })
+}
+
+/// Whether this runs inside the virtual machine of `cargo xtask vm`.
+pub(crate) fn in_vm() -> bool {
+    env::var_os(TEST_VM).is_some_and(|value| value == "1")
+}

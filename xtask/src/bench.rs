@@ -1,0 +1,193 @@
+//! `cargo xtask bench`: what the collector costs, beside what the kernel asks for the same numbers.
+//!
+//! The cgroups are made here and removed again, also after a failure or Ctrl-C. CPU time is that of the measured
+//! process alone, less what it uses on the idle machine. The floor is a loop that reads the same files of the same
+//! cgroups through descriptors kept open, and does nothing with them; the collector is stopped meanwhile.
+
+mod api;
+mod cgroups;
+mod floor;
+mod latency;
+mod process;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::cgroups::{Hierarchies, Tree};
+use self::process::Process;
+use self::report::{Report, Row};
+use crate::interrupt::Interrupt;
+use crate::privilege::Privilege;
+use crate::workspace;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Numbers of cgroups to measure with
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 1700, 3000, 5000])]
+    containers: Vec<usize>,
+    /// The collector to measure, in place of a release build
+    #[arg(long, value_name = "PATH")]
+    collector: Option<PathBuf>,
+    /// A cAdvisor to measure beside it, at up to 1,000 cgroups
+    #[arg(long, value_name = "PATH")]
+    cadvisor: Option<PathBuf>,
+    /// Seconds that each measurement of CPU time lasts
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    window: u64,
+    /// Seconds of history before resident memory is measured
+    #[arg(long, default_value_t = 125)]
+    history: u64,
+}
+
+/// At this number of cgroups memory and start are measured, and beyond it cAdvisor is not.
+const REFERENCE: usize = 1000;
+/// Between a change and a measurement.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often the start is timed.
+const STARTS: usize = 3;
+
+/// Runs the command.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    ensure!(Privilege::detect() == Privilege::Root, "making cgroups needs root: run `cargo xtask bench` as root");
+    let interrupt = Interrupt::install()?;
+    let collector = match &args.collector {
+        Some(path) => path.clone(),
+        None => workspace::build_release()?,
+    };
+    let logs = workspace::target().join("bench");
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let mut sizes = args.containers.clone();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let bench = Bench {
+        hierarchies: Hierarchies::detect()?,
+        interrupt,
+        logs,
+        window: Duration::from_secs(args.window),
+        history: Duration::from_secs(args.history),
+    };
+    let mut report = Report::new(&bench.hierarchies);
+    bench.measure_collector(&collector, &sizes, &mut report)?;
+    if let Some(cadvisor) = &args.cadvisor {
+        bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
+    }
+    println!("\n{report}");
+    Ok(())
+}
+
+/// What all measurements share.
+struct Bench {
+    hierarchies: Hierarchies,
+    interrupt: Interrupt,
+    logs: PathBuf,
+    window: Duration,
+    history: Duration,
+}
+
+impl Bench {
+    fn measure_collector(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
+        let process = self.start(binary, "collector", "/readyz")?;
+        let mut tree = Tree::new(&self.hierarchies)?;
+        say("events");
+        report.latencies = latency::measure(&process.api, &mut tree, &self.interrupt)?;
+        say("the idle machine");
+        self.interrupt.sleep(SETTLE)?;
+        let idle = self.cpu_over_window(&process)?;
+        for &size in sizes {
+            say(&format!("{size} cgroups"));
+            tree.grow_to(size, &self.interrupt)?;
+            let grown = Instant::now();
+            let stopped = process.stop()?;
+            let floor = floor::measure(&tree, self.window / 2, &self.interrupt)?;
+            if size == REFERENCE {
+                for _ in 0..STARTS {
+                    report.starts.push(self.time_start(binary, &tree)?);
+                }
+            }
+            drop(stopped);
+            self.interrupt.sleep(SETTLE)?;
+            let cpu = per_container(self.cpu_over_window(&process)?, idle, size);
+            let mut row = Row { size, cpu, floor, resident: None };
+            if size == REFERENCE {
+                self.interrupt.sleep_until(grown + self.history)?;
+                row.resident = Some(process.resident_bytes()?);
+            }
+            report.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn measure_cadvisor(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
+        let process = self.start(binary, "cadvisor", "/healthz")?;
+        let mut tree = Tree::new(&self.hierarchies)?;
+        say("cAdvisor on the idle machine");
+        self.interrupt.sleep(SETTLE)?;
+        let idle = self.cpu_over_window(&process)?;
+        for &size in sizes.iter().filter(|size| **size <= REFERENCE) {
+            say(&format!("cAdvisor with {size} cgroups"));
+            tree.grow_to(size, &self.interrupt)?;
+            let grown = Instant::now();
+            self.interrupt.sleep(SETTLE)?;
+            let cpu = per_container(self.cpu_over_window(&process)?, idle, size);
+            let mut resident = None;
+            if size == REFERENCE {
+                self.interrupt.sleep_until(grown + self.history)?;
+                resident = Some(process.resident_bytes()?);
+            }
+            report.cadvisor.push(report::Peer { size, cpu, resident });
+        }
+        Ok(())
+    }
+
+    /// Starts a process that samples every second, and waits until it answers.
+    fn start(&self, binary: &Path, name: &str, ready: &str) -> Result<Process> {
+        let process = Process::start(binary, &self.logs.join(format!("{name}.log")))?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while !process.api.answers(ready) {
+            process.ensure_running()?;
+            ensure!(Instant::now() < end, "{} does not answer at {ready} within 30 s", binary.display());
+            self.interrupt.sleep(Duration::from_millis(100))?;
+        }
+        Ok(process)
+    }
+
+    /// From starting the collector until it lists all cgroups of the tree.
+    fn time_start(&self, binary: &Path, tree: &Tree) -> Result<Duration> {
+        let started = Instant::now();
+        let process = Process::start(binary, &self.logs.join("start.log"))?;
+        let end = started + Duration::from_mins(1);
+        loop {
+            // The parent is listed too.
+            let listed = process.api.subcontainers(tree.name()).unwrap_or(0);
+            if listed > tree.len() {
+                return Ok(started.elapsed());
+            }
+            process.ensure_running()?;
+            ensure!(Instant::now() < end, "only {listed} of {} cgroups are listed after 60 s", tree.len());
+            self.interrupt.check()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// CPU time per second of real time.
+    fn cpu_over_window(&self, process: &Process) -> Result<f64> {
+        let (before, started) = (process.cpu()?, Instant::now());
+        self.interrupt.sleep_until(started + self.window)?;
+        let (after, elapsed) = (process.cpu()?, started.elapsed());
+        Ok(after.since(&before).as_secs_f64() / elapsed.as_secs_f64())
+    }
+}
+
+/// Microseconds per container and second, from CPU time per second with and without the containers.
+fn per_container(busy: f64, idle: f64, size: usize) -> f64 {
+    (busy - idle) * 1e6 / size as f64
+}
+
+/// Progress, on standard error: the report is the output.
+fn say(what: &str) {
+    eprintln!("measuring: {what}");
+}

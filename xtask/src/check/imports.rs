@@ -1,0 +1,278 @@
+//! Which module of the collector may use which: the layers, as a table.
+
+use super::tokens::{Token, is_path_separator};
+
+/// A top-level module of the collector and the modules of ours that it may use.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("units", &[]),
+    ("sample", &["units"]),
+    ("store", &["sample", "units"]),
+    ("rates", &["sample", "units"]),
+    ("views", &["store", "rates", "sample", "units"]),
+    ("kernel", &["units"]),
+    ("runtime", &[]),
+    ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    // Checked flags become the options of the parts, which define them.
+    ("config", &["kernel", "sample", "sampler", "store", "units"]),
+    ("shutdown", &[]),
+    ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
+    (
+        "daemon",
+        &[
+            "config",
+            "kernel",
+            "own_metrics",
+            "rates",
+            "runtime",
+            "sample",
+            "sampler",
+            "shutdown",
+            "store",
+            "units",
+            "views",
+        ],
+    ),
+];
+
+/// What the entry point may use.
+const ENTRY_POINT: [&str; 2] = ["config", "daemon"];
+
+/// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
+const FOREIGN: [(&str, &[&str]); 10] = [
+    ("aya", &["kernel/probes"]),
+    ("aya_log", &["kernel/probes"]),
+    ("axum", &["views", "daemon"]),
+    ("btf_rs", &["kernel/probes"]),
+    ("clap", &["config", "main.rs"]),
+    ("collector_ebpf", &["kernel"]),
+    ("inotify", &["kernel"]),
+    ("procfs", &["kernel"]),
+    ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
+    ("serde", &["views", "runtime"]),
+];
+
+/// Layers that are told the time.
+const CLOCKLESS: [&str; 5] = ["units", "sample", "store", "rates", "views"];
+
+/// What is wrong with the imports of a file; `path` is its place below `collector/src`.
+pub(super) fn check(path: &str, tokens: &[Token]) -> Vec<(usize, String)> {
+    let top = top_module(path);
+    let mut findings = Vec::new();
+    let mut add = |line: usize, text: String| findings.push((line, text));
+    for reference in references(path, tokens) {
+        let (line, used) = (reference.line, reference.module.as_str());
+        let allowed: &[&str] = match top {
+            "lib" => continue,
+            "main" => &ENTRY_POINT,
+            _ => {
+                let Some((_, allowed)) = LAYERS.iter().find(|(module, _)| *module == top) else {
+                    add(1, format!("the module `{top}` has no place in the layers (xtask/src/check/imports.rs)"));
+                    break;
+                };
+                allowed
+            }
+        };
+        // Names that are no module of ours, such as a macro, say nothing about layers.
+        let known = LAYERS.iter().any(|(module, _)| *module == used);
+        if known && used != top && !allowed.contains(&used) {
+            let may = if allowed.is_empty() { "nothing of ours".to_owned() } else { allowed.join(", ") };
+            add(line, format!("`{top}` uses `{used}`, but may use only: {may}"));
+        }
+    }
+    for (line, used) in foreign_crates(tokens) {
+        if let Some((_, places)) = FOREIGN.iter().find(|(name, _)| *name == used)
+            && !places.iter().any(|place| path.starts_with(place))
+        {
+            add(line, format!("the crate `{used}` belongs in {} alone", places.join(", ")));
+        }
+    }
+    for token in tokens.iter().filter(|token| token.is_word("Serialize")) {
+        if top != "views" {
+            add(token.line, "`Serialize` belongs in views alone".to_owned());
+        }
+    }
+    if CLOCKLESS.contains(&top) {
+        for line in clock_reads(tokens) {
+            add(line, format!("`{top}` reads a clock, but is to be told the time"));
+        }
+    }
+    findings
+}
+
+/// The top-level module that a file belongs to.
+fn top_module(path: &str) -> &str {
+    let first = path.split('/').next().unwrap_or(path);
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+/// A use of a top-level module of the crate.
+#[derive(Debug, PartialEq, Eq)]
+struct Reference {
+    line: usize,
+    module: String,
+}
+
+/// Every `crate::x`, `crate::{x, y}`, `collector::x` of the entry point, and `super::x` that leads to the crate's top.
+fn references(path: &str, tokens: &[Token]) -> Vec<Reference> {
+    let depth = module_depth(path);
+    let mut found = Vec::new();
+    // One entry per open brace: whether a module opened it.
+    let mut braces: Vec<bool> = Vec::new();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        let opens_module =
+            token.is_sign('{') && at >= 2 && tokens[at - 2].is_word("mod") && tokens[at - 1].word().is_some();
+        if token.is_sign('{') {
+            braces.push(opens_module);
+        } else if token.is_sign('}') {
+            braces.pop();
+        }
+        let mut next = at + 1;
+        let starts_path = (at == 0 || !tokens[at - 1].is_sign(':')) && is_path_separator(tokens, next);
+        if starts_path && token.is_word("super") {
+            let mut climbed = 1;
+            while is_path_separator(tokens, next) && tokens.get(next + 2).is_some_and(|token| token.is_word("super")) {
+                climbed += 1;
+                next += 3;
+            }
+            let inline = braces.iter().filter(|module| **module).count();
+            if climbed == depth + inline && is_path_separator(tokens, next) {
+                names_after(tokens, next + 2, &mut found);
+            }
+        } else if starts_path && (token.is_word("crate") || (token.is_word("collector") && top_module(path) == "main"))
+        {
+            names_after(tokens, next + 2, &mut found);
+        }
+        at += 1;
+    }
+    found
+}
+
+/// How many modules lie between the crate's top and the content of a file.
+fn module_depth(path: &str) -> usize {
+    let parts = path.split('/').count();
+    match path.rsplit('/').next() {
+        Some("lib.rs" | "main.rs") if parts == 1 => 0,
+        Some("mod.rs") => parts - 1,
+        _ => parts,
+    }
+}
+
+/// The name at this place, or the first name of each member of the group in braces.
+fn names_after(tokens: &[Token], at: usize, found: &mut Vec<Reference>) {
+    let Some(first) = tokens.get(at) else { return };
+    if let Some(word) = first.word() {
+        found.push(Reference { line: first.line, module: word.to_owned() });
+    }
+    if !first.is_sign('{') {
+        return;
+    }
+    let mut depth = 0_usize;
+    let mut expects_name = false;
+    for token in &tokens[at..] {
+        if token.is_sign('{') {
+            depth += 1;
+            expects_name = depth == 1;
+        } else if token.is_sign('}') {
+            depth -= 1;
+            if depth == 0 {
+                return;
+            }
+        } else if token.is_sign(',') {
+            expects_name = depth == 1;
+        } else if let (Some(word), true) = (token.word(), expects_name) {
+            found.push(Reference { line: token.line, module: word.to_owned() });
+            expects_name = false;
+        }
+    }
+}
+
+/// Every name that a path starts with.
+fn foreign_crates(tokens: &[Token]) -> impl Iterator<Item = (usize, &str)> {
+    tokens.iter().enumerate().filter_map(|(at, token)| {
+        let word = token.word()?;
+        let starts = at == 0 || !tokens[at - 1].is_sign(':');
+        (starts && is_path_separator(tokens, at + 1)).then_some((token.line, word))
+    })
+}
+
+/// Where a clock is read outside tests, which stand at the end of a file.
+fn clock_reads(tokens: &[Token]) -> Vec<usize> {
+    let is_test =
+        |at: usize| tokens[at].is_word("cfg") && tokens.get(at + 2).is_some_and(|token| token.is_word("test"));
+    let end = (0..tokens.len()).find(|&at| is_test(at)).unwrap_or(tokens.len());
+    let reads = |at: usize| {
+        tokens[at].is_word("clock_gettime")
+            || ((tokens[at].is_word("Instant") || tokens[at].is_word("SystemTime"))
+                && is_path_separator(tokens, at + 1)
+                && tokens.get(at + 3).is_some_and(|token| token.is_word("now")))
+    };
+    (0..end).filter(|&at| reads(at)).map(|at| tokens[at].line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::tokenize;
+    use super::*;
+
+    fn findings(path: &str, source: &str) -> Vec<String> {
+        check(path, &tokenize(source)).into_iter().map(|(line, text)| format!("{line}: {text}")).collect()
+    }
+
+    #[test]
+    fn the_directions_of_the_layers_hold() {
+        assert!(findings("views/docker.rs", "use crate::store::Store;\nuse crate::units::Bytes;").is_empty());
+        assert_eq!(
+            findings("store/mod.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
+            ["2: `store` uses `kernel`, but may use only: sample, units"]
+        );
+        assert_eq!(
+            findings("runtime/docker.rs", "fn f() { crate::units::x() }"),
+            ["1: `runtime` uses `units`, but may use only: nothing of ours"]
+        );
+        assert!(findings("daemon.rs", "use crate::{views, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
+        assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
+    }
+
+    #[test]
+    fn groups_are_read_by_their_first_names() {
+        let found = findings("rates.rs", "use crate::{\n  sample::{store, kernel},\n  store::History,\n};");
+        assert_eq!(found, ["3: `rates` uses `store`, but may use only: sample, units"]);
+    }
+
+    #[test]
+    fn super_counts_where_it_leads_to_the_top() {
+        assert_eq!(findings("rates.rs", "use super::store::Store;").len(), 1);
+        assert!(findings("kernel/cgroup/mod.rs", "use super::store::Store;").is_empty());
+        assert_eq!(findings("kernel/error.rs", "use super::super::store::Store;").len(), 1);
+        assert!(findings("rates.rs", "mod tests { use super::store; }").is_empty());
+        assert_eq!(findings("rates.rs", "fn f() {} mod tests { use super::super::{store}; }").len(), 1);
+    }
+
+    #[test]
+    fn the_entry_point_uses_the_library_by_name() {
+        assert!(findings("main.rs", "use collector::{config::Config, daemon};").is_empty());
+        assert_eq!(findings("main.rs", "use collector::kernel;").len(), 1);
+    }
+
+    #[test]
+    fn foreign_crates_stay_in_their_places() {
+        assert!(findings("kernel/probes/load.rs", "use aya::Ebpf;").is_empty());
+        assert_eq!(findings("kernel/mod.rs", "use aya::Ebpf;"), ["1: the crate `aya` belongs in kernel/probes alone"]);
+        assert_eq!(findings("sample/container.rs", "use serde::Deserialize;\n#[derive(Serialize)] struct A;").len(), 2);
+        assert!(findings("runtime/docker.rs", "use serde::Deserialize;").is_empty());
+        assert!(findings("sampler/mod.rs", "use crate::kernel::inotify::Watch;").is_empty());
+    }
+
+    #[test]
+    fn pure_layers_read_no_clock_outside_their_tests() {
+        assert_eq!(findings("store/mod.rs", "fn f() { Instant::now() }").len(), 1);
+        assert!(findings("store/mod.rs", "#[cfg(test)] mod tests { fn f() { Instant::now() } }").is_empty());
+        assert!(findings("sampler/mod.rs", "fn f() { Instant::now() }").is_empty());
+    }
+
+    #[test]
+    fn a_module_outside_the_layers_is_reported() {
+        assert_eq!(findings("helpers.rs", "use crate::units::Bytes;").len(), 1);
+    }
+}

@@ -1,0 +1,274 @@
+//! `cargo xtask test`: every test of the project, in three layers, each set up as far as this machine allows.
+//!
+//! | layer | what runs | needs |
+//! | --- | --- | --- |
+//! | unit | tests within the packages | nothing |
+//! | host | the end-to-end suite on this kernel | root, Debian's container engines |
+//! | vm | the same suite on another kernel with pure cgroup v2 | an emulator, Debian's mirror once |
+//!
+//! What cannot run is counted as skipped, with its reason.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::privilege::Privilege;
+use crate::{apt, shell, vm, workspace};
+
+/// Which tests to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only the tests whose name contains this
+    filter: Option<String>,
+    /// Only these layers
+    #[arg(long, value_enum)]
+    only: Vec<Layer>,
+}
+
+/// A group of tests that need the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Layer {
+    /// Tests within the packages
+    Unit,
+    /// The end-to-end suite on this kernel
+    Host,
+    /// The end-to-end suite on another kernel
+    Vm,
+}
+
+/// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces.
+const HOST_PACKAGES: [&str; 5] = ["docker.io", "containerd", "runc", "busybox-static", "iproute2"];
+
+/// How many tests ended how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
+    /// Tests that did not run.
+    pub(crate) skipped: u64,
+    /// Why not.
+    pub(crate) skip_reasons: Vec<String>,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.skip_reasons.extend(other.skip_reasons.iter().cloned());
+    }
+
+    /// A whole layer that did not run.
+    fn all_skipped(reason: &anyhow::Error) -> Self {
+        Self { skipped: 1, skip_reasons: vec![format!("everything: {reason:#}")], ..Self::default() }
+    }
+
+    /// A layer that broke down before it could count.
+    fn broken() -> Self {
+        Self { failed: 1, ..Self::default() }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+impl Layer {
+    const ALL: [Self; 3] = [Self::Unit, Self::Host, Self::Vm];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Host => "host",
+            Self::Vm => "vm",
+        }
+    }
+
+    fn run(self, filter: Option<&str>) -> Result<Counts> {
+        match self {
+            Self::Unit => unit(filter),
+            Self::Host => host(filter),
+            Self::Vm => in_vm(filter),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let layers = if args.only.is_empty() { Layer::ALL.to_vec() } else { args.only.clone() };
+    let mut results = Vec::new();
+    for layer in layers {
+        println!("\n=== {} ===", layer.name());
+        let counts = layer.run(args.filter.as_deref()).unwrap_or_else(|error| {
+            println!("FAILED {}: {error:#}", layer.name());
+            Counts::broken()
+        });
+        results.push((layer, counts));
+    }
+    let mut total = Counts::default();
+    println!("\n=== summary ===");
+    for (layer, counts) in &results {
+        for reason in &counts.skip_reasons {
+            println!("SKIPPED {}: {reason}", layer.name());
+        }
+        total.add(counts);
+    }
+    for (layer, counts) in &results {
+        println!(
+            "  {:<5} {:>5} passed {:>4} failed {:>4} skipped",
+            layer.name(),
+            counts.passed,
+            counts.failed,
+            counts.skipped
+        );
+    }
+    println!("{total}");
+    ensure!(total.failed == 0, "{} tests failed", total.failed);
+    Ok(())
+}
+
+fn unit(filter: Option<&str>) -> Result<Counts> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--exclude", "collector-tests", "--no-fail-fast"]);
+    command.args(filter);
+    let mut counts = Counts::default();
+    let succeeded = for_each_line(&mut command, |line| {
+        if let Some(result) = parse_libtest_result(line) {
+            counts.add(&result);
+        }
+        // libtest: `test name ... ignored, the reason`.
+        if let Some((name, reason)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
+            counts.skip_reasons.push(format!("{name}: ignored{reason}"));
+        }
+    })?;
+    if !succeeded && counts.failed == 0 {
+        // It did not even build, or a test binary died.
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
+fn host(filter: Option<&str>) -> Result<Counts> {
+    if let Err(missing) = apt::ensure_installed(&HOST_PACKAGES) {
+        return Ok(Counts::all_skipped(&missing));
+    }
+    let (collector, suite) = build_suite()?;
+    let Some(mut command) = Privilege::detect().command(&suite) else {
+        return Ok(Counts::all_skipped(&anyhow::anyhow!(
+            "it needs root, and sudo is not to be had without a password"
+        )));
+    };
+    command.arg("--collector").arg(&collector).args(filter).current_dir(workspace::root());
+    suite_counts(&mut command)
+}
+
+fn in_vm(filter: Option<&str>) -> Result<Counts> {
+    let kernel = match vm::prepare(vm::DEFAULT_VERSION) {
+        Ok(kernel) => kernel,
+        Err(missing) => return Ok(Counts::all_skipped(&missing)),
+    };
+    let (collector, suite) = build_suite()?;
+    vm::Machine { kernel, collector, suite }.run(filter)
+}
+
+/// The collector and the suite, the same binaries on the host and in the virtual machine.
+fn build_suite() -> Result<(PathBuf, PathBuf)> {
+    Ok((workspace::build_static_collector()?, workspace::build_static_suite()?))
+}
+
+/// Runs the end-to-end suite and reads its counts from what it prints.
+fn suite_counts(command: &mut Command) -> Result<Counts> {
+    let mut counts = None;
+    let mut reasons = Vec::new();
+    let succeeded = for_each_line(command, |line| {
+        if let Some(reason) = line.strip_prefix("SKIPPED ") {
+            reasons.push(reason.to_owned());
+        }
+        counts = parse_suite_result(line).or(counts.take());
+    })?;
+    let mut counts = counts.context("the end-to-end suite ended without its counts")?;
+    counts.skip_reasons = reasons;
+    if !succeeded && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
+/// Runs a command, passes its standard output on line by line, and tells whether it succeeded.
+fn for_each_line(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+    eprintln!("$ {}", shell::describe(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::describe(command)))?;
+    let stdout = child.stdout.take().context("the command's output was not asked for")?;
+    let mut line = Vec::new();
+    let mut stdout = BufReader::new(stdout);
+    while stdout.read_until(b'\n', &mut line).context("cannot read the command's output")? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        println!("{text}");
+        each(text);
+        line.clear();
+    }
+    Ok(child.wait().context("cannot wait for the command")?.success())
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; ...`.
+fn parse_libtest_result(line: &str) -> Option<Counts> {
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |name: &str| numbers.split("; ").find_map(|part| part.strip_suffix(name)?.trim().parse::<u64>().ok());
+    Some(Counts {
+        passed: number("passed")?,
+        failed: number("failed")?,
+        skipped: number("ignored")?,
+        skip_reasons: Vec::new(),
+    })
+}
+
+/// Reads `3 passed, 0 failed, 1 skipped`.
+fn parse_suite_result(line: &str) -> Option<Counts> {
+    let mut numbers = line.split(", ");
+    let mut number = |name: &str| numbers.next()?.strip_suffix(name)?.trim().parse::<u64>().ok();
+    Some(Counts {
+        passed: number(" passed")?,
+        failed: number(" failed")?,
+        skipped: number(" skipped")?,
+        skip_reasons: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtest_results_are_read() {
+        let line = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        let counts = parse_libtest_result(line).unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (12, 2, 1));
+        assert_eq!(parse_libtest_result("test result of mine"), None);
+    }
+
+    #[test]
+    fn the_suite_says_its_counts_last() {
+        let script = "echo '1 passed, 0 failed, 0 skipped'; echo 'SKIPPED docker: no engine';
+            echo '3 passed, 0 failed, 1 skipped'; exit 1";
+        let counts = suite_counts(Command::new("sh").args(["-c", script])).unwrap();
+        // It says that nothing failed and yet ends with an error.
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 1, 1));
+        assert_eq!(counts.skip_reasons, ["docker: no engine"]);
+    }
+
+    #[test]
+    fn a_suite_without_counts_is_an_error() {
+        assert!(suite_counts(Command::new("sh").args(["-c", "echo hello"])).is_err());
+    }
+}

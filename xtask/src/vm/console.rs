@@ -1,0 +1,140 @@
+//! The serial console: passed on, kept, and searched for the verdict.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::test::Counts;
+
+/// Starts the line that `init.sh` prints when the suite has ended.
+const VERDICT: &str = "COLLECTOR-VM-VERDICT ";
+/// Starts a line about a test that could not run; the suite prints it.
+const SKIPPED: &str = "SKIPPED ";
+/// What a kernel says that will do no more useful work.
+const FATAL: [&str; 5] = ["Kernel panic", "soft lockup", "hard LOCKUP", "Oops:", "BUG: unable to handle"];
+/// How much longer to listen after such a line, for the trace that follows.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// Reads the machine's standard output until it ends, says the verdict, breaks down or takes too long.
+pub(super) fn watch(machine: &mut Child, log: &Path, limit: Duration) -> Result<Counts> {
+    let stdout = machine.stdout.take().context("the emulator's output was not asked for")?;
+    let mut log = std::fs::File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
+    let (sender, receiver) = mpsc::channel();
+    // Ends with the emulator, whose output it reads.
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            if sender.send(std::mem::take(&mut line)).is_err() {
+                return;
+            }
+        }
+    });
+    let mut end = Instant::now() + limit;
+    let mut fatal: Option<String> = None;
+    let mut skips = Vec::new();
+    loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => {
+                let line = printable(&String::from_utf8_lossy(&bytes));
+                println!("vm| {line}");
+                writeln!(log, "{line}").context("cannot write the console's log")?;
+                if let Some(reason) = line.strip_prefix(SKIPPED) {
+                    skips.push(reason.to_owned());
+                }
+                if let Some((_, verdict)) = line.split_once(VERDICT) {
+                    return parse_verdict(verdict, skips);
+                }
+                if fatal.is_none() && FATAL.iter().any(|words| line.contains(words)) {
+                    fatal = Some(line);
+                    end = Instant::now() + AFTERMATH;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) if fatal.is_none() => {
+                bail!("it did not end within {} minutes", limit.as_secs() / 60);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                bail!("{}", fatal.unwrap_or_else(|| "it ended before the suite did".to_owned()));
+            }
+        }
+    }
+}
+
+/// The line without control sequences, with which the firmware clears the screen, and without carriage returns.
+fn printable(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // A control sequence ends with its first letter.
+            chars.find(char::is_ascii_alphabetic);
+        } else if !c.is_control() || c == '\t' {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Reads `passed=1 failed=2 skipped=3 status=0`. A suite that broke down counts as one more failure.
+fn parse_verdict(verdict: &str, skip_reasons: Vec<String>) -> Result<Counts> {
+    let field = |name: &str| {
+        let word = verdict.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        word.with_context(|| format!("the verdict lacks `{name}`: {verdict}"))
+    };
+    let number = |name: &str| field(name)?.parse::<u64>().with_context(|| format!("bad `{name}`: {verdict}"));
+    let mut counts =
+        Counts { passed: number("passed")?, failed: number("failed")?, skipped: number("skipped")?, skip_reasons };
+    if field("status")? != "0" && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn verdict_of(script: &str) -> Result<Counts> {
+        let mut child =
+            Command::new("sh").args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let log = std::env::temp_dir().join(format!(
+            "xtask-console-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        let result = watch(&mut child, &log, Duration::from_millis(500));
+        drop(child.kill());
+        child.wait().unwrap();
+        std::fs::remove_file(&log).unwrap();
+        result
+    }
+
+    #[test]
+    fn the_verdict_carries_counts_and_reasons() {
+        let script = r"printf 'boot\033[2J\r\nSKIPPED docker: no engine\r\n';
+            printf 'COLLECTOR-VM-VERDICT passed=3 failed=0 skipped=1 status=0\r\n'";
+        let counts = verdict_of(script).unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 0, 1));
+        assert_eq!(counts.skip_reasons, ["docker: no engine"]);
+    }
+
+    #[test]
+    fn a_suite_that_broke_down_has_failed() {
+        let counts = verdict_of("echo COLLECTOR-VM-VERDICT passed=0 failed=0 skipped=0 status=139").unwrap();
+        assert_eq!(counts.failed, 1);
+    }
+
+    #[test]
+    fn a_panic_an_early_end_and_silence_are_told_apart() {
+        let message = |script| format!("{:#}", verdict_of(script).unwrap_err());
+        assert!(message("echo '[1.0] Kernel panic - not syncing: x'").contains("Kernel panic"));
+        assert!(message("true").contains("before the suite"));
+        assert!(message("exec sleep 5").contains("did not end"));
+    }
+}

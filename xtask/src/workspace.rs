@@ -1,0 +1,97 @@
+//! Where things are in the project, and how its packages are built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+/// The project's top folder.
+pub(crate) fn root() -> PathBuf {
+    // Cargo sets the variable for `cargo xtask`; the built-in path serves a binary that is called directly.
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
+}
+
+/// Where everything built or downloaded goes.
+pub(crate) fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// The cargo that runs us, in the project's top folder.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target());
+    // Set for our own run; they would only confuse what we build.
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command
+}
+
+/// Builds the collector as users run it and returns its binary.
+pub(crate) fn build_release() -> Result<PathBuf> {
+    crate::shell::run(cargo().args(["build", "--release", "--package", "collector", "--bin", "collector"]))?;
+    Ok(target().join("release/collector"))
+}
+
+/// The platform that this machine's compiler builds for.
+pub(crate) fn host_triple() -> Result<String> {
+    let text = crate::shell::output(Command::new("rustc").arg("-vV").current_dir(root()))?;
+    let triple = text.lines().find_map(|line| line.strip_prefix("host: ")).context("`rustc -vV` names no host")?;
+    Ok(triple.to_owned())
+}
+
+/// A cargo that builds binaries without shared libraries, into a folder of its own; with the folder's subfolder for
+/// this platform. The C library is glibc's: the musl target is not part of every toolchain.
+pub(crate) fn static_cargo() -> Result<(Command, PathBuf, String)> {
+    let triple = host_triple()?;
+    let folder = target().join("static");
+    let mut command = cargo();
+    command
+        .env("CARGO_TARGET_DIR", &folder)
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("RUSTFLAGS");
+    Ok((command, folder.join(&triple), triple))
+}
+
+/// Builds the collector without shared libraries and returns its binary.
+pub(crate) fn build_static_collector() -> Result<PathBuf> {
+    let (mut command, folder, triple) = static_cargo()?;
+    command.args(["build", "--release", "--package", "collector", "--bin", "collector", "--target", &triple]);
+    crate::shell::run(&mut command)?;
+    Ok(folder.join("release/collector"))
+}
+
+/// Builds the end-to-end suite without shared libraries and returns its binary.
+pub(crate) fn build_static_suite() -> Result<PathBuf> {
+    let (mut command, _, triple) = static_cargo()?;
+    command.args(["test", "--no-run", "--release", "--package", "collector-tests", "--test", "e2e"]);
+    command.args(["--target", &triple, "--message-format", "json-render-diagnostics"]);
+    eprintln!("$ {}", crate::shell::describe(&command));
+    let output = command.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
+    anyhow::ensure!(output.status.success(), "building the end-to-end suite failed: {}", output.status);
+    executable_in(&String::from_utf8_lossy(&output.stdout), "e2e").context("cargo named no end-to-end suite")
+}
+
+/// The binary of a target in cargo's JSON messages.
+fn executable_in(messages: &str, target: &str) -> Option<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
+        let named = message["reason"] == "compiler-artifact" && message["target"]["name"] == target;
+        named.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suite_is_found_in_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"anyhow"},"executable":null}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"e2e"},"executable":"/t/deps/e2e-1"}"#,
+        );
+        assert_eq!(executable_in(messages, "e2e"), Some(PathBuf::from("/t/deps/e2e-1")));
+        assert_eq!(executable_in(messages, "other"), None);
+    }
+}
