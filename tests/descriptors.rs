@@ -18,6 +18,11 @@ fn make_many(cgroups: &Cgroups) -> Result<()> {
     Ok(())
 }
 
+/// The flag that leaves other cgroups of the machine out of the count.
+fn only(cgroups: &Cgroups) -> String {
+    format!("--raw_cgroup_prefix_whitelist={}", cgroups.name())
+}
+
 fn open_files(pid: u32) -> Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
@@ -39,8 +44,8 @@ fn all_sampled_after(collector: &Collector, cgroups: &Cgroups, moment: i128) -> 
 fn beyond_the_limit() -> Result<()> {
     const LIMIT: usize = 256;
     let rights = Rights { open_files: Some(LIMIT as u64), ..Rights::default() };
-    let mut collector = Collector::start_as(&rights, &["--housekeeping_interval=500ms"])?;
     let cgroups = Cgroups::new(Set::Every)?;
+    let mut collector = Collector::start_as(&rights, &["--housekeeping_interval=500ms", &only(&cgroups)])?;
     make_many(&cgroups)?;
     for _ in 0..3 {
         let moment = Time::now_nanos();
@@ -60,9 +65,9 @@ fn beyond_the_limit() -> Result<()> {
 
 /// What was opened for cgroups is closed when they go.
 fn given_back() -> Result<()> {
-    let collector = Collector::start(&["--housekeeping_interval=200ms"])?;
-    let before = open_files(collector.pid())?;
     let cgroups = Cgroups::new(Set::Every)?;
+    let collector = Collector::start(&["--housekeeping_interval=200ms", &only(&cgroups)])?;
+    let before = open_files(collector.pid())?;
     make_many(&cgroups)?;
     let moment = Time::now_nanos();
     wait::eventually(wait::seconds(10), || all_sampled_after(&collector, &cgroups, moment))?;

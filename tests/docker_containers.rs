@@ -27,6 +27,12 @@ fn counters_move() -> Result<()> {
     ensure!(after > before && before > 0, "it spins, but its CPU time went from {before} to {after} ns");
     let memory = second.memory.context("no memory")?;
     ensure!(memory.usage > 0, "no memory is used");
+    let layout = Layout::detect()?;
+    let limit = match layout.v1("memory") {
+        Some(mount) => mount.path.join(format!("docker/{id}/memory.limit_in_bytes")),
+        None => layout.mounts[0].path.join(format!("docker/{id}/memory.max")),
+    };
+    ensure!(bytes::read_number(limit)? == 64 * bytes::MIB, "Docker has not set the limit: the scene does not work");
     ensure!(container.spec.memory.limit == Some(64 * bytes::MIB), "its limit is 64 MiB: {:?}", container.spec.memory);
     let pid = docker.pid(&id)?;
     ensure!(pid > 0, "the container has no process");
@@ -35,7 +41,7 @@ fn counters_move() -> Result<()> {
     ensure!(interfaces.unwrap_or(0) == 0, "it has no network, but {interfaces:?} interfaces");
     let listed = collector.names_below("/docker")?;
     let times = listed.iter().filter(|other| **other == name).count();
-    ensure!(times == 1, "it is listed {times} times, in {} hierarchies", Layout::detect()?.mounts.len());
+    ensure!(times == 1, "it is listed {times} times, in {} hierarchies", layout.mounts.len());
 
     docker.remove(&id)?;
     wait::eventually(wait::seconds(5), || {

@@ -216,7 +216,7 @@ fn slow_client() -> Result<()> {
     let cgroups = Cgroups::new(Set::V2)?;
     let kinds = "creation_events=true&deletion_events=true&subcontainers=true&stream=true";
     let mut slow = connect_slowly(collector.address())?;
-    write!(slow, "GET /api/v1.3/events{}?{kinds} HTTP/1.1\r\nHost: x\r\n\r\n", cgroups.name())?;
+    write!(slow, "GET /api/v1.3/events{}?{kinds} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", cgroups.name())?;
     // The head of the response shows that the stream is open.
     slow.read_exact(&mut [0; 12])?;
     let fast = collector.stream(&cgroups.name(), &["creation_events", "deletion_events"])?;
@@ -242,10 +242,11 @@ fn slow_client() -> Result<()> {
     ensure!(got < 2 * CGROUPS, "the slow client got all events: the scene does not work");
     let note = |text: &str| {
         let text = text.to_lowercase();
-        text.contains("slow") || text.contains("fell behind") || text.contains("disconnect")
+        text.contains("missed") || text.contains("slow") || text.contains("fell behind") || text.contains("disconnect")
     };
     let noted = rest.lines().any(|line| !line.contains("\"event_type\"") && note(line))
         || collector.log().iter().any(|line| note(line));
-    ensure!(noted, "neither the stream nor the log has a note about the slow client");
+    let last = rest.lines().last();
+    ensure!(noted, "neither the stream nor the log has a note about the slow client; the last line: {last:?}");
     collector.check_alive()
 }

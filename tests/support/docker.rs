@@ -147,6 +147,12 @@ fn last_line(text: &str) -> &str {
 
 impl Drop for Docker {
     fn drop(&mut self) {
+        // A container that is still there would hold the engine up for its stop timeout.
+        let running = self.ask("GET", "/containers/json?all=true", None).ok();
+        let running = running.and_then(|list| serde_json::from_slice::<Vec<Created>>(&list.body).ok());
+        for container in running.unwrap_or_default() {
+            let _ = self.remove(&container.id);
+        }
         // The engine ends its containerd; what it leaves, the runner ends.
         let _ = process::signal(self.engine.id(), Signal::TERM);
         let ended = wait::eventually(wait::seconds(20), || self.engine.try_wait()?.context("dockerd still runs"));
