@@ -284,6 +284,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
         memory: machine.memory.unwrap_or_default(),
         swap: machine.swap.unwrap_or_default(),
         booted,
+        uses_bfq: machine.disks.iter().flatten().any(|disk| disk.scheduler.as_deref() == Some("bfq")),
         has_network: machine.network_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
     }
 }

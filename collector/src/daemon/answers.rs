@@ -24,8 +24,9 @@ use crate::views::source::{
 };
 use crate::views::{ContainerView, Identity, machine};
 
-/// Limits read this recently are shown as they are; older ones are read again for the request.
-const FRESH_SPEC: Duration = Duration::from_secs(1);
+/// Limits read this recently are shown as they are; older ones are read again for the request, so that a change shows at
+/// once.
+const FRESH_SPEC: Duration = Duration::from_millis(20);
 /// Event streams open at once.
 const MAX_STREAMS: usize = 256;
 

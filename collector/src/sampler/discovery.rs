@@ -2,8 +2,9 @@
 //!
 //! A container is a path. It may exist in several hierarchies at once (up to a dozen with cgroup v1, and cgroup2 beside
 //! them); each directory is a *member*, known by hierarchy and kernfs id. The container exists while any member does.
-//! Its identity is the path and those ids: a directory that was removed and made again ends the old container and
-//! begins a new one.
+//! Its identity is the path and those ids: once every directory it had has been removed and made again, the old container
+//! has ended and a new one has begun. A single one made anew beside others that stayed (systemd does that when it
+//! switches a controller off and on) is the same container, whose counters of that controller start anew.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -74,6 +75,16 @@ struct Node {
 struct Tracked {
     member: Member,
     populated: Option<bool>,
+    age: Age,
+}
+
+/// Whether a directory is one the container began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It is, or it is the first in its hierarchy.
+    Original,
+    /// It took the place of one that was removed.
+    MadeAnew,
 }
 
 /// The set.
@@ -208,32 +219,30 @@ impl Discovery {
         if self.names.get(&member) == Some(name) {
             return;
         }
-        let existing = self.nodes.get(name);
-        let replaced = existing
-            .and_then(|node| node.members.iter().find(|tracked| tracked.member.hierarchy == member.hierarchy))
-            .map(|tracked| tracked.member);
+        let node = self.nodes.entry(Name::clone(name)).or_default();
+        let first = node.members.is_empty();
         // The removal of the old directory was missed, or seen while other hierarchies still had the path.
-        let made_anew = replaced.is_some() || existing.is_some_and(|node| node.left.contains(&member.hierarchy));
-        let mut node = if made_anew { self.nodes.remove(name).unwrap_or_default() } else { Node::default() };
-        if made_anew {
-            changes.push(Change::Ended { name: Name::clone(name) });
-            if let Some(replaced) = replaced {
-                self.names.remove(&replaced);
-                node.members.retain(|tracked| tracked.member != replaced);
-            }
+        let replaced = node.members.iter().position(|tracked| tracked.member.hierarchy == member.hierarchy);
+        if let Some(replaced) = replaced {
+            let replaced = node.members.remove(replaced);
+            self.names.remove(&replaced.member);
+        }
+        let age =
+            if replaced.is_some() || node.left.contains(&member.hierarchy) { Age::MadeAnew } else { Age::Original };
+        node.members.push(Tracked { member, populated: None, age });
+        let name_of = || Name::clone(name);
+        if age == Age::MadeAnew && node.members.iter().all(|tracked| tracked.age == Age::MadeAnew) {
             node.left.clear();
-            node.members.push(Tracked { member, populated: None });
-            self.nodes.insert(Name::clone(name), node);
-            changes.push(Change::Began { name: Name::clone(name), made: at });
+            node.populated = None;
+            for tracked in &mut node.members {
+                tracked.age = Age::Original;
+            }
+            changes.push(Change::Ended { name: name_of() });
+            changes.push(Change::Began { name: name_of(), made: at });
+        } else if first {
+            changes.push(Change::Began { name: name_of(), made: at });
         } else {
-            let node = self.nodes.entry(Name::clone(name)).or_default();
-            let first = node.members.is_empty();
-            node.members.push(Tracked { member, populated: None });
-            changes.push(if first {
-                Change::Began { name: Name::clone(name), made: at }
-            } else {
-                Change::Members { name: Name::clone(name) }
-            });
+            changes.push(Change::Members { name: name_of() });
         }
         self.names.insert(member, Name::clone(name));
     }
@@ -305,16 +314,30 @@ mod tests {
 
     #[test]
     fn a_path_made_again_is_a_new_container() {
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        let mut discovery = with(&[(1, 10, "/x")]);
         let changes = step(&mut discovery, |d, c| d.made(member(1, 11), &name("/x"), None, c));
         assert_eq!(changes, [ended("/x"), began("/x")], "its removal was missed");
-        assert_eq!(discovery.members(b"/x"), [member(2, 20), member(1, 11)]);
+        assert_eq!(discovery.members(b"/x"), [member(1, 11)]);
         assert_eq!(discovery.name(member(1, 10)), None);
 
         let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
-        discovery.removed(member(1, 10), &mut Vec::new());
-        let changes = step(&mut discovery, |d, c| d.made(member(1, 11), &name("/x"), None, c));
-        assert_eq!(changes, [ended("/x"), began("/x")], "its counters started anew");
+        let changes = step(&mut discovery, |d, c| {
+            d.made(member(1, 11), &name("/x"), None, c);
+            d.made(member(2, 21), &name("/x"), None, c);
+        });
+        assert_eq!(changes, [members("/x"), ended("/x"), began("/x")], "both removals were missed");
+    }
+
+    #[test]
+    fn one_directory_made_again_beside_others_is_the_same_container() {
+        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
+        let changes = step(&mut discovery, |d, c| {
+            d.removed(member(1, 10), c);
+            d.made(member(1, 11), &name("/x"), None, c);
+            d.removed(member(2, 20), c);
+            d.removed(member(1, 11), c);
+        });
+        assert_eq!(changes, [members("/x"), members("/x"), members("/x"), ended("/x")]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Takes the samples: a few threads of its own, one queue of what is due.
 //!
-//! Urgent work (the first and the last sample of a container) goes before periodic work. Periodic samples of one
+//! Urgent work (the first and the last sample of a container) goes before periodic work, and one thread does nothing
+//! else: it has not used up its share of the CPU when a container ends, so the scheduler lets it run at once. Periodic samples of one
 //! container always fall on the same phase of the interval, so that rates over equal spans are comparable; the phases
 //! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
 //! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
@@ -31,6 +32,8 @@ const CLOSING_DELAY: Duration = Duration::from_millis(2);
 /// When a container nobody lives in yet is first read: after its directory is complete, and not at all if it is gone
 /// again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
+/// Nice value of the thread that takes closing samples.
+const HIGHEST_PRIORITY: i32 = -20;
 /// A cgroup whose processes come and go all the time is not read at each coming if it was read this recently.
 const FRESH: Duration = Duration::from_millis(50);
 /// A directory is reported before it becomes visible; reading it is tried again so often.
@@ -150,7 +153,8 @@ pub struct Engine {
     metrics: Metrics,
     tracked: RwLock<HashMap<Name, Arc<Tracked>>>,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    urgent_wake: Condvar,
+    tick_wake: Condvar,
     /// Zero of the phases.
     epoch: Instant,
 }
@@ -158,8 +162,20 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Queue {
     urgent: VecDeque<Job>,
-    due: BinaryHeap<Due>,
+    /// Periodic samples.
+    ticks: BinaryHeap<Due>,
+    /// Everything else that has its time.
+    soon: BinaryHeap<Due>,
     stopping: bool,
+}
+
+/// What a thread of the engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    /// First and last samples only.
+    Urgent,
+    /// Periodic samples, and urgent ones that wait.
+    All,
 }
 
 #[derive(Debug)]
@@ -203,25 +219,27 @@ impl Engine {
             metrics,
             tracked: RwLock::default(),
             queue: Mutex::default(),
-            wake: Condvar::new(),
+            urgent_wake: Condvar::new(),
+            tick_wake: Condvar::new(),
             epoch: Instant::now(),
         }
     }
 
     /// Starts the threads. They end after [`Engine::stop`].
     pub fn start(self: &Arc<Self>) -> std::io::Result<Vec<JoinHandle<()>>> {
-        (0..self.config.threads)
-            .map(|number| {
-                let engine = Arc::clone(self);
-                std::thread::Builder::new().name(format!("sampler-{number}")).spawn(move || engine.work())
-            })
-            .collect()
+        let spawn = |name: String, duty| {
+            let engine = Arc::clone(self);
+            std::thread::Builder::new().name(name).spawn(move || engine.work(duty))
+        };
+        let urgent = std::iter::once(spawn("sampler-urgent".into(), Duty::Urgent));
+        urgent.chain((0..self.config.threads).map(|number| spawn(format!("sampler-{number}"), Duty::All))).collect()
     }
 
     /// Ends the threads after what they are doing.
     pub fn stop(&self) {
         lock(&self.queue).stopping = true;
-        self.wake.notify_all();
+        self.urgent_wake.notify_all();
+        self.tick_wake.notify_all();
     }
 
     /// What reading needs.
@@ -346,17 +364,28 @@ impl Engine {
     }
 
     fn push_urgent(&self, job: Job) {
-        lock(&self.queue).urgent.push_back(job);
-        self.wake.notify_one();
+        let mut queue = lock(&self.queue);
+        queue.urgent.push_back(job);
+        let waiting = queue.urgent.len();
+        drop(queue);
+        self.urgent_wake.notify_one();
+        if waiting > BATCH {
+            self.tick_wake.notify_one();
+        }
     }
 
     fn at(&self, at: Instant, tracked: &Arc<Tracked>, purpose: Purpose) {
+        let due = Due { at, what: Arc::downgrade(tracked), purpose };
         let mut queue = lock(&self.queue);
-        let earliest = queue.due.peek().is_none_or(|due| at < due.at);
-        queue.due.push(Due { at, what: Arc::downgrade(tracked), purpose });
+        let (heap, wake) = match purpose {
+            Purpose::Tick => (&mut queue.ticks, &self.tick_wake),
+            Purpose::First | Purpose::Final | Purpose::OnDemand => (&mut queue.soon, &self.urgent_wake),
+        };
+        let earliest = heap.peek().is_none_or(|first| at < first.at);
+        heap.push(due);
         drop(queue);
         if earliest {
-            self.wake.notify_one();
+            wake.notify_one();
         }
     }
 
@@ -373,15 +402,17 @@ impl Engine {
         self.epoch + phase + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn work(&self) {
+    fn work(&self, duty: Duty) {
         // The closing sample has a few milliseconds between the last process's end and the directory's removal, also
         // on a machine that is busy. Without the right to it (CAP_SYS_NICE) the thread runs at normal priority.
-        if let Err(errno) = rustix::process::setpriority_process(None, -10) {
-            tracing::debug!(%errno, "sampling thread runs at normal priority");
+        if duty == Duty::Urgent
+            && let Err(errno) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY)
+        {
+            tracing::debug!(%errno, "closing samples are taken at normal priority");
         }
         let mut scratch = Scratch::default();
         let mut batch = Vec::with_capacity(BATCH);
-        while self.next(&mut batch) {
+        while self.next(duty, &mut batch) {
             let began = Instant::now();
             let periodic = batch.iter().any(|job| matches!(job, Job::Sample(_, Purpose::Tick)));
             for job in batch.drain(..) {
@@ -402,41 +433,40 @@ impl Engine {
     }
 
     /// Waits for work; false when there will be none.
-    fn next(&self, batch: &mut Vec<Job>) -> bool {
+    fn next(&self, duty: Duty, batch: &mut Vec<Job>) -> bool {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(job) = queue.urgent.pop_front() {
                 batch.push(job);
-                if !queue.urgent.is_empty() {
-                    self.wake.notify_one();
-                }
                 return true;
             }
             if queue.stopping {
                 return false;
             }
             let now = Instant::now();
-            while batch.len() < BATCH && queue.due.peek().is_some_and(|due| due.at <= now) {
-                let Some(due) = queue.due.pop() else { break };
-                if let Some(tracked) = due.what.upgrade() {
-                    if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
-                        continue;
-                    }
-                    if due.purpose != Purpose::Tick {
-                        tracked.urgent.fetch_add(1, Ordering::AcqRel);
-                    }
-                    batch.push(Job::Sample(tracked, due.purpose));
-                }
-            }
+            take_due(&mut queue.soon, now, batch);
             if !batch.is_empty() {
-                if queue.due.peek().is_some_and(|due| due.at <= now) {
-                    self.wake.notify_one();
+                if queue.soon.peek().is_some_and(|due| due.at <= now) {
+                    self.tick_wake.notify_one();
                 }
                 return true;
             }
-            queue = match queue.due.peek().map(|due| due.at.saturating_duration_since(now)) {
-                Some(wait) => self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            if duty == Duty::All {
+                take_due(&mut queue.ticks, now, batch);
+                if !batch.is_empty() {
+                    if queue.ticks.peek().is_some_and(|due| due.at <= now) {
+                        self.tick_wake.notify_one();
+                    }
+                    return true;
+                }
+            }
+            let (next, wake) = match duty {
+                Duty::Urgent => (queue.soon.peek(), &self.urgent_wake),
+                Duty::All => (queue.ticks.peek(), &self.tick_wake),
+            };
+            queue = match next.map(|due| due.at.saturating_duration_since(now)) {
+                Some(wait) => wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -529,6 +559,22 @@ impl Tracked {
         if news.populated {
             reading.reader.refresh_network();
         }
+    }
+}
+
+/// Moves what is due into the batch. What ended meanwhile is dropped, and so is the closing sample of a container that
+/// has processes again.
+fn take_due(heap: &mut BinaryHeap<Due>, now: Instant, batch: &mut Vec<Job>) {
+    while batch.len() < BATCH && heap.peek().is_some_and(|due| due.at <= now) {
+        let Some(due) = heap.pop() else { break };
+        let Some(tracked) = due.what.upgrade() else { continue };
+        if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
+            continue;
+        }
+        if due.purpose != Purpose::Tick {
+            tracked.urgent.fetch_add(1, Ordering::AcqRel);
+        }
+        batch.push(Job::Sample(tracked, due.purpose));
     }
 }
 

@@ -26,6 +26,8 @@ const SCAN_PAUSE: Duration = Duration::from_millis(100);
 /// Without events a scan starts no sooner than this many times its own duration after the last.
 const SCAN_SHARE: u32 = 50;
 
+/// Nice value of the thread that empties the ring buffer.
+const HIGHEST_PRIORITY: i32 = -20;
 const MEMORY_EVENTS: &str = "memory.events";
 
 /// Where changes are learnt from.
@@ -166,7 +168,7 @@ pub fn start(
 impl Follower {
     fn follow_events(mut self, mut reader: EventReader, counters: &CounterReader) {
         // A ring buffer that is not emptied in time loses events; the work per event is a few microseconds.
-        if let Err(errno) = rustix::process::setpriority_process(None, -15) {
+        if let Err(errno) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY) {
             tracing::debug!(%errno, "event thread runs at normal priority");
         }
         loop {

@@ -196,7 +196,8 @@ impl Tracker {
         if listed == Listed::Yes {
             self.engine.store().events().publish(Event {
                 container: Arc::clone(name),
-                at: origin.created().unwrap_or_default(),
+                // An event of 1970 would be too old for the log.
+                at: origin.created().unwrap_or_else(|| WallTime::from(SystemTime::now())),
                 kind: EventKind::ContainerCreation,
                 data: EventData::None,
             });

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use crate::sample::event::{Event, EventData, EventKind};
 use crate::units::WallTime;
 
-/// Events a subscriber may lag behind before it is cut off: half a second of the fastest storm measured, a hundred
-/// kilobytes of pointers.
-const SUBSCRIBER_QUEUE: usize = 16_384;
+/// Events a subscriber may lag behind before it is cut off, beyond what the connection's buffers hold: a quarter of a
+/// second of the fastest storm measured.
+const SUBSCRIBER_QUEUE: usize = 8_192;
 /// Deletion events that keep their final sample, at about a kilobyte each; older ones stay in the log without it.
 const FINAL_SAMPLES: usize = 4_096;
 

@@ -147,6 +147,11 @@ impl Hierarchies {
             .map_err(malformed(membership_path))?;
         let mut found = Self::from_mounts(&root, &mounted, &known)
             .ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
+        // The root may be given as a place the host's mounts are not at.
+        found.list.retain(|hierarchy| hierarchy.mount.is_dir());
+        if found.list.is_empty() {
+            return Err(DetectError::NoMount { root: roots.cgroup.clone() });
+        }
         if file_system.f_type == CGROUP2_MAGIC {
             found.mode = Mode::V2;
         }

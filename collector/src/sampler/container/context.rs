@@ -28,6 +28,8 @@ pub struct MachineFacts {
     pub booted: WallTime,
     /// The host has a network interface that is counted.
     pub has_network: bool,
+    /// A block device uses the BFQ scheduler, which then does the accounting of cgroup v1.
+    pub uses_bfq: bool,
 }
 
 /// The parts of a [`ReaderContext`] that are decided elsewhere.
@@ -99,10 +101,11 @@ impl PageSize {
 /// Where CPU time is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CpuSource {
-    /// The hierarchies of cpuacct and cpu.
+    /// The hierarchies of cpuacct and cpu, and cgroup2 for the cgroups that are not in cpuacct.
     V1 {
         cpuacct: usize,
         cpu: Option<usize>,
+        unified: Option<usize>,
     },
     V2(usize),
 }
@@ -169,9 +172,11 @@ impl Sources {
         let memory_place = memory.map(|(MemorySource::V1(position) | MemorySource::V2(position))| position);
         Self {
             cpu: match (v1("cpuacct"), unified) {
-                (Some(cpuacct), _) => {
-                    when(MetricKind::Cpu, Some(cpuacct)).map(|cpuacct| CpuSource::V1 { cpuacct, cpu: v1("cpu") })
-                }
+                (Some(cpuacct), _) => when(MetricKind::Cpu, Some(cpuacct)).map(|cpuacct| CpuSource::V1 {
+                    cpuacct,
+                    cpu: v1("cpu"),
+                    unified,
+                }),
                 (None, unified) => unified.map(CpuSource::V2),
             },
             memory: memory.filter(|source| matches!(source, MemorySource::V2(_)) || kinds.has(MetricKind::Memory)),

@@ -30,7 +30,11 @@ impl CpuFiles {
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Cpu> {
         let mut cpu = match reading.ctx.sources.cpu? {
-            CpuSource::V1 { cpuacct, cpu } => self.v1(reading, cpuacct, cpu)?,
+            CpuSource::V1 { cpuacct, cpu, .. } if reading.hierarchy(cpuacct).is_some() => {
+                self.v1(reading, cpuacct, cpu)?
+            }
+            // A cgroup that is only in cgroup2, beside v1: its cpu.stat counts time without any controller.
+            CpuSource::V1 { unified, .. } => self.v2(reading, unified?)?,
             CpuSource::V2(position) => self.v2(reading, position)?,
         };
         cpu.pressure = read_pressure(reading, "cpu.pressure", &mut self.pressure);

@@ -13,7 +13,9 @@ use crate::sample::container::{DeviceIo, Io, IoStat};
 /// Files of one I/O scheduler with the statistic each holds.
 type Group = &'static [(&'static str, IoStat)];
 
-/// Of the groups the first counts whose first file is there and not empty.
+/// Of the groups the first counts whose first file is there. The first two count only where a device uses BFQ: their
+/// files are there as soon as its module is, and then hide the traffic of all other devices.
+const BFQ_GROUPS: usize = 2;
 const GROUPS: [Group; 5] = [
     // BFQ with CONFIG_BFQ_CGROUP_DEBUG.
     &[
@@ -84,13 +86,11 @@ impl IoFiles {
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Vec<DeviceIo>> {
         if self.group.is_none() {
-            let counts = |group: &&Group| {
-                let first = group
-                    .first()
-                    .and_then(|(file, _)| reading.once(position, file, |text| Ok(!text.trim_ascii().is_empty())));
-                first == Some(true)
+            let skipped = if reading.ctx.machine.uses_bfq { 0 } else { BFQ_GROUPS };
+            let is_there = |group: &&Group| {
+                group.first().is_some_and(|(file, _)| reading.once(position, file, |_| Ok(())).is_some())
             };
-            let group = *GROUPS.iter().find(counts)?;
+            let group = *GROUPS[skipped..].iter().find(is_there)?;
             self.group = Some((group, group.iter().map(|_| KeptFile::default()).collect()));
         }
         let (group, files) = self.group.as_mut()?;

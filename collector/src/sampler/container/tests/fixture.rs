@@ -125,6 +125,7 @@ impl Host {
                 swap: Bytes(102_400),
                 booted: WallTime(1_000_000_000),
                 has_network: true,
+                uses_bfq: false,
             },
             clock: || NOW,
         })

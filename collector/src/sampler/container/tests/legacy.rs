@@ -118,8 +118,8 @@ fn write_v1(host: &Host, name: &str) {
             ("blkio.throttle.io_service_bytes_recursive", device),
             // Not used: a group before it is complete.
             ("blkio.throttle.io_serviced", "8:0 Read 999\n"),
-            // Empty, so its group does not count.
-            ("blkio.bfq.io_serviced_recursive", "\n"),
+            // No device uses BFQ, so its files say nothing.
+            ("blkio.bfq.io_serviced_recursive", "Total 0\n"),
         ],
     );
     host.write_all(&format!("cgroup/pids{name}"), &[("pids.current", "5\n"), ("pids.max", "max\n")]);

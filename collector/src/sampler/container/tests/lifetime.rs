@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture::{Host, kinds};
 use crate::kernel::file::FileBudget;
-use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::kinds::KindSet;
 use crate::sampler::container::{ContainerReader, Member, SampleError};
 use crate::units::Nanos;
 
