@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
+use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics as SamplerMetrics;
-use collector_ebpf::RecordKind;
 
 /// The registry and the metrics that are brought up to date when they are asked for.
 #[derive(Debug)]

@@ -47,6 +47,8 @@ pub(crate) struct Args {
 const REFERENCE: usize = 1000;
 /// Between a change and a measurement.
 const SETTLE: Duration = Duration::from_secs(5);
+/// A window is measured in parts of about this length.
+const PART: Duration = Duration::from_secs(4);
 /// How often the start is timed.
 const STARTS: usize = 3;
 
@@ -96,7 +98,7 @@ impl Bench {
         report.latencies = latency::measure(&process.api, &mut tree, &self.interrupt)?;
         say("the idle machine");
         self.interrupt.sleep(SETTLE)?;
-        let idle = self.cpu_over_window(&process)?;
+        let idle = self.cpu_over_window(&process, report)?;
         for &size in sizes {
             say(&format!("{size} cgroups"));
             tree.grow_to(size, &self.interrupt)?;
@@ -110,7 +112,7 @@ impl Bench {
             }
             drop(stopped);
             self.interrupt.sleep(SETTLE)?;
-            let cpu = per_container(self.cpu_over_window(&process)?, idle, size);
+            let cpu = per_container(self.cpu_over_window(&process, report)?, idle, size);
             let mut row = Row { size, cpu, floor, resident: None };
             if size == REFERENCE {
                 self.interrupt.sleep_until(grown + self.history)?;
@@ -126,13 +128,13 @@ impl Bench {
         let mut tree = Tree::new(&self.hierarchies)?;
         say("cAdvisor on the idle machine");
         self.interrupt.sleep(SETTLE)?;
-        let idle = self.cpu_over_window(&process)?;
+        let idle = self.cpu_over_window(&process, report)?;
         for &size in sizes.iter().filter(|size| **size <= REFERENCE) {
             say(&format!("cAdvisor with {size} cgroups"));
             tree.grow_to(size, &self.interrupt)?;
             let grown = Instant::now();
             self.interrupt.sleep(SETTLE)?;
-            let cpu = per_container(self.cpu_over_window(&process)?, idle, size);
+            let cpu = per_container(self.cpu_over_window(&process, report)?, idle, size);
             let mut resident = None;
             if size == REFERENCE {
                 self.interrupt.sleep_until(grown + self.history)?;
@@ -173,12 +175,31 @@ impl Bench {
         }
     }
 
-    /// CPU time per second of real time.
-    fn cpu_over_window(&self, process: &Process) -> Result<f64> {
-        let (before, started) = (process.cpu()?, Instant::now());
-        self.interrupt.sleep_until(started + self.window)?;
-        let (after, elapsed) = (process.cpu()?, started.elapsed());
-        Ok(after.since(&before).as_secs_f64() / elapsed.as_secs_f64())
+    /// CPU time per second of real time: the median of the window's parts, so that a burst of something else on the
+    /// machine does not count.
+    fn cpu_over_window(&self, process: &Process, report: &mut Report) -> Result<f64> {
+        let parts = (self.window.as_secs() / PART.as_secs()).max(1) as u32;
+        let mut rates = Vec::new();
+        for _ in 0..parts {
+            let (before, machine, started) = (process.cpu()?, process::machine_busy()?, Instant::now());
+            self.interrupt.sleep_until(started + self.window / parts)?;
+            let (used, elapsed) = (process.cpu()?.since(&before).as_secs_f64(), started.elapsed().as_secs_f64());
+            rates.push(used / elapsed);
+            let others = (process::machine_busy()?.saturating_sub(machine).as_secs_f64() - used) / elapsed;
+            report.others = report.others.max(others);
+        }
+        Ok(median(rates))
+    }
+}
+
+/// The middle value.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) && middle > 0 {
+        f64::midpoint(values[middle - 1], values[middle])
+    } else {
+        values.get(middle).copied().unwrap_or(f64::NAN)
     }
 }
 
@@ -190,4 +211,21 @@ fn per_container(busy: f64, idle: f64, size: usize) -> f64 {
 /// Progress, on standard error: the report is the output.
 fn say(what: &str) {
     eprintln!("measuring: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_ignores_a_burst() {
+        assert!((median(vec![1.0, 90.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(vec![4.0, 2.0]) - 3.0).abs() < f64::EPSILON);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn the_idle_share_is_no_cost_of_containers() {
+        assert!((per_container(0.05, 0.01, 1000) - 40.0).abs() < 1e-9);
+    }
 }

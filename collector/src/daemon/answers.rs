@@ -20,13 +20,13 @@ use crate::units::{Bytes, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::source::{
-    Containers, EventSource, Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Containers, EventSource, Limits, Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
 use crate::views::{ContainerView, Identity, machine};
 
-/// Limits read this recently are shown as they are; older ones are read again for the request, so that a change shows at
-/// once.
-const FRESH_SPEC: Duration = Duration::from_millis(20);
+/// Limits read this recently are shown as they are; older ones are read again for the request.
+const CURRENT: Duration = Duration::from_millis(20);
+const RECENT: Duration = Duration::from_secs(2);
 /// Event streams open at once.
 const MAX_STREAMS: usize = 256;
 
@@ -75,19 +75,23 @@ impl Answers {
     }
 
     /// A container whose limits should be read again first.
-    fn with_stale_spec(&self, name: &[u8]) -> Option<Arc<Tracked>> {
+    fn with_stale_spec(&self, name: &[u8], limits: Limits) -> Option<Arc<Tracked>> {
         let tracked = self.engine.tracked(name)?;
         let read_at = tracked.container().spec().1;
         let now = WallTime::from(SystemTime::now());
-        (now.since(read_at).0 > FRESH_SPEC.as_nanos() as u64).then_some(tracked)
+        let age = match limits {
+            Limits::Current => CURRENT,
+            Limits::Recent => RECENT,
+        };
+        (now.since(read_at).0 > age.as_nanos() as u64).then_some(tracked)
     }
 }
 
 impl Containers for Answers {
-    async fn container(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
+    async fn container(&self, name: &[u8], query: &StatsQuery, limits: Limits) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
         let container = self.engine.store().get(name).ok_or_else(unknown)?;
-        if let Some(tracked) = self.with_stale_spec(name) {
+        if let Some(tracked) = self.with_stale_spec(name, limits) {
             let engine = Arc::clone(&self.engine);
             let refresh = tokio::task::spawn_blocking(move || engine.refresh_spec(&tracked, &mut Scratch::default()));
             if let Err(error) = refresh.await {
@@ -140,13 +144,28 @@ impl Subscription for Stream {
     async fn next(&mut self) -> Option<StreamItem> {
         match self.subscription.next().await {
             Received::Event(event) => Some(StreamItem::Event(event)),
-            Received::CutOff { behind } => Some(StreamItem::Lagged { missed: behind }),
+            Received::CutOff { behind } => {
+                tracing::warn!(behind, "an event stream's client is too slow and is disconnected");
+                Some(StreamItem::Lagged { missed: behind })
+            }
             Received::Ended => None,
         }
     }
 
     fn try_next(&mut self) -> Option<StreamItem> {
         self.subscription.try_next().map(StreamItem::Event)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let waiting = self.subscription.waiting();
+        if waiting > 0 {
+            tracing::info!(
+                waiting,
+                "an event stream's client was disconnected before it took the events waiting for it"
+            );
+        }
     }
 }
 

@@ -6,12 +6,14 @@
 //! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
 //! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
 
-use std::cmp::Ordering as Order;
+mod queue;
+mod tracked;
+
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,8 +21,11 @@ use super::container::{ContainerReader, Member, ReaderContext, SampleError, Scra
 use super::metrics::{Metrics, Purpose};
 use crate::sample::container::Sample;
 use crate::sample::event::{Event, EventData, EventKind, Name};
-use crate::store::{Container, Listed, Store};
+use crate::store::{Listed, Store};
 use crate::units::WallTime;
+use queue::{Due, Duty, Job, Queue, take_due};
+use tracked::Reading;
+pub use tracked::{Origin, Tracked};
 
 /// Wake-ups per interval.
 const SLOTS: u32 = 16;
@@ -73,77 +78,6 @@ pub enum OomSource {
     Counters,
 }
 
-/// How a container became known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The kernel told when it was made.
-    Made(WallTime),
-    /// A scan found it; when it was made is told by the times of its files, if at all.
-    Found(Option<WallTime>),
-}
-
-impl Origin {
-    /// When the container was made, as far as is known.
-    pub const fn created(self) -> Option<WallTime> {
-        match self {
-            Self::Made(at) => Some(at),
-            Self::Found(at) => at,
-        }
-    }
-}
-
-/// A container with what is needed to sample it.
-#[derive(Debug)]
-pub struct Tracked {
-    container: Arc<Container>,
-    origin: Origin,
-    reader: Mutex<Reading>,
-    /// What the thread that follows the kernel's events has to say to the next reading, without waiting for a
-    /// reading that is under way.
-    news: Mutex<News>,
-    ended: AtomicBool,
-    /// Urgent jobs under way: the account is closed after the last of them.
-    urgent: AtomicU32,
-    doublings: AtomicU8,
-    populated: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Reading {
-    reader: ContainerReader,
-    retries: u8,
-    oom_kills: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct News {
-    members: Option<Vec<Member>>,
-    first_process: Option<u32>,
-    populated: bool,
-}
-
-impl Tracked {
-    /// The container in the store.
-    pub fn container(&self) -> &Arc<Container> {
-        &self.container
-    }
-
-    /// How it became known.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    /// It is now in these hierarchies.
-    pub fn set_members(&self, members: Vec<Member>) {
-        lock(&self.news).members = Some(members);
-    }
-
-    /// Its first process.
-    pub fn set_first_process(&self, pid: u32) {
-        lock(&self.news).first_process = Some(pid);
-    }
-}
-
 /// The sampler's shared part: the tracked containers, the queue, and what reading needs.
 #[derive(Debug)]
 pub struct Engine {
@@ -158,56 +92,6 @@ pub struct Engine {
     /// Zero of the phases.
     epoch: Instant,
 }
-
-#[derive(Debug, Default)]
-struct Queue {
-    urgent: VecDeque<Job>,
-    /// Periodic samples.
-    ticks: BinaryHeap<Due>,
-    /// Everything else that has its time.
-    soon: BinaryHeap<Due>,
-    stopping: bool,
-}
-
-/// What a thread of the engine does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Duty {
-    /// First and last samples only.
-    Urgent,
-    /// Periodic samples, and urgent ones that wait.
-    All,
-}
-
-#[derive(Debug)]
-enum Job {
-    Sample(Arc<Tracked>, Purpose),
-    Close(Arc<Tracked>, WallTime),
-}
-
-#[derive(Debug)]
-struct Due {
-    at: Instant,
-    what: Weak<Tracked>,
-    purpose: Purpose,
-}
-
-// Earliest first, which is the greatest for a heap.
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> Order {
-        other.at.cmp(&self.at)
-    }
-}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-impl Eq for Due {}
 
 impl Engine {
     /// An engine without containers and without threads.
@@ -544,37 +428,6 @@ impl Engine {
             tracked.doublings.store(doublings + 1, Ordering::Relaxed);
         }
         doubled.min(max).max(self.config.interval)
-    }
-}
-
-impl Tracked {
-    fn deliver_news(&self, reading: &mut Reading) {
-        let news = std::mem::take(&mut *lock(&self.news));
-        if let Some(members) = news.members {
-            reading.reader.set_members(&members);
-        }
-        if let Some(pid) = news.first_process {
-            reading.reader.process_hint(pid);
-        }
-        if news.populated {
-            reading.reader.refresh_network();
-        }
-    }
-}
-
-/// Moves what is due into the batch. What ended meanwhile is dropped, and so is the closing sample of a container that
-/// has processes again.
-fn take_due(heap: &mut BinaryHeap<Due>, now: Instant, batch: &mut Vec<Job>) {
-    while batch.len() < BATCH && heap.peek().is_some_and(|due| due.at <= now) {
-        let Some(due) = heap.pop() else { break };
-        let Some(tracked) = due.what.upgrade() else { continue };
-        if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
-            continue;
-        }
-        if due.purpose != Purpose::Tick {
-            tracked.urgent.fetch_add(1, Ordering::AcqRel);
-        }
-        batch.push(Job::Sample(tracked, due.purpose));
     }
 }
 

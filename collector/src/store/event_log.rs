@@ -98,6 +98,11 @@ impl Subscription {
         }
     }
 
+    /// How many events wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next event if one is waiting already, for sending several at once.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         self.queue.try_recv().ok()

@@ -16,7 +16,7 @@ use super::ContainerView;
 use super::cadvisor_v1::{self, DecodeError, StatsQuery};
 use super::events::{self, QueryError};
 use super::json::Quoted;
-use super::source::{Containers, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::source::{Containers, Limits, StreamItem, Subscription, TooManyStreams, Unavailable};
 use crate::sample::event::Name;
 
 /// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
@@ -129,7 +129,7 @@ impl<S: Containers> List<S> {
             && let Some(name) = self.names.pop_front()
         {
             // A container that ended meanwhile, or has no sample yet, is left out as in cAdvisor.
-            if let Ok(view) = self.source.container(&name, &self.query).await {
+            if let Ok(view) = self.source.container(&name, &self.query, Limits::Recent).await {
                 samples += view.samples.len();
                 views.push(view);
             }

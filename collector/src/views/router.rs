@@ -16,7 +16,7 @@ use super::cadvisor_v1::StatsQuery;
 use super::events::{self, Delivery, EventQuery};
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError};
-use super::source::{Containers, EventSource, Readiness, Status};
+use super::source::{Containers, EventSource, Limits, Readiness, Status};
 use super::{json, web};
 use crate::sample::event::Name;
 
@@ -174,7 +174,7 @@ async fn stats_query(body: Body) -> Result<StatsQuery, ApiError> {
 }
 
 async fn container<S: Containers>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
-    let view = source.container(&name, &query).await;
+    let view = source.container(&name, &query, Limits::Current).await;
     responses::container(view.map_err(|reason| ApiError::Container { name, reason })?, &*source).await
 }
 

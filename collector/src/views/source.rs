@@ -18,6 +18,7 @@ pub trait Containers: Send + Sync + 'static {
         &self,
         name: &[u8],
         query: &StatsQuery,
+        limits: Limits,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
 
     /// The names, sorted, of all containers whose name starts with these bytes: as cAdvisor has it, a plain prefix
@@ -30,6 +31,15 @@ pub trait Containers: Send + Sync + 'static {
 
     /// A rendered `MachineInfo`.
     fn machine(&self) -> bytes::Bytes;
+}
+
+/// How old the limits in an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// As they are now: read for the request.
+    Current,
+    /// As they were a moment ago: of a thousand containers listed every second, not all files are read each time.
+    Recent,
 }
 
 /// Why a container cannot be shown.

@@ -43,19 +43,17 @@ pub(super) fn measure(tree: &Tree, window: Duration, interrupt: &Interrupt) -> R
     let mut buffer = vec![0; 64 << 10];
     // Once without counting: the kernel allocates on the first read.
     read_all(&files, &mut buffer)?;
-    let mut spent = Duration::ZERO;
-    let mut passes = 0_u32;
+    let mut passes = Vec::new();
     let mut next = Instant::now();
     let end = next + window;
-    while next < end || passes == 0 {
+    while next < end || passes.is_empty() {
         next += Duration::from_secs(1);
         interrupt.sleep_until(next)?;
         let before = thread_time();
         read_all(&files, &mut buffer)?;
-        spent += thread_time().saturating_sub(before);
-        passes += 1;
+        passes.push(thread_time().saturating_sub(before).as_secs_f64());
     }
-    let micros = spent.as_secs_f64() * 1e6 / f64::from(passes) / containers as f64;
+    let micros = super::median(passes) * 1e6 / containers as f64;
     Ok(Floor { micros, files: files.len() as f64 / containers as f64, containers })
 }
 

@@ -135,6 +135,20 @@ fn cpu_ticks(stat: &str) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
+/// CPU time that everything on the machine has used, interrupts included.
+pub(super) fn machine_busy() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    busy_ticks(&stat)
+}
+
+/// The busy time in the first line of `/proc/stat`: `cpu user nice system idle iowait irq softirq ...`.
+fn busy_ticks(stat: &str) -> Result<Duration> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu  ")).context("/proc/stat has no total")?;
+    let fields: Vec<u64> = line.split(' ').filter_map(|field| field.parse().ok()).collect();
+    let ticks: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&index| fields.get(index)).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
 /// A port that nobody listens on.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
@@ -150,6 +164,14 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0";
         let expected = 200.0 / rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(cpu_ticks(stat).unwrap(), Duration::from_secs_f64(expected));
+    }
+
+    #[test]
+    fn idle_time_is_not_busy() {
+        let expected = 126.0 / rustix::param::clock_ticks_per_second() as f64;
+        let busy = busy_ticks("cpu  100 10 10 5000 60 5 1 0 0 0\ncpu0 1 1 1 1\n").unwrap();
+        assert_eq!(busy, Duration::from_secs_f64(expected));
+        assert!(busy_ticks("").is_err());
     }
 
     #[test]

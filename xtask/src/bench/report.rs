@@ -17,6 +17,8 @@ pub(super) struct Report {
     pub(super) cadvisor: Vec<Peer>,
     /// Start until all are listed.
     pub(super) starts: Vec<Duration>,
+    /// The most that other processes used at a time, in processors.
+    pub(super) others: f64,
     /// Event latencies, sorted.
     pub(super) latencies: Vec<Duration>,
 }
@@ -50,6 +52,7 @@ impl Report {
             rows: Vec::new(),
             cadvisor: Vec::new(),
             starts: Vec::new(),
+            others: 0.0,
             latencies: Vec::new(),
         }
     }
@@ -111,6 +114,7 @@ impl fmt::Display for Report {
         if let Some(row) = self.rows.last() {
             writeln!(f, "\nThe floor reads {:.0} kept files per container once a second.", row.floor.files)?;
         }
+        writeln!(f, "Everything else on the machine used up to {:.2} processors meanwhile.", self.others)?;
         writeln!(f, "\n| figure | measured | bar | |\n| --- | ---: | ---: | --- |")?;
         for bar in self.bars() {
             writeln!(f, "{bar}")?;
@@ -196,6 +200,7 @@ mod tests {
             machine: "a machine".to_owned(),
             rows: vec![row(100, 20.0, 100), row(1000, 30.0, 1000), row(5000, 40.0, 1800)],
             cadvisor: vec![Peer { size: 1000, cpu: 600.0, resident: Some(420_000_000) }],
+            others: 0.02,
             starts: vec![Duration::from_millis(100), Duration::from_millis(301)],
             latencies: (1..=100).map(|n| Duration::from_micros(n * 10)).collect(),
         };

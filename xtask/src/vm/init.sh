@@ -20,7 +20,6 @@ hostname collector-vm
 for module in $(ls /lib | sort -n); do
     insmod "/lib/$module" || echo "module $module: not loaded"
 done
-[ -b /dev/vda ] && export COLLECTOR_TEST_BLOCK_DEVICE=/dev/vda
 # From here on only a panic speaks on the console: an OOM report in the middle of the verdict would hide it.
 dmesg -n 1
 echo "kernel $(uname -r), controllers: $(cat /sys/fs/cgroup/cgroup.subtree_control)"

@@ -17,9 +17,10 @@ pub(crate) const VERSIONS: [&str; 3] = ["5.10", "6.1", "6.12"];
 /// The release of Debian whose kernel has the version.
 const SUITES: [(&str, &str); 3] = [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie")];
 
-/// Drivers of the disk, in the order in which they depend on each other. Those that a kernel lacks are built into it.
-const MODULES: [&str; 6] =
-    ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+/// Drivers of the disk, in the order in which they depend on each other, and of pairs of virtual network interfaces.
+/// Those that a kernel lacks are built into it.
+const MODULES: [&str; 7] =
+    ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "veth"];
 
 /// A kernel to boot.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Kernel {
         Ok(Self { name: "own".to_owned(), image, package: None })
     }
 
-    /// The drivers of the disk, ready to be loaded one after the other.
+    /// The drivers that the suite needs, ready to be loaded one after the other.
     pub(super) fn modules(&self) -> Result<Vec<Vec<u8>>> {
         let Some(package) = &self.package else { return Ok(Vec::new()) };
         let mut files = Vec::new();

@@ -15,3 +15,6 @@ pub use events::{AttachEvent, CgroupEvent, CgroupEventKind, DecodeError, KernelE
 pub use load::{LogLevel, ProbeOptions, Probes};
 pub use reader::{EventReader, Wake, Waker};
 pub use support::{KernelFacts, Plan, Unavailable, decide};
+
+/// The kinds of events, for telling them apart in counts.
+pub use collector_ebpf::RecordKind;

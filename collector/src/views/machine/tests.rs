@@ -1,3 +1,5 @@
+//! Golden `MachineInfo`, full and empty.
+
 use std::collections::BTreeMap;
 
 use expect_test::expect;

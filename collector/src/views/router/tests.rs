@@ -40,7 +40,7 @@ impl Subscription for Items {
 }
 
 impl Containers for Fixed {
-    async fn container(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
+    async fn container(&self, name: &[u8], query: &StatsQuery, _: Limits) -> Result<ContainerView, Unavailable> {
         let held = *self.containers.get(name).ok_or_else(|| Unavailable::Unknown(name.into()))?;
         if held == 0 {
             return Err(Unavailable::NoSample);

@@ -1,0 +1,80 @@
+//! What the sampling threads have to do, and when.
+
+use std::cmp::Ordering as Order;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::{BATCH, Tracked};
+use crate::sampler::metrics::Purpose;
+use crate::units::WallTime;
+
+/// What waits to be done.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) urgent: VecDeque<Job>,
+    /// Periodic samples.
+    pub(super) ticks: BinaryHeap<Due>,
+    /// Everything else that has its time.
+    pub(super) soon: BinaryHeap<Due>,
+    pub(super) stopping: bool,
+}
+
+/// What a thread of the engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// First and last samples only.
+    Urgent,
+    /// Periodic samples, and urgent ones that wait.
+    All,
+}
+
+/// Work for a thread.
+#[derive(Debug)]
+pub(super) enum Job {
+    Sample(Arc<Tracked>, Purpose),
+    Close(Arc<Tracked>, WallTime),
+}
+
+/// Work that has its time.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) at: Instant,
+    pub(super) what: Weak<Tracked>,
+    pub(super) purpose: Purpose,
+}
+
+// Earliest first, which is the greatest for a heap.
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Order {
+        other.at.cmp(&self.at)
+    }
+}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+impl Eq for Due {}
+
+/// Moves what is due into the batch. What ended meanwhile is dropped, and so is the closing sample of a container that
+/// has processes again.
+pub(super) fn take_due(heap: &mut BinaryHeap<Due>, now: Instant, batch: &mut Vec<Job>) {
+    while batch.len() < BATCH && heap.peek().is_some_and(|due| due.at <= now) {
+        let Some(due) = heap.pop() else { break };
+        let Some(tracked) = due.what.upgrade() else { continue };
+        if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
+            continue;
+        }
+        if due.purpose != Purpose::Tick {
+            tracked.urgent.fetch_add(1, Ordering::AcqRel);
+        }
+        batch.push(Job::Sample(tracked, due.purpose));
+    }
+}

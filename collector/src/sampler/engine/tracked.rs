@@ -1,0 +1,96 @@
+//! A container with what is needed to sample it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
+use crate::sampler::container::{ContainerReader, Member};
+use crate::store::Container;
+use crate::units::WallTime;
+
+/// How a container became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel told when it was made.
+    Made(WallTime),
+    /// A scan found it; when it was made is told by the times of its files, if at all.
+    Found(Option<WallTime>),
+}
+
+impl Origin {
+    /// When the container was made, as far as is known.
+    pub const fn created(self) -> Option<WallTime> {
+        match self {
+            Self::Made(at) => Some(at),
+            Self::Found(at) => at,
+        }
+    }
+}
+
+/// A container with what is needed to sample it.
+#[derive(Debug)]
+pub struct Tracked {
+    pub(super) container: Arc<Container>,
+    pub(super) origin: Origin,
+    pub(super) reader: Mutex<Reading>,
+    /// What the thread that follows the kernel's events has to say to the next reading, without waiting for a
+    /// reading that is under way.
+    pub(super) news: Mutex<News>,
+    pub(super) ended: AtomicBool,
+    /// Urgent jobs under way: the account is closed after the last of them.
+    pub(super) urgent: AtomicU32,
+    pub(super) doublings: AtomicU8,
+    pub(super) populated: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) reader: ContainerReader,
+    pub(super) retries: u8,
+    pub(super) oom_kills: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct News {
+    members: Option<Vec<Member>>,
+    first_process: Option<u32>,
+    pub(super) populated: bool,
+}
+
+impl Tracked {
+    /// The container in the store.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// How it became known.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// It is now in these hierarchies.
+    pub fn set_members(&self, members: Vec<Member>) {
+        lock(&self.news).members = Some(members);
+    }
+
+    /// Its first process.
+    pub fn set_first_process(&self, pid: u32) {
+        lock(&self.news).first_process = Some(pid);
+    }
+}
+
+impl Tracked {
+    /// Passes on what was said since the last reading.
+    pub(super) fn deliver_news(&self, reading: &mut Reading) {
+        let news = std::mem::take(&mut *lock(&self.news));
+        if let Some(members) = news.members {
+            reading.reader.set_members(&members);
+        }
+        if let Some(pid) = news.first_process {
+            reading.reader.process_hint(pid);
+        }
+        if news.populated {
+            reading.reader.refresh_network();
+        }
+    }
+}
