@@ -9,7 +9,7 @@ use collector::kernel::{
 };
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter("info,collector_ebpf=debug").init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     let options = match std::env::args().nth(1).as_deref() {
         Some("--log") => ProbeOptions { log: LogLevel::Debug, ..ProbeOptions::default() },
         _ => ProbeOptions::default(),

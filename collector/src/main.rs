@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use collector::config::{Config, ConfigError};
 use collector::daemon;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     let config = match Config::from_command_line(std::env::args_os()) {
@@ -19,9 +22,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let filter = EnvFilter::try_from_env("COLLECTOR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
+    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or("info").parse::<Targets>() {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: COLLECTOR_LOG: {error}; use a level such as info, or collector::sampler=debug");
+            return ExitCode::from(2);
+        }
+    };
+    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     match daemon::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
