@@ -36,6 +36,8 @@ const RESERVED_DESCRIPTORS: usize = 512;
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
 const MAX_SAMPLING_THREADS: usize = 4;
+/// How often the daemon looks whether its threads still run.
+const LOOK_AT_THREADS: Duration = Duration::from_secs(5);
 /// Without kernel events the cgroups are scanned no more often than this.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,6 +66,9 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
+    #[error("error: the thread {0} ended; its last words are in the log above")]
+    ThreadEnded(String),
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -131,13 +136,21 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         let _ = signal_events.send(Event::Signal(name)).await;
     });
 
-    let outcome = match inbox.recv().await {
-        Some(Event::Signal(name)) => {
-            info!(signal = name, grace = ?config.grace, "shutting down");
-            Ok(())
+    let mut look = tokio::time::interval(LOOK_AT_THREADS);
+    let outcome = loop {
+        tokio::select! {
+            event = inbox.recv() => break match event {
+                Some(Event::Signal(name)) => {
+                    info!(signal = name, grace = ?config.grace, "shutting down");
+                    Ok(())
+                }
+                Some(Event::ServerEnded(Err(source))) => Err(DaemonError::System { what: "serving HTTP", source }),
+                Some(Event::ServerEnded(Ok(()))) | None => Ok(()),
+            },
+            _ = look.tick() => if let Some(name) = parts.ended_thread() {
+                break Err(DaemonError::ThreadEnded(name));
+            }
         }
-        Some(Event::ServerEnded(Err(source))) => Err(DaemonError::System { what: "serving HTTP", source }),
-        Some(Event::ServerEnded(Ok(()))) | None => Ok(()),
     };
     // New connections are refused, event streams end after what they have queued.
     let _ = stop.send(());
@@ -211,6 +224,13 @@ impl Parts {
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         Ok(Self { engine, answers, follower, samplers, probes })
+    }
+
+    /// A thread that ended although nobody asked it to.
+    fn ended_thread(&self) -> Option<String> {
+        let mut threads = std::iter::once(&self.follower.0).chain(&self.samplers);
+        let ended = threads.find(|thread| thread.is_finished())?;
+        Some(ended.thread().name().unwrap_or_default().to_owned())
     }
 
     fn stop(self) {

@@ -408,12 +408,11 @@ impl Engine {
         let Some(before) = reading.oom_kills.replace(kills) else { return };
         let new = kills.saturating_sub(before);
         tracked.container.add_oom_kills(new);
+        // The counters name the victim's cgroup and nothing else: whose limit it was is not told, so no `oomKill`.
         for _ in 0..new {
-            for kind in [EventKind::Oom, EventKind::OomKill] {
-                let container = Arc::clone(tracked.container.name());
-                let at = WallTime::from(SystemTime::now());
-                self.store.events().publish(Event { container, at, kind, data: EventData::None });
-            }
+            let container = Arc::clone(tracked.container.name());
+            let at = WallTime::from(SystemTime::now());
+            self.store.events().publish(Event { container, at, kind: EventKind::Oom, data: EventData::None });
         }
     }
 
