@@ -5,3 +5,4 @@ pub mod event;
 pub mod kinds;
 pub mod machine;
 pub mod spec;
+pub mod walk;

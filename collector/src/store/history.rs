@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sample::container::{Sample, Visitor};
+use crate::sample::container::Sample;
+use crate::sample::walk::Visitor;
 use crate::units::WallTime;
 
 /// Samples in a chunk: enough that the keyframe's cost is spread, few enough that a short query decodes little.

@@ -2,12 +2,8 @@
 
 use super::tokens::Token;
 
-/// Longer files are split, or listed in [`LONG_FILES`].
+/// Longer files are split.
 const MAX_LINES: usize = 500;
-
-/// Files that may be longer than the rest, each with its reason.
-const LONG_FILES: [(&str, &str); 1] =
-    [("collector/src/sample/container.rs", "plain data: mostly what each number means and where it comes from")];
 
 /// Where `unsafe` is at home.
 const UNSAFE_PLACES: [&str; 2] = ["collector/src/kernel/probes/", "collector-ebpf/"];
@@ -19,7 +15,7 @@ pub(super) fn check_rust(path: &str, source: &str, tokens: &[Token]) -> Vec<(usi
         findings.push((1, "a file starts with `//!`: what it is and what it is not".to_owned()));
     }
     let lines = source.lines().count();
-    if lines > MAX_LINES && !LONG_FILES.iter().any(|(long, _)| *long == path) {
+    if lines > MAX_LINES {
         findings.push((lines, format!("{lines} lines, {MAX_LINES} are the limit: split it by what it is about")));
     }
     if !UNSAFE_PLACES.iter().any(|place| path.starts_with(place)) {
@@ -103,7 +99,6 @@ mod tests {
     fn long_files_are_reported_unless_listed() {
         let long = format!("//! Long.\n{}", "\n".repeat(MAX_LINES));
         assert_eq!(rust("collector/src/units.rs", &long), 1);
-        assert_eq!(rust(LONG_FILES[0].0, &long), 0);
     }
 
     #[test]
