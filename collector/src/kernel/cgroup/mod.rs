@@ -147,8 +147,8 @@ impl Hierarchies {
             .map_err(malformed(membership_path))?;
         let mut found = Self::from_mounts(&root, &mounted, &known)
             .ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
-        // The root may be given as a place the host's mounts are not at.
-        found.list.retain(|hierarchy| hierarchy.mount.is_dir());
+        // The root may be given as a place the host's mounts are not at. Every cgroup of either version has this file.
+        found.list.retain(|hierarchy| hierarchy.mount.join("cgroup.procs").exists());
         if found.list.is_empty() {
             return Err(DetectError::NoMount { root: roots.cgroup.clone() });
         }

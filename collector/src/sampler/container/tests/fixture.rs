@@ -36,7 +36,8 @@ impl Host {
         for (place, kind, options) in mounts {
             let place = format!("{}{place}", root.display());
             writeln!(mountinfo, "32 31 0:29 / {place} rw - {kind} {kind} rw{options}").unwrap();
-            std::fs::create_dir_all(place).unwrap();
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(format!("{place}/cgroup.procs"), "").unwrap();
         }
         host.write("proc/self/mountinfo", &mountinfo);
         host.write("proc/self/cgroup", self_cgroup);
