@@ -181,7 +181,18 @@ impl Parts {
         if let Some(degraded) = &degraded {
             metrics.set_degraded(&degraded.facility.to_string());
         }
-        let oom = if attached.is_some() { OomSource::Events } else { OomSource::Counters };
+        let oom = match &attached {
+            Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
+            Some(_) => {
+                warn!(
+                    "degraded: this kernel's tracepoint mark_victim has neither form that is known; OOM kills are taken \
+                     from the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version"
+                );
+                metrics.set_degraded("raw tracepoint mark_victim");
+                OomSource::Counters
+            }
+            None => OomSource::Counters,
+        };
         let store = Arc::new(Store::new(config.store.clone()));
         let budget = Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };

@@ -11,7 +11,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::sample::event::{Event, Name};
 use crate::sample::machine::Machine;
 use crate::sampler::container::Scratch;
-use crate::sampler::engine::{Engine, Tracked};
+use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::sampler::follow::Progress;
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
@@ -54,8 +54,9 @@ impl Answers {
         Self { engine, metrics, counters, progress, machine, degraded, streams: Arc::default() }
     }
 
-    /// A newer description of the machine.
+    /// A newer description of the machine. Block devices may have come or gone, so their names are looked up anew.
     pub(super) fn set_machine(&self, machine: Machine) {
+        self.engine.context().devices().forget();
         *self.machine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(machine);
     }
 
@@ -183,9 +184,14 @@ impl Status for Answers {
             Mode::V2 => "v2",
             Mode::Hybrid => "v1 and v2 (hybrid)",
         };
-        let lines: [(&str, &dyn std::fmt::Display); 5] = [
+        let oom = match self.engine.oom_source() {
+            OomSource::Events => "kernel events",
+            OomSource::Counters => "counters",
+        };
+        let lines: [(&str, &dyn std::fmt::Display); 6] = [
             ("version", &self.version()),
             ("kernel events", &source),
+            ("OOM kills from", &oom),
             ("cgroup mode", &mode),
             ("containers", &self.engine.store().len()),
             ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),

@@ -127,6 +127,11 @@ impl Engine {
         self.tick_wake.notify_all();
     }
 
+    /// How OOM kills are found.
+    pub fn oom_source(&self) -> OomSource {
+        self.config.oom
+    }
+
     /// What reading needs.
     pub fn context(&self) -> &ReaderContext {
         &self.context
