@@ -20,13 +20,29 @@ use super::{Context as _, Result, bail, cgroups, collector, docker, network, pro
 pub(crate) struct Case {
     name: &'static str,
     deadline: Duration,
+    scope: Scope,
     run: fn() -> Result<()>,
+}
+
+/// Where a test is worth its time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// What it tries does not depend on the kernel: on one or two of them.
+    Once,
+    /// On every kernel and with every layout of hierarchies.
+    EveryKernel,
 }
 
 impl Case {
     /// A test that may take two minutes.
     pub(crate) const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, deadline: Duration::from_mins(2), run }
+        Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, run }
+    }
+
+    /// The same, also where only the essential tests run: on each kernel, with each layout of cgroup hierarchies.
+    pub(crate) const fn on_every_kernel(mut self) -> Self {
+        self.scope = Scope::EveryKernel;
+        self
     }
 
     /// The same with another deadline, in seconds on real hardware.
@@ -57,20 +73,31 @@ impl std::error::Error for Skip {}
 
 /// How a test ended.
 enum Outcome {
-    Passed,
+    /// With the rows it found for the tables of the README.
+    Passed(Vec<String>),
     Failed(String),
     Skipped(String),
 }
 
+/// Starts a line that a test found for a table of the README.
+const TABLE: &str = "TABLE ";
+
+/// Reports a row of one of the tables that `cargo xtask vm` makes: what this kernel has, as one JSON object.
+pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> {
+    println!("{TABLE}{table} {}", serde_json::to_string(row)?);
+    Ok(())
+}
+
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str = "usage: e2e [--list] [--exact] [--collector PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str = "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
 struct Options {
     list: bool,
     exact: bool,
+    essential: bool,
     wanted: Vec<String>,
     unwanted: Vec<String>,
     collector: Option<String>,
@@ -106,6 +133,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         match argument.as_str() {
             "--list" => options.list = true,
             "--exact" => options.exact = true,
+            "--essential" => options.essential = true,
             "--skip" => options.unwanted.push(value()?),
             "--collector" => options.collector = Some(value()?),
             // Cargo and editors pass these to every test binary.
@@ -123,14 +151,18 @@ fn parse(arguments: &[String]) -> Result<Options> {
 }
 
 impl Options {
-    fn selects(&self, name: &str) -> bool {
+    fn selects(&self, case: &Case) -> bool {
+        let name = case.name;
         let fits = |pattern: &String| if self.exact { name == pattern } else { name.contains(pattern.as_str()) };
+        if self.essential && case.scope == Scope::Once {
+            return false;
+        }
         (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
     }
 }
 
 fn run_all(cases: &[Case], options: &Options) -> ExitCode {
-    let selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case.name)).collect();
+    let selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case)).collect();
     if options.list {
         for case in &selected {
             println!("{}: test", case.name);
@@ -160,7 +192,10 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         docker::remove_leftovers();
         let took = start.elapsed().as_secs_f64();
         match outcome {
-            Outcome::Passed => println!("ok ({took:.1} s)"),
+            Outcome::Passed(rows) => {
+                println!("ok ({took:.1} s)");
+                rows.iter().for_each(|row| println!("{row}"));
+            }
             Outcome::Skipped(reason) => {
                 println!("SKIPPED");
                 skipped.push((case.name, reason));
@@ -208,7 +243,7 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     output.rewind()?;
     output.read_to_string(&mut text)?;
     Ok(match status.code() {
-        Some(0) => Outcome::Passed,
+        Some(0) => Outcome::Passed(text.lines().filter(|line| line.starts_with(TABLE)).map(str::to_owned).collect()),
         Some(code) if code == i32::from(SKIPPED) => Outcome::Skipped(text.trim().to_owned()),
         Some(1) => Outcome::Failed(text.trim_end().to_owned()),
         _ => Outcome::Failed(format!("the test's process ended with {status}\n{}", text.trim_end())),
