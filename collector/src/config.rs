@@ -7,13 +7,16 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::go_flags::{go_bool, go_duration, go_spelling};
 use crate::kernel::HostRoots;
+use crate::runtime::Endpoint;
 use crate::sample::event::EventKind;
+use crate::sample::identity::Runtime;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::{Filter, RawCgroups};
@@ -84,6 +87,15 @@ struct Args {
     /// Files that may hold the boot id, separated by commas
     #[arg(long = "boot_id_file", default_value = "/proc/sys/kernel/random/boot_id")]
     boot_id_file: String,
+    /// Where Docker listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/docker.sock")]
+    docker: String,
+    /// Where podman listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
+    podman: String,
+    /// Beginnings of the names of environment variables to show, separated by commas
+    #[arg(long = "env_metadata_whitelist", default_value = "")]
+    env_metadata_whitelist: String,
     /// Where changes are learnt from
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]
     kernel_events: KernelEvents,
@@ -159,6 +171,10 @@ pub struct Config {
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
     pub boot_id_files: Vec<PathBuf>,
+    /// Container runtimes that may be there, and where they would listen.
+    pub runtimes: Vec<(Runtime, Endpoint)>,
+    /// Beginnings of the names of environment variables to show.
+    pub environment: Arc<[String]>,
     /// Where changes are learnt from.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
@@ -274,12 +290,24 @@ impl Config {
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
             boot_id_files: list(&args.boot_id_file).map(PathBuf::from).collect(),
+            runtimes: runtimes(&args.docker, &args.podman)?,
+            environment: list(&args.env_metadata_whitelist).map(str::to_owned).collect(),
             kernel_events: args.kernel_events,
             ring_buffer_bytes: args.ring_buffer_bytes,
             ebpf_log: args.ebpf_log,
             grace: args.shutdown_grace_period,
         })
     }
+}
+
+fn runtimes(docker: &str, podman: &str) -> Result<Vec<(Runtime, Endpoint)>, ConfigError> {
+    let asked_for = [("docker", Runtime::Docker, docker), ("podman", Runtime::Podman, podman)];
+    let asked_for = asked_for.into_iter().filter(|(_, _, endpoint)| !endpoint.is_empty());
+    let parsed = asked_for.map(|(flag, runtime, endpoint)| {
+        let endpoint = endpoint.parse().map_err(|error| value_error(flag, &endpoint, &error))?;
+        Ok((runtime, endpoint))
+    });
+    parsed.collect()
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

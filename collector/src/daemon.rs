@@ -20,6 +20,8 @@ use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
+use crate::runtime::Lookup;
+use crate::sample::event::Name;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
@@ -213,7 +215,9 @@ impl Parts {
         let samplers = engine.start().map_err(system("starting the sampling threads"))?;
 
         let progress = Arc::new(Progress::default());
-        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone());
+        let (identities, lookup) = crate::runtime::channel();
+        identify(config, lookup, &engine);
+        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
                 if let Some(bytes) = probes.map_bytes() {
@@ -287,6 +291,17 @@ fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), Da
             Ok((None, Some(unavailable)))
         }
     }
+}
+
+/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
+    let engine = Arc::downgrade(engine);
+    let found = move |name: &Name, identity| {
+        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
+            tracked.container().set_identity(identity);
+        }
+    };
+    tokio::spawn(lookup.run(config.runtimes.clone(), Arc::clone(&config.environment), found));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.

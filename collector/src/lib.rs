@@ -4,7 +4,7 @@
 //!  /proc, /sys, cgroup v1+v2 --+
 //!                              +--> kernel --+
 //!  ring buffer (eBPF) ---------+             +--> sampler --> store --> views --> HTTP
-//!  cgroup paths ------------------> runtime -+   (sample types)
+//!  Docker, podman ----------------> runtime -+   (sample types)
 //! ```
 //!
 //! In reading order, each with what it may import:
@@ -17,7 +17,7 @@
 //!  store    -> sample, units
 //!  sample   -> units
 //!  kernel   -> units, collector-ebpf (its library)
-//!  runtime  -> nothing of ours
+//!  runtime  -> sample, units
 //! ```
 
 pub mod config;

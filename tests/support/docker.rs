@@ -1,5 +1,6 @@
 //! A Docker engine of our own: its own data, state, socket and containerd, gone after the test.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,32 @@ impl Docker {
         let created: Created = serde_json::from_slice(&created.body)?;
         self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
         Ok(created.id)
+    }
+
+    /// Makes and starts a container with a name, as `docker run` with these labels and variables would; returns its id.
+    pub(crate) fn run_as(&self, name: &str, labels: &[(&str, &str)], environment: &[&str]) -> Result<String> {
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let config = serde_json::json!({
+            "Image": IMAGE,
+            "Cmd": ["/bin/busybox", "sleep", "600"],
+            "Labels": labels,
+            "Env": environment,
+            "HostConfig": { "NetworkMode": "none", "Memory": 64 * bytes::MIB },
+        });
+        let created = self.ask("POST", &format!("/containers/create?name={name}"), Some(&config.to_string()))?;
+        let created: Created = serde_json::from_slice(&created.body)?;
+        self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
+        Ok(created.id)
+    }
+
+    /// Gives a container another name.
+    pub(crate) fn rename(&self, id: &str, name: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{id}/rename?name={name}"), None).map(drop)
+    }
+
+    /// Where the engine listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("sock")
     }
 
     /// Process id of a container's first process; 0 when it has ended.

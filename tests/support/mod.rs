@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod settings;
 pub(crate) mod stream;
 pub(crate) mod tar;

@@ -8,7 +8,9 @@ use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::kernel::probes::support::Unavailable as Degraded;
 use crate::own_metrics::OwnMetrics;
+use crate::sample;
 use crate::sample::event::{Event, Name};
+use crate::sample::identity::Runtime;
 use crate::sample::machine::Machine;
 use crate::sampler::container::Scratch;
 use crate::sampler::engine::{Engine, OomSource, Tracked};
@@ -20,7 +22,8 @@ use crate::units::{Bytes, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::source::{
-    Containers, EventSource, Limits, Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Containers, EventSource, Limits, NoSuchAlias, Readiness, Status, StreamItem, Subscription, TooManyStreams,
+    Unavailable,
 };
 use crate::views::{ContainerView, Identity, machine};
 
@@ -71,7 +74,7 @@ impl Answers {
             spec: container.spec().0,
             children: self.engine.store().children(container.name()),
             samples: container.samples(selection),
-            identity: Identity::default(),
+            identity: container.identity().map(|identity| Identity::from(&*identity)).unwrap_or_default(),
         }
     }
 
@@ -105,6 +108,28 @@ impl Containers for Answers {
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
         let containers = self.engine.store().with_prefix(prefix);
         containers.iter().map(|container| Arc::clone(container.name())).collect()
+    }
+
+    fn of_runtime(&self, runtime: Runtime, alias: Option<&[u8]>) -> Result<Vec<Name>, NoSuchAlias> {
+        let mut known = self.engine.store().of_runtime(runtime);
+        if let Some(alias) = alias {
+            let is = |fits: fn(&[u8], &[u8]) -> bool| {
+                move |(_, identity): &(Name, Arc<sample::identity::Identity>)| {
+                    identity.aliases().any(|other| fits(other.as_bytes(), alias))
+                }
+            };
+            if let Some(exact) = known.iter().position(is(|other, alias| other == alias)) {
+                known = vec![known.swap_remove(exact)];
+            } else {
+                known.retain(is(<[u8]>::starts_with));
+            }
+            match known.len() {
+                0 => return Err(NoSuchAlias::Unknown(alias.to_vec(), runtime)),
+                1 => {}
+                _ => return Err(NoSuchAlias::NotUnique(alias.to_vec(), runtime)),
+            }
+        }
+        Ok(known.into_iter().map(|(name, _)| name).collect())
     }
 
     fn machine_memory(&self) -> Bytes {

@@ -14,7 +14,9 @@ use super::engine::{Engine, Origin};
 use super::filter::Filter;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
+use crate::runtime::{Requests, cgroup_names};
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
+use crate::sample::identity::Identity;
 use crate::store::Listed;
 use crate::units::{Bytes, WallTime};
 
@@ -23,6 +25,7 @@ use crate::units::{Bytes, WallTime};
 pub struct Tracker {
     engine: Arc<Engine>,
     filter: Filter,
+    identities: Requests,
     discovery: Discovery,
     /// Last known count of own out-of-memory situations per memory cgroup, from which an OOM record's limit owner is
     /// told.
@@ -68,10 +71,11 @@ impl BootClock {
 
 impl Tracker {
     /// A tracker that knows nothing yet.
-    pub fn new(engine: Arc<Engine>, filter: Filter) -> Self {
+    pub fn new(engine: Arc<Engine>, filter: Filter, identities: Requests) -> Self {
         Self {
             engine,
             filter,
+            identities,
             discovery: Discovery::default(),
             local_ooms: HashMap::new(),
             last_oom: None,
@@ -163,6 +167,7 @@ impl Tracker {
                     }
                 }
                 Change::Ended { name } => {
+                    self.identities.end(&name);
                     if let Some(tracked) = self.engine.tracked(&name) {
                         self.engine.end(&tracked, at);
                     }
@@ -203,6 +208,18 @@ impl Tracker {
             });
         }
         self.engine.begin(name, &members, origin, listed);
+        if listed == Listed::Yes {
+            self.identify(name);
+        }
+    }
+
+    /// The path tells whose container it is; what else there is to know the runtimes are asked for.
+    fn identify(&self, name: &Name) {
+        let Some(path) = cgroup_names::identify(name) else { return };
+        if let (Some(runtime), Some(tracked)) = (path.runtime, self.engine.tracked(name)) {
+            tracked.container().set_identity(Identity::from_path(runtime, path.id.to_owned()));
+        }
+        self.identities.begin(name);
     }
 
     fn oom(&mut self, event: OomEvent) {

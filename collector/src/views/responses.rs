@@ -15,8 +15,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::ContainerView;
 use super::cadvisor_v1::{self, DecodeError, StatsQuery};
 use super::events::{self, QueryError};
-use super::json::Quoted;
-use super::source::{Containers, Limits, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::json::{self, Lossy, Quoted, lossy};
+use super::source::{Containers, Limits, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
 use crate::sample::event::Name;
 
 /// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
@@ -41,6 +41,10 @@ pub(super) enum ApiError {
     Container { name: Name, reason: Unavailable },
     #[error("failed to get subcontainers for container {} with error: no containers found", Quoted(.0))]
     NoContainers(Name),
+    #[error("unknown request for Docker container [{}]", lossy(.0).replace('/', " "))]
+    UnknownDockerRequest(Vec<u8>),
+    #[error("failed to get Docker container {} with error: {reason}", Quoted(name))]
+    Docker { name: Vec<u8>, reason: NoSuchAlias },
     #[error("unable to decode the json value: {0}")]
     Body(#[from] DecodeError),
     #[error("unable to decode the json value: {0}")]
@@ -87,14 +91,24 @@ pub(super) async fn container(view: ContainerView, source: &impl Containers) -> 
     Ok(json(spawn_blocking(move || cadvisor_v1::render(&view, memory)).await?))
 }
 
-/// Containers as an array, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
+/// How a list of containers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One after the other.
+    Array,
+    /// By full name.
+    Map,
+}
+
+/// Containers as one JSON value, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
 /// whole, with its length.
 pub(super) async fn containers<S: Containers>(
     source: Arc<S>,
     names: Vec<Name>,
     query: StatsQuery,
+    shape: Shape,
 ) -> Result<Response, ApiError> {
-    let mut list = List { source, names: names.into(), query, sent: None };
+    let mut list = List { source, names: names.into(), query, shape, sent: None };
     let first = list.piece().await?;
     if list.names.is_empty() {
         return Ok(json(first));
@@ -115,12 +129,13 @@ struct List<S> {
     /// What is still to be sent.
     names: VecDeque<Name>,
     query: StatsQuery,
+    shape: Shape,
     /// How many elements are sent; `None` before the first piece.
     sent: Option<usize>,
 }
 
 impl<S: Containers> List<S> {
-    /// The next piece; the last one closes the array.
+    /// The next piece; the last one closes the list.
     async fn piece(&mut self) -> Result<Bytes, JoinError> {
         let mut views = Vec::new();
         let mut samples = 0;
@@ -135,21 +150,29 @@ impl<S: Containers> List<S> {
             }
         }
         let memory = self.source.machine_memory();
-        let (sent, closing) = (self.sent, self.names.is_empty());
+        let (sent, closing, shape) = (self.sent, self.names.is_empty(), self.shape);
         self.sent = Some(sent.unwrap_or(0) + views.len());
         let render = move || {
+            let (open, close) = match shape {
+                Shape::Array => (b'[', b']'),
+                Shape::Map => (b'{', b'}'),
+            };
             let mut out = Vec::new();
             if sent.is_none() {
-                out.push(b'[');
+                out.push(open);
             }
             for (at, view) in views.iter().enumerate() {
                 if sent.unwrap_or(0) + at > 0 {
                     out.push(b',');
                 }
+                if shape == Shape::Map {
+                    json::append(&mut out, &Lossy(&view.name));
+                    out.push(b':');
+                }
                 cadvisor_v1::append(&mut out, view, memory);
             }
             if closing {
-                out.push(b']');
+                out.push(close);
             }
             out.into()
         };

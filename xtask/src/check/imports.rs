@@ -10,10 +10,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
     ("kernel", &["units"]),
-    ("runtime", &[]),
+    ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "sample", "sampler", "store", "units"]),
+    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units"]),
     ("shutdown", &[]),
     ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
     (

@@ -49,7 +49,12 @@ struct ContainerInfo<'a> {
 
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
-        let Identity { id, aliases, namespace, .. } = &view.identity;
+        let Identity { id, aliases, namespace, health, .. } = &view.identity;
+        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        // How it was at the time of older samples is not known.
+        if let Some(newest) = stats.pop() {
+            stats.push(newest.with_health(health));
+        }
         Self {
             id,
             name: Lossy(&view.name),
@@ -57,7 +62,7 @@ impl<'a> ContainerInfo<'a> {
             namespace,
             subcontainers: &view.children,
             spec: ContainerSpec::new(&view.spec, &view.identity, machine_memory),
-            stats: view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect(),
+            stats,
         }
     }
 }

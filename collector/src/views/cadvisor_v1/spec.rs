@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::is_zero;
+use crate::sample::identity::NetworkOwner;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Limit};
 use crate::views::Identity;
@@ -68,8 +69,8 @@ struct WireProcesses {
 impl<'a> ContainerSpec<'a> {
     pub(super) fn new(spec: &'a Spec, identity: &'a Identity, machine_memory: Bytes) -> Self {
         Self {
-            creation_time: GoTime(spec.created),
-            start_time: GoTime(None),
+            creation_time: GoTime(identity.created.or(spec.created)),
+            start_time: GoTime(identity.started),
             labels: &identity.labels,
             envs: &identity.envs,
             has_cpu: spec.cpu.is_some(),
@@ -77,7 +78,7 @@ impl<'a> ContainerSpec<'a> {
             has_memory: spec.memory.is_some(),
             memory: spec.memory.as_ref().map(|memory| WireMemory::new(memory, machine_memory)).unwrap_or_default(),
             has_hugetlb: spec.has_hugetlb,
-            has_network: spec.has_network,
+            has_network: spec.has_network && identity.network == NetworkOwner::Itself,
             has_processes: spec.processes.is_some(),
             processes: WireProcesses {
                 limit: match spec.processes {

@@ -34,7 +34,14 @@ pub struct ContainerStats<'a> {
     cpuset: Cpuset,
     #[serde(skip_serializing_if = "is_zero")]
     oom_events: u64,
-    health: Health,
+    health: Health<'a>,
+}
+
+impl<'a> ContainerStats<'a> {
+    /// The same with what the runtime's health check says now.
+    pub(super) fn with_health(self, status: &'a str) -> Self {
+        Self { health: Health { status }, ..self }
+    }
 }
 
 impl<'a> From<&'a Sample> for ContainerStats<'a> {
@@ -433,6 +440,6 @@ struct Cpuset {
 
 /// The runtime's health check; empty without a runtime.
 #[derive(Serialize)]
-struct Health {
-    status: &'static str,
+struct Health<'a> {
+    status: &'a str,
 }
