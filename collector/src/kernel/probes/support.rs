@@ -171,6 +171,8 @@ pub enum Cause {
     RingBufferSize(u32, u32),
     /// The kernel has no such tracepoint.
     NoTracepoint,
+    /// The tracepoint passes neither a task nor a pid, or the types do not tell.
+    UnknownForm,
     /// The verifier refused a program; the end of what it said.
     Refused(Box<str>),
     /// The object that was built into this daemon is broken; what the loader says.
@@ -199,6 +201,7 @@ impl fmt::Display for Cause {
                 write!(f, "{size} bytes is not a power of two of at least one page of {page} bytes")
             }
             Self::NoTracepoint => f.write_str("this kernel has no such tracepoint"),
+            Self::UnknownForm => f.write_str("what this kernel's tracepoint passes has no form that is known"),
             Self::Refused(text) => write!(f, "the verifier refused it: {text}"),
             Self::BrokenObject(text) => write!(f, "the built-in object does not load: {text}"),
             Self::Resources => f.write_str("the system is short of memory or descriptors"),
@@ -206,10 +209,10 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Why there are no kernel events. Its text is one line that says what failed, why, what is lost, and what helps.
+/// Why there are no kernel events, or not all of them. Its text is one line that says what failed, why, what is lost, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kernel events are off: {facility} failed{errno}: {cause}; lost: {lost}; to fix: {fix}",
-    errno = self.errno_text(), lost = self.lost(), fix = self.fix())]
+#[error("{effect}: {why}; lost: {lost}; to fix: {fix}",
+    effect = self.effect(), why = self.why(), lost = self.lost(), fix = self.fix())]
 pub struct Unavailable {
     /// What did not work.
     pub facility: Facility,
@@ -220,12 +223,30 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    fn errno_text(&self) -> String {
-        self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default()
+    /// What is to be said where the programs are attached, but none of them to the OOM tracepoint.
+    pub fn without_victim(form: Option<VictimForm>) -> Option<Self> {
+        let facility = Facility::Tracepoint("mark_victim");
+        form.is_none().then_some(Self { facility, errno: None, cause: Cause::UnknownForm })
+    }
+
+    fn effect(&self) -> &'static str {
+        match self.cause {
+            Cause::UnknownForm => "kernel events do not tell of OOM kills",
+            _ => "kernel events are off",
+        }
+    }
+
+    /// What failed and for what likely reason.
+    pub fn why(&self) -> String {
+        let errno = self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default();
+        format!("{} failed{errno}: {}", self.facility, self.cause)
     }
 
     /// What the collector cannot do for lack of it.
     pub fn lost(&self) -> &'static str {
+        if self.cause == Cause::UnknownForm {
+            return "OOM kills are taken from the kernel's counters, without the victim's pid, trigger and limit owner";
+        }
         "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last sample \
          of a container may be one interval old, and OOM kills are counted without victim and trigger"
     }
@@ -235,9 +256,11 @@ impl Unavailable {
         match &self.cause {
             Cause::NoBtfFile(_) => "mount the host's sysfs, or run a kernel with CONFIG_DEBUG_INFO_BTF=y",
             Cause::UnreadableBtf(_) => "make that file readable to this process",
-            Cause::MalformedBtf(..) | Cause::MissingField(_) | Cause::Refused(_) | Cause::BrokenObject(_) => {
-                "report this line and the kernel's version"
-            }
+            Cause::MalformedBtf(..)
+            | Cause::MissingField(_)
+            | Cause::UnknownForm
+            | Cause::Refused(_)
+            | Cause::BrokenObject(_) => "report this line and the kernel's version",
             Cause::MissingCapabilities(_) => "run as root, or grant CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)",
             Cause::SeccompFilter => "allow bpf(2) in the seccomp profile, or run without one",
             Cause::LockedDown => "boot without lockdown=confidentiality",
@@ -282,7 +305,7 @@ pub fn decide(facts: &KernelFacts, ring_buffer_bytes: u32) -> Result<Plan, Unava
 }
 
 /// Names the likely cause of an errno from the `bpf` system call.
-pub(super) fn refused(facility: Facility, errno: Errno, facts: &KernelFacts) -> Unavailable {
+pub fn refused(facility: Facility, errno: Errno, facts: &KernelFacts) -> Unavailable {
     let cause = match errno {
         Errno::PERM | Errno::ACCESS => denied(facts),
         Errno::NOSYS => match facts.seccomp {
@@ -314,7 +337,8 @@ fn denied(facts: &KernelFacts) -> Cause {
 /// All maps together stay below this, whatever the number of CPUs.
 pub const MEMLOCK_NEEDED: u64 = 4 << 20;
 
-fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
+/// Names the cause why the kernel's types are not known.
+pub fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
     let path = path.to_path_buf();
     let (errno, cause) = match error {
         TypesError::Unreadable(Errno::NOENT) => (Some(Errno::NOENT), Cause::NoBtfFile(path)),
@@ -366,7 +390,11 @@ mod tests {
     #[test]
     fn a_kernel_without_the_tracepoint_still_gets_the_rest() {
         let facts = KernelFacts { types: Ok(KernelTypes { victim: None, ..types() }), ..capable_host() };
-        assert_eq!(decide(&facts, SIZE).unwrap().victim, None);
+        let plan = decide(&facts, SIZE).unwrap();
+        assert_eq!(plan.victim, None);
+        let line = Unavailable::without_victim(plan.victim).unwrap().to_string();
+        assert!(line.contains("mark_victim") && line.contains("lost:") && line.contains("to fix:"), "{line}");
+        assert_eq!(Unavailable::without_victim(Some(VictimForm::Pid)), None);
     }
 
     #[track_caller]
