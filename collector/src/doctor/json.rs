@@ -1,22 +1,13 @@
 //! The report for programs: one JSON object. Keys and ids are only ever added; the README documents them.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::report::{Finding, Report, Status, Verdict};
 use crate::kernel::probes::examine::ProgramTrial;
 
-/// The whole report.
-#[derive(Serialize)]
-struct Document<'a> {
-    /// The collector's version.
-    collector: &'static str,
-    /// `uname -r`.
-    kernel: &'a str,
-    summary: Summary,
-    facilities: Vec<Facility<'a>>,
-    programs: Vec<Program<'a>>,
-}
-
+/// The whole in numbers.
 #[derive(Serialize)]
 struct Summary {
     /// `works`, `limited` or `unusable`.
@@ -39,6 +30,8 @@ struct Facility<'a> {
     lost: Option<&'a str>,
     /// What the operator can do; `null` when nothing is wrong.
     fix: Option<&'a str>,
+    /// The id of the facility this one suffers from; `null` when nothing is wrong, or wrong with this one itself.
+    because_of: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -64,24 +57,35 @@ pub fn render(report: &Report) -> String {
         Verdict::Limited => "limited",
         Verdict::Unusable => "unusable",
     };
-    let document = Document {
-        collector: env!("CARGO_PKG_VERSION"),
-        kernel: &report.release,
-        summary: Summary {
-            status,
-            exit_code: report.exit_code(),
-            unavailable: report.count(Status::Unavailable),
-            limited: report.count(Status::Limited),
-            works: report.count(Status::Works),
-            off: report.count(Status::Off),
-        },
-        facilities: report.findings.iter().map(Facility::from).collect(),
-        programs: report.programs.iter().map(Program::from).collect(),
+    let summary = Summary {
+        status,
+        exit_code: report.exit_code(),
+        unavailable: report.count(Status::Unavailable),
+        limited: report.count(Status::Limited),
+        works: report.count(Status::Works),
+        off: report.count(Status::Off),
     };
-    // Writing to memory does not fail, and no key is anything but a string.
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
+    let mut text = String::from("{\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "\"collector\": {},", line(env!("CARGO_PKG_VERSION")));
+    let _ = writeln!(text, "\"kernel\": {},", line(&report.release));
+    let _ = writeln!(text, "\"summary\": {},", line(&summary));
+    let facilities = list(report.findings.iter().map(Facility::from));
+    let programs = list(report.programs.iter().map(Program::from));
+    let _ = write!(text, "\"facilities\": [{facilities}],\n\"programs\": [{programs}]\n}}\n");
     text
+}
+
+/// One value on one line.
+fn line<T: Serialize + ?Sized>(value: &T) -> String {
+    // Writing to memory does not fail, and no key is anything but a string.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The inside of a list with each element on a line of its own, so that `grep` and `diff` show whole facilities.
+fn list<T: Serialize>(elements: impl Iterator<Item = T>) -> String {
+    let lines: Vec<_> = elements.map(|element| format!("\n  {}", line(&element))).collect();
+    if lines.is_empty() { String::new() } else { format!("{}\n", lines.join(",")) }
 }
 
 impl<'a> From<&'a Finding> for Facility<'a> {
@@ -93,6 +97,7 @@ impl<'a> From<&'a Finding> for Facility<'a> {
             found: &finding.found,
             lost: finding.trouble.as_ref().map(|trouble| &*trouble.lost),
             fix: finding.trouble.as_ref().map(|trouble| &*trouble.fix),
+            because_of: finding.because_of,
         }
     }
 }

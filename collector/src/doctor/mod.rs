@@ -6,6 +6,8 @@
 pub mod json;
 pub mod report;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use std::io::Write as _;

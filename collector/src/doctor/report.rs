@@ -65,12 +65,22 @@ pub struct Finding {
     pub found: String,
     /// Present when it is limited or unavailable.
     pub trouble: Option<Trouble>,
+    /// The id of the finding that this one follows from: who mends that one mends this one too.
+    pub because_of: Option<&'static str>,
 }
 
 impl Finding {
     /// A facility that works.
     pub fn works(id: &'static str, title: &'static str, found: impl Into<String>) -> Self {
-        Self { id, title, status: Status::Works, need: Need::Useful, found: found.into(), trouble: None }
+        Self {
+            id,
+            title,
+            status: Status::Works,
+            need: Need::Useful,
+            found: found.into(),
+            trouble: None,
+            because_of: None,
+        }
     }
 
     /// A facility that nobody asked for.
@@ -97,10 +107,16 @@ impl Finding {
         Self { need: Need::Essential, ..self }
     }
 
+    /// The same, following from another finding.
+    #[must_use]
+    pub fn because_of(self, id: &'static str) -> Self {
+        Self { because_of: Some(id), ..self }
+    }
+
     /// The same, as something nobody asked for.
     #[must_use]
     pub fn not_asked_for(self) -> Self {
-        Self { status: Status::Off, trouble: None, ..self }
+        Self { status: Status::Off, trouble: None, because_of: None, ..self }
     }
 }
 
@@ -127,9 +143,10 @@ pub enum Verdict {
 }
 
 impl Report {
-    /// Puts the findings in order: by what they mean for the collector, and among equals as they were given.
+    /// Puts the findings in order: by what they mean for the collector, causes before what follows from them, and among
+    /// equals as they were given.
     pub fn new(release: String, mut findings: Vec<Finding>, programs: Vec<ProgramTrial>) -> Self {
-        findings.sort_by_key(|finding| (finding.status, finding.need));
+        findings.sort_by_key(|finding| (finding.status, finding.need, finding.because_of.is_some()));
         Self { release, findings, programs }
     }
 

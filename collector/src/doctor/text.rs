@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Finding, Report, Status, Verdict};
+use super::report::{Finding, Report, Status, Trouble, Verdict};
 use crate::kernel::probes::examine::ProgramTrial;
 
 /// Longest line, where words allow it.
@@ -18,8 +18,8 @@ pub fn render(report: &Report) -> String {
     let indent = STATUS_WIDTH + titles + 2;
     let mut last = None;
     for finding in &report.findings {
-        // What is wrong stands apart, what works in one block.
-        if finding.trouble.is_some() || last.is_none_or(|status| status != finding.status) {
+        // What has to be mended stands apart, what works or follows from something else in one block.
+        if own_trouble(finding).is_some() || last.is_none_or(|status| status != finding.status) {
             text.push('\n');
         }
         last = Some(finding.status);
@@ -27,6 +27,11 @@ pub fn render(report: &Report) -> String {
     }
     programs(&report.programs, &mut text);
     text
+}
+
+/// What is wrong with it, unless that is said where it comes from.
+fn own_trouble(finding: &Finding) -> Option<&Trouble> {
+    finding.trouble.as_ref().filter(|_| finding.because_of.is_none())
 }
 
 /// What to read when there is time for one line.
@@ -52,7 +57,7 @@ fn one(finding: &Finding, titles: usize, indent: usize, text: &mut String) {
     };
     let head = format!("{status:STATUS_WIDTH$}{:titles$}  ", finding.title);
     wrapped(&head, indent, &finding.found, text);
-    if let Some(trouble) = &finding.trouble {
+    if let Some(trouble) = own_trouble(finding) {
         for (label, words) in [("lost: ", &trouble.lost), ("fix:  ", &trouble.fix)] {
             wrapped(&format!("{:indent$}{label}", ""), indent + label.len(), words, text);
         }

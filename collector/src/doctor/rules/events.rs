@@ -12,6 +12,8 @@ use crate::kernel::probes::support::{
 use super::Wishes;
 
 const EVENTS: &str = "kernel events";
+/// What most troubles of the parts follow from, or rather show in.
+pub(super) const WHOLE: &str = "kernel_events";
 
 pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>) {
     let probes = &facts.probes;
@@ -33,13 +35,22 @@ fn failed(id: &'static str, title: &'static str, failure: &Unavailable) -> Findi
     Finding::works(id, title, failure.why()).unavailable(failure.lost(), failure.fix())
 }
 
-/// A finding about a part: what is lost is what is built on it.
-fn failed_part(id: &'static str, title: &'static str, failure: &Unavailable) -> Finding {
-    Finding::works(id, title, failure.why()).unavailable(EVENTS, failure.fix())
+/// A finding about a part: what is lost is what is built on it. It says nothing new when it is for the same reason that
+/// there are no kernel events.
+fn failed_part(id: &'static str, title: &'static str, failure: &Unavailable, probes: &Examination) -> Finding {
+    let finding = Finding::works(id, title, failure.why()).unavailable(EVENTS, failure.fix());
+    let is_same = probes.failure.as_ref().is_some_and(|first| first.cause == failure.cause);
+    if is_same { finding.because_of(WHOLE) } else { finding }
+}
+
+/// A finding about a part that it did not come to.
+fn not_tried(id: &'static str, title: &'static str, what: &str, failure: &Unavailable) -> Finding {
+    let found = format!("not {what}: {} failed", failure.facility);
+    Finding::works(id, title, found).unavailable(EVENTS, failure.fix()).because_of(WHOLE)
 }
 
 fn whole(probes: &Examination, wishes: &Wishes) -> Finding {
-    let (id, title) = ("kernel_events", EVENTS);
+    let (id, title) = (WHOLE, EVENTS);
     match (&probes.failure, wishes.kernel_events) {
         (_, KernelEvents::Scan) => Finding::off(id, title, "--kernel_events=scan: cgroups are found by scanning"),
         (None, _) => Finding::works(id, title, "ebpf: the programs load and attach"),
@@ -55,7 +66,8 @@ fn oom_kills(probes: &Examination) -> Finding {
     let works = |found: &str| Finding::works(id, title, found);
     match (&probes.failure, probes.victim) {
         (Some(failure), _) => works("counters: there are no kernel events")
-            .limited("victim, trigger, limit owner and sizes of OOM kills", failure.fix()),
+            .limited("victim, trigger, limit owner and sizes of OOM kills", failure.fix())
+            .because_of(WHOLE),
         (None, Some(VictimForm::Task)) => works("kernel events: oom:mark_victim passes the victim's task"),
         (None, Some(VictimForm::Pid)) => works("kernel events: oom:mark_victim passes the victim's pid"),
         (None, None) => match Unavailable::without_victim(None) {
@@ -70,16 +82,16 @@ fn parts(probes: &Examination) -> Vec<Finding> {
     let facts = &probes.facts;
     let tried = |id, title, facility, outcome: Result<(), _>, found: &str| match outcome {
         Ok(()) => Finding::works(id, title, found),
-        Err(errno) => failed_part(id, title, &refused(facility, errno, facts)),
+        Err(errno) => failed_part(id, title, &refused(facility, errno, facts), probes),
     };
     let types = match &facts.types {
-        Err(error) => failed_part("btf", "kernel types (BTF)", &no_types(&facts.btf_path, error)),
+        Err(error) => failed_part("btf", "kernel types (BTF)", &no_types(&facts.btf_path, error), probes),
         Ok(types) => match types.missing() {
             None => Finding::works("btf", "kernel types (BTF)", facts.btf_path.display().to_string()),
             Some(field) => {
                 let cause = Cause::MissingField(field);
                 let missing = Unavailable { facility: Facility::Btf, errno: None, cause };
-                failed_part("btf", "kernel types (BTF)", &missing)
+                failed_part("btf", "kernel types (BTF)", &missing, probes)
             }
         },
     };
@@ -99,11 +111,10 @@ fn programs(probes: &Examination) -> Finding {
         .as_ref()
         .filter(|failure| probes.programs.iter().any(|program| program.load.as_ref().err() == Some(failure)));
     if let Some(failure) = needed_failure {
-        return failed_part(id, title, failure);
+        return failed_part(id, title, failure, probes);
     }
     if let (true, Some(failure)) = (probes.programs.is_empty(), &probes.failure) {
-        let found = format!("not loaded: {} failed", failure.facility);
-        return Finding::works(id, title, found).unavailable(EVENTS, failure.fix());
+        return not_tried(id, title, "loaded", failure);
     }
     // Those that are left are for other kernels.
     let unfit: Vec<_> = probes.programs.iter().filter(|program| program.load.is_err()).collect();
@@ -120,11 +131,10 @@ fn tracepoints(probes: &Examination) -> Finding {
     let (id, title) = ("tracepoints", "tracepoints");
     let tried: Vec<_> = probes.programs.iter().filter_map(|program| program.attach.as_ref()).collect();
     if let Some(failure) = tried.iter().find_map(|(_, outcome)| outcome.as_ref().err()) {
-        return failed_part(id, title, failure);
+        return failed_part(id, title, failure, probes);
     }
     if let (true, Some(failure)) = (tried.is_empty(), &probes.failure) {
-        let found = format!("not attached: {} failed", failure.facility);
-        return Finding::works(id, title, found).unavailable(EVENTS, failure.fix());
+        return not_tried(id, title, "attached", failure);
     }
     let names: Vec<_> = tried.iter().map(|(tracepoint, _)| *tracepoint).collect();
     Finding::works(id, title, format!("attached: {}", names.join(", ")))
@@ -133,7 +143,7 @@ fn tracepoints(probes: &Examination) -> Finding {
 /// A restriction: what it means depends on whether it is what the failure is about.
 fn restriction(probes: &Examination, finding: Finding, blames: impl Fn(&Cause) -> bool) -> Finding {
     match &probes.failure {
-        Some(failure) if blames(&failure.cause) => finding.unavailable(EVENTS, failure.fix()),
+        Some(failure) if blames(&failure.cause) => finding.unavailable(EVENTS, failure.fix()).because_of(WHOLE),
         _ => finding,
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::facts::Facts;
 use crate::kernel::probes::support::Cause;
 use crate::sample::kinds::MetricKind;
 
-use super::Wishes;
+use super::{Wishes, events};
 
 const HELD: &str = "held";
 
@@ -25,7 +25,10 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
         }
         (false, KernelEvents::Scan) => Finding::off(id, title, "not held, and there are to be no kernel events"),
         (false, KernelEvents::Auto | KernelEvents::Ebpf) => {
-            Finding::works(id, title, "not held").unavailable("kernel events", fix)
+            let finding = Finding::works(id, title, "not held").unavailable("kernel events", fix);
+            let failure = facts.probes.failure.as_ref();
+            let is_named = failure.is_some_and(|failure| matches!(failure.cause, Cause::MissingCapabilities(_)));
+            if is_named { finding.because_of(events::WHOLE) } else { finding }
         }
     }));
     findings.extend([trace(facts, wishes), search(facts, wishes), nice(facts), resource(facts)]);
