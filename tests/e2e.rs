@@ -8,6 +8,7 @@ mod degraded;
 mod descriptors;
 mod discovery;
 mod docker_containers;
+mod doctor;
 mod events_http;
 mod final_sample;
 mod hierarchies;
@@ -16,6 +17,7 @@ mod machine;
 mod network;
 mod oom;
 mod paths;
+mod programs;
 mod recreate;
 mod selftest;
 mod shutdown;
@@ -32,8 +34,9 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 24] = [
     selftest::CASES,
+    programs::CASES,
     machine::CASES,
     discovery::CASES,
     hierarchies::CASES,
@@ -52,6 +55,7 @@ const FILES: [&[Case]; 22] = [
     descriptors::CASES,
     degraded::CASES,
     unprivileged::CASES,
+    doctor::CASES,
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,
