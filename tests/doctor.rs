@@ -224,7 +224,7 @@ fn a_port_that_is_taken() -> Result<()> {
 
 fn too_few_descriptors() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
-    let made: Vec<_> = (0..20).map(|number| cgroups.make(&format!("many{number}"))).collect::<Result<_>>()?;
+    let made: Vec<_> = (0..20).map(|number| cgroups.make(format!("many{number}"))).collect::<Result<_>>()?;
     let rights = |open_files| Rights { open_files: Some(open_files), ..Rights::default() };
     let few = examine(&rights(600), &["--port=0"])?;
     let many = examine(&rights(10_000), &["--port=0"])?;

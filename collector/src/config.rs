@@ -343,7 +343,7 @@ mod tests {
         let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
         match invocation::Invocation::from_command_line(args).map_err(|error| error.to_string())? {
             invocation::Invocation::Run(config) => Ok(*config),
-            other => panic!("flags alone are {other:?}"),
+            command @ invocation::Invocation::Doctor(..) => panic!("flags alone are {command:?}"),
         }
     }
 

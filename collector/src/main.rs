@@ -23,7 +23,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or("info").parse::<Targets>() {
+    // What libraries warn of is among what the doctor tells.
+    let level = if matches!(invocation, Invocation::Doctor(..)) { "error" } else { "info" };
+    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or(level).parse::<Targets>() {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("error: COLLECTOR_LOG: {error}; use a level such as info, or collector::sampler=debug");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::report::{Finding, Report, Status, Verdict};
 use crate::kernel::probes::examine::ProgramTrial;
+use crate::kernel::probes::support::Unavailable;
 
 /// The whole in numbers.
 #[derive(Serialize)]
@@ -117,7 +118,7 @@ impl<'a> From<&'a ProgramTrial> for Program<'a> {
             instructions: figures.and_then(|figures| figures.instructions),
             verified_instructions: figures.and_then(|figures| figures.verified_instructions),
             load_us: figures.map(|figures| figures.load_time.as_micros() as u64),
-            error: program.load.as_ref().err().or(attach_error).map(|failure| failure.why()),
+            error: program.load.as_ref().err().or(attach_error).map(Unavailable::why),
         }
     }
 }

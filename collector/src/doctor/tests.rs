@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use collector_ebpf::NO_OFFSETS;
+use collector_ebpf::{ABSENT, NO_OFFSETS, Offset};
 use expect_test::expect_file;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -178,6 +178,17 @@ fn no_btf() {
         facts.probes.facts.types = Err(TypesError::Unreadable(Errno::NOENT));
     });
     first(&report, "kernel_events");
+}
+
+#[test]
+fn a_field_that_moved() {
+    check("missing_field", Verdict::Limited, |facts| {
+        let mut offsets = NO_OFFSETS.map(|_| 8);
+        for field in [Offset::CgroupPopulatedCsets, Offset::MemcgOomLock] {
+            offsets[field as usize] = ABSENT;
+        }
+        facts.probes.facts.types = Ok(KernelTypes { offsets, victim: Some(VictimForm::Task) });
+    });
 }
 
 #[test]

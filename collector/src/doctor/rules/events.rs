@@ -4,7 +4,7 @@ use crate::config::KernelEvents;
 use crate::doctor::report::Finding;
 use crate::kernel::facts::Facts;
 use crate::kernel::probes::examine::Examination;
-use crate::kernel::probes::offsets::VictimForm;
+use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
 use crate::kernel::probes::support::{
     Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, no_types, refused,
 };
@@ -86,14 +86,7 @@ fn parts(probes: &Examination) -> Vec<Finding> {
     };
     let types = match &facts.types {
         Err(error) => failed_part("btf", "kernel types (BTF)", &no_types(&facts.btf_path, error), probes),
-        Ok(types) => match types.missing() {
-            None => Finding::works("btf", "kernel types (BTF)", facts.btf_path.display().to_string()),
-            Some(field) => {
-                let cause = Cause::MissingField(field);
-                let missing = Unavailable { facility: Facility::Btf, errno: None, cause };
-                failed_part("btf", "kernel types (BTF)", &missing, probes)
-            }
-        },
+        Ok(types) => fields(types, probes),
     };
     vec![
         types,
@@ -101,6 +94,24 @@ fn parts(probes: &Examination) -> Vec<Finding> {
         tried("ring_buffer", "BPF ring buffer", Facility::RingBuffer, facts.ring_buffer, "one can be made"),
         tried("raw_tracepoints", "raw tracepoints", Facility::Program, facts.programs, "an empty program loads"),
     ]
+}
+
+/// The fields that the programs read.
+fn fields(types: &KernelTypes, probes: &Examination) -> Finding {
+    let (id, title) = ("btf", "kernel types (BTF)");
+    if let Some(field) = types.missing() {
+        let missing = Unavailable { facility: Facility::Btf, errno: None, cause: Cause::MissingField(field) };
+        return failed_part(id, title, &missing, probes);
+    }
+    let path = probes.facts.btf_path.display();
+    let missed: Vec<_> = types.missed().map(|field| format!("{field:?}")).collect();
+    if missed.is_empty() {
+        return Finding::works(id, title, path.to_string());
+    }
+    Finding::works(id, title, format!("{path} has no field for {}", missed.join(", "))).limited(
+        "what the programs read there: the first process of a cgroup, or parts of what is told about an OOM kill",
+        "report this line and the kernel's version",
+    )
 }
 
 fn programs(probes: &Examination) -> Finding {

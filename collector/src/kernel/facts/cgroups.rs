@@ -140,7 +140,7 @@ pub(super) fn gather(roots: &HostRoots) -> Result<CgroupFacts, DetectError> {
             controllers: hierarchy.controllers.clone(),
             passed_on: passed_on(hierarchy, &mut buffer),
             mount: hierarchy.mount.clone(),
-            extent: extent(hierarchy),
+            extent: extent(hierarchy, &mut buffer),
             unreadable: scanned.err().map(|error| errno_of(&error)),
         });
     }
@@ -162,13 +162,9 @@ fn errno_of(error: &ReadError) -> Errno {
     }
 }
 
-/// The root of a hierarchy has a file that others do not have (v1), or lacks one that all others have (v2).
-fn extent(hierarchy: &Hierarchy) -> Extent {
-    let whole = match hierarchy.version {
-        Version::V1 => hierarchy.mount.join("cgroup.sane_behavior").exists(),
-        Version::V2 => !hierarchy.mount.join("cgroup.type").exists(),
-    };
-    if whole { Extent::Whole } else { Extent::Part }
+/// The topmost cgroup of every hierarchy has the kernfs id 1.
+fn extent(hierarchy: &Hierarchy, buffer: &mut ReadBuffer) -> Extent {
+    if hierarchy.id_of(b"/", buffer) == Some(1) { Extent::Whole } else { Extent::Part }
 }
 
 fn passed_on(hierarchy: &Hierarchy, buffer: &mut ReadBuffer) -> Vec<Box<str>> {

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use aya::programs::ProgramInfo;
+
 use super::{
     load::{
         LONG_PATH_PROGRAM, Opened, ProbeOptions, attach_program, attached_programs, enter_long_path, gather,
@@ -57,7 +59,7 @@ pub struct Examination {
 pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
     let facts = gather(roots);
     let opened = decide(&facts, options.ring_buffer_bytes)
-        .and_then(|plan| open(roots, options, &plan, &facts).map(|opened| (plan, opened)));
+        .and_then(|plan| open(roots, *options, &plan, &facts).map(|opened| (plan, opened)));
     let (plan, opened) = match opened {
         Ok(opened) => opened,
         Err(failure) => return Examination { facts, programs: Vec::new(), victim: None, failure: Some(failure) },
@@ -79,8 +81,8 @@ pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
         let begun = Instant::now();
         let loaded = load_program(&mut ebpf, &name, &facts).map(|program| (begun.elapsed(), program.info().ok()));
         let load = loaded.map(|(load_time, info)| Figures {
-            instructions: info.as_ref().and_then(|info| info.size_translated()).map(|bytes| bytes / 8),
-            verified_instructions: info.as_ref().and_then(|info| info.verified_instruction_count()),
+            instructions: info.as_ref().and_then(ProgramInfo::size_translated).map(|bytes| bytes / 8),
+            verified_instructions: info.as_ref().and_then(ProgramInfo::verified_instruction_count),
             load_time,
         });
         let load = match load {

@@ -144,7 +144,7 @@ impl Probes {
     pub fn load(roots: &HostRoots, options: &ProbeOptions) -> Result<(Self, EventReader), Unavailable> {
         let facts = gather(roots);
         let plan = decide(&facts, options.ring_buffer_bytes)?;
-        let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, options, &plan, &facts)?;
+        let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, *options, &plan, &facts)?;
         let tail_calls = load_programs(&mut ebpf, tail_calls, &plan, &facts)?;
         Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim: plan.victim }, reader))
     }
@@ -268,7 +268,7 @@ pub(super) struct Opened {
 /// Everything up to the loading of programs.
 pub(super) fn open(
     roots: &HostRoots,
-    options: &ProbeOptions,
+    options: ProbeOptions,
     plan: &Plan,
     facts: &KernelFacts,
 ) -> Result<Opened, Unavailable> {
