@@ -8,6 +8,7 @@ mod degraded;
 mod descriptors;
 mod discovery;
 mod docker_containers;
+mod doctor;
 mod events_http;
 mod final_sample;
 mod hierarchies;
@@ -16,6 +17,7 @@ mod machine;
 mod network;
 mod oom;
 mod paths;
+mod programs;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -33,8 +35,9 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 23] = [
+const FILES: &[&[Case]] = &[
     selftest::CASES,
+    programs::CASES,
     machine::CASES,
     discovery::CASES,
     hierarchies::CASES,
@@ -53,6 +56,7 @@ const FILES: [&[Case]; 23] = [
     descriptors::CASES,
     degraded::CASES,
     unprivileged::CASES,
+    doctor::CASES,
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,

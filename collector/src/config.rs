@@ -2,17 +2,18 @@
 //!
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`).
 
+pub mod invocation;
+
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, ValueEnum};
 
-use crate::go_flags::{go_bool, go_duration, go_spelling};
+use crate::go_flags::{go_bool, go_duration};
 use crate::kernel::HostRoots;
 use crate::runtime::Endpoint;
 use crate::sample::event::EventKind;
@@ -26,9 +27,8 @@ use crate::store::history::Limits;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
-#[derive(Debug, Parser)]
-#[command(name = "collector", version, disable_help_subcommand = true)]
+// No documentation comment: it would become that of each command which takes these flags.
+#[derive(Debug, clap::Args)]
 struct Args {
     /// Address to listen on; empty for all
     #[arg(long = "listen_ip", default_value = "")]
@@ -222,19 +222,6 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 }
 
 impl Config {
-    /// Reads the command line, the program's name included.
-    ///
-    /// # Errors
-    /// With one line to print when the command line cannot be used.
-    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let args = Args::try_parse_from(go_spelling(args)).map_err(|error| {
-            let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
-            let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
-            ConfigError::Usage { message, exit_code }
-        })?;
-        Self::from_args(args)
-    }
-
     fn from_args(args: Args) -> Result<Self, ConfigError> {
         let ip = match args.listen_ip.as_str() {
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -381,8 +368,11 @@ mod tests {
     use super::*;
 
     fn config(flags: &[&str]) -> Result<Config, String> {
-        let args = std::iter::once("collector").chain(flags.iter().copied()).map(OsString::from);
-        Config::from_command_line(args).map_err(|error| error.to_string())
+        let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
+        match invocation::Invocation::from_command_line(args).map_err(|error| error.to_string())? {
+            invocation::Invocation::Run(config) => Ok(*config),
+            command @ invocation::Invocation::Doctor(..) => panic!("flags alone are {command:?}"),
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
-use crate::kernel::file::FileBudget;
+use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
 use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
@@ -33,8 +33,6 @@ use crate::units::WallTime;
 use crate::views::router::router;
 use answers::Answers;
 
-/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
-const RESERVED_DESCRIPTORS: usize = 512;
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
 const MAX_SAMPLING_THREADS: usize = 4;
@@ -181,19 +179,12 @@ impl Parts {
         // Attach first, then scan: what happens in between is told by the events.
         let (attached, degraded) = attach(config)?;
         if let Some(degraded) = &degraded {
+            warn!("degraded: {degraded}");
             metrics.set_degraded(&degraded.facility.to_string());
         }
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
-            Some(_) => {
-                warn!(
-                    "degraded: this kernel's tracepoint mark_victim has neither form that is known; OOM kills are taken \
-                     from the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version"
-                );
-                metrics.set_degraded("raw tracepoint mark_victim");
-                OomSource::Counters
-            }
-            None => OomSource::Counters,
+            Some(_) | None => OomSource::Counters,
         };
         let store = Arc::new(Store::new(config.store.clone()));
         let budget = Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS));
@@ -269,7 +260,7 @@ impl Parts {
 
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
-/// Loads and attaches the programs, or tells why they are done without.
+/// Loads and attaches the programs, and tells what of it is done without.
 fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
@@ -282,14 +273,14 @@ fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), Da
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
     match Probes::load(&config.roots, &options) {
-        Ok(attached) => Ok((Some(attached), None)),
+        Ok(attached) => {
+            let degraded = Unavailable::without_victim(attached.0.victim_form());
+            Ok((Some(attached), degraded))
+        }
         Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
-        Err(unavailable) => {
-            warn!("degraded: {unavailable}");
-            Ok((None, Some(unavailable)))
-        }
+        Err(unavailable) => Ok((None, Some(unavailable))),
     }
 }
 

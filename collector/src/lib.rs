@@ -10,7 +10,8 @@
 //! In reading order, each with what it may import:
 //!
 //! ```text
-//!  main     -> config, daemon
+//!  main     -> config, daemon, doctor
+//!  doctor   -> config, kernel, sample
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
@@ -22,6 +23,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

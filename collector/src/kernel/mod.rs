@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod facts;
 pub mod file;
 pub mod machine;
 pub mod network;

@@ -34,6 +34,9 @@ pub const REQUIRED: [Offset; 7] = [
     Offset::KernfsName,
 ];
 
+/// Fields that only corroborate others, and that a kernel may be built without.
+const CORROBORATING: [Offset; 2] = [Offset::MemcgOomLock, Offset::MemcgUnderOom];
+
 /// `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES`; the same since 4.5.
 const RSS_INDEXES: [(Offset, u32); 3] = [(Offset::MmFilePages, 0), (Offset::MmAnonPages, 1), (Offset::MmShmemPages, 3)];
 
@@ -42,7 +45,8 @@ const FIELDS: [(Offset, &str, &[&str]); 36] = [
     (Offset::CgroupKn, "cgroup", &["kn"]),
     (Offset::CgroupRoot, "cgroup", &["root"]),
     (Offset::CgroupLevel, "cgroup", &["level"]),
-    (Offset::CgroupPopulatedCsets, "cgroup", &["nr_populated_csets"]),
+    // In the css since 7.x, which counts them for each controller too; `self` is the cgroup's own.
+    (Offset::CgroupPopulatedCsets, "cgroup", &["nr_populated_csets", "self.nr_populated_csets"]),
     (Offset::RootHierarchyId, "cgroup_root", &["hierarchy_id"]),
     (Offset::KernfsId, "kernfs_node", &["id"]),
     (Offset::KernfsParent, "kernfs_node", &["__parent", "parent"]),
@@ -112,6 +116,12 @@ impl KernelTypes {
     pub fn missing(&self) -> Option<Offset> {
         REQUIRED.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
     }
+
+    /// The fields whose lack is felt, although the programs do without them.
+    pub fn missed(&self) -> impl Iterator<Item = Offset> + '_ {
+        let felt = |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field);
+        Offset::ALL.into_iter().filter(felt).filter(|&field| self.offsets[field as usize] == ABSENT)
+    }
 }
 
 #[cfg(test)]
@@ -123,11 +133,7 @@ mod tests {
     fn this_kernel_has_the_fields() {
         let data = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
         let types = KernelTypes::from_btf(&Btf::parse(&data).unwrap());
-        let optional = [Offset::MemcgOomLock, Offset::MemcgUnderOom];
-        for field in Offset::ALL {
-            let there = types.offsets[field as usize] != ABSENT;
-            assert!(there || optional.contains(&field), "{field:?} is missing");
-        }
+        assert_eq!(types.missed().collect::<Vec<_>>(), []);
         assert_eq!(types.missing(), None);
         assert!(types.victim.is_some());
     }
