@@ -6,6 +6,7 @@
 mod bad_input;
 mod degraded;
 mod descriptors;
+mod dimensions_events;
 mod discovery;
 mod docker_containers;
 mod events_http;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 23] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -52,6 +53,7 @@ const FILES: [&[Case]; 22] = [
     descriptors::CASES,
     degraded::CASES,
     unprivileged::CASES,
+    dimensions_events::CASES,
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,

@@ -17,6 +17,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod settings;
 pub(crate) mod stream;
+pub(crate) mod surroundings;
 pub(crate) mod tar;
 pub(crate) mod time;
 pub(crate) mod wait;
