@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{
     btf::BtfError,
-    offsets::{KernelTypes, VictimForm},
+    offsets::{KernelTypes, MapAccounting, VictimForm},
 };
 
 /// Whether the process has a capability in effect.
@@ -126,6 +126,8 @@ pub enum Facility {
     Tracepoint(&'static str),
     /// The daemon's own end: descriptors, memory mappings.
     Reader,
+    /// A mount of cgroups.
+    CgroupMount,
 }
 
 impl fmt::Display for Facility {
@@ -138,6 +140,7 @@ impl fmt::Display for Facility {
             Self::Program => "BPF program",
             Self::Tracepoint(name) => return write!(f, "raw tracepoint {name}"),
             Self::Reader => "ring buffer reader",
+            Self::CgroupMount => "cgroup mount",
         })
     }
 }
@@ -175,6 +178,8 @@ pub enum Cause {
     Refused(Box<str>),
     /// The object that was built into this daemon is broken; what the loader says.
     BrokenObject(Box<str>),
+    /// Only a part of the cgroups is mounted here, and so the kernel's names for them are not those seen here.
+    PartOfCgroups(PathBuf),
     /// Out of memory, descriptors, or something the errno has to explain.
     Resources,
 }
@@ -201,6 +206,9 @@ impl fmt::Display for Cause {
             Self::NoTracepoint => f.write_str("this kernel has no such tracepoint"),
             Self::Refused(text) => write!(f, "the verifier refused it: {text}"),
             Self::BrokenObject(text) => write!(f, "the built-in object does not load: {text}"),
+            Self::PartOfCgroups(path) => {
+                write!(f, "{} shows only a part of the machine's cgroups, by names of its own", path.display())
+            }
             Self::Resources => f.write_str("the system is short of memory or descriptors"),
         }
     }
@@ -224,8 +232,18 @@ impl Unavailable {
         self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default()
     }
 
+    /// The kernel's events are of no use where only a part of the cgroups can be seen: here is its mount.
+    pub fn with_part_of_cgroups(mount: PathBuf) -> Self {
+        Self { facility: Facility::CgroupMount, errno: None, cause: Cause::PartOfCgroups(mount) }
+    }
+
     /// What the collector cannot do for lack of it.
     pub fn lost(&self) -> &'static str {
+        if matches!(self.cause, Cause::PartOfCgroups(_)) {
+            return "the machine's other cgroups are not seen, and the names of those that are begin at what is mounted; \
+                    they are found by scanning, so those that live shorter than the scan interval are missed, the last \
+                    sample of a container may be one interval old, and OOM kills are counted without victim and trigger";
+        }
         "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last sample \
          of a container may be one interval old, and OOM kills are counted without victim and trigger"
     }
@@ -247,6 +265,10 @@ impl Unavailable {
             Cause::TooOld => "run kernel 5.8 or newer",
             Cause::RingBufferSize(..) => "choose another size for the ring buffer",
             Cause::NoTracepoint => "run a kernel with CONFIG_CGROUPS=y and CONFIG_TRACEPOINTS=y",
+            Cause::PartOfCgroups(_) => {
+                "mount the host's /sys/fs/cgroup there (in a container as a recursive bind mount), or give its place by \
+                 --cgroup_root"
+            }
             Cause::Resources => "look at the machine's memory and this process' descriptor limit",
         }
     }
@@ -302,10 +324,14 @@ fn denied(facts: &KernelFacts) -> Cause {
     if let Some(names) = facts.capabilities.missing() {
         return Cause::MissingCapabilities(names);
     }
-    // A small map fits any limit, so the limit explains nothing as long as none could be made.
+    let counted = match &facts.types {
+        Ok(types) => types.map_accounting == MapAccounting::LockedMemory,
+        // A small map fits nearly any limit, so the limit is no likely reason as long as none could be made.
+        Err(_) => facts.maps.is_ok(),
+    };
     match (facts.lockdown, facts.seccomp, facts.memlock_limit) {
         (Lockdown::Confidentiality, _, _) => Cause::LockedDown,
-        (_, _, Some(limit)) if facts.maps.is_ok() && limit < MEMLOCK_NEEDED => Cause::MemlockLimit(limit),
+        (_, _, Some(limit)) if counted && limit < MEMLOCK_NEEDED => Cause::MemlockLimit(limit),
         (_, Seccomp::Filter, _) => Cause::SeccompFilter,
         _ => Cause::SecurityModule,
     }
@@ -334,7 +360,11 @@ mod tests {
     const PATH: &str = "/sys/kernel/btf/vmlinux";
 
     fn types() -> KernelTypes {
-        KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: Some(VictimForm::Task) }
+        KernelTypes {
+            offsets: NO_OFFSETS.map(|_| 8),
+            victim: Some(VictimForm::Task),
+            map_accounting: MapAccounting::Cgroup,
+        }
     }
 
     fn capable_host() -> KernelFacts {
@@ -454,10 +484,30 @@ mod tests {
             |facts| {
                 facts.memlock_limit = Some(64 << 10);
                 facts.ring_buffer = Err(Errno::PERM);
+                facts.types = Ok(KernelTypes { map_accounting: MapAccounting::LockedMemory, ..types() });
             },
             Facility::RingBuffer,
             perm,
             Cause::MemlockLimit(64 << 10),
+        );
+        check(
+            |facts| {
+                facts.memlock_limit = Some(0);
+                facts.maps = Err(Errno::PERM);
+                facts.types = Ok(KernelTypes { map_accounting: MapAccounting::LockedMemory, ..types() });
+            },
+            Facility::BpfSyscall,
+            perm,
+            Cause::MemlockLimit(0),
+        );
+        check(
+            |facts| {
+                facts.memlock_limit = Some(0);
+                facts.maps = Err(Errno::PERM);
+            },
+            Facility::BpfSyscall,
+            perm,
+            Cause::SecurityModule,
         );
         check(|facts| facts.programs = Err(Errno::INVAL), Facility::Program, Some(Errno::INVAL), Cause::NotBuiltIn);
     }
