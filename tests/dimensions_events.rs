@@ -96,7 +96,7 @@ fn bpf_for_anybody_or_nobody() -> Result<()> {
         let nobody = Collector::start_as(Surroundings::of_nobody(CapabilitySet::empty()), &[])?;
         reason(&nobody, &["lacks CAP_BPF and CAP_PERFMON", "to fix: "]).with_context(named)?;
         let both = CapabilitySet::BPF | CapabilitySet::PERFMON;
-        let capable = Collector::start_as(Surroundings::of_nobody(both), &[])?;
+        let capable = Collector::start_as(Surroundings::of_nobody(both).locked_memory(8 << 20), &[])?;
         capable.require_ebpf().with_context(named)?;
     }
     Ok(())

@@ -7,6 +7,8 @@ mod bad_input;
 mod degraded;
 mod descriptors;
 mod dimensions_events;
+mod dimensions_namespaces;
+mod dimensions_privileges;
 mod discovery;
 mod docker_containers;
 mod events_http;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 23] = [
+const FILES: [&[Case]; 25] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -54,6 +56,8 @@ const FILES: [&[Case]; 23] = [
     degraded::CASES,
     unprivileged::CASES,
     dimensions_events::CASES,
+    dimensions_namespaces::CASES,
+    dimensions_privileges::CASES,
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,

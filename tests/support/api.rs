@@ -74,6 +74,12 @@ pub(crate) struct Stats {
     pub(crate) hugetlb: BTreeMap<String, Hugetlb>,
     pub(crate) network: Option<Network>,
     pub(crate) processes: Option<Processes>,
+    pub(crate) task_stats: TaskStats,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TaskStats {
+    pub(crate) nr_sleeping: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -81,7 +87,7 @@ pub(crate) struct Cpu {
     pub(crate) usage: CpuUsage,
     pub(crate) cfs: Cfs,
     pub(crate) schedstat: Schedstat,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,7 +134,7 @@ pub(crate) struct Memory {
     pub(crate) failcnt: u64,
     pub(crate) container_data: MemoryData,
     pub(crate) events: Option<MemoryEvents>,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -148,7 +154,7 @@ pub(crate) struct DiskIo {
     pub(crate) io_service_bytes: Vec<PerDisk>,
     #[serde(default)]
     pub(crate) io_serviced: Vec<PerDisk>,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -185,6 +191,8 @@ pub(crate) struct Interface {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Processes {
     pub(crate) process_count: u64,
+    pub(crate) fd_count: Option<u64>,
+    pub(crate) socket_count: Option<u64>,
     #[serde(default)]
     pub(crate) threads_current: u64,
     #[serde(default)]

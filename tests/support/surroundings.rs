@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -56,8 +56,8 @@ pub(crate) struct Surroundings {
 enum Mounting {
     /// An empty file system over this directory.
     Hide(PathBuf),
-    /// A file system of this type, with these options, over this directory.
-    New { kind: String, options: String, over: PathBuf },
+    /// A file system of this type, with these options, in place of the one that is mounted here.
+    New { kind: String, options: String, at: PathBuf },
     /// Everything that is mounted, made read-only.
     AllReadOnly,
 }
@@ -114,7 +114,7 @@ impl Surroundings {
 
     /// With procfs mounted with other options.
     pub(crate) fn with_proc(mut self, options: &str) -> Self {
-        self.mounts.push(Mounting::New { kind: "proc".into(), options: options.into(), over: "/proc".into() });
+        self.mounts.push(Mounting::New { kind: "proc".into(), options: options.into(), at: "/proc".into() });
         self
     }
 
@@ -128,7 +128,7 @@ impl Surroundings {
                 }
                 Some(names) => ("cgroup", names.join(",")),
             };
-            self.mounts.push(Mounting::New { kind: kind.into(), options, over: mount.path });
+            self.mounts.push(Mounting::New { kind: kind.into(), options, at: mount.path });
         }
         Ok(self)
     }
@@ -194,9 +194,11 @@ impl Mounting {
         let none = MountFlags::empty();
         match self {
             Self::Hide(directory) => Ok(rustix::mount::mount("none", directory, "tmpfs", none, Some(c"mode=755"))?),
-            Self::New { kind, options, over } => {
+            Self::New { kind, options, at } => {
+                // The same file system twice in one place is refused.
+                rustix::mount::unmount(at, UnmountFlags::DETACH)?;
                 let options = std::ffi::CString::new(options.as_str())?;
-                Ok(rustix::mount::mount("none", over, kind.as_str(), none, Some(options.as_c_str()))?)
+                Ok(rustix::mount::mount("none", at, kind.as_str(), none, Some(options.as_c_str()))?)
             }
             Self::AllReadOnly => make_all_read_only(),
         }
