@@ -7,6 +7,9 @@ mod bad_input;
 mod degraded;
 mod descriptors;
 mod dimensions_events;
+mod dimensions_lockdown;
+mod dimensions_machine;
+mod dimensions_memory;
 mod dimensions_namespaces;
 mod dimensions_privileges;
 mod discovery;
@@ -35,7 +38,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 25] = [
+const FILES: [&[Case]; 28] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -55,12 +58,16 @@ const FILES: [&[Case]; 25] = [
     descriptors::CASES,
     degraded::CASES,
     unprivileged::CASES,
+    dimensions_machine::CASES,
+    dimensions_memory::CASES,
     dimensions_events::CASES,
     dimensions_namespaces::CASES,
     dimensions_privileges::CASES,
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,
+    // Last: lockdown stays until the next boot.
+    dimensions_lockdown::CASES,
 ];
 
 fn main() -> ExitCode {

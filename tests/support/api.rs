@@ -129,10 +129,12 @@ pub(crate) struct Memory {
     pub(crate) max_usage: u64,
     pub(crate) cache: u64,
     pub(crate) rss: u64,
+    pub(crate) swap: u64,
     pub(crate) mapped_file: u64,
     pub(crate) working_set: u64,
     pub(crate) failcnt: u64,
     pub(crate) container_data: MemoryData,
+    pub(crate) hierarchical_data: MemoryData,
     pub(crate) events: Option<MemoryEvents>,
     pub(crate) psi: Option<Pressure>,
 }
@@ -141,6 +143,8 @@ pub(crate) struct Memory {
 pub(crate) struct MemoryData {
     pub(crate) pgfault: u64,
     pub(crate) pgmajfault: u64,
+    #[serde(default)]
+    pub(crate) numa_stats: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
