@@ -6,6 +6,12 @@
 mod bad_input;
 mod degraded;
 mod descriptors;
+mod dimensions_events;
+mod dimensions_lockdown;
+mod dimensions_machine;
+mod dimensions_memory;
+mod dimensions_namespaces;
+mod dimensions_privileges;
 mod discovery;
 mod docker_containers;
 mod doctor;
@@ -61,6 +67,13 @@ const FILES: &[&[Case]] = &[
     shutdown::CASES,
     docker_containers::CASES,
     runtimes::CASES,
+    dimensions_machine::CASES,
+    dimensions_memory::CASES,
+    dimensions_events::CASES,
+    dimensions_namespaces::CASES,
+    dimensions_privileges::CASES,
+    // Last: lockdown stays until the next boot.
+    dimensions_lockdown::CASES,
 ];
 
 fn main() -> ExitCode {

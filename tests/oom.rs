@@ -106,6 +106,17 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Waits until a collector has told of it, and compares what it tells.
+    pub(crate) fn is_told(&self, killing: &Killing, collector: &Collector) -> Result<()> {
+        wait::eventually(wait::seconds(2), || {
+            for event in self.events(collector)? {
+                let oom = event.event_data.oom.as_ref();
+                self.check(killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The `oom` and the `oomKill` event of this scene, each exactly once.
     fn events(&self, collector: &Collector) -> Result<[Event; 2]> {
         let mut pair = Vec::new();
@@ -132,14 +143,7 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
     for number in 0..ROUNDS {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
-        let checked = wait::eventually(wait::seconds(2), || {
-            for event in scene.events(&collector)? {
-                let oom = event.event_data.oom.as_ref();
-                scene.check(&killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
-            }
-            Ok(())
-        });
-        if let Err(error) = checked {
+        if let Err(error) = scene.is_told(&killing, &collector) {
             wrong.push(format!("round {number}: {error:#}"));
         }
         scene.remove()?;

@@ -9,13 +9,14 @@ use rustix::thread::CapabilitySet;
 
 use crate::oom::Scene;
 use crate::support::cgroups::{Cgroups, Layout, Set};
-use crate::support::collector::{Rights, with_rights};
+use crate::support::collector::Rights;
 use crate::support::docker::Docker;
 use crate::support::harness::Case;
 use crate::support::http;
 use crate::support::metrics::Metrics;
 use crate::support::network::{PACKET, SENDER};
 use crate::support::stream::{End, EventStream};
+use crate::support::surroundings::Surroundings;
 use crate::support::time::Time;
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
@@ -135,7 +136,7 @@ fn rights_are_taken_on() -> Result<()> {
     let none = Rights { uid: Some(65534), ..Rights::default() };
     let root = Rights { capabilities: Some(both.bits()), ..Rights::default() };
     for (rights, uid, capabilities) in [(few, 65534, both), (none, 65534, CapabilitySet::empty()), (root, 0, both)] {
-        let mut process = Plan::here(Work::Hold(0)).start_with(with_rights(&rights, &program)?)?;
+        let mut process = Plan::here(Work::Hold(0)).start_with(Surroundings::from(&rights).command(&program)?)?;
         process.wait_ready()?;
         let status = bytes::read(format!("/proc/{}/status", process.pid()))?;
         let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);

@@ -218,9 +218,9 @@ fn pressure() -> Result<()> {
         ensure!(total > 10_000, "pressed for only {total} µs: the scene does not work");
         Ok(())
     })?;
-    let cpu = |stats: &Stats| Some(stats.cpu.as_ref()?.psi.clone());
-    let memory = |stats: &Stats| Some(stats.memory.as_ref()?.psi.clone());
-    let io = |stats: &Stats| Some(stats.diskio.as_ref()?.psi.clone());
+    let cpu = |stats: &Stats| stats.cpu.as_ref()?.psi.clone();
+    let memory = |stats: &Stats| stats.memory.as_ref()?.psi.clone();
+    let io = |stats: &Stats| stats.diskio.as_ref()?.psi.clone();
     let some = |pressure: Option<Pressure>| Some(pressure?.some.total);
     let full = |pressure: Option<Pressure>| Some(pressure?.full.total);
     let kernel = |file: &'static str, row: &'static str| {

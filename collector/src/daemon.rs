@@ -177,7 +177,7 @@ impl Parts {
     fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new()?;
         // Attach first, then scan: what happens in between is told by the events.
-        let (attached, degraded) = attach(config)?;
+        let (attached, degraded) = attach(config, &hierarchies)?;
         if let Some(degraded) = &degraded {
             warn!("degraded: {degraded}");
             metrics.set_degraded(&degraded.facility.to_string());
@@ -261,7 +261,7 @@ impl Parts {
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
 /// Loads and attaches the programs, and tells what of it is done without.
-fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
+fn attach(config: &Config, hierarchies: &Hierarchies) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
         return Ok((None, None));
@@ -272,7 +272,12 @@ fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), Da
         EbpfLog::Debug => LogLevel::Debug,
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
-    match Probes::load(&config.roots, &options) {
+    let loaded = match hierarchies.part() {
+        // Their paths count from the top of the hierarchy, those of the files from what is mounted.
+        Some(part) => Err(Unavailable::with_part_of_cgroups(part.mount.clone())),
+        None => Probes::load(&config.roots, &options),
+    };
+    match loaded {
         Ok(attached) => {
             let degraded = Unavailable::without_victim(attached.0.victim_form());
             Ok((Some(attached), degraded))

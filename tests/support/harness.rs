@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::MemfdFlags;
 
 use super::settings::{self, COLLECTOR_BIN, settings};
-use super::{Context as _, Result, bail, cgroups, collector, docker, network, process, wait, workload};
+use super::{Context as _, Result, bail, cgroups, collector, docker, network, process, surroundings, wait, workload};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ pub(crate) fn main(cases: &[Case]) -> ExitCode {
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let done = match arguments.first().map(String::as_str) {
         Some(workload::ARGUMENT) => workload::main(arguments.get(1).map_or("", String::as_str)),
-        Some(collector::ARGUMENT) => collector::exec(&arguments[1..]),
+        Some(surroundings::ARGUMENT) => surroundings::exec(&arguments[1..]),
         Some("--run-one") => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
         _ => match parse(&arguments) {
             Ok(options) => return run_all(cases, &options),

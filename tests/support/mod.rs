@@ -18,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod settings;
 pub(crate) mod stream;
+pub(crate) mod surroundings;
 pub(crate) mod tar;
 pub(crate) mod time;
 pub(crate) mod wait;

@@ -4,6 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::Result;
+
 /// Names the collector to test.
 pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
@@ -32,4 +34,14 @@ pub(crate) fn settings() -> &'static Settings {
 /// Whether this runs inside the virtual machine of `cargo xtask vm`.
 pub(crate) fn in_vm() -> bool {
     env::var_os(TEST_VM).is_some_and(|value| value == "1")
+}
+
+/// Major and minor version of the running kernel.
+pub(crate) fn kernel() -> Result<(u32, u32)> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        super::bail!("a kernel release without numbers: {release}")
+    };
+    Ok((major, minor))
 }

@@ -191,7 +191,7 @@ pub struct MemoryEvents {
     pub oom_group_kill: Option<u64>,
 }
 
-/// Memory per NUMA node.
+/// Memory per NUMA node: `memory.numa_stat`. That of cgroup v2, since 5.9, counts over the subtree only: both are that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numa {
     /// The cgroup's own pages.

@@ -30,6 +30,9 @@ const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// The hierarchy id of the default hierarchy, which is cgroup v2's.
 pub const DEFAULT_HIERARCHY: u32 = 0;
 
+/// The kernfs id of the topmost cgroup of every hierarchy.
+const TOPMOST: u64 = 1;
+
 /// Which interface a hierarchy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -84,6 +87,12 @@ impl Hierarchy {
     /// The kernfs id of a cgroup: its directory's inode number. `None` when it is not there.
     pub fn id_of(&self, cgroup: &[u8], buffer: &mut ReadBuffer) -> Option<u64> {
         self.file(cgroup, "").stat(buffer).ok().map(|stat| stat.st_ino)
+    }
+
+    /// Whether the mount shows the hierarchy from its topmost cgroup down. One made in a cgroup namespace, or bound from
+    /// a directory further down, does not, and what `mountinfo` says of it depends on who reads that.
+    fn is_whole(&self, buffer: &mut ReadBuffer) -> bool {
+        self.id_of(b"/", buffer) == Some(TOPMOST)
     }
 }
 
@@ -152,6 +161,10 @@ impl Hierarchies {
         if found.list.is_empty() {
             return Err(DetectError::NoMount { root: roots.cgroup.clone() });
         }
+        // Paths count from the top: a part beside whole hierarchies would give other cgroups the names of theirs.
+        if found.list.iter().any(|hierarchy| hierarchy.is_whole(&mut buffer)) {
+            found.list.retain(|hierarchy| hierarchy.is_whole(&mut buffer));
+        }
         if file_system.f_type == CGROUP2_MAGIC {
             found.mode = Mode::V2;
         }
@@ -210,6 +223,12 @@ impl Hierarchies {
     /// The hierarchy with this id.
     pub fn get(&self, id: u32) -> Option<&Hierarchy> {
         self.list.iter().find(|hierarchy| hierarchy.id == id)
+    }
+
+    /// A hierarchy of which only a part can be seen; then that is so of all of them.
+    pub fn part(&self) -> Option<&Hierarchy> {
+        let mut buffer = ReadBuffer::new();
+        self.list.iter().find(|hierarchy| !hierarchy.is_whole(&mut buffer))
     }
 
     /// The hierarchy that provides this controller.

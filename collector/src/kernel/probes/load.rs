@@ -48,6 +48,8 @@ const CGROUP_TRACEPOINTS: [&str; 6] = [
 const OOM_TRACEPOINT: &str = "mark_victim";
 /// Entered by tail call from the cgroup programs.
 pub(super) const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
+/// How the verifier calls the helpers that read kernel memory, when it refuses them.
+const READING_HELPER: &str = "bpf_probe_read_kernel";
 /// Map of `aya-log-ebpf`.
 const LOG_MAP: &str = "AYA_LOGS";
 
@@ -404,7 +406,11 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
     {
         let log = verifier_log.to_string();
         let says = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
-        return Unavailable { facility, errno, cause: Cause::Refused(says.unwrap_or_default().into()) };
+        let says = says.unwrap_or_default();
+        // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
+        // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
+        let cause = if says.contains(READING_HELPER) { Cause::LockedDown } else { Cause::Refused(says.into()) };
+        return Unavailable { facility, errno, cause };
     }
     errno.map_or_else(|| broken(error), |errno| refused(facility, errno, facts))
 }

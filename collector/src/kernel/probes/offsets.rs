@@ -14,6 +14,15 @@ pub enum VictimForm {
     Task,
 }
 
+/// Against what the kernel counts the memory of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapAccounting {
+    /// The locked memory of the user who makes them, up to `RLIMIT_MEMLOCK`: before 5.11.
+    LockedMemory,
+    /// The memory of the cgroup of the process that makes them.
+    Cgroup,
+}
+
 /// What the programs must know about the running kernel's types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelTypes {
@@ -21,6 +30,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// Which of the two OOM programs fits; `None` when the tracepoint is of neither form.
     pub victim: Option<VictimForm>,
+    /// What limits maps.
+    pub map_accounting: MapAccounting,
 }
 
 /// Fields without which no cgroup record can be made. Everything else degrades to a missing value.
@@ -109,7 +120,12 @@ impl KernelTypes {
             Some(Parameter::Pointer) => Some(VictimForm::Task),
             Some(Parameter::Other) | None => None,
         };
-        Self { offsets, victim }
+        // Where a map keeps the user whose locked memory it is; there from 5.3 on and gone with that accounting.
+        let map_accounting = match btf.field_offset("bpf_map", "memory.user") {
+            Some(_) => MapAccounting::LockedMemory,
+            None => MapAccounting::Cgroup,
+        };
+        Self { offsets, victim, map_accounting }
     }
 
     /// The first field that is needed and not there.

@@ -39,12 +39,12 @@ impl ProcessFiles {
         }
         let hierarchy = process_hierarchy(reading)?;
         let pids = own_processes(reading, hierarchy, reading.name)?;
-        let counts = count_descriptors(reading, &pids);
+        let counts = count_descriptors(reading, hierarchy, &pids);
         let (threads, threads_max) = self.threads(reading, hierarchy, &pids);
         Some(Processes {
             count: pids.len() as u64,
             descriptors: counts.map(|counts| counts.open),
-            sockets: counts.map(|counts| counts.sockets),
+            sockets: counts.and_then(|counts| counts.sockets),
             threads,
             threads_max,
             max_open_files: pids.first().and_then(|pid| read_limits(reading, *pid)),
@@ -80,10 +80,15 @@ impl ProcessFiles {
         let mut now = HashMap::new();
         let mut directories = vec![reading.name.to_vec()];
         while let Some(directory) = directories.pop() {
+            let mut unseen = Vec::new();
             for pid in own_processes(reading, hierarchy, &directory).unwrap_or_default() {
-                if let Some(times) = read_schedstat(reading, pid) {
-                    now.insert(pid, times);
+                match read_schedstat(reading, pid) {
+                    Some(times) => drop(now.insert(pid, times)),
+                    None => unseen.push(pid),
                 }
+            }
+            if any_still_there(reading, hierarchy, &directory, &unseen) {
+                return None;
             }
             let above = directory.strip_suffix(b"/").unwrap_or(&directory);
             directories.extend(children(hierarchy, &directory).iter().map(|child| [above, b"/", child].concat()));
@@ -140,15 +145,23 @@ fn count_lines(reading: &mut Reading<'_>, hierarchy: &Hierarchy) -> Option<u64> 
     parsed(reading, at, "cgroup.threads", |text| Ok(process_ids(text).count() as u64))
 }
 
-fn count_descriptors(reading: &mut Reading<'_>, pids: &[u32]) -> Option<Descriptors> {
-    let mut counts = Descriptors::default();
+/// Whether any of these processes, which procfs does not show, is in the cgroup all the same: it has not ended, it is
+/// hidden (`hidepid`), and a sum without it would be a wrong number.
+fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8], unseen: &[u32]) -> bool {
+    if unseen.is_empty() {
+        return false;
+    }
+    let there = own_processes(reading, hierarchy, cgroup).unwrap_or_default();
+    unseen.iter().any(|pid| there.contains(pid))
+}
+
+fn count_descriptors(reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
+    let mut unseen = Vec::new();
+    let mut counts = Descriptors::NONE;
     for pid in pids {
         match descriptors(&reading.ctx.roots.proc, *pid, reading.buffer) {
-            Ok(more) => {
-                counts.open += more.open;
-                counts.sockets += more.sockets;
-            }
-            Err(ReadError::Missing(_) | ReadError::Gone(_)) => {}
+            Ok(more) => counts = counts.plus(more),
+            Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
             Err(error) => {
                 // A sum without some processes would be a wrong number.
                 reading.ctx.errors.count("fd", &error);
@@ -156,7 +169,8 @@ fn count_descriptors(reading: &mut Reading<'_>, pids: &[u32]) -> Option<Descript
             }
         }
     }
-    Some(counts)
+    let complete = !any_still_there(reading, hierarchy, reading.name, &unseen);
+    complete.then_some(counts)
 }
 
 fn read_limits(reading: &mut Reading<'_>, pid: u32) -> Option<(u64, u64)> {

@@ -70,7 +70,8 @@ struct CpuStats<'a> {
     schedstat: CpuSchedstat,
     load_average: i32,
     load_d_average: i32,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 #[derive(Serialize)]
@@ -120,7 +121,7 @@ impl<'a> From<&'a Cpu> for CpuStats<'a> {
             schedstat: CpuSchedstat { run_time: run_time.0, runqueue_time: runqueue_time.0, run_periods },
             load_average: i32::try_from(running_milli).unwrap_or(i32::MAX),
             load_d_average: i32::try_from(uninterruptible_milli).unwrap_or(i32::MAX),
-            psi: cpu.pressure.into(),
+            psi: cpu.pressure.map(Psi::from),
         }
     }
 }
@@ -129,7 +130,7 @@ fn nanoseconds<S: Serializer>(list: &[Nanos], serializer: S) -> Result<S::Ok, S:
     serializer.collect_seq(list.iter().map(|nanos| nanos.0))
 }
 
-/// Pressure; zeros where the kernel does not offer it.
+/// Pressure; left out where the kernel does not offer it.
 #[derive(Serialize)]
 struct Psi {
     full: PsiData,
@@ -145,9 +146,8 @@ struct PsiData {
     avg300: f64,
 }
 
-impl From<Option<Pressure>> for Psi {
-    fn from(pressure: Option<Pressure>) -> Self {
-        let Pressure { some, full } = pressure.unwrap_or_default();
+impl From<Pressure> for Psi {
+    fn from(Pressure { some, full }: Pressure) -> Self {
         Self { full: full.unwrap_or_default().into(), some: some.into() }
     }
 }
@@ -186,7 +186,8 @@ struct DiskIoStats<'a> {
     io_cost_indebt: Devices<'a>,
     #[serde(skip_serializing_if = "Devices::is_empty")]
     io_cost_indelay: Devices<'a>,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 impl<'a> From<&'a Io> for DiskIoStats<'a> {
@@ -205,7 +206,7 @@ impl<'a> From<&'a Io> for DiskIoStats<'a> {
             io_cost_wait: list(IoStat::CostWait),
             io_cost_indebt: list(IoStat::CostIndebt),
             io_cost_indelay: list(IoStat::CostIndelay),
-            psi: io.pressure.into(),
+            psi: io.pressure.map(Psi::from),
         }
     }
 }
@@ -274,7 +275,8 @@ struct MemoryStats<'a> {
     kernel: u64,
     container_data: MemoryData<'a>,
     hierarchical_data: MemoryData<'a>,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
     events: MemoryEvents,
 }
 
@@ -338,7 +340,7 @@ impl<'a> From<&'a Memory> for MemoryStats<'a> {
             kernel: memory.kernel.unwrap_or_default().0,
             container_data: data(memory.own_faults, numa.map(|Numa { own, .. }| own)),
             hierarchical_data: data(memory.hierarchical_faults, numa.map(|Numa { hierarchical, .. }| hierarchical)),
-            psi: memory.pressure.into(),
+            psi: memory.pressure.map(Psi::from),
             events: MemoryEvents { high: events.high, max: events.max },
         }
     }
@@ -395,8 +397,10 @@ impl From<TaskStates> for LoadStats {
 #[derive(Serialize)]
 struct ProcessStats {
     process_count: u64,
-    fd_count: u64,
-    socket_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fd_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_count: Option<u64>,
     #[serde(skip_serializing_if = "is_zero")]
     threads_current: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -418,8 +422,8 @@ impl From<&Processes> for ProcessStats {
         let limit = |limit| i64::try_from(limit).unwrap_or(-1);
         Self {
             process_count: processes.count,
-            fd_count: processes.descriptors.unwrap_or(0),
-            socket_count: processes.sockets.unwrap_or(0),
+            fd_count: processes.descriptors,
+            socket_count: processes.sockets,
             threads_current: processes.threads.unwrap_or(0),
             threads_max: processes.threads_max.unwrap_or(0),
             ulimits: processes.max_open_files.map(|(soft, hard)| {

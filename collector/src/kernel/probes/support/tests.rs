@@ -8,7 +8,11 @@ const SIZE: u32 = 1 << 20;
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 
 fn types() -> KernelTypes {
-    KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: Some(VictimForm::Task) }
+    KernelTypes {
+        offsets: NO_OFFSETS.map(|_| 8),
+        victim: Some(VictimForm::Task),
+        map_accounting: MapAccounting::Cgroup,
+    }
 }
 
 fn capable_host() -> KernelFacts {
@@ -128,12 +132,43 @@ fn each_missing_capability_is_named() {
         |facts| {
             facts.memlock_limit = Some(64 << 10);
             facts.ring_buffer = Err(Errno::PERM);
+            facts.types = Ok(KernelTypes {
+                map_accounting: MapAccounting::LockedMemory,
+                ..types()
+            });
         },
         Facility::RingBuffer,
         perm,
         Cause::MemlockLimit(64 << 10),
     );
-    check(|facts| facts.programs = Err(Errno::INVAL), Facility::Program, Some(Errno::INVAL), Cause::NotBuiltIn);
+    check(
+        |facts| {
+            facts.memlock_limit = Some(0);
+            facts.maps = Err(Errno::PERM);
+            facts.types = Ok(KernelTypes {
+                map_accounting: MapAccounting::LockedMemory,
+                ..types()
+            });
+        },
+        Facility::BpfSyscall,
+        perm,
+        Cause::MemlockLimit(0),
+    );
+    check(
+        |facts| {
+            facts.memlock_limit = Some(0);
+            facts.maps = Err(Errno::PERM);
+        },
+        Facility::BpfSyscall,
+        perm,
+        Cause::SecurityModule,
+    );
+    check(
+        |facts| facts.programs = Err(Errno::INVAL),
+        Facility::Program,
+        Some(Errno::INVAL),
+        Cause::NotBuiltIn,
+    );
 }
 
 #[test]
