@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod degraded;
+mod deployed;
 mod descriptors;
 mod discovery;
 mod docker_containers;
@@ -13,6 +14,7 @@ mod final_sample;
 mod hierarchies;
 mod history;
 mod machine;
+mod manifests;
 mod network;
 mod oom;
 mod paths;
@@ -24,6 +26,7 @@ mod statistics_v1;
 mod statistics_v2;
 mod storm;
 mod support;
+mod systemd_unit;
 mod unprivileged;
 mod vanishing;
 
@@ -32,7 +35,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 25] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -55,6 +58,9 @@ const FILES: [&[Case]; 22] = [
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,
+    manifests::CASES,
+    systemd_unit::CASES,
+    deployed::CASES,
 ];
 
 fn main() -> ExitCode {

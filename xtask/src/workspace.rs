@@ -57,9 +57,17 @@ fn static_flags() -> Result<String> {
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
     // The last one that fits counts.
-    for (from, to) in [(home, "/home"), (cargo_home, "/cargo"), (root(), "/collector")] {
-        flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    let mut remap = |from: PathBuf, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    remap(home, "/home");
+    // Folders named after the registries' addresses, which may be those of mirrors. The downloaded crates are there
+    // already: this program is made of some of them.
+    let registries = std::fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten().flatten();
+    let mut registries: Vec<PathBuf> = registries.map(|entry| entry.path()).collect();
+    registries.sort();
+    for registry in registries {
+        remap(registry, "/registry");
     }
+    remap(root(), "/collector");
     Ok(flags.join("\x1f"))
 }
 

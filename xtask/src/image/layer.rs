@@ -68,10 +68,9 @@ mod tests {
     fn file_capabilities_are_as_setcap_writes_them() {
         // `setcap cap_bpf,cap_perfmon,cap_dac_read_search,cap_sys_nice,cap_sys_ptrace,cap_sys_resource=p FILE`, then
         // `getfattr -n security.capability -e hex FILE`.
-        let expected = "000000020400880100000000c000000000000000";
         let bytes = file_capabilities(CAPABILITIES);
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, expected);
+        let words: Vec<&[u8]> = bytes.chunks(4).collect();
+        assert_eq!(words, [[0, 0, 0, 2], [4, 0, 0x88, 1], [0; 4], [0xc0, 0, 0, 0], [0; 4]]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The bill of materials, CycloneDX 1.5: exactly what is in the binary.
+//! The bill of materials, as `CycloneDX` 1.5: exactly what is in the binary.
 //!
 //! That is the crates that cargo compiles into it for its platform (no build scripts, no macros, no tests), those of the
 //! eBPF object that it carries, and what is linked besides: Rust's standard library and the C library.
