@@ -1,18 +1,22 @@
 //! The image in containers, with the privileges that the manifests in `deploy/` give it and no others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use crate::support::api::{Container, Event};
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::deployed::{self, Deployed};
 use crate::support::docker::Docker;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Skip};
+use crate::support::settings::settings;
 use crate::support::{Context as _, Result, bytes, ensure, manifests, pod, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("deployed::image", image),
+    Case::new("deployed::bill_of_materials", bill_of_materials),
     Case::new("deployed::least_privilege", || least_privilege("least-privilege")),
     Case::new("deployed::least_privilege_with_its_own_seccomp_profile", || full("least-privilege-seccomp")),
     Case::new("deployed::privileged", || full("privileged")),
@@ -20,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
 
 /// The image is what it says, and starts whatever it is given.
 fn image() -> Result<()> {
-    let docker = Docker::start()?;
+    let docker = engine()?;
     let name = deployed::load_image(&docker)?;
     let image: Value = serde_json::from_slice(&docker.ask("GET", &format!("/images/{name}/json"), None)?.body)?;
     let config = &image["Config"];
@@ -41,6 +45,42 @@ fn image() -> Result<()> {
     Ok(())
 }
 
+/// The bill of materials beside the image knows every crate whose name is left in the binary, by the paths of its
+/// panic messages.
+fn bill_of_materials() -> Result<()> {
+    let path = settings().image.with_extension("cdx.json");
+    let text = bytes::read(&path).map_err(|_| Skip::because(format!("{} is not there", path.display())))?;
+    let bill: Value = serde_json::from_str(&text)?;
+    let components = bill["components"].as_array().context("no components")?;
+    let known: BTreeSet<String> = components
+        .iter()
+        .filter_map(|component| Some(format!("{}-{}", component["name"].as_str()?, component["version"].as_str()?)))
+        .collect();
+    let binary = std::fs::read(&settings().collector)?;
+    let text = String::from_utf8_lossy(&binary);
+    let inside: BTreeSet<&str> = text.split("/registry/").skip(1).filter_map(|rest| rest.split('/').next()).collect();
+    // One whose paths were not cut out names none.
+    ensure!(inside.len() >= 20, "the binary was not built for an image; it names only {inside:?}");
+    let unknown: Vec<&&str> = inside.iter().filter(|name| !known.contains(**name)).collect();
+    ensure!(unknown.is_empty(), "{} does not know {unknown:?}", path.display());
+    for component in components {
+        let licence = component["licenses"][0]["expression"].as_str().unwrap_or_default();
+        ensure!(!licence.is_empty(), "{} has no licence", component["name"]);
+    }
+    Ok(())
+}
+
+/// An engine on a machine whose mounts are shared, as systemd makes them and as the kubelet wants them: volumes that
+/// follow what is mounted later are refused elsewhere.
+fn engine() -> Result<Docker> {
+    rustix::thread::unshare(UnshareFlags::NEWNS).context("a mount namespace")?;
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).context("mounts of our own")?;
+    let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).context("shared mounts")?;
+    Docker::start()
+}
+
 /// A collector as an overlay asks for it.
 fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'a>> {
     let name = deployed::load_image(docker)?;
@@ -53,7 +93,7 @@ fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'a>> {
 
 /// With the runtime's own system call filter: whether it lets eBPF through depends on its age.
 fn least_privilege(overlay: &str) -> Result<()> {
-    let docker = Docker::start()?;
+    let docker = engine()?;
     let collector = deploy(&docker, overlay)?;
     let health = collector.health()?;
     if health.contains("kernel events: ebpf") {
@@ -65,7 +105,7 @@ fn least_privilege(overlay: &str) -> Result<()> {
 }
 
 fn full(overlay: &str) -> Result<()> {
-    let docker = Docker::start()?;
+    let docker = engine()?;
     let collector = deploy(&docker, overlay)?;
     let health = collector.health()?;
     ensure!(health.contains("kernel events: ebpf"), "no kernel events:\n{health}");

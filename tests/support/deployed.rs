@@ -76,6 +76,10 @@ impl<'a> Deployed<'a> {
             }
             (created, _) => created?,
         };
+        if pod.capabilities.is_none() {
+            // As newer engines do. Docker 20.10 asks for more than a machine may have to give.
+            runtime::set_capabilities(docker, &id, &runtime::all_capabilities())?;
+        }
         docker.ask("POST", &format!("/containers/{id}/start"), None)?;
         let deployed = Self { docker, id, pod };
         deployed.wait_ready()?;

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use super::docker::{Docker, program};
@@ -35,6 +36,13 @@ pub(crate) fn set_capabilities(docker: &Docker, id: &str, capabilities: &[String
     let runtime = info["Runtimes"][NAME]["path"].as_str().context("the engine does not know the runtime")?;
     let folder = Path::new(runtime).parent().context("the runtime is in no folder")?;
     bytes::write(wanted(folder, id), &serde_json::to_string(capabilities)?)
+}
+
+/// Every capability that this machine has.
+pub(crate) fn all_capabilities() -> Vec<String> {
+    let here = |capability| rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false);
+    let all = CapabilitySet::all().iter_names().filter(|(_, capability)| here(*capability));
+    all.map(|(name, _)| format!("CAP_{name}")).collect()
 }
 
 fn wanted(folder: &Path, id: &str) -> PathBuf {
