@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::core::v1::PodSpec;
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("deployed::bill_of_materials", bill_of_materials),
     Case::new("deployed::least_privilege", || least_privilege("least-privilege")),
     Case::new("deployed::least_privilege_with_its_own_seccomp_profile", || full("least-privilege-seccomp")),
+    Case::new("deployed::root_without_escalation", root_without_escalation),
     Case::new("deployed::privileged", || full("privileged")),
 ];
 
@@ -83,12 +85,36 @@ fn engine() -> Result<Docker> {
 
 /// A collector as an overlay asks for it.
 fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'a>> {
+    deploy_changed(docker, overlay, |_| ())
+}
+
+/// The same with changes to the pod.
+fn deploy_changed<'a>(docker: &'a Docker, overlay: &str, change: impl Fn(&mut PodSpec)) -> Result<Deployed<'a>> {
     let name = deployed::load_image(docker)?;
     let manifest = manifests::daemon_set(overlay)?;
     let mut spec = manifest.spec.unwrap_or_default().template.spec.context("no pod")?;
     let image = spec.containers.first_mut().context("no container")?.image.replace(name.clone());
     ensure!(image.as_ref() == Some(&name), "the manifest's image is {image:?}, made was {name}");
+    change(&mut spec);
     Deployed::start(docker, pod::translate(&spec)?)
+}
+
+/// The other way to the same capabilities: as root, without file capabilities, so that privileges need not grow.
+fn root_without_escalation() -> Result<()> {
+    let docker = engine()?;
+    let collector = deploy_changed(&docker, "least-privilege-seccomp", |pod| {
+        pod.security_context = None;
+        let security = pod.containers[0].security_context.get_or_insert_default();
+        security.run_as_user = Some(0);
+        security.run_as_group = Some(0);
+        security.allow_privilege_escalation = Some(false);
+    })?;
+    let status = bytes::read(format!("/proc/{}/status", collector.pid()?))?;
+    ensure!(status.contains("NoNewPrivs:\t1"), "the scene does not work:\n{status}");
+    let health = collector.health()?;
+    ensure!(health.contains("kernel events: ebpf"), "no kernel events:\n{health}");
+    has_no_more_than_asked_for(&collector)?;
+    sees_others(&docker, &collector)
 }
 
 /// With the runtime's own system call filter: whether it lets eBPF through depends on its age.
