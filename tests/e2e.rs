@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod degraded;
+mod deployed;
 mod descriptors;
 mod dimensions_events;
 mod dimensions_lockdown;
@@ -20,6 +21,7 @@ mod final_sample;
 mod hierarchies;
 mod history;
 mod machine;
+mod manifests;
 mod network;
 mod oom;
 mod paths;
@@ -33,6 +35,7 @@ mod statistics_v1;
 mod statistics_v2;
 mod storm;
 mod support;
+mod systemd_unit;
 mod unprivileged;
 mod vanishing;
 
@@ -72,6 +75,9 @@ const FILES: &[&[Case]] = &[
     dimensions_events::CASES,
     dimensions_namespaces::CASES,
     dimensions_privileges::CASES,
+    manifests::CASES,
+    systemd_unit::CASES,
+    deployed::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

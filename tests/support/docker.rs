@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::cgroups::Layout;
 use super::harness::Skip;
 use super::http::{self, Response};
-use super::{Context as _, Result, bytes, ensure, process, tar, wait};
+use super::{Context as _, Result, bytes, ensure, process, runtime, tar, wait};
 
 /// Folders of engines begin with this, followed by the test's process id.
 const PREFIX: &str = "collector-test-docker-";
@@ -50,7 +50,8 @@ struct State {
     pid: u32,
 }
 
-fn program(name: &str) -> Result<PathBuf> {
+/// Where a program of the system is; skips the test where it is not.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin"]
         .iter()
         .map(|folder| Path::new(folder).join(name))
@@ -76,6 +77,7 @@ impl Docker {
             .arg(format!("--exec-root={}", at("run")))
             .arg(format!("--pidfile={}", at("pid")))
             .arg(format!("--host=unix://{}", at("sock")))
+            .arg(format!("--add-runtime={}={}", runtime::NAME, runtime::install(&folder)?.display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -100,13 +102,15 @@ impl Docker {
         Ok(docker)
     }
 
-    fn connect(&self) -> Result<UnixStream> {
+    /// A connection to the engine.
+    pub(crate) fn connect(&self) -> Result<UnixStream> {
         let stream = UnixStream::connect(self.folder.join("sock"))?;
         stream.set_read_timeout(Some(wait::seconds(30)))?;
         Ok(stream)
     }
 
-    fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Response> {
+    /// Asks the engine for something that it must not refuse.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Response> {
         let response = http::request(self.connect()?, method, target, body.map(str::as_bytes))?;
         ensure!(response.status < 400, "docker: {method} {target}: {} {}", response.status, response.text());
         Ok(response)

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
-use super::settings::{self, COLLECTOR_BIN, settings};
-use super::{Context as _, Result, bail, cgroups, collector, docker, network, process, surroundings, wait, workload};
+use super::settings::{self, COLLECTOR_BIN, COLLECTOR_IMAGE, settings};
+use super::{
+    Context as _, Result, bail, cgroups, collector, docker, network, process, runtime, surroundings, wait, workload,
+};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -90,7 +92,8 @@ pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> 
 
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str = "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str =
+    "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--image PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
@@ -101,6 +104,7 @@ struct Options {
     wanted: Vec<String>,
     unwanted: Vec<String>,
     collector: Option<String>,
+    image: Option<String>,
 }
 
 /// The entry point: a runner, one test, a workload or the start of a collector, by the first argument.
@@ -110,6 +114,7 @@ pub(crate) fn main(cases: &[Case]) -> ExitCode {
     let done = match arguments.first().map(String::as_str) {
         Some(workload::ARGUMENT) => workload::main(arguments.get(1).map_or("", String::as_str)),
         Some(surroundings::ARGUMENT) => surroundings::exec(&arguments[1..]),
+        Some(runtime::ARGUMENT) => runtime::exec(&arguments[1..]),
         Some("--run-one") => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
         _ => match parse(&arguments) {
             Ok(options) => return run_all(cases, &options),
@@ -136,6 +141,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--essential" => options.essential = true,
             "--skip" => options.unwanted.push(value()?),
             "--collector" => options.collector = Some(value()?),
+            "--image" => options.image = Some(value()?),
             // Cargo and editors pass these to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--test" => {}
             "--test-threads" | "--format" | "--color" | "-Z" => drop(value()?),
@@ -230,6 +236,9 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     command.args(["--run-one", case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
     if let Some(path) = &options.collector {
         command.env(COLLECTOR_BIN, path);
+    }
+    if let Some(path) = &options.image {
+        command.env(COLLECTOR_IMAGE, path);
     }
     let mut child = command.spawn()?;
     let deadline = wait::scaled(case.deadline);

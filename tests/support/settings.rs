@@ -8,6 +8,8 @@ use super::Result;
 
 /// Names the collector to test.
 pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
+/// Names the image to test.
+pub(crate) const COLLECTOR_IMAGE: &str = "COLLECTOR_IMAGE";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
 const TEST_VM: &str = "COLLECTOR_TEST_VM";
 
@@ -15,6 +17,8 @@ const TEST_VM: &str = "COLLECTOR_TEST_VM";
 pub(crate) struct Settings {
     /// The collector to start.
     pub(crate) collector: PathBuf,
+    /// The image of `cargo xtask image` to start; it need not be there.
+    pub(crate) image: PathBuf,
     /// How much longer than on real hardware everything may take.
     pub(crate) slowness: u32,
 }
@@ -23,9 +27,11 @@ pub(crate) struct Settings {
 pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/collector");
+        let built = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+        let setting = |name: &str| env::var_os(name).map(PathBuf::from);
         Settings {
-            collector: env::var_os(COLLECTOR_BIN).map_or(built, PathBuf::from),
+            collector: setting(COLLECTOR_BIN).unwrap_or_else(|| built("release/collector")),
+            image: setting(COLLECTOR_IMAGE).unwrap_or_else(|| built("image/collector.tar")),
             slowness: if in_vm() { 10 } else { 1 },
         }
     })

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod check;
+mod image;
 mod interrupt;
 mod privilege;
 mod run;
@@ -30,6 +31,8 @@ enum Command {
     Bpf(bpf::Args),
     /// Runs the end-to-end suite on a Debian kernel with pure cgroup v2, under emulation
     Vm(vm::Args),
+    /// Makes the container image and its bill of materials
+    Image(image::Args),
     /// Measures the collector's cost on cgroups that it makes itself
     Bench(bench::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Bpf(args) => bpf::main(&args),
         Command::Vm(args) => vm::main(&args),
+        Command::Image(args) => image::main(&args),
         Command::Bench(args) => bench::main(&args),
     };
     match result {

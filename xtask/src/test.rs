@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, shell, vm, workspace};
+use crate::{apt, image, shell, vm, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -165,8 +165,10 @@ fn host(filter: Option<&str>) -> Result<Counts> {
             "it needs root, and sudo is not to be had without a password"
         )));
     };
-    command.arg("--collector").arg(&collector).args(filter).current_dir(workspace::root());
-    suite_counts(&mut command)
+    let image = image::default_path();
+    println!("{}", image::write(&collector, &image, None)?);
+    command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
+    suite_counts(command.current_dir(workspace::root()))
 }
 
 fn in_vm(filter: Option<&str>) -> Result<Counts> {
