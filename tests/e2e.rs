@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod bad_input;
+mod contained;
 mod degraded;
 mod descriptors;
 mod discovery;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 23] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -55,6 +56,7 @@ const FILES: [&[Case]; 22] = [
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,
+    contained::CASES,
 ];
 
 fn main() -> ExitCode {
