@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod bad_input;
+mod contained;
 mod degraded;
 mod deployed;
 mod descriptors;
@@ -78,6 +79,7 @@ const FILES: &[&[Case]] = &[
     manifests::CASES,
     systemd_unit::CASES,
     deployed::CASES,
+    contained::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod degraded;
 mod listener;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
+use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
 use crate::kernel::machine::boot_time;
@@ -32,6 +34,7 @@ use crate::store::Store;
 use crate::units::WallTime;
 use crate::views::router::router;
 use answers::Answers;
+use degraded::DegradedList;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -90,6 +93,11 @@ enum Event {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    // Before there is a second thread.
+    match capabilities::settle() {
+        Ok(kept) => tracing::debug!(?kept, "capabilities"),
+        Err(errno) => warn!(%errno, "capabilities stay as they were"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -177,11 +185,8 @@ impl Parts {
     fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new()?;
         // Attach first, then scan: what happens in between is told by the events.
-        let (attached, degraded) = attach(config, &hierarchies)?;
-        if let Some(degraded) = &degraded {
-            warn!("degraded: {degraded}");
-            metrics.set_degraded(&degraded.facility.to_string());
-        }
+        let mut degraded = DegradedList::default();
+        let attached = attach(config, &mut degraded)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) | None => OomSource::Counters,
@@ -200,6 +205,10 @@ impl Parts {
             machine: facts(&config.roots, &machine),
             clock: now,
         });
+        for limitation in context.limitations() {
+            degraded.add(limitation.facility(), limitation);
+        }
+        degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
@@ -260,11 +269,11 @@ impl Parts {
 
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
-/// Loads and attaches the programs, and tells what of it is done without.
-fn attach(config: &Config, hierarchies: &Hierarchies) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
+/// Loads and attaches the programs, and notes what of it is done without.
+fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attached>, DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
-        return Ok((None, None));
+        return Ok(None);
     }
     let log = match config.ebpf_log {
         EbpfLog::Off => LogLevel::Off,
@@ -272,20 +281,20 @@ fn attach(config: &Config, hierarchies: &Hierarchies) -> Result<(Option<Attached
         EbpfLog::Debug => LogLevel::Debug,
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
-    let loaded = match hierarchies.part() {
-        // Their paths count from the top of the hierarchy, those of the files from what is mounted.
-        Some(part) => Err(Unavailable::with_part_of_cgroups(part.mount.clone())),
-        None => Probes::load(&config.roots, &options),
-    };
-    match loaded {
+    match Probes::load(&config.roots, &options) {
         Ok(attached) => {
-            let degraded = Unavailable::without_victim(attached.0.victim_form());
-            Ok((Some(attached), degraded))
+            if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
+                degraded.add(unavailable.facility, unavailable);
+            }
+            Ok(Some(attached))
         }
         Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
-        Err(unavailable) => Ok((None, Some(unavailable))),
+        Err(unavailable) => {
+            degraded.add(unavailable.facility, unavailable);
+            Ok(None)
+        }
     }
 }
 

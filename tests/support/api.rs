@@ -194,7 +194,7 @@ pub(crate) struct Interface {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Processes {
-    pub(crate) process_count: u64,
+    pub(crate) process_count: Option<u64>,
     pub(crate) fd_count: Option<u64>,
     pub(crate) socket_count: Option<u64>,
     #[serde(default)]

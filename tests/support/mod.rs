@@ -9,6 +9,7 @@ pub(crate) mod cgroups;
 pub(crate) mod collector;
 pub(crate) mod compare;
 pub(crate) mod deployed;
+pub(crate) mod contained;
 pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod harness;

@@ -126,8 +126,6 @@ pub enum Facility {
     Tracepoint(&'static str),
     /// The daemon's own end: descriptors, memory mappings.
     Reader,
-    /// A mount of cgroups.
-    CgroupMount,
 }
 
 impl fmt::Display for Facility {
@@ -140,7 +138,6 @@ impl fmt::Display for Facility {
             Self::Program => "BPF program",
             Self::Tracepoint(name) => return write!(f, "raw tracepoint {name}"),
             Self::Reader => "ring buffer reader",
-            Self::CgroupMount => "cgroup mount",
         })
     }
 }
@@ -180,8 +177,6 @@ pub enum Cause {
     Refused(Box<str>),
     /// The object that was built into this daemon is broken; what the loader says.
     BrokenObject(Box<str>),
-    /// Only a part of the cgroups is mounted here, and so the kernel's names for them are not those seen here.
-    PartOfCgroups(PathBuf),
     /// Out of memory, descriptors, or something the errno has to explain.
     Resources,
 }
@@ -209,9 +204,6 @@ impl fmt::Display for Cause {
             Self::UnknownForm => f.write_str("what this kernel's tracepoint passes has no form that is known"),
             Self::Refused(text) => write!(f, "the verifier refused it: {text}"),
             Self::BrokenObject(text) => write!(f, "the built-in object does not load: {text}"),
-            Self::PartOfCgroups(path) => {
-                write!(f, "{} shows only a part of the machine's cgroups, by names of its own", path.display())
-            }
             Self::Resources => f.write_str("the system is short of memory or descriptors"),
         }
     }
@@ -250,21 +242,11 @@ impl Unavailable {
         format!("{} failed{errno}: {}", self.facility, self.cause)
     }
 
-    /// The kernel's events are of no use where only a part of the cgroups can be seen: here is its mount.
-    pub fn with_part_of_cgroups(mount: PathBuf) -> Self {
-        Self { facility: Facility::CgroupMount, errno: None, cause: Cause::PartOfCgroups(mount) }
-    }
-
     /// What the collector cannot do for lack of it.
     pub fn lost(&self) -> &'static str {
         match self.cause {
             Cause::UnknownForm => {
                 "OOM kills are taken from the kernel's counters, without the victim's pid, trigger and limit owner"
-            }
-            Cause::PartOfCgroups(_) => {
-                "the machine's other cgroups are not seen, and the names of those that are begin at what is mounted; \
-                 they are found by scanning, so those that live shorter than the scan interval are missed, the last \
-                 sample of a container may be one interval old, and OOM kills are counted without victim and trigger"
             }
             _ => {
                 "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last \
@@ -292,10 +274,6 @@ impl Unavailable {
             Cause::TooOld => "run kernel 5.8 or newer",
             Cause::RingBufferSize(..) => "choose another size for the ring buffer",
             Cause::NoTracepoint => "run a kernel with CONFIG_CGROUPS=y and CONFIG_TRACEPOINTS=y",
-            Cause::PartOfCgroups(_) => {
-                "mount the host's /sys/fs/cgroup there (in a container as a recursive bind mount), or give its place by \
-                 --cgroup_root"
-            }
             Cause::Resources => "look at the machine's memory and this process' descriptor limit",
         }
     }

@@ -396,7 +396,8 @@ impl From<TaskStates> for LoadStats {
 
 #[derive(Serialize)]
 struct ProcessStats {
-    process_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fd_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -147,7 +147,7 @@ fn a_v1_container() {
             pressure: None,
         }),
         processes: Some(Processes {
-            count: 2,
+            count: Some(2),
             descriptors: Some(9),
             sockets: None,
             threads: Some(5),

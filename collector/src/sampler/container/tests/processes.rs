@@ -5,7 +5,7 @@ use crate::sample::container::{Processes, Sample, Schedstat};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::units::Nanos;
 
-fn write_process(host: &Host, pid: u32, network: Option<u64>) {
+pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
     host.write(&format!("{directory}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
     host.write(
@@ -33,7 +33,7 @@ fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     }
 }
 
-fn received(sample: &Sample) -> Option<u64> {
+pub(super) fn received(sample: &Sample) -> Option<u64> {
     sample.network.as_ref().map(|network| network.interfaces[0].receive.bytes)
 }
 
@@ -129,7 +129,7 @@ fn counts_and_limits() {
     let ctx = host.context(kinds(&[MetricKind::Process]));
     let mut reader = Host::reader(&ctx, "/a");
     let expected = Processes {
-        count: 2,
+        count: Some(2),
         descriptors: Some(6),
         sockets: Some(2),
         threads: Some(3),
@@ -139,11 +139,12 @@ fn counts_and_limits() {
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected.clone()));
     // A process that is listed and not to be seen in procfs: what it has open is not known, and so no sum is.
     host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
-    let unknown = Processes { count: 3, descriptors: None, sockets: None, ..expected };
+    let unknown = Processes { count: Some(3), descriptors: None, sockets: None, ..expected };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(unknown));
     host.write("cgroup/a/cgroup.procs", "");
     host.write("cgroup/a/cgroup.threads", "");
-    let empty = Processes { descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
+    let empty =
+        Processes { count: Some(0), descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(empty));
 }
 
