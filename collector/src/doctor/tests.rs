@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use collector_ebpf::{ABSENT, NO_OFFSETS, Offset};
 use expect_test::expect_file;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -23,7 +22,7 @@ use crate::kernel::facts::port::{Port, PortFacts};
 use crate::kernel::facts::processes::{Namespace, ProcessFacts, Procfs, Tally};
 use crate::kernel::facts::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
-use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
+use crate::kernel::probes::offsets::{ABSENT, KernelTypes, NO_OFFSETS, Offset, VictimForm};
 use crate::kernel::probes::support::{
     Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, Seccomp, TypesError, Unavailable, decide as plan,
 };

@@ -8,8 +8,8 @@ use crate::kernel::facts::Facts;
 use crate::kernel::facts::port::Port;
 use crate::kernel::file::RESERVED_DESCRIPTORS;
 
-/// Files kept open for each cgroup with the default kinds of statistics: eleven with v1 hierarchies, some fewer on
-/// pure v2.
+/// Files kept open for each cgroup with the default kinds of statistics, where all controllers are mounted; fewer where
+/// some are not.
 const FILES_PER_CGROUP: u64 = 11;
 /// 2025-01-01: a clock that is earlier was never set.
 const EARLIEST_PLAUSIBLE: i64 = 1_735_689_600;

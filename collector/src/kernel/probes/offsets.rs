@@ -1,6 +1,8 @@
 //! From the running kernel's types to the numbers the programs need. Pure; never looks at a version.
 
-use collector_ebpf::{ABSENT, NO_OFFSETS, Offset, Offsets};
+use collector_ebpf::Offsets;
+/// The fields, and what stands for one that is not there.
+pub use collector_ebpf::{ABSENT, NO_OFFSETS, Offset};
 
 use super::btf::{Btf, Parameter};
 
