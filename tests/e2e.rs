@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod bad_input;
+mod contained;
 mod degraded;
 mod deployed;
 mod descriptors;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 25] = [
+const FILES: [&[Case]; 26] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -58,6 +59,7 @@ const FILES: [&[Case]; 25] = [
     bad_input::CASES,
     shutdown::CASES,
     docker_containers::CASES,
+    contained::CASES,
     manifests::CASES,
     systemd_unit::CASES,
     deployed::CASES,

@@ -106,13 +106,13 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// The `oom` and the `oomKill` event of this scene, each exactly once.
-    fn events(&self, collector: &Collector) -> Result<[Event; 2]> {
+    /// The `oom` and the `oomKill` event of this scene, each exactly once, told by `ask` for a cgroup's name and a kind.
+    fn events(&self, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<[Event; 2]> {
         let mut pair = Vec::new();
         for (kind, of_type, cgroup) in
             [("oom_events", "oom", &self.victim), ("oom_kill_events", "oomKill", &self.limit)]
         {
-            let events = collector.events(&self.limit.name(), &[kind])?;
+            let events = ask(&self.limit.name(), kind)?;
             let [event] = events.as_slice() else {
                 crate::support::bail!("{} {of_type} events in {}: {events:?}", events.len(), self.limit.name())
             };
@@ -121,6 +121,15 @@ impl<'a> Scene<'a> {
             pair.push(event.clone());
         }
         pair.try_into().ok().context("two events")
+    }
+
+    /// Makes sure that both events are there and tell what was done.
+    pub(crate) fn check_events(&self, killing: &Killing, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<()> {
+        for event in self.events(ask)? {
+            let oom = event.event_data.oom.as_ref();
+            self.check(killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
+        }
+        Ok(())
     }
 }
 
@@ -133,11 +142,7 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
         let checked = wait::eventually(wait::seconds(2), || {
-            for event in scene.events(&collector)? {
-                let oom = event.event_data.oom.as_ref();
-                scene.check(&killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
-            }
-            Ok(())
+            scene.check_events(&killing, |name, kind| collector.events(name, &[kind]))
         });
         if let Err(error) = checked {
             wrong.push(format!("round {number}: {error:#}"));

@@ -191,7 +191,7 @@ fn processes() -> Result<()> {
             |stats| Some(stats.processes.as_ref()?.threads_current),
         )
         .value("processes.threads_max", || Ok(100), |stats| Some(stats.processes.as_ref()?.threads_max))
-        .value("processes.process_count", || Ok(2), |stats| Some(stats.processes.as_ref()?.process_count))
+        .value("processes.process_count", || Ok(2), |stats| stats.processes.as_ref()?.process_count)
         .check(&collector, &cgroup.name())?;
     first.end()?;
     second.end()

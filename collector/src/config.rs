@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::go_flags::{go_bool, go_duration, go_spelling};
-use crate::kernel::HostRoots;
+use crate::kernel::{GivenRoots, HostRoots};
 use crate::sample::event::EventKind;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
@@ -96,18 +96,18 @@ struct Args {
     /// How long open requests may take to finish after SIGTERM
     #[arg(long = "shutdown_grace_period", default_value = "5s", value_parser = go_duration)]
     shutdown_grace_period: Duration,
-    /// The host's root directory; by default /rootfs if the host is mounted there, else /
+    /// The host's root directory; by default /rootfs or /host if the host's procfs is mounted below it, else /
     #[arg(long)]
     rootfs: Option<PathBuf>,
     /// The host's procfs; by default `proc` below the host's root
     #[arg(long = "proc_root")]
     proc_root: Option<PathBuf>,
-    /// The host's sysfs
-    #[arg(long = "sys_root", default_value = "/sys")]
-    sys_root: PathBuf,
-    /// The directory that holds the host's cgroup mounts, or is one
-    #[arg(long = "cgroup_root", default_value = "/sys/fs/cgroup")]
-    cgroup_root: PathBuf,
+    /// The host's sysfs; by default `sys` below the host's root if it is mounted there, else /sys
+    #[arg(long = "sys_root")]
+    sys_root: Option<PathBuf>,
+    /// The directory that holds the host's cgroup mounts, or is one; by default `fs/cgroup` below a sysfs
+    #[arg(long = "cgroup_root")]
+    cgroup_root: Option<PathBuf>,
 }
 
 /// Where changes are learnt from.
@@ -252,15 +252,12 @@ impl Config {
         };
         let prefixes = list(&args.raw_cgroup_prefix_whitelist).map(|prefix| prefix.as_bytes().to_vec()).collect();
         let raw = if args.docker_only { RawCgroups::Skip } else { RawCgroups::List };
-        let rootfs = args
-            .rootfs
-            .unwrap_or_else(|| if Path::new("/rootfs/proc").is_dir() { "/rootfs".into() } else { PathBuf::from("/") });
-        let roots = HostRoots {
-            proc: args.proc_root.unwrap_or_else(|| rootfs.join("proc")),
+        let roots = HostRoots::locate(GivenRoots {
+            proc: args.proc_root,
             sys: args.sys_root,
             cgroup: args.cgroup_root,
-            rootfs,
-        };
+            rootfs: args.rootfs,
+        });
         Ok(Self {
             listen: SocketAddr::new(ip, args.port),
             roots,

@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod degraded;
 mod listener;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
+use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::file::FileBudget;
 use crate::kernel::machine::boot_time;
@@ -30,6 +32,7 @@ use crate::store::Store;
 use crate::units::WallTime;
 use crate::views::router::router;
 use answers::Answers;
+use degraded::DegradedList;
 
 /// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
 const RESERVED_DESCRIPTORS: usize = 512;
@@ -90,6 +93,11 @@ enum Event {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    // Before there is a second thread.
+    match capabilities::settle() {
+        Ok(kept) => tracing::debug!(?kept, "capabilities"),
+        Err(errno) => warn!(%errno, "capabilities stay as they were"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -177,18 +185,16 @@ impl Parts {
     fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new()?;
         // Attach first, then scan: what happens in between is told by the events.
-        let (attached, degraded) = attach(config)?;
-        if let Some(degraded) = &degraded {
-            metrics.set_degraded(&degraded.facility.to_string());
-        }
+        let mut degraded = DegradedList::default();
+        let attached = attach(config, &mut degraded)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) => {
-                warn!(
-                    "degraded: this kernel's tracepoint mark_victim has neither form that is known; OOM kills are taken \
-                     from the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version"
+                degraded.add(
+                    "raw tracepoint mark_victim",
+                    "raw tracepoint mark_victim: this kernel's has neither form that is known; OOM kills are taken from \
+                     the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version",
                 );
-                metrics.set_degraded("raw tracepoint mark_victim");
                 OomSource::Counters
             }
             None => OomSource::Counters,
@@ -207,6 +213,10 @@ impl Parts {
             machine: facts(&config.roots, &machine),
             clock: now,
         });
+        for limitation in context.limitations() {
+            degraded.add(limitation.facility(), limitation);
+        }
+        degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
@@ -266,10 +276,10 @@ impl Parts {
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
 /// Loads and attaches the programs, or tells why they are done without.
-fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
+fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attached>, DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
-        return Ok((None, None));
+        return Ok(None);
     }
     let log = match config.ebpf_log {
         EbpfLog::Off => LogLevel::Off,
@@ -278,13 +288,13 @@ fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), Da
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
     match Probes::load(&config.roots, &options) {
-        Ok(attached) => Ok((Some(attached), None)),
+        Ok(attached) => Ok(Some(attached)),
         Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
         Err(unavailable) => {
-            warn!("degraded: {unavailable}");
-            Ok((None, Some(unavailable)))
+            degraded.add(unavailable.facility, unavailable);
+            Ok(None)
         }
     }
 }

@@ -184,7 +184,8 @@ pub(crate) struct Interface {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Processes {
-    pub(crate) process_count: u64,
+    pub(crate) process_count: Option<u64>,
+    pub(crate) fd_count: Option<u64>,
     #[serde(default)]
     pub(crate) threads_current: u64,
     #[serde(default)]

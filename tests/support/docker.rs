@@ -90,15 +90,16 @@ impl Docker {
             }
             docker.ask("GET", "/_ping", None).map(drop)
         })?;
-        let image = tar::with_program("busybox", &busybox);
-        let imported = http::request(
-            docker.connect()?,
-            "POST",
-            &format!("/images/create?fromSrc=-&repo={IMAGE}&tag=latest"),
-            Some(&image),
-        )?;
-        ensure!(imported.status == 200, "importing the image: {} {}", imported.status, imported.text());
+        docker.import(IMAGE, &tar::with_program("busybox", &busybox))?;
         Ok(docker)
+    }
+
+    /// Makes an image of an archive.
+    pub(crate) fn import(&self, image: &str, archive: &[u8]) -> Result<()> {
+        let target = format!("/images/create?fromSrc=-&repo={image}&tag=latest");
+        let imported = http::request(self.connect()?, "POST", &target, Some(archive))?;
+        ensure!(imported.status == 200, "importing {image}: {} {}", imported.status, imported.text());
+        Ok(())
     }
 
     /// A connection to the engine.
@@ -122,10 +123,30 @@ impl Docker {
             "Cmd": ["/bin/busybox", "sh", "-c", command],
             "HostConfig": { "NetworkMode": "none", "Memory": 64 * bytes::MIB },
         });
+        self.run_as(&config)
+    }
+
+    /// Makes and starts a container by the engine's own configuration; returns its id.
+    pub(crate) fn run_as(&self, config: &serde_json::Value) -> Result<String> {
+        let id = runtime::create(self, config)?;
+        self.ask("POST", &format!("/containers/{id}/start"), None)?;
+        Ok(id)
+    }
+
+    /// Makes a container by the engine's own configuration; returns its id.
+    pub(crate) fn create(&self, config: &serde_json::Value) -> Result<String> {
         let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;
-        let created: Created = serde_json::from_slice(&created.body)?;
-        self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
-        Ok(created.id)
+        Ok(serde_json::from_slice::<Created>(&created.body)?.id)
+    }
+
+    /// Stops a container and starts it again.
+    pub(crate) fn restart(&self, id: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{id}/restart?t=5"), None).map(drop)
+    }
+
+    /// What a container has said.
+    pub(crate) fn logs(&self, id: &str) -> Result<String> {
+        Ok(self.ask("GET", &format!("/containers/{id}/logs?stdout=1&stderr=1"), None)?.text())
     }
 
     /// Process id of a container's first process; 0 when it has ended.

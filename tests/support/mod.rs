@@ -8,6 +8,7 @@ pub(crate) mod bytes;
 pub(crate) mod cgroups;
 pub(crate) mod collector;
 pub(crate) mod compare;
+pub(crate) mod contained;
 pub(crate) mod deployed;
 pub(crate) mod disk;
 pub(crate) mod docker;

@@ -12,6 +12,21 @@ pub(crate) fn with_program(name: &str, program: &[u8]) -> Vec<u8> {
     archive
 }
 
+/// The same with capabilities of the file: the bytes of its `security.capability` attribute.
+pub(crate) fn with_capable_program(name: &str, program: &[u8], capabilities: &[u8]) -> Vec<u8> {
+    // A pax record begins with its own length, the digits of the length included.
+    let record = [b" SCHILY.xattr.security.capability=", capabilities, b"\n"].concat();
+    let digits = (record.len() + 2).to_string().len();
+    let record = [(record.len() + digits).to_string().as_bytes(), &record].concat();
+    let mut archive = header("pax", record.len(), b'x').to_vec();
+    archive.extend(&record);
+    archive.resize(archive.len().next_multiple_of(512), 0);
+    // The extended header is about the entry that follows it: the folder goes without.
+    archive.splice(0..0, header("bin/", 0, b'5'));
+    archive.extend(with_program(name, program).split_off(512));
+    archive
+}
+
 /// A ustar header block.
 fn header(name: &str, size: usize, kind: u8) -> [u8; 512] {
     let mut block = [0_u8; 512];

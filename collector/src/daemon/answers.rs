@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::degraded::DegradedList;
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
-use crate::kernel::probes::support::Unavailable as Degraded;
 use crate::own_metrics::OwnMetrics;
 use crate::sample::event::{Event, Name};
 use crate::sample::machine::Machine;
@@ -37,7 +37,7 @@ pub(super) struct Answers {
     counters: Option<CounterReader>,
     progress: Arc<Progress>,
     machine: RwLock<Arc<Machine>>,
-    degraded: Option<Degraded>,
+    degraded: DegradedList,
     streams: Arc<()>,
 }
 
@@ -48,7 +48,7 @@ impl Answers {
         metrics: OwnMetrics,
         counters: Option<CounterReader>,
         progress: Arc<Progress>,
-        degraded: Option<Degraded>,
+        degraded: DegradedList,
     ) -> Self {
         let machine = RwLock::default();
         Self { engine, metrics, counters, progress, machine, degraded, streams: Arc::default() }
@@ -203,8 +203,8 @@ impl Status for Answers {
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
             let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
         }
-        if let Some(degraded) = &self.degraded {
-            let _ = writeln!(report, "degraded: {degraded}");
+        for reason in self.degraded.reasons() {
+            let _ = writeln!(report, "degraded: {reason}");
         }
         report
     }

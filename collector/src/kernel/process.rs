@@ -50,6 +50,30 @@ pub fn process_ids(text: &[u8]) -> impl Iterator<Item = Result<u32, FormatError>
     })
 }
 
+/// The processes of `cgroup.procs` or threads of `cgroup.threads`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Ids in the reader's pid namespace.
+    pub visible: Vec<u32>,
+    /// How many there are beside them that have no id in the reader's pid namespace: cgroup v2 lists them as 0, v1 not
+    /// at all.
+    pub hidden: u64,
+}
+
+impl Listing {
+    /// Parses the file.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let visible = process_ids(text).collect::<Result<Vec<_>, _>>()?;
+        let hidden = (lines(text).count() - visible.len()) as u64;
+        Ok(Self { visible, hidden })
+    }
+
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.visible.len() as u64 + self.hidden
+    }
+}
+
 /// `/proc/<pid>/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedstat {
@@ -136,11 +160,10 @@ pub fn network_namespace(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Resu
     namespace(process.file(proc, "ns/net"), buffer)
 }
 
-/// The network namespace of the host: that of its process 1, or the collector's own where process 1 may not be looked
-/// at.
+/// The network namespace of the host: that of its process 1. The collector's own cannot stand for it, since in a
+/// container it may be another.
 pub fn host_network_namespace(proc: &Path, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
     network_namespace(proc, 1, buffer)
-        .or_else(|_| namespace(FileAt { mount: proc, directory: b"/self", file: "ns/net" }, buffer))
 }
 
 fn namespace(place: FileAt<'_>, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
@@ -204,6 +227,10 @@ mod tests {
         let ids: Result<Vec<_>, _> = process_ids(b"12\n0\n3456\n").collect();
         assert_eq!(ids, Ok(vec![12, 3456]));
         assert!(process_ids(b"x\n").next().unwrap().is_err());
+        let listing = Listing::parse(b"12\n0\n3456\n0\n0\n").unwrap();
+        assert_eq!(listing, Listing { visible: vec![12, 3456], hidden: 3 });
+        assert_eq!((listing.count(), Listing::parse(b"").unwrap().count()), (5, 0));
+        assert!(Listing::parse(b"1\nx\n").is_err());
         let schedstat = Schedstat { run_time: 5, runqueue_time: 56_878, run_periods: 1 };
         assert_eq!(Schedstat::parse(b"5 56878 1\n"), Ok(schedstat));
         assert!(Schedstat::parse(b"0 1\n").is_err());
@@ -247,7 +274,7 @@ Max open files            1024                 unlimited            files     \n
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "(Max open files|SwapTotal:|SwapFree:)[0-9a-z \n]{0,60}") {
-            let _ = (process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
+            let _ = (Listing::parse(&text), process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
             let _ = (MachineSwap::parse(&text), max_open_files(likely.as_bytes()), MachineSwap::parse(likely.as_bytes()));
         }
     }

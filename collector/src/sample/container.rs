@@ -29,7 +29,8 @@ pub struct Sample {
     pub cpuset_memory_migrate: Option<u64>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
-    /// OOM kills of this cgroup's processes since the collector knows the cgroup.
+    /// OOM kills of this cgroup's processes, as the kernel counts them; where it does not, since the collector knows the
+    /// cgroup.
     pub oom_kills: u64,
 }
 
@@ -285,8 +286,9 @@ pub enum IoStat {
 /// Processes and threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Processes {
-    /// Processes of this very cgroup: lines of `cgroup.procs`.
-    pub count: u64,
+    /// Processes of this very cgroup: lines of `cgroup.procs`. Absent on cgroup v1 where the collector sees neither the
+    /// host's processes nor its procfs.
+    pub count: Option<u64>,
     /// Their open descriptors; absent when `/proc/<pid>/fd` could not be listed.
     pub descriptors: Option<u64>,
     /// Those of the descriptors that are sockets.

@@ -1,5 +1,6 @@
 //! Recorded trees of cgroup files in a temporary directory, read into whole samples.
 
+mod contained;
 mod fixture;
 mod legacy;
 mod lifetime;

@@ -35,6 +35,7 @@ pub(super) enum Duty {
 pub(super) enum Job {
     Sample(Arc<Tracked>, Purpose),
     Close(Arc<Tracked>, WallTime),
+    CountOom(Arc<Tracked>),
 }
 
 /// Work that has its time.

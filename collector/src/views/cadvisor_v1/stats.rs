@@ -387,9 +387,12 @@ impl From<TaskStates> for LoadStats {
 
 #[derive(Serialize)]
 struct ProcessStats {
-    process_count: u64,
-    fd_count: u64,
-    socket_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fd_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_count: Option<u64>,
     #[serde(skip_serializing_if = "is_zero")]
     threads_current: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -411,8 +414,8 @@ impl From<&Processes> for ProcessStats {
         let limit = |limit| i64::try_from(limit).unwrap_or(-1);
         Self {
             process_count: processes.count,
-            fd_count: processes.descriptors.unwrap_or(0),
-            socket_count: processes.sockets.unwrap_or(0),
+            fd_count: processes.descriptors,
+            socket_count: processes.sockets,
             threads_current: processes.threads.unwrap_or(0),
             threads_max: processes.threads_max.unwrap_or(0),
             ulimits: processes.max_open_files.map(|(soft, hard)| {

@@ -5,7 +5,7 @@ use crate::sample::container::{Processes, Sample, Schedstat};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::units::Nanos;
 
-fn write_process(host: &Host, pid: u32, network: Option<u64>) {
+pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
     host.write(&format!("{directory}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
     host.write(
@@ -33,7 +33,7 @@ fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     }
 }
 
-fn received(sample: &Sample) -> Option<u64> {
+pub(super) fn received(sample: &Sample) -> Option<u64> {
     sample.network.as_ref().map(|network| network.interfaces[0].receive.bytes)
 }
 
@@ -129,7 +129,7 @@ fn counts_and_limits() {
     let ctx = host.context(kinds(&[MetricKind::Process]));
     let mut reader = Host::reader(&ctx, "/a");
     let expected = Processes {
-        count: 3,
+        count: Some(3),
         descriptors: Some(6),
         sockets: Some(2),
         threads: Some(4),
@@ -139,7 +139,8 @@ fn counts_and_limits() {
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected));
     host.write("cgroup/a/cgroup.procs", "");
     host.write("cgroup/a/cgroup.threads", "");
-    let empty = Processes { descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
+    let empty =
+        Processes { count: Some(0), descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(empty));
 }
 
