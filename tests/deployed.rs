@@ -41,7 +41,7 @@ fn image() -> Result<()> {
             "HostConfig": { "NetworkMode": "none", "CapDrop": drop } }),
         )?;
         docker.wait(&id)?;
-        let said = deployed::logs(&docker, &id)?;
+        let said = docker.logs(&id)?;
         ensure!(said.contains(concat!("collector ", env!("CARGO_PKG_VERSION"))), "without {drop:?} it says {said:?}");
     }
     Ok(())

@@ -265,7 +265,8 @@ fn compose_asks_for_the_same() -> Result<()> {
     let host = &container["HostConfig"];
     ensure!(service.image == format!("${{COLLECTOR_IMAGE:-{}}}", container["Image"].as_str().unwrap_or_default()));
     ensure!(json!(service.user) == container["User"], "user {:?}", service.user);
-    ensure!(json!(service.command) == container["Cmd"], "command {:?}", service.command);
+    let flags: Vec<String> = serde_json::from_value::<Option<_>>(container["Cmd"].clone())?.unwrap_or_default();
+    ensure!(service.command == flags, "command {:?}", service.command);
     ensure!(json!(service.cap_add) == host["CapAdd"] && json!(service.cap_drop) == host["CapDrop"], "capabilities");
     ensure!(json!(service.read_only) == host["ReadonlyRootfs"], "its root");
     ensure!(service.mem_limit.as_deref() == Some("256m") && host["Memory"] == 256 * bytes::MIB, "memory");

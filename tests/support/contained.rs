@@ -50,6 +50,11 @@ impl Reach {
         Self { port, namespace: None }
     }
 
+    /// On the loopback interface of a process' network namespace.
+    pub(crate) fn inside(pid: u32, port: u16) -> Self {
+        Self { port, namespace: Some(pid) }
+    }
+
     fn connect(&self) -> Result<TcpStream> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port);
         let stream = match self.namespace {

@@ -129,10 +129,15 @@ impl Docker {
 
     /// Makes and starts a container by the engine's own configuration; returns its id.
     pub(crate) fn run_as(&self, config: &serde_json::Value) -> Result<String> {
+        let id = runtime::create(self, config)?;
+        self.ask("POST", &format!("/containers/{id}/start"), None)?;
+        Ok(id)
+    }
+
+    /// Makes a container by the engine's own configuration; returns its id.
+    pub(crate) fn create(&self, config: &serde_json::Value) -> Result<String> {
         let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;
-        let created: Created = serde_json::from_slice(&created.body)?;
-        self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
-        Ok(created.id)
+        Ok(serde_json::from_slice::<Created>(&created.body)?.id)
     }
 
     /// Makes and starts a container with a name, as `docker run` with these labels and variables would; returns its id.

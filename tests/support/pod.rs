@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Context as _, Result, bail, bytes, ensure, manifests, runtime};
+use super::{Context as _, Result, bail, bytes, ensure, manifests};
 
 /// Fields that are translated, or that mean nothing on a single machine.
 const POD: [&str; 12] = [
@@ -94,8 +94,6 @@ pub(crate) fn translate(pod: &PodSpec) -> Result<Translated> {
     let limit = |name: &str| limits.get(name).map(quantity).transpose();
     let memory = limit("memory")?.context("no memory limit")? / 1000;
     let mut host_config = json!({
-        "Runtime": runtime::NAME,
-        "Binds": [],
         "Mounts": mounts(container, pod.volumes.as_deref().unwrap_or_default())?,
         "NetworkMode": if pod.host_network.unwrap_or(false) { "host" } else { "none" },
         "PidMode": if pod.host_pid.unwrap_or(false) { "host" } else { "" },

@@ -14,7 +14,7 @@ use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use super::docker::{Docker, program};
-use super::{Context as _, Result, bytes};
+use super::{Context as _, Result, bytes, ensure};
 
 /// First argument of the process that becomes runc.
 pub(crate) const ARGUMENT: &str = "--runtime";
@@ -30,16 +30,35 @@ pub(crate) fn install(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Gives a container that is not started yet exactly these capabilities.
-pub(crate) fn set_capabilities(docker: &Docker, id: &str, capabilities: &[String]) -> Result<()> {
+/// Makes a container with exactly the capabilities that its configuration names; returns its id.
+pub(crate) fn create(docker: &Docker, config: &Value) -> Result<String> {
+    let host = &config["HostConfig"];
+    let capabilities = if host["Privileged"] == true {
+        // As newer engines do. Docker 20.10 asks for more than a machine may have to give.
+        all_capabilities()
+    } else {
+        match docker.create(config) {
+            Err(error) if format!("{error:#}").contains("unknown capability") => {
+                ensure!(host["CapDrop"] == json!(["ALL"]), "capabilities besides the default ones are not set apart");
+                let names = host["CapAdd"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                names.map(|name| format!("CAP_{name}")).collect()
+            }
+            created => return created,
+        }
+    };
+    let mut config = config.clone();
+    config["HostConfig"]["CapAdd"] = Value::Null;
+    config["HostConfig"]["Runtime"] = NAME.into();
+    let id = docker.create(&config)?;
     let info: Value = serde_json::from_slice(&docker.ask("GET", "/info", None)?.body)?;
     let runtime = info["Runtimes"][NAME]["path"].as_str().context("the engine does not know the runtime")?;
     let folder = Path::new(runtime).parent().context("the runtime is in no folder")?;
-    bytes::write(wanted(folder, id), &serde_json::to_string(capabilities)?)
+    bytes::write(wanted(folder, &id), &serde_json::to_string(&capabilities)?)?;
+    Ok(id)
 }
 
 /// Every capability that this machine has.
-pub(crate) fn all_capabilities() -> Vec<String> {
+fn all_capabilities() -> Vec<String> {
     let here = |capability| rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false);
     let all = CapabilitySet::all().iter_names().filter(|(_, capability)| here(*capability));
     all.map(|(name, _)| format!("CAP_{name}")).collect()
