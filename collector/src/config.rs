@@ -2,6 +2,8 @@
 //!
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`).
 
+mod statistics;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -21,11 +23,14 @@ use crate::store::StoreLimits;
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
 
+pub use statistics::{Format, StatisticsRequest};
+
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
 #[derive(Debug, Parser)]
 #[command(name = "collector", version, disable_help_subcommand = true)]
+#[command(after_help = "`collector statistics --help`: which file each number of a cgroup comes from")]
 struct Args {
     /// Address to listen on; empty for all
     #[arg(long = "listen_ip", default_value = "")]
@@ -211,12 +216,7 @@ impl Config {
     /// # Errors
     /// With one line to print when the command line cannot be used.
     pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let args = Args::try_parse_from(go_spelling(args)).map_err(|error| {
-            let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
-            let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
-            ConfigError::Usage { message, exit_code }
-        })?;
-        Self::from_args(args)
+        Self::from_args(parse(args)?)
     }
 
     fn from_args(args: Args) -> Result<Self, ConfigError> {
@@ -280,6 +280,14 @@ impl Config {
             grace: args.shutdown_grace_period,
         })
     }
+}
+
+fn parse<P: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<P, ConfigError> {
+    P::try_parse_from(go_spelling(args)).map_err(|error| {
+        let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
+        let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
+        ConfigError::Usage { message, exit_code }
+    })
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

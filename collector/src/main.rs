@@ -3,16 +3,28 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use collector::config::{Config, ConfigError};
+use collector::config::{Config, ConfigError, StatisticsRequest};
 use collector::daemon;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// What to do.
+enum Command {
+    Run(Config),
+    Statistics(StatisticsRequest),
+}
+
 fn main() -> ExitCode {
-    let config = match Config::from_command_line(std::env::args_os()) {
-        Ok(config) => config,
+    let is_statistics = std::env::args_os().nth(1).is_some_and(|word| word == "statistics");
+    let command = if is_statistics {
+        StatisticsRequest::from_command_line(std::env::args_os().skip(1)).map(Command::Statistics)
+    } else {
+        Config::from_command_line(std::env::args_os()).map(Command::Run)
+    };
+    let command = match command {
+        Ok(command) => command,
         Err(ConfigError::Usage { message, exit_code: 0 }) => {
             print!("{message}");
             return ExitCode::SUCCESS;
@@ -31,7 +43,11 @@ fn main() -> ExitCode {
     };
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    match daemon::run(config) {
+    let done = match command {
+        Command::Run(config) => daemon::run(config),
+        Command::Statistics(request) => daemon::statistics::print(&request),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

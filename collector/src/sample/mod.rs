@@ -5,4 +5,5 @@ pub mod event;
 pub mod kinds;
 pub mod machine;
 pub mod spec;
+pub mod statistic;
 pub mod walk;

@@ -11,7 +11,7 @@ use crate::kernel::text_formats::FormatError;
 use crate::sample::container::{DeviceIo, Io, IoStat};
 
 /// Files of one I/O scheduler with the statistic each holds.
-type Group = &'static [(&'static str, IoStat)];
+pub(super) type Group = &'static [(&'static str, IoStat)];
 
 /// Of the groups the first counts whose first file is there. The first two count only where a device uses BFQ: their
 /// files are there as soon as its module is, and then hide the traffic of all other devices.
@@ -70,6 +70,11 @@ impl IoFiles {
     pub(super) fn retry(&mut self) {
         // A group in which a file was read stays; the kernel does not take files away.
         self.group.take_if(|(_, files)| !files.iter().any(KeptFile::is_kept));
+    }
+
+    /// The files that were chosen on v1.
+    pub(super) fn group(&self) -> Option<Group> {
+        self.group.as_ref().map(|(group, _)| *group)
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Io> {

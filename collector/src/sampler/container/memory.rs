@@ -7,7 +7,7 @@ use super::context::MemorySource;
 use super::cpu::read_pressure;
 use crate::kernel::cgroup::memory_stat::{StatKey, StatLayout};
 use crate::kernel::cgroup::v1::memory::{NumaRows, NumaStat};
-use crate::kernel::cgroup::v2::memory::MemoryEvents as EventsFile;
+use crate::kernel::cgroup::v2::memory::{MemoryEvents as EventsFile, NumaStat as UnifiedNumaStat};
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::process::MachineSwap;
 use crate::kernel::text_formats::unsigned;
@@ -69,6 +69,11 @@ impl MemoryFiles {
 
     pub(super) fn retry(&mut self) {
         self.counting = None;
+    }
+
+    /// Whether the last sample left descendants out, as v1 does on request.
+    pub(super) fn counts_own_only(&self) -> bool {
+        self.counting == Some(Counting::OwnOnly)
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Memory> {
@@ -137,6 +142,10 @@ impl MemoryFiles {
         let inactive_file = stat.get(StatKey::InactiveFile);
         let faults = stat.faults(StatKey::PageFaults, StatKey::MajorFaults).unwrap_or_default();
         let events = reading.kept(position, "memory.events", &mut self.events, EventsFile::parse);
+        let mut numa = None;
+        if reading.ctx.kinds.has(MetricKind::MemoryNuma) {
+            numa = reading.kept(position, "memory.numa_stat", &mut self.numa, UnifiedNumaStat::parse);
+        }
         Some(Memory {
             usage: Bytes(usage),
             max_usage: reading.kept(position, "memory.peak", &mut self.max_usage, unsigned).map(Bytes),
@@ -159,6 +168,8 @@ impl MemoryFiles {
                 oom_kill: events.oom_kill,
                 oom_group_kill: events.oom_group_kill,
             }),
+            // Own pages are not told apart.
+            numa: numa.map(|numa| Numa { own: NumaPages::default(), hierarchical: pages_of_bytes(numa) }),
             stat: stat.into_whole(),
             ..Memory::default()
         })
@@ -167,6 +178,12 @@ impl MemoryFiles {
 
 fn pages(rows: NumaRows) -> NumaPages {
     NumaPages { file: rows.file, anon: rows.anon, unevictable: rows.unevictable }
+}
+
+fn pages_of_bytes(rows: UnifiedNumaStat) -> NumaPages {
+    let page = rustix::param::page_size() as u64;
+    let pages = |row: Vec<(u32, u64)>| row.into_iter().map(|(node, bytes)| (node, bytes / page)).collect();
+    NumaPages { file: pages(rows.file), anon: pages(rows.anon), unevictable: pages(rows.unevictable) }
 }
 
 /// Swap in use on the whole machine.

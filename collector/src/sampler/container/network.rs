@@ -18,7 +18,7 @@ const SETTLING: u32 = 10;
 /// How often it is looked for later, in samples.
 const LOOK_EVERY: u32 = 10;
 /// Stands for the whole host.
-const FIRST_PROCESS: u32 = 1;
+pub(super) const FIRST_PROCESS: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct NetworkState {
@@ -66,6 +66,11 @@ impl NetworkState {
 
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// The process whose namespace the last sample was read from.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.own.map(|own| own.pid)
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {

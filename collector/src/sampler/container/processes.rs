@@ -120,12 +120,12 @@ fn add(sum: &mut Times, times: Times) {
 }
 
 /// The hierarchy whose processes count: that of the cpu controller, or the first the container is in.
-fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
+pub(super) fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
     let preferred = reading.ctx.sources.processes.and_then(|position| reading.hierarchy(position));
     preferred.or_else(|| reading.live_positions().find_map(|position| reading.hierarchy(position)))
 }
 
-fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<Vec<u32>> {
+pub(super) fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<Vec<u32>> {
     list(reading, hierarchy.file(cgroup, "cgroup.procs"), "cgroup.procs")
         // A threaded cgroup of v2 lists only threads.
         .or_else(|| list(reading, hierarchy.file(cgroup, "cgroup.threads"), "cgroup.threads"))
