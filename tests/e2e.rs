@@ -15,6 +15,7 @@ mod history;
 mod machine;
 mod network;
 mod oom;
+mod parity;
 mod paths;
 mod recreate;
 mod selftest;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 23] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -41,6 +42,7 @@ const FILES: [&[Case]; 22] = [
     recreate::CASES,
     statistics_v1::CASES,
     statistics_v2::CASES,
+    parity::CASES,
     network::CASES,
     history::CASES,
     events_http::CASES,

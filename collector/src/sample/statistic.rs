@@ -58,6 +58,9 @@ pub enum Absence {
     /// The load reader is switched off, or the kernel lacks `CONFIG_TASKSTATS`.
     #[error("needs --enable_load_reader, and CONFIG_TASKSTATS in the kernel")]
     LoadReaderOff,
+    /// The kernel was asked and did not answer.
+    #[error("the kernel gave no answer")]
+    NoAnswer,
     /// No mounted hierarchy has the controller.
     #[error("no mounted hierarchy has the controller {0}")]
     NoController(&'static str),

@@ -262,7 +262,9 @@ impl Rows<'_> {
             };
             self.first_there(&keys, Some((family, version, position)))
         });
-        self.push(name, value, source);
+        // An answer of the kernel leaves no file to look at.
+        let answered = family != Family::Tasks || value.is_some();
+        self.push(name, value, source.and_then(|source| if answered { Ok(source) } else { Err(Absence::NoAnswer) }));
     }
 
     /// A statistic of the container's processes.
@@ -443,6 +445,22 @@ impl Rows<'_> {
             _ => absence,
         }
     }
+}
+
+/// The list for a sample that was not read.
+#[cfg(test)]
+pub(super) fn of_sample(
+    ctx: &ReaderContext,
+    sample: &crate::sample::container::Sample,
+    spec: &crate::sample::spec::Spec,
+    oom_kills: Option<u64>,
+) -> Vec<Statistic> {
+    let reader = ContainerReader::new((*b"/").into(), &[]);
+    let mut buffer = ReadBuffer::new();
+    let reading = reader.reading(ctx, &mut buffer);
+    let mut rows = Rows { reading, choices: Choices::default(), process: None, rows: Vec::new() };
+    list::fill(&mut rows, sample, spec, oom_kills);
+    rows.rows
 }
 
 /// Whether the file can be read and holds the key.

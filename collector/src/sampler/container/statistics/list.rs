@@ -224,7 +224,7 @@ fn fill_pages(
 
 fn fill_stat(rows: &mut Rows<'_>, stat: Option<&MemoryStat>) {
     let all = stat.map(|MemoryStat { keys, values }| {
-        Value::Named(keys.iter().map(|key| key.to_string()).zip(values.iter().map(Value::from)).collect())
+        Value::Named(keys.iter().map(ToString::to_string).zip(values.iter().map(Value::from)).collect())
     });
     rows.add_value("memory.stat", all, Family::Memory, [whole("memory.stat")], [whole("memory.stat")]);
     let reported = stat.map(MemoryStat::reported);
@@ -318,7 +318,9 @@ fn fill_io(rows: &mut Rows<'_>, io: Option<&Io>) {
         if !is_cost && in_group.is_none() && place.is_ok_and(|(version, _)| version == super::Version::V1) {
             rows.push(name, None, Err(Absence::Scheduler));
         } else {
-            let found = devices.is_some() && (!is_cost || !values.is_empty());
+            // No device at all is an answer too, where traffic would be counted.
+            let answers = !is_cost && (in_group.is_some() || !v2_words.is_empty());
+            let found = !values.is_empty() || (devices.is_some() && answers);
             rows.add_value(name, found.then_some(Value::Named(values)), Family::Io, v1, v2);
         }
     }
@@ -369,7 +371,7 @@ fn fill_network(rows: &mut Rows<'_>, network: Option<&Network>) {
     let any_process = std::mem::replace(&mut rows.process, rows.choices.network_process);
     for ((name, column), values) in columns.into_iter().zip(values) {
         let row = part("net/dev", column).of(Base::Process);
-        if rows.process.is_none() && rows.when(MetricKind::Network).is_ok() {
+        if rows.process.is_none() && network.is_none() && rows.when(MetricKind::Network).is_ok() {
             let absence = if any_process.is_none() { Absence::NoProcess } else { Absence::SharedNetwork };
             rows.push(name, None, Err(absence));
         } else {
@@ -407,10 +409,8 @@ fn fill_spec(rows: &mut Rows<'_>, spec: &Spec) {
     fields!(memory.as_ref() => MemorySpec { limit, reservation, swap_limit });
     // The root has what the machine has.
     let at_root = rows.reading.is_root();
-    let or_machine = |file, word| match at_root {
-        true => Keys::from([key("meminfo", word).of(Base::Proc)]),
-        false => [whole(file)].into(),
-    };
+    let or_machine =
+        |file, word| if at_root { Keys::from([key("meminfo", word).of(Base::Proc)]) } else { [whole(file)].into() };
     let (v1, v2) = (or_machine("memory.limit_in_bytes", "MemTotal"), or_machine("memory.max", "MemTotal"));
     rows.add("spec.memory.limit", flat(limit), Family::Memory, v1, v2);
     let (v1, v2) = ([whole("memory.soft_limit_in_bytes")], [whole("memory.min")]);

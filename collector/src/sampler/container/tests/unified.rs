@@ -82,7 +82,7 @@ fn pressure() -> Pressure {
     }
 }
 
-fn write_v2(host: &Host, directory: &str) {
+pub(super) fn write_v2(host: &Host, directory: &str) {
     host.write_all(
         directory,
         &[
