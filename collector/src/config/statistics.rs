@@ -46,8 +46,12 @@ impl StatisticsRequest {
     /// # Errors
     /// As [`Config::from_command_line`].
     pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        Self::from_args(parse(args)?)
+    }
+
+    fn from_args(args: StatisticsArgs) -> Result<Self, ConfigError> {
         use std::os::unix::ffi::OsStringExt as _;
-        let StatisticsArgs { cgroup, format, daemon } = parse(args)?;
+        let StatisticsArgs { cgroup, format, daemon } = args;
         let mut cgroup = cgroup.into_vec();
         if !cgroup.starts_with(b"/") {
             let given = String::from_utf8_lossy(&cgroup).into_owned();

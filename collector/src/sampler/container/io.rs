@@ -127,8 +127,11 @@ impl IoFiles {
                         devices.push(DeviceIo { stat, major, minor, device: device.clone(), operations });
                     }
                 };
-                push(IoStat::ServiceBytes, vec![("Read", line.rbytes), ("Write", line.wbytes)]);
-                push(IoStat::Serviced, vec![("Read", line.rios), ("Write", line.wios)]);
+                push(
+                    IoStat::ServiceBytes,
+                    vec![("Read", line.rbytes), ("Write", line.wbytes), ("Discard", line.dbytes)],
+                );
+                push(IoStat::Serviced, vec![("Read", line.rios), ("Write", line.wios), ("Discard", line.dios)]);
                 push(IoStat::CostUsage, vec![("Count", line.cost_usage)]);
                 push(IoStat::CostWait, vec![("Count", line.cost_wait)]);
                 push(IoStat::CostIndebt, vec![("Count", line.cost_indebt)]);

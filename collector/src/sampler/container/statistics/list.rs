@@ -3,7 +3,8 @@
 //!
 //! The structures are taken apart without `..`: a field that is added to one of them and not here does not compile.
 
-use super::{Base, Family, Key, Keys, Rows, key, part, whole};
+use super::keys::{Base, Key, Keys, key, part, whole};
+use super::{Family, Rows};
 use crate::sample::container::{
     Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
     NumaPages, Pressure, Processes, ReportedStat, Sample, Schedstat, TaskStates, Traffic,
@@ -279,8 +280,8 @@ fn fill_hugetlb(rows: &mut Rows<'_>, sizes: Option<&[Hugetlb]>) {
 /// The name of a block device statistic, its keys on v2, and the statistic after it, so that none is forgotten.
 fn io_stat(stat: IoStat) -> (&'static str, &'static [&'static str], Option<IoStat>) {
     match stat {
-        IoStat::ServiceBytes => ("io.service_bytes", &["rbytes", "wbytes"], Some(IoStat::Serviced)),
-        IoStat::Serviced => ("io.serviced", &["rios", "wios"], Some(IoStat::Queued)),
+        IoStat::ServiceBytes => ("io.service_bytes", &["rbytes", "wbytes", "dbytes"], Some(IoStat::Serviced)),
+        IoStat::Serviced => ("io.serviced", &["rios", "wios", "dios"], Some(IoStat::Queued)),
         IoStat::Queued => ("io.queued", &[], Some(IoStat::Sectors)),
         IoStat::Sectors => ("io.sectors", &[], Some(IoStat::ServiceTime)),
         IoStat::ServiceTime => ("io.service_time", &[], Some(IoStat::WaitTime)),

@@ -226,7 +226,7 @@ fn on_v2_the_numbers_are_those_of_the_files_named() {
     let list = statistics(&mut host, KindSet::all(), "/a");
     check(&list, 39);
     assert_eq!(source(&list, "memory.working_set"), "memory.current, memory.stat: inactive_file");
-    assert_eq!(source(&list, "io.service_bytes"), "io.stat: rbytes, wbytes");
+    assert_eq!(source(&list, "io.service_bytes"), "io.stat: rbytes, wbytes, dbytes");
     assert_eq!(source(&list, "hugetlb.usage"), "hugetlb.<size>.current");
     assert_eq!(source(&list, "spec.cpu.quota"), "cpu.max: quota");
     assert_eq!(find(&list, "memory.failcnt").source, Err(Absence::NotInVersion("v2")));
