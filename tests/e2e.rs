@@ -25,6 +25,7 @@ mod machine;
 mod manifests;
 mod network;
 mod oom;
+mod parity;
 mod paths;
 mod programs;
 mod recreate;
@@ -55,6 +56,7 @@ const FILES: &[&[Case]] = &[
     recreate::CASES,
     statistics_v1::CASES,
     statistics_v2::CASES,
+    parity::CASES,
     network::CASES,
     history::CASES,
     events_http::CASES,

@@ -108,9 +108,7 @@ impl<'a> Scene<'a> {
 
     /// Waits until a collector has told of it, and compares what it tells.
     pub(crate) fn is_told(&self, killing: &Killing, collector: &Collector) -> Result<()> {
-        wait::eventually(wait::seconds(2), || {
-            self.check_events(killing, |name, kind| collector.events(name, &[kind]))
-        })
+        wait::eventually(wait::seconds(2), || self.check_events(killing, |name, kind| collector.events(name, &[kind])))
     }
 
     /// The `oom` and the `oomKill` event of this scene, each exactly once, told by `ask` for a cgroup's name and a kind.

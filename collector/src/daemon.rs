@@ -4,6 +4,7 @@
 mod answers;
 mod degraded;
 mod listener;
+pub mod statistics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,6 +73,9 @@ pub enum DaemonError {
     /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
     #[error("error: the thread {0} ended; its last words are in the log above")]
     ThreadEnded(String),
+    /// `collector statistics` was asked about a cgroup that is not there.
+    #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
+    NoCgroup(String),
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -192,19 +196,9 @@ impl Parts {
             Some(_) | None => OomSource::Counters,
         };
         let store = Arc::new(Store::new(config.store.clone()));
-        let budget = Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = ReaderContext::new(ContextParts {
-            roots: config.roots.clone(),
-            hierarchies: Arc::clone(&hierarchies),
-            kinds: config.kinds,
-            budget,
-            errors: Arc::default(),
-            load: load_reader(config),
-            machine: facts(&config.roots, &machine),
-            clock: now,
-        });
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
         for limitation in context.limitations() {
             degraded.add(limitation.facility(), limitation);
         }
@@ -322,6 +316,20 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
         }
     })?;
     Ok(())
+}
+
+/// Finds out where statistics are on this machine.
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+    ReaderContext::new(ContextParts {
+        roots: config.roots.clone(),
+        hierarchies,
+        kinds: config.kinds,
+        budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
+        errors: Arc::default(),
+        load: load_reader(config),
+        machine: facts(&config.roots, machine),
+        clock: now,
+    })
 }
 
 /// What the readers of containers need to know of the machine.

@@ -34,11 +34,12 @@ fn main() -> ExitCode {
     };
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    let config = match invocation {
-        Invocation::Run(config) => *config,
+    let done = match invocation {
+        Invocation::Run(config) => daemon::run(*config),
+        Invocation::Statistics(request) => daemon::statistics::print(&request),
         Invocation::Doctor(config, format) => return ExitCode::from(doctor::run(&config, format)),
     };
-    match daemon::run(config) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -39,6 +39,10 @@ pub(crate) enum Work {
     Network(u64),
     /// Writes so many mebibytes to a file, past the page cache, then idles.
     Write(PathBuf, u64),
+    /// Writes so many mebibytes to a file through the page cache and idles.
+    Cache(PathBuf, u64),
+    /// Moves to a network namespace without interfaces of its own and idles.
+    Namespace,
     /// Allocates so many bytes of a file on hugetlbfs and idles.
     HugePages(PathBuf, u64),
 }
@@ -227,6 +231,17 @@ pub(crate) fn main(plan: &str) -> Result<()> {
         }
         Work::Write(path, mebibytes) => {
             write_directly(&path, mebibytes)?;
+            idle()
+        }
+        Work::Cache(path, mebibytes) => {
+            let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            for number in 0..mebibytes {
+                file.write_all_at(&vec![0x5a_u8; bytes::MIB as usize], number * bytes::MIB)?;
+            }
+            idle()
+        }
+        Work::Namespace => {
+            network::new_namespace()?;
             idle()
         }
         Work::HugePages(path, size) => {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
+use super::statistics::{StatisticsArgs, StatisticsRequest};
 use super::{Args, Config, ConfigError, on_one_line};
 use crate::go_flags::go_spelling;
 
@@ -30,6 +31,8 @@ enum Command {
         #[command(flatten)]
         args: Box<Args>,
     },
+    /// Tell for every statistic of a cgroup which file it is read from on this machine, or why it is not available
+    Statistics(Box<StatisticsArgs>),
 }
 
 /// How a report is written.
@@ -48,6 +51,8 @@ pub enum Invocation {
     Run(Box<Config>),
     /// `doctor`.
     Doctor(Box<Config>, ReportFormat),
+    /// `statistics`.
+    Statistics(Box<StatisticsRequest>),
 }
 
 impl Invocation {
@@ -63,6 +68,7 @@ impl Invocation {
         })?;
         match line.command {
             None => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
+            Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Doctor { format, args }) => Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format)),
         }
     }

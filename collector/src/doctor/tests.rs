@@ -22,7 +22,7 @@ use crate::kernel::facts::port::{Port, PortFacts};
 use crate::kernel::facts::processes::{Namespace, ProcessFacts, Procfs, Tally};
 use crate::kernel::facts::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
-use crate::kernel::probes::offsets::{ABSENT, KernelTypes, NO_OFFSETS, Offset, VictimForm};
+use crate::kernel::probes::offsets::{ABSENT, KernelTypes, MapAccounting, NO_OFFSETS, Offset, VictimForm};
 use crate::kernel::probes::support::{
     Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, Seccomp, TypesError, Unavailable, decide as plan,
 };
@@ -38,7 +38,11 @@ fn well() -> Facts {
         probes: Examination {
             facts: KernelFacts {
                 btf_path: "/sys/kernel/btf/vmlinux".into(),
-                types: Ok(KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: Some(VictimForm::Task) }),
+                types: Ok(KernelTypes {
+                    offsets: NO_OFFSETS.map(|_| 8),
+                    victim: Some(VictimForm::Task),
+                    map_accounting: MapAccounting::Cgroup,
+                }),
                 maps: Ok(()),
                 ring_buffer: Ok(()),
                 programs: Ok(()),
@@ -186,7 +190,8 @@ fn a_field_that_moved() {
         for field in [Offset::CgroupPopulatedCsets, Offset::MemcgOomLock] {
             offsets[field as usize] = ABSENT;
         }
-        facts.probes.facts.types = Ok(KernelTypes { offsets, victim: Some(VictimForm::Task) });
+        facts.probes.facts.types =
+            Ok(KernelTypes { offsets, victim: Some(VictimForm::Task), map_accounting: MapAccounting::Cgroup });
     });
 }
 
@@ -263,7 +268,8 @@ fn a_program_is_refused() {
 #[test]
 fn unknown_form_of_the_oom_tracepoint() {
     let report = check("unknown_mark_victim", Verdict::Limited, |facts| {
-        facts.probes.facts.types = Ok(KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: None });
+        facts.probes.facts.types =
+            Ok(KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: None, map_accounting: MapAccounting::Cgroup });
     });
     first(&report, "oom_kills");
 }

@@ -6,4 +6,5 @@ pub mod identity;
 pub mod kinds;
 pub mod machine;
 pub mod spec;
+pub mod statistic;
 pub mod walk;

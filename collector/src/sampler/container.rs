@@ -14,6 +14,7 @@ mod memory;
 mod network;
 mod processes;
 mod spec;
+mod statistics;
 #[cfg(test)]
 mod tests;
 

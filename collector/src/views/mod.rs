@@ -13,6 +13,7 @@ pub mod prometheus;
 mod responses;
 pub mod router;
 pub mod source;
+pub mod statistics;
 pub mod time;
 mod web;
 

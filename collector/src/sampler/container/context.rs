@@ -164,6 +164,8 @@ pub(super) struct Sources {
     pub(super) likely_processes: [Option<usize>; 3],
     /// v1 cpuset, where wanted.
     pub(super) cpuset_migrate: Option<usize>,
+    /// The default hierarchy, where it has cpuset beside v1 hierarchies: kernels without `CONFIG_CPUSETS_V1`.
+    pub(super) cpuset_beside: Option<usize>,
     /// The default hierarchy, if the whole machine uses it.
     pub(super) unified_only: Option<usize>,
     /// Where pressure is read.
@@ -214,6 +216,9 @@ impl Sources {
                 unified.filter(|place| Some(*place) != processes && Some(*place) != memory_place),
             ],
             cpuset_migrate: when(MetricKind::Cpuset, v1("cpuset")),
+            cpuset_beside: unified.filter(|place| {
+                hierarchies.mode != Mode::V2 && hierarchies.at(*place).is_some_and(|hierarchy| hierarchy.has("cpuset"))
+            }),
             unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
             pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || kinds.has(MetricKind::Pressure)),
             tasks: v1("cpu").or_else(|| v1("cpuacct")).or_else(|| v1("memory")),

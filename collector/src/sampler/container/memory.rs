@@ -71,6 +71,11 @@ impl MemoryFiles {
         self.counting = None;
     }
 
+    /// Whether the last sample left descendants out, as v1 does on request.
+    pub(super) fn counts_own_only(&self) -> bool {
+        self.counting == Some(Counting::OwnOnly)
+    }
+
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Memory> {
         let mut memory = match reading.ctx.sources.memory? {
             MemorySource::V1(position) => self.v1(reading, position)?,

@@ -23,7 +23,7 @@ const LOOK_EVERY: u32 = 10;
 /// How old an index of the host's processes may be at the first samples, and later.
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Stands for the whole host.
-const FIRST_PROCESS: u32 = 1;
+pub(super) const FIRST_PROCESS: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct NetworkState {
@@ -77,6 +77,11 @@ impl NetworkState {
 
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// The process whose namespace the last sample was read from.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.own.map(|own| own.pid)
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {

@@ -134,20 +134,20 @@ fn add(sum: &mut Times, times: Times) {
 }
 
 /// The hierarchy whose processes count: that of the cpu controller, or the first the container is in.
-fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
+pub(super) fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
     let preferred = reading.ctx.sources.processes.and_then(|position| reading.hierarchy(position));
     preferred.or_else(|| reading.live_positions().find_map(|position| reading.hierarchy(position)))
 }
 
 /// What is known of a cgroup's own processes.
-struct OwnProcesses {
+pub(super) struct OwnProcesses {
     /// How many there are.
-    count: Option<u64>,
+    pub(super) count: Option<u64>,
     /// Their ids in procfs; absent unless all are known.
-    pids: Option<Vec<u32>>,
+    pub(super) pids: Option<Vec<u32>>,
 }
 
-fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<OwnProcesses> {
+pub(super) fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<OwnProcesses> {
     let listing = list(reading, hierarchy, cgroup)?;
     // v1 leaves out what has no id in the collector's pid namespace, v2 lists it as 0.
     let counted = (hierarchy.version == Version::V2).then(|| listing.count());

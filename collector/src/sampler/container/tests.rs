@@ -5,4 +5,5 @@ mod fixture;
 mod legacy;
 mod lifetime;
 mod processes;
+mod statistics;
 mod unified;

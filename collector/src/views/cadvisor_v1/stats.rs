@@ -312,7 +312,7 @@ struct MemoryEvents {
 
 impl<'a> From<&'a Memory> for MemoryStats<'a> {
     fn from(memory: &'a Memory) -> Self {
-        let stat = |key| memory.stat.get(key).unwrap_or(0);
+        let stat = memory.stat.reported();
         let events = memory.events.unwrap_or_default();
         let numa = memory.numa.as_ref();
         let data = |Faults { pgfault, pgmajfault }, pages: Option<&'a NumaPages>| MemoryData {
@@ -330,12 +330,12 @@ impl<'a> From<&'a Memory> for MemoryStats<'a> {
             working_set: memory.working_set.0,
             total_active_file: memory.active_file.unwrap_or_default().0,
             total_inactive_file: memory.inactive_file.unwrap_or_default().0,
-            file_dirty: stat("file_dirty"),
-            file_writeback: stat("file_writeback"),
-            pgscan: stat("pgscan"),
-            pgsteal: stat("pgsteal"),
-            workingset_refault_file: stat("workingset_refault_file"),
-            workingset_refault_anon: stat("workingset_refault_anon"),
+            file_dirty: stat.file_dirty.unwrap_or(0),
+            file_writeback: stat.file_writeback.unwrap_or(0),
+            pgscan: stat.pgscan.unwrap_or(0),
+            pgsteal: stat.pgsteal.unwrap_or(0),
+            workingset_refault_file: stat.workingset_refault_file.unwrap_or(0),
+            workingset_refault_anon: stat.workingset_refault_anon.unwrap_or(0),
             failcnt: memory.failcnt.unwrap_or(0),
             kernel: memory.kernel.unwrap_or_default().0,
             container_data: data(memory.own_faults, numa.map(|Numa { own, .. }| own)),

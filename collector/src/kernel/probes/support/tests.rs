@@ -132,10 +132,7 @@ fn each_missing_capability_is_named() {
         |facts| {
             facts.memlock_limit = Some(64 << 10);
             facts.ring_buffer = Err(Errno::PERM);
-            facts.types = Ok(KernelTypes {
-                map_accounting: MapAccounting::LockedMemory,
-                ..types()
-            });
+            facts.types = Ok(KernelTypes { map_accounting: MapAccounting::LockedMemory, ..types() });
         },
         Facility::RingBuffer,
         perm,
@@ -145,10 +142,7 @@ fn each_missing_capability_is_named() {
         |facts| {
             facts.memlock_limit = Some(0);
             facts.maps = Err(Errno::PERM);
-            facts.types = Ok(KernelTypes {
-                map_accounting: MapAccounting::LockedMemory,
-                ..types()
-            });
+            facts.types = Ok(KernelTypes { map_accounting: MapAccounting::LockedMemory, ..types() });
         },
         Facility::BpfSyscall,
         perm,
@@ -163,12 +157,7 @@ fn each_missing_capability_is_named() {
         perm,
         Cause::SecurityModule,
     );
-    check(
-        |facts| facts.programs = Err(Errno::INVAL),
-        Facility::Program,
-        Some(Errno::INVAL),
-        Cause::NotBuiltIn,
-    );
+    check(|facts| facts.programs = Err(Errno::INVAL), Facility::Program, Some(Errno::INVAL), Cause::NotBuiltIn);
 }
 
 #[test]
