@@ -67,13 +67,22 @@ hybrid)
 esac
 ip link set lo up
 hostname collector-vm
-for module in $(ls /lib | sort -n); do
-    insmod "/lib/$module" || echo "module $module: not loaded"
+# Which driver needs which differs between kernels: what fails is tried again after the others.
+modules=$(ls /lib | sort -n)
+for _ in 1 2 3; do
+    failed=
+    for module in $modules; do
+        insmod "/lib/$module" 2>/dev/null || failed="$failed $module"
+    done
+    modules=$failed
 done
-# The second disk is for swapping, where the kernel has its driver.
-if [ -b /dev/vdb ]; then
-    mkswap /dev/vdb >/dev/null && swapon /dev/vdb
-fi
+[ -z "$modules" ] || echo "modules not loaded:$modules"
+# The second disk is for swapping, where the kernel has its driver; some look at their disks in the background.
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -b /dev/vdb ] && break
+    sleep 0.2
+done
+[ -b /dev/vdb ] && mkswap /dev/vdb >/dev/null && swapon /dev/vdb
 # From here on only a panic speaks on the console: an OOM report in the middle of the verdict would hide it.
 dmesg -n 1
 echo "kernel $(uname -r) with $COLLECTOR_TEST_CGROUPS, $(nproc) processors, swap $(sed -n 's/SwapTotal: *//p' /proc/meminfo)"
