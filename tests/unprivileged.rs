@@ -5,6 +5,7 @@ use rustix::thread::CapabilitySet;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, Rights};
 use crate::support::harness::Case;
+use crate::support::surroundings::Surroundings;
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
@@ -39,7 +40,9 @@ fn may_use_bpf(rights: &Rights) -> bool {
 
 /// Starts a collector with these rights; its mode must be the one they allow, and it must work in that mode.
 fn check(rights: &Rights) -> Result<()> {
-    let mut collector = Collector::start_as(rights, &[])?;
+    // Before 5.11 the limit of locked memory matters too; that is another test's.
+    let surroundings = Surroundings::from(rights).locked_memory(8 << 20);
+    let mut collector = Collector::start_as(surroundings, &[])?;
     let expected = if may_use_bpf(rights) { "ebpf" } else { "scan" };
     let health = collector.health()?;
     let mode = collector.event_mode()?;
