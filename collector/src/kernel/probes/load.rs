@@ -343,8 +343,10 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
         && facts.lockdown != Lockdown::Confidentiality
     {
         let log = verifier_log.to_string();
-        let says = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
-        let says = says.unwrap_or_default();
+        // The reason, and after it figures about the verifier's work.
+        let figures = ["processed ", "stack depth ", "verification time "];
+        let is_reason = |line: &&str| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure));
+        let says = log.lines().rev().find(is_reason).unwrap_or_default();
         // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
         // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
         let cause = if says.contains(READING_HELPER) { Cause::LockedDown } else { Cause::Refused(says.into()) };
