@@ -48,8 +48,9 @@ const CGROUP_TRACEPOINTS: [&str; 6] = [
 const OOM_TRACEPOINT: &str = "mark_victim";
 /// Entered by tail call from the cgroup programs.
 const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
-/// How the verifier calls the helpers that read kernel memory, when it refuses them.
-const READING_HELPER: &str = "bpf_probe_read_kernel";
+/// How the verifier calls the helpers that read kernel memory, when it refuses them: `bpf_probe_read_kernel`, or the older
+/// `bpf_probe_read`, which the loader puts in its place where it finds the former missing.
+const READING_HELPER: &str = "bpf_probe_read";
 /// Map of `aya-log-ebpf`.
 const LOG_MAP: &str = "AYA_LOGS";
 
