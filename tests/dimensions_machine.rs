@@ -60,10 +60,8 @@ fn nodes() -> Result<()> {
     let mut holders = Vec::new();
     for node in ["0", "1"] {
         let child = cgroups.make(format!("parent/node-{node}"))?;
-        let file = match Layout::detect()?.is_pure_v2() {
-            true => child.v2_file("cpuset.mems"),
-            false => child.v1_file("cpuset", "cpuset.mems"),
-        };
+        let pure_v2 = Layout::detect()?.is_pure_v2();
+        let file = if pure_v2 { child.v2_file("cpuset.mems") } else { child.v1_file("cpuset", "cpuset.mems") };
         bytes::write(file.map_err(|_| Skip::because("no cpuset controller"))?, node)?;
         holders.push(Plan::new(Work::Hold(8), &child).start_ready()?);
         let elsewhere = if node == "0" { "1" } else { "0" };
@@ -79,9 +77,10 @@ fn nodes() -> Result<()> {
 /// What a fresh sample says of the cgroup's own pages and of those below too, once it is what the kernel says.
 fn numa(collector: &Collector, cgroup: &Cgroup<'_>) -> Result<(BTreeMap<String, Pages>, BTreeMap<String, Pages>)> {
     let pure_v2 = Layout::detect()?.is_pure_v2();
-    let (file, unit) = match pure_v2 {
-        true => (cgroup.v2_file("memory.numa_stat")?, 4096),
-        false => (cgroup.v1_file("memory", "memory.numa_stat")?, 1),
+    let (file, unit) = if pure_v2 {
+        (cgroup.v2_file("memory.numa_stat")?, rustix::param::page_size() as u64)
+    } else {
+        (cgroup.v1_file("memory", "memory.numa_stat")?, 1)
     };
     wait::eventually(wait::seconds(3), || {
         let (_, stats) = fresh(collector, &cgroup.name())?;

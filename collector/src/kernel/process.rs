@@ -126,7 +126,8 @@ impl Descriptors {
     /// No descriptor at all.
     pub const NONE: Self = Self { open: 0, sockets: Some(0) };
 
-    /// Those of both; sockets are known only where they are of both.
+    /// The descriptors of both; sockets are known only where they are of both.
+    #[must_use]
     pub fn plus(self, more: Self) -> Self {
         let sockets = self.sockets.zip(more.sockets).map(|(some, more)| some + more);
         Self { open: self.open + more.open, sockets }

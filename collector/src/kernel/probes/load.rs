@@ -49,8 +49,9 @@ const CGROUP_TRACEPOINTS: [&str; 6] = [
 const OOM_TRACEPOINT: &str = "mark_victim";
 /// Entered by tail call from the cgroup programs.
 pub(super) const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
-/// How the verifier calls the helpers that read kernel memory, when it refuses them.
-const READING_HELPER: &str = "bpf_probe_read_kernel";
+/// How the verifier calls the helpers that read kernel memory, when it refuses them: `bpf_probe_read_kernel`, or the older
+/// `bpf_probe_read`, which the loader puts in its place where it finds the former missing.
+const READING_HELPER: &str = "bpf_probe_read";
 /// Map of `aya-log-ebpf`.
 const LOG_MAP: &str = "AYA_LOGS";
 
@@ -406,8 +407,10 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
         && facts.lockdown != Lockdown::Confidentiality
     {
         let log = verifier_log.to_string();
-        let says = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
-        let says = says.unwrap_or_default();
+        // The reason, and after it figures about the verifier's work.
+        let figures = ["processed ", "stack depth ", "verification time "];
+        let is_reason = |line: &&str| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure));
+        let says = log.lines().rev().find(is_reason).unwrap_or_default();
         // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
         // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
         let cause = if says.contains(READING_HELPER) { Cause::LockedDown } else { Cause::Refused(says.into()) };
