@@ -191,8 +191,8 @@ impl Parts {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) => {
                 degraded.add(
-                    "raw tracepoint mark_victim",
-                    "raw tracepoint mark_victim: this kernel's has neither form that is known; OOM kills are taken from \
+                    &"raw tracepoint mark_victim",
+                    &"raw tracepoint mark_victim: this kernel's has neither form that is known; OOM kills are taken from \
                      the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version",
                 );
                 OomSource::Counters
@@ -214,7 +214,7 @@ impl Parts {
             clock: now,
         });
         for limitation in context.limitations() {
-            degraded.add(limitation.facility(), limitation);
+            degraded.add(&limitation.facility(), limitation);
         }
         degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
@@ -293,7 +293,7 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
         Err(unavailable) => {
-            degraded.add(unavailable.facility, unavailable);
+            degraded.add(&unavailable.facility, &unavailable);
             Ok(None)
         }
     }
