@@ -134,7 +134,7 @@ fn file_capabilities() -> Result<()> {
         ensure!(health.contains("kernel events: ebpf"), "with CAP_BPF and CAP_PERFMON:\n{health}");
         ensure!(degraded(&health).is_empty(), "it has every right it needs:\n{health}");
         let status = bytes::read(format!("/proc/{}/status", child.id()))?;
-        let expected = FILE_CAPABILITIES.iter().fold(0_u64, |bits, number| bits | 1 << number);
+        let expected = FILE_CAPABILITIES.iter().fold(0_u64, |bits, number| bits | (1 << number));
         for row in ["CapPrm:", "CapEff:"] {
             let bits = status.lines().find_map(|line| line.strip_prefix(row)).context("a row of capabilities")?;
             let bits = u64::from_str_radix(bits.trim(), 16)?;

@@ -200,7 +200,7 @@ impl Parts {
         let machine = read_machine(&config.roots, &ids);
         let context = reader_context(config, Arc::clone(&hierarchies), &machine);
         for limitation in context.limitations() {
-            degraded.add(limitation.facility(), limitation);
+            degraded.add(&limitation.facility(), limitation);
         }
         degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
@@ -278,7 +278,7 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
     match Probes::load(&config.roots, &options) {
         Ok(attached) => {
             if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
-                degraded.add(unavailable.facility, unavailable);
+                degraded.add(&unavailable.facility, &unavailable);
             }
             Ok(Some(attached))
         }
@@ -286,7 +286,7 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
         Err(unavailable) => {
-            degraded.add(unavailable.facility, unavailable);
+            degraded.add(&unavailable.facility, &unavailable);
             Ok(None)
         }
     }

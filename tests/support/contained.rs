@@ -21,11 +21,15 @@ const IMAGE: &str = "collector-test-collector";
 pub(crate) const FILE_CAPABILITIES: [u32; 6] = [39, 38, 19, 2, 23, 24];
 /// What the container gets of them.
 const ADDED: [&str; 5] = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_NICE"];
+/// The same for an engine that does not know `CAP_BPF`.
+const ADDED_OLD: [&str; 4] = ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_NICE"];
+/// `CAP_SYS_ADMIN`.
+const SYS_ADMIN: u32 = 21;
 
 /// The value of `security.capability`: `struct vfs_cap_data`, revision 2, with these capabilities permitted.
 pub(crate) fn capability_attribute(capabilities: &[u32]) -> Vec<u8> {
     const REVISION_2: u32 = 0x0200_0000;
-    let bits = capabilities.iter().fold(0_u64, |bits, number| bits | 1 << number);
+    let bits = capabilities.iter().fold(0_u64, |bits, number| bits | (1 << number));
     // Magic; then low words of permitted and inheritable, then high words.
     let words = [REVISION_2, bits as u32, 0, (bits >> 32) as u32, 0];
     words.into_iter().flat_map(u32::to_le_bytes).collect()
@@ -137,11 +141,22 @@ pub(crate) struct Setting<'a> {
 /// Makes the image. Skips the test where the collector needs shared libraries, which the image has none of.
 pub(crate) fn import(docker: &Docker) -> Result<()> {
     let program = std::fs::read(&settings().collector)?;
-    if program.windows(16).any(|bytes| bytes == b"ld-linux-x86-64.") {
+    if needs_interpreter(&program) {
         return Err(super::harness::Skip::because("the collector is not a static binary"));
     }
-    let archive = tar::with_capable_program("collector", &program, &capability_attribute(&FILE_CAPABILITIES));
+    let capabilities = capability_attribute(&[&FILE_CAPABILITIES[..], &[SYS_ADMIN]].concat());
+    let archive = tar::with_capable_program("collector", &program, &capabilities);
     docker.import(IMAGE, &archive)
+}
+
+/// Whether an ELF program of 64 bits has a header `PT_INTERP`: it is run by the dynamic linker.
+fn needs_interpreter(program: &[u8]) -> bool {
+    let at = |offset: usize, length: usize| {
+        let bytes = program.get(offset..offset + length).unwrap_or_default();
+        bytes.iter().rev().fold(0_usize, |value, byte| (value << 8) | usize::from(*byte))
+    };
+    let (table, size, count) = (at(32, 8), at(54, 2), at(56, 2));
+    (0..count).any(|number| at(table + number * size, 4) == 3)
 }
 
 /// Starts a collector as another user, in namespaces of its own, on a file system it cannot write to, with the
@@ -151,20 +166,26 @@ pub(crate) fn start(docker: &Docker, setting: &Setting<'_>) -> Result<(String, R
     let mut command: Vec<Value> = ["/bin/collector", "--listen_ip=127.0.0.1"].map(Value::from).to_vec();
     command.push(format!("--port={port}").into());
     command.extend(setting.flags.iter().map(|flag| Value::from(*flag)));
-    let id = docker.run_as(&json!({
-        "Image": IMAGE,
-        "Cmd": command,
-        "User": "65534:65534",
-        "HostConfig": {
-            "NetworkMode": setting.network,
-            "CgroupnsMode": "private",
-            "ReadonlyRootfs": true,
-            "CapDrop": ["ALL"],
-            "CapAdd": ADDED,
-            "SecurityOpt": ["seccomp=unconfined"],
-            "Binds": setting.binds,
-        },
-    }))?;
+    let config = |added: &[&str]| {
+        json!({
+            "Image": IMAGE,
+            "Cmd": command,
+            "User": "65534:65534",
+            "HostConfig": {
+                "NetworkMode": setting.network,
+                "CgroupnsMode": "private",
+                "ReadonlyRootfs": true,
+                "CapDrop": ["ALL"],
+                "CapAdd": added,
+                "SecurityOpt": ["seccomp=unconfined"],
+                "Binds": setting.binds,
+            },
+        })
+    };
+    let id = match docker.run_as(&config(&ADDED)) {
+        Err(error) if error.to_string().contains("unknown capability") => docker.run_as(&config(&ADDED_OLD))?,
+        started => started?,
+    };
     let namespace = if setting.network == "host" { None } else { Some(docker.pid(&id)?) };
     let reach = Reach { port, namespace };
     if let Err(error) = reach.wait_ready() {

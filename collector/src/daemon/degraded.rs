@@ -8,7 +8,7 @@ pub(super) struct DegradedList(Vec<(String, String)>);
 
 impl DegradedList {
     /// Notes a facility and why it is missing, and says so in the log.
-    pub(super) fn add(&mut self, facility: impl Display, reason: impl Display) {
+    pub(super) fn add(&mut self, facility: &dyn Display, reason: &dyn Display) {
         tracing::warn!("degraded: {reason}");
         self.0.push((facility.to_string(), reason.to_string()));
     }

@@ -179,10 +179,17 @@ pub fn network_namespace(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Resu
     }
 }
 
-/// The network namespace of the host: that of its process 1. The collector's own cannot stand for it, since in a
-/// container it may be another.
+/// The network namespace of the host: that of its process 1, or where a security module protects that one the kernel's
+/// own threads'. The collector's own cannot stand for it, since in a container it may be another.
 pub fn host_network_namespace(proc: &Path, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
-    network_namespace(proc, 1, buffer)
+    const THREADS_PARENT: u32 = 2;
+    network_namespace(proc, 1, buffer).or_else(|error| {
+        let comm = ProcessDir::new(THREADS_PARENT);
+        match comm.file(proc, "comm").read(buffer) {
+            Ok(b"kthreadd\n") => network_namespace(proc, THREADS_PARENT, buffer),
+            _ => Err(error),
+        }
+    })
 }
 
 fn namespace(place: FileAt<'_>, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {

@@ -1,6 +1,6 @@
 //! Which processes are in a cgroup, where `cgroup.procs` does not tell: in a container with a pid namespace of its own.
 //!
-//! The host's procfs shows every process, and for each its cgroups. Reading all of it takes about ten microseconds per
+//! The host's procfs shows every process, and for each its cgroups. Reading all of it takes about five microseconds per
 //! process, so it is done by a thread of its own, only when somebody asks for something newer, and for at most a
 //! hundredth of a CPU. A list may therefore be old; [`ProcessIndex::belongs`] tells whether a process still is where
 //! it was.

@@ -46,17 +46,23 @@ pub struct GivenRoots {
 }
 
 impl HostRoots {
-    /// Completes what was told with what is mounted: the host's procfs below `/rootfs` or `/host` makes that the root
-    /// directory; sysfs and the cgroups are looked for below it first, because those of the container's own show only
-    /// the container's network devices and cgroup.
+    /// Completes what was told with what is mounted: the host's procfs or sysfs below `/rootfs` or `/host` makes that
+    /// the root directory; sysfs and the cgroups are looked for below it first, because those of the container's own
+    /// show only the container's network devices and cgroup.
     pub fn locate(given: GivenRoots) -> Self {
-        let usual =
-            || USUAL_ROOTS.map(PathBuf::from).into_iter().find(|root| is_mounted(&root.join("proc"), PROC_MAGIC));
-        let rootfs = given.rootfs.or_else(usual).unwrap_or_else(|| "/".into());
-        let proc = given.proc.unwrap_or_else(|| rootfs.join("proc"));
-        let sys = given.sys.unwrap_or_else(|| {
-            Some(rootfs.join("sys")).filter(|sys| is_mounted(sys, SYSFS_MAGIC)).unwrap_or_else(|| "/sys".into())
+        let has_procfs = |root: &Path| is_mounted(&root.join("proc"), PROC_MAGIC);
+        let has_sysfs = |root: &Path| is_mounted(&root.join("sys"), SYSFS_MAGIC);
+        let usual = || {
+            let mut roots = USUAL_ROOTS.map(PathBuf::from).into_iter();
+            roots.find(|root| has_procfs(root) || has_sysfs(root)).unwrap_or_else(|| "/".into())
+        };
+        let is_told = given.rootfs.is_some();
+        let rootfs = given.rootfs.unwrap_or_else(usual);
+        let proc = given.proc.unwrap_or_else(|| {
+            // With a root directory that was told, a missing procfs is better said than replaced by the container's.
+            if is_told || has_procfs(&rootfs) { rootfs.join("proc") } else { "/proc".into() }
         });
+        let sys = given.sys.unwrap_or_else(|| if has_sysfs(&rootfs) { rootfs.join("sys") } else { "/sys".into() });
         let roots = Self { cgroup: sys.join(CGROUPS_IN_SYSFS), proc, sys, rootfs };
         match given.cgroup {
             Some(cgroup) => Self { cgroup, ..roots },
@@ -66,14 +72,18 @@ impl HostRoots {
 
     /// With the first place that has whole hierarchies, or else the first that has any.
     fn with_cgroups(self) -> Self {
-        let places = [self.cgroup.clone(), self.rootfs.join("sys").join(CGROUPS_IN_SYSFS), "/sys/fs/cgroup".into()];
-        let mut found = places.into_iter().filter_map(|cgroup| {
-            let roots = Self { cgroup, ..self.clone() };
+        let usual = USUAL_ROOTS.map(|root| Path::new(root).join("sys"));
+        let sysfs = [self.sys.clone(), self.rootfs.join("sys")].into_iter().chain(usual).chain(["/sys".into()]);
+        let mut found = sysfs.filter_map(|sysfs| {
+            let roots = Self { cgroup: sysfs.join(CGROUPS_IN_SYSFS), ..self.clone() };
             let hierarchies = Hierarchies::detect(&roots).ok()?;
             Some((roots, hierarchies.are_whole()))
         });
-        let Some((first, whole)) = found.next() else { return self };
-        if whole { first } else { found.find(|(_, whole)| *whole).map_or(first, |(roots, _)| roots) }
+        match found.next() {
+            None => self.clone(),
+            Some((first, true)) => first,
+            Some((first, false)) => found.find(|(_, whole)| *whole).map_or(first, |(whole, _)| whole),
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use crate::kernel::file::{self, FileAt, ReadBuffer};
 use crate::kernel::text_formats::words;
 
 /// Inode number of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`).
-const INITIAL_CGROUP: u64 = 0xeffffffb;
+const INITIAL_CGROUP: u64 = 0xefff_fffb;
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
-const INITIAL_PID: u64 = 0xeffffffc;
+const INITIAL_PID: u64 = 0xefff_fffc;
 
 /// Relative to what the kernel gives this process cgroup paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

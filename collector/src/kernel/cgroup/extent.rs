@@ -51,6 +51,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_namespace_hides_what_is_whole() {
+        use CgroupNamespace::{Initial, Private};
+        const HOST: &str = "/host/sys/fs/cgroup/memory";
         const TEXT: &[u8] = b"\
 1 1 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 2 1 0:32 /../.. /host/sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
@@ -67,8 +69,6 @@ mod tests {
             let memory = found.get(4).unwrap();
             (memory.extent, String::from_utf8_lossy(&memory.top).into_owned(), memory.levels_above)
         };
-        use CgroupNamespace::{Initial, Private};
-        const HOST: &str = "/host/sys/fs/cgroup/memory";
         let own = |name: &str| (Extent::Own, name.to_owned(), 0);
         assert_eq!(look(Initial, Place::Machine, "/sys/fs/cgroup", ""), (Extent::Whole, String::new(), 0));
         assert_eq!(look(Initial, Place::OwnContainer, "/part", ""), own("/docker/1"));
