@@ -7,7 +7,7 @@ use super::context::MemorySource;
 use super::cpu::read_pressure;
 use crate::kernel::cgroup::memory_stat::{StatKey, StatLayout};
 use crate::kernel::cgroup::v1::memory::{NumaRows, NumaStat};
-use crate::kernel::cgroup::v2::memory::{MemoryEvents as EventsFile, NumaStat as UnifiedNumaStat};
+use crate::kernel::cgroup::v2::memory::{MemoryEvents as EventsFile, numa_stat};
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::process::MachineSwap;
 use crate::kernel::text_formats::unsigned;
@@ -144,7 +144,9 @@ impl MemoryFiles {
         let events = reading.kept(position, "memory.events", &mut self.events, EventsFile::parse);
         let mut numa = None;
         if reading.ctx.kinds.has(MetricKind::MemoryNuma) {
-            numa = reading.kept(position, "memory.numa_stat", &mut self.numa, UnifiedNumaStat::parse);
+            let page_size = rustix::param::page_size() as u64;
+            let rows = |text: &[u8]| numa_stat(text, page_size);
+            numa = reading.kept(position, "memory.numa_stat", &mut self.numa, rows).map(pages);
         }
         Some(Memory {
             usage: Bytes(usage),
@@ -160,6 +162,7 @@ impl MemoryFiles {
             // v2 counts over the subtree only.
             own_faults: faults,
             hierarchical_faults: faults,
+            numa: numa.map(|numa| Numa { own: numa.clone(), hierarchical: numa }),
             events: events.map(|events| MemoryEvents {
                 low: events.low,
                 high: events.high,
@@ -168,8 +171,6 @@ impl MemoryFiles {
                 oom_kill: events.oom_kill,
                 oom_group_kill: events.oom_group_kill,
             }),
-            // Own pages are not told apart.
-            numa: numa.map(|numa| Numa { own: NumaPages::default(), hierarchical: pages_of_bytes(numa) }),
             stat: stat.into_whole(),
             ..Memory::default()
         })
@@ -178,12 +179,6 @@ impl MemoryFiles {
 
 fn pages(rows: NumaRows) -> NumaPages {
     NumaPages { file: rows.file, anon: rows.anon, unevictable: rows.unevictable }
-}
-
-fn pages_of_bytes(rows: UnifiedNumaStat) -> NumaPages {
-    let page = rustix::param::page_size() as u64;
-    let pages = |row: Vec<(u32, u64)>| row.into_iter().map(|(node, bytes)| (node, bytes / page)).collect();
-    NumaPages { file: pages(rows.file), anon: pages(rows.anon), unevictable: pages(rows.unevictable) }
 }
 
 /// Swap in use on the whole machine.
