@@ -28,7 +28,7 @@ const PROCESS_LIMIT: u64 = 77;
 
 /// Where the kernel may have a statistic: part of a file's name, and the word before the value. Only asked for what is
 /// not available, and then nothing of it may be readable.
-const PLACES: [(&str, &[(&str, &str)]); 43] = [
+const PLACES: [(&str, &[(&str, &str)]); 42] = [
     ("cpu.usage.total", &[("cpuacct.usage", ""), ("cpu.stat", "usage_usec")]),
     ("cpu.usage.per_cpu", &[("percpu", "")]),
     ("cpu.usage.user", &[("cpuacct.stat", "user"), ("cpu.stat", "user_usec")]),
@@ -49,8 +49,7 @@ const PLACES: [(&str, &[(&str, &str)]); 43] = [
     ("memory.kernel", &[("memory.kmem.usage", ""), ("memory.stat", "kernel")]),
     ("memory.events.oom_group_kill", &[("memory.events", "oom_group_kill")]),
     ("memory.events.", &[("memory.events", "")]),
-    ("memory.numa.own.", &[("memory.numa_stat", "anon")]),
-    ("memory.numa.hierarchical.", &[("memory.numa_stat", "anon")]),
+    ("memory.numa.", &[("memory.numa_stat", "anon")]),
     ("memory.file_dirty", &[("memory.stat", "total_dirty"), ("memory.stat", "file_dirty")]),
     ("memory.file_writeback", &[("memory.stat", "total_writeback"), ("memory.stat", "file_writeback")]),
     ("memory.pgscan", &[("memory.stat", "pgscan"), ("memory.stat", "total_pgscan")]),

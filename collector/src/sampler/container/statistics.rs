@@ -25,7 +25,7 @@ use keys::{Base, Key, Keys, Within, holds, text_of};
 /// What helps where a cgroup's file may not be read.
 const READ_RIGHT: &str = "root or read access to /sys/fs/cgroup";
 /// What helps where a process may not be looked at.
-const TRACE_RIGHT: &str = "CAP_SYS_PTRACE";
+const TRACE_RIGHT: &str = "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 /// Statistics that are found in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

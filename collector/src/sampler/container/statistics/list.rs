@@ -197,30 +197,23 @@ fn fill_memory(rows: &mut Rows<'_>, memory: Option<&Memory>) {
 
 fn fill_numa(rows: &mut Rows<'_>, numa: Option<&Numa>) {
     fields!(numa => Numa { own, hierarchical });
-    // v2 counts over the subtree only.
+    // On v2 both are the subtree's.
     let names = ["memory.numa.own.file", "memory.numa.own.anon", "memory.numa.own.unevictable"];
-    let v2 = ["file", "anon", "unevictable"];
-    fill_pages(rows, own, names, v2, v2);
+    fill_pages(rows, own, names, ["file", "anon", "unevictable"]);
     let names =
         ["memory.numa.hierarchical.file", "memory.numa.hierarchical.anon", "memory.numa.hierarchical.unevictable"];
     let v1 = ["hierarchical_file", "hierarchical_anon", "hierarchical_unevictable"];
-    fill_pages(rows, hierarchical, names, v1, v2);
+    fill_pages(rows, hierarchical, names, v1);
 }
 
-fn fill_pages(
-    rows: &mut Rows<'_>,
-    pages: Option<&NumaPages>,
-    names: [&'static str; 3],
-    v1: [&'static str; 3],
-    v2: [&'static str; 3],
-) {
+fn fill_pages(rows: &mut Rows<'_>, pages: Option<&NumaPages>, names: [&'static str; 3], v1: [&'static str; 3]) {
     fields!(pages => NumaPages { file, anon, unevictable });
-    for (number, pages) in [file, anon, unevictable].into_iter().enumerate() {
+    for (number, (pages, v2)) in [(file, "file"), (anon, "anon"), (unevictable, "unevictable")].into_iter().enumerate()
+    {
         let by_node = |(node, pages): &(u32, u64)| (node.to_string(), Value::Count(*pages));
         let value = pages.filter(|pages| !pages.is_empty()).map(|pages| pages.iter().map(by_node).collect());
         let row = |word| key("memory.numa_stat", word).since("5.10");
-        let (v1, v2) = ([row(v1[number])], [row(v2[number])]);
-        rows.add_value(names[number], value.map(Value::Named), Family::Numa, v1, v2);
+        rows.add_value(names[number], value.map(Value::Named), Family::Numa, [row(v1[number])], [row(v2)]);
     }
 }
 
