@@ -7,7 +7,7 @@ mod bad_input;
 mod degraded;
 mod descriptors;
 mod discovery;
-mod docker_containers;
+mod engine_containers;
 mod events_http;
 mod final_sample;
 mod hierarchies;
@@ -54,7 +54,7 @@ const FILES: [&[Case]; 22] = [
     unprivileged::CASES,
     bad_input::CASES,
     shutdown::CASES,
-    docker_containers::CASES,
+    engine_containers::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::MemfdFlags;
 
 use super::settings::{self, COLLECTOR_BIN, settings};
-use super::{Context as _, Result, bail, cgroups, collector, docker, network, process, wait, workload};
+use super::{Context as _, Result, bail, cgroups, collector, engine, network, process, wait, workload};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -189,7 +189,7 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         let outcome = run_apart(case, options).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
         process::end_descendants();
         cgroups::remove_leftovers();
-        docker::remove_leftovers();
+        engine::remove_leftovers();
         let took = start.elapsed().as_secs_f64();
         match outcome {
             Outcome::Passed(rows) => {
