@@ -6,18 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::workload::{Plan, Work};
-use crate::support::{Result, bytes, ensure, wait};
+use crate::support::{Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "memory", "pids"]))),
-    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"]))),
-    Case::new("final_sample::cgroup2", || short_lives(Set::V2)),
-    Case::new("final_sample::every_hierarchy", every_hierarchy),
+    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "memory", "pids"])))
+        .needs(Needs::V1)
+        .on_every_kernel(),
+    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"])))
+        .needs(Needs::V1)
+        .on_every_kernel(),
+    Case::new("final_sample::cgroup2", || short_lives(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("final_sample::every_hierarchy", every_hierarchy).needs(Needs::V1).on_every_kernel(),
 ];
 
-const CONTAINERS: usize = 200;
+/// Containers of one test.
+fn containers() -> usize {
+    settings::times(200, 60)
+}
+
 /// Containers that live at the same time.
 const AT_ONCE: usize = 4;
 /// CPU time each uses, in milliseconds.
@@ -67,6 +75,7 @@ fn every_hierarchy() -> Result<()> {
 }
 
 fn short_lives(set: Set<'_>) -> Result<()> {
+    let containers = containers();
     let collector = Collector::start(&["--housekeeping_interval=10s"])?;
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(set)?;
@@ -78,7 +87,7 @@ fn short_lives(set: Set<'_>) -> Result<()> {
                 scope.spawn(|| -> Result<()> {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= CONTAINERS {
+                        if number >= containers {
                             return Ok(());
                         }
                         let one = live(&cgroups, number)?;
@@ -93,7 +102,7 @@ fn short_lives(set: Set<'_>) -> Result<()> {
         Ok(())
     })?;
     let ended = ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    ensure!(ended.len() == CONTAINERS, "only {} containers lived", ended.len());
+    ensure!(ended.len() == containers, "only {} containers lived", ended.len());
     wait::eventually(wait::seconds(5), || check(&collector, &cgroups, &ended))
 }
 
@@ -118,6 +127,6 @@ fn check(collector: &Collector, cgroups: &Cgroups, ended: &[Ended]) -> Result<()
             Some(_) => {}
         }
     }
-    ensure!(wrong.is_empty(), "{} of {CONTAINERS} final samples are wrong: {}", wrong.len(), wrong[0]);
+    ensure!(wrong.is_empty(), "{} of {} final samples are wrong: {}", wrong.len(), ended.len(), wrong[0]);
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::fs;
 
 use crate::support::cgroups::{Cgroups, Layout, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("hierarchies::one_container", one_container),
-    Case::new("hierarchies::rename_is_followed", rename_is_followed),
-    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several),
+    Case::new("hierarchies::one_container", one_container).needs(Needs::V1).on_every_kernel(),
+    Case::new("hierarchies::rename_is_followed", rename_is_followed).needs(Needs::V1).on_every_kernel(),
+    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several).needs(Needs::V1).on_every_kernel(),
 ];
 
 fn expect_listed(collector: &Collector, cgroups: &Cgroups, below: &[&str]) -> Result<()> {

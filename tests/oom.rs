@@ -7,12 +7,14 @@ use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::Case;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, bytes, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("oom::victim_limit_and_trigger_are_named", victim_limit_and_trigger_are_named).within(180),
+    Case::new("oom::victim_limit_and_trigger_are_named", victim_limit_and_trigger_are_named)
+        .on_every_kernel()
+        .within(180),
     Case::new("oom::count_outlives_the_cgroup", count_outlives_the_cgroup),
-    Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup),
+    Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup).on_every_kernel(),
 ];
 
 /// The limit on the parent, in mebibytes.
@@ -22,7 +24,10 @@ const LIMIT: u64 = 112;
 const VICTIM: u64 = 96;
 /// What the trigger takes: too much beside the victim, little enough alone.
 const TRIGGER: u64 = 24;
-const ROUNDS: usize = 60;
+/// Rounds: 60 on one kernel, whether in one run or in one for each of its three layouts of hierarchies.
+fn rounds() -> usize {
+    settings::times(60, 20)
+}
 
 /// Limits a cgroup's memory, swap included.
 pub(crate) fn limit_memory(cgroup: &Cgroup<'_>, mebibytes: u64) -> Result<()> {
@@ -129,7 +134,8 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(Set::Memory)?;
     let mut wrong = Vec::new();
-    for number in 0..ROUNDS {
+    let rounds = rounds();
+    for number in 0..rounds {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
         let checked = wait::eventually(wait::seconds(2), || {
@@ -144,7 +150,7 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
         }
         scene.remove()?;
     }
-    ensure!(wrong.is_empty(), "{} of {ROUNDS} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
+    ensure!(wrong.is_empty(), "{} of {rounds} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
     let lost = collector.metrics()?.sum("collector_events_lost_total");
     ensure!(lost == 0.0, "{lost} kernel events were lost");
     Ok(())

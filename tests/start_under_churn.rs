@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Needs};
 use crate::support::time::Time;
 use crate::support::{Error, Result, bail, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("start_under_churn::v2", || start_under_churn(Set::V2)),
+    Case::new("start_under_churn::v2", || start_under_churn(Set::V2)).needs(Needs::Cgroup2),
     Case::new("start_under_churn::every_hierarchy", || start_under_churn(Set::Every)),
 ];
 

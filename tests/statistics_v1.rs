@@ -5,21 +5,21 @@ use crate::support::cgroups::{Cgroup, Cgroups, Set};
 use crate::support::collector::Collector;
 use crate::support::compare::{Comparison, fresh};
 use crate::support::disk::Disk;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Needs};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("statistics_v1::cpu", cpu),
-    Case::new("statistics_v1::cpu_is_throttled", cpu_is_throttled),
-    Case::new("statistics_v1::memory", memory),
-    Case::new("statistics_v1::memory_of_a_subtree", memory_of_a_subtree),
-    Case::new("statistics_v1::memory_failcnt", memory_failcnt),
-    Case::new("statistics_v1::processes", processes),
-    Case::new("statistics_v1::io", io),
-    Case::new("statistics_v1::hugetlb", hugetlb),
-    Case::new("statistics_v1::limits", limits),
-    Case::new("statistics_v1::no_limits", no_limits),
+    Case::new("statistics_v1::cpu", cpu).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::cpu_is_throttled", cpu_is_throttled).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::memory", memory).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::memory_of_a_subtree", memory_of_a_subtree).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::memory_failcnt", memory_failcnt).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::processes", processes).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::io", io).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::hugetlb", hugetlb).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::limits", limits).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::no_limits", no_limits).needs(Needs::V1).on_every_kernel(),
 ];
 
 const TICK_NANOS: u64 = 10_000_000;

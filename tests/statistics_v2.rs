@@ -9,22 +9,22 @@ use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::compare::{Comparison, fresh};
 use crate::support::disk::Disk;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1),
-    Case::new("statistics_v2::cpu", cpu),
-    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled),
-    Case::new("statistics_v2::memory", memory),
-    Case::new("statistics_v2::memory_events", memory_events),
-    Case::new("statistics_v2::processes", processes),
-    Case::new("statistics_v2::io", io),
-    Case::new("statistics_v2::pressure", pressure),
-    Case::new("statistics_v2::hugetlb", hugetlb),
-    Case::new("statistics_v2::limits", limits),
-    Case::new("statistics_v2::no_limits", no_limits),
+    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1).needs(Needs::Both).on_every_kernel(),
+    Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::memory", memory).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::memory_events", memory_events).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::processes", processes).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::io", io).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::pressure", pressure).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::hugetlb", hugetlb).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::limits", limits).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::no_limits", no_limits).needs(Needs::PureV2).on_every_kernel(),
 ];
 
 const FLAGS: [&str; 2] = [

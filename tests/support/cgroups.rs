@@ -105,6 +105,8 @@ pub(crate) enum Set<'a> {
     Every,
     /// cgroup2 alone.
     V2,
+    /// One hierarchy, whichever there is: cgroup2, or v1 memory.
+    One,
     /// These v1 controllers alone.
     V1(&'a [&'a str]),
     /// Where memory is limited: v1 memory, or cgroup2.
@@ -127,6 +129,13 @@ impl Cgroups {
         let mounts = match set {
             Set::Every => layout.mounts,
             Set::V2 => vec![layout.v2().ok_or_else(|| Skip::because("cgroup2 is not mounted"))?.clone()],
+            Set::One => vec![
+                layout
+                    .v2()
+                    .or_else(|| layout.v1("memory"))
+                    .ok_or_else(|| Skip::because("neither cgroup2 nor v1 memory is mounted"))?
+                    .clone(),
+            ],
             Set::V1(controllers) => {
                 let mut mounts: Vec<Mount> = Vec::new();
                 for controller in controllers {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
-use super::settings::{self, COLLECTOR_BIN, settings};
+use super::settings::{self, COLLECTOR_BIN, Cgroups, ESSENTIAL, settings};
 use super::{Context as _, Result, bail, cgroups, collector, engine, network, process, wait, workload};
 
 /// One test.
@@ -21,6 +21,7 @@ pub(crate) struct Case {
     name: &'static str,
     deadline: Duration,
     scope: Scope,
+    needs: Needs,
     run: fn() -> Result<()>,
 }
 
@@ -33,15 +34,49 @@ enum Scope {
     EveryKernel,
 }
 
+/// Which cgroup hierarchies a test is about. In a virtual machine with a chosen layout the others are not even
+/// selected; elsewhere they are skipped and say why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Any.
+    Nothing,
+    /// A v1 hierarchy.
+    V1,
+    /// A cgroup2 hierarchy, with or without controllers.
+    Cgroup2,
+    /// cgroup2 alone, with all controllers.
+    PureV2,
+    /// v1 hierarchies and cgroup2 beside them.
+    Both,
+}
+
+impl Needs {
+    fn fits(self, cgroups: Cgroups) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::V1 => cgroups != Cgroups::V2,
+            Self::Cgroup2 => cgroups != Cgroups::V1,
+            Self::PureV2 => cgroups == Cgroups::V2,
+            Self::Both => cgroups == Cgroups::Hybrid,
+        }
+    }
+}
+
 impl Case {
     /// A test that may take two minutes.
     pub(crate) const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, run }
+        Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, needs: Needs::Nothing, run }
     }
 
     /// The same, also where only the essential tests run: on each kernel, with each layout of cgroup hierarchies.
     pub(crate) const fn on_every_kernel(mut self) -> Self {
         self.scope = Scope::EveryKernel;
+        self
+    }
+
+    /// The same, but only where there are such cgroup hierarchies.
+    pub(crate) const fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 
@@ -157,6 +192,9 @@ impl Options {
         if self.essential && case.scope == Scope::Once {
             return false;
         }
+        if settings().cgroups.is_some_and(|cgroups| !case.needs.fits(cgroups)) {
+            return false;
+        }
         (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
     }
 }
@@ -194,7 +232,9 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         match outcome {
             Outcome::Passed(rows) => {
                 println!("ok ({took:.1} s)");
-                rows.iter().for_each(|row| println!("{row}"));
+                for row in rows {
+                    println!("{row}");
+                }
             }
             Outcome::Skipped(reason) => {
                 println!("SKIPPED");
@@ -230,6 +270,9 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     command.args(["--run-one", case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
     if let Some(path) = &options.collector {
         command.env(COLLECTOR_BIN, path);
+    }
+    if options.essential {
+        command.env(ESSENTIAL, "1");
     }
     let mut child = command.spawn()?;
     let deadline = wait::scaled(case.deadline);

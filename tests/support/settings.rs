@@ -9,12 +9,30 @@ pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
 const TEST_VM: &str = "COLLECTOR_TEST_VM";
 
+/// Set to `1` for a test when only the essential ones run.
+pub(crate) const ESSENTIAL: &str = "COLLECTOR_TEST_ESSENTIAL";
+/// Set inside a virtual machine to the layout of its cgroup hierarchies.
+const TEST_CGROUPS: &str = "COLLECTOR_TEST_CGROUPS";
+
+/// How cgroup hierarchies are laid out, as the virtual machine was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// v1 hierarchies alone.
+    V1,
+    /// The same, and cgroup2 beside them.
+    Hybrid,
+    /// cgroup2 alone.
+    V2,
+}
+
 /// The settings of this run.
 pub(crate) struct Settings {
     /// The collector to start.
     pub(crate) collector: PathBuf,
     /// How much longer than on real hardware everything may take.
     pub(crate) slowness: u32,
+    /// The layout of hierarchies, where it was made for the tests.
+    pub(crate) cgroups: Option<Cgroups>,
 }
 
 /// The settings of this run.
@@ -25,8 +43,19 @@ pub(crate) fn settings() -> &'static Settings {
         Settings {
             collector: env::var_os(COLLECTOR_BIN).map_or(built, PathBuf::from),
             slowness: if in_vm() { 10 } else { 1 },
+            cgroups: env::var(TEST_CGROUPS).ok().and_then(|name| match name.as_str() {
+                "v1" => Some(Cgroups::V1),
+                "hybrid" => Some(Cgroups::Hybrid),
+                "v2" => Some(Cgroups::V2),
+                _ => None,
+            }),
         }
     })
+}
+
+/// How often to try something: the number that proves it, or one that suffices beside as many runs on other kernels.
+pub(crate) fn times(all: usize, on_every_kernel: usize) -> usize {
+    if env::var_os(ESSENTIAL).is_some_and(|value| value == "1") { on_every_kernel } else { all }
 }
 
 /// Whether this runs inside the virtual machine of `cargo xtask vm`.
