@@ -74,7 +74,7 @@ impl Docker {
         let mut command = Command::new(podman);
         command
             // It leaves a copy of an imported image there.
-            .env("TMPDIR", &home.path(""))
+            .env("TMPDIR", home.path(""))
             .args(["--root", &at("data"), "--runroot", &at("run"), "--tmpdir", &at("tmp")])
             .args(["--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=crun"])
             .args(["system", "service", "--time=0", &format!("unix://{}", at("sock"))]);

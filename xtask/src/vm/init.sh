@@ -70,6 +70,11 @@ hostname collector-vm
 for module in $(ls /lib | sort -n); do
     insmod "/lib/$module" || echo "module $module: not loaded"
 done
+# What the suite and a shell are run by, where they are to see another root.
+inside() {
+    "$@"
+}
+[ "$(argument root)" != host ] || . /init-engines.sh
 # The second disk is for swapping, where the kernel has its driver.
 if [ -b /dev/vdb ]; then
     mkswap /dev/vdb >/dev/null && swapon /dev/vdb
@@ -82,7 +87,7 @@ echo "not in v1:${absent:- nothing}; in cgroup2: $(cat /sys/fs/cgroup/cgroup.sub
 
 if [ "$mode" = shell ]; then
     echo "try: collector --port 8080 &    e2e --list"
-    setsid cttyhack sh
+    inside setsid busybox cttyhack sh
     poweroff -f
 fi
 
@@ -90,7 +95,7 @@ set --
 while read -r line; do
     [ -z "$line" ] || set -- "$@" "$line"
 done </etc/arguments
-{ e2e --collector /bin/collector "$@" 2>&1; echo "$?" >/tmp/status; } | tee /tmp/output
+{ inside e2e --collector "$COLLECTOR_BIN" "$@" 2>&1; echo "$?" >/tmp/status; } | tee /tmp/output
 counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/passed=\1 failed=\2 skipped=\3/p' /tmp/output |
     tail -n 1)
 status=$(cat /tmp/status)
