@@ -165,12 +165,6 @@ fn stream() -> Result<()> {
         let own = events.into_iter().filter(|event| event.container_name.starts_with(&top));
         own.map(|event| (event.event_type, event.container_name)).collect()
     };
-    let mut expected = Vec::new();
-    for number in 0..count {
-        let name = format!("{}/{number}", cgroups.name());
-        expected.push(("containerCreation".to_owned(), name.clone()));
-        expected.push(("containerDeletion".to_owned(), name));
-    }
     wait::eventually(wait::seconds(10), || {
         let got = own(stream.events());
         ensure!(
@@ -183,8 +177,18 @@ fn stream() -> Result<()> {
         Ok(())
     })?;
     let got = own(stream.events());
-    let first_wrong = got.iter().zip(&expected).position(|(got, expected)| got != expected);
-    ensure!(got.len() == 2 * count && first_wrong.is_none(), "not in order, first at {first_wrong:?} of {}", got.len());
+    let of_kind =
+        |kind: &str| -> Vec<&str> { got.iter().filter(|(of, _)| of == kind).map(|(_, name)| name.as_str()).collect() };
+    let expected: Vec<String> = (0..count).map(|number| format!("{}/{number}", cgroups.name())).collect();
+    ensure!(of_kind("containerCreation") == expected, "the creations are not each once in order: {got:?}");
+    // A deletion waits for a closing sample that is being read, and then comes after later creations.
+    let mut deleted = of_kind("containerDeletion");
+    deleted.sort_by_key(|name| expected.iter().position(|other| other == name));
+    ensure!(deleted == expected, "the deletions are not each once: {got:?}");
+    for name in &expected {
+        let kinds: Vec<&str> = got.iter().filter(|(_, of)| of == name).map(|(kind, _)| kind.as_str()).collect();
+        ensure!(kinds == ["containerCreation", "containerDeletion"], "{name}: {kinds:?}");
+    }
     let deletions = own(deletions.wait_for(count, wait::seconds(5))?);
     ensure!(deletions.iter().all(|(kind, _)| kind == "containerDeletion"), "only deletions were asked for");
     ensure!(stream.other_lines().is_empty(), "lines that are no event: {:?}", stream.other_lines());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
@@ -11,7 +12,7 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "memory", "pids"])))
+    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "pids"])))
         .needs(Needs::V1)
         .on_every_kernel(),
     Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"])))
@@ -50,8 +51,9 @@ fn live(cgroups: &Cgroups, number: usize) -> Result<Ended> {
     let mut process = Plan::new(Work::Burn(BURN), &cgroup).start()?;
     let status = process.wait_blocking()?;
     ensure!(status.success(), "the burner ended with {status}");
-    // What a fast runtime leaves between the end of the process and the removal.
-    wait::pass(wait::millis(5));
+    // What a fast runtime leaves between the end of the process and the removal. In a virtual machine more: several of
+    // them share the processors, and one may stand still for longer than that.
+    wait::pass(if settings::in_vm() { Duration::from_millis(250) } else { Duration::from_millis(5) });
     let nanos = cpu_nanos(&cgroup)?;
     for dir in cgroup.dirs() {
         remove(&dir)?;

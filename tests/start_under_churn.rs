@@ -16,6 +16,8 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const STARTS: usize = 5;
+/// How long cgroups come and go before the start, and after it.
+const MOMENT: Duration = Duration::from_millis(300);
 /// Creations a second.
 const RATE: u64 = 50;
 
@@ -49,10 +51,10 @@ fn start_under_churn(set: Set<'_>) -> Result<()> {
         let stop = AtomicBool::new(false);
         let (collector, ready, lives) = std::thread::scope(|scope| -> Result<_> {
             let churner = scope.spawn(|| churn(&cgroups, &stop));
-            wait::pass(wait::millis(300));
+            wait::pass(MOMENT);
             let collector = Collector::start(&[]);
             let ready = Time::now_nanos();
-            wait::pass(wait::millis(300));
+            wait::pass(MOMENT);
             stop.store(true, Ordering::Relaxed);
             let lives = churner.join().map_err(|_| Error::msg("a thread of the test panicked"))??;
             Ok((collector?, ready, lives))

@@ -3,7 +3,7 @@
 use rustix::thread::CapabilitySet;
 
 use crate::support::cgroups::{Cgroups, Set};
-use crate::support::collector::{Collector, Rights};
+use crate::support::collector::{Collector, LockedMemory, Rights};
 use crate::support::harness::Case;
 use crate::support::{Context as _, Result, ensure, wait};
 
@@ -27,7 +27,8 @@ const USEFUL: [CapabilitySet; 8] = [
 ];
 
 fn rights(uid: Option<u32>, capabilities: CapabilitySet) -> Rights {
-    Rights { uid, capabilities: Some(capabilities.bits()), open_files: None }
+    let locked_memory = LockedMemory::Unlimited;
+    Rights { uid, capabilities: Some(capabilities.bits()), locked_memory, ..Rights::default() }
 }
 
 /// Whether the kernel lets a process with these capabilities load and attach tracing programs.

@@ -38,6 +38,18 @@ pub(crate) struct Rights {
     pub(crate) capabilities: Option<u64>,
     /// Soft and hard limit of open files.
     pub(crate) open_files: Option<u64>,
+    /// How much memory may be locked, in which kernels before 5.11 count BPF maps.
+    pub(crate) locked_memory: LockedMemory,
+}
+
+/// The limit of locked memory, for those without `CAP_IPC_LOCK` or `CAP_SYS_RESOURCE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LockedMemory {
+    /// As it is here.
+    #[default]
+    Inherited,
+    /// None, as service managers and container engines set it, where the test may.
+    Unlimited,
 }
 
 /// What a collector has said on standard error.
@@ -316,6 +328,14 @@ pub(crate) fn exec(arguments: &[String]) -> Result<()> {
     let opened = File::open(program).with_context(|| format!("open {program}"))?;
     if let Some(limit) = rights.open_files {
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+    }
+    if rights.locked_memory == LockedMemory::Unlimited {
+        let unlimited = Rlimit { current: None, maximum: None };
+        match rustix::process::setrlimit(Resource::Memlock, unlimited) {
+            // Without CAP_SYS_RESOURCE; on a newer kernel nothing depends on it.
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error).context("lift the limit of locked memory"),
+        }
     }
     let keep = rights.capabilities.map_or(CapabilitySet::all(), CapabilitySet::from_bits_retain);
     if rights.capabilities.is_some() {

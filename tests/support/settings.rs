@@ -11,6 +11,8 @@ const TEST_VM: &str = "COLLECTOR_TEST_VM";
 
 /// Set to `1` for a test when only the essential ones run.
 pub(crate) const ESSENTIAL: &str = "COLLECTOR_TEST_ESSENTIAL";
+/// Set inside a virtual machine to what the matrix calls its kernel.
+const TEST_KERNEL: &str = "COLLECTOR_TEST_KERNEL";
 /// Set inside a virtual machine to the layout of its cgroup hierarchies.
 const TEST_CGROUPS: &str = "COLLECTOR_TEST_CGROUPS";
 
@@ -56,6 +58,11 @@ pub(crate) fn settings() -> &'static Settings {
 /// How often to try something: the number that proves it, or one that suffices beside as many runs on other kernels.
 pub(crate) fn times(all: usize, on_every_kernel: usize) -> usize {
     if env::var_os(ESSENTIAL).is_some_and(|value| value == "1") { on_every_kernel } else { all }
+}
+
+/// What the matrix calls this kernel; `None` on a machine that is not of the matrix.
+pub(crate) fn kernel() -> Option<String> {
+    env::var(TEST_KERNEL).ok().filter(|name| !name.is_empty())
 }
 
 /// Whether this runs inside the virtual machine of `cargo xtask vm`.

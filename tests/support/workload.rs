@@ -56,17 +56,19 @@ pub(crate) struct Plan {
     comm: Option<String>,
     /// `/proc/self/oom_score_adj`.
     oom_score_adj: Option<i32>,
+    /// Whether to escape the OOM killer.
+    spared: bool,
 }
 
 impl Plan {
     /// Does `work` in a cgroup, in every hierarchy of its set.
     pub(crate) fn new(work: Work, cgroup: &Cgroup<'_>) -> Self {
-        Self { work, cgroups: cgroup.dirs(), comm: None, oom_score_adj: None }
+        Self { work, cgroups: cgroup.dirs(), comm: None, oom_score_adj: None, spared: false }
     }
 
     /// Does `work` where the test itself is.
     pub(crate) fn here(work: Work) -> Self {
-        Self { work, cgroups: Vec::new(), comm: None, oom_score_adj: None }
+        Self { work, cgroups: Vec::new(), comm: None, oom_score_adj: None, spared: false }
     }
 
     /// With a command name of up to 15 bytes.
@@ -78,6 +80,12 @@ impl Plan {
     /// With an OOM score adjustment: 1000 makes it the first victim.
     pub(crate) fn oom_score_adj(mut self, value: i32) -> Self {
         self.oom_score_adj = Some(value);
+        self
+    }
+
+    /// Not to be killed for want of memory, where the test's rights allow that: it needs `CAP_SYS_RESOURCE`.
+    pub(crate) fn spared(mut self) -> Self {
+        self.spared = true;
         self
     }
 
@@ -171,6 +179,12 @@ pub(crate) fn main(plan: &str) -> Result<()> {
     }
     if let Some(value) = plan.oom_score_adj {
         bytes::write("/proc/self/oom_score_adj", &value.to_string())?;
+    }
+    if plan.spared
+        && let Err(error) = bytes::write("/proc/self/oom_score_adj", "-1000")
+    {
+        let denied = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        super::ensure!(denied == Some(std::io::ErrorKind::PermissionDenied), "cannot be spared: {error:#}");
     }
     for dir in &plan.cgroups {
         bytes::write(dir.join("cgroup.procs"), "0")?;

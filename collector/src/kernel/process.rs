@@ -133,7 +133,11 @@ pub struct NamespaceId {
 /// The network namespace of a process. Needs the right to trace it.
 pub fn network_namespace(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
     let process = ProcessDir::new(pid);
-    namespace(process.file(proc, "ns/net"), buffer)
+    match namespace(process.file(proc, "ns/net"), buffer) {
+        // The kernel says the same of a process that ended between the two steps of following the link.
+        Err(ReadError::Denied(path)) if process.file(proc, "stat").stat(buffer).is_err() => Err(ReadError::Gone(path)),
+        found => found,
+    }
 }
 
 /// The network namespace of the host: that of its process 1, or the collector's own where process 1 may not be looked
@@ -230,6 +234,12 @@ Max open files            1024                 unlimited            files     \n
         assert!(after.open >= 1 && after.sockets >= 1, "{before:?} {after:?}");
         assert!(network_namespace(proc, own, &mut buffer).is_ok());
         assert!(matches!(network_namespace(proc, u32::MAX, &mut buffer), Err(ReadError::Missing(_))));
+    }
+
+    #[test]
+    fn a_process_without_namespaces_has_ended() {
+        let error = ReadError::from_errno(Path::new("/proc/7/net/dev"), rustix::io::Errno::NXIO);
+        assert!(matches!(error, ReadError::Gone(_)), "{error}");
     }
 
     #[test]

@@ -32,9 +32,10 @@ pub use tracked::{Origin, Tracked};
 const SLOTS: u32 = 4;
 /// Containers taken from the queue at once, so that the lock is not the bottleneck and other threads get a share.
 const BATCH: usize = 32;
-/// How long after the last process's end the second closing sample is taken: a process is charged for its last
-/// moments only when the scheduler has let go of it, which may be after its cgroup reported empty.
-const CLOSING_DELAY: Duration = Duration::from_millis(2);
+/// How long after the last process's end more closing samples are taken: a process is charged for its last moments only
+/// when the scheduler has let go of it, which may be after its cgroup reported empty, and longer after where the CPUs are
+/// busy or the machine is a virtual one that has to wait for its turn.
+const CLOSING_DELAYS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(8)];
 /// When a container nobody lives in yet is first read: after its directory is complete, and not at all if it is gone
 /// again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
@@ -190,11 +191,14 @@ impl Engine {
         }
     }
 
-    /// The container's last process ended: its closing samples are taken now and in a moment.
+    /// The container's last process ended: its closing samples are taken now and in a moment, for as long as it is there.
     pub fn emptied(&self, tracked: &Arc<Tracked>) {
         tracked.populated.store(false, Ordering::Relaxed);
         self.urgent(tracked, Purpose::Final);
-        self.at(Instant::now() + CLOSING_DELAY, tracked, Purpose::Final);
+        let now = Instant::now();
+        for delay in CLOSING_DELAYS {
+            self.at(now + delay, tracked, Purpose::Final);
+        }
     }
 
     /// The container is gone: it is no longer listed, and its end is published with its last sample.

@@ -67,17 +67,29 @@ hybrid)
 esac
 ip link set lo up
 hostname collector-vm
-for module in $(ls /lib | sort -n); do
-    insmod "/lib/$module" || echo "module $module: not loaded"
+# Which driver needs which differs between kernels: what fails is tried again after the others.
+modules=$(ls /lib | sort -n)
+for _ in 1 2 3; do
+    failed=
+    for module in $modules; do
+        insmod "/lib/$module" 2>/dev/null || failed="$failed $module"
+    done
+    modules=$failed
 done
-# What the suite and a shell are run by, where they are to see another root.
+[ -z "$modules" ] || echo "modules not loaded:$modules"
+# What a shell and the suite are run by, where they are to see another root.
 inside() {
     "$@"
 }
-[ "$(argument root)" != host ] || . /init-engines.sh
-# The second disk is for swapping, where the kernel has its driver.
-if [ -b /dev/vdb ]; then
-    mkswap /dev/vdb >/dev/null && swapon /dev/vdb
+if [ "$(argument root)" = host ]; then
+    . /init-engines.sh
+else
+    # The second disk is for swapping, where the kernel has its driver; some look at their disks in the background.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -b /dev/vdb ] && break
+        sleep 0.2
+    done
+    [ -b /dev/vdb ] && mkswap /dev/vdb >/dev/null && swapon /dev/vdb
 fi
 # From here on only a panic speaks on the console: an OOM report in the middle of the verdict would hide it.
 dmesg -n 1

@@ -36,14 +36,15 @@ use crate::kernel::HostRoots;
 /// The programs, built by `cargo xtask bpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../collector-ebpf/collector.bpf.o");
 
-/// Each tracepoint, the program for it has the same name.
+/// Each tracepoint, the program for it has the same name. In the order in which they are attached: what is told of a
+/// cgroup counts more than what a scan finds, so once its making is told, its removal and its new names must be told too.
 const CGROUP_TRACEPOINTS: [&str; 6] = [
-    "cgroup_mkdir",
     "cgroup_rmdir",
     "cgroup_release",
     "cgroup_rename",
     "cgroup_notify_populated",
     "cgroup_attach_task",
+    "cgroup_mkdir",
 ];
 const OOM_TRACEPOINT: &str = "mark_victim";
 /// Entered by tail call from the cgroup programs.
