@@ -15,8 +15,8 @@ mod dimensions_memory;
 mod dimensions_namespaces;
 mod dimensions_privileges;
 mod discovery;
-mod docker_containers;
 mod doctor;
+mod engine_containers;
 mod events_http;
 mod final_sample;
 mod hierarchies;
@@ -71,7 +71,6 @@ const FILES: &[&[Case]] = &[
     doctor::CASES,
     bad_input::CASES,
     shutdown::CASES,
-    docker_containers::CASES,
     runtimes::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
@@ -82,6 +81,7 @@ const FILES: &[&[Case]] = &[
     systemd_unit::CASES,
     deployed::CASES,
     contained::CASES,
+    engine_containers::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::support::docker::program;
+use crate::support::engine::program;
 use crate::support::harness::{Case, Skip};
 use crate::support::manifests::{self, OVERLAYS, strict};
 use crate::support::{Context as _, Result, bail, bytes, ensure, pod};

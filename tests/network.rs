@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
 const FLAGS: [&str; 1] = ["--housekeeping_interval=100ms"];
 
 /// Interfaces of `/proc/<pid>/net/dev` as the API has them.
-fn devices(pid: u32) -> Result<Vec<Interface>> {
+pub(crate) fn devices(pid: u32) -> Result<Vec<Interface>> {
     let text = bytes::read(format!("/proc/{pid}/net/dev"))?;
     let mut interfaces = Vec::new();
     for line in text.lines().skip(2) {
@@ -43,7 +43,7 @@ fn devices(pid: u32) -> Result<Vec<Interface>> {
 }
 
 /// Each interface must lie between two readings.
-fn check(said: &[Interface], before: &[Interface], after: &[Interface]) -> Result<()> {
+pub(crate) fn check(said: &[Interface], before: &[Interface], after: &[Interface]) -> Result<()> {
     let names = |list: &[Interface]| list.iter().map(|interface| interface.name.clone()).collect::<Vec<_>>();
     ensure!(names(said) == names(before), "interfaces {:?}, the kernel has {:?}", names(said), names(before));
     for ((said, before), after) in said.iter().zip(before).zip(after) {

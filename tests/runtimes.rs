@@ -83,7 +83,7 @@ fn docker_tells_who_a_container_is() -> Result<()> {
     let docker = Docker::start()?;
     let collector = collector(&format!("unix://{}", docker.socket().display()))?;
     let labels = [("team", "blue"), ("quote", "\"<é>\"")];
-    let id = docker.run_as("web", &labels, &["SHOWN=yes", "SHOW_NOT", "SECRET=no"])?;
+    let id = docker.run_named("web", &labels, &["SHOWN=yes", "SHOW_NOT", "SECRET=no"])?;
     let found = wait::eventually(wait::seconds(5), || {
         let found = named(&collector, &id, "web")?;
         ensure!(found.spec.start_time >= found.spec.creation_time, "it has not started: {:?}", found.spec);
@@ -103,7 +103,7 @@ fn docker_tells_who_a_container_is() -> Result<()> {
         ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
         ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
     }
-    let other = docker.run_as("webby", &[], &[])?;
+    let other = docker.run_named("webby", &[], &[])?;
     named(&collector, &other, "webby")?;
     ensure!(ask("web")?.len() == 1 && ask("")?.len() == 2, "an exact name goes first");
     for (alias, complaint) in [
@@ -134,7 +134,7 @@ fn fifty_at_once() -> Result<()> {
                         if number >= COUNT {
                             return Ok(());
                         }
-                        let id = docker.run_as(&format!("many{number}"), &[("number", &number.to_string())], &[])?;
+                        let id = docker.run_named(&format!("many{number}"), &[("number", &number.to_string())], &[])?;
                         started.lock().map_err(|_| crate::support::Error::msg("poisoned"))?.push((id, Instant::now()));
                     }
                 })
@@ -168,7 +168,7 @@ fn comes_and_goes() -> Result<()> {
     let docker = Docker::start()?;
     let proxy = Proxy::new(&docker.socket(), Behaviour::Forward);
     let collector = collector(&proxy.endpoint())?;
-    let id = docker.run_as("early", &[], &[])?;
+    let id = docker.run_named("early", &[], &[])?;
     sampled_without_a_name(&collector, &id)?;
     proxy.open()?;
     named(&collector, &id, "early")?;
@@ -182,7 +182,7 @@ fn comes_and_goes() -> Result<()> {
     }
     ensure!(known(&collector, &id)?.aliases == ["early", &id], "what was known is forgotten");
     proxy.close();
-    let id = docker.run_as("late", &[], &[])?;
+    let id = docker.run_named("late", &[], &[])?;
     sampled_without_a_name(&collector, &id)?;
     proxy.open()?;
     named(&collector, &id, "late")?;
@@ -216,15 +216,15 @@ fn is_slow_or_broken() -> Result<()> {
     let proxy = Proxy::new(&docker.socket(), Behaviour::Forward);
     proxy.open()?;
     let collector = collector(&proxy.endpoint())?;
-    let id = docker.run_as("first", &[], &[])?;
+    let id = docker.run_named("first", &[], &[])?;
     named(&collector, &id, "first")?;
     proxy.behave(Behaviour::Garbage);
-    let id = docker.run_as("second", &[], &[])?;
+    let id = docker.run_named("second", &[], &[])?;
     sampled_without_a_name(&collector, &id)?;
     proxy.behave(Behaviour::Forward);
     named(&collector, &id, "second")?;
     proxy.behave(Behaviour::Late(Duration::from_secs(20)));
-    let id = docker.run_as("third", &[], &[])?;
+    let id = docker.run_named("third", &[], &[])?;
     sampled_without_a_name(&collector, &id)?;
     wait::eventually(wait::seconds(30), || {
         let known = known(&collector, &id)?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, Rights};
-use crate::support::docker::program;
+use crate::support::engine::program;
 use crate::support::harness::Case;
 use crate::support::settings::settings;
 use crate::support::{Context as _, Result, bytes, ensure, manifests, wait};

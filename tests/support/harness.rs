@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 
 use super::settings::{self, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, settings};
 use super::{
-    Context as _, Result, bail, cgroups, collector, docker, network, process, runtime, surroundings, wait, workload,
+    Context as _, Result, bail, cgroups, collector, engine, network, process, runtime, surroundings, wait, workload,
 };
 
 /// One test.
@@ -233,7 +233,7 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         let outcome = run_apart(case, options).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
         process::end_descendants();
         cgroups::remove_leftovers();
-        docker::remove_leftovers();
+        engine::remove_leftovers();
         let took = start.elapsed().as_secs_f64();
         match outcome {
             Outcome::Passed(rows) => {

@@ -13,7 +13,8 @@ use std::process::Command;
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
-use super::docker::{Docker, program};
+use super::docker::Docker;
+use super::engine::program;
 use super::{Context as _, Result, bytes, ensure};
 
 /// First argument of the process that becomes runc.

@@ -37,6 +37,8 @@ pub(crate) enum Work {
     Threads(u64),
     /// Makes a network namespace with one pair of interfaces, sends so many packets through it and idles.
     Network(u64),
+    /// The same in the network namespace of another process, then ends; the interfaces stay.
+    NetworkOf(u32, u64),
     /// Writes so many mebibytes to a file, past the page cache, then idles.
     Write(PathBuf, u64),
     /// Writes so many mebibytes to a file through the page cache and idles.
@@ -233,15 +235,13 @@ pub(crate) fn main(plan: &str) -> Result<()> {
         }
         Work::Network(packets) => {
             network::new_namespace()?;
-            if let Err(error) = network::send_through_pair(packets) {
-                let unsupported = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
-                    == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error());
-                if unsupported {
-                    println!("{IMPOSSIBLE}this kernel cannot make network interfaces: {error:#}");
-                }
-                return Err(error);
-            }
+            send(packets)?;
             idle()
+        }
+        Work::NetworkOf(pid, packets) => {
+            network::join_namespace(pid)?;
+            send(packets)?;
+            ready()
         }
         Work::Write(path, mebibytes) => {
             write_directly(&path, mebibytes)?;
@@ -264,6 +264,18 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             idle()
         }
     }
+}
+
+/// Sends packets through a new pair of interfaces; says so where the kernel makes none.
+fn send(packets: u64) -> Result<()> {
+    let sent = network::send_through_pair(packets);
+    if let Err(error) = &sent
+        && error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+            == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
+    {
+        println!("{IMPOSSIBLE}this kernel cannot make network interfaces: {error:#}");
+    }
+    sent
 }
 
 fn burn_until(end: Duration) {

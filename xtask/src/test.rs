@@ -39,7 +39,8 @@ enum Layer {
 }
 
 /// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces.
-const HOST_PACKAGES: [&str; 5] = ["docker.io", "containerd", "runc", "busybox-static", "iproute2"];
+pub(crate) const HOST_PACKAGES: [&str; 8] =
+    ["docker.io", "containerd", "runc", "podman", "crun", "conmon", "busybox-static", "iproute2"];
 
 /// How many tests ended how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod boot;
 mod console;
+mod engines;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -17,7 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::boot::{Boot, Layout, Scope};
+use self::boot::{Boot, Layout, Root, Scope};
 use self::kernel::Kernel;
 use self::machine::Machine;
 pub(crate) use self::machine::Programs;
@@ -27,6 +28,7 @@ use crate::{apt, shell, workspace};
 
 /// Which kernels to boot, and for what.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// One of Debian's kernels; without, the whole matrix
     #[arg(value_parser = kernel::RELEASES.map(|release| release.name))]
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// Only with these cgroup hierarchies
     #[arg(long, value_enum)]
     cgroups: Option<Layout>,
+    /// Only with this machine's root and the container engines installed on it
+    #[arg(long, conflicts_with = "kernel")]
+    engines: bool,
     /// Only the tests whose name contains this, also those that do not belong on every kernel
     #[arg(long)]
     filter: Option<String>,
@@ -50,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = AT_ONCE)]
     at_once: usize,
     /// Write the tables that the whole matrix makes into the README
-    #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "filter", "shell"])]
+    #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "engines", "filter", "shell"])]
     write_tables: bool,
 }
 
@@ -138,6 +143,7 @@ fn selected(args: &Args) -> Vec<Boot> {
     };
     boots.retain(|boot| args.version.as_ref().is_none_or(|version| boot.kernel == *version));
     boots.retain(|boot| args.cgroups.is_none_or(|layout| boot.layout == layout));
+    boots.retain(|boot| boot.root == Root::Host || !args.engines);
     for boot in &mut boots {
         if let Some(filter) = &args.filter {
             boot.scope = Scope::Named(vec![filter.clone()]);
@@ -146,15 +152,15 @@ fn selected(args: &Args) -> Vec<Boot> {
         }
     }
     if args.shell {
-        boots.retain(Boot::is_tabled);
+        boots.retain(|boot| args.engines || boot.is_tabled());
         boots.sort_by_key(|boot| boot.layout != Layout::V2);
     }
     boots
 }
 
 fn is_whole(args: &Args) -> bool {
-    let Args { version, kernel, cgroups, filter, full: _, shell, at_once: _, write_tables: _ } = args;
-    version.is_none() && kernel.is_none() && cgroups.is_none() && filter.is_none() && !shell
+    let Args { version, kernel, cgroups, engines, filter, full: _, shell, at_once: _, write_tables: _ } = args;
+    version.is_none() && kernel.is_none() && cgroups.is_none() && !engines && filter.is_none() && !shell
 }
 
 /// Installs what a virtual machine needs.
@@ -166,6 +172,12 @@ fn install() -> Result<()> {
 /// Installs what a virtual machine needs and fetches the kernels of these boots.
 fn fetch(boots: &[Boot]) -> Result<BTreeMap<String, Kernel>> {
     install()?;
+    if boots.iter().any(|boot| boot.root == Root::Host)
+        && let Err(missing) = engines::install()
+    {
+        // Tests without their engine are skipped and say so.
+        eprintln!("note: {missing:#}");
+    }
     let mut kernels = BTreeMap::new();
     for release in kernel::RELEASES {
         if boots.iter().any(|boot| boot.kernel == release.name) {
@@ -215,6 +227,7 @@ mod tests {
     fn boots_are_selected_by_kernel_and_layout() {
         assert_eq!(boots("6.1"), ["6.1-v1", "6.1-hybrid", "6.1-v2"]);
         assert_eq!(boots("7 --cgroups v1"), ["7-v1"]);
+        assert_eq!(boots("--engines"), ["6.12-v2-engines"]);
         assert_eq!(boots("--kernel /x --cgroups hybrid"), ["own-hybrid"]);
         assert_eq!(boots(""), boot::matrix().iter().map(Boot::to_string).collect::<Vec<_>>());
     }
@@ -223,6 +236,7 @@ mod tests {
     fn a_shell_is_given_with_cgroup2_unless_asked_otherwise() {
         assert_eq!(boots("5.10 --shell")[0], "5.10-v2");
         assert_eq!(boots("--shell")[0], "6.12-v2");
+        assert_eq!(boots("--shell --engines")[0], "6.12-v2-engines");
         assert_eq!(boots("5.10 --shell --cgroups v1")[0], "5.10-v1");
     }
 }

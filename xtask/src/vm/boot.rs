@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::engines;
 use super::kernel::{RELEASES, Release};
 
 /// Which cgroup hierarchies are mounted.
@@ -47,26 +48,24 @@ pub(crate) enum Pressure {
     Off,
 }
 
+/// What the machine's root file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// Its initramfs, with nothing but busybox, the collector and the suite.
+    Own,
+    /// This machine's, with the container engines that are installed here.
+    Host,
+}
+
 /// Which tests run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// All.
+    /// All that the machine's root has the programs for.
     Full,
     /// Those that belong on every kernel.
     Essential,
     /// Those whose name contains one of these.
     Named(Vec<String>),
-}
-
-impl Scope {
-    /// The arguments by which the suite selects them.
-    pub(super) fn arguments(&self) -> Vec<String> {
-        match self {
-            Self::Full => Vec::new(),
-            Self::Essential => vec!["--essential".to_owned()],
-            Self::Named(names) => names.clone(),
-        }
-    }
 }
 
 /// One start of a virtual machine.
@@ -80,6 +79,8 @@ pub(crate) struct Boot {
     pub(crate) hardware: Hardware,
     /// Its pressure accounting.
     pub(crate) pressure: Pressure,
+    /// Its root file system.
+    pub(crate) root: Root,
     /// Its tests.
     pub(crate) scope: Scope,
 }
@@ -92,20 +93,32 @@ impl Boot {
             layout,
             hardware: Hardware::Plain,
             pressure: Pressure::On,
+            root: Root::Own,
             scope: Scope::Essential,
         }
     }
 
-    /// Whether its rows belong in the tables: those show what a kernel has that is set up well.
+    /// Whether its rows belong in the tables: those show what a kernel has that is set up well, each once.
     pub(crate) fn is_tabled(&self) -> bool {
-        self.pressure == Pressure::On
+        self.pressure == Pressure::On && self.root == Root::Own
+    }
+
+    /// The arguments by which the suite selects the tests.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        match (&self.scope, self.root) {
+            (Scope::Full, Root::Own) => engines::TESTS.map(|name| ["--skip", name].map(str::to_owned)).concat(),
+            (Scope::Full, Root::Host) => Vec::new(),
+            (Scope::Essential, _) => vec!["--essential".to_owned()],
+            (Scope::Named(names), _) => names.clone(),
+        }
     }
 }
 
 impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.kernel, self.layout.name())?;
-        f.write_str(if self.pressure == Pressure::Off { "-nopsi" } else { "" })
+        f.write_str(if self.pressure == Pressure::Off { "-nopsi" } else { "" })?;
+        f.write_str(if self.root == Root::Host { "-engines" } else { "" })
     }
 }
 
@@ -119,7 +132,7 @@ const WITHOUT_PRESSURE: [&str; 4] =
 /// Every boot, the longest first.
 pub(crate) fn matrix() -> Vec<Boot> {
     let mut boots: Vec<Boot> = RELEASES.iter().flat_map(|release| of_release(*release)).collect();
-    boots.sort_by_key(|boot| boot.scope != Scope::Full);
+    boots.sort_by_key(|boot| (boot.scope != Scope::Full, boot.root != Root::Host));
     boots
 }
 
@@ -137,6 +150,8 @@ fn of_release(release: Release) -> Vec<Boot> {
             boot.scope = Scope::Full;
             let names = WITHOUT_PRESSURE.map(str::to_owned).to_vec();
             boots.push(Boot { pressure: Pressure::Off, scope: Scope::Named(names), ..boot.clone() });
+            let names = engines::TESTS.map(str::to_owned).to_vec();
+            boots.push(Boot { root: Root::Host, scope: Scope::Named(names), ..boot.clone() });
         }
         boots.push(boot);
     }
@@ -162,7 +177,7 @@ mod tests {
     fn names_differ_and_the_longest_comes_first() {
         let boots = matrix();
         let mut names: Vec<String> = boots.iter().map(Boot::to_string).collect();
-        assert_eq!(names[0], "6.12-v2");
+        assert_eq!(names[..2], ["6.12-v2", "6.12-v2-engines"]);
         assert_eq!(boots.iter().filter(|boot| boot.scope == Scope::Full).count(), 1);
         names.sort();
         names.dedup();

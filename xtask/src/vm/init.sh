@@ -77,12 +77,20 @@ for _ in 1 2 3; do
     modules=$failed
 done
 [ -z "$modules" ] || echo "modules not loaded:$modules"
-# The second disk is for swapping, where the kernel has its driver; some look at their disks in the background.
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ -b /dev/vdb ] && break
-    sleep 0.2
-done
-[ -b /dev/vdb ] && mkswap /dev/vdb >/dev/null && swapon /dev/vdb
+# What a shell and the suite are run by, where they are to see another root.
+inside() {
+    "$@"
+}
+if [ "$(argument root)" = host ]; then
+    . /init-engines.sh
+else
+    # The second disk is for swapping, where the kernel has its driver; some look at their disks in the background.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -b /dev/vdb ] && break
+        sleep 0.2
+    done
+    [ -b /dev/vdb ] && mkswap /dev/vdb >/dev/null && swapon /dev/vdb
+fi
 # From here on only a panic speaks on the console: an OOM report in the middle of the verdict would hide it.
 dmesg -n 1
 echo "kernel $(uname -r) with $COLLECTOR_TEST_CGROUPS, $(nproc) processors, swap $(sed -n 's/SwapTotal: *//p' /proc/meminfo)"
@@ -91,7 +99,7 @@ echo "not in v1:${absent:- nothing}; in cgroup2: $(cat /sys/fs/cgroup/cgroup.sub
 
 if [ "$mode" = shell ]; then
     echo "try: collector --port 8080 &    e2e --list"
-    setsid cttyhack sh
+    inside setsid busybox cttyhack sh
     poweroff -f
 fi
 
@@ -99,7 +107,7 @@ set --
 while read -r line; do
     [ -z "$line" ] || set -- "$@" "$line"
 done </etc/arguments
-{ e2e --collector /bin/collector "$@" 2>&1; echo "$?" >/tmp/status; } | tee /tmp/output
+{ inside e2e --collector "$COLLECTOR_BIN" "$@" 2>&1; echo "$?" >/tmp/status; } | tee /tmp/output
 counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/passed=\1 failed=\2 skipped=\3/p' /tmp/output |
     tail -n 1)
 status=$(cat /tmp/status)

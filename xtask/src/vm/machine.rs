@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::boot::{Boot, Hardware, Pressure};
+use super::boot::{Boot, Hardware, Pressure, Root};
 use super::console::{self, Outcome};
+use super::engines::{self, Share};
 use super::kernel::Kernel;
 use super::{folder, initramfs, make_folder};
 use crate::interrupt::Interrupt;
 use crate::shell;
 
+/// Memory of a machine.
+const MEGABYTES: u32 = 2048;
 /// The disk that tests write to: a file of zeroes that takes no space.
 const DISK_BYTES: u64 = 64 << 20;
 /// The disk that `init.sh` swaps to.
@@ -56,16 +59,12 @@ pub(super) struct Machine<'a> {
     pub(super) boot: &'a Boot,
     /// What runs inside.
     pub(super) programs: &'a Programs,
-    /// Drivers beyond those that every machine has, in the order in which they depend on each other.
-    pub(super) modules: &'a [&'a str],
-    /// Arguments for qemu beyond those that every machine has.
-    pub(super) qemu: Vec<String>,
 }
 
 impl<'a> Machine<'a> {
     /// The machine of a boot.
     pub(super) fn new(kernel: &'a Kernel, boot: &'a Boot, programs: &'a Programs) -> Self {
-        Self { kernel, boot, programs, modules: &[], qemu: hardware(boot.hardware) }
+        Self { kernel, boot, programs }
     }
 
     /// Where everything said on its console is kept.
@@ -77,8 +76,10 @@ impl<'a> Machine<'a> {
     pub(super) fn run(&self, limit: Duration, interrupt: &Interrupt) -> Result<Outcome> {
         let log = self.log();
         make_folder(&folder().join("logs"))?;
+        // Kept until the emulator has ended.
+        let share = self.share()?;
         let mut child = self
-            .command(Mode::Run)?
+            .command(Mode::Run, share.as_ref())?
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -93,28 +94,52 @@ impl<'a> Machine<'a> {
     /// Boots to a shell on this terminal.
     pub(super) fn shell(&self) -> Result<()> {
         eprintln!("note: `poweroff -f` ends the virtual machine, as does Ctrl-A X");
-        shell::run(&mut self.command(Mode::Shell)?)
+        let share = self.share()?;
+        shell::run(&mut self.command(Mode::Shell, share.as_ref())?)
     }
 
-    fn command(&self, mode: Mode) -> Result<Command> {
+    /// Where its files are.
+    fn home(&self) -> Result<PathBuf> {
         let home = folder().join("machines").join(self.boot.to_string());
         make_folder(&home)?;
+        Ok(home)
+    }
+
+    /// Shares this machine's root with it, where its own is to be that.
+    fn share(&self) -> Result<Option<Share>> {
+        match self.boot.root {
+            Root::Own => Ok(None),
+            Root::Host => Share::start(&self.home()?).map(Some),
+        }
+    }
+
+    fn command(&self, mode: Mode, share: Option<&Share>) -> Result<Command> {
+        let home = self.home()?;
         let initramfs = home.join("initramfs.cpio");
         self.write_initramfs(&initramfs)?;
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-m", "2G"]);
+        command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-m", &format!("{MEGABYTES}M")]);
         // Emulated, CMPXCHG16B now and then leaves rubbish in the flags when two processors use it, and the kernel's
         // allocator dies of it. Five levels of page tables only cost time.
         command.args(["-cpu", "max,-cx16,-la57"]);
         command.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(&self.kernel.image);
         command.arg("-initrd").arg(&initramfs);
-        for (name, size) in [("disk", DISK_BYTES), ("swap", SWAP_BYTES)] {
+        let mut disks = vec![("disk", DISK_BYTES)];
+        // An engine limits its containers' memory and most leave their swap alone, which would put off OOM kills.
+        if self.boot.root == Root::Own {
+            disks.push(("swap", SWAP_BYTES));
+        }
+        for (name, size) in disks {
             let file = home.join(name);
             let made = std::fs::File::create(&file).and_then(|file| file.set_len(size));
             made.with_context(|| format!("cannot make {}", file.display()))?;
             command.arg("-drive").arg(format!("file={},if=virtio,format=raw", file.display()));
         }
-        command.args(&self.qemu).arg("-append").arg(self.arguments(mode));
+        command.args(hardware(self.boot.hardware));
+        if let Some(share) = share {
+            command.args(share.arguments(MEGABYTES));
+        }
+        command.arg("-append").arg(self.arguments(mode));
         Ok(command)
     }
 
@@ -127,10 +152,11 @@ impl<'a> Machine<'a> {
         // Kernels before 5.19 or so account for a cgroup's swap only when told to.
         format!(
             "console=ttyS0 quiet panic=-1 oops=panic mitigations=off psi={psi} swapaccount=1 collector.mode={} \
-             collector.kernel={} collector.cgroups={}",
+             collector.kernel={} collector.cgroups={} collector.root={}",
             mode.name(),
             self.boot.kernel,
             self.boot.layout.name(),
+            if self.boot.root == Root::Host { "host" } else { "own" },
         )
     }
 
@@ -142,6 +168,7 @@ impl<'a> Machine<'a> {
         // The kernel opens it before anything is mounted.
         archive.console("dev/console")?;
         archive.program("init", include_bytes!("init.sh"))?;
+        archive.file("init-engines.sh", include_bytes!("init-engines.sh"))?;
         let busybox = std::fs::read("/bin/busybox").context("cannot read /bin/busybox")?;
         archive.program("bin/busybox", &busybox)?;
         archive.link("bin/sh", "busybox")?;
@@ -152,16 +179,17 @@ impl<'a> Machine<'a> {
         archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")?;
         archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")?;
         // A line each; the last one ends like the others, for `read` to see it.
-        let arguments = [self.boot.scope.arguments().join("\n"), String::new()].join("\n");
+        let arguments = [self.boot.arguments().join("\n"), String::new()].join("\n");
         archive.file("etc/arguments", arguments.as_bytes())?;
-        for (number, module) in self.kernel.modules(self.modules)?.iter().enumerate() {
+        let modules: &[&str] = if self.boot.root == Root::Host { &engines::MODULES } else { &[] };
+        for (number, module) in self.kernel.modules(modules)?.iter().enumerate() {
             archive.file(&format!("lib/{number}.ko"), module)?;
         }
         archive.finish()
     }
 }
 
-/// Qemu's arguments for processors and memory, of which there are 2 GiB.
+/// Qemu's arguments for processors, and for memory in nodes, which together are [`MEGABYTES`].
 fn hardware(hardware: Hardware) -> Vec<String> {
     let arguments: &[&str] = match hardware {
         Hardware::Plain => &["-smp", "2"],
