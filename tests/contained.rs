@@ -10,11 +10,12 @@ use rustix::fs::XattrFlags;
 use crate::oom::{Scene, limit_memory};
 use crate::support::api::{Container, Machine, Stats};
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
-use crate::support::collector::{Collector, Rights, with_rights};
+use crate::support::collector::{Collector, Rights};
 use crate::support::contained::{FILE_CAPABILITIES, Reach, Setting, capability_attribute, free_port, import, start};
 use crate::support::docker::Docker;
 use crate::support::harness::{Case, Skip};
 use crate::support::settings::settings;
+use crate::support::surroundings::Surroundings;
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
@@ -121,7 +122,8 @@ fn file_capabilities() -> Result<()> {
         .map_err(|errno| Skip::because(format!("no file capabilities in {}: {errno}", folder.0.display())))?;
     let port = free_port()?;
     let rights = Rights { uid: Some(65534), ..Rights::default() };
-    let mut child = with_rights(&rights, &program)?
+    let mut child = Surroundings::from(&rights)
+        .command(&program)?
         .args([format!("--port={port}"), "--listen_ip=127.0.0.1".into()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -13,7 +13,7 @@ use crate::support::deployed::{self, Deployed};
 use crate::support::docker::Docker;
 use crate::support::harness::{Case, Skip};
 use crate::support::settings::settings;
-use crate::support::{Context as _, Result, bytes, ensure, manifests, pod, wait};
+use crate::support::{Context as _, Result, bytes, ensure, manifests, pod, surroundings, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("deployed::image", image),
@@ -35,11 +35,8 @@ fn image() -> Result<()> {
     ensure!(image["RootFS"]["Layers"].as_array().is_some_and(|layers| layers.len() == 1), "{:#}", image["RootFS"]);
     // With file capabilities of which the container has none, some and all.
     for drop in [vec!["ALL"], vec!["NET_RAW"], vec![]] {
-        let id = deployed::start(
-            &docker,
-            &json!({ "Image": name, "Cmd": ["--version"],
-            "HostConfig": { "NetworkMode": "none", "CapDrop": drop } }),
-        )?;
+        let id = docker.run_as(&json!({ "Image": name, "Cmd": ["--version"],
+            "HostConfig": { "NetworkMode": "none", "CapDrop": drop } }))?;
         docker.wait(&id)?;
         let said = docker.logs(&id)?;
         ensure!(said.contains(concat!("collector ", env!("CARGO_PKG_VERSION"))), "without {drop:?} it says {said:?}");
@@ -75,7 +72,7 @@ fn bill_of_materials() -> Result<()> {
 /// An engine on a machine whose mounts are shared, as systemd makes them and as the kubelet wants them: volumes that
 /// follow what is mounted later are refused elsewhere.
 fn engine() -> Result<Docker> {
-    rustix::thread::unshare(UnshareFlags::NEWNS).context("a mount namespace")?;
+    surroundings::unshare(UnshareFlags::NEWNS)?;
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("mounts of our own")?;
     let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;

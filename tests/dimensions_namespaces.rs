@@ -124,7 +124,7 @@ fn processes_are_hidden() -> Result<()> {
     ensure!(stats.cpu.is_some() && stats.memory.is_some(), "no statistics of the cgroup itself: {stats:?}");
     ensure!(stats.network.is_none(), "network counters of a process that cannot be seen: {stats:?}");
     let processes = stats.processes.as_ref().context("no processes")?;
-    ensure!(processes.process_count == 1, "the cgroup lists one process: {processes:?}");
+    ensure!(processes.process_count == Some(1), "the cgroup lists one process: {processes:?}");
     ensure!(processes.fd_count.is_none(), "descriptors of a process that cannot be seen: {processes:?}");
     process.end()?;
     let scene = Scene::new(&cgroups, 0)?;

@@ -77,7 +77,7 @@ fn processes_of_others() -> Result<()> {
             let stats = last_sample(&collector, &cgroup.name())?;
             let said = format!("with {held:?}; said: {:?} {:?}", stats.network, stats.processes);
             let processes = stats.processes.as_ref().context("no processes")?;
-            ensure!(processes.process_count == 1, "the number of processes is anybody's to know, {said}");
+            ensure!(processes.process_count == Some(1), "the number of processes is anybody's to know, {said}");
             ensure!(stats.network.is_some() == held.contains(ptrace), "network, {said}");
             ensure!(processes.fd_count.is_some() == held.contains(search), "descriptors, {said}");
             ensure!(processes.socket_count.is_some() == held.contains(ptrace | search), "sockets, {said}");

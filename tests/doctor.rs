@@ -1,14 +1,13 @@
 //! `collector doctor`: what it says is what a collector with the same rights and flags does.
 
-use std::process::Command;
-
 use rustix::thread::CapabilitySet;
 use serde::Deserialize;
 
 use crate::support::cgroups::{Cgroups, Set};
-use crate::support::collector::{Collector, Rights, with_rights};
+use crate::support::collector::{Collector, Rights};
 use crate::support::harness::Case;
 use crate::support::settings::settings;
+use crate::support::surroundings::Surroundings;
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
@@ -74,7 +73,7 @@ impl Report {
 
 /// What a run of the doctor printed, and its exit code.
 fn run(rights: &Rights, flags: &[&str]) -> Result<(String, i32)> {
-    let mut command: Command = with_rights(rights, &settings().collector)?;
+    let mut command = Surroundings::from(rights).command(&settings().collector)?;
     let output = command.arg("doctor").args(flags).output().context("run the doctor")?;
     let code = output.status.code().context("the doctor was killed")?;
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -142,7 +142,7 @@ fn numbers(collector: &Collector, container: &Container) -> Result<()> {
     ensure!(described.spec.memory.limit == Some(MEMORY_LIMIT), "its limit: {:?}", described.spec.memory);
     let processes = files.processes().unwrap_or_default().len() as u64;
     let said = second.processes.context("no processes")?.process_count;
-    ensure!(said == processes && said > 0, "it has {processes} processes, not {said}");
+    ensure!(said == Some(processes) && processes > 0, "it has {processes} processes, not {said:?}");
     let parent = parent_of(container)?;
     let listed = collector.names_below(parent)?;
     let times = listed.iter().filter(|other| *other == name).count();

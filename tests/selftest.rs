@@ -133,7 +133,8 @@ fn oom_scene_kills_the_victim() -> Result<()> {
 
 /// One kernel of the matrix is there because its tracepoint tells the victim's pid and nothing else.
 fn oom_tracepoint_is_of_the_expected_form() -> Result<()> {
-    let kernel = settings::kernel().ok_or_else(|| Skip::because("nothing is expected of this machine's own kernel"))?;
+    let kernel =
+        settings::kernel_name().ok_or_else(|| Skip::because("nothing is expected of this machine's own kernel"))?;
     // Nothing else may find it mounted: the collector does without.
     let folder = std::env::temp_dir().join(format!("collector-test-tracefs-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
@@ -152,7 +153,7 @@ fn oom_tracepoint_is_of_the_expected_form() -> Result<()> {
 fn rights_are_taken_on() -> Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let both = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    let few = Rights { uid: Some(65534), capabilities: Some(both.bits()), open_files: Some(99), ..Rights::default() };
+    let few = Rights { uid: Some(65534), capabilities: Some(both.bits()), open_files: Some(99) };
     let none = Rights { uid: Some(65534), ..Rights::default() };
     let root = Rights { capabilities: Some(both.bits()), ..Rights::default() };
     for (rights, uid, capabilities) in [(few, 65534, both), (none, 65534, CapabilitySet::empty()), (root, 0, both)] {

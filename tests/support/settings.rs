@@ -69,7 +69,7 @@ pub(crate) fn times(all: usize, on_every_kernel: usize) -> usize {
 }
 
 /// What the matrix calls this kernel; `None` on a machine that is not of the matrix.
-pub(crate) fn kernel() -> Option<String> {
+pub(crate) fn kernel_name() -> Option<String> {
     env::var(TEST_KERNEL).ok().filter(|name| !name.is_empty())
 }
 

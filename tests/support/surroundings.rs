@@ -220,8 +220,9 @@ fn make_all_read_only() -> Result<()> {
     Ok(())
 }
 
+/// Gives this process, which has one thread, namespaces of its own.
 #[expect(deprecated, reason = "the replacement is unsafe because of UnshareFlags::FILES, which is not used here")]
-fn unshare(what: UnshareFlags) -> Result<()> {
+pub(crate) fn unshare(what: UnshareFlags) -> Result<()> {
     rustix::thread::unshare(what).with_context(|| format!("unshare {what:?}"))
 }
 
