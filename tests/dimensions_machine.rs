@@ -22,6 +22,9 @@ const FLAGS: [&str; 2] = [
     "--enable_metrics=cpu,percpu,memory,memory_numa,disk,diskIO,network,process,sched,pressure",
 ];
 
+/// Pages that 8 MiB have at least: each CPU keeps a few of the count to itself.
+const HELD: u64 = 1800;
+
 /// Pages per node.
 type Pages = BTreeMap<String, u64>;
 
@@ -67,10 +70,10 @@ fn nodes() -> Result<()> {
         let elsewhere = if node == "0" { "1" } else { "0" };
         let (own, _) = numa(&collector, &child)?;
         let pages = |node: &str| own["anon"].get(node).copied().unwrap_or_default();
-        ensure!(pages(node) >= 2048 && pages(elsewhere) < 512, "8 MiB are on node {node}: {own:?}");
+        ensure!(pages(node) >= HELD && pages(elsewhere) < HELD / 4, "8 MiB are on node {node}: {own:?}");
     }
     let (_, below) = numa(&collector, &parent)?;
-    ensure!(below["anon"].values().all(|&pages| pages >= 2048), "8 MiB below are on each node: {below:?}");
+    ensure!(below["anon"].values().all(|&pages| pages >= HELD), "8 MiB below are on each node: {below:?}");
     Ok(())
 }
 
