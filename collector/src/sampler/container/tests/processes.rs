@@ -136,7 +136,7 @@ fn counts_and_limits() {
         threads_max: None,
         max_open_files: Some((1024, u64::MAX)),
     };
-    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected.clone()));
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected));
     // A process that is listed and not to be seen in procfs: what it has open is not known, and so no sum is.
     host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
     let unknown = Processes { count: Some(3), descriptors: None, sockets: None, ..expected };
