@@ -9,14 +9,13 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, ValueEnum};
 
 use crate::go_flags::{go_bool, go_duration};
 use crate::kernel::{GivenRoots, HostRoots};
-use crate::runtime::Endpoint;
+use crate::runtime::{Endpoint, Runtimes};
 use crate::sample::event::EventKind;
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::{KindSet, MetricKind};
@@ -96,6 +95,15 @@ struct Args {
     /// Where podman listens; empty for none
     #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
     podman: String,
+    /// Where containerd listens; empty for none
+    #[arg(long, default_value = "/run/containerd/containerd.sock")]
+    containerd: String,
+    /// containerd's namespaces to look for containers in, separated by commas
+    #[arg(long = "containerd-namespace", default_value = "k8s.io,default,moby")]
+    containerd_namespace: String,
+    /// Where CRI-O listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/crio/crio.sock")]
+    crio: String,
     /// Beginnings of the names of environment variables to show, separated by commas
     #[arg(long = "env_metadata_whitelist", default_value = "")]
     env_metadata_whitelist: String,
@@ -174,10 +182,8 @@ pub struct Config {
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
     pub boot_id_files: Vec<PathBuf>,
-    /// Container runtimes that may be there, and where they would listen.
-    pub runtimes: Vec<(Runtime, Endpoint)>,
-    /// Beginnings of the names of environment variables to show.
-    pub environment: Arc<[String]>,
+    /// Container runtimes that may be there.
+    pub runtimes: Runtimes,
     /// Where changes are learnt from.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
@@ -230,6 +236,7 @@ impl Config {
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             ip => ip.parse().map_err(|_| value_error("listen_ip", &ip, &"not an IP address; try 127.0.0.1"))?,
         };
+        let endpoints = runtimes(&args)?;
         let interval = args.housekeeping_interval;
         if interval < SHORTEST_INTERVAL {
             return Err(value_error("housekeeping_interval", &format_args!("{interval:?}"), &"use at least 10ms"));
@@ -277,8 +284,11 @@ impl Config {
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
             boot_id_files: list(&args.boot_id_file).map(PathBuf::from).collect(),
-            runtimes: runtimes(&args.docker, &args.podman)?,
-            environment: list(&args.env_metadata_whitelist).map(str::to_owned).collect(),
+            runtimes: Runtimes {
+                endpoints,
+                containerd_namespaces: list(&args.containerd_namespace).map(str::to_owned).collect(),
+                environment: list(&args.env_metadata_whitelist).map(str::to_owned).collect(),
+            },
             kernel_events: args.kernel_events,
             ring_buffer_bytes: args.ring_buffer_bytes,
             ebpf_log: args.ebpf_log,
@@ -287,11 +297,19 @@ impl Config {
     }
 }
 
-fn runtimes(docker: &str, podman: &str) -> Result<Vec<(Runtime, Endpoint)>, ConfigError> {
-    let asked_for = [("docker", Runtime::Docker, docker), ("podman", Runtime::Podman, podman)];
+fn runtimes(args: &Args) -> Result<Vec<(Runtime, Endpoint)>, ConfigError> {
+    // Docker's containers are containerd's too: who knows more is asked first.
+    let asked_for = [
+        ("docker", Runtime::Docker, &args.docker),
+        ("podman", Runtime::Podman, &args.podman),
+        ("crio", Runtime::CriO, &args.crio),
+        ("containerd", Runtime::Containerd, &args.containerd),
+    ];
     let asked_for = asked_for.into_iter().filter(|(_, _, endpoint)| !endpoint.is_empty());
     let parsed = asked_for.map(|(flag, runtime, endpoint)| {
-        let endpoint = endpoint.parse().map_err(|error| value_error(flag, &endpoint, &error))?;
+        // cAdvisor takes containerd's socket as a bare path.
+        let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.clone() };
+        let endpoint = full.parse().map_err(|error| value_error(flag, endpoint, &error))?;
         Ok((runtime, endpoint))
     });
     parsed.collect()

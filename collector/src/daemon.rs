@@ -300,7 +300,7 @@ fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
             tracked.container().set_identity(identity);
         }
     };
-    tokio::spawn(lookup.run(config.runtimes.clone(), Arc::clone(&config.environment), found));
+    tokio::spawn(lookup.run(config.runtimes.clone(), found));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.

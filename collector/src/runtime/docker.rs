@@ -1,8 +1,6 @@
 //! Docker's API, and podman's, which is the same.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,103 +10,37 @@ use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
 /// Longest wait for an answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where a runtime listens: `unix:///path` or `tcp://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A unix socket's path.
-    Unix(String),
-    /// Host and port.
-    Tcp(String),
-}
-
-/// An endpoint that cannot be used.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("not unix:///path and not tcp://host:port")]
-pub struct EndpointError;
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let (kind, rest): (fn(String) -> Self, _) = match text.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => (Self::Unix, path),
-            Some(("tcp" | "http", address)) => (Self::Tcp, address),
-            _ => return Err(EndpointError),
-        };
-        if rest.is_empty() { Err(EndpointError) } else { Ok(kind(rest.to_owned())) }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{path}"),
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
-        }
-    }
-}
-
-/// Why a runtime did not answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RuntimeError {
-    /// Nothing listens.
-    #[error("no answer from {0}: {1}")]
-    Unreachable(Endpoint, std::io::Error),
-    /// It does not know this container.
-    #[error("no such container")]
-    NoSuchContainer,
-    /// It said something else, or nothing that is understood.
-    #[error(transparent)]
-    Api(#[from] Error),
-}
-
 /// A runtime that has answered.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct DockerClient {
     docker: Docker,
     runtime: Runtime,
     /// Beginnings of the names of the environment variables that are told.
     environment: Arc<[String]>,
 }
 
-/// What a runtime reported about one of its containers.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Changed {
-    pub(super) id: String,
-}
-
-impl Client {
+impl DockerClient {
     /// Finds out whether anybody listens, and which version of the API they speak.
     pub(super) async fn connect(
         endpoint: &Endpoint,
         runtime: Runtime,
         environment: &Arc<[String]>,
     ) -> Result<Self, RuntimeError> {
-        let unreachable = |error| RuntimeError::Unreachable(endpoint.clone(), error);
+        endpoint.probe().await?;
         let patience = PATIENCE.as_secs();
-        // Trying the socket first tells "nobody there" from "there, but slow" at once.
         let docker = match endpoint {
-            Endpoint::Unix(path) => {
-                drop(tokio::net::UnixStream::connect(path).await.map_err(unreachable)?);
-                Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?
-            }
-            Endpoint::Tcp(address) => {
-                drop(tokio::net::TcpStream::connect(address).await.map_err(unreachable)?);
-                Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?
-            }
+            Endpoint::Unix(path) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
+            Endpoint::Tcp(address) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
         };
         Ok(Self { docker: docker.negotiate_version().await?, runtime, environment: Arc::clone(environment) })
-    }
-
-    /// Which runtime it is.
-    pub(super) fn runtime(&self) -> Runtime {
-        self.runtime
     }
 
     /// What it knows about a container.
@@ -120,8 +52,8 @@ impl Client {
         }
     }
 
-    /// Reports which containers changed, until the runtime goes away.
-    pub(super) fn changes(&self) -> impl Stream<Item = Result<Changed, Error>> + use<> {
+    /// Reports the ids of containers that changed, until the runtime goes away.
+    pub(super) fn changes(&self) -> impl Stream<Item = Result<String, Error>> + use<> {
         let filters = [("type".to_owned(), vec!["container".to_owned()])];
         let options = EventsOptions { filters: Some(filters.into()), ..EventsOptions::default() };
         let events = self.docker.events(Some(options));
@@ -130,12 +62,12 @@ impl Client {
 }
 
 /// The container an event is about, if what it tells may have changed by it.
-fn changed(event: EventMessage) -> Option<Changed> {
+fn changed(event: EventMessage) -> Option<String> {
     let action = event.action?;
     // `health_status: healthy`; `exec_create: command` comes with every health check and changes nothing.
     let verb = action.split(':').next().unwrap_or_default();
     let changes = matches!(verb, "start" | "restart" | "rename" | "update" | "health_status");
-    changes.then(|| event.actor?.id.map(|id| Changed { id })).flatten()
+    changes.then(|| event.actor?.id).flatten()
 }
 
 fn identity(runtime: Runtime, id: &str, answer: ContainerInspectResponse, asked_for: &[String]) -> Identity {
@@ -228,20 +160,11 @@ mod tests {
     fn events_that_change_something() {
         let event = |action: &str| {
             let text = format!(r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"abc"}}}}"#);
-            changed(serde_json::from_str(&text).unwrap()).map(|changed| changed.id)
+            changed(serde_json::from_str(&text).unwrap())
         };
         assert_eq!(event("rename").as_deref(), Some("abc"));
         assert_eq!(event("health_status: healthy").as_deref(), Some("abc"));
         assert_eq!(event("exec_start: true"), None);
         assert_eq!(event("die"), None);
-    }
-
-    #[test]
-    fn endpoints() {
-        assert_eq!("unix:///var/run/x.sock".parse(), Ok(Endpoint::Unix("/var/run/x.sock".into())));
-        assert_eq!("tcp://127.0.0.1:2375".parse(), Ok(Endpoint::Tcp("127.0.0.1:2375".into())));
-        for bad in ["", "/var/run/docker.sock", "unix://relative", "tcp://", "ssh://host"] {
-            assert_eq!(bad.parse::<Endpoint>(), Err(EndpointError), "{bad}");
-        }
     }
 }

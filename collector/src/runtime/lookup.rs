@@ -7,16 +7,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cgroup_names;
-use super::docker::{Changed, Client, Endpoint, RuntimeError};
+use super::client::{Client, Runtimes};
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, Runtime};
 
@@ -75,19 +75,16 @@ pub fn channel() -> (Requests, Lookup) {
 
 impl Lookup {
     /// Runs until every [`Requests`] is gone. `found` is called with each identity as it becomes known, and again when
-    /// the runtime reports that it changed. Environment variables are told if their names begin with one of these.
-    pub async fn run(
-        mut self,
-        runtimes: Vec<(Runtime, Endpoint)>,
-        environment: Arc<[String]>,
-        mut found: impl FnMut(&Name, Identity),
-    ) {
-        let (sender, mut news) = mpsc::channel(64);
+    /// the runtime reports that it changed.
+    pub async fn run(mut self, runtimes: Runtimes, mut found: impl FnMut(&Name, Identity)) {
+        let (sender, mut news) = mpsc::channel(16);
+        let (reporter, mut changed) = mpsc::channel(256);
+        let report = Report { news: sender, changed: reporter };
         // Ended with this function.
         let mut watchers = JoinSet::new();
-        let mut state = State { clients: vec![None; runtimes.len()], ..State::default() };
-        for (slot, (runtime, endpoint)) in runtimes.into_iter().enumerate() {
-            watchers.spawn(watch(slot, runtime, endpoint, Arc::clone(&environment), sender.clone()));
+        let mut state = State { clients: vec![None; runtimes.endpoints.len()], ..State::default() };
+        for (slot, (runtime, endpoint)) in runtimes.endpoints.iter().cloned().enumerate() {
+            watchers.spawn(watch(slot, runtime, endpoint, runtimes.clone(), report.clone()));
         }
         loop {
             let due = state.ask_what_is_due();
@@ -103,6 +100,7 @@ impl Lookup {
                     None => return,
                 },
                 Some(news) = news.recv() => state.news(news),
+                Some(id) = changed.recv() => state.ask_again(|wanted| wanted.id == id),
                 Some(Ok(answer)) = state.open.join_next() => state.answer(answer, &mut found),
                 () = pause => {}
             }
@@ -115,41 +113,31 @@ impl Lookup {
 enum News {
     Up { slot: usize, client: Client },
     Down { slot: usize },
-    Changed { id: String },
+}
+
+/// Where a watcher reports to.
+#[derive(Clone, Debug)]
+struct Report {
+    news: mpsc::Sender<News>,
+    /// Ids of containers of which the runtime knows something new.
+    changed: mpsc::Sender<String>,
 }
 
 /// Connects to one runtime, again and again, and passes on what it reports.
-async fn watch(
-    slot: usize,
-    runtime: Runtime,
-    endpoint: Endpoint,
-    environment: Arc<[String]>,
-    news: mpsc::Sender<News>,
-) {
+async fn watch(slot: usize, runtime: Runtime, endpoint: Endpoint, runtimes: Runtimes, report: Report) {
     let name = runtime.namespace();
     let mut absence_told = false;
     loop {
-        match Client::connect(&endpoint, runtime, &environment).await {
+        match Client::connect(runtime, &endpoint, &runtimes).await {
             Ok(client) => {
                 tracing::info!(runtime = name, %endpoint, "connected; it tells names, labels and images");
                 absence_told = false;
-                let mut changes = std::pin::pin!(client.changes());
-                if news.send(News::Up { slot, client: client.clone() }).await.is_err() {
+                if report.news.send(News::Up { slot, client: client.clone() }).await.is_err() {
                     return;
                 }
-                let reason = loop {
-                    match changes.next().await {
-                        Some(Ok(Changed { id })) => {
-                            if news.send(News::Changed { id }).await.is_err() {
-                                return;
-                            }
-                        }
-                        Some(Err(error)) => break error.to_string(),
-                        None => break "it closed the connection".to_owned(),
-                    }
-                };
+                let reason = client.follow(&report.changed).await;
                 tracing::info!(runtime = name, %endpoint, reason, "disconnected; what is known of its containers stays");
-                if news.send(News::Down { slot }).await.is_err() {
+                if report.news.send(News::Down { slot }).await.is_err() {
                     return;
                 }
             }
@@ -228,7 +216,6 @@ impl State {
                 self.ask_again(|_| true);
             }
             News::Down { slot } => self.clients[slot] = None,
-            News::Changed { id } => self.ask_again(|wanted| wanted.id == id),
         }
     }
 

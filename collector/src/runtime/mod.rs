@@ -2,8 +2,15 @@
 //! the rest. No runtime is ever needed for anything else, and none is waited for.
 
 pub mod cgroup_names;
+mod client;
+mod containerd;
+mod cri;
 mod docker;
+mod endpoint;
+mod error;
+mod grpc;
 mod lookup;
 
-pub use docker::{Endpoint, EndpointError};
+pub use client::Runtimes;
+pub use endpoint::{Endpoint, EndpointError};
 pub use lookup::{Lookup, Requests, channel};

@@ -81,7 +81,7 @@ impl Identity {
         }
     }
 
-    /// The names it answers to beside its cgroup's: cAdvisor's order.
+    /// The names it answers to beside its cgroup's.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.name.as_deref().into_iter().chain([self.id.as_str()])
     }

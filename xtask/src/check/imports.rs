@@ -232,8 +232,8 @@ mod tests {
             ["2: `store` uses `kernel`, but may use only: sample, units"]
         );
         assert_eq!(
-            findings("runtime/docker.rs", "fn f() { crate::units::x() }"),
-            ["1: `runtime` uses `units`, but may use only: nothing of ours"]
+            findings("runtime/docker.rs", "fn f() { crate::store::x() }"),
+            ["1: `runtime` uses `store`, but may use only: sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{views, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
         assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
