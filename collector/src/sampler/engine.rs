@@ -37,7 +37,8 @@ const BATCH: usize = 32;
 /// How long after the last process's end more closing samples are taken: a process is charged for its last moments only
 /// when the scheduler has let go of it, which may be after its cgroup reported empty, and longer after where the CPUs are
 /// busy or the machine is a virtual one that has to wait for its turn.
-const CLOSING_DELAYS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(8)];
+const CLOSING_DELAYS: [Duration; 4] =
+    [Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(32), Duration::from_millis(128)];
 /// When a container nobody lives in yet is first read: after its directory is complete, and not at all if it is gone
 /// again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(20);

@@ -52,7 +52,11 @@ fn kernels_of<'a>(kernels: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
 
 /// Lines of Markdown for a table with these columns, the first one aligned to the left and the others as said.
 fn markdown(head: &[&str], alignment: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    // A bar within a cell would end it.
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
     let mut text = line(&head.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>());
     let mut rule = vec![alignment.to_owned(); head.len()];
     if let Some(first) = rule.first_mut() {
@@ -156,6 +160,12 @@ mod tests {
         for (name, _) in TABLES {
             place(&readme, name).unwrap();
         }
+    }
+
+    #[test]
+    fn a_bar_does_not_end_a_cell() {
+        let rows = [vec!["a|b".to_owned(), "c".to_owned()]];
+        assert_eq!(markdown(&["x", "y"], "---:", rows.into_iter()), "| x | y |\n| --- | ---: |\n| a\\|b | c |\n");
     }
 
     #[test]
