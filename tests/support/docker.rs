@@ -121,8 +121,14 @@ impl Docker {
         });
         let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;
         let created: Created = serde_json::from_slice(&created.body)?;
+        self.engine.will_start(&self.cgroup_of(&created.id))?;
         self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
         Ok(created.id)
+    }
+
+    /// Name of a container's cgroup.
+    fn cgroup_of(&self, id: &str) -> String {
+        format!("{}{id}", self.cgroup)
     }
 
     /// Process id of a container's first process; 0 when it has ended.
@@ -145,7 +151,7 @@ impl Docker {
 impl ContainerEngine for Docker {
     fn start(&self, command: &str) -> Result<Container> {
         let id = self.run(command)?;
-        Ok(Container { cgroup: format!("{}{id}", self.cgroup), id })
+        Ok(Container { cgroup: self.cgroup_of(&id), id })
     }
 
     fn remove(&self, container: &Container) -> Result<()> {
