@@ -231,7 +231,7 @@ fn out_of_memory(engine: &dyn ContainerEngine, collector: &Collector) -> Result<
 
 /// Containers gone before any tick could see them leave their last sample.
 fn thirty_milliseconds(engine: &dyn ContainerEngine) -> Result<()> {
-    const RUNS: usize = 3;
+    const RUNS: usize = 2;
     let collector = Collector::start(&["--housekeeping_interval=10s"])?;
     collector.require_ebpf()?;
     let mut names = Vec::new();

@@ -156,6 +156,7 @@ impl Docker {
     }
 
     fn started(&self, id: String) -> Result<String> {
+        self.engine.will_start(&self.cgroup_of(&id))?;
         self.ask("POST", &format!("/containers/{id}/start"), None)?;
         Ok(id)
     }
@@ -180,6 +181,11 @@ impl Docker {
         Ok(self.ask("GET", &format!("/containers/{id}/logs?stdout=1&stderr=1"), None)?.text())
     }
 
+    /// Name of a container's cgroup.
+    fn cgroup_of(&self, id: &str) -> String {
+        format!("{}{id}", self.cgroup)
+    }
+
     /// Process id of a container's first process; 0 when it has ended.
     pub(crate) fn pid(&self, id: &str) -> Result<u32> {
         let inspected = self.ask("GET", &format!("/containers/{id}/json"), None)?;
@@ -200,7 +206,7 @@ impl Docker {
 impl ContainerEngine for Docker {
     fn start(&self, command: &str) -> Result<Container> {
         let id = self.run(command)?;
-        Ok(Container { cgroup: format!("{}{id}", self.cgroup), id })
+        Ok(Container { cgroup: self.cgroup_of(&id), id })
     }
 
     fn remove(&self, container: &Container) -> Result<()> {

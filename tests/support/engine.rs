@@ -1,7 +1,8 @@
 //! What container engines of tests have in common: a folder of their own for data, state and sockets, a process, and
 //! the cgroups they leave behind. All of it is gone after the test.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 
 use super::cgroups::Layout;
 use super::harness::Skip;
-use super::{Context as _, Result, bytes, process, wait};
+use super::{Context as _, Error, Result, bytes, process, settings, wait};
 
 /// Folders of engines begin with this, followed by the engine's name and the test's process id.
 const PREFIX: &str = "collector-test-engine-";
@@ -61,16 +62,21 @@ impl Home {
         let folder = Path::new(FOLDER).join(format!("{PREFIX}{engine}-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let home = Self { folder };
-        let mut text = String::new();
+        home.will_make(cgroups)?;
+        Ok(home)
+    }
+
+    /// Has these cgroups removed in the end, those that are not there yet. They are noted on disk, so that the runner
+    /// finds them too when the test was killed.
+    fn will_make(&self, cgroups: &[&str]) -> Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(CGROUPS))?;
         for mount in Layout::detect()?.mounts {
-            for path in cgroups.iter().map(|name| mount.path.join(name)).filter(|path| !path.exists()) {
-                text.push_str(&path.to_string_lossy());
-                text.push('\n');
+            let paths = cgroups.iter().map(|name| mount.path.join(name.trim_start_matches('/')));
+            for path in paths.filter(|path| !path.exists()) {
+                writeln!(file, "{}", path.display())?;
             }
         }
-        // On disk, so that the runner finds them too when the test was killed.
-        fs::write(home.path(CGROUPS), text)?;
-        Ok(home)
+        Ok(())
     }
 
     /// Something in the folder.
@@ -81,14 +87,9 @@ impl Home {
     /// Starts the engine.
     pub(crate) fn start(self, mut command: Command) -> Result<Engine> {
         let log = File::create(self.path("log"))?;
-        let described = command.get_program().to_string_lossy().into_owned();
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {described}"))?;
-        Ok(Engine { process, home: self })
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let process = spawn(&mut command)?;
+        Ok(Engine { command, process, home: self })
     }
 }
 
@@ -98,9 +99,14 @@ impl Drop for Home {
     }
 }
 
+fn spawn(command: &mut Command) -> Result<Child> {
+    command.spawn().with_context(|| format!("start {}", command.get_program().display()))
+}
+
 /// A running engine, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    command: Command,
     process: Child,
     home: Home,
 }
@@ -111,15 +117,27 @@ impl Engine {
         self.home.path(name)
     }
 
-    /// Waits until it answers; skips the test when it ends instead.
+    /// Has the cgroup of a container removed in the end that is to be started now.
+    pub(crate) fn will_start(&self, cgroup: &str) -> Result<()> {
+        self.home.will_make(&[cgroup])
+    }
+
+    /// Waits until it answers; skips the test when it ends instead, unless this is a machine made to run engines.
     pub(crate) fn wait_ready(&mut self, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
-        wait::eventually(wait::seconds(40), || {
+        // On busy processors Docker's own deadline for its containerd, 15 seconds, may be too short at first.
+        let mut more_starts = 2;
+        let ready = wait::eventually(wait::seconds(40), || {
             if let Some(status) = self.process.try_wait()? {
                 let last = self.last_words(1);
-                return Err(Skip::because(format!("the engine does not run here: {status}: {last}")));
+                if more_starts == 0 {
+                    return Err(Skip::because(format!("the engine does not run here: {status}: {last}")));
+                }
+                more_starts -= 1;
+                self.process = spawn(&mut self.command)?;
             }
             ask()
-        })
+        });
+        if settings::in_vm() { ready.map_err(|error| Error::msg(format!("{error:#}"))) } else { ready }
     }
 
     /// The end of what it has said.

@@ -106,7 +106,7 @@ impl Boot {
     /// The arguments by which the suite selects the tests.
     pub(super) fn arguments(&self) -> Vec<String> {
         match (&self.scope, self.root) {
-            (Scope::Full, Root::Own) => engines::TESTS.map(|name| ["--skip", name].map(str::to_owned)).concat(),
+            (Scope::Full, Root::Own) => engines::NEED_ENGINES.map(|name| ["--skip", name].map(str::to_owned)).concat(),
             (Scope::Full, Root::Host) => Vec::new(),
             (Scope::Essential, _) => vec!["--essential".to_owned()],
             (Scope::Named(names), _) => names.clone(),

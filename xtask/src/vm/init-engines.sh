@@ -9,12 +9,15 @@ mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work o
 for folder in proc sys dev tmp run; do
     mount --rbind "/$folder" "/new/$folder"
 done
+# An engine that sees AppArmor wants to load a profile with its tools, which need not be installed.
+umount /new/sys/kernel/security
 for folder in root var/lib var/log var/tmp; do
     mount -t tmpfs tmpfs "/new/$folder"
 done
+mkdir -p /new/usr/local/bin
 cp /bin/collector /bin/e2e /new/usr/local/bin/
+COLLECTOR_BIN=/usr/local/bin/collector
 
 inside() {
-    chroot /new env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        COLLECTOR_BIN=/usr/local/bin/collector "$@"
+    chroot /new env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
