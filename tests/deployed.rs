@@ -35,8 +35,8 @@ fn image() -> Result<()> {
     ensure!(image["RootFS"]["Layers"].as_array().is_some_and(|layers| layers.len() == 1), "{:#}", image["RootFS"]);
     // With file capabilities of which the container has none, some and all.
     for drop in [vec!["ALL"], vec!["NET_RAW"], vec![]] {
-        let id = docker.run_as(&json!({ "Image": name, "Cmd": ["--version"],
-            "HostConfig": { "NetworkMode": "none", "CapDrop": drop } }))?;
+        let host = json!({ "NetworkMode": "none", "CapDrop": drop });
+        let id = docker.run_as(&json!({ "Image": name, "Cmd": ["--version"], "HostConfig": host }))?;
         docker.wait(&id)?;
         let said = docker.logs(&id)?;
         ensure!(said.contains(concat!("collector ", env!("CARGO_PKG_VERSION"))), "without {drop:?} it says {said:?}");
