@@ -1,9 +1,8 @@
 //! `cargo xtask image`: the container image, made without a container engine.
 //!
-//! One layer with one file, the collector without shared libraries. It is reproducible: the same sources, compiler and
-//! C library give the same bytes in any folder. Nothing in it depends on when or where it was made: paths are cut out
-//! of the binary by the compiler, and the only time is `SOURCE_DATE_EPOCH`, by default that of the last commit. Beside
-//! it lies a bill of materials.
+//! One layer with one file, the collector without shared libraries. The same binary gives the same bytes, whenever and
+//! wherever they are packed: the only time in them is `SOURCE_DATE_EPOCH`, by default that of the last commit. The
+//! compiler leaves paths of this machine out of the binary. Beside the image lies a bill of materials.
 
 mod archive;
 mod layer;
