@@ -8,6 +8,8 @@ use std::process::Stdio;
 use rustix::fs::XattrFlags;
 
 use crate::oom::{Scene, limit_memory};
+use rustix::thread::CapabilitySet;
+
 use crate::support::api::{Container, Machine, Stats};
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::{Collector, Rights};
@@ -111,6 +113,12 @@ fn outlive_the_collector() -> Result<()> {
     Ok(())
 }
 
+/// The capabilities that this process could still be given, as bits.
+fn bounding_set() -> u64 {
+    let held = |capability: &CapabilitySet| rustix::thread::capability_is_in_bounding_set(*capability).unwrap_or(false);
+    CapabilitySet::all().iter().filter(held).fold(0, |bits, capability| bits | capability.bits())
+}
+
 /// Capabilities of the binary's file that are permitted, not effective: the collector puts them into effect.
 fn file_capabilities() -> Result<()> {
     let folder = Folder::new()?;
@@ -137,6 +145,8 @@ fn file_capabilities() -> Result<()> {
         ensure!(degraded(&health).is_empty(), "it has every right it needs:\n{health}");
         let status = bytes::read(format!("/proc/{}/status", child.id()))?;
         let expected = FILE_CAPABILITIES.iter().fold(0_u64, |bits, number| bits | (1 << number));
+        // A file gives none that the bounding set has not.
+        let expected = expected & bounding_set();
         for row in ["CapPrm:", "CapEff:"] {
             let bits = status.lines().find_map(|line| line.strip_prefix(row)).context("a row of capabilities")?;
             let bits = u64::from_str_radix(bits.trim(), 16)?;

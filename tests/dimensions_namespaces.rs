@@ -56,22 +56,26 @@ fn with_the_hosts_mounts() -> Result<()> {
     collector.check_alive()
 }
 
-/// The mounts begin at the collector's own cgroup, as in a node of a test cluster. What is below is told by names that
-/// begin there, whether a scan or the kernel tells it, and nothing else is told at all.
+/// The mounts begin at the collector's own cgroup, whose name on the host nobody tells. What is below is told by names
+/// that begin there, whether a scan or the kernel tells it, nothing else is told at all, and the collector says so.
 fn with_mounts_of_its_own() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
     let home = cgroups.make("home")?;
     let surroundings = Surroundings::default().inside(&home).in_cgroup_namespace().with_fresh_cgroup_mounts()?;
     let mut collector = Collector::start_as(&surroundings, &["--housekeeping_interval=200ms"])?;
+    let health = collector.health()?;
+    for words in ["only the collector's own cgroup", "every other container", "mount the host's /sys/fs/cgroup"] {
+        ensure!(health.contains(words), "{words:?} is not in\n{health}");
+    }
     collector.require_ebpf()?;
     let below = cgroups.make("home/below")?;
     let beside = cgroups.make("beside")?;
     let stranger = Plan::new(Work::Spin, &beside).start_ready()?;
     wait::eventually(wait::seconds(5), || {
-        let container = collector.container("/below")?;
-        ensure!(container.name == "/below", "its name is {}", container.name);
-        container.stats.last().and_then(|stats| stats.cpu.as_ref()).context("no sample of the CPU of /below")?;
-        container_has_cpu(&collector, "/")?;
+        let container = collector.container("/[own]/below")?;
+        ensure!(container.name == "/[own]/below", "its name is {}", container.name);
+        container.stats.last().and_then(|stats| stats.cpu.as_ref()).context("no sample of the CPU of what is below")?;
+        container_has_cpu(&collector, "/[own]")?;
         Ok(())
     })?;
     beside_is_unknown(&collector, &cgroups)?;
@@ -80,8 +84,8 @@ fn with_mounts_of_its_own() -> Result<()> {
     beside.remove()?;
     wait::eventually(wait::seconds(5), || {
         for kind in ["creation_events", "deletion_events"] {
-            let count = collector.events("/below", &[kind])?.len();
-            ensure!(count == 1, "{count} {kind} of /below");
+            let count = collector.events("/[own]/below", &[kind])?.len();
+            ensure!(count == 1, "{count} {kind} of what is below");
         }
         Ok(())
     })?;

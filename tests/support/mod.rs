@@ -26,6 +26,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod runtime;
 pub(crate) mod settings;
+pub(crate) mod stalls;
 pub(crate) mod stream;
 pub(crate) mod surroundings;
 pub(crate) mod tar;
