@@ -22,7 +22,8 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("contained::oom_count_and_creation_time_outlive_the_collector", outlive_the_collector).on_every_kernel(),
+    Case::new("contained::oom_count_and_creation_time_outlive_the_collector", outlive_the_collector)
+        .on_every_unified_kernel(),
     Case::new("contained::file_capabilities", file_capabilities),
     Case::new("contained::sees_the_host", sees_the_host),
     Case::new("contained::restarted", restarted),

@@ -12,10 +12,10 @@ use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("dimensions_events::btf_is_hidden", btf_is_hidden).on_every_kernel(),
-    Case::new("dimensions_events::no_capability_for_bpf", no_capability_for_bpf).on_every_kernel(),
-    Case::new("dimensions_events::bpf_for_anybody_or_nobody", bpf_for_anybody_or_nobody).on_every_kernel(),
+    Case::new("dimensions_events::no_capability_for_bpf", no_capability_for_bpf).on_every_unified_kernel(),
+    Case::new("dimensions_events::bpf_for_anybody_or_nobody", bpf_for_anybody_or_nobody),
     Case::new("dimensions_events::seccomp_refuses_bpf", seccomp_refuses_bpf),
-    Case::new("dimensions_events::little_locked_memory", little_locked_memory).on_every_kernel(),
+    Case::new("dimensions_events::little_locked_memory", little_locked_memory).on_every_unified_kernel(),
 ];
 
 /// All capabilities but those that stand for the right to load tracing programs.

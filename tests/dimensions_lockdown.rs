@@ -10,7 +10,7 @@ use crate::support::surroundings::Surroundings;
 use crate::support::{Context as _, Result, bytes, ensure, settings};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("dimensions_lockdown::integrity", integrity).on_every_kernel(),
+    Case::new("dimensions_lockdown::integrity", integrity).on_every_unified_kernel(),
     Case::new("dimensions_lockdown::confidentiality", confidentiality).on_every_kernel(),
 ];
 

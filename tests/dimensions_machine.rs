@@ -12,9 +12,9 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("dimensions_machine::nodes", nodes),
+    Case::new("dimensions_machine::nodes", nodes).on_every_unified_kernel(),
     Case::new("dimensions_machine::cpus", cpus),
-    Case::new("dimensions_machine::pressure", pressure).on_every_kernel(),
+    Case::new("dimensions_machine::pressure", pressure).on_every_unified_kernel(),
 ];
 
 const FLAGS: [&str; 2] = [

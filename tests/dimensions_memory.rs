@@ -11,10 +11,11 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bail, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("dimensions_memory::swapped_out", swapped_out).on_every_kernel(),
-    Case::new("dimensions_memory::memory_and_swap_limits_are_hit", memory_and_swap_limits_are_hit).on_every_kernel(),
-    Case::new("dimensions_memory::a_whole_group_is_killed", a_whole_group_is_killed).on_every_kernel(),
-    Case::new("dimensions_memory::an_ancestors_limit", an_ancestors_limit).on_every_kernel(),
+    Case::new("dimensions_memory::swapped_out", swapped_out).on_every_unified_kernel(),
+    Case::new("dimensions_memory::memory_and_swap_limits_are_hit", memory_and_swap_limits_are_hit)
+        .on_every_unified_kernel(),
+    Case::new("dimensions_memory::a_whole_group_is_killed", a_whole_group_is_killed).on_every_unified_kernel(),
+    Case::new("dimensions_memory::an_ancestors_limit", an_ancestors_limit).on_every_unified_kernel(),
 ];
 
 /// Swapped out of the cgroup, in mebibytes.

@@ -12,11 +12,12 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("dimensions_namespaces::cgroup_namespace_with_the_hosts_mounts", with_the_hosts_mounts).on_every_kernel(),
+    Case::new("dimensions_namespaces::cgroup_namespace_with_the_hosts_mounts", with_the_hosts_mounts)
+        .on_every_unified_kernel(),
     Case::new("dimensions_namespaces::cgroup_namespace_with_mounts_of_its_own", with_mounts_of_its_own)
-        .on_every_kernel(),
+        .on_every_unified_kernel(),
     Case::new("dimensions_namespaces::processes_are_hidden", processes_are_hidden),
-    Case::new("dimensions_namespaces::no_cgroup_mount", no_cgroup_mount).on_every_kernel(),
+    Case::new("dimensions_namespaces::no_cgroup_mount", no_cgroup_mount).on_every_unified_kernel(),
 ];
 
 /// The mounts show the whole hierarchies, and so the names are the host's: also those of the cgroup the collector is in,

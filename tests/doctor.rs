@@ -11,8 +11,8 @@ use crate::support::surroundings::Surroundings;
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("doctor::agrees_with_a_running_collector", agrees_with_a_running_collector).on_every_kernel(),
-    Case::new("doctor::another_user_without_rights", another_user_without_rights).on_every_kernel(),
+    Case::new("doctor::agrees_with_a_running_collector", agrees_with_a_running_collector),
+    Case::new("doctor::another_user_without_rights", another_user_without_rights),
     Case::new("doctor::no_cgroups_to_read", no_cgroups_to_read),
     Case::new("doctor::events_that_cannot_be_had", events_that_cannot_be_had),
     Case::new("doctor::a_port_that_is_taken", a_port_that_is_taken),

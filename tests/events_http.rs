@@ -16,7 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("events_http::times", times),
     Case::new("events_http::limits", limits),
     Case::new("events_http::present_at_start", present_at_start),
-    Case::new("events_http::stream", stream).on_every_kernel(),
+    Case::new("events_http::stream", stream).on_every_unified_kernel(),
     Case::new("events_http::stream_of_a_subtree", stream_of_a_subtree),
     Case::new("events_http::slow_client", slow_client),
 ];

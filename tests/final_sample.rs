@@ -13,19 +13,15 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "pids"])))
-        .needs(Needs::V1)
-        .on_every_kernel(),
-    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"])))
-        .needs(Needs::V1)
-        .on_every_kernel(),
-    Case::new("final_sample::cgroup2", || short_lives(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "pids"]))).needs(Needs::V1),
+    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"]))).needs(Needs::V1),
+    Case::new("final_sample::cgroup2", || short_lives(Set::V2)).needs(Needs::Cgroup2).on_every_unified_kernel(),
     Case::new("final_sample::every_hierarchy", every_hierarchy).needs(Needs::V1).on_every_kernel(),
 ];
 
 /// Containers of one test.
 fn containers() -> usize {
-    settings::times(200, 60)
+    settings::times(200, 30)
 }
 
 /// Containers that live at the same time.

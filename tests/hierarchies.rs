@@ -9,8 +9,8 @@ use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("hierarchies::one_container", one_container).needs(Needs::V1).on_every_kernel(),
-    Case::new("hierarchies::rename_is_followed", rename_is_followed).needs(Needs::V1).on_every_kernel(),
-    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several).needs(Needs::V1).on_every_kernel(),
+    Case::new("hierarchies::rename_is_followed", rename_is_followed).needs(Needs::V1),
+    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several).needs(Needs::V1),
 ];
 
 fn expect_listed(collector: &Collector, cgroups: &Cgroups, below: &[&str]) -> Result<()> {

@@ -12,9 +12,9 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("network::of_an_own_namespace", of_an_own_namespace).on_every_kernel(),
+    Case::new("network::of_an_own_namespace", of_an_own_namespace).on_every_unified_kernel(),
     Case::new("network::of_the_host", of_the_host),
-    Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace).on_every_kernel(),
+    Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace),
     Case::new("network::no_dead_namespace_is_kept", no_dead_namespace_is_kept),
 ];
 

@@ -13,10 +13,8 @@ use crate::support::{Context as _, Result, bytes, ensure, wait};
 pub(crate) const CASES: &[Case] = &[
     Case::new("paths::nested_40_deep_v2", || nested(Set::V2)).needs(Needs::Cgroup2),
     Case::new("paths::nested_40_deep_every_hierarchy", || nested(Set::Every)),
-    Case::new("paths::three_thousand_bytes_v2", || long(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
-    Case::new("paths::three_thousand_bytes_v1", || long(Set::V1(&["cpuacct", "pids"])))
-        .needs(Needs::V1)
-        .on_every_kernel(),
+    Case::new("paths::three_thousand_bytes_v2", || long(Set::V2)).needs(Needs::Cgroup2),
+    Case::new("paths::three_thousand_bytes_v1", || long(Set::V1(&["cpuacct", "pids"]))).needs(Needs::V1),
     Case::new("paths::odd_names", odd_names),
     Case::new("paths::invalid_utf8", invalid_utf8),
     Case::new("paths::newline", newline),

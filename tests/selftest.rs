@@ -24,16 +24,16 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("selftest::burner_uses_what_it_says", burner_uses_what_it_says).on_every_kernel(),
-    Case::new("selftest::holder_is_charged", holder_is_charged).on_every_kernel(),
-    Case::new("selftest::namespace_has_traffic", namespace_has_traffic).on_every_kernel(),
-    Case::new("selftest::direct_write_is_charged", direct_write_is_charged).on_every_kernel(),
+    Case::new("selftest::burner_uses_what_it_says", burner_uses_what_it_says),
+    Case::new("selftest::holder_is_charged", holder_is_charged),
+    Case::new("selftest::namespace_has_traffic", namespace_has_traffic),
+    Case::new("selftest::direct_write_is_charged", direct_write_is_charged),
     Case::new("selftest::cgroups_are_removed_with_their_processes", cgroups_are_removed_with_their_processes),
     Case::new("selftest::docker_runs_a_container", docker_runs_a_container),
-    Case::new("selftest::oom_scene_kills_the_victim", oom_scene_kills_the_victim).on_every_kernel(),
+    Case::new("selftest::oom_scene_kills_the_victim", oom_scene_kills_the_victim),
     Case::new("selftest::oom_tracepoint_is_of_the_expected_form", oom_tracepoint_is_of_the_expected_form)
         .on_every_kernel(),
-    Case::new("selftest::rights_are_taken_on", rights_are_taken_on).on_every_kernel(),
+    Case::new("selftest::rights_are_taken_on", rights_are_taken_on),
     Case::new("selftest::http_bodies_are_read", http_bodies_are_read),
     Case::new("selftest::stream_is_followed", stream_is_followed),
     Case::new("selftest::times_and_metrics_are_read", times_and_metrics_are_read),

@@ -10,16 +10,16 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("statistics_v1::cpu", cpu).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::cpu_is_throttled", cpu_is_throttled).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::memory", memory).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::memory_of_a_subtree", memory_of_a_subtree).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::memory_failcnt", memory_failcnt).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::processes", processes).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::io", io).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::hugetlb", hugetlb).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::limits", limits).needs(Needs::V1).on_every_kernel(),
-    Case::new("statistics_v1::no_limits", no_limits).needs(Needs::V1).on_every_kernel(),
+    Case::new("statistics_v1::cpu", cpu).needs(Needs::V1),
+    Case::new("statistics_v1::cpu_is_throttled", cpu_is_throttled).needs(Needs::V1),
+    Case::new("statistics_v1::memory", memory).needs(Needs::V1),
+    Case::new("statistics_v1::memory_of_a_subtree", memory_of_a_subtree).needs(Needs::V1),
+    Case::new("statistics_v1::memory_failcnt", memory_failcnt).needs(Needs::V1),
+    Case::new("statistics_v1::processes", processes).needs(Needs::V1),
+    Case::new("statistics_v1::io", io).needs(Needs::V1),
+    Case::new("statistics_v1::hugetlb", hugetlb).needs(Needs::V1),
+    Case::new("statistics_v1::limits", limits).needs(Needs::V1),
+    Case::new("statistics_v1::no_limits", no_limits).needs(Needs::V1),
 ];
 
 const TICK_NANOS: u64 = 10_000_000;

@@ -14,17 +14,17 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1).needs(Needs::Both).on_every_kernel(),
-    Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2).on_every_kernel(),
-    Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2).on_every_kernel(),
-    Case::new("statistics_v2::processes", processes).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::io", io).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::pressure", pressure).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::hugetlb", hugetlb).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::limits", limits).needs(Needs::PureV2).on_every_kernel(),
-    Case::new("statistics_v2::no_limits", no_limits).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1).needs(Needs::Both),
+    Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2),
+    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2),
+    Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2),
+    Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2),
+    Case::new("statistics_v2::processes", processes).needs(Needs::PureV2),
+    Case::new("statistics_v2::io", io).needs(Needs::PureV2),
+    Case::new("statistics_v2::pressure", pressure).needs(Needs::PureV2),
+    Case::new("statistics_v2::hugetlb", hugetlb).needs(Needs::PureV2),
+    Case::new("statistics_v2::limits", limits).needs(Needs::PureV2),
+    Case::new("statistics_v2::no_limits", no_limits).needs(Needs::PureV2),
 ];
 
 const FLAGS: [&str; 2] = [

@@ -10,8 +10,8 @@ use crate::support::harness::{Case, Needs};
 use crate::support::{Context as _, Result, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("storm::cgroup2", || storm(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
-    Case::new("storm::v1", || storm(Set::V1(&["pids"]))).needs(Needs::V1).on_every_kernel(),
+    Case::new("storm::cgroup2", || storm(Set::V2)).needs(Needs::Cgroup2),
+    Case::new("storm::v1", || storm(Set::V1(&["pids"]))).needs(Needs::V1),
     Case::new("storm::stopped_collector_v2", || stopped(Set::V2)).needs(Needs::Cgroup2),
     Case::new("storm::stopped_collector_v1", || stopped(Set::V1(&["pids"]))).needs(Needs::V1),
 ];

@@ -10,7 +10,7 @@ use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("unprivileged::another_user", || check(&rights(Some(65534), CapabilitySet::empty()))),
-    Case::new("unprivileged::another_user_with_bpf", another_user_with_bpf).on_every_kernel(),
+    Case::new("unprivileged::another_user_with_bpf", another_user_with_bpf).on_every_unified_kernel(),
     Case::new("unprivileged::root_without_one_capability", root_without_one_capability),
     Case::new("unprivileged::root_losing_one_after_the_other", root_losing_one_after_the_other),
 ];

@@ -4,7 +4,7 @@
 //!  /proc, /sys, cgroup v1+v2 --+
 //!                              +--> kernel --+
 //!  ring buffer (eBPF) ---------+             +--> sampler --> store --> views --> HTTP
-//!  Docker, podman ----------------> runtime -+   (sample types)
+//!  container runtimes ------------> runtime -+   (sample types)
 //! ```
 //!
 //! In reading order, each with what it may import:

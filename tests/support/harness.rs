@@ -32,6 +32,8 @@ pub(crate) struct Case {
 enum Scope {
     /// What it tries does not depend on the kernel: on one or two of them.
     Once,
+    /// On every kernel, but only where cgroup2 is alone: the layout of hierarchies makes no difference to it.
+    EveryUnifiedKernel,
     /// On every kernel and with every layout of hierarchies.
     EveryKernel,
 }
@@ -68,6 +70,12 @@ impl Case {
     /// A test that may take two minutes.
     pub(crate) const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
         Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, needs: Needs::Nothing, run }
+    }
+
+    /// The same, also where only the essential tests run, once on each kernel.
+    pub(crate) const fn on_every_unified_kernel(mut self) -> Self {
+        self.scope = Scope::EveryUnifiedKernel;
+        self
     }
 
     /// The same, also where only the essential tests run: on each kernel, with each layout of cgroup hierarchies.
@@ -127,8 +135,7 @@ pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> 
 
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str =
-    "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--image PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
@@ -136,6 +143,8 @@ struct Options {
     list: bool,
     exact: bool,
     essential: bool,
+    /// Beside the essential ones.
+    also: Vec<String>,
     wanted: Vec<String>,
     unwanted: Vec<String>,
     collector: Option<String>,
@@ -174,6 +183,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--list" => options.list = true,
             "--exact" => options.exact = true,
             "--essential" => options.essential = true,
+            "--also" => options.also.push(value()?),
             "--skip" => options.unwanted.push(value()?),
             "--collector" => options.collector = Some(value()?),
             "--image" => options.image = Some(value()?),
@@ -195,7 +205,12 @@ impl Options {
     fn selects(&self, case: &Case) -> bool {
         let name = case.name;
         let fits = |pattern: &String| if self.exact { name == pattern } else { name.contains(pattern.as_str()) };
-        if self.essential && case.scope == Scope::Once {
+        let is_essential = match case.scope {
+            Scope::Once => false,
+            Scope::EveryUnifiedKernel => settings().cgroups == Some(Cgroups::V2),
+            Scope::EveryKernel => true,
+        };
+        if self.essential && !is_essential && !self.also.iter().any(fits) {
             return false;
         }
         if settings().cgroups.is_some_and(|cgroups| !case.needs.fits(cgroups)) {

@@ -64,6 +64,8 @@ pub(crate) enum Scope {
     Full,
     /// Those that belong on every kernel.
     Essential,
+    /// These, and those whose name contains one of these.
+    EssentialAnd(Vec<String>),
     /// Those whose name contains one of these.
     Named(Vec<String>),
 }
@@ -109,6 +111,10 @@ impl Boot {
             (Scope::Full, Root::Own) => engines::NEED_ENGINES.map(|name| ["--skip", name].map(str::to_owned)).concat(),
             (Scope::Full, Root::Host) => Vec::new(),
             (Scope::Essential, _) => vec!["--essential".to_owned()],
+            (Scope::EssentialAnd(names), _) => {
+                let also = names.iter().flat_map(|name| ["--also".to_owned(), name.clone()]);
+                std::iter::once("--essential".to_owned()).chain(also).collect()
+            }
             (Scope::Named(names), _) => names.clone(),
         }
     }
@@ -122,17 +128,20 @@ impl fmt::Display for Boot {
     }
 }
 
-/// The kernel that the whole suite runs on, with cgroup2 alone.
-const FULL: &str = "6.12";
+/// The kernel on which, with cgroup2 alone, more than the essential tests run.
+const MORE_ON: &str = "6.12";
+
+/// The tests that are about cgroup2, or to which it makes a difference.
+const ABOUT_CGROUP2: [&str; 6] =
+    ["statistics_v2::", "paths::", "recreate::", "discovery::", "storm::stopped_collector", "network::"];
 
 /// What is tried where the kernel does not account for pressure: that the rest does not suffer from it.
-const WITHOUT_PRESSURE: [&str; 4] =
-    ["statistics_v2::", "discovery::all_are_listed_once", "degraded::ebpf_or_nothing", "oom::alone_in_its_cgroup"];
+const WITHOUT_PRESSURE: [&str; 3] = ["statistics_v2::", "discovery::all_are_listed_once", "degraded::ebpf_or_nothing"];
 
 /// Every boot, the longest first.
 pub(crate) fn matrix() -> Vec<Boot> {
     let mut boots: Vec<Boot> = RELEASES.iter().flat_map(|release| of_release(*release)).collect();
-    boots.sort_by_key(|boot| (boot.scope != Scope::Full, boot.root != Root::Host));
+    boots.sort_by_key(|boot| (boot.root != Root::Host, boot.scope == Scope::Essential, boot.layout != Layout::V2));
     boots
 }
 
@@ -146,8 +155,8 @@ fn of_release(release: Release) -> Vec<Boot> {
             ("5.10", Layout::V1) | ("6.1", Layout::Hybrid) | ("7", Layout::V2) => Hardware::Numa,
             _ => Hardware::Plain,
         };
-        if (release.name, layout) == (FULL, Layout::V2) {
-            boot.scope = Scope::Full;
+        if (release.name, layout) == (MORE_ON, Layout::V2) {
+            boot.scope = Scope::EssentialAnd(ABOUT_CGROUP2.map(str::to_owned).to_vec());
             let names = WITHOUT_PRESSURE.map(str::to_owned).to_vec();
             boots.push(Boot { pressure: Pressure::Off, scope: Scope::Named(names), ..boot.clone() });
             let names = engines::TESTS.map(str::to_owned).to_vec();
