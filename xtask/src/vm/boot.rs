@@ -141,7 +141,7 @@ const WITHOUT_PRESSURE: [&str; 3] = ["statistics_v2::", "discovery::all_are_list
 /// Every boot, the longest first.
 pub(crate) fn matrix() -> Vec<Boot> {
     let mut boots: Vec<Boot> = RELEASES.iter().flat_map(|release| of_release(*release)).collect();
-    boots.sort_by_key(|boot| (boot.root != Root::Host, boot.scope == Scope::Essential, boot.layout != Layout::V2));
+    boots.sort_by_key(|boot| (boot.root != Root::Host, !matches!(boot.scope, Scope::EssentialAnd(_))));
     boots
 }
 
@@ -186,8 +186,8 @@ mod tests {
     fn names_differ_and_the_longest_comes_first() {
         let boots = matrix();
         let mut names: Vec<String> = boots.iter().map(Boot::to_string).collect();
-        assert_eq!(names[..2], ["6.12-v2", "6.12-v2-engines"]);
-        assert_eq!(boots.iter().filter(|boot| boot.scope == Scope::Full).count(), 1);
+        assert_eq!(names[..2], ["6.12-v2-engines", "6.12-v2"]);
+        assert_eq!(boots.iter().filter(|boot| matches!(boot.scope, Scope::EssentialAnd(_))).count(), 1);
         names.sort();
         names.dedup();
         assert_eq!(names.len(), boots.len());
