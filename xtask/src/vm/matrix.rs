@@ -118,7 +118,9 @@ fn run_one(boot: &Boot, kernels: &BTreeMap<String, Kernel>, programs: &Programs,
             // broken breaks twice.
             machine.run(limit, interrupt).or_else(|error| {
                 interrupt.check()?;
-                println!("{boot}: {error:#}; it is booted once more");
+                let kept = format!("{log}.first");
+                let kept = std::fs::rename(&log, &kept).map_or(log.clone(), |()| kept);
+                println!("{boot}: {error:#}; its console is in {kept}; it is booted once more");
                 machine.run(limit, interrupt)
             })
         }
