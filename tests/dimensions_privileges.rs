@@ -31,6 +31,8 @@ pub(crate) fn nobody_with(more: CapabilitySet) -> Surroundings {
 
 /// No root, no tracefs, nothing that can be written to.
 fn the_least() -> Result<()> {
+    // Some kernels have no memory controller on v1, and without one nothing is killed.
+    drop(Cgroups::new(Set::Memory)?);
     let surroundings = nobody_with(CapabilitySet::empty())
         .without("/sys/kernel/tracing")
         .without("/sys/kernel/debug")
