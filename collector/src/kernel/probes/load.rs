@@ -413,7 +413,11 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
         let says = log.lines().rev().find(is_reason).unwrap_or_default();
         // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
         // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
-        let cause = if says.contains(READING_HELPER) { Cause::LockedDown } else { Cause::Refused(says.into()) };
+        let refuses_reading = |line: &str| {
+            line.contains(READING_HELPER) && (line.contains("unknown func") || line.contains("cannot use helper"))
+        };
+        let is_locked_down = log.lines().any(refuses_reading);
+        let cause = if is_locked_down { Cause::LockedDown } else { Cause::Refused(says.into()) };
         return Unavailable { facility, errno, cause };
     }
     errno.map_or_else(|| broken(error), |errno| refused(facility, errno, facts))
