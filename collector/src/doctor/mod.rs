@@ -14,6 +14,7 @@ use std::io::Write as _;
 
 use crate::config::invocation::ReportFormat;
 use crate::config::{Config, EbpfLog};
+use crate::kernel::capabilities;
 use crate::kernel::facts::Facts;
 use crate::kernel::probes::{LogLevel, ProbeOptions};
 use report::Report;
@@ -22,6 +23,8 @@ use rules::Wishes;
 /// Examines this machine for a collector with this configuration, prints the report, and returns the exit code: 0 when
 /// everything works, 1 when something is limited, 2 when the collector cannot do its job.
 pub fn run(config: &Config, format: ReportFormat) -> u8 {
+    // As the daemon does; what the kernel refuses is told with the rights themselves.
+    let _ = capabilities::settle();
     let log = match config.ebpf_log {
         EbpfLog::Off => LogLevel::Off,
         EbpfLog::Info => LogLevel::Info,

@@ -13,19 +13,20 @@ use super::report::{Report, Status, Verdict};
 use super::rules::{Wishes, decide};
 use super::{json, text};
 use crate::config::{KernelEvents, LoadReading};
-use crate::kernel::cgroup::{DetectError, Mode, Version};
+use crate::kernel::cgroup::{DetectError, Extent, Mode, Version};
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::cgroups::{
-    Accounting, CgroupFacts, ControllerState, Denied, Extent, HierarchyFacts, ListedController, Swap,
+    Accounting, CgroupFacts, ControllerState, Denied, HierarchyFacts, ListedController, Swap,
 };
 use crate::kernel::facts::port::{Port, PortFacts};
-use crate::kernel::facts::processes::{Namespace, ProcessFacts, Procfs, Tally};
+use crate::kernel::facts::processes::{ProcessFacts, Tally};
 use crate::kernel::facts::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
 use crate::kernel::probes::offsets::{ABSENT, KernelTypes, MapAccounting, NO_OFFSETS, Offset, VictimForm};
 use crate::kernel::probes::support::{
     Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, Seccomp, TypesError, Unavailable, decide as plan,
 };
+use crate::kernel::surroundings::{CgroupNamespace, Place, ProcfsView, Surroundings};
 use crate::sample::kinds::{KindSet, MetricKind};
 
 const ALL_V2: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
@@ -67,9 +68,11 @@ fn well() -> Facts {
             swap: Swap { total: Some(1 << 30), accounting: Accounting::On },
         }),
         processes: ProcessFacts {
-            cgroup_namespace: Namespace::Host,
-            pid_namespace: Namespace::Host,
-            procfs: Procfs::Host,
+            surroundings: Surroundings {
+                cgroups: CgroupNamespace::Initial,
+                procfs: ProcfsView::Initial,
+                place: Place::Machine,
+            },
             hidepid: None,
             networks: Tally { allowed: 64, denied: 0 },
             descriptors: Tally { allowed: 64, denied: 0 },
@@ -346,17 +349,24 @@ fn pressure_switched_off() {
 #[test]
 fn private_cgroup_namespace() {
     check("private_cgroup_namespace", Verdict::Limited, |facts| {
-        facts.processes.cgroup_namespace = Namespace::Private;
-        facts.cgroups.as_mut().unwrap().hierarchies[0].extent = Extent::Part;
+        facts.processes.surroundings.cgroups = CgroupNamespace::Private;
+        facts.cgroups.as_mut().unwrap().hierarchies[0].extent = Extent::Own;
     });
 }
 
 #[test]
 fn no_host_pid() {
     check("no_host_pid", Verdict::Limited, |facts| {
-        facts.processes.pid_namespace = Namespace::Private;
-        facts.processes.procfs = Procfs::Own;
+        facts.processes.surroundings.procfs = ProcfsView::Own;
         facts.processes.networks = Tally::default();
+    });
+}
+
+#[test]
+fn a_container_with_the_hosts_mounts() {
+    check("contained", Verdict::Works, |facts| {
+        facts.processes.surroundings =
+            Surroundings { cgroups: CgroupNamespace::Private, procfs: ProcfsView::Outer, place: Place::OwnContainer };
     });
 }
 

@@ -107,12 +107,24 @@ pub(super) fn source_hash(root: &Path) -> Result<SourceHash> {
     for profile in ["release", "bpf"] {
         let settings = manifest.get("profile").and_then(|profiles| profiles.get(profile));
         let settings = settings.with_context(|| format!("the workspace has no profile `{profile}`"))?;
-        add(&format!("profile.{profile}"), settings.to_string().as_bytes());
+        add(&format!("profile.{profile}"), settings_for(settings, "collector-ebpf").to_string().as_bytes());
     }
     for line in dependency_closure(&read_toml(&root.join("Cargo.lock"))?, "collector-ebpf")? {
         add("dependency", line.as_bytes());
     }
     Ok(finish(hasher))
+}
+
+/// The settings of a profile without what it says of packages other than this one.
+fn settings_for(profile: &toml::Value, package: &str) -> toml::Value {
+    let mut settings = profile.clone();
+    if let Some(table) = settings.as_table_mut() {
+        let own = table.remove("package").and_then(|mut packages| packages.as_table_mut()?.remove(package));
+        if let Some(own) = own {
+            table.insert("package".to_owned(), own);
+        }
+    }
+    settings
 }
 
 fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -182,6 +194,16 @@ mod tests {
     fn a_record_without_a_hash_is_refused_by_name() {
         let error = Record::parse("rustc = \"r\"\nllvm = \"22\"\nbpf-linker = \"1\"\n").unwrap_err();
         assert!(error.to_string().contains("object-sha256"));
+    }
+
+    #[test]
+    fn a_profile_counts_without_what_it_says_of_other_packages() {
+        let parse = |text: &str| toml::Value::Table(text.parse().unwrap());
+        let plain = parse("lto = true");
+        let others = parse("lto = true\n[package.tests]\nopt-level = 1");
+        let own = parse("lto = true\n[package.programs]\nopt-level = 1");
+        assert_eq!(settings_for(&others, "programs"), plain);
+        assert_ne!(settings_for(&own, "programs"), plain);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use crate::config::LoadReading;
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::{Mode, Version};
 use crate::kernel::facts::Facts;
-use crate::kernel::facts::cgroups::{Accounting, CgroupFacts, Denied, Extent, HierarchyFacts, Swap};
-use crate::kernel::facts::processes::Namespace;
+use crate::kernel::facts::cgroups::{Accounting, CgroupFacts, Denied, Swap};
 use crate::kernel::facts::system::{BuiltIn, Pressure, PressureState};
+use crate::kernel::surroundings::CgroupNamespace;
 use crate::sample::kinds::MetricKind;
 
 use super::{Wishes, controllers};
@@ -46,7 +46,7 @@ pub(super) fn mounts(facts: &Facts, findings: &mut Vec<Finding>) {
 /// Everything else about them.
 pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>) {
     let Ok(cgroups) = &facts.cgroups else { return };
-    findings.push(namespace(facts.processes.cgroup_namespace, cgroups));
+    findings.push(namespace(facts.processes.surroundings.cgroups, cgroups));
     controllers::judge(cgroups, wishes, findings);
     findings.push(denied(&cgroups.denied));
     findings.push(pressure(facts.pressure, cgroups, wishes));
@@ -73,16 +73,18 @@ fn layout(cgroups: &CgroupFacts) -> String {
     format!("{mode}: {}; {} cgroups now", parts.join(", "), cgroups.cgroups)
 }
 
-fn namespace(namespace: Namespace, cgroups: &CgroupFacts) -> Finding {
+fn namespace(namespace: CgroupNamespace, cgroups: &CgroupFacts) -> Finding {
     let (id, title) = ("cgroup_namespace", "cgroup namespace");
-    let part: Vec<&HierarchyFacts> =
-        cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.extent == Extent::Part).collect();
-    match (part.first(), namespace) {
-        (None, Namespace::Host) => Finding::works(id, title, "the host's"),
-        (None, Namespace::Private) => Finding::works(id, title, "private, but the hierarchies are mounted whole"),
-        (None, Namespace::Unknown) => Finding::works(id, title, "not known; the hierarchies are mounted whole"),
+    let own = cgroups.hierarchies.iter().find(|hierarchy| hierarchy.extent == Extent::Own);
+    let is_node = cgroups.hierarchies.iter().any(|hierarchy| hierarchy.extent == Extent::Node);
+    match (own, namespace) {
+        (None, CgroupNamespace::Initial) => Finding::works(id, title, "the host's"),
+        (None, CgroupNamespace::Private) if is_node => {
+            Finding::works(id, title, "private; the machine is a container itself, and its cgroups are all there")
+        }
+        (None, CgroupNamespace::Private) => Finding::works(id, title, "private, but the hierarchies are mounted whole"),
         (Some(first), namespace) => {
-            let whose = if namespace == Namespace::Private { "private; " } else { "" };
+            let whose = if namespace == CgroupNamespace::Private { "private; " } else { "" };
             let found = format!("{whose}{} shows one cgroup and those below it", first.mount.display());
             Finding::works(id, title, found).limited(
                 "every cgroup outside of it: other containers are not seen",

@@ -1,8 +1,8 @@
 //! The controllers that statistics come from.
 
 use crate::doctor::report::Finding;
-use crate::kernel::cgroup::{Mode, Version};
-use crate::kernel::facts::cgroups::{CgroupFacts, ControllerState, Extent};
+use crate::kernel::cgroup::{Extent, Mode, Version};
+use crate::kernel::facts::cgroups::{CgroupFacts, ControllerState};
 use crate::sample::kinds::MetricKind;
 
 use super::Wishes;

@@ -2,7 +2,8 @@
 
 use crate::doctor::report::Finding;
 use crate::kernel::facts::Facts;
-use crate::kernel::facts::processes::{Namespace, ProcessFacts, Procfs, Tally};
+use crate::kernel::facts::processes::{ProcessFacts, Tally};
+use crate::kernel::surroundings::ProcfsView;
 use crate::sample::kinds::MetricKind;
 use rustix::thread::CapabilitySet;
 
@@ -22,25 +23,20 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
 
 fn pid_namespace(processes: &ProcessFacts) -> Finding {
     let (id, title) = ("pid_namespace", "pid namespace");
-    match processes.pid_namespace {
-        Namespace::Host => Finding::works(id, title, "the host's"),
-        Namespace::Private => {
-            Finding::works(id, title, "private: the kernel has no number for processes outside of it")
-                .limited(LOST, "run in the host's pid namespace (hostPID: true, docker run --pid=host)")
-        }
-        Namespace::Unknown => Finding::works(id, title, "not known"),
+    match processes.surroundings.procfs {
+        ProcfsView::Initial => Finding::works(id, title, "the host's"),
+        ProcfsView::Outer => Finding::works(id, title, "private; processes are taken from the host's procfs"),
+        ProcfsView::Own => Finding::works(id, title, "private: the kernel has no number for processes outside of it")
+            .limited(LOST, "mount the host's /proc at /host/proc, or run in the host's pid namespace (hostPID: true)"),
     }
 }
 
 fn procfs(processes: &ProcessFacts) -> Finding {
     let (id, title) = ("procfs", "procfs");
-    match processes.procfs {
-        Procfs::Host => Finding::works(id, title, "the host's"),
-        Procfs::Own => Finding::works(id, title, "shows the processes of a private pid namespace alone").limited(
-            LOST,
-            "run in the host's pid namespace (hostPID: true), or mount the host's /proc and name it with --proc_root",
-        ),
-        Procfs::Unknown => Finding::works(id, title, "there; whose it is cannot be told"),
+    match processes.surroundings.procfs {
+        ProcfsView::Initial | ProcfsView::Outer => Finding::works(id, title, "the host's"),
+        ProcfsView::Own => Finding::works(id, title, "shows the processes of a private pid namespace alone")
+            .limited(LOST, "mount the host's /proc at /host/proc, or anywhere and name it with --proc_root"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
-use crate::kernel::cgroup::{DetectError, Hierarchies, Hierarchy, Mode, Version, scan};
+use crate::kernel::cgroup::{DetectError, Extent, Hierarchies, Hierarchy, Mode, Version, scan};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
 use crate::kernel::process::MachineSwap;
@@ -51,15 +51,6 @@ pub struct HierarchyFacts {
     pub extent: Extent,
     /// Why it cannot be walked; `None` when it can.
     pub unreadable: Option<Errno>,
-}
-
-/// How much of a hierarchy a mount shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it.
-    Whole,
-    /// One cgroup and what is below it, as in a private cgroup namespace.
-    Part,
 }
 
 /// A line of `/proc/cgroups`.
@@ -140,7 +131,7 @@ pub(super) fn gather(roots: &HostRoots) -> Result<CgroupFacts, DetectError> {
             controllers: hierarchy.controllers.clone(),
             passed_on: passed_on(hierarchy, &mut buffer),
             mount: hierarchy.mount.clone(),
-            extent: extent(hierarchy, &mut buffer),
+            extent: hierarchy.extent,
             unreadable: scanned.err().map(|error| errno_of(&error)),
         });
     }
@@ -160,11 +151,6 @@ fn errno_of(error: &ReadError) -> Errno {
         ReadError::Denied(_) => Errno::ACCESS,
         ReadError::Failed { errno, .. } => *errno,
     }
-}
-
-/// The topmost cgroup of every hierarchy has the kernfs id 1.
-fn extent(hierarchy: &Hierarchy, buffer: &mut ReadBuffer) -> Extent {
-    if hierarchy.id_of(b"/", buffer) == Some(1) { Extent::Whole } else { Extent::Part }
 }
 
 fn passed_on(hierarchy: &Hierarchy, buffer: &mut ReadBuffer) -> Vec<Box<str>> {
