@@ -19,6 +19,8 @@ use crate::views::statistics;
 /// When there are no cgroups, or not this one.
 pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     let StatisticsRequest { cgroup, format, config } = request;
+    // As the daemon does; what may not be read without a right is absent from the list.
+    let _ = crate::kernel::capabilities::settle();
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
     let mut buffer = ReadBuffer::new();
     let members: Vec<_> = hierarchies

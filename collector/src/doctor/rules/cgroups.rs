@@ -2,7 +2,7 @@
 
 use crate::config::LoadReading;
 use crate::doctor::report::Finding;
-use crate::kernel::cgroup::{Mode, Version};
+use crate::kernel::cgroup::{Extent, Mode, Version};
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::cgroups::{Accounting, CgroupFacts, Denied, Swap};
 use crate::kernel::facts::system::{BuiltIn, Pressure, PressureState};

@@ -3,7 +3,7 @@
 use crate::doctor::report::Finding;
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::processes::{ProcessFacts, Tally};
-use crate::kernel::surroundings::ProcfsView;
+use crate::kernel::surroundings::{Place, ProcfsView};
 use crate::sample::kinds::MetricKind;
 use rustix::thread::CapabilitySet;
 
@@ -23,20 +23,30 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
 
 fn pid_namespace(processes: &ProcessFacts) -> Finding {
     let (id, title) = ("pid_namespace", "pid namespace");
-    match processes.surroundings.procfs {
-        ProcfsView::Initial => Finding::works(id, title, "the host's"),
-        ProcfsView::Outer => Finding::works(id, title, "private; processes are taken from the host's procfs"),
-        ProcfsView::Own => Finding::works(id, title, "private: the kernel has no number for processes outside of it")
-            .limited(LOST, "mount the host's /proc at /host/proc, or run in the host's pid namespace (hostPID: true)"),
+    match (processes.surroundings.procfs, processes.surroundings.place) {
+        (ProcfsView::Initial, _) => Finding::works(id, title, "the host's"),
+        (ProcfsView::Outer, _) => Finding::works(id, title, "private; processes are taken from the host's procfs"),
+        (ProcfsView::Own, Place::Machine) => {
+            Finding::works(id, title, "private; the machine is a container itself, and its processes are all there")
+        }
+        (ProcfsView::Own, Place::OwnContainer) => {
+            Finding::works(id, title, "private: the kernel has no number for processes outside of it").limited(
+                LOST,
+                "mount the host's /proc at /host/proc, or run in the host's pid namespace (hostPID: true)",
+            )
+        }
     }
 }
 
 fn procfs(processes: &ProcessFacts) -> Finding {
     let (id, title) = ("procfs", "procfs");
-    match processes.surroundings.procfs {
-        ProcfsView::Initial | ProcfsView::Outer => Finding::works(id, title, "the host's"),
-        ProcfsView::Own => Finding::works(id, title, "shows the processes of a private pid namespace alone")
-            .limited(LOST, "mount the host's /proc at /host/proc, or anywhere and name it with --proc_root"),
+    match (processes.surroundings.procfs, processes.surroundings.place) {
+        (ProcfsView::Initial | ProcfsView::Outer, _) => Finding::works(id, title, "the host's"),
+        (ProcfsView::Own, Place::Machine) => Finding::works(id, title, "the machine's, which is a container itself"),
+        (ProcfsView::Own, Place::OwnContainer) => {
+            Finding::works(id, title, "shows the processes of a private pid namespace alone")
+                .limited(LOST, "mount the host's /proc at /host/proc, or anywhere and name it with --proc_root")
+        }
     }
 }
 
