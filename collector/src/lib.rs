@@ -15,6 +15,7 @@
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
+//!  rates    -> sample, units
 //!  sample   -> units
 //!  kernel   -> units, collector-ebpf (its library)
 //!  runtime  -> nothing of ours
@@ -25,6 +26,7 @@ pub mod daemon;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
+pub mod rates;
 pub mod runtime;
 pub mod sample;
 pub mod sampler;
