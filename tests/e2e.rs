@@ -3,6 +3,7 @@
 //! One file per behaviour a user can see, over HTTP. `support` is what they stand on; `selftest` tries those tools
 //! against the kernel without a collector.
 
+mod api_v2;
 mod bad_input;
 mod degraded;
 mod descriptors;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 22] = [
+const FILES: [&[Case]; 23] = [
     selftest::CASES,
     machine::CASES,
     discovery::CASES,
@@ -43,6 +44,7 @@ const FILES: [&[Case]; 22] = [
     statistics_v2::CASES,
     network::CASES,
     history::CASES,
+    api_v2::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

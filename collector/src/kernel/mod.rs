@@ -14,6 +14,7 @@ pub mod process;
 pub mod read_errors;
 pub mod taskstats;
 pub mod text_formats;
+pub mod users;
 
 use std::path::PathBuf;
 

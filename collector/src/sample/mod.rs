@@ -4,5 +4,6 @@ pub mod container;
 pub mod event;
 pub mod kinds;
 pub mod machine;
+pub mod process;
 pub mod spec;
 pub mod walk;

@@ -198,8 +198,7 @@ impl Recorder {
 
     /// Bytes this holds, without the allocator's overhead.
     pub(super) fn memory(&self) -> usize {
-        let minute =
-            self.minute.as_ref().map_or(0, |minute| minute.cpu.capacity() * 4 + minute.memory.capacity() * 8);
+        let minute = self.minute.as_ref().map_or(0, |minute| minute.cpu.capacity() * 4 + minute.memory.capacity() * 8);
         size_of::<Self>() + minute + (self.minutes.capacity() + self.half_hours.capacity()) * size_of::<Record>()
     }
 }
@@ -239,11 +238,7 @@ impl Record {
     fn of(usage: &Usage) -> Self {
         let narrow = |value| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
-            cpu: usage.cpu.map(|cpu| Kept {
-                mean: narrow(cpu.mean),
-                max: narrow(cpu.max),
-                ninety: narrow(cpu.ninety),
-            }),
+            cpu: usage.cpu.map(|cpu| Kept { mean: narrow(cpu.mean), max: narrow(cpu.max), ninety: narrow(cpu.ninety) }),
             memory: usage.memory.map(|memory| Kept { mean: memory.mean, max: memory.max, ninety: memory.ninety }),
         }
     }

@@ -5,6 +5,7 @@
 //! files and takes no clock.
 
 pub mod cadvisor_v1;
+pub mod cadvisor_v2;
 pub mod events;
 pub mod json;
 pub mod machine;

@@ -20,13 +20,11 @@ fn percentiles_of(values: &[u64]) -> Percentiles {
 #[test]
 fn exact_percentiles() {
     let to_hundred: Vec<u64> = (1..=100).rev().collect();
-    let expected =
-        Percentiles { mean: 50, std: 29, max: 100, fifty: 50, ninety: 90, ninety_five: 95, count: 100 };
+    let expected = Percentiles { mean: 50, std: 29, max: 100, fifty: 50, ninety: 90, ninety_five: 95, count: 100 };
     assert_eq!(percentiles_of(&to_hundred), expected);
     // Place 0.9 * 61 = 54.9 and 0.95 * 61 = 57.95: between the 54th and the 55th value, the 57th and the 58th.
     let tens: Vec<u64> = (1..=60).map(|value| value * 10).collect();
-    let expected =
-        Percentiles { mean: 305, std: 174, max: 600, fifty: 305, ninety: 549, ninety_five: 579, count: 60 };
+    let expected = Percentiles { mean: 305, std: 174, max: 600, fifty: 305, ninety: 549, ninety_five: 579, count: 60 };
     assert_eq!(percentiles_of(&tens), expected);
     // At either end nothing is interpolated: cAdvisor's rule.
     let expected = Percentiles { mean: 15, std: 7, max: 20, fifty: 10, ninety: 20, ninety_five: 20, count: 2 };
@@ -92,8 +90,7 @@ fn a_minute_is_its_samples() {
     let ninety = minute.cpu.unwrap().ninety;
     let mean = minute.cpu.unwrap().mean;
     let max = minute.cpu.unwrap().max;
-    let expected =
-        Percentiles { mean, std: 0, max, fifty: ninety, ninety, ninety_five: ninety, count: 1 };
+    let expected = Percentiles { mean, std: 0, max, fifty: ninety, ninety, ninety_five: ninety, count: 1 };
     assert_eq!((hour.cpu, day.cpu), (Some(expected), Some(expected)));
 }
 

@@ -4,10 +4,10 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
-mod network;
+pub(super) mod network;
 mod request;
-mod spec;
-mod stats;
+pub(super) mod spec;
+pub(super) mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +73,6 @@ fn references<S: Serializer>(children: &[Name], serializer: S) -> Result<S::Ok, 
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
-const fn is_zero(value: &u64) -> bool {
+pub(super) const fn is_zero(value: &u64) -> bool {
     *value == 0
 }

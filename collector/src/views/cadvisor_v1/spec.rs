@@ -38,7 +38,7 @@ pub(super) struct ContainerSpec<'a> {
 }
 
 #[derive(Default, Serialize)]
-struct WireCpu<'a> {
+pub(in crate::views) struct WireCpu<'a> {
     limit: u64,
     max_limit: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -50,7 +50,7 @@ struct WireCpu<'a> {
 }
 
 #[derive(Default, Serialize)]
-struct WireMemory {
+pub(in crate::views) struct WireMemory {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -59,8 +59,8 @@ struct WireMemory {
     swap_limit: u64,
 }
 
-#[derive(Serialize)]
-struct WireProcesses {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct WireProcesses {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
 }
@@ -94,6 +94,13 @@ impl<'a> ContainerSpec<'a> {
     }
 }
 
+impl WireCpu<'_> {
+    /// As v2 has it: cAdvisor's v2 leaves quota and period out.
+    pub(in crate::views) fn without_bandwidth(self) -> Self {
+        Self { quota: 0, period: 0, ..self }
+    }
+}
+
 impl<'a> From<&'a CpuSpec> for WireCpu<'a> {
     fn from(cpu: &'a CpuSpec) -> Self {
         Self {
@@ -108,7 +115,7 @@ impl<'a> From<&'a CpuSpec> for WireCpu<'a> {
 }
 
 impl WireMemory {
-    fn new(memory: &MemorySpec, machine_memory: Bytes) -> Self {
+    pub(in crate::views) fn new(memory: &MemorySpec, machine_memory: Bytes) -> Self {
         let wire = |limit: Option<MemoryLimit>| match limit {
             Some(MemoryLimit::Max) => UNLIMITED,
             Some(MemoryLimit::Bytes(Bytes(bytes))) => bytes,
