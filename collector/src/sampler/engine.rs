@@ -227,9 +227,9 @@ impl Engine {
         self.urgent(tracked, Purpose::OnDemand);
     }
 
-    /// Samples these containers unless they have a sample of this time or later. The receiver is dropped from, that is
-    /// ends with an error, when all of them are done; the sampling threads do it in their own time, so whoever waits
-    /// sets a limit.
+    /// Samples these containers unless they have a sample of this time or later. The receiver ends, with the error that
+    /// there is no sender any more, when all of them are done. The sampling threads get to it in their own time, so
+    /// whoever waits sets a limit.
     pub fn demand(&self, containers: Vec<Arc<Tracked>>, not_before: WallTime) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         let done = Arc::new(done);
