@@ -25,16 +25,7 @@ pub fn cpu(before: &Sample, after: &Sample) -> Option<CpuRates> {
     if cpus_before.len() != cpus_after.len() {
         return None;
     }
-    Some(CpuRates {
-        total: elapsed.rate(before.total, after.total)?,
-        per_cpu: cpus_before
-            .iter()
-            .zip(cpus_after)
-            .map(|(before, after)| elapsed.rate(*before, *after))
-            .collect::<Option<_>>()?,
-        user: elapsed.rate_where_known(before.user, after.user)?,
-        system: elapsed.rate_where_known(before.system, after.system)?,
-    })
+    elapsed.rates(before, after, cpus_before.iter().zip(cpus_after)).ok()
 }
 
 fn per_cpu(cpu: &Cpu) -> &[Nanos] {
@@ -51,21 +42,33 @@ impl Elapsed {
         (nanos > 0).then_some(Self(nanos))
     }
 
-    /// `None` when the counter fell.
-    fn rate(self, before: Nanos, after: Nanos) -> Option<u64> {
-        let used = after.0.checked_sub(before.0)?;
-        // In the order of cAdvisor's operations, so that the last digit is the same.
-        Some((used as f64 / self.0 as f64 * 1e9) as u64)
+    fn rates<'a>(
+        self,
+        before: &Cpu,
+        after: &Cpu,
+        cpus: impl Iterator<Item = (&'a Nanos, &'a Nanos)>,
+    ) -> Result<CpuRates, Fell> {
+        Ok(CpuRates {
+            total: self.rate(before.total, after.total)?,
+            per_cpu: cpus.map(|(before, after)| self.rate(*before, *after)).collect::<Result<_, _>>()?,
+            user: self.rate_where_known(before.user, after.user)?,
+            system: self.rate_where_known(before.system, after.system)?,
+        })
     }
 
-    /// The outer `None` when the counter fell.
-    fn rate_where_known(self, before: Option<Nanos>, after: Option<Nanos>) -> Option<Option<u64>> {
-        match (before, after) {
-            (Some(before), Some(after)) => self.rate(before, after).map(Some),
-            _ => Some(None),
-        }
+    fn rate(self, before: Nanos, after: Nanos) -> Result<u64, Fell> {
+        let used = after.0.checked_sub(before.0).ok_or(Fell)?;
+        // In the order of cAdvisor's operations, so that the last digit is the same.
+        Ok((used as f64 / self.0 as f64 * 1e9) as u64)
+    }
+
+    fn rate_where_known(self, before: Option<Nanos>, after: Option<Nanos>) -> Result<Option<u64>, Fell> {
+        before.zip(after).map(|(before, after)| self.rate(before, after)).transpose()
     }
 }
+
+/// A counter is smaller than before.
+struct Fell;
 
 #[cfg(test)]
 mod tests {

@@ -269,10 +269,10 @@ fn millicores(before: Point, after: Point) -> Option<u64> {
 fn over(records: impl Iterator<Item = Record> + Clone) -> Usage {
     let cpu: Vec<_> = records.clone().filter_map(|record| record.cpu).collect();
     let memory: Vec<_> = records.filter_map(|record| record.memory).collect();
-    Usage { percent_complete: 0, cpu: of_kept(cpu), memory: of_kept(memory) }
+    Usage { percent_complete: 0, cpu: of_kept(&cpu), memory: of_kept(&memory) }
 }
 
-fn of_kept<T: Copy + Into<u64>>(kept: Vec<Kept<T>>) -> Option<Percentiles> {
+fn of_kept<T: Copy + Into<u64>>(kept: &[Kept<T>]) -> Option<Percentiles> {
     let means = Mean::of(kept.iter().map(|kept| kept.mean.into()))?;
     let max = kept.iter().map(|kept| kept.max.into()).max()?;
     let mut ninety: Vec<u64> = kept.iter().map(|kept| kept.ninety.into()).collect();

@@ -135,7 +135,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Parses lines such as `Uid:	0	0	0	0` and `VmRSS:	    3712 kB`.
+    /// Parses lines such as `VmRSS:      3712 kB`, and `Uid:` with four numbers and tabs between them.
     ///
     /// # Errors
     /// There is no line `Uid`, or a line without its number.

@@ -1,3 +1,5 @@
+//! Samples in, exact figures out.
+
 use proptest::prelude::*;
 
 use super::*;
