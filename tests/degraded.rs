@@ -8,10 +8,10 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("degraded::containers_and_events", containers_and_events),
-    Case::new("degraded::oom_kills_are_counted", oom_kills_are_counted),
+    Case::new("degraded::containers_and_events", containers_and_events).on_every_kernel(),
+    Case::new("degraded::oom_kills_are_counted", oom_kills_are_counted).on_every_kernel(),
     Case::new("degraded::by_choice_is_said", by_choice_is_said),
-    Case::new("degraded::ebpf_or_nothing", ebpf_or_nothing),
+    Case::new("degraded::ebpf_or_nothing", ebpf_or_nothing).on_every_kernel(),
 ];
 
 fn scanning() -> Result<Collector> {

@@ -9,7 +9,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("discovery::docker_only", docker_only),
     Case::new("discovery::prefix_whitelist", prefix_whitelist),
     Case::new("discovery::mounts_are_no_containers", mounts_are_no_containers),
-    Case::new("discovery::all_are_listed_once", all_are_listed_once),
+    Case::new("discovery::all_are_listed_once", all_are_listed_once).on_every_kernel(),
 ];
 
 /// A name as runtimes give to their containers' cgroups.

@@ -5,19 +5,32 @@
 
 mod api_v2;
 mod bad_input;
+mod contained;
 mod degraded;
+mod deployed;
 mod descriptors;
+mod dimensions_events;
+mod dimensions_lockdown;
+mod dimensions_machine;
+mod dimensions_memory;
+mod dimensions_namespaces;
+mod dimensions_privileges;
 mod discovery;
-mod docker_containers;
+mod doctor;
+mod engine_containers;
 mod events_http;
 mod final_sample;
 mod hierarchies;
 mod history;
 mod machine;
+mod manifests;
 mod network;
 mod oom;
+mod parity;
 mod paths;
+mod programs;
 mod recreate;
+mod runtimes;
 mod selftest;
 mod shutdown;
 mod start_under_churn;
@@ -25,6 +38,7 @@ mod statistics_v1;
 mod statistics_v2;
 mod storm;
 mod support;
+mod systemd_unit;
 mod unprivileged;
 mod vanishing;
 
@@ -33,8 +47,9 @@ use std::process::ExitCode;
 use support::harness::{self, Case};
 
 /// All tests, in the order they run: what the others stand on first.
-const FILES: [&[Case]; 23] = [
+const FILES: &[&[Case]] = &[
     selftest::CASES,
+    programs::CASES,
     machine::CASES,
     discovery::CASES,
     hierarchies::CASES,
@@ -42,6 +57,7 @@ const FILES: [&[Case]; 23] = [
     recreate::CASES,
     statistics_v1::CASES,
     statistics_v2::CASES,
+    parity::CASES,
     network::CASES,
     history::CASES,
     api_v2::CASES,
@@ -54,9 +70,22 @@ const FILES: [&[Case]; 23] = [
     descriptors::CASES,
     degraded::CASES,
     unprivileged::CASES,
+    doctor::CASES,
     bad_input::CASES,
     shutdown::CASES,
-    docker_containers::CASES,
+    runtimes::CASES,
+    dimensions_machine::CASES,
+    dimensions_memory::CASES,
+    dimensions_events::CASES,
+    dimensions_namespaces::CASES,
+    dimensions_privileges::CASES,
+    manifests::CASES,
+    systemd_unit::CASES,
+    deployed::CASES,
+    contained::CASES,
+    engine_containers::CASES,
+    // Last: lockdown stays until the next boot.
+    dimensions_lockdown::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -3,31 +3,47 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
+use crate::support::stalls::{Span, StallWatch, Stalls};
 use crate::support::workload::{Plan, Work};
-use crate::support::{Result, bytes, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "memory", "pids"]))),
-    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"]))),
-    Case::new("final_sample::cgroup2", || short_lives(Set::V2)),
-    Case::new("final_sample::every_hierarchy", every_hierarchy),
+    Case::new("final_sample::v1", || short_lives(Set::V1(&["cpu", "cpuacct", "pids"])))
+        .needs(Needs::V1)
+        .on_every_kernel(),
+    Case::new("final_sample::v1_accounting_alone", || short_lives(Set::V1(&["cpuacct"])))
+        .needs(Needs::V1)
+        .on_every_kernel(),
+    Case::new("final_sample::cgroup2", || short_lives(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("final_sample::every_hierarchy", every_hierarchy).needs(Needs::V1).on_every_kernel(),
 ];
 
-const CONTAINERS: usize = 200;
+/// Containers of one test.
+fn containers() -> usize {
+    settings::times(200, 60)
+}
+
 /// Containers that live at the same time.
 const AT_ONCE: usize = 4;
 /// CPU time each uses, in milliseconds.
 const BURN: u64 = 40;
 
-/// A container that has ended: its name and the kernel's own last word on its CPU time, in nanoseconds.
+/// A container that has ended.
 struct Ended {
     name: String,
+    /// The kernel's own last word on its CPU time.
     nanos: u64,
+    /// From before its process ended until it was removed.
+    end: Span,
 }
+
+/// Of a hundred containers, how many may end while the machine stands still.
+const STALLED: usize = 10;
 
 /// The kernel's own count of a cgroup's CPU time, in nanoseconds.
 fn cpu_nanos(cgroup: &Cgroup<'_>) -> Result<u64> {
@@ -41,14 +57,17 @@ fn live(cgroups: &Cgroups, number: usize) -> Result<Ended> {
     let cgroup = cgroups.make(format!("short-{number}"))?;
     let mut process = Plan::new(Work::Burn(BURN), &cgroup).start()?;
     let status = process.wait_blocking()?;
+    let from = Instant::now().checked_sub(Duration::from_millis(5)).context("no time before")?;
     ensure!(status.success(), "the burner ended with {status}");
-    // What a fast runtime leaves between the end of the process and the removal.
-    wait::pass(wait::millis(5));
+    // What a fast runtime leaves between the end of the process and the removal. In a virtual machine more: several of
+    // them share the processors, and one may stand still for longer than that.
+    wait::pass(if settings::in_vm() { Duration::from_millis(250) } else { Duration::from_millis(5) });
     let nanos = cpu_nanos(&cgroup)?;
+    let to = Instant::now();
     for dir in cgroup.dirs() {
         remove(&dir)?;
     }
-    Ok(Ended { name: cgroup.name(), nanos })
+    Ok(Ended { name: cgroup.name(), nanos, end: Span { from, to } })
 }
 
 fn remove(dir: &PathBuf) -> Result<()> {
@@ -67,18 +86,20 @@ fn every_hierarchy() -> Result<()> {
 }
 
 fn short_lives(set: Set<'_>) -> Result<()> {
+    let containers = containers();
     let collector = Collector::start(&["--housekeeping_interval=10s"])?;
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(set)?;
     let next = AtomicUsize::new(0);
     let ended = Mutex::new(Vec::new());
+    let watch = StallWatch::start()?;
     std::thread::scope(|scope| -> Result<()> {
         let threads: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= CONTAINERS {
+                        if number >= containers {
                             return Ok(());
                         }
                         let one = live(&cgroups, number)?;
@@ -92,15 +113,18 @@ fn short_lives(set: Set<'_>) -> Result<()> {
         }
         Ok(())
     })?;
+    let stalls = watch.finish()?;
     let ended = ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    ensure!(ended.len() == CONTAINERS, "only {} containers lived", ended.len());
-    wait::eventually(wait::seconds(5), || check(&collector, &cgroups, &ended))
+    ensure!(ended.len() == containers, "only {} containers lived", ended.len());
+    wait::eventually(wait::seconds(5), || check(&collector, &cgroups, &ended, &stalls))
 }
 
-fn check(collector: &Collector, cgroups: &Cgroups, ended: &[Ended]) -> Result<()> {
+/// Every final sample is the kernel's last word, except where the machine stood still meanwhile.
+fn check(collector: &Collector, cgroups: &Cgroups, ended: &[Ended], stalls: &Stalls) -> Result<()> {
     let events = collector.events(&cgroups.name(), &["deletion_events"])?;
     let mut wrong = Vec::new();
-    for Ended { name, nanos } in ended {
+    let mut excused = 0;
+    for Ended { name, nanos, end } in ended {
         ensure!(*nanos >= BURN * 1_000_000 * 9 / 10, "{name} used only {nanos} ns: the burner does not work");
         let Some(event) = events.iter().find(|event| event.container_name == *name) else {
             wrong.push(format!("{name} has no deletion event"));
@@ -108,16 +132,18 @@ fn check(collector: &Collector, cgroups: &Cgroups, ended: &[Ended]) -> Result<()
         };
         let stats = event.event_data.deletion.as_ref().and_then(|deletion| deletion.final_stats.as_ref());
         match stats.and_then(|stats| stats.cpu.as_ref()) {
+            Some(cpu) if cpu.usage.total.abs_diff(*nanos) * 50 <= *nanos => {}
+            _ if stalls.during(*end) => excused += 1,
             None => wrong.push(format!("{name} has no final sample of its CPU")),
-            Some(cpu) if cpu.usage.total.abs_diff(*nanos) * 50 > *nanos => {
-                wrong.push(format!(
-                    "{name}: the kernel's last word is {nanos} ns, the final sample's {}",
-                    cpu.usage.total
-                ));
+            Some(cpu) => {
+                let total = cpu.usage.total;
+                wrong.push(format!("{name}: the kernel's last word is {nanos} ns, the final sample's {total}"));
             }
-            Some(_) => {}
         }
     }
-    ensure!(wrong.is_empty(), "{} of {CONTAINERS} final samples are wrong: {}", wrong.len(), wrong[0]);
+    let all = ended.len();
+    let stalls = stalls.summary();
+    ensure!(wrong.is_empty(), "{} of {all} final samples are wrong: {} ({stalls})", wrong.len(), wrong[0]);
+    ensure!(excused * 100 <= all * STALLED, "{excused} of {all} ended while the machine stood still: {stalls}");
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::fs;
 
 use crate::support::cgroups::{Cgroups, Layout, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("hierarchies::one_container", one_container),
-    Case::new("hierarchies::rename_is_followed", rename_is_followed),
-    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several),
+    Case::new("hierarchies::one_container", one_container).needs(Needs::V1).on_every_kernel(),
+    Case::new("hierarchies::rename_is_followed", rename_is_followed).needs(Needs::V1).on_every_kernel(),
+    Case::new("hierarchies::rename_in_one_of_several", rename_in_one_of_several).needs(Needs::V1).on_every_kernel(),
 ];
 
 fn expect_listed(collector: &Collector, cgroups: &Cgroups, below: &[&str]) -> Result<()> {
@@ -71,7 +71,7 @@ fn one_container() -> Result<()> {
 fn rename_is_followed() -> Result<()> {
     let collector = Collector::start(&[])?;
     collector.require_ebpf()?;
-    let cgroups = Cgroups::new(Set::V1(&["memory"]))?;
+    let cgroups = Cgroups::new(Set::V1(&["cpuacct"]))?;
     let old = cgroups.make("old")?;
     cgroups.make("old/child")?;
     expect_listed(&collector, &cgroups, &["old", "old/child"])?;
@@ -83,7 +83,7 @@ fn rename_is_followed() -> Result<()> {
         ensure!(!container.stats.is_empty(), "no sample under the new name");
         Ok(container)
     })?;
-    ensure!(container.stats.iter().all(|stats| stats.memory.is_some()), "memory is read under the new name");
+    ensure!(container.stats.iter().all(|stats| stats.cpu.is_some()), "CPU time is read under the new name");
     ensure!(collector.container(&old.name()).is_err(), "the old name still answers");
     cgroups.at("new/child").remove()?;
     new.remove()?;
@@ -93,7 +93,7 @@ fn rename_is_followed() -> Result<()> {
 fn rename_in_one_of_several() -> Result<()> {
     let collector = Collector::start(&[])?;
     collector.require_ebpf()?;
-    let cgroups = Cgroups::new(Set::V1(&["memory", "cpuacct"]))?;
+    let cgroups = Cgroups::new(Set::V1(&["pids", "cpuacct"]))?;
     let old = cgroups.make("old")?;
     let new = cgroups.at("new");
     expect_listed(&collector, &cgroups, &["old"])?;

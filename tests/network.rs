@@ -12,16 +12,16 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("network::of_an_own_namespace", of_an_own_namespace),
+    Case::new("network::of_an_own_namespace", of_an_own_namespace).on_every_kernel(),
     Case::new("network::of_the_host", of_the_host),
-    Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace),
+    Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace).on_every_kernel(),
     Case::new("network::no_dead_namespace_is_kept", no_dead_namespace_is_kept),
 ];
 
 const FLAGS: [&str; 1] = ["--housekeeping_interval=100ms"];
 
 /// Interfaces of `/proc/<pid>/net/dev` as the API has them.
-fn devices(pid: u32) -> Result<Vec<Interface>> {
+pub(crate) fn devices(pid: u32) -> Result<Vec<Interface>> {
     let text = bytes::read(format!("/proc/{pid}/net/dev"))?;
     let mut interfaces = Vec::new();
     for line in text.lines().skip(2) {
@@ -43,7 +43,7 @@ fn devices(pid: u32) -> Result<Vec<Interface>> {
 }
 
 /// Each interface must lie between two readings.
-fn check(said: &[Interface], before: &[Interface], after: &[Interface]) -> Result<()> {
+pub(crate) fn check(said: &[Interface], before: &[Interface], after: &[Interface]) -> Result<()> {
     let names = |list: &[Interface]| list.iter().map(|interface| interface.name.clone()).collect::<Vec<_>>();
     ensure!(names(said) == names(before), "interfaces {:?}, the kernel has {:?}", names(said), names(before));
     for ((said, before), after) in said.iter().zip(before).zip(after) {

@@ -1,38 +1,58 @@
 //! OOM kills: who was killed, whose limit was hit, who set it off.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
 
 use crate::support::api::{Event, Oom};
-use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
+use crate::support::cgroups::{Cgroup, Cgroups, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::Case;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, bytes, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("oom::victim_limit_and_trigger_are_named", victim_limit_and_trigger_are_named).within(180),
+    Case::new("oom::victim_limit_and_trigger_are_named", victim_limit_and_trigger_are_named)
+        .on_every_kernel()
+        .within(180),
     Case::new("oom::count_outlives_the_cgroup", count_outlives_the_cgroup),
-    Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup),
+    Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup).on_every_kernel(),
 ];
 
-/// The limit on the parent, in mebibytes.
-const LIMIT: u64 = 112;
-/// What the victim holds. The kernel stops counting on a dying victim before it has given back its last 40 MiB or so
-/// (one gather of freed pages): a smaller victim's end can come too late for the trigger, which is then killed too.
-const VICTIM: u64 = 96;
-/// What the trigger takes: too much beside the victim, little enough alone.
-const TRIGGER: u64 = 24;
-const ROUNDS: usize = 60;
+/// Mebibytes of a scene.
+struct Sizes {
+    /// The limit on the parent.
+    limit: u64,
+    /// What the victim holds.
+    victim: u64,
+    /// What the trigger takes: too much beside the victim, little enough alone.
+    trigger: u64,
+}
+
+/// The kernel stops counting on a dying victim before it has given back its last 40 MiB or so (one gather of freed
+/// pages), or all of it since 7.0 or so: a smaller victim's end can come too late for a trigger that cannot be spared,
+/// which is then killed too. In a virtual machine it can be spared, and every page takes its time.
+fn sizes() -> Sizes {
+    if settings::in_vm() {
+        Sizes { limit: 32, victim: 24, trigger: 12 }
+    } else {
+        Sizes { limit: 112, victim: 96, trigger: 24 }
+    }
+}
+
+/// Rounds: 60 on one kernel, whether in one run or in one for each of its three layouts of hierarchies.
+fn rounds() -> usize {
+    settings::times(60, 20)
+}
 
 /// Limits a cgroup's memory, swap included.
 pub(crate) fn limit_memory(cgroup: &Cgroup<'_>, mebibytes: u64) -> Result<()> {
     let limit = (mebibytes * bytes::MIB).to_string();
-    if Layout::detect()?.is_pure_v2() {
+    let Ok(file) = cgroup.v1_file("memory", "memory.limit_in_bytes") else {
         bytes::write(cgroup.v2_file("memory.max")?, &limit)?;
         let swap = cgroup.v2_file("memory.swap.max")?;
         return if swap.exists() { bytes::write(swap, "0") } else { Ok(()) };
-    }
-    bytes::write(cgroup.v1_file("memory", "memory.limit_in_bytes")?, &limit)?;
+    };
+    bytes::write(file, &limit)?;
     let swap = cgroup.v1_file("memory", "memory.memsw.limit_in_bytes")?;
     if swap.exists() { bytes::write(swap, &limit) } else { Ok(()) }
 }
@@ -56,7 +76,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn new(cgroups: &'a Cgroups, number: usize) -> Result<Self> {
         let limit = cgroups.make(format!("limit-{number}"))?;
         limit.delegate()?;
-        limit_memory(&limit, LIMIT)?;
+        limit_memory(&limit, sizes().limit)?;
         let victim = cgroups.make(format!("limit-{number}/victim"))?;
         let trigger = cgroups.make(format!("limit-{number}/trigger"))?;
         Ok(Self { limit, victim, trigger, number })
@@ -69,10 +89,12 @@ impl<'a> Scene<'a> {
 
     /// Lets it happen, and makes sure that it did.
     pub(crate) fn kill(&self) -> Result<Killing> {
-        let plan = Plan::new(Work::Hold(VICTIM), &self.victim).named(format!("victim-{}", self.number));
+        let plan = Plan::new(Work::Hold(sizes().victim), &self.victim).named(format!("victim-{}", self.number));
         let mut victim: Workload = plan.oom_score_adj(1000).start_ready()?;
-        let mut trigger =
-            Plan::new(Work::Grow(TRIGGER), &self.trigger).named(format!("trigger-{}", self.number)).start()?;
+        let mut trigger = Plan::new(Work::Grow(sizes().trigger), &self.trigger)
+            .named(format!("trigger-{}", self.number))
+            .spared()
+            .start()?;
         let status = victim.wait()?;
         ensure!(status.signal() == Some(9), "the victim ended with {status}: the scene does not work");
         let status = trigger.wait()?;
@@ -101,18 +123,26 @@ impl<'a> Scene<'a> {
         ensure!(oom.trigger_container_name.as_ref() == Some(&self.trigger.name()), "the trigger's container; {said}");
         ensure!(oom.uid == Some(0), "the victim's user; {said}");
         let anonymous = oom.anon_rss_bytes.context("no anon_rss_bytes")?;
-        ensure!((VICTIM * bytes::MIB..(VICTIM + 8) * bytes::MIB).contains(&anonymous), "anonymous memory; {said}");
+        // Since 6.2 each CPU keeps up to 32 pages of the count to itself.
+        let held = sizes().victim * bytes::MIB;
+        let expected = held - bytes::MIB..held + 8 * bytes::MIB;
+        ensure!(expected.contains(&anonymous), "anonymous memory; {said}");
         ensure!(oom.total_vm_bytes.is_some_and(|total| total > anonymous), "virtual size; {said}");
         Ok(())
     }
 
-    /// The `oom` and the `oomKill` event of this scene, each exactly once.
-    fn events(&self, collector: &Collector) -> Result<[Event; 2]> {
+    /// Waits until a collector has told of it, and compares what it tells.
+    pub(crate) fn is_told(&self, killing: &Killing, collector: &Collector) -> Result<()> {
+        wait::eventually(wait::seconds(2), || self.check_events(killing, |name, kind| collector.events(name, &[kind])))
+    }
+
+    /// The `oom` and the `oomKill` event of this scene, each exactly once, told by `ask` for a cgroup's name and a kind.
+    fn events(&self, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<[Event; 2]> {
         let mut pair = Vec::new();
         for (kind, of_type, cgroup) in
             [("oom_events", "oom", &self.victim), ("oom_kill_events", "oomKill", &self.limit)]
         {
-            let events = collector.events(&self.limit.name(), &[kind])?;
+            let events = ask(&self.limit.name(), kind)?;
             let [event] = events.as_slice() else {
                 crate::support::bail!("{} {of_type} events in {}: {events:?}", events.len(), self.limit.name())
             };
@@ -122,6 +152,15 @@ impl<'a> Scene<'a> {
         }
         pair.try_into().ok().context("two events")
     }
+
+    /// Makes sure that both events are there and tell what was done.
+    pub(crate) fn check_events(&self, killing: &Killing, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<()> {
+        for event in self.events(ask)? {
+            let oom = event.event_data.oom.as_ref();
+            self.check(killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
+        }
+        Ok(())
+    }
 }
 
 fn victim_limit_and_trigger_are_named() -> Result<()> {
@@ -129,29 +168,24 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(Set::Memory)?;
     let mut wrong = Vec::new();
-    for number in 0..ROUNDS {
+    let rounds = rounds();
+    for number in 0..rounds {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
-        let checked = wait::eventually(wait::seconds(2), || {
-            for event in scene.events(&collector)? {
-                let oom = event.event_data.oom.as_ref();
-                scene.check(&killing, oom.with_context(|| format!("no event_data.oom in {event:?}"))?)?;
-            }
-            Ok(())
-        });
-        if let Err(error) = checked {
+        if let Err(error) = scene.is_told(&killing, &collector) {
             wrong.push(format!("round {number}: {error:#}"));
         }
         scene.remove()?;
     }
-    ensure!(wrong.is_empty(), "{} of {ROUNDS} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
+    ensure!(wrong.is_empty(), "{} of {rounds} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
     let lost = collector.metrics()?.sum("collector_events_lost_total");
     ensure!(lost == 0.0, "{lost} kernel events were lost");
     Ok(())
 }
 
 fn count_outlives_the_cgroup() -> Result<()> {
-    let retention = wait::seconds(8);
+    // Long enough for what is looked at before its end, also where everything is slow.
+    let retention = Duration::from_secs(if settings::in_vm() { 20 } else { 8 });
     let collector = Collector::start(&[&format!("--ended_container_retention={}s", retention.as_secs())])?;
     let cgroups = Cgroups::new(Set::Memory)?;
     let scene = Scene::new(&cgroups, 0)?;

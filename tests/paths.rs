@@ -6,15 +6,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use crate::support::api::Container;
 use crate::support::cgroups::{Cgroups, Layout, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Needs};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("paths::nested_40_deep_v2", || nested(Set::V2)),
+    Case::new("paths::nested_40_deep_v2", || nested(Set::V2)).needs(Needs::Cgroup2),
     Case::new("paths::nested_40_deep_every_hierarchy", || nested(Set::Every)),
-    Case::new("paths::three_thousand_bytes_v2", || long(Set::V2)),
-    Case::new("paths::three_thousand_bytes_v1", || long(Set::V1(&["cpuacct", "memory"]))),
+    Case::new("paths::three_thousand_bytes_v2", || long(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("paths::three_thousand_bytes_v1", || long(Set::V1(&["cpuacct", "pids"])))
+        .needs(Needs::V1)
+        .on_every_kernel(),
     Case::new("paths::odd_names", odd_names),
     Case::new("paths::invalid_utf8", invalid_utf8),
     Case::new("paths::newline", newline),

@@ -2,12 +2,12 @@
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Needs};
 use crate::support::{Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("recreate::v2", || recreate(Set::V2)),
-    Case::new("recreate::v1_memory", || recreate(Set::V1(&["memory"]))),
+    Case::new("recreate::v2", || recreate(Set::V2)).needs(Needs::Cgroup2),
+    Case::new("recreate::v1", || recreate(Set::V1(&["pids"]))).needs(Needs::V1),
     Case::new("recreate::history_starts_anew", history_starts_anew),
 ];
 

@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
 
 fn with_an_open_stream(signal: Signal) -> Result<()> {
     let mut collector = Collector::start(&["--shutdown_grace_period=10s"])?;
-    let cgroups = Cgroups::new(Set::V2)?;
+    let cgroups = Cgroups::new(Set::One)?;
     let stream = collector.stream(&cgroups.name(), &["creation_events"])?;
     cgroups.make("before")?;
     stream.wait_for(1, wait::seconds(5))?;

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Needs};
 use crate::support::time::Time;
 use crate::support::{Error, Result, bail, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("start_under_churn::v2", || start_under_churn(Set::V2)),
+    Case::new("start_under_churn::v2", || start_under_churn(Set::V2)).needs(Needs::Cgroup2),
     Case::new("start_under_churn::every_hierarchy", || start_under_churn(Set::Every)),
 ];
 
 const STARTS: usize = 5;
+/// How long cgroups come and go before the start, and after it.
+const MOMENT: Duration = Duration::from_millis(300);
 /// Creations a second.
 const RATE: u64 = 50;
 
@@ -49,10 +51,10 @@ fn start_under_churn(set: Set<'_>) -> Result<()> {
         let stop = AtomicBool::new(false);
         let (collector, ready, lives) = std::thread::scope(|scope| -> Result<_> {
             let churner = scope.spawn(|| churn(&cgroups, &stop));
-            wait::pass(wait::millis(300));
+            wait::pass(MOMENT);
             let collector = Collector::start(&[]);
             let ready = Time::now_nanos();
-            wait::pass(wait::millis(300));
+            wait::pass(MOMENT);
             stop.store(true, Ordering::Relaxed);
             let lives = churner.join().map_err(|_| Error::msg("a thread of the test panicked"))??;
             Ok((collector?, ready, lives))

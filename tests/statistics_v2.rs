@@ -9,22 +9,22 @@ use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::compare::{Comparison, fresh};
 use crate::support::disk::Disk;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1),
-    Case::new("statistics_v2::cpu", cpu),
-    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled),
-    Case::new("statistics_v2::memory", memory),
-    Case::new("statistics_v2::memory_events", memory_events),
-    Case::new("statistics_v2::processes", processes),
-    Case::new("statistics_v2::io", io),
-    Case::new("statistics_v2::pressure", pressure),
-    Case::new("statistics_v2::hugetlb", hugetlb),
-    Case::new("statistics_v2::limits", limits),
-    Case::new("statistics_v2::no_limits", no_limits),
+    Case::new("statistics_v2::cpu_beside_v1", cpu_beside_v1).needs(Needs::Both).on_every_kernel(),
+    Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("statistics_v2::processes", processes).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::io", io).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::pressure", pressure).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::hugetlb", hugetlb).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::limits", limits).needs(Needs::PureV2).on_every_kernel(),
+    Case::new("statistics_v2::no_limits", no_limits).needs(Needs::PureV2).on_every_kernel(),
 ];
 
 const FLAGS: [&str; 2] = [
@@ -38,6 +38,14 @@ fn pure_v2() -> Result<Cgroups> {
         Cgroups::new(Set::V2)
     } else {
         Err(Skip::because("this machine's controllers are on cgroup v1"))
+    }
+}
+
+/// Cgroups whose memory is cgroup2's, whatever is mounted beside it.
+fn memory_on_v2() -> Result<Cgroups> {
+    match Layout::detect()?.memory() {
+        Some(mount) if mount.is_v2() => Cgroups::new(Set::Every),
+        _ => Err(Skip::because("cgroup2 has no memory controller here")),
     }
 }
 
@@ -103,7 +111,7 @@ fn cpu_is_throttled() -> Result<()> {
 }
 
 fn memory() -> Result<()> {
-    let cgroups = pure_v2()?;
+    let cgroups = memory_on_v2()?;
     let collector = Collector::start(&FLAGS)?;
     let cgroup = cgroups.make("memory")?;
     let holder = Plan::new(Work::Hold(24), &cgroup).start_ready()?;
@@ -144,12 +152,12 @@ fn memory() -> Result<()> {
     comparison.check(&collector, &cgroup.name())?;
     let (_, stats) = fresh(&collector, &cgroup.name())?;
     let rss = stats.memory.context("no memory")?.rss;
-    ensure!(rss >= 24 * bytes::MIB, "24 MiB are held, rss is {rss}");
+    ensure!(rss + MEMORY_SLACK >= 24 * bytes::MIB, "24 MiB are held, rss is {rss}");
     holder.end()
 }
 
 fn memory_events() -> Result<()> {
-    let cgroups = pure_v2()?;
+    let cgroups = memory_on_v2()?;
     let collector = Collector::start(&FLAGS)?;
     let cgroup = cgroups.make("limited")?;
     crate::oom::limit_memory(&cgroup, 16)?;
@@ -177,7 +185,7 @@ fn processes() -> Result<()> {
             |stats| Some(stats.processes.as_ref()?.threads_current),
         )
         .value("processes.threads_max", || Ok(100), |stats| Some(stats.processes.as_ref()?.threads_max))
-        .value("processes.process_count", || Ok(2), |stats| Some(stats.processes.as_ref()?.process_count))
+        .value("processes.process_count", || Ok(2), |stats| stats.processes.as_ref()?.process_count)
         .check(&collector, &cgroup.name())?;
     first.end()?;
     second.end()
@@ -218,18 +226,23 @@ fn pressure() -> Result<()> {
         ensure!(total > 10_000, "pressed for only {total} µs: the scene does not work");
         Ok(())
     })?;
-    let cpu = |stats: &Stats| Some(stats.cpu.as_ref()?.psi.clone());
-    let memory = |stats: &Stats| Some(stats.memory.as_ref()?.psi.clone());
-    let io = |stats: &Stats| Some(stats.diskio.as_ref()?.psi.clone());
+    let cpu = |stats: &Stats| stats.cpu.as_ref()?.psi.clone();
+    let memory = |stats: &Stats| stats.memory.as_ref()?.psi.clone();
+    let io = |stats: &Stats| stats.diskio.as_ref()?.psi.clone();
     let some = |pressure: Option<Pressure>| Some(pressure?.some.total);
     let full = |pressure: Option<Pressure>| Some(pressure?.full.total);
     let kernel = |file: &'static str, row: &'static str| {
         let cgroup = &cgroup;
         move || pressure_total(cgroup, file, row)
     };
+    // Before 5.13 the CPU has no such row, and the form that cAdvisor gave the answer has no way to say so.
+    let cpu_full = || {
+        let text = bytes::read(cgroup.v2_file("cpu.pressure")?)?;
+        if text.contains("full") { pressure_total(&cgroup, "cpu.pressure", "full") } else { Ok(0) }
+    };
     Comparison::default()
         .value("cpu.psi.some.total", kernel("cpu.pressure", "some"), |stats| some(cpu(stats)))
-        .value("cpu.psi.full.total", kernel("cpu.pressure", "full"), |stats| full(cpu(stats)))
+        .value("cpu.psi.full.total", cpu_full, |stats| full(cpu(stats)))
         .value("memory.psi.some.total", kernel("memory.pressure", "some"), |stats| some(memory(stats)))
         .value("memory.psi.full.total", kernel("memory.pressure", "full"), |stats| full(memory(stats)))
         .value("diskio.psi.some.total", kernel("io.pressure", "some"), |stats| some(io(stats)))

@@ -6,18 +6,20 @@ use std::fs;
 use crate::support::api::Event;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
-use crate::support::{Context as _, Result, ensure, wait};
+use crate::support::harness::{Case, Needs};
+use crate::support::{Context as _, Result, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("storm::cgroup2", || storm(Set::V2)),
-    Case::new("storm::v1_memory", || storm(Set::V1(&["memory"]))),
-    Case::new("storm::stopped_collector_v2", || stopped(Set::V2)),
-    Case::new("storm::stopped_collector_v1", || stopped(Set::V1(&["memory"]))),
+    Case::new("storm::cgroup2", || storm(Set::V2)).needs(Needs::Cgroup2).on_every_kernel(),
+    Case::new("storm::v1", || storm(Set::V1(&["pids"]))).needs(Needs::V1).on_every_kernel(),
+    Case::new("storm::stopped_collector_v2", || stopped(Set::V2)).needs(Needs::Cgroup2),
+    Case::new("storm::stopped_collector_v1", || stopped(Set::V1(&["pids"]))).needs(Needs::V1),
 ];
 
 /// Cgroups of one storm.
-const STORM: usize = 10_000;
+fn storm_size() -> usize {
+    settings::times(10_000, 1_000)
+}
 
 fn name(number: usize) -> String {
     format!("storm-{number:05}")
@@ -25,7 +27,7 @@ fn name(number: usize) -> String {
 
 /// Makes and removes cgroups in the first hierarchy of the set.
 fn make_and_remove(cgroups: &Cgroups) -> Result<()> {
-    for number in 0..STORM {
+    for number in 0..storm_size() {
         let dir = cgroups.mounts()[0].dir(format!("{}/{}", cgroups.name(), name(number)).as_ref());
         fs::create_dir(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
         fs::remove_dir(&dir).with_context(|| format!("rmdir {}", dir.display()))?;
@@ -35,11 +37,12 @@ fn make_and_remove(cgroups: &Cgroups) -> Result<()> {
 
 /// Compares events with the storm's names: each exactly once.
 fn check_names(events: &[Event], what: &str, top: &str) -> Result<()> {
+    let storm = storm_size();
     let got: Vec<&str> = events.iter().filter_map(|event| event.container_name.strip_prefix(top)?.get(1..)).collect();
     let unique: BTreeSet<&str> = got.iter().copied().collect();
-    let missing: Vec<String> = (0..STORM).map(name).filter(|name| !unique.contains(name.as_str())).collect();
-    ensure!(missing.is_empty(), "{} of {STORM} {what} are missing, such as {:?}", missing.len(), missing.first());
-    ensure!(got.len() == STORM, "{} {what} for {STORM} cgroups", got.len());
+    let missing: Vec<String> = (0..storm_size()).map(name).filter(|name| !unique.contains(name.as_str())).collect();
+    ensure!(missing.is_empty(), "{} of {storm} {what} are missing, such as {:?}", missing.len(), missing.first());
+    ensure!(got.len() == storm, "{} {what} for {storm} cgroups", got.len());
     Ok(())
 }
 

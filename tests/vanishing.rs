@@ -1,14 +1,14 @@
 //! Cgroups and processes that vanish while they are looked at are normal: no error, no panic, nothing left over.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::api::Container;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::Case;
 use crate::support::workload::{Plan, Work};
-use crate::support::{Context as _, Error, Result, ensure, wait};
+use crate::support::{Context as _, Error, Result, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] =
     &[Case::new("vanishing::under_churn", under_churn), Case::new("vanishing::with_processes", with_processes)];
@@ -61,7 +61,7 @@ fn watch(interval: &str, churn: impl Fn(&Cgroups, usize) -> Result<()> + Sync) -
         let pollers: Vec<_> = (0..2).map(|_| scope.spawn(|| poll(&collector, &cgroups, &stop))).collect();
         let start = Instant::now();
         let mut churned = Ok(());
-        while churned.is_ok() && start.elapsed() < wait::seconds(6) {
+        while churned.is_ok() && start.elapsed() < Duration::from_secs(if settings::in_vm() { 20 } else { 6 }) {
             churned = churn(&cgroups, rounds.fetch_add(1, Ordering::Relaxed));
         }
         stop.store(true, Ordering::Relaxed);

@@ -2,18 +2,22 @@
 //!
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`).
 
+pub mod invocation;
+mod statistics;
+
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, ValueEnum};
 
-use crate::go_flags::{go_bool, go_duration, go_spelling};
-use crate::kernel::HostRoots;
+use crate::go_flags::{go_bool, go_duration};
+use crate::kernel::{GivenRoots, HostRoots};
+use crate::runtime::{Endpoint, Runtimes};
 use crate::sample::event::EventKind;
+use crate::sample::identity::Runtime;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::{Filter, RawCgroups};
@@ -21,11 +25,12 @@ use crate::store::StoreLimits;
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
 
+pub use statistics::StatisticsRequest;
+
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
-#[derive(Debug, Parser)]
-#[command(name = "collector", version, disable_help_subcommand = true)]
+// No documentation comment: it would become that of each command which takes these flags.
+#[derive(Debug, clap::Args)]
 struct Args {
     /// Address to listen on; empty for all
     #[arg(long = "listen_ip", default_value = "")]
@@ -84,6 +89,24 @@ struct Args {
     /// Files that may hold the boot id, separated by commas
     #[arg(long = "boot_id_file", default_value = "/proc/sys/kernel/random/boot_id")]
     boot_id_file: String,
+    /// Where Docker listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/docker.sock")]
+    docker: String,
+    /// Where podman listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
+    podman: String,
+    /// Where containerd listens; empty for none
+    #[arg(long, default_value = "/run/containerd/containerd.sock")]
+    containerd: String,
+    /// containerd's namespaces to look for containers in, separated by commas
+    #[arg(long = "containerd-namespace", default_value = "k8s.io,default,moby")]
+    containerd_namespace: String,
+    /// Where CRI-O listens; empty for none
+    #[arg(long, default_value = "unix:///var/run/crio/crio.sock")]
+    crio: String,
+    /// Beginnings of the names of environment variables to show, separated by commas
+    #[arg(long = "env_metadata_whitelist", default_value = "")]
+    env_metadata_whitelist: String,
     /// Where changes are learnt from
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]
     kernel_events: KernelEvents,
@@ -96,18 +119,18 @@ struct Args {
     /// How long open requests may take to finish after SIGTERM
     #[arg(long = "shutdown_grace_period", default_value = "5s", value_parser = go_duration)]
     shutdown_grace_period: Duration,
-    /// The host's root directory; by default /rootfs if the host is mounted there, else /
+    /// The host's root directory; by default /rootfs or /host if the host's procfs is mounted below it, else /
     #[arg(long)]
     rootfs: Option<PathBuf>,
     /// The host's procfs; by default `proc` below the host's root
     #[arg(long = "proc_root")]
     proc_root: Option<PathBuf>,
-    /// The host's sysfs
-    #[arg(long = "sys_root", default_value = "/sys")]
-    sys_root: PathBuf,
-    /// The directory that holds the host's cgroup mounts, or is one
-    #[arg(long = "cgroup_root", default_value = "/sys/fs/cgroup")]
-    cgroup_root: PathBuf,
+    /// The host's sysfs; by default `sys` below the host's root if it is mounted there, else /sys
+    #[arg(long = "sys_root")]
+    sys_root: Option<PathBuf>,
+    /// The directory that holds the host's cgroup mounts, or is one; by default `fs/cgroup` below a sysfs
+    #[arg(long = "cgroup_root")]
+    cgroup_root: Option<PathBuf>,
 }
 
 /// Where changes are learnt from.
@@ -159,6 +182,8 @@ pub struct Config {
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
     pub boot_id_files: Vec<PathBuf>,
+    /// Container runtimes that may be there.
+    pub runtimes: Runtimes,
     /// Where changes are learnt from.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
@@ -206,24 +231,12 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 }
 
 impl Config {
-    /// Reads the command line, the program's name included.
-    ///
-    /// # Errors
-    /// With one line to print when the command line cannot be used.
-    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let args = Args::try_parse_from(go_spelling(args)).map_err(|error| {
-            let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
-            let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
-            ConfigError::Usage { message, exit_code }
-        })?;
-        Self::from_args(args)
-    }
-
     fn from_args(args: Args) -> Result<Self, ConfigError> {
         let ip = match args.listen_ip.as_str() {
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             ip => ip.parse().map_err(|_| value_error("listen_ip", &ip, &"not an IP address; try 127.0.0.1"))?,
         };
+        let endpoints = runtimes(&args)?;
         let interval = args.housekeeping_interval;
         if interval < SHORTEST_INTERVAL {
             return Err(value_error("housekeeping_interval", &format_args!("{interval:?}"), &"use at least 10ms"));
@@ -252,15 +265,12 @@ impl Config {
         };
         let prefixes = list(&args.raw_cgroup_prefix_whitelist).map(|prefix| prefix.as_bytes().to_vec()).collect();
         let raw = if args.docker_only { RawCgroups::Skip } else { RawCgroups::List };
-        let rootfs = args
-            .rootfs
-            .unwrap_or_else(|| if Path::new("/rootfs/proc").is_dir() { "/rootfs".into() } else { PathBuf::from("/") });
-        let roots = HostRoots {
-            proc: args.proc_root.unwrap_or_else(|| rootfs.join("proc")),
+        let roots = HostRoots::locate(GivenRoots {
+            proc: args.proc_root,
             sys: args.sys_root,
             cgroup: args.cgroup_root,
-            rootfs,
-        };
+            rootfs: args.rootfs,
+        });
         Ok(Self {
             listen: SocketAddr::new(ip, args.port),
             roots,
@@ -274,12 +284,35 @@ impl Config {
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
             boot_id_files: list(&args.boot_id_file).map(PathBuf::from).collect(),
+            runtimes: Runtimes {
+                endpoints,
+                containerd_namespaces: list(&args.containerd_namespace).map(str::to_owned).collect(),
+                environment: list(&args.env_metadata_whitelist).map(str::to_owned).collect(),
+            },
             kernel_events: args.kernel_events,
             ring_buffer_bytes: args.ring_buffer_bytes,
             ebpf_log: args.ebpf_log,
             grace: args.shutdown_grace_period,
         })
     }
+}
+
+fn runtimes(args: &Args) -> Result<Vec<(Runtime, Endpoint)>, ConfigError> {
+    // Docker's containers are containerd's too: who knows more is asked first.
+    let asked_for = [
+        ("docker", Runtime::Docker, &args.docker),
+        ("podman", Runtime::Podman, &args.podman),
+        ("crio", Runtime::CriO, &args.crio),
+        ("containerd", Runtime::Containerd, &args.containerd),
+    ];
+    let asked_for = asked_for.into_iter().filter(|(_, _, endpoint)| !endpoint.is_empty());
+    let parsed = asked_for.map(|(flag, runtime, endpoint)| {
+        // cAdvisor takes containerd's socket as a bare path.
+        let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.clone() };
+        let endpoint = full.parse().map_err(|error| value_error(flag, endpoint, &error))?;
+        Ok((runtime, endpoint))
+    });
+    parsed.collect()
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
@@ -353,8 +386,11 @@ mod tests {
     use super::*;
 
     fn config(flags: &[&str]) -> Result<Config, String> {
-        let args = std::iter::once("collector").chain(flags.iter().copied()).map(OsString::from);
-        Config::from_command_line(args).map_err(|error| error.to_string())
+        let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
+        match invocation::Invocation::from_command_line(args).map_err(|error| error.to_string())? {
+            invocation::Invocation::Run(config) => Ok(*config),
+            command => panic!("flags alone are {command:?}"),
+        }
     }
 
     #[test]

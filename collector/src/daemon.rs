@@ -2,7 +2,9 @@
 //! binds ports.
 
 mod answers;
+mod degraded;
 mod listener;
+pub mod statistics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,12 +16,15 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
+use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
-use crate::kernel::file::FileBudget;
+use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
 use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
+use crate::runtime::Lookup;
+use crate::sample::event::Name;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
@@ -30,9 +35,8 @@ use crate::store::Store;
 use crate::units::WallTime;
 use crate::views::router::router;
 use answers::Answers;
+use degraded::DegradedList;
 
-/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
-const RESERVED_DESCRIPTORS: usize = 512;
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
 const MAX_SAMPLING_THREADS: usize = 4;
@@ -69,6 +73,9 @@ pub enum DaemonError {
     /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
     #[error("error: the thread {0} ended; its last words are in the log above")]
     ThreadEnded(String),
+    /// `collector statistics` was asked about a cgroup that is not there.
+    #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
+    NoCgroup(String),
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -90,6 +97,11 @@ enum Event {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    // Before there is a second thread.
+    match capabilities::settle() {
+        Ok(kept) => tracing::debug!(?kept, "capabilities"),
+        Err(errno) => warn!(%errno, "capabilities stay as they were"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -177,43 +189,29 @@ impl Parts {
     fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new()?;
         // Attach first, then scan: what happens in between is told by the events.
-        let (attached, degraded) = attach(config)?;
-        if let Some(degraded) = &degraded {
-            metrics.set_degraded(&degraded.facility.to_string());
-        }
+        let mut degraded = DegradedList::default();
+        let attached = attach(config, &mut degraded)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
-            Some(_) => {
-                warn!(
-                    "degraded: this kernel's tracepoint mark_victim has neither form that is known; OOM kills are taken \
-                     from the kernel's counters, without victim's pid, trigger and limit owner; report the kernel's version"
-                );
-                metrics.set_degraded("raw tracepoint mark_victim");
-                OomSource::Counters
-            }
-            None => OomSource::Counters,
+            Some(_) | None => OomSource::Counters,
         };
         let store = Arc::new(Store::new(config.store.clone()));
-        let budget = Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = ReaderContext::new(ContextParts {
-            roots: config.roots.clone(),
-            hierarchies: Arc::clone(&hierarchies),
-            kinds: config.kinds,
-            budget,
-            errors: Arc::default(),
-            load: load_reader(config),
-            machine: facts(&config.roots, &machine),
-            clock: now,
-        });
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
+        for limitation in context.limitations() {
+            degraded.add(&limitation.facility(), limitation);
+        }
+        degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
         let samplers = engine.start().map_err(system("starting the sampling threads"))?;
 
         let progress = Arc::new(Progress::default());
-        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone());
+        let (identities, lookup) = crate::runtime::channel();
+        identify(config, lookup, &engine);
+        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
                 if let Some(bytes) = probes.map_bytes() {
@@ -265,11 +263,11 @@ impl Parts {
 
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
-/// Loads and attaches the programs, or tells why they are done without.
-fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), DaemonError> {
+/// Loads and attaches the programs, and notes what of it is done without.
+fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attached>, DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
-        return Ok((None, None));
+        return Ok(None);
     }
     let log = match config.ebpf_log {
         EbpfLog::Off => LogLevel::Off,
@@ -278,15 +276,31 @@ fn attach(config: &Config) -> Result<(Option<Attached>, Option<Unavailable>), Da
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
     match Probes::load(&config.roots, &options) {
-        Ok(attached) => Ok((Some(attached), None)),
+        Ok(attached) => {
+            if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
+                degraded.add(&unavailable.facility, &unavailable);
+            }
+            Ok(Some(attached))
+        }
         Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
         Err(unavailable) => {
-            warn!("degraded: {unavailable}");
-            Ok((None, Some(unavailable)))
+            degraded.add(&unavailable.facility, &unavailable);
+            Ok(None)
         }
     }
+}
+
+/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
+    let engine = Arc::downgrade(engine);
+    let found = move |name: &Name, identity| {
+        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
+            tracked.container().set_identity(identity);
+        }
+    };
+    tokio::spawn(lookup.run(config.runtimes.clone(), found));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
@@ -302,6 +316,20 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
         }
     })?;
     Ok(())
+}
+
+/// Finds out where statistics are on this machine.
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+    ReaderContext::new(ContextParts {
+        roots: config.roots.clone(),
+        hierarchies,
+        kinds: config.kinds,
+        budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
+        errors: Arc::default(),
+        load: load_reader(config),
+        machine: facts(&config.roots, machine),
+        clock: now,
+    })
 }
 
 /// What the readers of containers need to know of the machine.

@@ -4,13 +4,14 @@
 //!  /proc, /sys, cgroup v1+v2 --+
 //!                              +--> kernel --+
 //!  ring buffer (eBPF) ---------+             +--> sampler --> store --> views --> HTTP
-//!  cgroup paths ------------------> runtime -+   (sample types)
+//!  Docker, podman ----------------> runtime -+   (sample types)
 //! ```
 //!
 //! In reading order, each with what it may import:
 //!
 //! ```text
-//!  main     -> config, daemon
+//!  main     -> config, daemon, doctor
+//!  doctor   -> config, kernel, sample
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
@@ -18,11 +19,12 @@
 //!  rates    -> sample, units
 //!  sample   -> units
 //!  kernel   -> units, collector-ebpf (its library)
-//!  runtime  -> nothing of ours
+//!  runtime  -> sample, units
 //! ```
 
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

@@ -1,18 +1,19 @@
-//! The daemon's entry point: read the command line, set up logging, run.
+//! The entry point: read the command line, set up logging, run.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use collector::config::{Config, ConfigError};
-use collector::daemon;
+use collector::config::ConfigError;
+use collector::config::invocation::Invocation;
+use collector::{daemon, doctor};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
-    let config = match Config::from_command_line(std::env::args_os()) {
-        Ok(config) => config,
+    let invocation = match Invocation::from_command_line(std::env::args_os()) {
+        Ok(invocation) => invocation,
         Err(ConfigError::Usage { message, exit_code: 0 }) => {
             print!("{message}");
             return ExitCode::SUCCESS;
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or("info").parse::<Targets>() {
+    // What libraries warn of is among what the doctor tells.
+    let level = if matches!(invocation, Invocation::Doctor(..)) { "error" } else { "info" };
+    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or(level).parse::<Targets>() {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("error: COLLECTOR_LOG: {error}; use a level such as info, or collector::sampler=debug");
@@ -31,7 +34,12 @@ fn main() -> ExitCode {
     };
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    match daemon::run(config) {
+    let done = match invocation {
+        Invocation::Run(config) => daemon::run(*config),
+        Invocation::Statistics(request) => daemon::statistics::print(&request),
+        Invocation::Doctor(config, format) => return ExitCode::from(doctor::run(&config, format)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

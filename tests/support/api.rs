@@ -74,6 +74,12 @@ pub(crate) struct Stats {
     pub(crate) hugetlb: BTreeMap<String, Hugetlb>,
     pub(crate) network: Option<Network>,
     pub(crate) processes: Option<Processes>,
+    pub(crate) task_stats: TaskStats,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TaskStats {
+    pub(crate) nr_sleeping: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -81,7 +87,7 @@ pub(crate) struct Cpu {
     pub(crate) usage: CpuUsage,
     pub(crate) cfs: Cfs,
     pub(crate) schedstat: Schedstat,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -123,18 +129,22 @@ pub(crate) struct Memory {
     pub(crate) max_usage: u64,
     pub(crate) cache: u64,
     pub(crate) rss: u64,
+    pub(crate) swap: u64,
     pub(crate) mapped_file: u64,
     pub(crate) working_set: u64,
     pub(crate) failcnt: u64,
     pub(crate) container_data: MemoryData,
+    pub(crate) hierarchical_data: MemoryData,
     pub(crate) events: Option<MemoryEvents>,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct MemoryData {
     pub(crate) pgfault: u64,
     pub(crate) pgmajfault: u64,
+    #[serde(default)]
+    pub(crate) numa_stats: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -148,7 +158,7 @@ pub(crate) struct DiskIo {
     pub(crate) io_service_bytes: Vec<PerDisk>,
     #[serde(default)]
     pub(crate) io_serviced: Vec<PerDisk>,
-    pub(crate) psi: Pressure,
+    pub(crate) psi: Option<Pressure>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -184,7 +194,9 @@ pub(crate) struct Interface {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Processes {
-    pub(crate) process_count: u64,
+    pub(crate) process_count: Option<u64>,
+    pub(crate) fd_count: Option<u64>,
+    pub(crate) socket_count: Option<u64>,
     #[serde(default)]
     pub(crate) threads_current: u64,
     #[serde(default)]

@@ -36,6 +36,12 @@ impl Mount {
         self.controllers.as_ref().is_some_and(|names| names.iter().any(|name| name == controller))
     }
 
+    /// Whether it is cgroup2 and has the controller.
+    pub(crate) fn offers(&self, controller: &str) -> bool {
+        let offered = bytes::read(self.path.join("cgroup.controllers")).unwrap_or_default();
+        self.is_v2() && offered.split_whitespace().any(|name| name == controller)
+    }
+
     /// The directory of a cgroup.
     pub(crate) fn dir(&self, name: &OsStr) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
@@ -92,6 +98,12 @@ impl Layout {
         self.mounts.iter().find(|mount| mount.is_v2())
     }
 
+    /// The hierarchy that limits memory: v1's, or cgroup2 where it has the controller.
+    pub(crate) fn memory(&self) -> Option<&Mount> {
+        let on_v2 = |mount: &&Mount| mount.offers("memory");
+        self.v1("memory").or_else(|| self.v2().filter(on_v2))
+    }
+
     /// Whether cgroup2 is all there is, with the controllers on it.
     pub(crate) fn is_pure_v2(&self) -> bool {
         self.mounts.iter().all(Mount::is_v2)
@@ -105,6 +117,8 @@ pub(crate) enum Set<'a> {
     Every,
     /// cgroup2 alone.
     V2,
+    /// One hierarchy, whichever there is: cgroup2, or else a v1 one.
+    One,
     /// These v1 controllers alone.
     V1(&'a [&'a str]),
     /// Where memory is limited: v1 memory, or cgroup2.
@@ -127,6 +141,7 @@ impl Cgroups {
         let mounts = match set {
             Set::Every => layout.mounts,
             Set::V2 => vec![layout.v2().ok_or_else(|| Skip::because("cgroup2 is not mounted"))?.clone()],
+            Set::One => layout.v2().or(layout.mounts.first()).cloned().into_iter().collect(),
             Set::V1(controllers) => {
                 let mut mounts: Vec<Mount> = Vec::new();
                 for controller in controllers {
@@ -138,15 +153,14 @@ impl Cgroups {
                 }
                 mounts
             }
-            Set::Memory if pure_v2 => layout.mounts,
             Set::Memory => {
-                vec![layout.v1("memory").ok_or_else(|| Skip::because("no memory controller is mounted"))?.clone()]
+                vec![layout.memory().ok_or_else(|| Skip::because("no memory controller is mounted"))?.clone()]
             }
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroups = Self { name: format!("/{PREFIX}{}-{number}", std::process::id()).into(), mounts };
         if pure_v2 {
-            // On a hybrid machine the controllers are elsewhere; its cgroup2 root is left as it is.
+            // On a hybrid machine the controllers are elsewhere, or on already; its cgroup2 root is left as it is.
             for mount in &cgroups.mounts {
                 enable_controllers(&mount.path)?;
             }

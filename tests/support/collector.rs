@@ -1,44 +1,28 @@
 //! A running collector.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::process::Signal;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::api::{Container, Event};
 use super::http::{self, Response};
 use super::metrics::Metrics;
 use super::settings::settings;
 use super::stream::EventStream;
+use super::surroundings::Surroundings;
 use super::{Context as _, Result, bail, bytes, ensure, process, wait};
 
-/// First argument of the process that becomes a collector.
-pub(crate) const ARGUMENT: &str = "--become";
+pub(crate) use super::surroundings::Rights;
+
 /// Lines of a collector's log shown when a test fails.
 const LAST_WORDS: usize = 30;
 /// Flags every collector gets unless the test sets them.
 const DEFAULT_FLAGS: [&str; 3] = ["--port=0", "--listen_ip=127.0.0.1", "--allow_dynamic_housekeeping=false"];
-
-/// With what rights a collector runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Rights {
-    /// User and group id; root when absent.
-    pub(crate) uid: Option<u32>,
-    /// Capabilities to keep, as bits; all when absent.
-    pub(crate) capabilities: Option<u64>,
-    /// Soft and hard limit of open files.
-    pub(crate) open_files: Option<u64>,
-}
 
 /// What a collector has said on standard error.
 #[derive(Clone, Debug, Default)]
@@ -80,19 +64,19 @@ pub(crate) struct Collector {
 impl Collector {
     /// Starts a collector as root and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Result<Self> {
-        Self::start_as(&Rights::default(), flags)
+        Self::start_as(Surroundings::default(), flags)
     }
 
-    /// Starts a collector with certain rights and waits until it is ready.
-    pub(crate) fn start_as(rights: &Rights, flags: &[&str]) -> Result<Self> {
-        let collector = Self::launch(rights, flags)?;
+    /// Starts a collector with certain rights, or in certain surroundings, and waits until it is ready.
+    pub(crate) fn start_as(surroundings: impl Into<Surroundings>, flags: &[&str]) -> Result<Self> {
+        let collector = Self::launch(surroundings, flags)?;
         collector.wait_ready()?;
         Ok(collector)
     }
 
     /// Starts a collector and waits only until it listens.
-    pub(crate) fn launch(rights: &Rights, flags: &[&str]) -> Result<Self> {
-        let (mut child, log) = spawn(rights, flags)?;
+    pub(crate) fn launch(surroundings: impl Into<Surroundings>, flags: &[&str]) -> Result<Self> {
+        let (mut child, log) = spawn(&surroundings.into(), flags)?;
         let listening = wait::eventually(wait::seconds(10), || {
             if let Some(status) = child.try_wait()? {
                 return Ok(Err(status));
@@ -262,17 +246,11 @@ impl Drop for Collector {
     }
 }
 
-/// The command that takes on the rights and becomes a program.
-pub(crate) fn with_rights(rights: &Rights, program: &Path) -> Result<Command> {
-    let mut command = Command::new("/proc/self/exe");
-    command.args([ARGUMENT, &serde_json::to_string(rights)?]).arg(program);
-    Ok(command)
-}
-
-fn spawn(rights: &Rights, flags: &[&str]) -> Result<(Child, Log)> {
+fn spawn(surroundings: &Surroundings, flags: &[&str]) -> Result<(Child, Log)> {
     let name = |flag: &str| flag.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
     let defaults = DEFAULT_FLAGS.iter().filter(|default| !flags.iter().any(|flag| name(flag) == name(default)));
-    let mut child = with_rights(rights, &settings().collector)?
+    let mut child = surroundings
+        .command(&settings().collector)?
         .args(defaults)
         .args(flags)
         .stdin(Stdio::null())
@@ -293,8 +271,8 @@ fn spawn(rights: &Rights, flags: &[&str]) -> Result<(Child, Log)> {
 }
 
 /// Starts a collector that is expected to end by itself; its exit status and what it said.
-pub(crate) fn run_to_end(rights: &Rights, flags: &[&str]) -> Result<(ExitStatus, Vec<String>)> {
-    let (mut child, log) = spawn(rights, flags)?;
+pub(crate) fn run_to_end(surroundings: impl Into<Surroundings>, flags: &[&str]) -> Result<(ExitStatus, Vec<String>)> {
+    let (mut child, log) = spawn(&surroundings.into(), flags)?;
     let status = wait::eventually(wait::seconds(10), || child.try_wait()?.context("the collector still runs"));
     if status.is_err() {
         child.kill()?;
@@ -306,48 +284,4 @@ pub(crate) fn run_to_end(rights: &Rights, flags: &[&str]) -> Result<(ExitStatus,
         Ok(())
     });
     Ok((status?, log.lines()))
-}
-
-/// Takes on the rights and becomes the collector: `arguments` are the rights as JSON, the program, its arguments.
-pub(crate) fn exec(arguments: &[String]) -> Result<()> {
-    let [rights, program, arguments @ ..] = arguments else { bail!("nothing to become") };
-    let rights: Rights = serde_json::from_str(rights)?;
-    // Opened with full rights: another user may not be able to reach it by its path.
-    let opened = File::open(program).with_context(|| format!("open {program}"))?;
-    if let Some(limit) = rights.open_files {
-        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) })?;
-    }
-    let keep = rights.capabilities.map_or(CapabilitySet::all(), CapabilitySet::from_bits_retain);
-    if rights.capabilities.is_some() {
-        for capability in CapabilitySet::all().difference(keep).iter() {
-            if rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false) {
-                rustix::thread::remove_capability_from_bounding_set(capability)?;
-            }
-        }
-    }
-    if let Some(uid) = rights.uid {
-        take_user(uid, if rights.capabilities.is_some() { keep } else { CapabilitySet::empty() })?;
-    }
-    // Not beyond the test, however that ends.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut command = match rights.uid {
-        None => Command::new(program),
-        Some(_) => Command::new(format!("/proc/self/fd/{}", opened.as_raw_fd())),
-    };
-    Err(command.arg0(program).args(arguments).exec()).with_context(|| format!("exec {program}"))
-}
-
-/// Becomes another user but keeps some capabilities, across exec too.
-fn take_user(uid: u32, keep: CapabilitySet) -> Result<()> {
-    rustix::thread::set_keep_capabilities(true)?;
-    rustix::thread::set_thread_groups(&[])?;
-    let gid = rustix::process::Gid::from_raw(uid);
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    let uid = rustix::process::Uid::from_raw(uid);
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: keep, permitted: keep, inheritable: keep })?;
-    for capability in keep.iter() {
-        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
-    }
-    Ok(())
 }

@@ -1,32 +1,28 @@
-//! A Docker engine of our own: its own data, state, socket and containerd, gone after the test.
+//! Engines with Docker's API, each with its own data, state and socket: Docker, and podman as a service.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
-use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::cgroups::Layout;
+use super::engine::{Container, ContainerEngine, Engine, Home, MEMORY_LIMIT, program};
 use super::harness::Skip;
 use super::http::{self, Response};
-use super::{Context as _, Result, bytes, ensure, process, tar, wait};
+use super::{Result, ensure, runtime, tar, wait};
 
-/// Folders of engines begin with this, followed by the test's process id.
-const PREFIX: &str = "collector-test-docker-";
-/// Where the folders are made; a socket's path must be short.
-const FOLDER: &str = "/var/tmp";
 /// The image every container here is made of: nothing but a static busybox.
 const IMAGE: &str = "collector-test-busybox";
 
 /// A running engine.
 #[derive(Debug)]
 pub(crate) struct Docker {
-    engine: Child,
-    folder: PathBuf,
-    /// The parents of the containers' cgroups that were not there before; the engine leaves them behind.
-    parents: Vec<PathBuf>,
+    engine: Engine,
+    /// What the name of a container's cgroup begins with; its id follows.
+    cgroup: &'static str,
 }
 
 /// What the engine says about something it has made.
@@ -49,63 +45,76 @@ struct State {
     pid: u32,
 }
 
-fn program(name: &str) -> Result<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| Skip::because(format!("{name} is not installed")))
-}
-
 impl Docker {
-    /// Starts an engine and imports an image; skips the test where Docker or busybox is not installed.
+    /// Starts Docker and imports an image; skips the test where Docker or busybox is not installed.
     pub(crate) fn start() -> Result<Self> {
         let dockerd = program("dockerd")?;
         program("containerd")?;
-        let busybox = fs::read(program("busybox")?)?;
-        let folder = Path::new(FOLDER).join(format!("{PREFIX}{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
-        let log = File::create(folder.join("log"))?;
-        let at = |name: &str| folder.join(name).display().to_string();
-        let parents = Layout::detect()?.mounts.into_iter().map(|mount| mount.path.join("docker"));
-        let parents = parents.filter(|path| !path.exists()).collect();
-        let engine = Command::new(dockerd)
+        let home = Home::new("docker", &["docker"])?;
+        let at = |name: &str| home.path(name).display().to_string();
+        let exact = runtime::install(&home.path(""))?;
+        let mut command = Command::new(dockerd);
+        command
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .arg(format!("--data-root={}", at("data")))
             .arg(format!("--exec-root={}", at("run")))
             .arg(format!("--pidfile={}", at("pid")))
             .arg(format!("--host=unix://{}", at("sock")))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("start dockerd")?;
-        let mut docker = Self { engine, folder, parents };
-        wait::eventually(wait::seconds(40), || {
-            if let Some(status) = docker.engine.try_wait()? {
-                let log = bytes::read(docker.folder.join("log")).unwrap_or_default();
-                return Err(Skip::because(format!("dockerd does not run here: {status}: {}", last_line(&log))));
-            }
-            docker.ask("GET", "/_ping", None).map(drop)
+            .arg(format!("--add-runtime={}={}", runtime::NAME, exact.display()));
+        Self::launch(home, command, "/docker/")
+    }
+
+    /// Starts podman with crun, as the service that answers like Docker; skips the test where they cannot run.
+    pub(crate) fn podman() -> Result<Self> {
+        let podman = program("podman")?;
+        for needed in ["crun", "conmon"] {
+            program(needed)?;
+        }
+        if !Layout::detect()?.is_pure_v2() {
+            return Err(Skip::because("crun starts no container where controllers are divided between v1 and cgroup2"));
+        }
+        let home = Home::new("podman", &["libpod_parent", "libpod_parent/conmon"])?;
+        let at = |name: &str| home.path(name).display().to_string();
+        let mut command = Command::new(podman);
+        command
+            // It leaves a copy of an imported image there.
+            .env("TMPDIR", home.path(""))
+            .args(["--root", &at("data"), "--runroot", &at("run"), "--tmpdir", &at("tmp")])
+            .args(["--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=crun"])
+            .args(["system", "service", "--time=0", &format!("unix://{}", at("sock"))]);
+        Self::launch(home, command, "/libpod_parent/libpod-")
+    }
+
+    fn launch(home: Home, command: Command, cgroup: &'static str) -> Result<Self> {
+        let busybox = fs::read(program("busybox")?)?;
+        let socket = home.path("sock");
+        let mut docker = Self { engine: home.start(command)?, cgroup };
+        docker.engine.wait_ready(|| {
+            let response = http::request(UnixStream::connect(&socket)?, "GET", "/_ping", None)?;
+            ensure!(response.status == 200, "/_ping answers {}", response.status);
+            Ok(())
         })?;
-        let image = tar::with_program("busybox", &busybox);
-        let imported = http::request(
-            docker.connect()?,
-            "POST",
-            &format!("/images/create?fromSrc=-&repo={IMAGE}&tag=latest"),
-            Some(&image),
-        )?;
-        ensure!(imported.status == 200, "importing the image: {} {}", imported.status, imported.text());
+        docker.import(IMAGE, &tar::with_program("busybox", &busybox))?;
         Ok(docker)
     }
 
-    fn connect(&self) -> Result<UnixStream> {
-        let stream = UnixStream::connect(self.folder.join("sock"))?;
+    /// Makes an image of an archive.
+    pub(crate) fn import(&self, image: &str, archive: &[u8]) -> Result<()> {
+        let target = format!("/images/create?fromSrc=-&repo={image}&tag=latest");
+        let imported = http::request(self.connect()?, "POST", &target, Some(archive))?;
+        ensure!(imported.status == 200, "importing {image}: {} {}", imported.status, imported.text());
+        Ok(())
+    }
+
+    /// A connection to the engine.
+    pub(crate) fn connect(&self) -> Result<UnixStream> {
+        let stream = UnixStream::connect(self.engine.path("sock"))?;
         stream.set_read_timeout(Some(wait::seconds(30)))?;
         Ok(stream)
     }
 
-    fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Response> {
+    /// Asks the engine for something that it must not refuse.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Response> {
         let response = http::request(self.connect()?, method, target, body.map(str::as_bytes))?;
         ensure!(response.status < 400, "docker: {method} {target}: {} {}", response.status, response.text());
         Ok(response)
@@ -116,12 +125,65 @@ impl Docker {
         let config = serde_json::json!({
             "Image": IMAGE,
             "Cmd": ["/bin/busybox", "sh", "-c", command],
-            "HostConfig": { "NetworkMode": "none", "Memory": 64 * bytes::MIB },
+            "HostConfig": { "NetworkMode": "none", "Memory": MEMORY_LIMIT, "MemorySwap": MEMORY_LIMIT },
         });
+        self.started(self.create(&config)?)
+    }
+
+    /// Makes and starts a container by the engine's own configuration; returns its id.
+    pub(crate) fn run_as(&self, config: &serde_json::Value) -> Result<String> {
+        self.started(runtime::create(self, config)?)
+    }
+
+    /// Makes and starts a container with a name, as `docker run` with these labels and variables would; returns its id.
+    pub(crate) fn run_named(&self, name: &str, labels: &[(&str, &str)], environment: &[&str]) -> Result<String> {
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let config = serde_json::json!({
+            "Image": IMAGE,
+            "Cmd": ["/bin/busybox", "sleep", "600"],
+            "Labels": labels,
+            "Env": environment,
+            "HostConfig": { "NetworkMode": "none", "Memory": MEMORY_LIMIT, "MemorySwap": MEMORY_LIMIT },
+        });
+        let created = self.ask("POST", &format!("/containers/create?name={name}"), Some(&config.to_string()))?;
+        self.started(serde_json::from_slice::<Created>(&created.body)?.id)
+    }
+
+    /// Makes a container by the engine's own configuration; returns its id.
+    pub(crate) fn create(&self, config: &serde_json::Value) -> Result<String> {
         let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;
-        let created: Created = serde_json::from_slice(&created.body)?;
-        self.ask("POST", &format!("/containers/{}/start", created.id), None)?;
-        Ok(created.id)
+        Ok(serde_json::from_slice::<Created>(&created.body)?.id)
+    }
+
+    fn started(&self, id: String) -> Result<String> {
+        self.engine.will_start(&self.cgroup_of(&id))?;
+        self.ask("POST", &format!("/containers/{id}/start"), None)?;
+        Ok(id)
+    }
+
+    /// Gives a container another name.
+    pub(crate) fn rename(&self, id: &str, name: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{id}/rename?name={name}"), None).map(drop)
+    }
+
+    /// Where the engine listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.engine.path("sock")
+    }
+
+    /// Stops a container and starts it again.
+    pub(crate) fn restart(&self, id: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{id}/restart?t=5"), None).map(drop)
+    }
+
+    /// What a container has said.
+    pub(crate) fn logs(&self, id: &str) -> Result<String> {
+        Ok(self.ask("GET", &format!("/containers/{id}/logs?stdout=1&stderr=1"), None)?.text())
+    }
+
+    /// Name of a container's cgroup.
+    fn cgroup_of(&self, id: &str) -> String {
+        format!("{}{id}", self.cgroup)
     }
 
     /// Process id of a container's first process; 0 when it has ended.
@@ -141,56 +203,24 @@ impl Docker {
     }
 }
 
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or_default()
+impl ContainerEngine for Docker {
+    fn start(&self, command: &str) -> Result<Container> {
+        let id = self.run(command)?;
+        Ok(Container { cgroup: self.cgroup_of(&id), id })
+    }
+
+    fn remove(&self, container: &Container) -> Result<()> {
+        self.remove(&container.id)
+    }
 }
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // A container that is still there would hold the engine up for its stop timeout.
+        // A container that is still there would hold the engine up for its stop timeout, or outlive it.
         let running = self.ask("GET", "/containers/json?all=true", None).ok();
         let running = running.and_then(|list| serde_json::from_slice::<Vec<Created>>(&list.body).ok());
         for container in running.unwrap_or_default() {
             let _ = self.remove(&container.id);
-        }
-        // The engine ends its containerd; what it leaves, the runner ends.
-        let _ = process::signal(self.engine.id(), Signal::TERM);
-        let ended = wait::eventually(wait::seconds(20), || self.engine.try_wait()?.context("dockerd still runs"));
-        if ended.is_err() {
-            let _ = self.engine.kill();
-            let _ = self.engine.wait();
-        }
-        for parent in &self.parents {
-            let _ = fs::remove_dir(parent);
-        }
-        remove_folder(&self.folder);
-    }
-}
-
-/// Unmounts what is below a folder and removes it.
-fn remove_folder(folder: &Path) {
-    let mounts = bytes::read("/proc/self/mounts").unwrap_or_default();
-    let below: Vec<&str> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .filter(|path| Path::new(path).starts_with(folder))
-        .collect();
-    for path in below.iter().rev() {
-        let _ = rustix::mount::unmount(*path, rustix::mount::UnmountFlags::DETACH);
-    }
-    if let Err(error) = fs::remove_dir_all(folder) {
-        eprintln!("left behind: {}: {error}", folder.display());
-    }
-}
-
-/// Removes the folders of engines whose test has ended.
-pub(crate) fn remove_leftovers() {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
-            remove_folder(&entry.path());
         }
     }
 }

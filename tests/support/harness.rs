@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
-use super::settings::{self, COLLECTOR_BIN, settings};
-use super::{Context as _, Result, bail, cgroups, collector, docker, network, process, wait, workload};
+use super::settings::{self, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, settings};
+use super::{
+    Context as _, Result, bail, cgroups, collector, engine, network, process, runtime, surroundings, wait, workload,
+};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -21,6 +23,7 @@ pub(crate) struct Case {
     name: &'static str,
     deadline: Duration,
     scope: Scope,
+    needs: Needs,
     run: fn() -> Result<()>,
 }
 
@@ -33,15 +36,49 @@ enum Scope {
     EveryKernel,
 }
 
+/// Which cgroup hierarchies a test is about. In a virtual machine with a chosen layout the others are not even
+/// selected; elsewhere they are skipped and say why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Any.
+    Nothing,
+    /// A v1 hierarchy.
+    V1,
+    /// A cgroup2 hierarchy, with or without controllers.
+    Cgroup2,
+    /// cgroup2 alone, with all controllers.
+    PureV2,
+    /// v1 hierarchies and cgroup2 beside them.
+    Both,
+}
+
+impl Needs {
+    fn fits(self, cgroups: Cgroups) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::V1 => cgroups != Cgroups::V2,
+            Self::Cgroup2 => cgroups != Cgroups::V1,
+            Self::PureV2 => cgroups == Cgroups::V2,
+            Self::Both => cgroups == Cgroups::Hybrid,
+        }
+    }
+}
+
 impl Case {
     /// A test that may take two minutes.
     pub(crate) const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, run }
+        Self { name, deadline: Duration::from_mins(2), scope: Scope::Once, needs: Needs::Nothing, run }
     }
 
     /// The same, also where only the essential tests run: on each kernel, with each layout of cgroup hierarchies.
     pub(crate) const fn on_every_kernel(mut self) -> Self {
         self.scope = Scope::EveryKernel;
+        self
+    }
+
+    /// The same, but only where there are such cgroup hierarchies.
+    pub(crate) const fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 
@@ -90,7 +127,8 @@ pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> 
 
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str = "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str =
+    "usage: e2e [--list] [--exact] [--essential] [--collector PATH] [--image PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
@@ -101,6 +139,7 @@ struct Options {
     wanted: Vec<String>,
     unwanted: Vec<String>,
     collector: Option<String>,
+    image: Option<String>,
 }
 
 /// The entry point: a runner, one test, a workload or the start of a collector, by the first argument.
@@ -109,7 +148,8 @@ pub(crate) fn main(cases: &[Case]) -> ExitCode {
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let done = match arguments.first().map(String::as_str) {
         Some(workload::ARGUMENT) => workload::main(arguments.get(1).map_or("", String::as_str)),
-        Some(collector::ARGUMENT) => collector::exec(&arguments[1..]),
+        Some(surroundings::ARGUMENT) => surroundings::exec(&arguments[1..]),
+        Some(runtime::ARGUMENT) => runtime::exec(&arguments[1..]),
         Some("--run-one") => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
         _ => match parse(&arguments) {
             Ok(options) => return run_all(cases, &options),
@@ -136,6 +176,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--essential" => options.essential = true,
             "--skip" => options.unwanted.push(value()?),
             "--collector" => options.collector = Some(value()?),
+            "--image" => options.image = Some(value()?),
             // Cargo and editors pass these to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--test" => {}
             "--test-threads" | "--format" | "--color" | "-Z" => drop(value()?),
@@ -155,6 +196,9 @@ impl Options {
         let name = case.name;
         let fits = |pattern: &String| if self.exact { name == pattern } else { name.contains(pattern.as_str()) };
         if self.essential && case.scope == Scope::Once {
+            return false;
+        }
+        if settings().cgroups.is_some_and(|cgroups| !case.needs.fits(cgroups)) {
             return false;
         }
         (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
@@ -189,12 +233,14 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         let outcome = run_apart(case, options).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
         process::end_descendants();
         cgroups::remove_leftovers();
-        docker::remove_leftovers();
+        engine::remove_leftovers();
         let took = start.elapsed().as_secs_f64();
         match outcome {
             Outcome::Passed(rows) => {
                 println!("ok ({took:.1} s)");
-                rows.iter().for_each(|row| println!("{row}"));
+                for row in rows {
+                    println!("{row}");
+                }
             }
             Outcome::Skipped(reason) => {
                 println!("SKIPPED");
@@ -230,6 +276,12 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     command.args(["--run-one", case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
     if let Some(path) = &options.collector {
         command.env(COLLECTOR_BIN, path);
+    }
+    if let Some(path) = &options.image {
+        command.env(COLLECTOR_IMAGE, path);
+    }
+    if options.essential {
+        command.env(ESSENTIAL, "1");
     }
     let mut child = command.spawn()?;
     let deadline = wait::scaled(case.deadline);

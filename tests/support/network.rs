@@ -1,11 +1,12 @@
 //! A network namespace with traffic in it, made by netlink alone.
 
+use std::fs::File;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::{Context as _, Result, ensure};
 
@@ -37,6 +38,12 @@ pub(crate) const PACKET: u64 = 1000 + 8 + 20 + 14;
 #[expect(deprecated, reason = "the replacement is unsafe because of UnshareFlags::FILES, which is not used here")]
 pub(crate) fn new_namespace() -> Result<()> {
     Ok(rustix::thread::unshare(UnshareFlags::NEWNET)?)
+}
+
+/// Moves this process into the network namespace of another one.
+pub(crate) fn join_namespace(pid: u32) -> Result<()> {
+    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 /// Switches the loopback interface on, which a bare kernel leaves off.

@@ -4,32 +4,86 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::Result;
+
 /// Names the collector to test.
 pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
+/// Names the image to test.
+pub(crate) const COLLECTOR_IMAGE: &str = "COLLECTOR_IMAGE";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
 const TEST_VM: &str = "COLLECTOR_TEST_VM";
+
+/// Set to `1` for a test when only the essential ones run.
+pub(crate) const ESSENTIAL: &str = "COLLECTOR_TEST_ESSENTIAL";
+/// Set inside a virtual machine to what the matrix calls its kernel.
+const TEST_KERNEL: &str = "COLLECTOR_TEST_KERNEL";
+/// Set inside a virtual machine to the layout of its cgroup hierarchies.
+const TEST_CGROUPS: &str = "COLLECTOR_TEST_CGROUPS";
+
+/// How cgroup hierarchies are laid out, as the virtual machine was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// v1 hierarchies alone.
+    V1,
+    /// The same, and cgroup2 beside them.
+    Hybrid,
+    /// cgroup2 alone.
+    V2,
+}
 
 /// The settings of this run.
 pub(crate) struct Settings {
     /// The collector to start.
     pub(crate) collector: PathBuf,
+    /// The image of `cargo xtask image` to start; it need not be there.
+    pub(crate) image: PathBuf,
     /// How much longer than on real hardware everything may take.
     pub(crate) slowness: u32,
+    /// The layout of hierarchies, where it was made for the tests.
+    pub(crate) cgroups: Option<Cgroups>,
 }
 
 /// The settings of this run.
 pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/collector");
+        let built = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+        let setting = |name: &str| env::var_os(name).map(PathBuf::from);
         Settings {
-            collector: env::var_os(COLLECTOR_BIN).map_or(built, PathBuf::from),
+            collector: setting(COLLECTOR_BIN).unwrap_or_else(|| built("release/collector")),
+            image: setting(COLLECTOR_IMAGE).unwrap_or_else(|| built("image/collector.tar")),
             slowness: if in_vm() { 10 } else { 1 },
+            cgroups: env::var(TEST_CGROUPS).ok().and_then(|name| match name.as_str() {
+                "v1" => Some(Cgroups::V1),
+                "hybrid" => Some(Cgroups::Hybrid),
+                "v2" => Some(Cgroups::V2),
+                _ => None,
+            }),
         }
     })
+}
+
+/// How often to try something: the number that proves it, or one that suffices beside as many runs on other kernels.
+pub(crate) fn times(all: usize, on_every_kernel: usize) -> usize {
+    if env::var_os(ESSENTIAL).is_some_and(|value| value == "1") { on_every_kernel } else { all }
+}
+
+/// What the matrix calls this kernel; `None` on a machine that is not of the matrix.
+pub(crate) fn kernel_name() -> Option<String> {
+    env::var(TEST_KERNEL).ok().filter(|name| !name.is_empty())
 }
 
 /// Whether this runs inside the virtual machine of `cargo xtask vm`.
 pub(crate) fn in_vm() -> bool {
     env::var_os(TEST_VM).is_some_and(|value| value == "1")
+}
+
+/// Major and minor version of the running kernel.
+pub(crate) fn kernel() -> Result<(u32, u32)> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        super::bail!("a kernel release without numbers: {release}")
+    };
+    Ok((major, minor))
 }

@@ -39,8 +39,14 @@ pub(crate) enum Work {
     Zombie,
     /// Makes a network namespace with one pair of interfaces, sends so many packets through it and idles.
     Network(u64),
+    /// The same in the network namespace of another process, then ends; the interfaces stay.
+    NetworkOf(u32, u64),
     /// Writes so many mebibytes to a file, past the page cache, then idles.
     Write(PathBuf, u64),
+    /// Writes so many mebibytes to a file through the page cache and idles.
+    Cache(PathBuf, u64),
+    /// Moves to a network namespace without interfaces of its own and idles.
+    Namespace,
     /// Allocates so many bytes of a file on hugetlbfs and idles.
     HugePages(PathBuf, u64),
 }
@@ -56,17 +62,19 @@ pub(crate) struct Plan {
     comm: Option<String>,
     /// `/proc/self/oom_score_adj`.
     oom_score_adj: Option<i32>,
+    /// Whether to escape the OOM killer.
+    spared: bool,
 }
 
 impl Plan {
     /// Does `work` in a cgroup, in every hierarchy of its set.
     pub(crate) fn new(work: Work, cgroup: &Cgroup<'_>) -> Self {
-        Self { work, cgroups: cgroup.dirs(), comm: None, oom_score_adj: None }
+        Self { work, cgroups: cgroup.dirs(), comm: None, oom_score_adj: None, spared: false }
     }
 
     /// Does `work` where the test itself is.
     pub(crate) fn here(work: Work) -> Self {
-        Self { work, cgroups: Vec::new(), comm: None, oom_score_adj: None }
+        Self { work, cgroups: Vec::new(), comm: None, oom_score_adj: None, spared: false }
     }
 
     /// With a command name of up to 15 bytes.
@@ -78,6 +86,12 @@ impl Plan {
     /// With an OOM score adjustment: 1000 makes it the first victim.
     pub(crate) fn oom_score_adj(mut self, value: i32) -> Self {
         self.oom_score_adj = Some(value);
+        self
+    }
+
+    /// Not to be killed for want of memory, where the test's rights allow that: it needs `CAP_SYS_RESOURCE`.
+    pub(crate) fn spared(mut self) -> Self {
+        self.spared = true;
         self
     }
 
@@ -172,6 +186,12 @@ pub(crate) fn main(plan: &str) -> Result<()> {
     if let Some(value) = plan.oom_score_adj {
         bytes::write("/proc/self/oom_score_adj", &value.to_string())?;
     }
+    if plan.spared
+        && let Err(error) = bytes::write("/proc/self/oom_score_adj", "-1000")
+    {
+        let denied = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        super::ensure!(denied == Some(std::io::ErrorKind::PermissionDenied), "cannot be spared: {error:#}");
+    }
     for dir in &plan.cgroups {
         bytes::write(dir.join("cgroup.procs"), "0")?;
     }
@@ -225,18 +245,27 @@ pub(crate) fn main(plan: &str) -> Result<()> {
         }
         Work::Network(packets) => {
             network::new_namespace()?;
-            if let Err(error) = network::send_through_pair(packets) {
-                let unsupported = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
-                    == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error());
-                if unsupported {
-                    println!("{IMPOSSIBLE}this kernel cannot make network interfaces: {error:#}");
-                }
-                return Err(error);
-            }
+            send(packets)?;
             idle()
+        }
+        Work::NetworkOf(pid, packets) => {
+            network::join_namespace(pid)?;
+            send(packets)?;
+            ready()
         }
         Work::Write(path, mebibytes) => {
             write_directly(&path, mebibytes)?;
+            idle()
+        }
+        Work::Cache(path, mebibytes) => {
+            let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            for number in 0..mebibytes {
+                file.write_all_at(&vec![0x5a_u8; bytes::MIB as usize], number * bytes::MIB)?;
+            }
+            idle()
+        }
+        Work::Namespace => {
+            network::new_namespace()?;
             idle()
         }
         Work::HugePages(path, size) => {
@@ -245,6 +274,18 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             idle()
         }
     }
+}
+
+/// Sends packets through a new pair of interfaces; says so where the kernel makes none.
+fn send(packets: u64) -> Result<()> {
+    let sent = network::send_through_pair(packets);
+    if let Err(error) = &sent
+        && error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+            == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
+    {
+        println!("{IMPOSSIBLE}this kernel cannot make network interfaces: {error:#}");
+    }
+    sent
 }
 
 fn burn_until(end: Duration) {

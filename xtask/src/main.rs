@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod check;
+mod image;
 mod interrupt;
 mod privilege;
 mod run;
@@ -22,14 +23,16 @@ use clap::Parser;
 enum Command {
     /// Builds the collector, starts it in the foreground as root and says where to look
     Run(run::Args),
-    /// Runs every test of the project: units, the end-to-end suite on this kernel, and again in a virtual machine
+    /// Runs every test of the project: units, the end-to-end suite on this kernel, and on others in virtual machines
     Test(test::Args),
     /// Checks what needs no kernel: formatting, lints, documentation, dependencies, layering
     Check(check::Args),
     /// Rebuilds the committed eBPF object, or proves that it belongs to its source
     Bpf(bpf::Args),
-    /// Runs the end-to-end suite on a Debian kernel with pure cgroup v2, under emulation
+    /// Runs the end-to-end suite on Debian's kernels with cgroup v1, v2 and both, under emulation
     Vm(vm::Args),
+    /// Makes the container image and its bill of materials
+    Image(image::Args),
     /// Measures the collector's cost on cgroups that it makes itself
     Bench(bench::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Bpf(args) => bpf::main(&args),
         Command::Vm(args) => vm::main(&args),
+        Command::Image(args) => image::main(&args),
         Command::Bench(args) => bench::main(&args),
     };
     match result {

@@ -4,19 +4,18 @@
 //! | --- | --- | --- |
 //! | unit | tests within the packages | nothing |
 //! | host | the end-to-end suite on this kernel | root, Debian's container engines |
-//! | vm | the same suite on another kernel with pure cgroup v2 | an emulator, Debian's mirror once |
+//! | vm | the same suite on other kernels with cgroup v1, v2 and both | an emulator, Debian's mirror once |
 //!
 //! What cannot run is counted as skipped, with its reason.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, shell, vm, workspace};
+use crate::{apt, image, shell, vm, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -35,12 +34,13 @@ enum Layer {
     Unit,
     /// The end-to-end suite on this kernel
     Host,
-    /// The end-to-end suite on another kernel
+    /// The end-to-end suite on other kernels, with each layout of cgroup hierarchies
     Vm,
 }
 
 /// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces.
-const HOST_PACKAGES: [&str; 5] = ["docker.io", "containerd", "runc", "busybox-static", "iproute2"];
+pub(crate) const HOST_PACKAGES: [&str; 8] =
+    ["docker.io", "containerd", "runc", "podman", "crun", "conmon", "busybox-static", "iproute2"];
 
 /// How many tests ended how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, other: &Self) {
+    /// Adds other counts to these.
+    pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
@@ -159,28 +160,29 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     if let Err(missing) = apt::ensure_installed(&HOST_PACKAGES) {
         return Ok(Counts::all_skipped(&missing));
     }
-    let (collector, suite) = build_suite()?;
+    let vm::Programs { collector, suite } = build_suite()?;
     let Some(mut command) = Privilege::detect().command(&suite) else {
         return Ok(Counts::all_skipped(&anyhow::anyhow!(
             "it needs root, and sudo is not to be had without a password"
         )));
     };
-    command.arg("--collector").arg(&collector).args(filter).current_dir(workspace::root());
-    suite_counts(&mut command)
+    let image = image::default_path();
+    println!("{}", image::write(&collector, &image, None)?);
+    command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
+    suite_counts(command.current_dir(workspace::root()))
 }
 
 fn in_vm(filter: Option<&str>) -> Result<Counts> {
-    let kernel = match vm::prepare(vm::DEFAULT_VERSION) {
-        Ok(kernel) => kernel,
+    let matrix = match vm::Prepared::whole_matrix(filter) {
+        Ok(matrix) => matrix,
         Err(missing) => return Ok(Counts::all_skipped(&missing)),
     };
-    let (collector, suite) = build_suite()?;
-    vm::Machine { kernel, collector, suite }.run(filter)
+    matrix.test(&build_suite()?)
 }
 
-/// The collector and the suite, the same binaries on the host and in the virtual machine.
-fn build_suite() -> Result<(PathBuf, PathBuf)> {
-    Ok((workspace::build_static_collector()?, workspace::build_static_suite()?))
+/// The collector and the suite, the same binaries on the host and in the virtual machines.
+fn build_suite() -> Result<vm::Programs> {
+    Ok(vm::Programs { collector: workspace::build_static_collector()?, suite: workspace::build_static_suite()? })
 }
 
 /// Runs the end-to-end suite and reads its counts from what it prints.

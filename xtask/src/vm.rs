@@ -1,150 +1,190 @@
-//! `cargo xtask vm`: the end-to-end suite on another kernel.
+//! `cargo xtask vm`: the end-to-end suite on other kernels, with other cgroup hierarchies.
 //!
-//! A Debian kernel boots under emulation, with nothing but an initramfs of ours: the collector and the suite without
-//! shared libraries, and busybox. Inside there is cgroup v2 alone, with every controller on. The verdict is one line
-//! on the serial console.
+//! Debian's kernels boot under emulation, with nothing but an initramfs of ours: the collector and the suite without
+//! shared libraries, and busybox. The verdict of a boot is one line on its serial console.
 
+mod boot;
 mod console;
+mod engines;
 mod initramfs;
 mod kernel;
+mod machine;
+mod matrix;
+mod tables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use self::boot::{Boot, Layout, Root, Scope};
 use self::kernel::Kernel;
+use self::machine::Machine;
+pub(crate) use self::machine::Programs;
+use crate::interrupt::Interrupt;
 use crate::test::Counts;
 use crate::{apt, shell, workspace};
 
-/// Which kernel to boot, and for what.
+/// Which kernels to boot, and for what.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
-    /// The kernel's version, of those that Debian has
-    #[arg(default_value = "6.12", value_parser = kernel::VERSIONS)]
-    version: String,
+    /// One of Debian's kernels; without, the whole matrix
+    #[arg(value_parser = kernel::RELEASES.map(|release| release.name))]
+    version: Option<String>,
     /// A kernel image to boot in place of Debian's
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "version")]
     kernel: Option<PathBuf>,
-    /// Only the tests whose name contains this
+    /// Only with these cgroup hierarchies
+    #[arg(long, value_enum)]
+    cgroups: Option<Layout>,
+    /// Only with this machine's root and the container engines installed on it
+    #[arg(long, conflicts_with = "kernel")]
+    engines: bool,
+    /// Only the tests whose name contains this, also those that do not belong on every kernel
     #[arg(long)]
     filter: Option<String>,
+    /// All tests in every boot
+    #[arg(long, conflicts_with = "filter")]
+    full: bool,
     /// Give a shell on the console, with the collector and the suite at hand, and run no tests
     #[arg(long)]
     shell: bool,
+    /// So many virtual machines at a time
+    #[arg(long, value_name = "NUMBER", default_value_t = AT_ONCE)]
+    at_once: usize,
+    /// Write the tables that the whole matrix makes into the README
+    #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "engines", "filter", "shell"])]
+    write_tables: bool,
 }
 
-/// The version that `cargo xtask test` boots.
-pub(crate) const DEFAULT_VERSION: &str = "6.12";
+/// Virtual machines at a time: with two processors, more would only take the time from each other.
+const AT_ONCE: usize = 3;
 
 /// What has to be installed.
 const PACKAGES: [&str; 3] = ["qemu-system-x86", "busybox-static", "xz-utils"];
 
-/// A run takes half of this; emulation on a busy machine is slow.
-const TIME_LIMIT: Duration = Duration::from_mins(20);
-
 /// Runs the command.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let kernel = match &args.kernel {
-        Some(image) => Kernel::bare(image.clone())?,
-        None => prepare(&args.version)?,
+    let boots = selected(args);
+    let kernels = match &args.kernel {
+        Some(image) => {
+            install()?;
+            let kernel = Kernel::bare(image.clone())?;
+            BTreeMap::from([(kernel.name.clone(), kernel)])
+        }
+        None => fetch(&boots)?,
     };
-    let machine =
-        Machine { kernel, collector: workspace::build_static_collector()?, suite: workspace::build_static_suite()? };
+    let programs =
+        Programs { collector: workspace::build_static_collector()?, suite: workspace::build_static_suite()? };
     if args.shell {
-        return machine.shell();
+        let boot = boots.first().context("there is nothing to boot")?;
+        let kernel = kernels.get(&boot.kernel).context("there is no kernel")?;
+        return Machine::new(kernel, boot, &programs).shell();
     }
-    let counts = machine.run(args.filter.as_deref())?;
+    let prepared = Prepared { boots, kernels };
+    let all = matrix::run(&prepared, &programs, args.at_once, &Interrupt::install()?)?;
+    let counts = matrix::summarize(&all);
+    for reason in &counts.skip_reasons {
+        println!("SKIPPED {reason}");
+    }
     println!("{counts}");
-    ensure!(counts.failed == 0, "{} tests failed in the virtual machine", counts.failed);
+    ensure!(counts.failed == 0, "{} tests failed in virtual machines", counts.failed);
+    if args.write_tables {
+        tables::write(&all)?;
+    } else if is_whole(args) {
+        tables::compare(&all)?;
+    }
     Ok(())
 }
 
-/// Installs what a virtual machine needs and fetches its kernel.
-pub(crate) fn prepare(version: &str) -> Result<Kernel> {
-    ensure!(std::env::consts::ARCH == "x86_64", "virtual machines are set up for x86-64 only");
-    apt::ensure_installed(&PACKAGES)?;
-    kernel::fetch(version)
-}
-
-/// A kernel with what runs on it.
+/// Boots with their kernels, ready to run.
 #[derive(Debug)]
-pub(crate) struct Machine {
-    /// The kernel to boot.
-    pub(crate) kernel: Kernel,
-    /// The collector, without shared libraries.
-    pub(crate) collector: PathBuf,
-    /// The end-to-end suite, without shared libraries.
-    pub(crate) suite: PathBuf,
+pub(crate) struct Prepared {
+    boots: Vec<Boot>,
+    kernels: BTreeMap<String, Kernel>,
 }
 
-impl Machine {
-    /// Boots, runs the suite and returns its counts; everything said on the console is kept in `target/vm`.
-    pub(crate) fn run(&self, filter: Option<&str>) -> Result<Counts> {
-        let log = folder().join(format!("console-{}.log", self.kernel.name));
-        let mut child = self
-            .qemu("run", filter)?
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start qemu-system-x86_64")?;
-        let verdict = console::watch(&mut child, &log, TIME_LIMIT);
-        // Whatever the verdict, the emulator does not outlive us; it may have ended by itself.
-        drop(child.kill());
-        child.wait().context("cannot wait for the emulator")?;
-        verdict.with_context(|| format!("the virtual machine gave no verdict (its console is in {})", log.display()))
+impl Prepared {
+    /// Installs and fetches what the whole matrix needs. With a filter, the tests that contain it run in every boot.
+    pub(crate) fn whole_matrix(filter: Option<&str>) -> Result<Self> {
+        let mut boots = boot::matrix();
+        if let Some(filter) = filter {
+            for boot in &mut boots {
+                boot.scope = Scope::Named(vec![filter.to_owned()]);
+            }
+        }
+        let kernels = fetch(&boots)?;
+        Ok(Self { boots, kernels })
     }
 
-    /// Boots to a shell on this terminal.
-    fn shell(&self) -> Result<()> {
-        eprintln!("note: `poweroff -f` ends the virtual machine, as does Ctrl-A X");
-        shell::run(&mut self.qemu("shell", None)?)
+    /// Runs the tests. A table in the README that is not what this run makes counts as one failed test.
+    pub(crate) fn test(&self, programs: &Programs) -> Result<Counts> {
+        let all = matrix::run(self, programs, AT_ONCE, &Interrupt::install()?)?;
+        let mut counts = matrix::summarize(&all);
+        let is_whole = self.boots == boot::matrix();
+        if is_whole
+            && counts.failed == 0
+            && let Err(error) = tables::compare(&all)
+        {
+            println!("FAILED tables: {error:#}");
+            counts.failed += 1;
+        }
+        Ok(counts)
     }
+}
 
-    fn qemu(&self, mode: &str, filter: Option<&str>) -> Result<Command> {
-        let initramfs = folder().join("initramfs.cpio");
-        self.write_initramfs(&initramfs, filter)?;
-        let disk = folder().join("disk.img");
-        // A file of zeroes that takes no space: block operations of containers need some device.
-        let made = std::fs::File::create(&disk).and_then(|file| file.set_len(64 << 20));
-        made.with_context(|| format!("cannot make {}", disk.display()))?;
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2G"]);
-        // Emulated, CMPXCHG16B now and then leaves rubbish in the flags when two processors use it, and the kernel's
-        // allocator dies of it. Five levels of page tables only cost time.
-        command.args(["-cpu", "max,-cx16,-la57"]);
-        command.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(&self.kernel.image);
-        command.arg("-initrd").arg(&initramfs);
-        command.arg("-drive").arg(format!("file={},if=virtio,format=raw", disk.display()));
-        let arguments = format!("console=ttyS0 quiet panic=-1 oops=panic mitigations=off psi=1 collector.mode={mode}");
-        command.arg("-append").arg(arguments);
-        Ok(command)
+/// The boots that were asked for. The one that comes first is the one to give a shell in.
+fn selected(args: &Args) -> Vec<Boot> {
+    let mut boots = match &args.kernel {
+        Some(_) => Layout::ALL.map(|layout| Boot::new(kernel::OWN, layout)).to_vec(),
+        None => boot::matrix(),
+    };
+    boots.retain(|boot| args.version.as_ref().is_none_or(|version| boot.kernel == *version));
+    boots.retain(|boot| args.cgroups.is_none_or(|layout| boot.layout == layout));
+    boots.retain(|boot| boot.root == Root::Host || !args.engines);
+    for boot in &mut boots {
+        if let Some(filter) = &args.filter {
+            boot.scope = Scope::Named(vec![filter.clone()]);
+        } else if args.full {
+            boot.scope = Scope::Full;
+        }
     }
+    if args.shell {
+        boots.retain(|boot| args.engines || boot.is_tabled());
+        boots.sort_by_key(|boot| boot.layout != Layout::V2);
+    }
+    boots
+}
 
-    fn write_initramfs(&self, path: &Path, filter: Option<&str>) -> Result<()> {
-        let mut archive = initramfs::Archive::create(path)?;
-        for folder in ["bin", "dev", "etc", "lib", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "var"] {
-            archive.folder(folder)?;
-        }
-        // The kernel opens it before anything is mounted.
-        archive.console("dev/console")?;
-        archive.program("init", include_bytes!("vm/init.sh"))?;
-        let busybox = std::fs::read("/bin/busybox").context("cannot read /bin/busybox")?;
-        archive.program("bin/busybox", &busybox)?;
-        archive.link("bin/sh", "busybox")?;
-        for (name, source) in [("bin/collector", &self.collector), ("bin/e2e", &self.suite)] {
-            let content = std::fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
-            archive.program(name, &content)?;
-        }
-        archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")?;
-        archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")?;
-        archive.file("etc/filter", filter.unwrap_or_default().as_bytes())?;
-        for (number, module) in self.kernel.modules()?.iter().enumerate() {
-            archive.file(&format!("lib/{number}.ko"), module)?;
-        }
-        archive.finish()
+fn is_whole(args: &Args) -> bool {
+    let Args { version, kernel, cgroups, engines, filter, full: _, shell, at_once: _, write_tables: _ } = args;
+    version.is_none() && kernel.is_none() && cgroups.is_none() && !engines && filter.is_none() && !shell
+}
+
+/// Installs what a virtual machine needs.
+fn install() -> Result<()> {
+    ensure!(std::env::consts::ARCH == "x86_64", "virtual machines are set up for x86-64 only");
+    apt::ensure_installed(&PACKAGES)
+}
+
+/// Installs what a virtual machine needs and fetches the kernels of these boots.
+fn fetch(boots: &[Boot]) -> Result<BTreeMap<String, Kernel>> {
+    install()?;
+    if boots.iter().any(|boot| boot.root == Root::Host)
+        && let Err(missing) = engines::install()
+    {
+        // Tests without their engine are skipped and say so.
+        eprintln!("note: {missing:#}");
     }
+    let mut kernels = BTreeMap::new();
+    for release in kernel::RELEASES {
+        if boots.iter().any(|boot| boot.kernel == release.name) {
+            kernels.insert(release.name.to_owned(), kernel::fetch(release)?);
+        }
+    }
+    Ok(kernels)
 }
 
 /// Where kernels, logs and images are kept.
@@ -164,4 +204,39 @@ fn bytes_of(command: &mut Command) -> Result<Vec<u8>> {
         bail!("`{}` failed: {}", shell::describe(command), output.status);
     }
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn boots(line: &str) -> Vec<String> {
+        let words = std::iter::once("vm").chain(line.split_whitespace());
+        selected(&Line::try_parse_from(words).unwrap().args).iter().map(Boot::to_string).collect()
+    }
+
+    #[test]
+    fn boots_are_selected_by_kernel_and_layout() {
+        assert_eq!(boots("6.1"), ["6.1-v1", "6.1-hybrid", "6.1-v2"]);
+        assert_eq!(boots("7 --cgroups v1"), ["7-v1"]);
+        assert_eq!(boots("--engines"), ["6.12-v2-engines"]);
+        assert_eq!(boots("--kernel /x --cgroups hybrid"), ["own-hybrid"]);
+        assert_eq!(boots(""), boot::matrix().iter().map(Boot::to_string).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_shell_is_given_with_cgroup2_unless_asked_otherwise() {
+        assert_eq!(boots("5.10 --shell")[0], "5.10-v2");
+        assert_eq!(boots("--shell")[0], "6.12-v2");
+        assert_eq!(boots("--shell --engines")[0], "6.12-v2-engines");
+        assert_eq!(boots("5.10 --shell --cgroups v1")[0], "5.10-v1");
+    }
 }

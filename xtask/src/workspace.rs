@@ -41,16 +41,34 @@ pub(crate) fn host_triple() -> Result<String> {
 }
 
 /// A cargo that builds binaries without shared libraries, into a folder of its own; with the folder's subfolder for
-/// this platform. The C library is glibc's: the musl target is not part of every toolchain.
+/// this platform. The C library is glibc's: the musl target is not part of every toolchain. The binaries hold neither
+/// symbols nor this machine's paths, so that they are the same wherever they are built.
 pub(crate) fn static_cargo() -> Result<(Command, PathBuf, String)> {
     let triple = host_triple()?;
     let folder = target().join("static");
     let mut command = cargo();
-    command
-        .env("CARGO_TARGET_DIR", &folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .env_remove("RUSTFLAGS");
+    command.env("CARGO_TARGET_DIR", &folder).env("CARGO_ENCODED_RUSTFLAGS", static_flags()?).env_remove("RUSTFLAGS");
     Ok((command, folder.join(&triple), triple))
+}
+
+/// The compiler's flags for them, as cargo wants them.
+fn static_flags() -> Result<String> {
+    let home = std::env::home_dir().context("this user has no home")?;
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
+    // The last one that fits counts.
+    let mut remap = |from: PathBuf, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    remap(home, "/home");
+    // Folders named after the registries' addresses, which may be those of mirrors. The downloaded crates are there
+    // already: this program is made of some of them.
+    let registries = std::fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten().flatten();
+    let mut registries: Vec<PathBuf> = registries.map(|entry| entry.path()).collect();
+    registries.sort();
+    for registry in registries {
+        remap(registry, "/registry");
+    }
+    remap(root(), "/collector");
+    Ok(flags.join("\x1f"))
 }
 
 /// Builds the collector without shared libraries and returns its binary.

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::degraded::DegradedList;
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
-use crate::kernel::probes::support::Unavailable as Degraded;
 use crate::own_metrics::OwnMetrics;
+use crate::sample;
 use crate::sample::event::{Event, Name};
+use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::sampler;
@@ -24,8 +26,8 @@ use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::source::{
-    Containers, EventSource, Host, Limits, ProcessesOf, ProcessesUnavailable, Readiness, Status, StreamItem,
-    Subscription, TooManyStreams, Unavailable,
+    Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
+    StreamItem, Subscription, TooManyStreams, Unavailable,
 };
 use crate::views::{ContainerView, Identity};
 
@@ -48,7 +50,7 @@ pub(super) struct Answers {
     machine: RwLock<Arc<Machine>>,
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
-    degraded: Option<Degraded>,
+    degraded: DegradedList,
     streams: Arc<()>,
 }
 
@@ -59,7 +61,7 @@ impl Answers {
         metrics: OwnMetrics,
         counters: Option<CounterReader>,
         progress: Arc<Progress>,
-        degraded: Option<Degraded>,
+        degraded: DegradedList,
     ) -> Self {
         Self {
             engine,
@@ -90,7 +92,7 @@ impl Answers {
             spec: container.spec().0,
             children: self.engine.store().children(container.name()),
             samples: container.samples(selection),
-            identity: Identity::default(),
+            identity: container.identity().map(|identity| Identity::from(&*identity)).unwrap_or_default(),
         }
     }
 
@@ -124,6 +126,28 @@ impl Containers for Answers {
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
         let containers = self.engine.store().with_prefix(prefix);
         containers.iter().map(|container| Arc::clone(container.name())).collect()
+    }
+
+    fn of_runtime(&self, runtime: Runtime, alias: Option<&[u8]>) -> Result<Vec<Name>, NoSuchAlias> {
+        let mut known = self.engine.store().of_runtime(runtime);
+        if let Some(alias) = alias {
+            let is = |fits: fn(&[u8], &[u8]) -> bool| {
+                move |(_, identity): &(Name, Arc<sample::identity::Identity>)| {
+                    identity.aliases().any(|other| fits(other.as_bytes(), alias))
+                }
+            };
+            if let Some(exact) = known.iter().position(is(|other, alias| other == alias)) {
+                known = vec![known.swap_remove(exact)];
+            } else {
+                known.retain(is(<[u8]>::starts_with));
+            }
+            match known.len() {
+                0 => return Err(NoSuchAlias::Unknown(alias.to_vec(), runtime)),
+                1 => {}
+                _ => return Err(NoSuchAlias::NotUnique(alias.to_vec(), runtime)),
+            }
+        }
+        Ok(known.into_iter().map(|(name, _)| name).collect())
     }
 
     fn machine_memory(&self) -> Bytes {
@@ -270,8 +294,8 @@ impl Status for Answers {
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
             let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
         }
-        if let Some(degraded) = &self.degraded {
-            let _ = writeln!(report, "degraded: {degraded}");
+        for reason in self.degraded.reasons() {
+            let _ = writeln!(report, "degraded: {reason}");
         }
         report
     }

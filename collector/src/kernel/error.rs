@@ -10,7 +10,8 @@ pub enum ReadError {
     /// The file does not exist: the kernel does not offer it, or the controller is off.
     #[error("{path}: not there", path = .0.display())]
     Missing(PathBuf),
-    /// The cgroup or process ended while it was read (`ENODEV`, `ESRCH`). Normal.
+    /// The cgroup or process ended while it was read (`ENODEV`, `ESRCH`; `ENXIO` for `/proc/<pid>/net` of a process that
+    /// has left its namespaces). Normal.
     #[error("{path}: its cgroup or process ended", path = .0.display())]
     Gone(PathBuf),
     /// The kernel has the file but not the feature (`EOPNOTSUPP`, `EINVAL`), such as pressure that is switched off.
@@ -43,7 +44,7 @@ impl ReadError {
         let path = path.to_path_buf();
         match errno {
             Errno::NOENT | Errno::NOTDIR => Self::Missing(path),
-            Errno::NODEV | Errno::SRCH => Self::Gone(path),
+            Errno::NODEV | Errno::SRCH | Errno::NXIO => Self::Gone(path),
             Errno::OPNOTSUPP | Errno::INVAL => Self::Unsupported(path),
             Errno::ACCESS | Errno::PERM => Self::Denied(path),
             errno => Self::Failed { path, errno },

@@ -20,6 +20,9 @@ const LONGEST_PATH: usize = 4095;
 /// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
 const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
 
+/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
+pub const RESERVED_DESCRIPTORS: usize = 512;
+
 /// Where a file is: below a mount point, in a directory, under a name.
 #[derive(Clone, Copy, Debug)]
 pub struct FileAt<'a> {

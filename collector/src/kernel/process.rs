@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 
 use rustix::fs::{FileType, RawDir, readlinkat};
+use rustix::io::Errno;
 
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, ReadBuffer};
@@ -52,6 +53,30 @@ pub fn process_ids(text: &[u8]) -> impl Iterator<Item = Result<u32, FormatError>
     })
 }
 
+/// The processes of `cgroup.procs` or threads of `cgroup.threads`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Ids in the reader's pid namespace.
+    pub visible: Vec<u32>,
+    /// How many there are beside them that have no id in the reader's pid namespace: cgroup v2 lists them as 0, v1 not
+    /// at all.
+    pub hidden: u64,
+}
+
+impl Listing {
+    /// Parses the file.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let visible = process_ids(text).collect::<Result<Vec<_>, _>>()?;
+        let hidden = (lines(text).count() - visible.len()) as u64;
+        Ok(Self { visible, hidden })
+    }
+
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.visible.len() as u64 + self.hidden
+    }
+}
+
 /// `/proc/<pid>/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedstat {
@@ -91,12 +116,24 @@ pub fn max_open_files(text: &[u8]) -> Result<SoftAndHard, FormatError> {
 }
 
 /// Open descriptors of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
     /// All of them.
     pub open: u64,
-    /// Sockets among them.
-    pub sockets: u64,
+    /// Sockets among them; `None` when what they are open on may not be seen.
+    pub sockets: Option<u64>,
+}
+
+impl Descriptors {
+    /// No descriptor at all.
+    pub const NONE: Self = Self { open: 0, sockets: Some(0) };
+
+    /// The descriptors of both; sockets are known only where they are of both.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        let sockets = self.sockets.zip(more.sockets).map(|(some, more)| some + more);
+        Self { open: self.open + more.open, sockets }
+    }
 }
 
 /// Counts `/proc/<pid>/fd`. The links of another user's process can only be read with the right to trace it.
@@ -105,7 +142,7 @@ pub fn descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Des
     let place = process.file(proc, "fd");
     let failed = |errno| ReadError::from_errno(&place.path(), errno);
     let directory = place.open_directory(buffer).map_err(failed)?;
-    let mut counts = Descriptors::default();
+    let mut counts = Descriptors::NONE;
     let mut entries = [MaybeUninit::uninit(); 4096];
     let mut reader = RawDir::new(&directory, &mut entries);
     let mut target = [MaybeUninit::<u8>::uninit(); 64];
@@ -115,10 +152,12 @@ pub fn descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Des
             continue;
         }
         counts.open += 1;
-        // A descriptor closed since it was listed still counted as open.
-        let socket = rustix::fs::readlinkat_raw(&directory, entry.file_name(), &mut target)
-            .is_ok_and(|(link, _)| link.starts_with(b"socket"));
-        counts.sockets += u64::from(socket);
+        match rustix::fs::readlinkat_raw(&directory, entry.file_name(), &mut target) {
+            Ok((link, _)) if link.starts_with(b"socket") => counts.sockets = counts.sockets.map(|count| count + 1),
+            Err(Errno::ACCESS | Errno::PERM) => counts.sockets = None,
+            // Something else, or closed since it was listed, when it counted as open.
+            Ok(_) | Err(_) => {}
+        }
     }
     Ok(counts)
 }
@@ -135,14 +174,24 @@ pub struct NamespaceId {
 /// The network namespace of a process. Needs the right to trace it.
 pub fn network_namespace(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
     let process = ProcessDir::new(pid);
-    namespace(process.file(proc, "ns/net"), buffer)
+    match namespace(process.file(proc, "ns/net"), buffer) {
+        // The kernel says the same of a process that ended between the two steps of following the link.
+        Err(ReadError::Denied(path)) if process.file(proc, "stat").stat(buffer).is_err() => Err(ReadError::Gone(path)),
+        found => found,
+    }
 }
 
-/// The network namespace of the host: that of its process 1, or the collector's own where process 1 may not be looked
-/// at.
+/// The network namespace of the host: that of its process 1, or where a security module protects that one the kernel's
+/// own threads'. The collector's own cannot stand for it, since in a container it may be another.
 pub fn host_network_namespace(proc: &Path, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
-    network_namespace(proc, 1, buffer)
-        .or_else(|_| namespace(FileAt { mount: proc, directory: b"/self", file: "ns/net" }, buffer))
+    const THREADS_PARENT: u32 = 2;
+    network_namespace(proc, 1, buffer).or_else(|error| {
+        let comm = ProcessDir::new(THREADS_PARENT);
+        match comm.file(proc, "comm").read(buffer) {
+            Ok(b"kthreadd\n") => network_namespace(proc, THREADS_PARENT, buffer),
+            _ => Err(error),
+        }
+    })
 }
 
 fn namespace(place: FileAt<'_>, buffer: &mut ReadBuffer) -> Result<NamespaceId, ReadError> {
@@ -206,6 +255,10 @@ mod tests {
         let ids: Result<Vec<_>, _> = process_ids(b"12\n0\n3456\n").collect();
         assert_eq!(ids, Ok(vec![12, 3456]));
         assert!(process_ids(b"x\n").next().unwrap().is_err());
+        let listing = Listing::parse(b"12\n0\n3456\n0\n0\n").unwrap();
+        assert_eq!(listing, Listing { visible: vec![12, 3456], hidden: 3 });
+        assert_eq!((listing.count(), Listing::parse(b"").unwrap().count()), (5, 0));
+        assert!(Listing::parse(b"1\nx\n").is_err());
         let schedstat = Schedstat { run_time: 5, runqueue_time: 56_878, run_periods: 1 };
         assert_eq!(Schedstat::parse(b"5 56878 1\n"), Ok(schedstat));
         assert!(Schedstat::parse(b"0 1\n").is_err());
@@ -229,9 +282,15 @@ Max open files            1024                 unlimited            files     \n
         let before = descriptors(proc, own, &mut buffer).unwrap();
         let _socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
         let after = descriptors(proc, own, &mut buffer).unwrap();
-        assert!(after.open >= 1 && after.sockets >= 1, "{before:?} {after:?}");
+        assert!(after.open >= 1 && after.sockets >= Some(1), "{before:?} {after:?}");
         assert!(network_namespace(proc, own, &mut buffer).is_ok());
         assert!(matches!(network_namespace(proc, u32::MAX, &mut buffer), Err(ReadError::Missing(_))));
+    }
+
+    #[test]
+    fn a_process_without_namespaces_has_ended() {
+        let error = ReadError::from_errno(Path::new("/proc/7/net/dev"), rustix::io::Errno::NXIO);
+        assert!(matches!(error, ReadError::Gone(_)), "{error}");
     }
 
     #[test]
@@ -249,7 +308,7 @@ Max open files            1024                 unlimited            files     \n
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "(Max open files|SwapTotal:|SwapFree:)[0-9a-z \n]{0,60}") {
-            let _ = (process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
+            let _ = (Listing::parse(&text), process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
             let _ = (MachineSwap::parse(&text), max_open_files(likely.as_bytes()), MachineSwap::parse(likely.as_bytes()));
         }
     }

@@ -1,3 +1,16 @@
-//! What container runtimes tell about a cgroup. So far from the path alone, which needs no runtime.
+//! What container runtimes tell about a cgroup: its path alone tells that it is a container's, a runtime's socket tells
+//! the rest. No runtime is ever needed for anything else, and none is waited for.
 
 pub mod cgroup_names;
+mod client;
+mod containerd;
+mod cri;
+mod docker;
+mod endpoint;
+mod error;
+mod grpc;
+mod lookup;
+
+pub use client::Runtimes;
+pub use endpoint::{Endpoint, EndpointError};
+pub use lookup::{Lookup, Requests, channel};

@@ -29,7 +29,8 @@ pub struct Sample {
     pub cpuset_memory_migrate: Option<u64>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
-    /// OOM kills of this cgroup's processes since the collector knows the cgroup.
+    /// OOM kills of this cgroup's processes, as the kernel counts them; where it does not, since the collector knows the
+    /// cgroup.
     pub oom_kills: u64,
 }
 
@@ -159,7 +160,7 @@ pub struct Memory {
     pub events: Option<MemoryEvents>,
     /// v2 `memory.pressure`.
     pub pressure: Option<Pressure>,
-    /// Pages per NUMA node (kind `memory_numa`, cgroup v1).
+    /// Pages per NUMA node (kind `memory_numa`): `memory.numa_stat`; on v2 since 5.10 and of the subtree only.
     pub numa: Option<Numa>,
     /// The whole of `memory.stat`, in the kernel's order and units.
     pub stat: MemoryStat,
@@ -191,7 +192,7 @@ pub struct MemoryEvents {
     pub oom_group_kill: Option<u64>,
 }
 
-/// Memory per NUMA node.
+/// Memory per NUMA node: `memory.numa_stat`. That of cgroup v2, since 5.9, counts over the subtree only: both are that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numa {
     /// The cgroup's own pages.
@@ -226,6 +227,39 @@ impl MemoryStat {
         let position = self.keys.iter().position(|candidate| &**candidate == key)?;
         self.values.get(position).copied()
     }
+}
+
+impl MemoryStat {
+    /// What is reported of it by name. v1 has some of it under other names; of its two counts the subtree's is taken.
+    pub fn reported(&self) -> ReportedStat {
+        let either = |v2, v1| self.get(v1).or_else(|| self.get(v2));
+        ReportedStat {
+            file_dirty: either("file_dirty", "total_dirty"),
+            file_writeback: either("file_writeback", "total_writeback"),
+            pgscan: self.get("pgscan"),
+            pgsteal: self.get("pgsteal"),
+            workingset_refault_file: either("workingset_refault_file", "total_workingset_refault_file"),
+            workingset_refault_anon: either("workingset_refault_anon", "total_workingset_refault_anon"),
+        }
+    }
+}
+
+/// Values of `memory.stat` that are reported by name and mean nothing to the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportedStat {
+    /// Bytes to be written back: v1 `total_dirty`; v2 `file_dirty`.
+    pub file_dirty: Option<u64>,
+    /// Bytes being written back: v1 `total_writeback`; v2 `file_writeback`.
+    pub file_writeback: Option<u64>,
+    /// Pages looked at for reclaim: v2 `pgscan`.
+    pub pgscan: Option<u64>,
+    /// Pages reclaimed: v2 `pgsteal`.
+    pub pgsteal: Option<u64>,
+    /// File pages that came back soon after eviction: v1 `total_workingset_refault_file`, v2 the same without `total_`;
+    /// since 5.9.
+    pub workingset_refault_file: Option<u64>,
+    /// Anonymous pages that did: `workingset_refault_anon`, in the same way.
+    pub workingset_refault_anon: Option<u64>,
 }
 
 /// Block device traffic.
@@ -285,8 +319,9 @@ pub enum IoStat {
 /// Processes and threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Processes {
-    /// Processes of this very cgroup: lines of `cgroup.procs`.
-    pub count: u64,
+    /// Processes of this very cgroup: lines of `cgroup.procs`. Absent on cgroup v1 where the collector sees neither the
+    /// host's processes nor its procfs.
+    pub count: Option<u64>,
     /// Their open descriptors; absent when `/proc/<pid>/fd` could not be listed.
     pub descriptors: Option<u64>,
     /// Those of the descriptors that are sockets.

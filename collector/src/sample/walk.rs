@@ -36,9 +36,11 @@ impl Sample {
             walk_pressure(io.pressure.as_mut(), visitor);
         }
         if let Some(processes) = &mut self.processes {
-            visitor.gauge(&mut processes.count);
-            let Processes { descriptors, sockets, threads, threads_max, max_open_files, .. } = processes;
-            [descriptors, sockets, threads, threads_max].into_iter().flatten().for_each(|value| visitor.gauge(value));
+            let Processes { count, descriptors, sockets, threads, threads_max, max_open_files } = processes;
+            [count, descriptors, sockets, threads, threads_max]
+                .into_iter()
+                .flatten()
+                .for_each(|value| visitor.gauge(value));
             if let Some((soft, hard)) = max_open_files {
                 visitor.gauge(soft);
                 visitor.gauge(hard);
@@ -85,7 +87,8 @@ impl Sample {
             && both(self.memory.as_ref(), other.memory.as_ref(), Memory::same_shape)
             && both(self.io.as_ref(), other.io.as_ref(), Io::same_shape)
             && both(self.processes.as_ref(), other.processes.as_ref(), |a, b| {
-                a.descriptors.is_some() == b.descriptors.is_some()
+                a.count.is_some() == b.count.is_some()
+                    && a.descriptors.is_some() == b.descriptors.is_some()
                     && a.sockets.is_some() == b.sockets.is_some()
                     && a.threads.is_some() == b.threads.is_some()
                     && a.threads_max.is_some() == b.threads_max.is_some()

@@ -8,11 +8,13 @@ mod cpu;
 mod devices;
 mod hugetlb;
 mod io;
+mod limitations;
 mod load;
 mod memory;
 mod network;
 mod processes;
 mod spec;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use crate::units::WallTime;
 
 pub use context::{ContextParts, MachineFacts, ReaderContext};
 pub use devices::DeviceNames;
+pub use limitations::Limitation;
 pub use load::LoadReader;
 
 use context::MemorySource;
@@ -372,26 +375,36 @@ impl ContainerReader {
         spec::created_from_files(&mut reading, now)
     }
 
-    /// OOM kills of this very cgroup's processes as the kernel counts them, for the mode without eBPF: v1
-    /// `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` `oom_kill` (since 5.2).
+    /// OOM kills of this very cgroup's processes as the kernel counts them, for the mode without eBPF, where it is read
+    /// with each sample: v1 `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` `oom_kill` (since 5.2).
     pub fn oom_kill_counter(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
-        self.find_members(ctx, &mut scratch.buffer);
         let mut kept = std::mem::take(&mut self.oom_kills);
+        let kills = self.read_oom_kills(ctx, scratch, &mut kept);
+        self.oom_kills = kept;
+        kills
+    }
+
+    /// The same, read once.
+    pub fn oom_kills_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
+        self.read_oom_kills(ctx, scratch, &mut KeptFile::default())
+    }
+
+    fn read_oom_kills(&mut self, ctx: &ReaderContext, scratch: &mut Scratch, file: &mut KeptFile) -> Option<u64> {
+        self.find_members(ctx, &mut scratch.buffer);
         let mut reading = self.reading(ctx, &mut scratch.buffer);
         let kills = match ctx.sources.memory_unless_off() {
             Some(MemorySource::V1(position)) => {
                 let parse = crate::kernel::cgroup::v1::memory::oom_kills;
-                reading.kept(position, "memory.oom_control", &mut kept, parse).flatten()
+                reading.kept(position, "memory.oom_control", file, parse).flatten()
             }
             Some(MemorySource::V2(position)) => {
                 let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
-                reading.kept(position, "memory.events.local", &mut kept, parse).map(|events| events.oom_kill)
+                reading.kept(position, "memory.events.local", file, parse).map(|events| events.oom_kill)
             }
             None => None,
         };
         let gone = reading.gone;
         self.look_again(gone);
-        self.oom_kills = kept;
         kills
     }
 

@@ -6,6 +6,7 @@
 //! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
 //! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
 
+mod oom;
 mod queue;
 mod tracked;
 
@@ -25,6 +26,7 @@ use crate::sample::container::Sample;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
+use oom::{Baseline, OomTally};
 use queue::{Demand, Due, Duty, Job, Queue, take_due};
 use tracked::Reading;
 pub use tracked::{Origin, Tracked};
@@ -34,9 +36,11 @@ pub use tracked::{Origin, Tracked};
 const SLOTS: u32 = 4;
 /// Containers taken from the queue at once, so that the lock is not the bottleneck and other threads get a share.
 const BATCH: usize = 32;
-/// How long after the last process's end the second closing sample is taken: a process is charged for its last
-/// moments only when the scheduler has let go of it, which may be after its cgroup reported empty.
-const CLOSING_DELAY: Duration = Duration::from_millis(2);
+/// How long after the last process's end more closing samples are taken: a process is charged for its last moments only
+/// when the scheduler has let go of it, which may be after its cgroup reported empty, and longer after where the CPUs are
+/// busy or the machine is a virtual one that has to wait for its turn.
+const CLOSING_DELAYS: [Duration; 4] =
+    [Duration::from_millis(2), Duration::from_millis(8), Duration::from_millis(32), Duration::from_millis(128)];
 /// When a container nobody lives in yet is first read: after its directory is complete, and not at all if it is gone
 /// again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
@@ -44,6 +48,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(20);
 const HIGHEST_PRIORITY: i32 = -20;
 /// A cgroup whose processes come and go all the time is not read at each coming if it was read this recently.
 const FRESH: Duration = Duration::from_millis(50);
+/// The times of a cgroup's files are those of its making when they are this close to what an event told.
+const FILES_AGREE: Duration = Duration::from_secs(1);
 /// A directory is reported before it becomes visible; reading it is tried again so often.
 const RETRIES: u8 = 5;
 
@@ -162,10 +168,12 @@ impl Engine {
             reader: Mutex::new(Reading {
                 reader: ContainerReader::new(Arc::clone(name), members),
                 retries: 0,
+                created: None,
                 // What was killed before a container was found is not known to be new.
-                oom_kills: matches!(origin, Origin::Made(_)).then_some(0),
+                oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
             }),
             news: Mutex::default(),
+            oom: Mutex::new(OomTally::default()),
             ended: AtomicBool::new(false),
             urgent: AtomicU32::new(0),
             doublings: AtomicU8::new(0),
@@ -177,6 +185,9 @@ impl Engine {
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
             self.at(self.next_phase(&tracked, Instant::now() + delay), &tracked, Purpose::Tick);
+        } else if matches!(origin, Origin::Found(_)) {
+            // Never sampled, but its OOM kills are told.
+            self.push_urgent(Job::CountOom(tracked));
         }
     }
 
@@ -192,11 +203,14 @@ impl Engine {
         }
     }
 
-    /// The container's last process ended: its closing samples are taken now and in a moment.
+    /// The container's last process ended: its closing samples are taken now and in a moment, for as long as it is there.
     pub fn emptied(&self, tracked: &Arc<Tracked>) {
         tracked.populated.store(false, Ordering::Relaxed);
         self.urgent(tracked, Purpose::Final);
-        self.at(Instant::now() + CLOSING_DELAY, tracked, Purpose::Final);
+        let now = Instant::now();
+        for delay in CLOSING_DELAYS {
+            self.at(now + delay, tracked, Purpose::Final);
+        }
     }
 
     /// The container is gone: it is no longer listed, and its end is published with its last sample.
@@ -209,6 +223,7 @@ impl Engine {
                 all.remove(name);
             }
         }
+        tracked.container.add_oom_kills(lock(&tracked.oom).take_unread());
         self.store.end(&tracked.container, at);
         if tracked.container.listed() != Listed::Yes {
             return;
@@ -245,9 +260,31 @@ impl Engine {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);
         let mut spec = reading.reader.spec(&self.context, scratch);
+        let now = WallTime::from(SystemTime::now());
+        spec.created = self.created(tracked, &mut reading, scratch, now);
         drop(reading);
-        spec.created = tracked.origin.created();
-        tracked.container.set_spec(spec, WallTime::from(SystemTime::now()));
+        tracked.container.set_spec(spec, now);
+    }
+
+    /// When the container was made. By its files also where an event told: a collector that is started later has only
+    /// these, and the time must not change with a restart.
+    fn created(
+        &self,
+        tracked: &Tracked,
+        reading: &mut Reading,
+        scratch: &mut Scratch,
+        now: WallTime,
+    ) -> Option<WallTime> {
+        let Origin::Made(at) = tracked.origin else { return tracked.origin.created() };
+        let from_files = |files: WallTime| {
+            // Looked at late, or the clock was set meanwhile: then they do not tell.
+            let apart = files.since(at).0.max(at.since(files).0);
+            if apart < FILES_AGREE.as_nanos() as u64 { files } else { at }
+        };
+        if reading.created.is_none() {
+            reading.created = reading.reader.created_from_files(&self.context, scratch, now).map(from_files);
+        }
+        Some(reading.created.unwrap_or(at))
     }
 
     fn close(&self, tracked: &Tracked, at: WallTime) {
@@ -323,6 +360,11 @@ impl Engine {
                 match job {
                     Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
                     Job::Demand(demand) => self.meet(&demand, &mut scratch),
+                    Job::CountOom(tracked) => {
+                        let mut reading = lock(&tracked.reader);
+                        tracked.deliver_news(&mut reading);
+                        self.read_oom_counter(&tracked, &mut reading, &mut scratch);
+                    }
                     Job::Close(tracked, at) => {
                         // Jobs of one container may run on several threads; the last one out closes.
                         drop(lock(&tracked.reader));
@@ -407,12 +449,16 @@ impl Engine {
         tracked.deliver_news(&mut reading);
         if purpose == Purpose::First && tracked.container.spec().1 == WallTime::default() {
             let mut spec = reading.reader.spec(&self.context, scratch);
-            spec.created = tracked.origin.created();
-            tracked.container.set_spec(spec, WallTime::from(SystemTime::now()));
+            let now = WallTime::from(SystemTime::now());
+            spec.created = self.created(tracked, &mut reading, scratch, now);
+            tracked.container.set_spec(spec, now);
         }
         let sampled = reading.reader.sample(&self.context, scratch);
-        if self.config.oom == OomSource::Counters {
-            self.compare_oom_counter(tracked, &mut reading, scratch);
+        let sampled_once = sampled.is_ok().then(|| std::mem::replace(&mut reading.oom_baseline, Baseline::Known));
+        match (self.config.oom, sampled_once) {
+            (OomSource::Counters, Some(baseline)) => self.compare_oom_counter(tracked, &mut reading, baseline, scratch),
+            (OomSource::Events, Some(Baseline::Unread)) => self.read_oom_counter(tracked, &mut reading, scratch),
+            _ => {}
         }
         match sampled {
             Ok(sample) => {
@@ -431,19 +477,6 @@ impl Engine {
                 }
                 false
             }
-        }
-    }
-
-    fn compare_oom_counter(&self, tracked: &Tracked, reading: &mut Reading, scratch: &mut Scratch) {
-        let Some(kills) = reading.reader.oom_kill_counter(&self.context, scratch) else { return };
-        let Some(before) = reading.oom_kills.replace(kills) else { return };
-        let new = kills.saturating_sub(before);
-        tracked.container.add_oom_kills(new);
-        // The counters name the victim's cgroup and nothing else: whose limit it was is not told, so no `oomKill`.
-        for _ in 0..new {
-            let container = Arc::clone(tracked.container.name());
-            let at = WallTime::from(SystemTime::now());
-            self.store.events().publish(Event { container, at, kind: EventKind::Oom, data: EventData::None });
         }
     }
 

@@ -28,7 +28,7 @@ impl Filter {
     pub fn listed(&self, name: &[u8]) -> Listed {
         let listed = name == b"/"
             || !cgroup_names::is_mount_unit(name)
-                && (cgroup_names::container_id(name).is_some()
+                && (cgroup_names::identify(name).is_some()
                     || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
                     || self.raw == RawCgroups::List && self.prefixes.is_empty());
         if listed { Listed::Yes } else { Listed::OnlyAsChild }

@@ -259,8 +259,13 @@ impl Follower {
 
     /// The cgroup a watched file belongs to.
     fn name_of(&self, file: &Path) -> Option<Name> {
-        let below = file.strip_prefix(&self.v2_memory()?.mount).ok()?.parent()?;
-        Some([b"/", below.as_os_str().as_bytes()].concat().into())
+        let hierarchy = self.v2_memory()?;
+        let below = file.strip_prefix(&hierarchy.mount).ok()?.parent()?.as_os_str().as_bytes();
+        Some(if below.is_empty() {
+            hierarchy.top_name().into()
+        } else {
+            [&*hierarchy.top, b"/", below].concat().into()
+        })
     }
 
     fn drain(&mut self, reader: &mut EventReader) -> usize {

@@ -12,9 +12,12 @@ use super::container::{ContainerReader, Member, Scratch};
 use super::discovery::{Change, Discovery, Divergence, Found};
 use super::engine::{Engine, Origin};
 use super::filter::Filter;
+use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
+use crate::runtime::{Requests, cgroup_names};
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
+use crate::sample::identity::Identity;
 use crate::store::Listed;
 use crate::units::{Bytes, WallTime};
 
@@ -23,6 +26,7 @@ use crate::units::{Bytes, WallTime};
 pub struct Tracker {
     engine: Arc<Engine>,
     filter: Filter,
+    identities: Requests,
     discovery: Discovery,
     /// Last known count of own out-of-memory situations per memory cgroup, from which an OOM record's limit owner is
     /// told.
@@ -68,10 +72,11 @@ impl BootClock {
 
 impl Tracker {
     /// A tracker that knows nothing yet.
-    pub fn new(engine: Arc<Engine>, filter: Filter) -> Self {
+    pub fn new(engine: Arc<Engine>, filter: Filter, identities: Requests) -> Self {
         Self {
             engine,
             filter,
+            identities,
             discovery: Discovery::default(),
             local_ooms: HashMap::new(),
             last_oom: None,
@@ -104,6 +109,7 @@ impl Tracker {
     }
 
     fn cgroup(&mut self, event: CgroupEvent) {
+        let Some(event) = self.in_sight(event) else { return };
         let member = Member { hierarchy: event.hierarchy_id, id: event.id };
         let at = self.clock.wall(event.boot_ns);
         let mut changes = std::mem::take(&mut self.changes);
@@ -125,6 +131,20 @@ impl Tracker {
         self.changes = changes;
     }
 
+    /// The event as it concerns the cgroups in sight: none of a hierarchy that is not mounted here, and where only a
+    /// part of one is, with a name like those of the files there.
+    fn in_sight(&self, mut event: CgroupEvent) -> Option<CgroupEvent> {
+        let hierarchy = self.engine.context().hierarchies().get(event.hierarchy_id)?;
+        if hierarchy.extent != Extent::Whole && matches!(event.kind, CgroupEventKind::Mkdir | CgroupEventKind::Rename) {
+            // Events name cgroups from the hierarchy's root, whose way down to here is not known.
+            let parent = Member { hierarchy: event.hierarchy_id, id: event.parent_id? };
+            let parent = self.discovery.name(parent)?;
+            let own_name = event.path.rsplit(|byte| *byte == b'/').next()?;
+            event.path = [parent.strip_suffix(b"/").unwrap_or(parent), b"/", own_name].concat().into();
+        }
+        Some(event)
+    }
+
     /// From now on events take precedence over the scan that starts now.
     pub fn scan_begins(&mut self) {
         self.gap = Gap::None;
@@ -138,7 +158,10 @@ impl Tracker {
         self.apply(&mut changes, WallTime::from(SystemTime::now()));
         self.changes = changes;
         for event in std::mem::take(&mut self.unattributed) {
-            self.publish_oom(event);
+            // A victim that the scan has not found either is out of sight, or its cgroup is gone.
+            if self.engine.context().hierarchies().are_whole() || self.victim_name(&event).is_some() {
+                self.publish_oom(event);
+            }
         }
         divergence
     }
@@ -163,6 +186,7 @@ impl Tracker {
                     }
                 }
                 Change::Ended { name } => {
+                    self.identities.end(&name);
                     if let Some(tracked) = self.engine.tracked(&name) {
                         self.engine.end(&tracked, at);
                     }
@@ -203,11 +227,27 @@ impl Tracker {
             });
         }
         self.engine.begin(name, &members, origin, listed);
+        if listed == Listed::Yes {
+            self.identify(name);
+        }
+    }
+
+    /// The path tells whose container it is; what else there is to know the runtimes are asked for.
+    fn identify(&self, name: &Name) {
+        let Some(path) = cgroup_names::identify(name) else { return };
+        if let (Some(runtime), Some(tracked)) = (path.runtime, self.engine.tracked(name)) {
+            tracked.container().set_identity(Identity::from_path(runtime, path.id.to_owned()));
+        }
+        self.identities.begin(name);
+    }
+
+    fn victim_name(&self, event: &OomEvent) -> Option<&Name> {
+        self.discovery.name(memory_member(event, event.victim.as_ref()?)?)
     }
 
     fn oom(&mut self, event: OomEvent) {
         let victim = event.victim.as_ref().and_then(|victim| memory_member(&event, victim));
-        if victim.is_some_and(|victim| self.discovery.name(victim).is_none()) {
+        if victim.is_some() && self.victim_name(&event).is_none() {
             self.gap = Gap::NeedsScan;
             self.unattributed.push(event);
         } else {
@@ -247,7 +287,7 @@ impl Tracker {
         });
         let victim = kill.victim.container.clone().unwrap_or_else(|| Arc::clone(&root));
         if let Some(tracked) = self.engine.tracked(&victim) {
-            tracked.container().add_oom_kills(1);
+            self.engine.oom_killed(&tracked, event.boot_ns);
         }
         let at = self.clock.wall(event.boot_ns);
         for (container, kind) in [(victim, EventKind::Oom), (limit_owner.unwrap_or(root), EventKind::OomKill)] {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::identity::{Identity, Runtime};
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use event_log::{EventLimits, EventLog};
@@ -42,6 +43,7 @@ pub struct Container {
     oom_kills: AtomicU64,
     recent: Mutex<Recent>,
     spec: Mutex<(Spec, WallTime)>,
+    identity: Mutex<Option<Arc<Identity>>>,
     limits: Limits,
 }
 
@@ -125,6 +127,16 @@ impl Container {
         *lock(&self.spec) = (spec, at);
     }
 
+    /// Who it is, as far as its path or its runtime told.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        lock(&self.identity).clone()
+    }
+
+    /// Keeps what is known of who it is.
+    pub fn set_identity(&self, identity: Identity) {
+        *lock(&self.identity) = Some(Arc::new(identity));
+    }
+
     /// OOM kills of processes of this very cgroup.
     pub fn oom_kills(&self) -> u64 {
         self.oom_kills.load(Ordering::Relaxed)
@@ -175,6 +187,7 @@ impl Store {
             oom_kills: AtomicU64::new(0),
             recent: Mutex::default(),
             spec: Mutex::default(),
+            identity: Mutex::default(),
             limits: self.limits.history,
         });
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
@@ -217,6 +230,14 @@ impl Store {
             .filter(|(_, container)| container.listed == Listed::Yes)
             .map(|(_, container)| Arc::clone(container))
             .collect()
+    }
+
+    /// The listed containers of a runtime, by name.
+    pub fn of_runtime(&self, runtime: Runtime) -> Vec<(Name, Arc<Identity>)> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = containers.values().filter(|container| container.listed == Listed::Yes);
+        let known = listed.filter_map(|container| Some((Arc::clone(&container.name), container.identity()?)));
+        known.filter(|(_, identity)| identity.runtime == runtime).collect()
     }
 
     /// The names directly below this one, filtered containers included, sorted.

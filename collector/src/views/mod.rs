@@ -14,6 +14,7 @@ pub mod prometheus;
 mod responses;
 pub mod router;
 pub mod source;
+pub mod statistics;
 pub mod time;
 mod web;
 
@@ -22,7 +23,9 @@ use std::sync::Arc;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::identity::NetworkOwner;
 use crate::sample::spec::Spec;
+use crate::units::WallTime;
 
 /// One container as a request sees it: who it is, what it may do, and the samples that were asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +40,18 @@ pub struct ContainerView {
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime tells; empty for a bare cgroup.
     pub identity: Identity,
+}
+
+impl ContainerView {
+    /// When the container was made: the runtime's word goes before the cgroup's.
+    pub fn created(&self) -> Option<WallTime> {
+        self.identity.created.or(self.spec.created)
+    }
+
+    /// Whether the network it uses counts as its own.
+    pub fn has_network(&self) -> bool {
+        self.spec.has_network && self.identity.network == NetworkOwner::Itself
+    }
 }
 
 /// What a container runtime knows about a cgroup. Everything is empty for a cgroup that no runtime made.
@@ -54,6 +69,31 @@ pub struct Identity {
     pub envs: BTreeMap<String, String>,
     /// Image name.
     pub image: String,
+    /// When the runtime made the container; `None` where only the cgroup tells.
+    pub created: Option<WallTime>,
+    /// When the runtime last started it.
+    pub started: Option<WallTime>,
+    /// Whose network it uses.
+    pub network: NetworkOwner,
+    /// State of the runtime's health check; empty without one.
+    pub health: String,
+}
+
+impl From<&crate::sample::identity::Identity> for Identity {
+    fn from(identity: &crate::sample::identity::Identity) -> Self {
+        Self {
+            id: identity.id.clone(),
+            aliases: identity.aliases().map(str::to_owned).collect(),
+            namespace: identity.runtime.namespace().to_owned(),
+            labels: identity.labels.clone(),
+            envs: identity.environment.clone(),
+            image: identity.image.clone().unwrap_or_default(),
+            created: identity.created,
+            started: identity.started,
+            network: identity.network,
+            health: identity.health.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// How many of the newest entries a request wants.

@@ -16,8 +16,8 @@ use super::ContainerView;
 use super::cadvisor_v1::{self, DecodeError, StatsQuery};
 use super::cadvisor_v2;
 use super::events::{self, QueryError};
-use super::json::Quoted;
-use super::source::{Containers, Limits, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::json::{Quoted, lossy};
+use super::source::{Containers, Limits, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
 use crate::sample::event::Name;
 use crate::units;
 
@@ -43,6 +43,10 @@ pub(super) enum ApiError {
     Container { name: Name, reason: Unavailable },
     #[error("failed to get subcontainers for container {} with error: no containers found", Quoted(.0))]
     NoContainers(Name),
+    #[error("unknown request for Docker container [{}]", lossy(.0).replace('/', " "))]
+    UnknownDockerRequest(Vec<u8>),
+    #[error("failed to get Docker container {} with error: {reason}", Quoted(name))]
+    Docker { name: Vec<u8>, reason: NoSuchAlias },
     #[error("unable to decode the json value: {0}")]
     Body(#[from] DecodeError),
     #[error("unable to decode the json value: {0}")]
@@ -91,7 +95,7 @@ pub(super) async fn container(view: ContainerView, source: &impl Containers) -> 
     Ok(json(spawn_blocking(move || cadvisor_v1::render(&view, memory)).await?))
 }
 
-/// Appends one container to a list; the machine's memory stands in for a memory limit of 0.
+/// Appends one container to a list, with its name before it where the list is a map; the machine's memory stands in for a memory limit of 0.
 pub(super) type Append = fn(&mut Vec<u8>, &ContainerView, units::Bytes);
 
 /// How a list of containers is written.
@@ -103,11 +107,18 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// v1's array.
-    pub(super) const ARRAY: Self = Self { open: b'[', close: b']', append: cadvisor_v1::append };
+    /// One after the other.
+    pub(super) const fn array(append: Append) -> Self {
+        Self { open: b'[', close: b']', append }
+    }
+
+    /// By full name; what is appended begins with it.
+    pub(super) const fn map(append: Append) -> Self {
+        Self { open: b'{', close: b'}', append }
+    }
 }
 
-/// Containers as a list, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
+/// Containers as one JSON value, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
 /// whole, with its length.
 pub(super) async fn containers<S: Containers>(
     source: Arc<S>,

@@ -18,8 +18,9 @@ use super::events::{self, Delivery, EventQuery};
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{json, machine, web};
+use super::{cadvisor_v1, json, machine, web};
 use crate::sample::event::Name;
+use crate::sample::identity::Runtime;
 
 /// A request body is a small object; more than this is not read.
 const BODY_LIMIT: usize = 1 << 20;
@@ -59,13 +60,14 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resource {
     Containers,
+    Docker,
     Events,
     Machine,
     Subcontainers,
     Version,
     /// What only v2 has.
     V2(V2),
-    /// Not served; some are listed all the same, because clients read the listing.
+    /// None that the version has.
     Unserved,
 }
 
@@ -76,7 +78,7 @@ struct Version {
 }
 
 const VERSIONS: [Version; 6] = {
-    use Resource::{Containers, Events, Machine, Subcontainers, Unserved, Version as Own};
+    use Resource::{Containers, Docker, Events, Machine, Subcontainers, Version as Own};
     [
         Version { name: "v1.0", resources: &[("containers", Containers), ("machine", Machine)] },
         Version {
@@ -87,7 +89,7 @@ const VERSIONS: [Version; 6] = {
             name: "v1.2",
             resources: &[
                 ("containers", Containers),
-                ("docker", Unserved),
+                ("docker", Docker),
                 ("machine", Machine),
                 ("subcontainers", Subcontainers),
             ],
@@ -96,7 +98,7 @@ const VERSIONS: [Version; 6] = {
             name: "v1.3",
             resources: &[
                 ("containers", Containers),
-                ("docker", Unserved),
+                ("docker", Docker),
                 ("events", Events),
                 ("machine", Machine),
                 ("subcontainers", Subcontainers),
@@ -164,6 +166,7 @@ async fn api<S: Node>(source: Arc<S>, path: &ApiPath, parts: &Parts, body: Body)
     }
     match resource {
         Resource::Containers => container(source, name, stats_query(body).await?).await,
+        Resource::Docker => docker(source, &name, stats_query(body).await?).await,
         Resource::Subcontainers => subcontainers(source, name, stats_query(body).await?).await,
         Resource::Events => events(source, name, query).await,
         Resource::Machine => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
@@ -187,7 +190,19 @@ async fn subcontainers<S: Containers>(source: Arc<S>, name: Name, query: StatsQu
     if names.is_empty() {
         return Err(ApiError::NoContainers(name));
     }
-    responses::containers(source, names, query, Limits::Recent, Form::ARRAY).await
+    responses::containers(source, names, query, Limits::Recent, Form::array(cadvisor_v1::append)).await
+}
+
+/// Docker's containers, or the one that is called so, by their full names.
+async fn docker<S: Containers>(source: Arc<S>, path: &[u8], query: StatsQuery) -> Result<Response, ApiError> {
+    let alias = path.strip_prefix(b"/").unwrap_or(path);
+    if alias.contains(&b'/') {
+        return Err(ApiError::UnknownDockerRequest(alias.to_vec()));
+    }
+    let alias = (!alias.is_empty()).then_some(alias);
+    let names = source.of_runtime(Runtime::Docker, alias);
+    let names = names.map_err(|reason| ApiError::Docker { name: alias.unwrap_or_default().to_vec(), reason })?;
+    responses::containers(source, names, query, Limits::Recent, Form::map(cadvisor_v1::append_entry)).await
 }
 
 async fn events<S: EventSource>(source: Arc<S>, name: Name, query: &str) -> Result<Response, ApiError> {

@@ -9,6 +9,7 @@ use super::cadvisor_v1::StatsQuery;
 use super::events::EventQuery;
 use super::json::Quoted;
 use crate::sample::event::{Event, Name};
+use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::store::summary::Summary;
@@ -29,6 +30,13 @@ pub trait Containers: Send + Sync + 'static {
     /// without regard to path boundaries. The views are then fetched one by one and sent in pieces, so that the samples
     /// of a thousand containers are never in memory at once.
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name>;
+
+    /// The containers of a runtime: all of them, or the one that has this alias, or, if no alias is that, the one with an
+    /// alias that begins so. Sorted by name.
+    ///
+    /// # Errors
+    /// When an alias is asked for and fits none, or several.
+    fn of_runtime(&self, runtime: Runtime, alias: Option<&[u8]>) -> Result<Vec<Name>, NoSuchAlias>;
 
     /// Whether there is a container of this full name.
     fn is_known(&self, name: &[u8]) -> bool;
@@ -94,6 +102,17 @@ pub enum Unavailable {
     /// It has no sample yet.
     #[error("unable to find data in memory cache")]
     NoSample,
+}
+
+/// An alias that is not one container's.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoSuchAlias {
+    /// It is nobody's.
+    #[error("unable to find container {} in {:?} namespace", Quoted(.0), .1.namespace())]
+    Unknown(Vec<u8>, Runtime),
+    /// Several begin so.
+    #[error("unable to find container in {:?} namespace. Container {} is not unique", .1.namespace(), Quoted(.0))]
+    NotUnique(Vec<u8>, Runtime),
 }
 
 /// The event log.

@@ -1,4 +1,4 @@
-//! The serial console: passed on, kept, and searched for the verdict.
+//! The serial console: passed on under the boot's name, kept, and searched for the verdict and for rows of tables.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -8,19 +8,48 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::interrupt::Interrupt;
 use crate::test::Counts;
 
 /// Starts the line that `init.sh` prints when the suite has ended.
 const VERDICT: &str = "COLLECTOR-VM-VERDICT ";
 /// Starts a line about a test that could not run; the suite prints it.
 const SKIPPED: &str = "SKIPPED ";
+/// Starts a line with a row of a table; the suite prints it.
+const TABLE: &str = "TABLE ";
+/// How often to look whether the user has asked to stop.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// What a kernel says that will do no more useful work.
 const FATAL: [&str; 5] = ["Kernel panic", "soft lockup", "hard LOCKUP", "Oops:", "BUG: unable to handle"];
 /// How much longer to listen after such a line, for the trace that follows.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
+/// What came of a run of the suite.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// How many tests ended how.
+    pub(super) counts: Counts,
+    /// Rows for tables, in the order in which they were said.
+    pub(super) rows: Vec<Row>,
+}
+
+/// A row for a table, as the suite said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The table's name.
+    pub(super) table: String,
+    /// The row: one JSON object.
+    pub(super) json: String,
+}
+
 /// Reads the machine's standard output until it ends, says the verdict, breaks down or takes too long.
-pub(super) fn watch(machine: &mut Child, log: &Path, limit: Duration) -> Result<Counts> {
+pub(super) fn watch(
+    machine: &mut Child,
+    name: &str,
+    log: &Path,
+    limit: Duration,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let stdout = machine.stdout.take().context("the emulator's output was not asked for")?;
     let mut log = std::fs::File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
     let (sender, receiver) = mpsc::channel();
@@ -36,24 +65,30 @@ pub(super) fn watch(machine: &mut Child, log: &Path, limit: Duration) -> Result<
     });
     let mut end = Instant::now() + limit;
     let mut fatal: Option<String> = None;
-    let mut skips = Vec::new();
+    let mut outcome = Outcome::default();
     loop {
-        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        interrupt.check()?;
+        match receiver.recv_timeout(PATIENCE.min(end.saturating_duration_since(Instant::now()))) {
             Ok(bytes) => {
                 let line = printable(&String::from_utf8_lossy(&bytes));
-                println!("vm| {line}");
+                println!("{name}| {line}");
                 writeln!(log, "{line}").context("cannot write the console's log")?;
                 if let Some(reason) = line.strip_prefix(SKIPPED) {
-                    skips.push(reason.to_owned());
+                    outcome.counts.skip_reasons.push(reason.to_owned());
+                }
+                if let Some((table, json)) = line.strip_prefix(TABLE).and_then(|row| row.split_once(' ')) {
+                    outcome.rows.push(Row { table: table.to_owned(), json: json.to_owned() });
                 }
                 if let Some((_, verdict)) = line.split_once(VERDICT) {
-                    return parse_verdict(verdict, skips);
+                    outcome.counts = parse_verdict(verdict, outcome.counts.skip_reasons)?;
+                    return Ok(outcome);
                 }
                 if fatal.is_none() && FATAL.iter().any(|words| line.contains(words)) {
                     fatal = Some(line);
                     end = Instant::now() + AFTERMATH;
                 }
             }
+            Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
             Err(RecvTimeoutError::Timeout) if fatal.is_none() => {
                 bail!("it did not end within {} minutes", limit.as_secs() / 60);
             }
@@ -100,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn verdict_of(script: &str) -> Result<Counts> {
+    fn outcome_of(script: &str) -> Result<Outcome> {
         let mut child =
             Command::new("sh").args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let log = std::env::temp_dir().join(format!(
@@ -108,7 +143,8 @@ mod tests {
             std::process::id(),
             std::thread::current().id()
         ));
-        let result = watch(&mut child, &log, Duration::from_millis(500));
+        let interrupt = Interrupt::default();
+        let result = watch(&mut child, "test", &log, Duration::from_millis(500), &interrupt);
         drop(child.kill());
         child.wait().unwrap();
         std::fs::remove_file(&log).unwrap();
@@ -119,20 +155,29 @@ mod tests {
     fn the_verdict_carries_counts_and_reasons() {
         let script = r"printf 'boot\033[2J\r\nSKIPPED docker: no engine\r\n';
             printf 'COLLECTOR-VM-VERDICT passed=3 failed=0 skipped=1 status=0\r\n'";
-        let counts = verdict_of(script).unwrap();
+        let counts = outcome_of(script).unwrap().counts;
         assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 0, 1));
         assert_eq!(counts.skip_reasons, ["docker: no engine"]);
     }
 
     #[test]
+    fn rows_of_tables_are_gathered() {
+        let script = r#"echo 'TABLE programs {"program":"a b"}'; echo 'TABLE'; echo 'not a TABLE x y';
+            echo COLLECTOR-VM-VERDICT passed=1 failed=0 skipped=0 status=0"#;
+        let rows = outcome_of(script).unwrap().rows;
+        assert_eq!(rows, [Row { table: "programs".to_owned(), json: r#"{"program":"a b"}"#.to_owned() }]);
+    }
+
+    #[test]
     fn a_suite_that_broke_down_has_failed() {
-        let counts = verdict_of("echo COLLECTOR-VM-VERDICT passed=0 failed=0 skipped=0 status=139").unwrap();
+        let outcome = outcome_of("echo COLLECTOR-VM-VERDICT passed=0 failed=0 skipped=0 status=139").unwrap();
+        let counts = outcome.counts;
         assert_eq!(counts.failed, 1);
     }
 
     #[test]
     fn a_panic_an_early_end_and_silence_are_told_apart() {
-        let message = |script| format!("{:#}", verdict_of(script).unwrap_err());
+        let message = |script| format!("{:#}", outcome_of(script).unwrap_err());
         assert!(message("echo '[1.0] Kernel panic - not syncing: x'").contains("Kernel panic"));
         assert!(message("true").contains("before the suite"));
         assert!(message("exec sleep 5").contains("did not end"));

@@ -1,21 +1,39 @@
-//! Debian's kernels, fetched from the mirror that this machine already uses.
-//!
-//! Apt does the fetching and the verifying, with lists and state of its own below `target/vm`: the machine's
-//! configuration stays as it is.
+//! Debian's kernels: which there are, where they come from, and what is in their packages.
+
+mod apt;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
 
+use self::apt::{Package, PrivateApt};
 use super::{bytes_of, folder, make_folder};
 use crate::shell;
 
-/// The kernels that can be named.
-pub(crate) const VERSIONS: [&str; 3] = ["5.10", "6.1", "6.12"];
+/// A kernel of Debian's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Release {
+    /// What we call it: on the command line, in logs and in tables. It names no patch version, which changes.
+    pub(crate) name: &'static str,
+    /// The suites it is looked for in. The newest cloud kernel of them all is taken.
+    suites: &'static [&'static str],
+}
 
-/// The release of Debian whose kernel has the version.
-const SUITES: [(&str, &str); 3] = [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie")];
+/// The name of a kernel that is not Debian's.
+pub(super) const OWN: &str = "own";
+
+/// The kernels of the matrix, oldest first.
+pub(crate) const RELEASES: [Release; 5] = [
+    // Without security updates, the last of which gave `mark_victim` the task: this one tells the pid alone.
+    Release { name: "5.10-pid", suites: &["bullseye"] },
+    Release { name: "5.10", suites: &["bullseye", "bullseye-security"] },
+    Release { name: "6.1", suites: &["bookworm", "bookworm-security"] },
+    Release { name: "6.12", suites: &["trixie", "trixie-security"] },
+    Release { name: "7", suites: &["trixie-backports"] },
+];
 
 /// Drivers of the disk, in the order in which they depend on each other, and of pairs of virtual network interfaces.
 /// Those that a kernel lacks are built into it.
@@ -23,30 +41,30 @@ const MODULES: [&str; 7] =
     ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "veth"];
 
 /// A kernel to boot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// Distinguishes its log from those of other kernels.
+    /// Distinguishes it from other kernels: a release's name, or [`OWN`].
     pub(super) name: String,
     /// The image that qemu loads.
     pub(super) image: PathBuf,
-    /// The unpacked package with the drivers; `None` for an image alone.
-    package: Option<PathBuf>,
+    /// The unpacked packages with the drivers; `None` for an image alone.
+    packages: Option<PathBuf>,
 }
 
 impl Kernel {
     /// A kernel image without drivers.
     pub(super) fn bare(image: PathBuf) -> Result<Self> {
         ensure!(image.is_file(), "there is no kernel {}", image.display());
-        Ok(Self { name: "own".to_owned(), image, package: None })
+        Ok(Self { name: OWN.to_owned(), image, packages: None })
     }
 
-    /// The drivers that the suite needs, ready to be loaded one after the other.
-    pub(super) fn modules(&self) -> Result<Vec<Vec<u8>>> {
-        let Some(package) = &self.package else { return Ok(Vec::new()) };
+    /// The drivers that the suite needs, and these, ready to be loaded one after the other.
+    pub(super) fn modules(&self, more: &[&str]) -> Result<Vec<Vec<u8>>> {
+        let Some(packages) = &self.packages else { return Ok(Vec::new()) };
         let mut files = Vec::new();
-        find_files(package, &mut files)?;
+        find_files(packages, &mut files)?;
         let mut modules = Vec::new();
-        for name in MODULES {
+        for name in MODULES.iter().chain(more) {
             let wanted = |file: &&PathBuf| {
                 let file = file.file_name().unwrap_or_default().to_string_lossy();
                 file.strip_prefix(name).is_some_and(|rest| rest == ".ko" || rest.starts_with(".ko."))
@@ -59,166 +77,92 @@ impl Kernel {
     }
 }
 
-/// Fetches and unpacks Debian's kernel of this version, once.
-pub(super) fn fetch(version: &str) -> Result<Kernel> {
-    let (_, suite) = SUITES.iter().find(|(name, _)| *name == version).context("Debian has no such kernel")?;
-    let package = folder().join("kernels").join(version);
-    if !package.is_dir() {
-        let archive = download(suite).with_context(|| format!("cannot get Debian's kernel {version}"))?;
-        let partial = package.with_extension("partial");
-        make_folder(&partial)?;
-        shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&partial))?;
-        std::fs::rename(&partial, &package).with_context(|| format!("cannot make {}", package.display()))?;
+/// The packages that a release was found to consist of, kept beside what they were unpacked to.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Contents {
+    /// The suites they were looked for in.
+    suites: Vec<String>,
+    /// The packages.
+    packages: Vec<Package>,
+}
+
+/// Fetches and unpacks a kernel: once, as long as the downloaded packages have the hashes they had then.
+pub(super) fn fetch(release: Release) -> Result<Kernel> {
+    let home = folder().join("kernels").join(release.name);
+    let record = beside(&home, "json");
+    let known = std::fs::read(&record).ok().and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
+    let current =
+        |contents: &Contents| contents.suites == release.suites && contents.packages.iter().all(apt::is_intact);
+    if !(home.is_dir() && known.is_some_and(|contents| current(&contents))) {
+        // Until it is whole again there is no record of it.
+        drop(std::fs::remove_file(&record));
+        let contents = download(release).with_context(|| format!("cannot get Debian's kernel {}", release.name))?;
+        unpack(&contents, &home)?;
+        let text = serde_json::to_vec_pretty(&contents).context("cannot describe packages")?;
+        std::fs::write(&record, text).with_context(|| format!("cannot write {}", record.display()))?;
     }
     let mut files = Vec::new();
-    find_files(&package, &mut files)?;
+    find_files(&home, &mut files)?;
     let is_image = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
     let image = files.into_iter().find(is_image);
-    let image = image.with_context(|| format!("{} holds no kernel image", package.display()))?;
-    Ok(Kernel { name: version.to_owned(), image, package: Some(package) })
+    let image = image.with_context(|| format!("{} holds no kernel image", home.display()))?;
+    Ok(Kernel { name: release.name.to_owned(), image, packages: Some(home) })
 }
 
-/// Downloads the newest cloud kernel of a release of Debian and returns the package.
-fn download(suite: &str) -> Result<PathBuf> {
-    let apt = PrivateApt::new(suite)?;
-    shell::run(apt.command("apt-get").args(["-q", "update"]))?;
-    let description = shell::output(apt.command("apt-cache").args(["show", "linux-image-cloud-amd64"]))?;
-    let package = newest_kernel(&description).with_context(|| format!("{suite} has no cloud kernel"))?;
-    let cache = folder().join("cache");
-    make_folder(&cache)?;
-    shell::run(apt.command("apt-get").args(["-q", "download", &package]).current_dir(&cache))?;
-    let mut files = Vec::new();
-    find_files(&cache, &mut files)?;
-    let named = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with(&format!("{package}_"))
-    };
-    files.into_iter().filter(named).max().with_context(|| format!("apt-get downloaded no {package}"))
+/// The path with an ending of its own. A kernel's name has a dot in it and so something like an ending already.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
-/// The package that the metapackage stands for, in what `apt-cache show` prints.
-fn newest_kernel(description: &str) -> Option<String> {
-    let depends = description.lines().find_map(|line| line.strip_prefix("Depends: "))?;
-    let package = depends.split([',', '|']).map(str::trim).find(|name| name.starts_with("linux-image-"))?;
-    Some(package.split([' ', '(']).next()?.to_owned())
-}
-
-/// Apt with its own sources and state.
-struct PrivateApt {
-    options: Vec<String>,
-}
-
-impl PrivateApt {
-    fn new(suite: &str) -> Result<Self> {
-        let release = std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        let codename = codename.context("/etc/os-release names no release")?.trim_matches('"');
-        let mirror = read_sources()?.into_iter().find(|source| source.suites.iter().any(|suite| suite == codename));
-        let mirror = mirror.with_context(|| format!("apt has no source for {codename}"))?;
-        let root = folder().join("apt").join(suite);
-        for below in ["state/lists/partial", "cache/archives/partial"] {
-            make_folder(&root.join(below))?;
+/// Downloads the newest cloud kernel of a release's suites.
+fn download(release: Release) -> Result<Contents> {
+    let apt = PrivateApt::new(release.name, release.suites)?;
+    let newest = apt.describe("linux-image-cloud-amd64")?;
+    let image = newest.depends.iter().find(|name| name.starts_with("linux-image-"));
+    let image = image.with_context(|| format!("{} depends on no kernel", newest.name))?;
+    // Since 6.17 or so the image and its modules are packages of their own, named after the same version.
+    let version = image.trim_start_matches("linux-image-");
+    let mut wanted = vec![image.clone()];
+    let mut packages: Vec<Package> = Vec::new();
+    while let Some(name) = wanted.pop() {
+        if packages.iter().any(|package| package.name == name) {
+            continue;
         }
-        let write = |name: &str, content: String| {
-            let path = root.join(name);
-            std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok::<_, anyhow::Error>(path.display().to_string())
-        };
-        let sources = write("debian.sources", mirror.for_suite(suite))?;
-        // Nothing is installed as far as this apt knows.
-        let status = write("status", String::new())?;
-        let options = [
-            format!("Dir::Etc::sourcelist={sources}"),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            "Dir::Etc::preferences=/dev/null".to_owned(),
-            "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            format!("Dir::State={}", root.join("state").display()),
-            format!("Dir::State::status={status}"),
-            format!("Dir::Cache={}", root.join("cache").display()),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-            // The project's folder may be closed to apt's own user.
-            "APT::Sandbox::User=".to_owned() + if rustix::process::geteuid().is_root() { "root" } else { "" },
-        ];
-        Ok(Self { options: options.into() })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C");
-        for option in &self.options {
-            command.args(["-o", option]);
+        let package = apt.describe(&name)?;
+        if !apt::is_intact(&package) {
+            apt.download(&package)?;
         }
-        command
+        wanted.extend(package.depends.iter().filter(|name| is_part(name, version)).cloned());
+        packages.push(package);
     }
+    Ok(Contents { suites: release.suites.iter().map(|&suite| suite.to_owned()).collect(), packages })
 }
 
-/// A place that the machine's apt gets packages from.
-#[derive(Debug, PartialEq, Eq)]
-struct Source {
-    uri: String,
-    suites: Vec<String>,
-    /// The keys that its lists are signed with, as the file says it: a path, or the key itself over several lines.
-    signed_by: Option<String>,
+/// Whether a package belongs to the kernel of this version.
+fn is_part(package: &str, version: &str) -> bool {
+    package.strip_suffix(version).is_some_and(|kind| kind.starts_with("linux-") && kind.ends_with('-'))
 }
 
-impl Source {
-    /// The same place for another suite, in apt's format for `.sources` files.
-    fn for_suite(&self, suite: &str) -> String {
-        let key = self.signed_by.as_ref().map(|key| format!("Signed-By: {key}\n")).unwrap_or_default();
-        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n{key}", self.uri)
-    }
-}
-
-/// All sources of the machine.
-fn read_sources() -> Result<Vec<Source>> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let parts = Path::new("/etc/apt/sources.list.d");
-    if parts.is_dir() {
-        find_files(parts, &mut files)?;
-    }
-    let mut sources = Vec::new();
-    for file in files {
-        // The first may be absent.
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
-        match file.extension().and_then(|ending| ending.to_str()) {
-            Some("list") => sources.extend(text.lines().filter_map(parse_line)),
-            Some("sources") => sources.extend(text.split("\n\n").filter_map(parse_stanza)),
-            _ => {}
+/// Unpacks the downloaded packages into one folder, in place of what is there.
+fn unpack(contents: &Contents, home: &Path) -> Result<()> {
+    let partial = beside(home, "partial");
+    for old in [&partial, &home.to_path_buf()] {
+        if old.exists() {
+            std::fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
         }
     }
-    Ok(sources)
-}
-
-/// Reads `deb [signed-by=/key] uri suite component...`.
-fn parse_line(line: &str) -> Option<Source> {
-    let rest = line.trim().strip_prefix("deb ")?.trim_start();
-    let (options, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => ("", rest),
-    };
-    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=")).map(str::to_owned);
-    let mut words = rest.split_whitespace();
-    Some(Source { uri: words.next()?.to_owned(), suites: vec![words.next()?.to_owned()], signed_by })
-}
-
-/// Reads one paragraph of a `.sources` file.
-fn parse_stanza(stanza: &str) -> Option<Source> {
-    let field = |name: &str| {
-        let mut lines = stanza.lines().filter(|line| !line.starts_with('#'));
-        let first = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim().to_owned();
-        // A value goes on in the lines that start with a blank.
-        Some(lines.take_while(|line| line.starts_with(' ')).fold(first, |value, line| value + "\n" + line))
-    };
-    if !field("Types")?.split_whitespace().any(|kind| kind == "deb") || field("Enabled").is_some_and(|on| on == "no") {
-        return None;
+    make_folder(&partial)?;
+    for package in &contents.packages {
+        let archive = apt::cached(package).with_context(|| format!("{} has vanished", package.name))?;
+        shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&partial))?;
     }
-    let uri = field("URIs")?.split_whitespace().next()?.to_owned();
-    let suites = field("Suites")?.split_whitespace().map(str::to_owned).collect();
-    Some(Source { uri, suites, signed_by: field("Signed-By") })
+    std::fs::rename(&partial, home).with_context(|| format!("cannot make {}", home.display()))
 }
 
-fn find_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+pub(super) fn find_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -244,24 +188,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_formats_of_sources_are_read() {
-        let old = parse_line("deb [arch=amd64 signed-by=/k.gpg] http://mirror/debian bookworm main contrib").unwrap();
-        let new = "# a mirror\nTypes: deb deb-src\nURIs: http://mirror/debian\nSuites: bookworm bookworm-updates\n\
-                   Components: main\nSigned-By:\n -----BEGIN\n .\n -----END";
-        let new = parse_stanza(new).unwrap();
-        assert_eq!((old.uri.as_str(), old.signed_by.as_deref()), ("http://mirror/debian", Some("/k.gpg")));
-        assert_eq!((new.uri.as_str(), new.suites.len()), ("http://mirror/debian", 2));
-        let moved = new.for_suite("trixie");
-        assert!(moved.contains("Suites: trixie\n") && moved.ends_with("Signed-By: \n -----BEGIN\n .\n -----END\n"));
-        assert_eq!(parse_line("# deb http://mirror/debian bookworm main"), None);
-        assert_eq!(parse_stanza("Types: deb-src\nURIs: http://mirror\nSuites: a"), None);
+    fn parts_of_a_kernel_carry_its_version() {
+        let version = "7.3.4+deb13-cloud-amd64";
+        assert!(is_part("linux-binary-7.3.4+deb13-cloud-amd64", version));
+        assert!(!is_part("linux-base", version));
+        assert!(!is_part("linux-base-cloud-amd64", version));
     }
 
     #[test]
-    fn the_metapackage_names_the_kernel() {
-        let description =
-            "Package: linux-image-cloud-amd64\nDepends: linux-image-6.12.9+deb13-cloud-amd64 (= 6.12.9-1)";
-        assert_eq!(newest_kernel(description).as_deref(), Some("linux-image-6.12.9+deb13-cloud-amd64"));
-        assert_eq!(newest_kernel("Package: a\n"), None);
+    fn what_is_beside_a_kernel_belongs_to_it_alone() {
+        assert_eq!(beside(Path::new("k/6.12"), "json"), Path::new("k/6.12.json"));
+    }
+
+    #[test]
+    fn names_of_releases_are_unique() {
+        for (number, release) in RELEASES.iter().enumerate() {
+            assert!(RELEASES[..number].iter().all(|other| other.name != release.name), "{}", release.name);
+        }
     }
 }

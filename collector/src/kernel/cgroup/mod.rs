@@ -3,6 +3,7 @@
 //! Finds which hierarchies there are and where, walks their directories and does path arithmetic. The statistics
 //! files are described in [`v1`] and [`v2`], reading them is up to the sampler.
 
+mod extent;
 pub mod hugetlb;
 pub mod memory_stat;
 pub mod mounts;
@@ -17,9 +18,12 @@ use rustix::io::Errno;
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
+use crate::kernel::surroundings::Surroundings;
 use crate::kernel::text_formats::{FormatError, words};
 use mounts::{Membership, Mount, memberships, mounts};
 
+pub use extent::Extent;
+use extent::{View, extent};
 pub use walk::{children, scan};
 
 /// Where every distribution mounts cgroups; mounts there stand for [`HostRoots::cgroup`] when nothing is mounted below
@@ -29,6 +33,9 @@ const USUAL_ROOT: &[u8] = b"/sys/fs/cgroup";
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// The hierarchy id of the default hierarchy, which is cgroup v2's.
 pub const DEFAULT_HIERARCHY: u32 = 0;
+
+/// Inode number of a hierarchy's root directory.
+const ROOT_INODE: u64 = 1;
 
 /// Which interface a hierarchy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +70,12 @@ pub struct Hierarchy {
     pub name: Option<Box<str>>,
     /// Where it is mounted.
     pub mount: PathBuf,
+    /// How much of it is mounted there.
+    pub extent: Extent,
+    /// The name of the cgroup that is mounted there; empty for the one that is called `/`.
+    pub top: Box<[u8]>,
+    /// How many levels the root of the collector's cgroup namespace lies below the mounted cgroup.
+    pub levels_above: usize,
 }
 
 impl Hierarchy {
@@ -73,7 +86,12 @@ impl Hierarchy {
 
     /// The place of a file in a cgroup of this hierarchy.
     pub fn file<'a>(&'a self, cgroup: &'a [u8], file: &'a str) -> FileAt<'a> {
-        FileAt { mount: &self.mount, directory: cgroup, file }
+        FileAt { mount: &self.mount, directory: cgroup.strip_prefix(&*self.top).unwrap_or(cgroup), file }
+    }
+
+    /// The name of the cgroup that is mounted.
+    pub fn top_name(&self) -> &[u8] {
+        if self.top.is_empty() { b"/" } else { &self.top }
     }
 
     /// The directory of a cgroup.
@@ -145,7 +163,9 @@ impl Hierarchies {
         let known = memberships(&membership_text)
             .collect::<Result<Vec<_>, FormatError>>()
             .map_err(malformed(membership_path))?;
-        let mut found = Self::from_mounts(&root, &mounted, &known)
+        let surroundings = Surroundings::look(&roots.proc);
+        let is_root = |place: &Path| rustix::fs::stat(place).is_ok_and(|stat| stat.st_ino == ROOT_INODE);
+        let mut found = Self::from_mounts(&root, &mounted, &known, View { surroundings, is_root: &is_root })
             .ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
         // The root may be given as a place the host's mounts are not at. Every cgroup of either version has this file.
         found.list.retain(|hierarchy| hierarchy.mount.join("cgroup.procs").exists());
@@ -165,12 +185,16 @@ impl Hierarchies {
     }
 
     /// The pure part of [`Hierarchies::detect`]: from the mounts and the lines of `/proc/self/cgroup`.
-    fn from_mounts(root: &Path, mounted: &[Mount<'_>], known: &[Membership<'_>]) -> Option<Self> {
+    fn from_mounts(root: &Path, mounted: &[Mount<'_>], known: &[Membership<'_>], view: View<'_>) -> Option<Self> {
         use std::os::unix::ffi::OsStrExt;
         let root_bytes = root.as_os_str().as_bytes();
-        let mut list = hierarchies_below(root_bytes, root, mounted, known);
+        let mut list = hierarchies_below(root_bytes, root, mounted, known, view);
         if list.is_empty() {
-            list = hierarchies_below(USUAL_ROOT, root, mounted, known);
+            list = hierarchies_below(USUAL_ROOT, root, mounted, known, view);
+        }
+        // Names of one hierarchy's part and of another's whole do not fit together.
+        if list.iter().any(|hierarchy| hierarchy.extent == Extent::Whole) {
+            list.retain(|hierarchy| hierarchy.extent == Extent::Whole);
         }
         let (v1, v2): (Vec<_>, Vec<_>) = list.iter().partition(|hierarchy| hierarchy.version == Version::V1);
         let mode = match (v1.is_empty(), v2.first()) {
@@ -180,6 +204,16 @@ impl Hierarchies {
             (false, None) => Mode::V1,
         };
         Some(Self { mode, list })
+    }
+
+    /// Whether every cgroup of the machine is in sight.
+    pub fn are_whole(&self) -> bool {
+        self.list.iter().all(|hierarchy| hierarchy.extent == Extent::Whole)
+    }
+
+    /// Whether only the collector's own cgroup is in sight.
+    pub fn are_own(&self) -> bool {
+        self.list.iter().all(|hierarchy| hierarchy.extent == Extent::Own)
     }
 
     /// Every hierarchy.
@@ -228,22 +262,34 @@ impl<'a> IntoIterator for &'a Hierarchies {
 }
 
 /// The hierarchies mounted at or below `prefix`, with that prefix replaced by `root`. Of several mounts of one
-/// hierarchy the first that shows it whole is taken, or else the first.
-fn hierarchies_below(prefix: &[u8], root: &Path, mounted: &[Mount<'_>], known: &[Membership<'_>]) -> Vec<Hierarchy> {
-    let mut list: Vec<(Hierarchy, bool)> = Vec::new();
+/// hierarchy the first that shows it whole is taken, or else the first; of several at one place the last.
+fn hierarchies_below(
+    prefix: &[u8],
+    root: &Path,
+    mounted: &[Mount<'_>],
+    known: &[Membership<'_>],
+    view: View<'_>,
+) -> Vec<Hierarchy> {
+    let mut list: Vec<Hierarchy> = Vec::new();
     for mount in mounted {
-        let Some(hierarchy) = hierarchy_of(mount, prefix, root, known) else { continue };
-        let whole = *mount.root == *b"/";
-        match list.iter_mut().find(|(other, _)| other.id == hierarchy.id) {
-            None => list.push((hierarchy, whole)),
-            Some(entry) if whole && !entry.1 => *entry = (hierarchy, whole),
+        let Some(hierarchy) = hierarchy_of(mount, prefix, root, known, view) else { continue };
+        list.retain(|other| other.mount != hierarchy.mount);
+        match list.iter_mut().find(|other| other.id == hierarchy.id) {
+            None => list.push(hierarchy),
+            Some(other) if other.extent != Extent::Whole && hierarchy.extent == Extent::Whole => *other = hierarchy,
             Some(_) => {}
         }
     }
-    list.into_iter().map(|(hierarchy, _)| hierarchy).collect()
+    list
 }
 
-fn hierarchy_of(mount: &Mount<'_>, prefix: &[u8], root: &Path, known: &[Membership<'_>]) -> Option<Hierarchy> {
+fn hierarchy_of(
+    mount: &Mount<'_>,
+    prefix: &[u8],
+    root: &Path,
+    known: &[Membership<'_>],
+    view: View<'_>,
+) -> Option<Hierarchy> {
     use std::os::unix::ffi::OsStrExt;
     let below = mount.point.strip_prefix(prefix)?;
     let place = match below {
@@ -251,6 +297,11 @@ fn hierarchy_of(mount: &Mount<'_>, prefix: &[u8], root: &Path, known: &[Membersh
         [b'/', relative @ ..] => root.join(std::ffi::OsStr::from_bytes(relative)),
         _ => return None,
     };
+    if !matches!(mount.file_system, b"cgroup" | b"cgroup2") {
+        return None;
+    }
+    let (extent, top) = extent(&mount.root, &place, view);
+    let levels_above = mount.root.split(|byte| *byte == b'/').filter(|name| *name == b"..").count();
     if mount.file_system == b"cgroup2" {
         return Some(Hierarchy {
             id: DEFAULT_HIERARCHY,
@@ -258,10 +309,10 @@ fn hierarchy_of(mount: &Mount<'_>, prefix: &[u8], root: &Path, known: &[Membersh
             controllers: Vec::new(),
             name: None,
             mount: place,
+            extent,
+            top,
+            levels_above,
         });
-    }
-    if mount.file_system != b"cgroup" {
-        return None;
     }
     // A v1 mount tells its controllers and its name among the options; the line of /proc/self/cgroup that names one
     // of them has the id and the whole list.
@@ -275,6 +326,9 @@ fn hierarchy_of(mount: &Mount<'_>, prefix: &[u8], root: &Path, known: &[Membersh
         controllers: controllers.into_iter().map(controller_name).collect(),
         name: names.first().map(|name| controller_name(&name[b"name=".len()..])),
         mount: place,
+        extent,
+        top,
+        levels_above,
     })
 }
 
@@ -300,7 +354,8 @@ mod tests {
     fn found(root: &str, mountinfo: &[u8], self_cgroup: &[u8]) -> Option<Hierarchies> {
         let mounted: Vec<_> = mounts(mountinfo).collect::<Result<_, _>>().unwrap();
         let known: Vec<_> = memberships(self_cgroup).collect::<Result<_, _>>().unwrap();
-        Hierarchies::from_mounts(Path::new(root), &mounted, &known)
+        let surroundings = Surroundings::look(Path::new("/nonexistent"));
+        Hierarchies::from_mounts(Path::new(root), &mounted, &known, View { surroundings, is_root: &|_| false })
     }
 
     fn summary(found: &Hierarchies) -> Vec<(u32, Version, String, Option<&str>, &str)> {

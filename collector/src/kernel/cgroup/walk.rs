@@ -25,11 +25,11 @@ pub fn scan(hierarchy: &Hierarchy, mut visit: impl FnMut(&[u8], u64)) -> Result<
     let root = hierarchy.file(b"/", "");
     let failed = |errno| ReadError::from_errno(&root.path(), errno);
     let directory = root.open_directory(&mut buffer).map_err(failed)?;
-    visit(b"/", fstat(&directory).map_err(failed)?.st_ino);
+    visit(hierarchy.top_name(), fstat(&directory).map_err(failed)?.st_ino);
     let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
     let mut inner: Vec<Vec<u8>> = Vec::new();
     let mut name = Vec::new();
-    walk_one(&directory, &[], &mut entries, &mut name, &mut inner, &mut visit).map_err(failed)?;
+    walk_one(&directory, &hierarchy.top, &mut entries, &mut name, &mut inner, &mut visit).map_err(failed)?;
     drop(directory);
     while let Some(above) = inner.pop() {
         let Ok(directory) = hierarchy.file(&above, "").open_directory(&mut buffer) else {
@@ -96,10 +96,19 @@ mod tests {
     use rustix::fs::OFlags;
 
     use super::*;
-    use crate::kernel::cgroup::Version;
+    use crate::kernel::cgroup::{Extent, Version};
 
     fn hierarchy(mount: &Path) -> Hierarchy {
-        Hierarchy { id: 4, version: Version::V1, controllers: vec![], name: None, mount: mount.into() }
+        Hierarchy {
+            id: 4,
+            version: Version::V1,
+            controllers: vec![],
+            name: None,
+            mount: mount.into(),
+            extent: Extent::Whole,
+            top: [].into(),
+            levels_above: 0,
+        }
     }
 
     fn scanned(mount: &Path) -> BTreeMap<Vec<u8>, u64> {
@@ -130,6 +139,21 @@ mod tests {
         assert_eq!(names, [b"b", b"d"]);
         assert!(children(&hierarchy(root.path()), b"/gone").is_empty());
         assert!(scan(&hierarchy(&root.path().join("none")), |_, _| {}).is_err());
+    }
+
+    #[test]
+    fn names_begin_with_what_is_mounted() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        let part = Hierarchy { top: (*b"/docker/1").into(), extent: Extent::Own, ..hierarchy(root.path()) };
+        let mut names = Vec::new();
+        scan(&part, |name, id| {
+            assert_eq!(part.id_of(name, &mut ReadBuffer::new()), Some(id));
+            names.push(String::from_utf8_lossy(name).into_owned());
+        })
+        .unwrap();
+        assert_eq!(names, ["/docker/1", "/docker/1/a", "/docker/1/a/b"]);
+        assert_eq!(children(&part, b"/docker/1/a"), [b"b"]);
     }
 
     #[test]

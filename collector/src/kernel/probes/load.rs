@@ -36,18 +36,22 @@ use crate::kernel::HostRoots;
 /// The programs, built by `cargo xtask bpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../collector-ebpf/collector.bpf.o");
 
-/// Each tracepoint, the program for it has the same name.
+/// Each tracepoint, the program for it has the same name. In the order in which they are attached: what is told of a
+/// cgroup counts more than what a scan finds, so once its making is told, its removal and its new names must be told too.
 const CGROUP_TRACEPOINTS: [&str; 6] = [
-    "cgroup_mkdir",
     "cgroup_rmdir",
     "cgroup_release",
     "cgroup_rename",
     "cgroup_notify_populated",
     "cgroup_attach_task",
+    "cgroup_mkdir",
 ];
 const OOM_TRACEPOINT: &str = "mark_victim";
 /// Entered by tail call from the cgroup programs.
-const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
+pub(super) const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
+/// How the verifier calls the helpers that read kernel memory, when it refuses them: `bpf_probe_read_kernel`, or the older
+/// `bpf_probe_read`, which the loader puts in its place where it finds the former missing.
+const READING_HELPER: &str = "bpf_probe_read";
 /// Map of `aya-log-ebpf`.
 const LOG_MAP: &str = "AYA_LOGS";
 
@@ -144,21 +148,8 @@ impl Probes {
     pub fn load(roots: &HostRoots, options: &ProbeOptions) -> Result<(Self, EventReader), Unavailable> {
         let facts = gather(roots);
         let plan = decide(&facts, options.ring_buffer_bytes)?;
-        let mut ebpf = match load_object(&plan, options.log) {
-            Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => {
-                load_object(&plan, options.log).map_err(|error| object_failed(&error, &facts))?
-            }
-            outcome => outcome.map_err(|error| object_failed(&error, &facts))?,
-        };
-        let map_bytes = map_bytes(&ebpf, &roots.proc);
-        let counters = CounterReader { counts: Arc::new(take_map(&mut ebpf, "COUNTS")?) };
-        let ring: RingBuf<MapData> = take_map(&mut ebpf, "EVENTS")?;
-        let log = match options.log {
-            LogLevel::Off => None,
-            LogLevel::Info | LogLevel::Debug => Some(program_log(&mut ebpf)?),
-        };
-        let reader = EventReader::new(ring, log).map_err(|error| reader_failed(&error))?;
-        let tail_calls = load_programs(&mut ebpf, &plan, &facts)?;
+        let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, *options, &plan, &facts)?;
+        let tail_calls = load_programs(&mut ebpf, tail_calls, &plan, &facts)?;
         Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim: plan.victim }, reader))
     }
 
@@ -269,29 +260,104 @@ fn raise_memlock() -> bool {
     raised.into_iter().any(|limit| setrlimit(Resource::Memlock, limit).is_ok())
 }
 
-/// Loads and attaches; the map that must stay open as long as the programs.
-fn load_programs(ebpf: &mut Ebpf, plan: &Plan, facts: &KernelFacts) -> Result<ProgramArray<MapData>, Unavailable> {
-    let mut tail_calls: ProgramArray<MapData> = take_map(ebpf, "LONG_PATH")?;
-    let refused = |error: &ProgramError| program_failed(Facility::Program, error, facts);
-    let long_path = program(ebpf, LONG_PATH_PROGRAM)?;
-    long_path.load().map_err(|error| refused(&error))?;
-    let long_path = long_path.fd().map_err(|error| refused(&error))?;
-    tail_calls.set(0, long_path, 0).map_err(|error| refused(&ProgramError::MapError(error)))?;
-    let oom_program = plan.victim.map(|form| match form {
+/// The object with its maps made and its reader at work; no program is loaded yet.
+pub(super) struct Opened {
+    pub(super) ebpf: Ebpf,
+    pub(super) counters: CounterReader,
+    pub(super) reader: EventReader,
+    pub(super) tail_calls: ProgramArray<MapData>,
+    pub(super) map_bytes: u64,
+}
+
+/// Everything up to the loading of programs.
+pub(super) fn open(
+    roots: &HostRoots,
+    options: ProbeOptions,
+    plan: &Plan,
+    facts: &KernelFacts,
+) -> Result<Opened, Unavailable> {
+    let mut ebpf = match load_object(plan, options.log) {
+        Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => {
+            load_object(plan, options.log).map_err(|error| object_failed(&error, facts))?
+        }
+        outcome => outcome.map_err(|error| object_failed(&error, facts))?,
+    };
+    let map_bytes = map_bytes(&ebpf, &roots.proc);
+    let counters = CounterReader { counts: Arc::new(take_map(&mut ebpf, "COUNTS")?) };
+    let ring: RingBuf<MapData> = take_map(&mut ebpf, "EVENTS")?;
+    let log = match options.log {
+        LogLevel::Off => None,
+        LogLevel::Info | LogLevel::Debug => Some(program_log(&mut ebpf)?),
+    };
+    let reader = EventReader::new(ring, log).map_err(|error| reader_failed(&error))?;
+    let tail_calls = take_map(&mut ebpf, "LONG_PATH")?;
+    Ok(Opened { ebpf, counters, reader, tail_calls, map_bytes })
+}
+
+/// The program for this form of the OOM tracepoint.
+pub(super) fn victim_program(form: VictimForm) -> &'static str {
+    match form {
         VictimForm::Pid => "mark_victim_pid",
         VictimForm::Task => "mark_victim_task",
-    });
-    let cgroup = CGROUP_TRACEPOINTS.map(|name| (name, name));
-    for (name, tracepoint) in cgroup.into_iter().chain(oom_program.map(|name| (name, OOM_TRACEPOINT))) {
-        let program = program(ebpf, name)?;
-        program.load().map_err(|error| refused(&error))?;
-        let attached = program.attach(tracepoint);
-        attached.map_err(|error| program_failed(Facility::Tracepoint(tracepoint), &error, facts))?;
+    }
+}
+
+/// The programs that are attached, each with its tracepoint, in the order in which that is done.
+pub(super) fn attached_programs(victim: Option<VictimForm>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let oom = victim.map(|form| (victim_program(form), OOM_TRACEPOINT));
+    CGROUP_TRACEPOINTS.map(|name| (name, name)).into_iter().chain(oom)
+}
+
+/// Loads and attaches; the map that must stay open as long as the programs.
+fn load_programs(
+    ebpf: &mut Ebpf,
+    mut tail_calls: ProgramArray<MapData>,
+    plan: &Plan,
+    facts: &KernelFacts,
+) -> Result<ProgramArray<MapData>, Unavailable> {
+    load_program(ebpf, LONG_PATH_PROGRAM, facts)?;
+    enter_long_path(ebpf, &mut tail_calls, facts)?;
+    for (name, tracepoint) in attached_programs(plan.victim) {
+        load_program(ebpf, name, facts)?;
+        attach_program(ebpf, name, tracepoint, facts)?;
     }
     Ok(tail_calls)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, Unavailable> {
+/// Has the kernel verify and translate one program.
+pub(super) fn load_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+    facts: &KernelFacts,
+) -> Result<&'a mut RawTracePoint, Unavailable> {
+    let program = program(ebpf, name)?;
+    program.load().map_err(|error| program_failed(Facility::Program, &error, facts))?;
+    Ok(program)
+}
+
+/// Attaches a program that is loaded.
+pub(super) fn attach_program(
+    ebpf: &mut Ebpf,
+    name: &str,
+    tracepoint: &'static str,
+    facts: &KernelFacts,
+) -> Result<(), Unavailable> {
+    let attached = program(ebpf, name)?.attach(tracepoint);
+    attached.map(drop).map_err(|error| program_failed(Facility::Tracepoint(tracepoint), &error, facts))
+}
+
+/// Makes the loaded program for long paths the one that the others continue with.
+pub(super) fn enter_long_path(
+    ebpf: &mut Ebpf,
+    tail_calls: &mut ProgramArray<MapData>,
+    facts: &KernelFacts,
+) -> Result<(), Unavailable> {
+    let refused = |error: &ProgramError| program_failed(Facility::Program, error, facts);
+    let program = program(ebpf, LONG_PATH_PROGRAM)?.fd().map_err(|error| refused(&error))?;
+    tail_calls.set(0, program, 0).map_err(|error| refused(&ProgramError::MapError(error)))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, Unavailable> {
     let program = ebpf.program_mut(name).ok_or_else(|| broken(&format!("no program {name}")))?;
     program.try_into().map_err(|error: ProgramError| broken(&error))
 }
@@ -341,8 +407,14 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
         && facts.lockdown != Lockdown::Confidentiality
     {
         let log = verifier_log.to_string();
-        let says = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
-        return Unavailable { facility, errno, cause: Cause::Refused(says.unwrap_or_default().into()) };
+        // The reason, and after it figures about the verifier's work.
+        let figures = ["processed ", "stack depth ", "verification time "];
+        let is_reason = |line: &&str| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure));
+        let says = log.lines().rev().find(is_reason).unwrap_or_default();
+        // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
+        // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
+        let cause = if says.contains(READING_HELPER) { Cause::LockedDown } else { Cause::Refused(says.into()) };
+        return Unavailable { facility, errno, cause };
     }
     errno.map_or_else(|| broken(error), |errno| refused(facility, errno, facts))
 }

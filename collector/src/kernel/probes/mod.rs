@@ -1,10 +1,11 @@
 //! The eBPF programs from the daemon's side: what this kernel offers, loading, and the events that come back.
 //!
-//! `support` decides, `load` does, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
+//! `support` decides, `load` does, `examine` tries out what `load` would do, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
 //! was about. Nothing here keeps state about a cgroup.
 
 pub mod btf;
 pub mod events;
+pub mod examine;
 pub mod load;
 pub mod offsets;
 pub mod oom_owner;

@@ -1,6 +1,8 @@
 //! From the running kernel's types to the numbers the programs need. Pure; never looks at a version.
 
-use collector_ebpf::{ABSENT, NO_OFFSETS, Offset, Offsets};
+use collector_ebpf::Offsets;
+/// The fields, and what stands for one that is not there.
+pub use collector_ebpf::{ABSENT, NO_OFFSETS, Offset};
 
 use super::btf::{Btf, Parameter};
 
@@ -14,6 +16,15 @@ pub enum VictimForm {
     Task,
 }
 
+/// Against what the kernel counts the memory of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapAccounting {
+    /// The locked memory of the user who makes them, up to `RLIMIT_MEMLOCK`: before 5.11.
+    LockedMemory,
+    /// The memory of the cgroup of the process that makes them.
+    Cgroup,
+}
+
 /// What the programs must know about the running kernel's types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelTypes {
@@ -21,6 +32,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// Which of the two OOM programs fits; `None` when the tracepoint is of neither form.
     pub victim: Option<VictimForm>,
+    /// What limits maps.
+    pub map_accounting: MapAccounting,
 }
 
 /// Fields without which no cgroup record can be made. Everything else degrades to a missing value.
@@ -34,6 +47,9 @@ pub const REQUIRED: [Offset; 7] = [
     Offset::KernfsName,
 ];
 
+/// Fields that only corroborate others, and that a kernel may be built without.
+const CORROBORATING: [Offset; 2] = [Offset::MemcgOomLock, Offset::MemcgUnderOom];
+
 /// `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES`; the same since 4.5.
 const RSS_INDEXES: [(Offset, u32); 3] = [(Offset::MmFilePages, 0), (Offset::MmAnonPages, 1), (Offset::MmShmemPages, 3)];
 
@@ -42,7 +58,8 @@ const FIELDS: [(Offset, &str, &[&str]); 36] = [
     (Offset::CgroupKn, "cgroup", &["kn"]),
     (Offset::CgroupRoot, "cgroup", &["root"]),
     (Offset::CgroupLevel, "cgroup", &["level"]),
-    (Offset::CgroupPopulatedCsets, "cgroup", &["nr_populated_csets"]),
+    // In the css since 7.x, which counts them for each controller too; `self` is the cgroup's own.
+    (Offset::CgroupPopulatedCsets, "cgroup", &["nr_populated_csets", "self.nr_populated_csets"]),
     (Offset::RootHierarchyId, "cgroup_root", &["hierarchy_id"]),
     (Offset::KernfsId, "kernfs_node", &["id"]),
     (Offset::KernfsParent, "kernfs_node", &["__parent", "parent"]),
@@ -105,12 +122,23 @@ impl KernelTypes {
             Some(Parameter::Pointer) => Some(VictimForm::Task),
             Some(Parameter::Other) | None => None,
         };
-        Self { offsets, victim }
+        // Where a map keeps the user whose locked memory it is; there from 5.3 on and gone with that accounting.
+        let map_accounting = match btf.field_offset("bpf_map", "memory.user") {
+            Some(_) => MapAccounting::LockedMemory,
+            None => MapAccounting::Cgroup,
+        };
+        Self { offsets, victim, map_accounting }
     }
 
     /// The first field that is needed and not there.
     pub fn missing(&self) -> Option<Offset> {
         REQUIRED.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
+    }
+
+    /// The fields whose lack is felt, although the programs do without them.
+    pub fn missed(&self) -> impl Iterator<Item = Offset> + '_ {
+        let felt = |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field);
+        Offset::ALL.into_iter().filter(felt).filter(|&field| self.offsets[field as usize] == ABSENT)
     }
 }
 
@@ -123,11 +151,7 @@ mod tests {
     fn this_kernel_has_the_fields() {
         let data = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
         let types = KernelTypes::from_btf(&Btf::parse(&data).unwrap());
-        let optional = [Offset::MemcgOomLock, Offset::MemcgUnderOom];
-        for field in Offset::ALL {
-            let there = types.offsets[field as usize] != ABSENT;
-            assert!(there || optional.contains(&field), "{field:?} is missing");
-        }
+        assert_eq!(types.missed().collect::<Vec<_>>(), []);
         assert_eq!(types.missing(), None);
         assert!(types.victim.is_some());
     }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{
     btf::BtfError,
-    offsets::{KernelTypes, VictimForm},
+    offsets::{KernelTypes, MapAccounting, VictimForm},
 };
 
 /// Whether the process has a capability in effect.
@@ -171,6 +171,8 @@ pub enum Cause {
     RingBufferSize(u32, u32),
     /// The kernel has no such tracepoint.
     NoTracepoint,
+    /// The tracepoint passes neither a task nor a pid, or the types do not tell.
+    UnknownForm,
     /// The verifier refused a program; the end of what it said.
     Refused(Box<str>),
     /// The object that was built into this daemon is broken; what the loader says.
@@ -199,6 +201,7 @@ impl fmt::Display for Cause {
                 write!(f, "{size} bytes is not a power of two of at least one page of {page} bytes")
             }
             Self::NoTracepoint => f.write_str("this kernel has no such tracepoint"),
+            Self::UnknownForm => f.write_str("what this kernel's tracepoint passes has no form that is known"),
             Self::Refused(text) => write!(f, "the verifier refused it: {text}"),
             Self::BrokenObject(text) => write!(f, "the built-in object does not load: {text}"),
             Self::Resources => f.write_str("the system is short of memory or descriptors"),
@@ -206,10 +209,10 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Why there are no kernel events. Its text is one line that says what failed, why, what is lost, and what helps.
+/// Why there are no kernel events, or not all of them. Its text is one line that says what failed, why, what is lost, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kernel events are off: {facility} failed{errno}: {cause}; lost: {lost}; to fix: {fix}",
-    errno = self.errno_text(), lost = self.lost(), fix = self.fix())]
+#[error("{effect}: {why}; lost: {lost}; to fix: {fix}",
+    effect = self.effect(), why = self.why(), lost = self.lost(), fix = self.fix())]
 pub struct Unavailable {
     /// What did not work.
     pub facility: Facility,
@@ -220,14 +223,36 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    fn errno_text(&self) -> String {
-        self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default()
+    /// What is to be said where the programs are attached, but none of them to the OOM tracepoint.
+    pub fn without_victim(form: Option<VictimForm>) -> Option<Self> {
+        let facility = Facility::Tracepoint("mark_victim");
+        form.is_none().then_some(Self { facility, errno: None, cause: Cause::UnknownForm })
+    }
+
+    fn effect(&self) -> &'static str {
+        match self.cause {
+            Cause::UnknownForm => "kernel events do not tell of OOM kills",
+            _ => "kernel events are off",
+        }
+    }
+
+    /// What failed and for what likely reason.
+    pub fn why(&self) -> String {
+        let errno = self.errno.map(|errno| format!(" ({errno})")).unwrap_or_default();
+        format!("{} failed{errno}: {}", self.facility, self.cause)
     }
 
     /// What the collector cannot do for lack of it.
     pub fn lost(&self) -> &'static str {
-        "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last sample \
-         of a container may be one interval old, and OOM kills are counted without victim and trigger"
+        match self.cause {
+            Cause::UnknownForm => {
+                "OOM kills are taken from the kernel's counters, without the victim's pid, trigger and limit owner"
+            }
+            _ => {
+                "cgroups are found by scanning, so those that live shorter than the scan interval are missed, the last \
+                 sample of a container may be one interval old, and OOM kills are counted without victim and trigger"
+            }
+        }
     }
 
     /// What the operator can do.
@@ -235,9 +260,11 @@ impl Unavailable {
         match &self.cause {
             Cause::NoBtfFile(_) => "mount the host's sysfs, or run a kernel with CONFIG_DEBUG_INFO_BTF=y",
             Cause::UnreadableBtf(_) => "make that file readable to this process",
-            Cause::MalformedBtf(..) | Cause::MissingField(_) | Cause::Refused(_) | Cause::BrokenObject(_) => {
-                "report this line and the kernel's version"
-            }
+            Cause::MalformedBtf(..)
+            | Cause::MissingField(_)
+            | Cause::UnknownForm
+            | Cause::Refused(_)
+            | Cause::BrokenObject(_) => "report this line and the kernel's version",
             Cause::MissingCapabilities(_) => "run as root, or grant CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)",
             Cause::SeccompFilter => "allow bpf(2) in the seccomp profile, or run without one",
             Cause::LockedDown => "boot without lockdown=confidentiality",
@@ -282,7 +309,7 @@ pub fn decide(facts: &KernelFacts, ring_buffer_bytes: u32) -> Result<Plan, Unava
 }
 
 /// Names the likely cause of an errno from the `bpf` system call.
-pub(super) fn refused(facility: Facility, errno: Errno, facts: &KernelFacts) -> Unavailable {
+pub fn refused(facility: Facility, errno: Errno, facts: &KernelFacts) -> Unavailable {
     let cause = match errno {
         Errno::PERM | Errno::ACCESS => denied(facts),
         Errno::NOSYS => match facts.seccomp {
@@ -302,10 +329,14 @@ fn denied(facts: &KernelFacts) -> Cause {
     if let Some(names) = facts.capabilities.missing() {
         return Cause::MissingCapabilities(names);
     }
-    // A small map fits any limit, so the limit explains nothing as long as none could be made.
+    let counted = match &facts.types {
+        Ok(types) => types.map_accounting == MapAccounting::LockedMemory,
+        // A small map fits nearly any limit, so the limit is no likely reason as long as none could be made.
+        Err(_) => facts.maps.is_ok(),
+    };
     match (facts.lockdown, facts.seccomp, facts.memlock_limit) {
         (Lockdown::Confidentiality, _, _) => Cause::LockedDown,
-        (_, _, Some(limit)) if facts.maps.is_ok() && limit < MEMLOCK_NEEDED => Cause::MemlockLimit(limit),
+        (_, _, Some(limit)) if counted && limit < MEMLOCK_NEEDED => Cause::MemlockLimit(limit),
         (_, Seccomp::Filter, _) => Cause::SeccompFilter,
         _ => Cause::SecurityModule,
     }
@@ -314,7 +345,8 @@ fn denied(facts: &KernelFacts) -> Cause {
 /// All maps together stay below this, whatever the number of CPUs.
 pub const MEMLOCK_NEEDED: u64 = 4 << 20;
 
-fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
+/// Names the cause why the kernel's types are not known.
+pub fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
     let path = path.to_path_buf();
     let (errno, cause) = match error {
         TypesError::Unreadable(Errno::NOENT) => (Some(Errno::NOENT), Cause::NoBtfFile(path)),
@@ -325,155 +357,4 @@ fn no_types(path: &std::path::Path, error: &TypesError) -> Unavailable {
 }
 
 #[cfg(test)]
-mod tests {
-    use collector_ebpf::NO_OFFSETS;
-
-    use super::*;
-
-    const SIZE: u32 = 1 << 20;
-    const PATH: &str = "/sys/kernel/btf/vmlinux";
-
-    fn types() -> KernelTypes {
-        KernelTypes { offsets: NO_OFFSETS.map(|_| 8), victim: Some(VictimForm::Task) }
-    }
-
-    fn capable_host() -> KernelFacts {
-        KernelFacts {
-            btf_path: PATH.into(),
-            types: Ok(types()),
-            maps: Ok(()),
-            ring_buffer: Ok(()),
-            programs: Ok(()),
-            capabilities: Capabilities {
-                bpf: Capability::Held,
-                perfmon: Capability::Held,
-                sys_admin: Capability::Missing,
-            },
-            seccomp: Seccomp::Off,
-            lockdown: Lockdown::None,
-            memlock_limit: Some(8 << 20),
-            page_size: 4096,
-        }
-    }
-
-    #[test]
-    fn a_capable_host_gets_everything() {
-        let plan = decide(&capable_host(), SIZE).unwrap();
-        assert_eq!(plan.victim, Some(VictimForm::Task));
-        assert_eq!(plan.ring_buffer_bytes, SIZE);
-    }
-
-    #[test]
-    fn a_kernel_without_the_tracepoint_still_gets_the_rest() {
-        let facts = KernelFacts { types: Ok(KernelTypes { victim: None, ..types() }), ..capable_host() };
-        assert_eq!(decide(&facts, SIZE).unwrap().victim, None);
-    }
-
-    #[track_caller]
-    fn check(take_away: impl FnOnce(&mut KernelFacts), facility: Facility, errno: Option<Errno>, cause: Cause) {
-        let mut facts = capable_host();
-        take_away(&mut facts);
-        let found = decide(&facts, SIZE).unwrap_err();
-        assert_eq!(found, Unavailable { facility, errno, cause });
-        let line = found.to_string();
-        assert!(!line.contains('\n') && line.contains("lost:") && line.contains("to fix:"), "{line}");
-        assert!(line.contains(&facility.to_string()), "{line}");
-    }
-
-    #[test]
-    fn each_missing_capability_is_named() {
-        let perm = Some(Errno::PERM);
-        check(
-            |facts| facts.types = Err(TypesError::Unreadable(Errno::NOENT)),
-            Facility::Btf,
-            Some(Errno::NOENT),
-            Cause::NoBtfFile(PATH.into()),
-        );
-        check(
-            |facts| facts.types = Err(TypesError::Unreadable(Errno::ACCESS)),
-            Facility::Btf,
-            Some(Errno::ACCESS),
-            Cause::UnreadableBtf(PATH.into()),
-        );
-        check(
-            |facts| facts.types = Err(TypesError::Malformed(BtfError::UnknownKind(30))),
-            Facility::Btf,
-            None,
-            Cause::MalformedBtf(PATH.into(), BtfError::UnknownKind(30)),
-        );
-        check(
-            |facts| {
-                let mut types = types();
-                types.offsets[Offset::KernfsParent as usize] = ABSENT;
-                facts.types = Ok(types);
-            },
-            Facility::Btf,
-            None,
-            Cause::MissingField(Offset::KernfsParent),
-        );
-        check(
-            |facts| {
-                facts.capabilities.bpf = Capability::Missing;
-                facts.maps = Err(Errno::PERM);
-            },
-            Facility::BpfSyscall,
-            perm,
-            Cause::MissingCapabilities("CAP_BPF"),
-        );
-        check(
-            |facts| {
-                facts.capabilities.perfmon = Capability::Missing;
-                facts.programs = Err(Errno::PERM);
-            },
-            Facility::Program,
-            perm,
-            Cause::MissingCapabilities("CAP_PERFMON"),
-        );
-        check(
-            |facts| {
-                facts.seccomp = Seccomp::Filter;
-                facts.maps = Err(Errno::PERM);
-            },
-            Facility::BpfSyscall,
-            perm,
-            Cause::SeccompFilter,
-        );
-        check(|facts| facts.maps = Err(Errno::PERM), Facility::BpfSyscall, perm, Cause::SecurityModule);
-        check(
-            |facts| {
-                facts.lockdown = Lockdown::Confidentiality;
-                facts.programs = Err(Errno::PERM);
-            },
-            Facility::Program,
-            perm,
-            Cause::LockedDown,
-        );
-        check(|facts| facts.maps = Err(Errno::NOSYS), Facility::BpfSyscall, Some(Errno::NOSYS), Cause::NotBuiltIn);
-        check(|facts| facts.ring_buffer = Err(Errno::INVAL), Facility::RingBuffer, Some(Errno::INVAL), Cause::TooOld);
-        check(
-            |facts| {
-                facts.memlock_limit = Some(64 << 10);
-                facts.ring_buffer = Err(Errno::PERM);
-            },
-            Facility::RingBuffer,
-            perm,
-            Cause::MemlockLimit(64 << 10),
-        );
-        check(|facts| facts.programs = Err(Errno::INVAL), Facility::Program, Some(Errno::INVAL), Cause::NotBuiltIn);
-    }
-
-    #[test]
-    fn cap_sys_admin_stands_for_both() {
-        let capabilities =
-            Capabilities { bpf: Capability::Missing, perfmon: Capability::Missing, sys_admin: Capability::Held };
-        assert_eq!(capabilities.missing(), None);
-    }
-
-    #[test]
-    fn ring_buffer_sizes() {
-        for (size, fits) in [(0, false), (2048, false), (4096, true), (12288, false), (1 << 16, true), (1 << 31, true)]
-        {
-            assert_eq!(decide(&capable_host(), size).is_ok(), fits, "{size}");
-        }
-    }
-}
+mod tests;

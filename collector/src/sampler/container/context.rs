@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::devices::DeviceNames;
+use super::limitations::{self, Limitation};
 use super::load::LoadReader;
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::hugetlb::page_sizes;
@@ -11,7 +12,9 @@ use crate::kernel::cgroup::memory_stat::StatLayouts;
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Mode, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::process::{NamespaceId, host_network_namespace};
+use crate::kernel::process_index::ProcessIndex;
 use crate::kernel::read_errors::ReadErrors;
+use crate::kernel::surroundings::{Place, ProcfsView, Surroundings};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::units::{Bytes, WallTime};
 
@@ -70,6 +73,26 @@ pub struct ReaderContext {
     pub(super) layouts: StatLayouts,
     pub(super) page_sizes: Vec<PageSize>,
     pub(super) sources: Sources,
+    pub(super) processes: ProcessSource,
+    limitations: Vec<Limitation>,
+}
+
+/// Where a cgroup's processes are told.
+#[derive(Debug)]
+pub(super) enum ProcessSource {
+    /// In `cgroup.procs`: its ids are those of procfs.
+    Listed(Hints),
+    /// In the host's procfs, of which the collector's pid namespace shows only a part.
+    Indexed(ProcessIndex),
+    /// Nowhere: most processes are in a pid namespace around the collector's, and there is no procfs of it.
+    Hidden,
+}
+
+/// Whether the ids of kernel events, which are those of the initial pid namespace, are also those of procfs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hints {
+    Taken,
+    Ignored,
 }
 
 /// A huge page size and the names of its files.
@@ -141,6 +164,8 @@ pub(super) struct Sources {
     pub(super) likely_processes: [Option<usize>; 3],
     /// v1 cpuset, where wanted.
     pub(super) cpuset_migrate: Option<usize>,
+    /// The default hierarchy, where it has cpuset beside v1 hierarchies: kernels without `CONFIG_CPUSETS_V1`.
+    pub(super) cpuset_beside: Option<usize>,
     /// The default hierarchy, if the whole machine uses it.
     pub(super) unified_only: Option<usize>,
     /// Where pressure is read.
@@ -191,6 +216,9 @@ impl Sources {
                 unified.filter(|place| Some(*place) != processes && Some(*place) != memory_place),
             ],
             cpuset_migrate: when(MetricKind::Cpuset, v1("cpuset")),
+            cpuset_beside: unified.filter(|place| {
+                hierarchies.mode != Mode::V2 && hierarchies.at(*place).is_some_and(|hierarchy| hierarchy.has("cpuset"))
+            }),
             unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
             pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || kinds.has(MetricKind::Pressure)),
             tasks: v1("cpu").or_else(|| v1("cpuacct")).or_else(|| v1("memory")),
@@ -202,9 +230,10 @@ impl ReaderContext {
     /// Finds out where the wanted statistics are on this machine.
     pub fn new(parts: ContextParts) -> Self {
         let ContextParts { roots, hierarchies, kinds, budget, errors, load, machine, clock } = parts;
-        let mut buffer = ReadBuffer::new();
-        let host_network =
-            host_network_namespace(&roots.proc, &mut buffer).inspect_err(|error| errors.count("ns/net", error)).ok();
+        let surroundings = Surroundings::look(&roots.proc);
+        let mut limitations = limitations::of_cgroups(&hierarchies).into_iter().collect::<Vec<_>>();
+        let processes = find_processes(&roots, &hierarchies, surroundings, &mut limitations);
+        let host_network = find_host_network(&roots, surroundings, &processes, kinds, &mut limitations);
         let sources = Sources::find(&hierarchies, kinds);
         let page_sizes = match sources.hugetlb {
             Some(_) => page_sizes(&roots.sys).iter().map(|size| PageSize::new(size)).collect(),
@@ -216,6 +245,8 @@ impl ReaderContext {
             page_sizes,
             sources,
             host_network,
+            processes,
+            limitations,
             roots,
             hierarchies,
             kinds,
@@ -252,6 +283,11 @@ impl ReaderContext {
         &self.errors
     }
 
+    /// What cannot be read for want of a right or a mount.
+    pub fn limitations(&self) -> &[Limitation] {
+        &self.limitations
+    }
+
     /// The mounted hierarchies.
     pub fn hierarchies(&self) -> &Arc<Hierarchies> {
         &self.hierarchies
@@ -260,5 +296,52 @@ impl ReaderContext {
     /// Names of block devices.
     pub fn devices(&self) -> &DeviceNames {
         &self.devices
+    }
+}
+
+fn find_processes(
+    roots: &HostRoots,
+    hierarchies: &Hierarchies,
+    surroundings: Surroundings,
+    limitations: &mut Vec<Limitation>,
+) -> ProcessSource {
+    match surroundings.procfs {
+        ProcfsView::Initial => ProcessSource::Listed(Hints::Taken),
+        // What is in sight is the collector's own, and so are its processes.
+        ProcfsView::Own if surroundings.place == Place::Machine || hierarchies.are_own() => {
+            ProcessSource::Listed(Hints::Ignored)
+        }
+        ProcfsView::Own => {
+            limitations.push(Limitation::ProcessesHidden);
+            ProcessSource::Hidden
+        }
+        ProcfsView::Outer => match ProcessIndex::start(&roots.proc, hierarchies) {
+            Ok(index) => ProcessSource::Indexed(index),
+            Err(error) => {
+                limitations.push(Limitation::NoThread(error));
+                ProcessSource::Hidden
+            }
+        },
+    }
+}
+
+fn find_host_network(
+    roots: &HostRoots,
+    surroundings: Surroundings,
+    processes: &ProcessSource,
+    kinds: KindSet,
+    limitations: &mut Vec<Limitation>,
+) -> Option<NamespaceId> {
+    let is_wanted = kinds.has(MetricKind::Network) && !matches!(processes, ProcessSource::Hidden);
+    // In a container with its own procfs the first process is the container's, not the host's.
+    if !is_wanted || (surroundings.procfs == ProcfsView::Own && surroundings.place == Place::OwnContainer) {
+        return None;
+    }
+    match host_network_namespace(&roots.proc, &mut ReadBuffer::new()) {
+        Ok(namespace) => Some(namespace),
+        Err(error) => {
+            limitations.push(Limitation::NetworkNamespaces(error));
+            None
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::kernel::text_formats::FormatError;
 use crate::sample::container::{DeviceIo, Io, IoStat};
 
 /// Files of one I/O scheduler with the statistic each holds.
-type Group = &'static [(&'static str, IoStat)];
+pub(super) type Group = &'static [(&'static str, IoStat)];
 
 /// Of the groups the first counts whose first file is there. The first two count only where a device uses BFQ: their
 /// files are there as soon as its module is, and then hide the traffic of all other devices.
@@ -72,6 +72,11 @@ impl IoFiles {
         self.group.take_if(|(_, files)| !files.iter().any(KeptFile::is_kept));
     }
 
+    /// The files that were chosen on v1.
+    pub(super) fn group(&self) -> Option<Group> {
+        self.group.as_ref().map(|(group, _)| *group)
+    }
+
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Io> {
         let devices = match reading.ctx.sources.io? {
             Source::V1(position) => self.v1(reading, position),
@@ -122,8 +127,11 @@ impl IoFiles {
                         devices.push(DeviceIo { stat, major, minor, device: device.clone(), operations });
                     }
                 };
-                push(IoStat::ServiceBytes, vec![("Read", line.rbytes), ("Write", line.wbytes)]);
-                push(IoStat::Serviced, vec![("Read", line.rios), ("Write", line.wios)]);
+                push(
+                    IoStat::ServiceBytes,
+                    vec![("Read", line.rbytes), ("Write", line.wbytes), ("Discard", line.dbytes)],
+                );
+                push(IoStat::Serviced, vec![("Read", line.rios), ("Write", line.wios), ("Discard", line.dios)]);
                 push(IoStat::CostUsage, vec![("Count", line.cost_usage)]);
                 push(IoStat::CostWait, vec![("Count", line.cost_wait)]);
                 push(IoStat::CostIndebt, vec![("Count", line.cost_indebt)]);

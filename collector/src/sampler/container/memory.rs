@@ -7,7 +7,7 @@ use super::context::MemorySource;
 use super::cpu::read_pressure;
 use crate::kernel::cgroup::memory_stat::{StatKey, StatLayout};
 use crate::kernel::cgroup::v1::memory::{NumaRows, NumaStat};
-use crate::kernel::cgroup::v2::memory::MemoryEvents as EventsFile;
+use crate::kernel::cgroup::v2::memory::{MemoryEvents as EventsFile, numa_stat};
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::process::MachineSwap;
 use crate::kernel::text_formats::unsigned;
@@ -69,6 +69,11 @@ impl MemoryFiles {
 
     pub(super) fn retry(&mut self) {
         self.counting = None;
+    }
+
+    /// Whether the last sample left descendants out, as v1 does on request.
+    pub(super) fn counts_own_only(&self) -> bool {
+        self.counting == Some(Counting::OwnOnly)
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Memory> {
@@ -137,6 +142,12 @@ impl MemoryFiles {
         let inactive_file = stat.get(StatKey::InactiveFile);
         let faults = stat.faults(StatKey::PageFaults, StatKey::MajorFaults).unwrap_or_default();
         let events = reading.kept(position, "memory.events", &mut self.events, EventsFile::parse);
+        let mut numa = None;
+        if reading.ctx.kinds.has(MetricKind::MemoryNuma) {
+            let page_size = rustix::param::page_size() as u64;
+            let rows = |text: &[u8]| numa_stat(text, page_size);
+            numa = reading.kept(position, "memory.numa_stat", &mut self.numa, rows).map(pages);
+        }
         Some(Memory {
             usage: Bytes(usage),
             max_usage: reading.kept(position, "memory.peak", &mut self.max_usage, unsigned).map(Bytes),
@@ -151,6 +162,7 @@ impl MemoryFiles {
             // v2 counts over the subtree only.
             own_faults: faults,
             hierarchical_faults: faults,
+            numa: numa.map(|numa| Numa { own: numa.clone(), hierarchical: numa }),
             events: events.map(|events| MemoryEvents {
                 low: events.low,
                 high: events.high,

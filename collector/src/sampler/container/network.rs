@@ -4,11 +4,14 @@
 //! first samples, since a runtime makes the namespace after the process, and seldom later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Reading;
+use super::context::{Hints, ProcessSource};
 use super::processes::parsed;
 use crate::kernel::network::{Counters, interfaces};
 use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace, process_ids};
+use crate::kernel::process_index::ProcessIndex;
 use crate::kernel::text_formats::FormatError;
 use crate::sample::container::{Interface, Network, Traffic};
 use crate::sample::kinds::MetricKind;
@@ -17,14 +20,18 @@ use crate::sample::kinds::MetricKind;
 const SETTLING: u32 = 10;
 /// How often it is looked for later, in samples.
 const LOOK_EVERY: u32 = 10;
+/// How old an index of the host's processes may be at the first samples, and later.
+const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Stands for the whole host.
-const FIRST_PROCESS: u32 = 1;
+pub(super) const FIRST_PROCESS: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct NetworkState {
     hint: Option<u32>,
     looks: Looks,
     own: Option<OwnNamespace>,
+    /// The process last looked at, where processes are looked up in an index.
+    looked_at: Option<u32>,
     /// The hierarchy in which processes were found, or the one to ask next.
     position: usize,
     /// The interfaces' names, kept so that samples share them.
@@ -42,6 +49,10 @@ impl Looks {
         let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY);
         self.samples = self.samples.saturating_add(1);
         due
+    }
+
+    fn is_settling(&self) -> bool {
+        self.samples <= SETTLING
     }
 
     fn is_first(&self) -> bool {
@@ -68,8 +79,16 @@ impl NetworkState {
         self.own.is_some()
     }
 
+    /// The process whose namespace the last sample was read from.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.own.map(|own| own.pid)
+    }
+
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
         if !reading.ctx.kinds.has(MetricKind::Network) {
+            return None;
+        }
+        if matches!(reading.ctx.processes, ProcessSource::Hidden) {
             return None;
         }
         if reading.is_root() {
@@ -99,22 +118,39 @@ impl NetworkState {
     fn find(&mut self, reading: &mut Reading<'_>) -> Option<OwnNamespace> {
         let host = reading.ctx.host_network?;
         let hint = self.hint.take();
-        let id_of = |pid: u32, reading: &mut Reading<'_>| {
-            let id = network_namespace(&reading.ctx.roots.proc, pid, reading.buffer);
-            match id {
-                Ok(id) => Some(id),
-                Err(error) => {
-                    reading.ctx.errors.count("ns/net", &error);
-                    None
-                }
+        let found = match &reading.ctx.processes {
+            ProcessSource::Hidden => None,
+            ProcessSource::Listed(hints) => {
+                let hint = hint.filter(|_| *hints == Hints::Taken);
+                let hinted = hint.and_then(|pid| Some((pid, namespace_of(pid, reading)?)));
+                hinted.or_else(|| {
+                    let pid = self.find_process(reading)?;
+                    Some((pid, namespace_of(pid, reading)?))
+                })
+            }
+            ProcessSource::Indexed(index) => {
+                self.looked_at = self.indexed(hint, index, reading);
+                self.looked_at.and_then(|pid| Some((pid, namespace_of(pid, reading)?)))
             }
         };
-        let hinted = hint.and_then(|pid| Some((pid, id_of(pid, reading)?)));
-        let found = hinted.or_else(|| {
-            let pid = self.find_process(reading)?;
-            Some((pid, id_of(pid, reading)?))
-        });
         found.filter(|(_, id)| *id != host).map(|(pid, id)| OwnNamespace { id, pid })
+    }
+
+    /// A process that is in the container now: the one an event told of, the one of before, or one of the index.
+    fn indexed(&self, hint: Option<u32>, index: &ProcessIndex, reading: &mut Reading<'_>) -> Option<u32> {
+        let name = reading.name;
+        let known = [self.looked_at, hint].into_iter().flatten().find(|pid| index.belongs(*pid, name, reading.buffer));
+        known.or_else(|| {
+            let [settling, later] = INDEX_AGES;
+            let oldest = if self.looks.is_settling() { settling } else { later };
+            let likely = reading.ctx.sources.likely_processes.into_iter().flatten();
+            let mut hierarchies =
+                likely.filter_map(|position| reading.hierarchy(position)).collect::<Vec<_>>().into_iter();
+            hierarchies.find_map(|hierarchy| {
+                let mut pids = index.processes(hierarchy.id, name, oldest).into_iter();
+                pids.find(|pid| index.belongs(*pid, name, reading.buffer))
+            })
+        })
     }
 
     /// A process of the container. At first the hierarchies are asked in which runtimes put processes; later one each
@@ -166,6 +202,11 @@ impl NetworkState {
         }
         Ok(network)
     }
+}
+
+fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
+    let id = network_namespace(&reading.ctx.roots.proc, pid, reading.buffer);
+    id.inspect_err(|error| reading.ctx.errors.count("ns/net", error)).ok()
 }
 
 fn first_process(text: &[u8]) -> Result<Option<u32>, FormatError> {

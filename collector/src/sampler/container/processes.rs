@@ -1,17 +1,21 @@
 //! Processes, threads, descriptors and scheduler statistics: values that are summed over a cgroup's processes.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::Reading;
-use super::context::Source;
-use crate::kernel::cgroup::{Hierarchy, children};
+use super::context::{ProcessSource, Source};
+use crate::kernel::cgroup::{Hierarchy, Version, children};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, KeptFile};
-use crate::kernel::process::{Descriptors, ProcessDir, Schedstat as Times, descriptors, max_open_files, process_ids};
+use crate::kernel::process::{Descriptors, Listing, ProcessDir, Schedstat as Times, descriptors, max_open_files};
 use crate::kernel::text_formats::{FormatError, limit, unsigned};
 use crate::sample::container::{Processes, Schedstat};
 use crate::sample::kinds::MetricKind;
 use crate::units::{Limit, Nanos};
+
+/// How old an index of the host's processes may be that numbers are made of.
+const INDEX_AGE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct ProcessFiles {
@@ -38,16 +42,17 @@ impl ProcessFiles {
             return None;
         }
         let hierarchy = process_hierarchy(reading)?;
-        let pids = own_processes(reading, hierarchy, reading.name)?;
-        let counts = count_descriptors(reading, &pids);
-        let (threads, threads_max) = self.threads(reading, hierarchy, &pids);
+        let OwnProcesses { count, pids } = own_processes(reading, hierarchy, reading.name)?;
+        let counts = pids.as_ref().and_then(|pids| count_descriptors(reading, hierarchy, pids));
+        let (threads, threads_max) = self.threads(reading, hierarchy, count);
+        let first = pids.as_ref().and_then(|pids| pids.first());
         Some(Processes {
-            count: pids.len() as u64,
+            count,
             descriptors: counts.map(|counts| counts.open),
-            sockets: counts.map(|counts| counts.sockets),
+            sockets: counts.and_then(|counts| counts.sockets),
             threads,
             threads_max,
-            max_open_files: pids.first().and_then(|pid| read_limits(reading, *pid)),
+            max_open_files: first.and_then(|pid| read_limits(reading, *pid)),
         })
     }
 
@@ -55,14 +60,13 @@ impl ProcessFiles {
         &mut self,
         reading: &mut Reading<'_>,
         hierarchy: &Hierarchy,
-        pids: &[u32],
+        processes: Option<u64>,
     ) -> (Option<u64>, Option<u64>) {
         let Some(source) = reading.ctx.sources.pids else { return (None, None) };
         let (Source::V1(position) | Source::V2(position)) = source;
         let mut threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
         if threads.is_none() && matches!(source, Source::V2(_)) {
-            let listed = count_lines(reading, hierarchy);
-            threads = Some(listed.unwrap_or(pids.len() as u64));
+            threads = count_lines(reading, hierarchy).or(processes);
         }
         let max = match reading.kept(position, "pids.max", &mut self.threads_max, limit) {
             Some(Limit::Value(max)) => Some(max),
@@ -80,10 +84,20 @@ impl ProcessFiles {
         let mut now = HashMap::new();
         let mut directories = vec![reading.name.to_vec()];
         while let Some(directory) = directories.pop() {
-            for pid in own_processes(reading, hierarchy, &directory).unwrap_or_default() {
-                if let Some(times) = read_schedstat(reading, pid) {
-                    now.insert(pid, times);
+            // A child that ended meanwhile has none; a sum without some processes would be a wrong number.
+            let pids = match own_processes(reading, hierarchy, &directory) {
+                Some(processes) => processes.pids?,
+                None => Vec::new(),
+            };
+            let mut unseen = Vec::new();
+            for pid in pids {
+                match read_schedstat(reading, pid) {
+                    Some(times) => drop(now.insert(pid, times)),
+                    None => unseen.push(pid),
                 }
+            }
+            if any_still_there(reading, hierarchy, &directory, &unseen) {
+                return None;
             }
             let above = directory.strip_suffix(b"/").unwrap_or(&directory);
             directories.extend(children(hierarchy, &directory).iter().map(|child| [above, b"/", child].concat()));
@@ -120,35 +134,64 @@ fn add(sum: &mut Times, times: Times) {
 }
 
 /// The hierarchy whose processes count: that of the cpu controller, or the first the container is in.
-fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
+pub(super) fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
     let preferred = reading.ctx.sources.processes.and_then(|position| reading.hierarchy(position));
     preferred.or_else(|| reading.live_positions().find_map(|position| reading.hierarchy(position)))
 }
 
-fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<Vec<u32>> {
-    list(reading, hierarchy.file(cgroup, "cgroup.procs"), "cgroup.procs")
-        // A threaded cgroup of v2 lists only threads.
-        .or_else(|| list(reading, hierarchy.file(cgroup, "cgroup.threads"), "cgroup.threads"))
+/// What is known of a cgroup's own processes.
+pub(super) struct OwnProcesses {
+    /// How many there are.
+    pub(super) count: Option<u64>,
+    /// Their ids in procfs; absent unless all are known.
+    pub(super) pids: Option<Vec<u32>>,
 }
 
-fn list(reading: &mut Reading<'_>, at: FileAt<'_>, counted_as: &'static str) -> Option<Vec<u32>> {
-    parsed(reading, at, counted_as, |text| process_ids(text).collect())
+pub(super) fn own_processes(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<OwnProcesses> {
+    let listing = list(reading, hierarchy, cgroup)?;
+    // v1 leaves out what has no id in the collector's pid namespace, v2 lists it as 0.
+    let counted = (hierarchy.version == Version::V2).then(|| listing.count());
+    Some(match &reading.ctx.processes {
+        ProcessSource::Listed(_) => {
+            OwnProcesses { count: Some(listing.count()), pids: Some(listing.visible).filter(|_| listing.hidden == 0) }
+        }
+        ProcessSource::Indexed(index) => {
+            let pids = index.processes(hierarchy.id, cgroup, INDEX_AGE);
+            OwnProcesses { count: counted.or(Some(pids.len() as u64)), pids: Some(pids) }
+        }
+        ProcessSource::Hidden => OwnProcesses { count: counted, pids: None },
+    })
+}
+
+fn list(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<Listing> {
+    // A threaded cgroup of v2 lists only threads.
+    ["cgroup.procs", "cgroup.threads"]
+        .into_iter()
+        .find_map(|file| parsed(reading, hierarchy.file(cgroup, file), file, Listing::parse))
 }
 
 fn count_lines(reading: &mut Reading<'_>, hierarchy: &Hierarchy) -> Option<u64> {
     let at = hierarchy.file(reading.name, "cgroup.threads");
-    parsed(reading, at, "cgroup.threads", |text| Ok(process_ids(text).count() as u64))
+    parsed(reading, at, "cgroup.threads", |text| Ok(Listing::parse(text)?.count()))
 }
 
-fn count_descriptors(reading: &mut Reading<'_>, pids: &[u32]) -> Option<Descriptors> {
-    let mut counts = Descriptors::default();
+/// Whether any of these processes, which procfs does not show, is in the cgroup all the same: it has not ended, it is
+/// hidden (`hidepid`), and a sum without it would be a wrong number.
+fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8], unseen: &[u32]) -> bool {
+    if unseen.is_empty() {
+        return false;
+    }
+    let there = own_processes(reading, hierarchy, cgroup).and_then(|processes| processes.pids).unwrap_or_default();
+    unseen.iter().any(|pid| there.contains(pid))
+}
+
+fn count_descriptors(reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
+    let mut unseen = Vec::new();
+    let mut counts = Descriptors::NONE;
     for pid in pids {
         match descriptors(&reading.ctx.roots.proc, *pid, reading.buffer) {
-            Ok(more) => {
-                counts.open += more.open;
-                counts.sockets += more.sockets;
-            }
-            Err(ReadError::Missing(_) | ReadError::Gone(_)) => {}
+            Ok(more) => counts = counts.plus(more),
+            Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
             Err(error) => {
                 // A sum without some processes would be a wrong number.
                 reading.ctx.errors.count("fd", &error);
@@ -156,7 +199,8 @@ fn count_descriptors(reading: &mut Reading<'_>, pids: &[u32]) -> Option<Descript
             }
         }
     }
-    Some(counts)
+    let complete = !any_still_there(reading, hierarchy, reading.name, &unseen);
+    complete.then_some(counts)
 }
 
 fn read_limits(reading: &mut Reading<'_>, pid: u32) -> Option<(u64, u64)> {

@@ -48,7 +48,12 @@ fn cpu_v1(reading: &mut Reading<'_>) -> Option<CpuSpec> {
             Some(Signed::Negative) | None => None,
         };
     }
-    spec.mask = cpuset.and_then(|position| mask(reading, position, "cpuset.cpus"));
+    spec.mask = if let Some(position) = cpuset {
+        mask(reading, position, "cpuset.cpus")
+    } else {
+        let beside = reading.ctx.sources.cpuset_beside;
+        beside.and_then(|position| mask(reading, position, "cpuset.cpus.effective"))
+    };
     Some(spec)
 }
 

@@ -1,7 +1,9 @@
 //! Recorded trees of cgroup files in a temporary directory, read into whole samples.
 
+mod contained;
 mod fixture;
 mod legacy;
 mod lifetime;
 mod processes;
+mod statistics;
 mod unified;

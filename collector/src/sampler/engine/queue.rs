@@ -40,6 +40,7 @@ pub(super) enum Job {
     Sample(Arc<Tracked>, Purpose),
     Demand(Demand),
     Close(Arc<Tracked>, WallTime),
+    CountOom(Arc<Tracked>),
 }
 
 /// A sample that a request waits for.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
+use super::oom::{Baseline, OomTally};
 use crate::sampler::container::{ContainerReader, Member};
 use crate::store::Container;
 use crate::units::WallTime;
@@ -36,6 +37,7 @@ pub struct Tracked {
     /// What the thread that follows the kernel's events has to say to the next reading, without waiting for a
     /// reading that is under way.
     pub(super) news: Mutex<News>,
+    pub(super) oom: Mutex<OomTally>,
     pub(super) ended: AtomicBool,
     /// Urgent jobs under way: the account is closed after the last of them.
     pub(super) urgent: AtomicU32,
@@ -47,7 +49,9 @@ pub struct Tracked {
 pub(super) struct Reading {
     pub(super) reader: ContainerReader,
     pub(super) retries: u8,
-    pub(super) oom_kills: Option<u64>,
+    /// When it was made by the times of its files.
+    pub(super) created: Option<WallTime>,
+    pub(super) oom_baseline: Baseline,
 }
 
 #[derive(Debug, Default)]

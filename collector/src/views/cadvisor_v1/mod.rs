@@ -31,6 +31,11 @@ pub fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     json::append(out, &ContainerInfo::new(view, machine_memory));
 }
 
+/// Appends one container's name and its `ContainerInfo` to a map that is being rendered piece by piece.
+pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
+    json::append_entry(out, &view.name, &ContainerInfo::new(view, machine_memory));
+}
+
 #[derive(Serialize)]
 struct ContainerInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -49,15 +54,20 @@ struct ContainerInfo<'a> {
 
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
-        let Identity { id, aliases, namespace, .. } = &view.identity;
+        let Identity { id, aliases, namespace, health, .. } = &view.identity;
+        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        // How it was at the time of older samples is not known.
+        if let Some(newest) = stats.pop() {
+            stats.push(newest.with_health(health));
+        }
         Self {
             id,
             name: Lossy(&view.name),
             aliases,
             namespace,
             subcontainers: &view.children,
-            spec: ContainerSpec::new(&view.spec, &view.identity, machine_memory),
-            stats: view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect(),
+            spec: ContainerSpec::new(view, machine_memory),
+            stats,
         }
     }
 }

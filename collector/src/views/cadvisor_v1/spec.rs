@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::is_zero;
-use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
+use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec};
 use crate::units::{Bytes, Limit};
-use crate::views::Identity;
+use crate::views::ContainerView;
 use crate::views::time::GoTime;
 
 /// How `max` is written.
@@ -66,10 +66,11 @@ pub(in crate::views) struct WireProcesses {
 }
 
 impl<'a> ContainerSpec<'a> {
-    pub(super) fn new(spec: &'a Spec, identity: &'a Identity, machine_memory: Bytes) -> Self {
+    pub(super) fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
+        let ContainerView { spec, identity, .. } = view;
         Self {
-            creation_time: GoTime(spec.created),
-            start_time: GoTime(None),
+            creation_time: GoTime(view.created()),
+            start_time: GoTime(identity.started),
             labels: &identity.labels,
             envs: &identity.envs,
             has_cpu: spec.cpu.is_some(),
@@ -77,7 +78,7 @@ impl<'a> ContainerSpec<'a> {
             has_memory: spec.memory.is_some(),
             memory: spec.memory.as_ref().map(|memory| WireMemory::new(memory, machine_memory)).unwrap_or_default(),
             has_hugetlb: spec.has_hugetlb,
-            has_network: spec.has_network,
+            has_network: view.has_network(),
             has_processes: spec.processes.is_some(),
             processes: WireProcesses {
                 limit: match spec.processes {

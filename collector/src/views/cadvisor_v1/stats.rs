@@ -34,7 +34,14 @@ pub struct ContainerStats<'a> {
     cpuset: Cpuset,
     #[serde(skip_serializing_if = "is_zero")]
     oom_events: u64,
-    health: Health,
+    health: Health<'a>,
+}
+
+impl<'a> ContainerStats<'a> {
+    /// The same with what the runtime's health check says now.
+    pub(super) fn with_health(self, status: &'a str) -> Self {
+        Self { health: Health { status }, ..self }
+    }
 }
 
 impl<'a> From<&'a Sample> for ContainerStats<'a> {
@@ -63,7 +70,8 @@ pub(in crate::views) struct CpuStats<'a> {
     schedstat: CpuSchedstat,
     load_average: i32,
     load_d_average: i32,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 #[derive(Default, Serialize)]
@@ -113,7 +121,7 @@ impl<'a> From<&'a Cpu> for CpuStats<'a> {
             schedstat: CpuSchedstat { run_time: run_time.0, runqueue_time: runqueue_time.0, run_periods },
             load_average: i32::try_from(running_milli).unwrap_or(i32::MAX),
             load_d_average: i32::try_from(uninterruptible_milli).unwrap_or(i32::MAX),
-            psi: cpu.pressure.into(),
+            psi: cpu.pressure.map(Psi::from),
         }
     }
 }
@@ -122,8 +130,8 @@ fn nanoseconds<S: Serializer>(list: &[Nanos], serializer: S) -> Result<S::Ok, S:
     serializer.collect_seq(list.iter().map(|nanos| nanos.0))
 }
 
-/// Pressure; zeros where the kernel does not offer it.
-#[derive(Default, Serialize)]
+/// Pressure; left out where the kernel does not offer it.
+#[derive(Serialize)]
 struct Psi {
     full: PsiData,
     some: PsiData,
@@ -138,9 +146,8 @@ struct PsiData {
     avg300: f64,
 }
 
-impl From<Option<Pressure>> for Psi {
-    fn from(pressure: Option<Pressure>) -> Self {
-        let Pressure { some, full } = pressure.unwrap_or_default();
+impl From<Pressure> for Psi {
+    fn from(Pressure { some, full }: Pressure) -> Self {
         Self { full: full.unwrap_or_default().into(), some: some.into() }
     }
 }
@@ -179,7 +186,8 @@ pub(in crate::views) struct DiskIoStats<'a> {
     io_cost_indebt: Devices<'a>,
     #[serde(skip_serializing_if = "Devices::is_empty")]
     io_cost_indelay: Devices<'a>,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 impl<'a> From<&'a Io> for DiskIoStats<'a> {
@@ -198,7 +206,7 @@ impl<'a> From<&'a Io> for DiskIoStats<'a> {
             io_cost_wait: list(IoStat::CostWait),
             io_cost_indebt: list(IoStat::CostIndebt),
             io_cost_indelay: list(IoStat::CostIndelay),
-            psi: io.pressure.into(),
+            psi: io.pressure.map(Psi::from),
         }
     }
 }
@@ -273,7 +281,8 @@ pub(in crate::views) struct MemoryStats<'a> {
     kernel: u64,
     container_data: MemoryData<'a>,
     hierarchical_data: MemoryData<'a>,
-    psi: Psi,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
     events: MemoryEvents,
 }
 
@@ -309,7 +318,7 @@ struct MemoryEvents {
 
 impl<'a> From<&'a Memory> for MemoryStats<'a> {
     fn from(memory: &'a Memory) -> Self {
-        let stat = |key| memory.stat.get(key).unwrap_or(0);
+        let stat = memory.stat.reported();
         let events = memory.events.unwrap_or_default();
         let numa = memory.numa.as_ref();
         let data = |Faults { pgfault, pgmajfault }, pages: Option<&'a NumaPages>| MemoryData {
@@ -327,17 +336,17 @@ impl<'a> From<&'a Memory> for MemoryStats<'a> {
             working_set: memory.working_set.0,
             total_active_file: memory.active_file.unwrap_or_default().0,
             total_inactive_file: memory.inactive_file.unwrap_or_default().0,
-            file_dirty: stat("file_dirty"),
-            file_writeback: stat("file_writeback"),
-            pgscan: stat("pgscan"),
-            pgsteal: stat("pgsteal"),
-            workingset_refault_file: stat("workingset_refault_file"),
-            workingset_refault_anon: stat("workingset_refault_anon"),
+            file_dirty: stat.file_dirty.unwrap_or(0),
+            file_writeback: stat.file_writeback.unwrap_or(0),
+            pgscan: stat.pgscan.unwrap_or(0),
+            pgsteal: stat.pgsteal.unwrap_or(0),
+            workingset_refault_file: stat.workingset_refault_file.unwrap_or(0),
+            workingset_refault_anon: stat.workingset_refault_anon.unwrap_or(0),
             failcnt: memory.failcnt.unwrap_or(0),
             kernel: memory.kernel.unwrap_or_default().0,
             container_data: data(memory.own_faults, numa.map(|Numa { own, .. }| own)),
             hierarchical_data: data(memory.hierarchical_faults, numa.map(|Numa { hierarchical, .. }| hierarchical)),
-            psi: memory.pressure.into(),
+            psi: memory.pressure.map(Psi::from),
             events: MemoryEvents { high: events.high, max: events.max },
         }
     }
@@ -393,9 +402,12 @@ impl From<TaskStates> for LoadStats {
 
 #[derive(Default, Serialize)]
 pub(in crate::views) struct ProcessStats {
-    process_count: u64,
-    fd_count: u64,
-    socket_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fd_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_count: Option<u64>,
     #[serde(skip_serializing_if = "is_zero")]
     threads_current: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -417,8 +429,8 @@ impl From<&Processes> for ProcessStats {
         let limit = |limit| i64::try_from(limit).unwrap_or(-1);
         Self {
             process_count: processes.count,
-            fd_count: processes.descriptors.unwrap_or(0),
-            socket_count: processes.sockets.unwrap_or(0),
+            fd_count: processes.descriptors,
+            socket_count: processes.sockets,
             threads_current: processes.threads.unwrap_or(0),
             threads_max: processes.threads_max.unwrap_or(0),
             ulimits: processes.max_open_files.map(|(soft, hard)| {
@@ -439,6 +451,6 @@ struct Cpuset {
 
 /// The runtime's health check; empty without a runtime.
 #[derive(Serialize)]
-struct Health {
-    status: &'static str,
+struct Health<'a> {
+    status: &'a str,
 }

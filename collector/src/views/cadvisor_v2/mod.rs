@@ -119,8 +119,7 @@ async fn list<S: Node>(
     append: responses::Append,
 ) -> Result<Response, ApiError> {
     let query = StatsQuery { count, ..StatsQuery::default() };
-    let form = Form { open: b'{', close: b'}', append };
-    responses::containers(source, selection.names, query, selection.limits, form).await
+    responses::containers(source, selection.names, query, selection.limits, Form::map(append)).await
 }
 
 async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Result<Response, ApiError> {

@@ -2,8 +2,9 @@
 
 use super::options::{Extent, NameKind, RequestOptions};
 use crate::sample::event::Name;
+use crate::sample::identity::Runtime;
 use crate::views::json::Quoted;
-use crate::views::source::{Containers, Limits};
+use crate::views::source::{Containers, Limits, NoSuchAlias};
 
 /// The containers a request selects, by name, and how new their limits have to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,43 +22,43 @@ pub enum SelectionError {
     /// No container's name begins with it.
     #[error("unknown container: {}", Quoted(.0))]
     NoneBelow(Name),
-    /// The runtime knows no such container.
-    #[error("unable to find container {} in \"{namespace}\" namespace", Quoted(name))]
-    NotInNamespace {
-        /// What was asked for, without the leading slash.
-        name: Vec<u8>,
-        /// Of which runtime.
-        namespace: &'static str,
-    },
+    /// The runtime has no such container, or several.
+    #[error(transparent)]
+    Alias(#[from] NoSuchAlias),
     /// A runtime's containers have none below them.
-    #[error("invalid request for {namespace} container {} with subcontainers", Quoted(name))]
-    NoSubcontainers {
-        /// What was asked for.
-        name: Name,
-        /// Of which runtime.
-        namespace: &'static str,
-    },
+    #[error("invalid request for {} container {} with subcontainers", .1.namespace(), Quoted(.0))]
+    NoSubcontainers(Name, Runtime),
 }
 
-/// Finds the containers. As in cAdvisor, what is below a name is what begins with it, path or not.
+/// Finds the containers. As in cAdvisor, what is below a name is what begins with it, path or not, and a runtime's
+/// containers go by their aliases, or, for all of them, by `/`.
 pub(super) fn select(
     source: &impl Containers,
     name: &Name,
     options: &RequestOptions,
 ) -> Result<Selection, SelectionError> {
-    let namespace = match options.name_kind {
-        NameKind::Full => return by_full_name(source, name, options.extent),
-        NameKind::Docker => "docker",
-        NameKind::Podman => "podman",
-    };
-    // No runtime is asked for its containers, so a runtime's namespace is empty.
-    match options.extent {
-        Extent::Recursive if **name == *b"/" => Ok(Selection { names: Vec::new(), limits: Limits::Recent }),
-        Extent::Recursive => Err(SelectionError::NoSubcontainers { name: Name::clone(name), namespace }),
+    match options.name_kind {
+        NameKind::Full => by_full_name(source, name, options.extent),
+        NameKind::Docker => of_runtime(source, Runtime::Docker, name, options.extent),
+        NameKind::Podman => of_runtime(source, Runtime::Podman, name, options.extent),
+    }
+}
+
+fn of_runtime(
+    source: &impl Containers,
+    runtime: Runtime,
+    name: &Name,
+    extent: Extent,
+) -> Result<Selection, SelectionError> {
+    match extent {
         Extent::Itself => {
-            let name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
-            Err(SelectionError::NotInNamespace { name, namespace })
+            let alias = name.strip_prefix(b"/").unwrap_or(name);
+            Ok(Selection { names: source.of_runtime(runtime, Some(alias))?, limits: Limits::Current })
         }
+        Extent::Recursive if **name == *b"/" => {
+            Ok(Selection { names: source.of_runtime(runtime, None)?, limits: Limits::Recent })
+        }
+        Extent::Recursive => Err(SelectionError::NoSubcontainers(Name::clone(name), runtime)),
     }
 }
 

@@ -42,11 +42,11 @@ pub(super) struct ContainerSpec<'a> {
 impl<'a> ContainerSpec<'a> {
     pub(super) fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let ContainerView { spec, identity, .. } = view;
-        let Spec { created, cpu, memory, processes, has_hugetlb, has_network, has_diskio } = spec;
-        let Identity { aliases, namespace, labels, envs, image, .. } = identity;
+        let Spec { cpu, memory, processes, has_hugetlb, has_diskio, .. } = spec;
+        let Identity { aliases, namespace, labels, envs, image, started, .. } = identity;
         Self {
-            creation_time: GoTime(*created),
-            start_time: GoTime(None),
+            creation_time: GoTime(view.created()),
+            start_time: GoTime(*started),
             aliases,
             namespace,
             labels,
@@ -59,7 +59,7 @@ impl<'a> ContainerSpec<'a> {
             has_custom_metrics: false,
             has_processes: processes.is_some(),
             processes: WireProcesses::default(),
-            has_network: *has_network,
+            has_network: view.has_network(),
             has_filesystem: false,
             has_diskio: *has_diskio,
             image,

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::spec::ContainerSpec;
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, Network, Sample};
-use crate::sample::spec::Spec;
 use crate::units::Bytes;
 use crate::views::cadvisor_v1::network::{TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
 use crate::views::cadvisor_v1::stats::{
@@ -137,8 +136,8 @@ impl<'a> NetworkStats<'a> {
 }
 
 /// The network of a container that has one of its own.
-fn network<'a>(spec: &Spec, sample: &'a Sample) -> Option<&'a Network> {
-    sample.network.as_ref().filter(|_| spec.has_network)
+fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> {
+    sample.network.as_ref().filter(|_| view.has_network())
 }
 
 /// Each sample with the one before it.
@@ -153,8 +152,8 @@ fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
-    fn new(spec: &Spec, previous: Option<&Sample>, sample: &'a Sample) -> Self {
-        let network = network(spec, sample);
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+        let network = network(view, sample);
         Self {
             timestamp: GoTime(Some(sample.at)),
             has_cpu: sample.cpu.is_some(),
@@ -180,7 +179,7 @@ impl<'a> DeprecatedContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
-    fn new(spec: &Spec, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -188,7 +187,7 @@ impl<'a> ContainerStats<'a> {
             diskio: sample.io.as_ref().map(DiskIoStats::from),
             memory: sample.memory.as_ref().map(MemoryStats::from),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
-            network: network(spec, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
             processes: sample.processes.as_ref().map(ProcessStats::from),
             resctrl: Resctrl {},
         }
@@ -196,31 +195,31 @@ impl<'a> ContainerStats<'a> {
 }
 
 impl<'a> MachineStats<'a> {
-    fn new(spec: &Spec, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
             cpu_inst: cpu_inst(previous, sample),
             memory: sample.memory.as_ref().map(MemoryStats::from),
-            network: network(spec, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
         }
     }
 }
 
 /// Appends a container's name and samples as v2.0 has them.
 pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
-    let stats = |previous: Option<&Sample>, sample| DeprecatedContainerStats::new(&view.spec, previous, sample);
+    let stats = |previous: Option<&Sample>, sample| DeprecatedContainerStats::new(view, previous, sample);
     json::append_entry(out, &view.name, &with_previous(view, stats));
 }
 
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
-    let stats = with_previous(view, |previous, sample| ContainerStats::new(&view.spec, previous, sample));
+    let stats = with_previous(view, |previous, sample| ContainerStats::new(view, previous, sample));
     json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
 }
 
 /// The machine's samples, from those of the root container; `null` when there are none.
 pub(super) fn machine(root: &ContainerView) -> bytes::Bytes {
-    let stats = with_previous(root, |previous, sample| MachineStats::new(&root.spec, previous, sample));
+    let stats = with_previous(root, |previous, sample| MachineStats::new(root, previous, sample));
     json::to_bytes(&(!stats.is_empty()).then_some(stats))
 }

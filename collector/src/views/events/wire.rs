@@ -250,7 +250,7 @@ mod tests {
             b"/a",
             deletion(Some(Arc::new(sample))),
             &expect![[r#"
-            {"container_name":"/a","timestamp":"2024-01-02T03:04:05.12Z","event_type":"containerDeletion","event_data":{"container_deletion":{"exit_code":-1},"deletion":{"final_stats":{"timestamp":"2024-01-02T03:04:05Z","cpu":{"usage":{"total":40000000,"user":0,"system":0},"cfs":{"periods":0,"throttled_periods":0,"throttled_time":0,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":0,"runqueue_time":0,"run_periods":0},"load_average":0,"load_d_average":0,"psi":{"full":{"total":0,"avg10":0,"avg60":0,"avg300":0},"some":{"total":0,"avg10":0,"avg60":0,"avg300":0}}},"task_stats":{"nr_sleeping":0,"nr_running":0,"nr_stopped":0,"nr_uninterruptible":0,"nr_io_wait":0},"resctrl":{},"cpuset":{"memory_migrate":0},"health":{"status":""}}}}}
+            {"container_name":"/a","timestamp":"2024-01-02T03:04:05.12Z","event_type":"containerDeletion","event_data":{"container_deletion":{"exit_code":-1},"deletion":{"final_stats":{"timestamp":"2024-01-02T03:04:05Z","cpu":{"usage":{"total":40000000,"user":0,"system":0},"cfs":{"periods":0,"throttled_periods":0,"throttled_time":0,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":0,"runqueue_time":0,"run_periods":0},"load_average":0,"load_d_average":0},"task_stats":{"nr_sleeping":0,"nr_running":0,"nr_stopped":0,"nr_uninterruptible":0,"nr_io_wait":0},"resctrl":{},"cpuset":{"memory_migrate":0},"health":{"status":""}}}}}
         "#]],
         );
     }

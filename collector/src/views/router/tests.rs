@@ -17,7 +17,7 @@ use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
 use crate::views::ContainerView;
 use crate::views::source::{
-    Host, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
 
 /// A node with fixed containers and events.
@@ -64,6 +64,15 @@ impl Containers for Fixed {
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
         self.containers.keys().filter(|name| name.starts_with(prefix)).map(|name| name.as_slice().into()).collect()
+    }
+
+    fn of_runtime(&self, runtime: Runtime, alias: Option<&[u8]>) -> Result<Vec<Name>, NoSuchAlias> {
+        match alias {
+            None => Ok(self.names_with_prefix(b"/a")),
+            Some(b"web") => Ok(vec![Name::from(*b"/a")]),
+            Some(b"w") => Err(NoSuchAlias::NotUnique(b"w".to_vec(), runtime)),
+            Some(alias) => Err(NoSuchAlias::Unknown(alias.to_vec(), runtime)),
+        }
     }
 
     fn machine_memory(&self) -> units::Bytes {
@@ -209,7 +218,19 @@ async fn listings_and_errors_have_cadvisors_texts() {
         ("/api/v9/machine", 500, "unsupported API version \"v9\"\n"),
         ("/api/v1.3/foo", 500, "unknown request type \"foo\"\n"),
         ("/api/v1.0/subcontainers", 500, "unknown request type \"subcontainers\"\n"),
-        ("/api/v1.2/docker/a", 500, "unknown request type \"docker\"\n"),
+        (
+            "/api/v1.2/docker/a",
+            500,
+            "failed to get Docker container \"a\" with error: unable to find container \"a\" in \"docker\" namespace\n",
+        ),
+        (
+            "/api/v1.3/docker/w",
+            500,
+            "failed to get Docker container \"w\" with error: unable to find container in \"docker\" namespace. \
+             Container \"w\" is not unique\n",
+        ),
+        ("/api/v1.3/docker/a/b", 500, "unknown request for Docker container [a b]\n"),
+        ("/api/v1.1/docker/a", 500, "unknown request type \"docker\"\n"),
         ("/api/v2.0/machinestats", 500, "unknown request type \"machinestats\"\n"),
         ("/api/v2.1/containers", 500, "unknown request type \"containers\"\n"),
         ("/api/v1.3/containers/x", 500, "failed to get container \"/x\" with error: unknown container \"/x\"\n"),
@@ -285,6 +306,19 @@ async fn subcontainers_match_by_plain_prefix_and_skip_what_has_no_sample() {
     assert_eq!(names("/api/v1.1/subcontainers", "").await, all);
     let unsampled = named(&[], 0);
     assert_eq!(names("/api/v1.3/subcontainers/unsampled", "").await, unsampled);
+}
+
+#[tokio::test]
+async fn dockers_containers_are_a_map_by_full_name() {
+    let names = async |path: &str| {
+        let (status, body) = get(path).await;
+        assert_eq!(status, 200, "{body}");
+        let map: BTreeMap<String, serde_json::Value> = serde_json::from_str(&body).unwrap();
+        map.into_iter().map(|(key, info)| (key, info["name"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    let pair = |name: &str| (name.to_owned(), name.to_owned());
+    assert_eq!(names("/api/v1.3/docker/").await, ["/a", "/a/b", "/ab"].map(pair));
+    assert_eq!(names("/api/v1.2/docker/web").await, ["/a"].map(pair));
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ function summarise(container) {
   const nanoseconds = rate(container, (sample) => sample.cpu?.usage.total ?? null);
   return {
     name: container.name,
+    called: [container.aliases?.find((alias) => alias !== container.id), container.spec.image].filter(Boolean).join(" · "),
     cpu: nanoseconds === null ? null : nanoseconds / 1e7,
     workingSet: last?.memory?.working_set ?? null,
     read: rate(container, (sample) => transferred(sample, "Read")),
@@ -64,9 +65,12 @@ function row(name) {
   let made = rows.get(name);
   if (!made) {
     const tr = document.createElement("tr");
-    tr.append(element("td", "name", name));
+    const td = element("td", "name", "");
+    const called = td.appendChild(element("span", "called", ""));
+    td.append(element("span", "cgroup", name));
+    tr.append(td);
     const cells = Array.from({ length: 5 }, () => tr.appendChild(element("td", "", "")));
-    made = { tr, cells };
+    made = { tr, called, cells };
     rows.set(name, made);
   }
   return made;
@@ -77,7 +81,8 @@ function perSecond(value) {
 }
 
 function fill(container) {
-  const { tr, cells } = row(container.name);
+  const { tr, called, cells } = row(container.name);
+  if (called.textContent !== container.called) called.textContent = container.called;
   const texts = [
     container.cpu === null ? UNKNOWN : `${container.cpu.toFixed(1)} %`,
     bytes(container.workingSet),
@@ -95,7 +100,7 @@ function fill(container) {
 
 function show() {
   const wanted = page.search.value.toLowerCase();
-  const found = containers.filter((container) => container.name.toLowerCase().includes(wanted));
+  const found = containers.filter(({ name, called }) => `${called} ${name}`.toLowerCase().includes(wanted));
   const shown = found.slice(0, MOST_ROWS).map(fill);
   const present = page.containers.children;
   if (shown.length !== present.length || shown.some((tr, at) => tr !== present[at])) {

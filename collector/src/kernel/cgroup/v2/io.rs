@@ -17,6 +17,10 @@ pub struct IoStat {
     pub rios: Option<u64>,
     /// `wios`.
     pub wios: Option<u64>,
+    /// `dbytes`: bytes discarded; since 4.20.
+    pub dbytes: Option<u64>,
+    /// `dios`: discards; since 4.20.
+    pub dios: Option<u64>,
     /// `cost.usage`, microseconds; with the iocost policy (5.4) and its statistics, as the following.
     pub cost_usage: Option<u64>,
     /// `cost.wait`, microseconds.
@@ -51,6 +55,8 @@ pub fn io_stat(text: &[u8], mut each: impl FnMut(IoStat)) -> Result<(), FormatEr
                 b"wbytes" => &mut device.wbytes,
                 b"rios" => &mut device.rios,
                 b"wios" => &mut device.wios,
+                b"dbytes" => &mut device.dbytes,
+                b"dios" => &mut device.dios,
                 b"cost.usage" => &mut device.cost_usage,
                 b"cost.wait" => &mut device.cost_wait,
                 b"cost.indebt" => &mut device.cost_indebt,
@@ -80,13 +86,14 @@ mod tests {
     fn documented_forms() {
         let text = b"\
 8:16 rbytes=1459200 wbytes=314773504 rios=192 wios=353 dbytes=0 dios=0
-253:0 rbytes=90 wbytes=1 rios=2 wios=3 dbytes=0 dios=0 cost.vrate=100.00 cost.usage=7 cost.wait=8 cost.indebt=9 cost.indelay=10
+253:0 rbytes=90 wbytes=1 rios=2 wios=3 dbytes=5 dios=6 cost.vrate=100.00 cost.usage=7 cost.wait=8 cost.indebt=9 cost.indelay=10
 ";
         let devices = all(text).unwrap();
         assert_eq!(devices.len(), 2);
         assert_eq!((devices[0].major, devices[0].minor, devices[0].wbytes), (8, 16, Some(314_773_504)));
         assert_eq!(devices[0].cost_usage, None);
         assert_eq!((devices[1].rios, devices[1].wios), (Some(2), Some(3)));
+        assert_eq!((devices[1].dbytes, devices[1].dios), (Some(5), Some(6)));
         assert_eq!((devices[1].cost_usage, devices[1].cost_indelay), (Some(7), Some(10)));
         assert_eq!(all(b""), Ok(vec![]));
     }

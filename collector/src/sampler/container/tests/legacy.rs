@@ -107,7 +107,7 @@ fn write_memory(host: &Host, directory: &str) {
     );
 }
 
-fn write_v1(host: &Host, name: &str) {
+pub(super) fn write_v1(host: &Host, name: &str) {
     write_cpu(host, &format!("cgroup/cpu,cpuacct{name}"), &format!("cgroup/cpu,cpuacct{name}"));
     write_memory(host, &format!("cgroup/memory{name}"));
     let device = "254:0 Read 4096\n254:0 Write 8192\n254:0 Total 12288\n9:9 Read 1\nTotal 12289\n";

@@ -5,7 +5,7 @@ use crate::sample::container::{Processes, Sample, Schedstat};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::units::Nanos;
 
-fn write_process(host: &Host, pid: u32, network: Option<u64>) {
+pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
     host.write(&format!("{directory}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
     host.write(
@@ -33,7 +33,7 @@ fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     }
 }
 
-fn received(sample: &Sample) -> Option<u64> {
+pub(super) fn received(sample: &Sample) -> Option<u64> {
     sample.network.as_ref().map(|network| network.interfaces[0].receive.bytes)
 }
 
@@ -124,22 +124,27 @@ fn counts_and_limits() {
     let mut host = v2_host();
     write_process(&host, 42, None);
     write_process(&host, 43, None);
-    host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
-    host.write("cgroup/a/cgroup.threads", "42\n43\n44\n99\n");
+    host.write("cgroup/a/cgroup.procs", "42\n43\n");
+    host.write("cgroup/a/cgroup.threads", "42\n43\n44\n");
     let ctx = host.context(kinds(&[MetricKind::Process]));
     let mut reader = Host::reader(&ctx, "/a");
     let expected = Processes {
-        count: 3,
+        count: Some(2),
         descriptors: Some(6),
         sockets: Some(2),
-        threads: Some(4),
+        threads: Some(3),
         threads_max: None,
         max_open_files: Some((1024, u64::MAX)),
     };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(expected));
+    // A process that is listed and not to be seen in procfs: what it has open is not known, and so no sum is.
+    host.write("cgroup/a/cgroup.procs", "42\n43\n99\n");
+    let unknown = Processes { count: Some(3), descriptors: None, sockets: None, ..expected };
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(unknown));
     host.write("cgroup/a/cgroup.procs", "");
     host.write("cgroup/a/cgroup.threads", "");
-    let empty = Processes { descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
+    let empty =
+        Processes { count: Some(0), descriptors: Some(0), sockets: Some(0), threads: Some(0), ..Processes::default() };
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().processes, Some(empty));
 }
 
@@ -158,4 +163,6 @@ fn scheduler_statistics_cover_the_subtree_and_ended_processes() {
     host.write("cgroup/a/child/grandchild/cgroup.procs", "");
     host.remove("proc/43");
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, Some(sum));
+    host.write("cgroup/a/cgroup.procs", "42\n99\n");
+    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, None, "99 is hidden");
 }

@@ -82,7 +82,7 @@ fn pressure() -> Pressure {
     }
 }
 
-fn write_v2(host: &Host, directory: &str) {
+pub(super) fn write_v2(host: &Host, directory: &str) {
     host.write_all(
         directory,
         &[
@@ -176,8 +176,8 @@ fn a_whole_sample() {
     assert_eq!(
         io.devices,
         [
-            device(IoStat::ServiceBytes, &[("Read", 1_459_200), ("Write", 314_773_504)]),
-            device(IoStat::Serviced, &[("Read", 192), ("Write", 353)]),
+            device(IoStat::ServiceBytes, &[("Read", 1_459_200), ("Write", 314_773_504), ("Discard", 0)]),
+            device(IoStat::Serviced, &[("Read", 192), ("Write", 353), ("Discard", 0)]),
             device(IoStat::CostUsage, &[("Count", 11)]),
         ]
     );

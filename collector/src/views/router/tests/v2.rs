@@ -41,6 +41,23 @@ async fn names_counts_and_recursion() {
 }
 
 #[tokio::test]
+async fn a_runtimes_containers() {
+    for runtime in ["docker", "podman"] {
+        for version in ["v2.0", "v2.1"] {
+            let ask = async |rest: &str| stats(&format!("/api/{version}/stats{rest}&type={runtime}")).await;
+            assert_eq!(ask("/web?count=3").await, each(&["/a"], 3));
+            assert_eq!(ask("?recursive=true&count=1").await, each(&["/a", "/a/b", "/ab"], 1));
+            assert_eq!(ask("/?recursive=true&count=1").await, each(&["/a", "/a/b", "/ab"], 1));
+        }
+        for resource in ["spec", "summary"] {
+            let (status, body) = get(&format!("/api/v2.1/{resource}/web?type={runtime}")).await;
+            let map: BTreeMap<String, serde_json::Value> = serde_json::from_str(&body).unwrap();
+            assert!(status == 200 && map.keys().eq(["/a"]), "{resource}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn errors_have_cadvisors_texts() {
     let cases = [
         ("/api/v2.0/stats/x", "unknown container \"/x\""),
@@ -53,8 +70,16 @@ async fn errors_have_cadvisors_texts() {
         ("/api/v2.1/ps/abc?type=docker", {
             "process listing failed: unable to find container \"abc\" in \"docker\" namespace"
         }),
+        ("/api/v2.0/ps/web?type=docker", "process listing failed: no procfs"),
         ("/api/v2.0/stats/abc?type=docker", "unable to find container \"abc\" in \"docker\" namespace"),
         ("/api/v2.1/stats/?type=podman", "unable to find container \"\" in \"podman\" namespace"),
+        ("/api/v2.0/stats/w?type=docker", {
+            "unable to find container in \"docker\" namespace. Container \"w\" is not unique"
+        }),
+        ("/api/v2.1/ps/w?type=podman", {
+            "process listing failed: unable to find container in \"podman\" namespace. Container \"w\" is not unique"
+        }),
+        ("/api/v2.0/spec/a/b?type=podman", "unable to find container \"a/b\" in \"podman\" namespace"),
         ("/api/v2.0/spec/a?type=docker&recursive=true", {
             "invalid request for docker container \"/a\" with subcontainers"
         }),
@@ -78,8 +103,7 @@ async fn errors_have_cadvisors_texts() {
 #[tokio::test]
 async fn small_answers_of_v2() {
     assert_eq!(get("/api/v2.0/appmetrics/a?recursive=true").await, (200, r#"{"/a":{}}"#.to_owned()));
-    assert_eq!(get("/api/v2.0/appmetrics?type=docker&recursive=true").await, (200, "{}".to_owned()));
-    assert_eq!(get("/api/v2.0/stats?type=docker&recursive=true").await, (200, "{}".to_owned()));
+    assert_eq!(get("/api/v2.0/appmetrics/web?type=docker").await, (200, r#"{"/web":{}}"#.to_owned()));
     assert_eq!(get("/api/v2.1/ps").await, (200, "[]".to_owned()));
     assert_eq!(get("/api/v2.1/machinestats?count=0").await, (200, "null".to_owned()));
     let (_, body) = get("/api/v2.1/machinestats?count=2&recursive=true").await;
@@ -108,6 +132,7 @@ async fn an_age_is_asked_of_what_is_selected() {
     };
     let second = Duration::from_secs(1);
     assert_eq!(ask("/api/v2.0/stats/a?recursive=true&max_age=1s").await, (200, vec![(3, second)]));
+    assert_eq!(ask("/api/v2.0/stats?type=docker&recursive=true&max_age=1s").await, (200, vec![(3, second)]));
     assert_eq!(ask("/api/v2.1/machinestats?max_age=-1s").await, (200, vec![(1, Duration::ZERO)]));
     for resource in ["summary", "spec", "appmetrics", "stats"] {
         assert_eq!(ask(&format!("/api/v2.1/{resource}/a?max_age=1s")).await, (200, vec![(1, second)]), "{resource}");

@@ -1,0 +1,46 @@
+//! `collector statistics`: one sample of one cgroup, taken as the daemon takes it, with the source of each number.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use super::{DaemonError, read_machine, reader_context, system};
+use crate::config::StatisticsRequest;
+use crate::config::invocation::ReportFormat;
+use crate::kernel::cgroup::{Hierarchies, Mode};
+use crate::kernel::file::ReadBuffer;
+use crate::kernel::machine::identity::IdentityFiles;
+use crate::sample::statistic::Statistics;
+use crate::sampler::container::{ContainerReader, Member, Scratch};
+use crate::views::statistics;
+
+/// Prints every statistic of the cgroup.
+///
+/// # Errors
+/// When there are no cgroups, or not this one.
+pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
+    let StatisticsRequest { cgroup, format, config } = request;
+    let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
+    let mut buffer = ReadBuffer::new();
+    let members: Vec<_> = hierarchies
+        .iter()
+        .filter_map(|hierarchy| Some(Member { hierarchy: hierarchy.id, id: hierarchy.id_of(cgroup, &mut buffer)? }))
+        .collect();
+    let layout = match hierarchies.mode {
+        Mode::V1 => "v1",
+        Mode::Hybrid => "hybrid",
+        Mode::V2 => "v2",
+    };
+    let machine = read_machine(&config.roots, &IdentityFiles::default());
+    let context = reader_context(config, hierarchies, &machine);
+    let mut reader = ContainerReader::new(cgroup.as_slice().into(), &members);
+    let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
+    let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;
+    let found = Statistics { cgroup: cgroup.clone(), layout, list };
+    crate::views::time::use_local_zone();
+    let mut output = std::io::stdout().lock();
+    let printed = match format {
+        ReportFormat::Text => output.write_all(statistics::text(&found).as_bytes()),
+        ReportFormat::Json => output.write_all(&statistics::json(&found)).and_then(|()| output.write_all(b"\n")),
+    };
+    printed.map_err(system("printing"))
+}

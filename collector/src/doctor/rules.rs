@@ -1,0 +1,38 @@
+//! From facts to findings. Pure: the same facts give the same report on any machine.
+
+mod cgroups;
+mod controllers;
+mod events;
+mod processes;
+mod rights;
+mod system;
+
+use crate::config::{KernelEvents, LoadReading};
+use crate::kernel::facts::Facts;
+use crate::sample::kinds::KindSet;
+
+use super::report::Report;
+
+/// What the collector is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// Where changes are to be learnt from.
+    pub kernel_events: KernelEvents,
+    /// Whether load averages are wanted.
+    pub load_reader: LoadReading,
+    /// Which kinds of statistics are wanted.
+    pub kinds: KindSet,
+}
+
+/// Decides about every facility.
+pub fn decide(facts: &Facts, wishes: &Wishes) -> Report {
+    let mut findings = Vec::new();
+    cgroups::mounts(facts, &mut findings);
+    system::port(facts, &mut findings);
+    events::judge(facts, wishes, &mut findings);
+    cgroups::judge(facts, wishes, &mut findings);
+    processes::judge(facts, wishes, &mut findings);
+    rights::judge(facts, wishes, &mut findings);
+    system::judge(facts, &mut findings);
+    Report::new(facts.release.clone(), findings, facts.probes.programs.clone())
+}

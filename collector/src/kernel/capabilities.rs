@@ -1,0 +1,58 @@
+//! The rights of this process: what it may use is switched on, what it never uses is given up.
+//!
+//! File capabilities of an image's binary are in the permitted set alone, because with them in effect at once the
+//! program could not even be started where the container's runtime withholds one of them.
+
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+/// What some feature of the collector uses.
+const USED: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// A right that stands in for others where they are missing.
+const STAND_INS: [(CapabilitySet, CapabilitySet); 2] = [
+    (CapabilitySet::SYS_ADMIN, CapabilitySet::BPF.union(CapabilitySet::PERFMON)),
+    (CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH),
+];
+
+/// Puts into effect what is permitted and used, and gives up the rest for good. To be called before the first thread is
+/// started, since each thread has rights of its own, passed on to those it starts.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason to: only fewer rights are asked for.
+pub fn settle() -> Result<CapabilitySet, Errno> {
+    let now = capabilities(None)?;
+    let kept = kept(now.permitted);
+    let inheritable = now.inheritable.intersection(kept);
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    Ok(kept)
+}
+
+fn kept(permitted: CapabilitySet) -> CapabilitySet {
+    let stand_ins = STAND_INS.into_iter().filter(|(_, others)| !permitted.contains(*others));
+    let used = stand_ins.fold(USED, |used, (stand_in, _)| used.union(stand_in));
+    permitted.intersection(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_used_is_kept() {
+        assert_eq!(kept(CapabilitySet::empty()), CapabilitySet::empty());
+        assert_eq!(kept(CapabilitySet::all()), USED);
+        let file = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        assert_eq!(kept(file), file);
+        let stand_in = CapabilitySet::SYS_ADMIN | CapabilitySet::BPF | CapabilitySet::KILL;
+        assert_eq!(kept(stand_in), CapabilitySet::SYS_ADMIN | CapabilitySet::BPF, "CAP_PERFMON is missing");
+        let reader = CapabilitySet::DAC_OVERRIDE | CapabilitySet::CHOWN;
+        assert_eq!(kept(reader), CapabilitySet::DAC_OVERRIDE);
+    }
+}

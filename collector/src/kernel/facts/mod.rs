@@ -1,0 +1,71 @@
+//! What this machine and this process' rights offer, found out by trying: the material of `collector doctor`.
+//!
+//! Only facts. What they mean, what is lost and what helps is decided in `doctor`. Nothing is changed, nothing is left
+//! behind, and nothing of a running collector is touched.
+
+pub mod cgroups;
+pub mod port;
+pub mod processes;
+pub mod system;
+
+use std::net::SocketAddr;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::kernel::HostRoots;
+use crate::kernel::cgroup::DetectError;
+use crate::kernel::machine::identity::kernel_release;
+use crate::kernel::probes::ProbeOptions;
+use crate::kernel::probes::examine::{Examination, examine};
+use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
+use cgroups::CgroupFacts;
+use port::PortFacts;
+use processes::ProcessFacts;
+use system::{Clock, InotifyLimits, Pressure};
+
+/// Everything that was found out.
+#[derive(Debug)]
+pub struct Facts {
+    /// `uname -r`.
+    pub release: String,
+    /// The eBPF programs, each tried.
+    pub probes: Examination,
+    /// Capabilities in effect.
+    pub capabilities: CapabilitySet,
+    /// The cgroup hierarchies.
+    pub cgroups: Result<CgroupFacts, DetectError>,
+    /// Processes and namespaces.
+    pub processes: ProcessFacts,
+    /// Pressure stall information.
+    pub pressure: Pressure,
+    /// Limits of inotify.
+    pub inotify: InotifyLimits,
+    /// Descriptors this process may have at most (the hard `RLIMIT_NOFILE`); `None` for no limit.
+    pub descriptor_limit: Option<u64>,
+    /// Whether the kernel tells of tasks by state.
+    pub taskstats: Result<(), TaskstatsError>,
+    /// The place to listen.
+    pub port: PortFacts,
+    /// Clocks.
+    pub clock: Clock,
+}
+
+impl Facts {
+    /// Tries everything out.
+    pub fn gather(roots: &HostRoots, options: &ProbeOptions, listen: SocketAddr) -> Self {
+        Self {
+            release: kernel_release(),
+            probes: examine(roots, options),
+            capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
+            cgroups: cgroups::gather(roots),
+            processes: processes::gather(roots),
+            pressure: system::pressure(roots),
+            inotify: system::inotify_limits(roots),
+            descriptor_limit: getrlimit(Resource::Nofile).maximum,
+            taskstats: TaskstatsSocket::open().map(drop),
+            port: port::look(listen),
+            clock: system::clock(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A runtime, whichever API it speaks.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+
+use super::containerd::ContainerdClient;
+use super::cri::CriClient;
+use super::docker::DockerClient;
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
+use crate::sample::identity::{Identity, Runtime};
+
+/// Runtimes that may be there, and what to ask them for.
+#[derive(Clone, Debug)]
+pub struct Runtimes {
+    /// Each with where it would listen, in the order in which they are asked.
+    pub endpoints: Vec<(Runtime, Endpoint)>,
+    /// containerd's namespaces to look in.
+    pub containerd_namespaces: Vec<String>,
+    /// Beginnings of the names of environment variables to tell.
+    pub environment: Arc<[String]>,
+}
+
+/// A runtime that has answered.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    runtime: Runtime,
+    api: Api,
+}
+
+#[derive(Clone, Debug)]
+enum Api {
+    Docker(DockerClient),
+    Containerd(ContainerdClient),
+    Cri(CriClient),
+}
+
+impl Client {
+    /// Connects to a runtime, if it is there.
+    pub(super) async fn connect(
+        runtime: Runtime,
+        endpoint: &Endpoint,
+        runtimes: &Runtimes,
+    ) -> Result<Self, RuntimeError> {
+        let environment = &runtimes.environment;
+        let api = match runtime {
+            Runtime::Docker | Runtime::Podman => {
+                Api::Docker(DockerClient::connect(endpoint, runtime, environment).await?)
+            }
+            Runtime::Containerd => {
+                let namespaces = &runtimes.containerd_namespaces;
+                Api::Containerd(ContainerdClient::connect(endpoint, namespaces, environment).await?)
+            }
+            Runtime::CriO => Api::Cri(CriClient::connect(endpoint).await?),
+        };
+        Ok(Self { runtime, api })
+    }
+
+    /// Which runtime it is.
+    pub(super) fn runtime(&self) -> Runtime {
+        self.runtime
+    }
+
+    /// What it knows about a container.
+    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+        match &self.api {
+            Api::Docker(client) => client.inspect(id).await,
+            Api::Containerd(client) => client.inspect(id).await,
+            Api::Cri(client) => client.inspect(id).await,
+        }
+    }
+
+    /// Passes on the ids of containers that changed, until the runtime goes away; why it ended.
+    pub(super) async fn follow(&self, changed: &mpsc::Sender<String>) -> String {
+        let client = match &self.api {
+            Api::Docker(client) => client,
+            Api::Containerd(client) => return client.lost().await,
+            Api::Cri(client) => return client.lost().await,
+        };
+        let mut changes = std::pin::pin!(client.changes());
+        loop {
+            match changes.next().await {
+                Some(Ok(id)) => {
+                    // Without a receiver the lookup has ended, and soon this task with it.
+                    let _ = changed.send(id).await;
+                }
+                Some(Err(error)) => return error.to_string(),
+                None => return "it closed the connection".to_owned(),
+            }
+        }
+    }
+}

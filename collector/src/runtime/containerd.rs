@@ -1,0 +1,179 @@
+//! containerd's own API: the containers of its namespaces, whoever made them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
+use super::grpc::{AnyMessage, Connection, Empty, Timestamp};
+use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::units::WallTime;
+
+const GET: &str = "/containerd.services.containers.v1.Containers/Get";
+const VERSION: &str = "/containerd.services.version.v1.Version/Version";
+/// Tells a pod's sandbox from its containers.
+const KIND: &str = "io.cri-containerd.kind";
+
+/// `containerd.services.containers.v1.GetContainerRequest`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct GetRequest {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+/// `GetContainerResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct GetResponse {
+    #[prost(message, optional, tag = "1")]
+    container: Option<Container>,
+}
+
+/// `containerd.services.containers.v1.Container`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Container {
+    #[prost(map = "string, string", tag = "2")]
+    labels: HashMap<String, String>,
+    #[prost(string, tag = "3")]
+    image: String,
+    /// The runtime's specification, as JSON.
+    #[prost(message, optional, tag = "5")]
+    spec: Option<AnyMessage>,
+    #[prost(message, optional, tag = "8")]
+    created_at: Option<Timestamp>,
+}
+
+/// The part of a runtime specification that is looked at.
+#[derive(Deserialize)]
+struct Specification {
+    process: Option<Process>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    #[serde(default)]
+    env: Vec<String>,
+}
+
+/// A containerd that has answered.
+#[derive(Clone, Debug)]
+pub(super) struct ContainerdClient {
+    connection: Connection,
+    /// Namespaces to look in, one after the other.
+    namespaces: Arc<[MetadataValue<Ascii>]>,
+    environment: Arc<[String]>,
+}
+
+impl ContainerdClient {
+    /// Finds out whether anybody listens, and whether it is containerd.
+    pub(super) async fn connect(
+        endpoint: &Endpoint,
+        namespaces: &[String],
+        environment: &Arc<[String]>,
+    ) -> Result<Self, RuntimeError> {
+        let connection = Connection::open(endpoint).await?;
+        connection.call::<Empty, Empty>(VERSION, Empty {}, None).await?;
+        // One that no header can hold is the name of no namespace either.
+        let namespaces = namespaces.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(Self { connection, namespaces, environment: Arc::clone(environment) })
+    }
+
+    /// What it knows about a container.
+    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+        for namespace in &*self.namespaces {
+            let request = GetRequest { id: id.to_owned() };
+            match self.connection.call::<_, GetResponse>(GET, request, Some(namespace)).await {
+                Ok(GetResponse { container: Some(container) }) => {
+                    return Ok(identity(id, container, &self.environment));
+                }
+                Ok(GetResponse { container: None }) | Err(RuntimeError::NoSuchContainer) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RuntimeError::NoSuchContainer)
+    }
+
+    /// Returns when it no longer answers.
+    pub(super) async fn lost(&self) -> String {
+        self.connection.lost::<Empty>(VERSION).await
+    }
+}
+
+fn identity(id: &str, container: Container, asked_for: &[String]) -> Identity {
+    let Container { labels, image, spec, created_at } = container;
+    // A pod's containers use the sandbox's network; a container without the label is no pod's.
+    let network = match labels.get(KIND).map(String::as_str) {
+        Some("sandbox") | None => NetworkOwner::Itself,
+        Some(_) => NetworkOwner::AnotherContainer,
+    };
+    let created = created_at.and_then(|at| {
+        let nanos = u64::try_from(at.seconds).ok()?.checked_mul(1_000_000_000)?;
+        nanos.checked_add(u64::try_from(at.nanos).ok()?)
+    });
+    Identity {
+        labels: labels.into_iter().collect(),
+        environment: spec.map(|spec| environment(&spec.value, asked_for)).unwrap_or_default(),
+        image: Some(image).filter(|image| !image.is_empty()),
+        created: created.map(WallTime),
+        network,
+        ..Identity::from_path(Runtime::Containerd, id.to_owned())
+    }
+}
+
+/// The chosen variables, with their names as they are.
+fn environment(specification: &[u8], asked_for: &[String]) -> BTreeMap<String, String> {
+    if asked_for.is_empty() {
+        return BTreeMap::new();
+    }
+    let process = serde_json::from_slice::<Specification>(specification).ok().and_then(|found| found.process);
+    let variables = process.map(|process| process.env).unwrap_or_default();
+    let pairs = variables.iter().filter_map(|variable| variable.split_once('='));
+    let chosen = pairs.filter(|(name, _)| asked_for.iter().any(|prefix| name.starts_with(prefix.as_str())));
+    chosen.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Fields as containerd 1.6 sends them, some of them unknown to us.
+    fn answer(kind: &str) -> Vec<u8> {
+        let spec = br#"{"ociVersion":"1","process":{"terminal":false,"env":["PATH=/bin","SECRET=1"],"args":[]}}"#;
+        let container = Container {
+            labels: HashMap::from([(KIND.to_owned(), kind.to_owned()), ("a".to_owned(), "b".to_owned())]),
+            image: "docker.io/library/web:1".to_owned(),
+            spec: Some(AnyMessage { type_url: "spec".to_owned(), value: spec.to_vec() }),
+            created_at: Some(Timestamp { seconds: 1_700_000_000, nanos: 5 }),
+        };
+        let mut bytes = GetResponse { container: Some(container) }.encode_to_vec();
+        // Field 6 of the outer message: length-delimited, "overlayfs".
+        bytes.extend(b"\x32\x09overlayfs");
+        bytes
+    }
+
+    fn identified(kind: &str) -> Identity {
+        let container = GetResponse::decode(answer(kind).as_slice()).unwrap().container.unwrap();
+        identity("abc", container, &["PATH".to_owned()])
+    }
+
+    #[test]
+    fn a_pods_container_and_its_sandbox() {
+        let found = identified("container");
+        assert_eq!((found.runtime, found.network), (Runtime::Containerd, NetworkOwner::AnotherContainer));
+        assert_eq!(found.image.as_deref(), Some("docker.io/library/web:1"));
+        assert_eq!(found.labels["a"], "b");
+        assert_eq!(found.environment.into_iter().collect::<Vec<_>>(), [("PATH".to_owned(), "/bin".to_owned())]);
+        assert_eq!(found.created, Some(WallTime(1_700_000_000_000_000_005)));
+        assert_eq!(identified("sandbox").network, NetworkOwner::Itself);
+    }
+
+    #[test]
+    fn what_is_not_told_is_absent() {
+        let found = identity("abc", Container::default(), &["PATH".to_owned()]);
+        assert_eq!(found, Identity::from_path(Runtime::Containerd, "abc".to_owned()));
+    }
+}

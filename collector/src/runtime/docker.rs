@@ -1,0 +1,170 @@
+//! Docker's API, and podman's, which is the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, EventMessage, Health};
+use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{Stream, StreamExt as _};
+
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
+use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::units::WallTime;
+
+/// Longest wait for an answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A runtime that has answered.
+#[derive(Clone, Debug)]
+pub(super) struct DockerClient {
+    docker: Docker,
+    runtime: Runtime,
+    /// Beginnings of the names of the environment variables that are told.
+    environment: Arc<[String]>,
+}
+
+impl DockerClient {
+    /// Finds out whether anybody listens, and which version of the API they speak.
+    pub(super) async fn connect(
+        endpoint: &Endpoint,
+        runtime: Runtime,
+        environment: &Arc<[String]>,
+    ) -> Result<Self, RuntimeError> {
+        endpoint.probe().await?;
+        let patience = PATIENCE.as_secs();
+        let docker = match endpoint {
+            Endpoint::Unix(path) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
+            Endpoint::Tcp(address) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
+        };
+        Ok(Self { docker: docker.negotiate_version().await?, runtime, environment: Arc::clone(environment) })
+    }
+
+    /// What it knows about a container.
+    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+            Ok(answer) => Ok(identity(self.runtime, id, answer, &self.environment)),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Err(RuntimeError::NoSuchContainer),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reports the ids of containers that changed, until the runtime goes away.
+    pub(super) fn changes(&self) -> impl Stream<Item = Result<String, Error>> + use<> {
+        let filters = [("type".to_owned(), vec!["container".to_owned()])];
+        let options = EventsOptions { filters: Some(filters.into()), ..EventsOptions::default() };
+        let events = self.docker.events(Some(options));
+        events.filter_map(|event| std::future::ready(event.map(changed).transpose()))
+    }
+}
+
+/// The container an event is about, if what it tells may have changed by it.
+fn changed(event: EventMessage) -> Option<String> {
+    let action = event.action?;
+    // `health_status: healthy`; `exec_create: command` comes with every health check and changes nothing.
+    let verb = action.split(':').next().unwrap_or_default();
+    let changes = matches!(verb, "start" | "restart" | "rename" | "update" | "health_status");
+    changes.then(|| event.actor?.id).flatten()
+}
+
+fn identity(runtime: Runtime, id: &str, answer: ContainerInspectResponse, asked_for: &[String]) -> Identity {
+    let config = answer.config.unwrap_or_default();
+    let state = answer.state.unwrap_or_default();
+    let host = answer.host_config.unwrap_or_default();
+    let borrows = host.network_mode.is_some_and(|mode| mode.starts_with("container:"));
+    Identity {
+        runtime,
+        id: id.to_owned(),
+        name: text(answer.name.map(|name| name.trim_start_matches('/').to_owned())),
+        labels: labels(config.labels.unwrap_or_default(), answer.restart_count),
+        environment: environment(&config.env.unwrap_or_default(), asked_for),
+        image: text(config.image),
+        created: answer.created.as_deref().and_then(time),
+        started: state.started_at.as_deref().and_then(time),
+        network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
+        health: state.health.as_ref().and_then(health),
+    }
+}
+
+/// The labels, with how often the runtime started the container again among them, as cAdvisor has it.
+fn labels(labels: HashMap<String, String>, restarts: Option<i64>) -> BTreeMap<String, String> {
+    let restarts =
+        restarts.filter(|restarts| *restarts > 0).map(|count| ("restartcount".to_owned(), count.to_string()));
+    labels.into_iter().chain(restarts).collect()
+}
+
+fn health(health: &Health) -> Option<String> {
+    text(Some(health.status?.to_string()))
+}
+
+fn text(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// `NAME=value`; cAdvisor writes Docker's names in lower case.
+fn environment(variables: &[String], asked_for: &[String]) -> BTreeMap<String, String> {
+    let pairs = variables.iter().filter_map(|variable| variable.split_once('='));
+    let pairs = pairs.filter(|(name, _)| asked_for.iter().any(|prefix| name.starts_with(prefix.as_str())));
+    pairs.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
+}
+
+/// A time of the API; one before 1970 (Docker writes the year 1 for "never") is none.
+fn time(text: &str) -> Option<WallTime> {
+    let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+    u64::try_from(nanos).ok().map(WallTime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inspected(json: &str) -> Identity {
+        let asked_for = ["PA", "Empty"].map(str::to_owned);
+        identity(Runtime::Docker, "abc", serde_json::from_str(json).unwrap(), &asked_for)
+    }
+
+    #[test]
+    fn a_running_container() {
+        let found = inspected(
+            r#"{"Id":"abc","Created":"2026-01-02T03:04:05.000000006Z","Name":"/web","RestartCount":2,
+                "State":{"Status":"running","Running":true,"Pid":4242,"StartedAt":"2026-01-02T03:04:06+01:00",
+                         "Health":{"Status":"healthy","FailingStreak":0}},
+                "Config":{"Image":"nginx:1","Labels":{"a":"b"},"Env":["PATH=/bin","Empty=","odd","PAODD","SECRET=1"]},
+                "HostConfig":{"NetworkMode":"container:other"}}"#,
+        );
+        assert_eq!(found.name.as_deref(), Some("web"));
+        assert_eq!(found.aliases().collect::<Vec<_>>(), ["web", "abc"]);
+        assert_eq!(found.image.as_deref(), Some("nginx:1"));
+        assert_eq!(found.labels["a"], "b");
+        assert_eq!(
+            found.environment.into_iter().collect::<Vec<_>>(),
+            [("empty".to_owned(), String::new()), ("path".to_owned(), "/bin".to_owned())]
+        );
+        assert_eq!(found.created, Some(WallTime(1_767_323_045_000_000_006)));
+        assert_eq!(found.started, Some(WallTime(1_767_319_446_000_000_000)));
+        assert_eq!(found.labels["restartcount"], "2");
+        assert_eq!(found.network, NetworkOwner::AnotherContainer);
+        assert_eq!(found.health.as_deref(), Some("healthy"));
+    }
+
+    #[test]
+    fn what_is_not_told_is_absent() {
+        let found = inspected(r#"{"Name":"","State":{"StartedAt":"0001-01-01T00:00:00Z"},"Created":"soon"}"#);
+        assert_eq!(found, Identity::from_path(Runtime::Docker, "abc".to_owned()));
+    }
+
+    #[test]
+    fn events_that_change_something() {
+        let event = |action: &str| {
+            let text = format!(r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"abc"}}}}"#);
+            changed(serde_json::from_str(&text).unwrap())
+        };
+        assert_eq!(event("rename").as_deref(), Some("abc"));
+        assert_eq!(event("health_status: healthy").as_deref(), Some("abc"));
+        assert_eq!(event("exec_start: true"), None);
+        assert_eq!(event("die"), None);
+    }
+}

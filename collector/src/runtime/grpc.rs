@@ -1,0 +1,101 @@
+//! gRPC over a unix socket, for the few calls we make: messages are declared where they are used, with the fields that
+//! are looked at, so that building needs no protocol compiler.
+
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint as Address};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use super::endpoint::Endpoint;
+use super::error::RuntimeError;
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a runtime that tells nothing by itself is asked whether it is still there.
+const PULSE: Duration = Duration::from_secs(2);
+
+/// A runtime's socket that somebody listens on. Connects again by itself when a call needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection(Channel);
+
+impl Connection {
+    /// Connects, or tells at once that nobody listens.
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, RuntimeError> {
+        endpoint.probe().await?;
+        let uri = match endpoint {
+            Endpoint::Unix(path) => format!("unix://{path}"),
+            Endpoint::Tcp(address) => format!("http://{address}"),
+        };
+        let address = Address::from_shared(uri).map_err(|error| RuntimeError::Transport(error.to_string()))?;
+        let channel = address.timeout(PATIENCE).connect().await;
+        channel.map(Self).map_err(|error| RuntimeError::Transport(error.to_string()))
+    }
+
+    /// One call; `namespace` goes into the header that containerd reads.
+    pub(super) async fn call<Q, A>(
+        &self,
+        method: &'static str,
+        message: Q,
+        namespace: Option<&MetadataValue<Ascii>>,
+    ) -> Result<A, RuntimeError>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        let mut grpc = Grpc::new(self.0.clone());
+        grpc.ready().await.map_err(|error| RuntimeError::Transport(error.to_string()))?;
+        let mut request = Request::new(message);
+        if let Some(namespace) = namespace {
+            request.metadata_mut().insert("containerd-namespace", namespace.clone());
+        }
+        let codec: ProstCodec<Q, A> = ProstCodec::default();
+        let answer = grpc.unary(request, PathAndQuery::from_static(method), codec).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| failed(&status))
+    }
+
+    /// Returns when a call that asks for nothing no longer succeeds, with what was wrong.
+    pub(super) async fn lost<A>(&self, method: &'static str) -> String
+    where
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        loop {
+            tokio::time::sleep(PULSE).await;
+            if let Err(error) = self.call::<Empty, A>(method, Empty {}, None).await {
+                return error.to_string();
+            }
+        }
+    }
+}
+
+fn failed(status: &Status) -> RuntimeError {
+    match status.code() {
+        Code::NotFound => RuntimeError::NoSuchContainer,
+        code => RuntimeError::Transport(format!("{code}: {}", status.message())),
+    }
+}
+
+/// A message without fields.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Empty {}
+
+/// `google.protobuf.Timestamp`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct AnyMessage {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}

@@ -1,0 +1,88 @@
+//! Who a container is, as its runtime tells it.
+
+use std::collections::BTreeMap;
+
+use crate::units::WallTime;
+
+/// A container runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd, whoever drives it.
+    Containerd,
+    /// CRI-O.
+    CriO,
+}
+
+impl Runtime {
+    /// cAdvisor's name for it, which is the `namespace` of its containers.
+    pub const fn namespace(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::CriO => "crio",
+        }
+    }
+}
+
+/// What a runtime knows about one of its containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who told.
+    pub runtime: Runtime,
+    /// The runtime's id, 64 hexadecimal digits.
+    pub id: String,
+    /// The name a person gave it, without a leading `/`.
+    pub name: Option<String>,
+    /// Labels; `restartcount` among them when the runtime started the container again.
+    pub labels: BTreeMap<String, String>,
+    /// Those environment variables that were asked for; Docker's and podman's with names in lower case.
+    pub environment: BTreeMap<String, String>,
+    /// The image as it was asked for when the container was made.
+    pub image: Option<String>,
+    /// When it was made, as opposed to started.
+    pub created: Option<WallTime>,
+    /// When it was last started; `None` before.
+    pub started: Option<WallTime>,
+    /// Whose network it uses.
+    pub network: NetworkOwner,
+    /// The runtime's health check: `starting`, `healthy`, `unhealthy`, `none`; `None` without one.
+    pub health: Option<String>,
+}
+
+/// Whose network a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkOwner {
+    /// Its own, or the host's.
+    #[default]
+    Itself,
+    /// Another container's (`--network container:NAME`).
+    AnotherContainer,
+}
+
+impl Identity {
+    /// What the path of a container's cgroup tells: whose it is, and its id.
+    pub const fn from_path(runtime: Runtime, id: String) -> Self {
+        Self {
+            runtime,
+            id,
+            name: None,
+            labels: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            image: None,
+            created: None,
+            started: None,
+            network: NetworkOwner::Itself,
+            health: None,
+        }
+    }
+
+    /// The names it answers to beside its cgroup's.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.name.as_deref().into_iter().chain([self.id.as_str()])
+    }
+}

@@ -1,0 +1,307 @@
+//! The files of `deploy/` against the schemas of those who read them, and against each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Namespace, PodSpec, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::support::engine::program;
+use crate::support::harness::{Case, Skip};
+use crate::support::manifests::{self, OVERLAYS, strict};
+use crate::support::{Context as _, Result, bail, bytes, ensure, pod};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("manifests::mistakes_are_found", mistakes_are_found),
+    Case::new("manifests::objects_fit_their_schemas", objects_fit_their_schemas),
+    Case::new("manifests::objects_fit_each_other", objects_fit_each_other),
+    Case::new("manifests::little_is_asked_for", little_is_asked_for),
+    Case::new("manifests::kubectl_renders_the_same", kubectl_renders_the_same),
+    Case::new("manifests::compose_asks_for_the_same", compose_asks_for_the_same),
+    Case::new("manifests::prometheus_reads_its_configuration", prometheus_reads_its_configuration),
+];
+
+/// The part of the Prometheus operator's schema that is made use of.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodMonitor {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: PodMonitorSpec,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodMonitorSpec {
+    selector: LabelSelector,
+    pod_metrics_endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Endpoint {
+    port: String,
+    path: String,
+    interval: String,
+    relabelings: Vec<Relabeling>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Relabeling {
+    source_labels: Vec<String>,
+    target_label: String,
+}
+
+/// Reads an object by the schema of its kind.
+fn check(object: &Value) -> Result<()> {
+    let kind = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+    match kind {
+        ("v1", "Namespace") => strict::<Namespace>(object).map(drop),
+        ("v1", "ServiceAccount") => strict::<ServiceAccount>(object).map(drop),
+        ("v1", "Service") => strict::<Service>(object).map(drop),
+        ("apps/v1", "DaemonSet") => strict::<DaemonSet>(object).map(drop),
+        ("networking.k8s.io/v1", "NetworkPolicy") => strict::<NetworkPolicy>(object).map(drop),
+        ("monitoring.coreos.com/v1", "PodMonitor") => strict::<PodMonitor>(object).map(drop),
+        other => bail!("no schema is known for {other:?}"),
+    }
+}
+
+/// The schemas are not so patient that they let everything pass.
+fn mistakes_are_found() -> Result<()> {
+    let objects = manifests::overlay("prometheus-operator")?;
+    let object = |kind: &str| objects.iter().find(|object| object["kind"] == kind).cloned().context("no such object");
+    let container = "/spec/template/spec/containers/0";
+    for (kind, place, key, value) in [
+        ("DaemonSet", "", "apiVersion", json!("apps/v2")),
+        ("DaemonSet", "/spec/template/spec", "hostpid", json!(true)),
+        ("DaemonSet", container, "securityContxt", json!({})),
+        ("DaemonSet", container, "image", json!(1)),
+        ("DaemonSet", &format!("{container}/securityContext"), "capabilities", json!({ "added": ["BPF"] })),
+        ("DaemonSet", &format!("{container}/ports/0"), "containerPort", json!("8080")),
+        ("Service", "/spec", "clusterIp", json!("None")),
+        ("NetworkPolicy", "/spec", "ingress", json!([{ "ports": [{ "protcol": "TCP" }] }])),
+        ("PodMonitor", "/spec", "podMetricsEndpoint", json!([])),
+        ("ServiceAccount", "", "automountServiceAccountToken", json!("false")),
+    ] {
+        let mut object = object(kind)?;
+        check(&object)?;
+        object.pointer_mut(place).context("no such place")?[key] = value.clone();
+        ensure!(check(&object).is_err(), "{kind}{place}/{key} = {value} is let pass");
+    }
+    Ok(())
+}
+
+fn objects_fit_their_schemas() -> Result<()> {
+    for overlay in OVERLAYS {
+        let objects = manifests::overlay(overlay)?;
+        ensure!(objects.len() >= 5, "{overlay} has only {} objects", objects.len());
+        for object in &objects {
+            check(object).with_context(|| format!("{overlay}: {}", object["kind"]))?;
+        }
+    }
+    Ok(())
+}
+
+fn pod_of(overlay: &str) -> Result<PodSpec> {
+    manifests::daemon_set(overlay)?.spec.context("no spec")?.template.spec.context("no pod")
+}
+
+/// Labels, ports and names by which objects find each other.
+fn objects_fit_each_other() -> Result<()> {
+    for overlay in OVERLAYS {
+        let objects = manifests::overlay(overlay)?;
+        let at = |kind: &str, place: &str| {
+            let object = objects.iter().find(|object| object["kind"] == kind);
+            object.and_then(|object| object.pointer(place)).cloned().with_context(|| format!("no {kind}{place}"))
+        };
+        let labels = at("DaemonSet", "/spec/template/metadata/labels")?;
+        let port = at("DaemonSet", "/spec/template/spec/containers/0/ports/0")?;
+        ensure!(at("DaemonSet", "/spec/selector/matchLabels")? == labels, "the pods are not the DaemonSet's");
+        ensure!(at("Service", "/spec/selector")? == labels, "the pods are not the Service's");
+        ensure!(at("Service", "/spec/ports/0/targetPort")? == port["name"], "the Service has another port");
+        ensure!(at("NetworkPolicy", "/spec/podSelector/matchLabels")? == labels, "the policy is for others");
+        ensure!(at("NetworkPolicy", "/spec/ingress/0/ports/0/port")? == port["name"], "the policy has another port");
+        let account = at("DaemonSet", "/spec/template/spec/serviceAccountName")?;
+        ensure!(at("ServiceAccount", "/metadata/name")? == account, "{account} is not made");
+        let namespace = at("Namespace", "/metadata/name")?;
+        for object in objects.iter().filter(|object| object["kind"] != "Namespace") {
+            ensure!(object["metadata"]["namespace"] == namespace, "{overlay}: {} is elsewhere", object["kind"]);
+        }
+        if overlay == "prometheus-operator" {
+            ensure!(at("PodMonitor", "/spec/selector/matchLabels")? == labels, "the monitor is for others");
+            ensure!(at("PodMonitor", "/spec/podMetricsEndpoints/0/port")? == port["name"], "the monitor's port");
+        }
+        pod::translate(&pod_of(overlay)?).with_context(|| overlay.to_owned())?;
+    }
+    Ok(())
+}
+
+/// What the documentation promises of the forms.
+fn little_is_asked_for() -> Result<()> {
+    for overlay in OVERLAYS {
+        let pod = pod_of(overlay)?;
+        ensure!(pod.host_pid.is_none() && pod.host_network.is_none() && pod.host_ipc.is_none(), "{overlay}");
+        ensure!(pod.automount_service_account_token == Some(false), "{overlay} mounts a token");
+        let container = &pod.containers[0];
+        for mount in container.volume_mounts.iter().flatten() {
+            ensure!(mount.read_only == Some(true), "{overlay} may write to {}", mount.mount_path);
+        }
+        let security = container.security_context.as_ref().context("no security context")?;
+        ensure!(security.read_only_root_filesystem == Some(true), "{overlay} may write to its root");
+        if overlay == "privileged" {
+            continue;
+        }
+        let capabilities = security.capabilities.as_ref().context("no capabilities")?;
+        ensure!(capabilities.drop.as_deref() == Some(&["ALL".to_owned()]), "{overlay} drops {:?}", capabilities.drop);
+        let added = capabilities.add.as_deref().unwrap_or_default();
+        ensure!(added == ["BPF", "PERFMON", "SYS_NICE", "SYS_PTRACE"], "{overlay} adds {added:?}");
+        ensure!(security.privileged.is_none(), "{overlay} is privileged");
+        let user = pod.security_context.as_ref().and_then(|all| all.run_as_user);
+        ensure!(user == Some(65534), "{overlay} runs as {user:?}");
+    }
+    Ok(())
+}
+
+/// Our own rendering, which the other tests stand on, is that of the tool that users have.
+fn kubectl_renders_the_same() -> Result<()> {
+    let kubectl = program("kubectl")?;
+    let version = Command::new(&kubectl).args(["version", "--client", "--output=json"]).output()?;
+    let version: Value = serde_json::from_slice(&version.stdout).context("kubectl's version")?;
+    let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
+    let minor: u32 = minor.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse()?;
+    if minor < 21 {
+        return Err(Skip::because(format!("kubectl 1.{minor} has a kustomize that knows no patches: 1.21 is needed")));
+    }
+    for overlay in OVERLAYS {
+        let folder = manifests::path(&format!("kubernetes/overlays/{overlay}"))?;
+        let rendered = Command::new(&kubectl).arg("kustomize").arg(folder).output()?;
+        ensure!(rendered.status.success(), "{overlay}: {}", String::from_utf8_lossy(&rendered.stderr));
+        let sorted = |objects: Vec<Value>| -> BTreeMap<String, Value> {
+            objects.into_iter().map(|object| (format!("{:?}", manifests::identity(&object)), object)).collect()
+        };
+        let theirs = sorted(manifests::documents(&String::from_utf8(rendered.stdout)?)?);
+        let ours = sorted(manifests::overlay(overlay)?);
+        for (name, theirs) in &theirs {
+            let ours = ours.get(name).with_context(|| format!("{name} is not in our {overlay}"))?;
+            let (theirs, ours) = (unordered(theirs), unordered(ours));
+            ensure!(theirs == ours, "{overlay}: {name} is\n{ours:#}\nbut kubectl has\n{theirs:#}");
+        }
+        ensure!(theirs.len() == ours.len(), "{overlay}: kubectl has other objects");
+    }
+    Ok(())
+}
+
+/// Lists whose order a strategic merge leaves open, sorted.
+fn unordered(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(key, value)| (key.clone(), unordered(value))).collect())
+        }
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.iter().map(unordered).collect();
+            items.sort_by_key(Value::to_string);
+            Value::Array(items)
+        }
+        other => other.clone(),
+    }
+}
+
+/// The part of the Compose specification that is made use of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compose {
+    #[serde(rename = "name")]
+    _name: String,
+    services: BTreeMap<String, ComposeService>,
+    volumes: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComposeService {
+    image: String,
+    user: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    cap_drop: Vec<String>,
+    #[serde(default)]
+    cap_add: Vec<String>,
+    #[serde(default)]
+    security_opt: Vec<String>,
+    #[serde(default)]
+    read_only: bool,
+    mem_limit: Option<String>,
+    cpus: Option<f64>,
+    #[serde(rename = "restart")]
+    _restart: String,
+    stop_grace_period: Option<String>,
+    ports: Vec<String>,
+    volumes: Vec<ComposeMount>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComposeMount {
+    r#type: String,
+    source: String,
+    target: String,
+    #[serde(default)]
+    read_only: bool,
+}
+
+/// The compose file gives the collector what the `DaemonSet` with its own system call filter does.
+fn compose_asks_for_the_same() -> Result<()> {
+    let path = manifests::path("compose/compose.yaml")?;
+    let compose: Compose = manifests::yaml(&path)?;
+    let service = compose.services.get("collector").context("no collector")?;
+    let container = pod::translate(&pod_of("least-privilege-seccomp")?)?.config;
+    let host = &container["HostConfig"];
+    ensure!(service.image == format!("${{COLLECTOR_IMAGE:-{}}}", container["Image"].as_str().unwrap_or_default()));
+    ensure!(json!(service.user) == container["User"], "user {:?}", service.user);
+    let flags: Vec<String> = serde_json::from_value::<Option<_>>(container["Cmd"].clone())?.unwrap_or_default();
+    ensure!(service.command == flags, "command {:?}", service.command);
+    ensure!(json!(service.cap_add) == host["CapAdd"] && json!(service.cap_drop) == host["CapDrop"], "capabilities");
+    ensure!(json!(service.read_only) == host["ReadonlyRootfs"], "its root");
+    ensure!(service.mem_limit.as_deref() == Some("256m") && host["Memory"] == 256 * bytes::MIB, "memory");
+    ensure!(service.cpus == Some(1.0) && host["NanoCpus"] == 1_000_000_000, "CPU time");
+    ensure!(service.stop_grace_period.as_deref() == Some("10s") && container["StopTimeout"] == 10, "time to stop");
+    ensure!(service.ports == ["127.0.0.1:8080:8080"], "ports {:?}", service.ports);
+    let mounts = |mount: &Value| json!([mount["Source"], mount["Target"], mount["ReadOnly"]]);
+    let theirs: Vec<Value> = host["Mounts"].as_array().into_iter().flatten().map(mounts).collect();
+    ensure!(service.volumes.iter().all(|mount| mount.r#type == "bind"), "volumes");
+    let ours = service.volumes.iter().map(|mount| json!([mount.source, mount.target, mount.read_only]));
+    ensure!(ours.collect::<Vec<_>>() == theirs, "mounts {:?}", service.volumes);
+    let [profile, apparmor] = service.security_opt.as_slice() else { bail!("{:?}", service.security_opt) };
+    let profile = profile.strip_prefix("seccomp:").context("no seccomp profile")?;
+    let profile = path.parent().context("no folder")?.join(profile);
+    ensure!(host["SecurityOpt"] == json!([format!("seccomp={}", bytes::read(profile)?), apparmor.replace(':', "=")]));
+
+    let prometheus = compose.services.get("prometheus").context("no Prometheus")?;
+    for mount in &prometheus.volumes {
+        match mount.r#type.as_str() {
+            "bind" => ensure!(path.with_file_name(&mount.source).is_file(), "no {}", mount.source),
+            "volume" => ensure!(compose.volumes.contains_key(&mount.source), "no {}", mount.source),
+            other => bail!("{other} is no volume"),
+        }
+    }
+    let targets: BTreeSet<&str> = prometheus.volumes.iter().map(|mount| mount.target.as_str()).collect();
+    ensure!(targets == ["/etc/prometheus/prometheus.yml", "/prometheus"].into(), "{targets:?}");
+    Ok(())
+}
+
+fn prometheus_reads_its_configuration() -> Result<()> {
+    let path = manifests::path("compose/prometheus.yml")?;
+    let configuration: Value = manifests::yaml(&path)?;
+    let target = &configuration["scrape_configs"][0]["static_configs"][0]["targets"][0];
+    ensure!(target == "collector:8080", "Prometheus scrapes {target}");
+    let checked = Command::new(program("promtool")?).args(["check", "config"]).arg(path).output()?;
+    ensure!(checked.status.success(), "promtool: {}", String::from_utf8_lossy(&checked.stderr));
+    Ok(())
+}

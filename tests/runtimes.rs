@@ -1,0 +1,273 @@
+//! Who a container is: told by a real Docker engine, whenever it is there, and never waited for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::support::collector::Collector;
+use crate::support::docker::Docker;
+use crate::support::harness::Case;
+use crate::support::proxy::{Behaviour, Proxy};
+use crate::support::time::Time;
+use crate::support::{Context as _, Result, bytes, ensure, wait};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("runtimes::docker_tells_who_a_container_is", docker_tells_who_a_container_is),
+    Case::new("runtimes::fifty_at_once", fifty_at_once),
+    Case::new("runtimes::comes_and_goes", comes_and_goes),
+    Case::new("runtimes::is_slow_or_broken", is_slow_or_broken),
+];
+
+/// A container as its runtime describes it.
+#[derive(Debug, Deserialize)]
+struct Known {
+    name: String,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    #[serde(default)]
+    namespace: String,
+    spec: KnownSpec,
+    #[serde(default)]
+    stats: Vec<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KnownSpec {
+    creation_time: Time,
+    start_time: Time,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    envs: BTreeMap<String, String>,
+    #[serde(default)]
+    image: String,
+}
+
+fn collector(endpoint: &str) -> Result<Collector> {
+    Collector::start(&[
+        "--housekeeping_interval=500ms",
+        &format!("--docker={endpoint}"),
+        "--env_metadata_whitelist=SHOW",
+    ])
+}
+
+fn known(collector: &Collector, id: &str) -> Result<Known> {
+    collector.json(&format!("/api/v1.3/containers/docker/{id}"), None)
+}
+
+/// Its name is told soon enough: within this long of being available.
+fn named(collector: &Collector, id: &str, name: &str) -> Result<Known> {
+    wait::eventually(wait::seconds(5), || {
+        let known = known(collector, id)?;
+        ensure!(known.aliases == [name, id], "the aliases are {:?}", known.aliases);
+        Ok(known)
+    })
+}
+
+/// It is sampled, and what its path tells is told, although no runtime told anything.
+fn sampled_without_a_name(collector: &Collector, id: &str) -> Result<()> {
+    let known = wait::eventually(wait::seconds(5), || {
+        let known = known(collector, id)?;
+        ensure!(!known.stats.is_empty(), "no sample");
+        Ok(known)
+    })?;
+    ensure!((known.id.as_str(), known.namespace.as_str()) == (id, "docker"), "by its path: {known:?}");
+    ensure!(known.aliases == [id] && known.spec.labels.is_empty(), "nobody told its name: {known:?}");
+    Ok(())
+}
+
+fn docker_tells_who_a_container_is() -> Result<()> {
+    let docker = Docker::start()?;
+    let collector = collector(&format!("unix://{}", docker.socket().display()))?;
+    let labels = [("team", "blue"), ("quote", "\"<é>\"")];
+    let id = docker.run_named("web", &labels, &["SHOWN=yes", "SHOW_NOT", "SECRET=no"])?;
+    let found = wait::eventually(wait::seconds(5), || {
+        let found = named(&collector, &id, "web")?;
+        ensure!(found.spec.start_time >= found.spec.creation_time, "it has not started: {:?}", found.spec);
+        Ok(found)
+    })?;
+    ensure!((found.id.as_str(), found.namespace.as_str()) == (id.as_str(), "docker"), "{found:?}");
+    let expected: BTreeMap<_, _> = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    ensure!(found.spec.labels == expected, "labels: {:?}", found.spec.labels);
+    let shown = BTreeMap::from([("shown".to_owned(), "yes".to_owned())]);
+    ensure!(found.spec.envs == shown, "variables: {:?}", found.spec.envs);
+    ensure!(found.spec.image.starts_with("collector-test-busybox"), "image: {:?}", found.spec.image);
+
+    // By name, by id, by the beginning of either; all are one map by full name.
+    let ask = |what: &str| collector.json::<BTreeMap<String, Known>>(&format!("/api/v1.3/docker/{what}"), None);
+    for alias in ["web", "we", &id, &id[..12], ""] {
+        let found = ask(alias)?;
+        ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
+        ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
+    }
+    by_alias_in_v2(&collector, &id)?;
+    let other = docker.run_named("webby", &[], &[])?;
+    named(&collector, &other, "webby")?;
+    ensure!(ask("web")?.len() == 1 && ask("")?.len() == 2, "an exact name goes first");
+    for (alias, complaint) in [
+        ("we", "unable to find container in \"docker\" namespace. Container \"we\" is not unique"),
+        ("nobody", "unable to find container \"nobody\" in \"docker\" namespace"),
+    ] {
+        let answer = collector.get(&format!("/api/v1.3/docker/{alias}"))?;
+        let expected = format!("failed to get Docker container \"{alias}\" with error: {complaint}\n");
+        ensure!((answer.status, answer.text()) == (500, expected), "{} {}", answer.status, answer.text());
+    }
+    docker.rename(&id, "renamed")?;
+    named(&collector, &id, "renamed").map(drop)
+}
+
+/// API v2 finds the container `web` as v1 does, and tells the same of it.
+fn by_alias_in_v2(collector: &Collector, id: &str) -> Result<()> {
+    type ByName = BTreeMap<String, serde_json::Value>;
+    let name = format!("/docker/{id}");
+    let v1: serde_json::Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+    for version in ["v2.0", "v2.1"] {
+        for (resource, query) in [
+            ("spec/web", "type=docker"),
+            ("spec/we", "type=docker"),
+            (&*format!("spec/{}", &id[..12]), "type=docker"),
+            ("spec", "type=docker&recursive=true"),
+        ] {
+            let specs: ByName = collector.json(&format!("/api/{version}/{resource}?{query}"), None)?;
+            ensure!(specs.keys().eq([&name]), "{version}/{resource}: {:?}", specs.keys());
+            let spec = &specs[&name];
+            for key in ["labels", "envs", "image", "creation_time", "start_time", "has_network"] {
+                ensure!(spec[key] == v1["spec"][key], "{version}: {key} is {}, not {}", spec[key], v1["spec"][key]);
+            }
+            for key in ["aliases", "namespace"] {
+                ensure!(spec[key] == v1[key], "{version}: {key} is {}, not {}", spec[key], v1[key]);
+            }
+        }
+        let stats: ByName = collector.json(&format!("/api/{version}/stats/web?type=docker&count=1&max_age=0"), None)?;
+        ensure!(stats.keys().eq([&name]), "{version}: stats of {:?}", stats.keys());
+        let processes: Vec<serde_json::Value> = collector.json(&format!("/api/{version}/ps/web?type=docker"), None)?;
+        ensure!(!processes.is_empty(), "{version}: a running container has no process");
+        for (request, complaint) in [
+            ("spec/nobody?type=docker", "unable to find container \"nobody\" in \"docker\" namespace"),
+            ("spec/web?type=podman", "unable to find container \"web\" in \"podman\" namespace"),
+        ] {
+            let answer = collector.get(&format!("/api/{version}/{request}"))?;
+            let expected = format!("{complaint}\n");
+            ensure!((answer.status, answer.text()) == (500, expected), "{} {}", answer.status, answer.text());
+        }
+    }
+    Ok(())
+}
+
+/// Every one of fifty containers started as fast as Docker can has its labels within two seconds of its start.
+fn fifty_at_once() -> Result<()> {
+    const COUNT: usize = 50;
+    let docker = Docker::start()?;
+    let collector = collector(&format!("unix://{}", docker.socket().display()))?;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let started = std::sync::Mutex::new(Vec::new());
+    let labelled = std::thread::scope(|scope| -> Result<BTreeMap<String, Instant>> {
+        let starters: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    loop {
+                        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        if number >= COUNT {
+                            return Ok(());
+                        }
+                        let id = docker.run_named(&format!("many{number}"), &[("number", &number.to_string())], &[])?;
+                        started.lock().map_err(|_| crate::support::Error::msg("poisoned"))?.push((id, Instant::now()));
+                    }
+                })
+            })
+            .collect();
+        let mut labelled = BTreeMap::new();
+        wait::eventually(wait::seconds(90), || {
+            let all: BTreeMap<String, Known> = collector.json("/api/v1.3/docker", Some(r#"{"num_stats":1}"#))?;
+            for container in all.into_values().filter(|container| container.spec.labels.contains_key("number")) {
+                labelled.entry(container.id).or_insert_with(Instant::now);
+            }
+            ensure!(labelled.len() == COUNT, "{} of {COUNT} have their labels", labelled.len());
+            Ok(())
+        })?;
+        for starter in starters {
+            starter.join().map_err(|_| crate::support::Error::msg("a starter panicked"))??;
+        }
+        Ok(labelled)
+    })?;
+    let started = started.into_inner().map_err(|_| crate::support::Error::msg("poisoned"))?;
+    for (id, at) in started {
+        let after = labelled.get(&id).context("never labelled")?.saturating_duration_since(at);
+        ensure!(after < wait::seconds(2), "{id} had its labels {after:?} after its start");
+    }
+    Ok(())
+}
+
+/// Absent at first, there later, gone and back many times: names come within seconds, and nothing is left over.
+fn comes_and_goes() -> Result<()> {
+    const TIMES: usize = 50;
+    let docker = Docker::start()?;
+    let proxy = Proxy::new(&docker.socket(), Behaviour::Forward);
+    let collector = collector(&proxy.endpoint())?;
+    let id = docker.run_named("early", &[], &[])?;
+    sampled_without_a_name(&collector, &id)?;
+    proxy.open()?;
+    named(&collector, &id, "early")?;
+    let descriptors =
+        || Ok::<_, crate::support::Error>(std::fs::read_dir(format!("/proc/{}/fd", collector.pid()))?.count());
+    let before = descriptors()?;
+    for _ in 0..TIMES {
+        proxy.close();
+        proxy.open()?;
+        wait::pass(Duration::from_millis(20));
+    }
+    ensure!(known(&collector, &id)?.aliases == ["early", &id], "what was known is forgotten");
+    proxy.close();
+    let id = docker.run_named("late", &[], &[])?;
+    sampled_without_a_name(&collector, &id)?;
+    proxy.open()?;
+    named(&collector, &id, "late")?;
+    wait::eventually(wait::seconds(10), || {
+        // The second container's own files are kept open too.
+        let now = descriptors()?;
+        ensure!(now <= before + 40, "{before} descriptors before, {now} after {TIMES} times");
+        Ok(())
+    })?;
+    // An absent runtime is not waited for busily.
+    proxy.close();
+    let ticks = || cpu_ticks(collector.pid());
+    let (start, before) = (Instant::now(), ticks()?);
+    wait::pass(Duration::from_secs(3));
+    let share = (ticks()? - before) as f64 / 100.0 / start.elapsed().as_secs_f64();
+    ensure!(share < 0.2, "without its runtime the collector uses {share} of a CPU");
+    Ok(())
+}
+
+/// Clock ticks of 10 ms a process has used.
+fn cpu_ticks(pid: u32) -> Result<u64> {
+    let stat = bytes::read(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit(')').next().context("no end of the command")?;
+    let field = |at: usize| fields.split_whitespace().nth(at).and_then(|text| text.parse::<u64>().ok());
+    field(11).zip(field(12)).map(|(user, system)| user + system).context("no times")
+}
+
+/// A runtime that answers rubbish or takes twenty seconds costs nobody anything but names.
+fn is_slow_or_broken() -> Result<()> {
+    let docker = Docker::start()?;
+    let proxy = Proxy::new(&docker.socket(), Behaviour::Forward);
+    proxy.open()?;
+    let collector = collector(&proxy.endpoint())?;
+    let id = docker.run_named("first", &[], &[])?;
+    named(&collector, &id, "first")?;
+    proxy.behave(Behaviour::Garbage);
+    let id = docker.run_named("second", &[], &[])?;
+    sampled_without_a_name(&collector, &id)?;
+    proxy.behave(Behaviour::Forward);
+    named(&collector, &id, "second")?;
+    proxy.behave(Behaviour::Late(Duration::from_secs(20)));
+    let id = docker.run_named("third", &[], &[])?;
+    sampled_without_a_name(&collector, &id)?;
+    wait::eventually(wait::seconds(30), || {
+        let known = known(&collector, &id)?;
+        ensure!(known.aliases == ["third", &id], "the aliases are {:?}", known.aliases);
+        Ok(())
+    })
+}

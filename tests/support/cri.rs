@@ -1,0 +1,101 @@
+//! A pod of containerd's CRI plugin, made as the kubelet makes one: a sandbox, and containers in it. The pod is in the
+//! host's network: one with a network of its own would need CNI plugins.
+
+use super::containerd::{Containerd, IMAGE};
+use super::engine::{Container, ContainerEngine, MEMORY_LIMIT};
+use super::grpc::{self, Message};
+use super::{Context as _, Result, ensure, wait};
+
+/// `NamespaceMode.NODE`: the host's.
+const NODE: u64 = 2;
+
+/// A running pod.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    containerd: Containerd,
+    config: Message,
+    sandbox: String,
+}
+
+impl Pod {
+    /// Starts containerd and a pod without containers.
+    pub(crate) fn start() -> Result<Self> {
+        let containerd = Containerd::start("besteffort")?;
+        let image = Message::default().text(1, IMAGE);
+        wait::eventually(wait::seconds(20), || {
+            let answer = call(&containerd, "ImageService/ImageStatus", &Message::default().message(1, &image))?;
+            ensure!(grpc::first_block(&answer).is_some(), "the CRI plugin has not noticed the image");
+            Ok(())
+        })?;
+        // PodSandboxConfig: metadata, and of linux the cgroup's parent and the security context.
+        let metadata = Message::default().text(1, "collector-test").text(2, "3f2a8a52").text(3, "default");
+        let linux = Message::default().text(1, containerd.pod()).message(2, &hosts_network(1));
+        let config = Message::default().message(1, &metadata).message(8, &linux);
+        let answer = call(&containerd, "RuntimeService/RunPodSandbox", &Message::default().message(1, &config))?;
+        let sandbox = id(&answer)?;
+        Ok(Self { containerd, config, sandbox })
+    }
+
+    /// The cgroup of the sandbox, which holds the pod's namespaces.
+    pub(crate) fn sandbox(&self) -> String {
+        format!("{}/{}", self.containerd.pod(), self.sandbox)
+    }
+
+    fn call(&self, method: &str, request: &Message) -> Result<Vec<u8>> {
+        call(&self.containerd, method, request)
+    }
+}
+
+/// A security context; its field for namespaces has another number for a container than for a sandbox.
+fn hosts_network(field: u8) -> Message {
+    Message::default().message(field, &Message::default().number(1, NODE))
+}
+
+fn call(containerd: &Containerd, method: &str, request: &Message) -> Result<Vec<u8>> {
+    grpc::call(&containerd.socket(), &format!("/runtime.v1.{method}"), request)
+        .with_context(|| format!("containerd said:\n{}", containerd.last_words()))
+}
+
+/// The id that answers.
+fn id(answer: &[u8]) -> Result<String> {
+    let id = grpc::first_block(answer).context("no id")?;
+    Ok(String::from_utf8(id.to_vec())?)
+}
+
+impl ContainerEngine for Pod {
+    fn start(&self, command: &str) -> Result<Container> {
+        // A name that no other container of the pod has.
+        let name = format!("c{:x}", super::time::Time::now_nanos());
+        // LinuxContainerConfig: resources and security context.
+        let linux =
+            Message::default().message(1, &Message::default().number(4, MEMORY_LIMIT)).message(2, &hosts_network(3));
+        let config = Message::default()
+            .message(1, &Message::default().text(1, &name))
+            .message(2, &Message::default().text(1, IMAGE))
+            .text(3, "/bin/busybox")
+            .text(4, "sh")
+            .text(4, "-c")
+            .text(4, command)
+            .message(15, &linux);
+        let request = Message::default().text(1, &self.sandbox).message(2, &config).message(3, &self.config);
+        let id = id(&self.call("RuntimeService/CreateContainer", &request)?)?;
+        self.call("RuntimeService/StartContainer", &Message::default().text(1, &id))?;
+        Ok(Container { cgroup: format!("{}/{id}", self.containerd.pod()), id })
+    }
+
+    fn remove(&self, container: &Container) -> Result<()> {
+        let request = Message::default().text(1, &container.id);
+        // With no time to end by itself.
+        self.call("RuntimeService/StopContainer", &request)?;
+        // A container that has only just ended counts as running for a moment more.
+        wait::eventually(wait::seconds(5), || self.call("RuntimeService/RemoveContainer", &request).map(drop))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let request = Message::default().text(1, &self.sandbox);
+        let _ = self.call("RuntimeService/StopPodSandbox", &request);
+        let _ = self.call("RuntimeService/RemovePodSandbox", &request);
+    }
+}

@@ -1,0 +1,123 @@
+//! The image as one archive, readable both as an OCI layout (`index.json`) and by `docker load` of any age
+//! (`manifest.json`). The layer is not compressed: registries' clients do that, each in its own way.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tar::{Builder, EntryType};
+
+use super::{About, layer, sha256};
+
+/// The user of processes that own nothing: `nobody` on every distribution that has one.
+const USER: &str = "65534:65534";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// The archive's bytes.
+pub(super) fn image(layer: &[u8], about: &About) -> Result<Vec<u8>> {
+    let config = text(&config(&digest(layer), about))?;
+    let manifest = text(&json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG, config.as_bytes()),
+        "layers": [descriptor(LAYER, layer)],
+    }))?;
+    let mut entry = descriptor(MANIFEST, manifest.as_bytes());
+    entry["platform"] = json!({ "architecture": about.architecture, "os": "linux" });
+    entry["annotations"] = json!({
+        "io.containerd.image.name": full_name(&about.tag),
+        "org.opencontainers.image.ref.name": about.tag.rsplit(':').next(),
+    });
+    let index = text(&json!({ "schemaVersion": 2, "manifests": [entry] }))?;
+    let docker = text(&json!([{
+        "Config": blob(config.as_bytes()),
+        "RepoTags": [about.tag],
+        "Layers": [blob(layer)],
+    }]))?;
+    let mut files: Vec<(String, &[u8])> = vec![
+        (blob(config.as_bytes()), config.as_bytes()),
+        (blob(manifest.as_bytes()), manifest.as_bytes()),
+        (blob(layer), layer),
+        ("index.json".to_owned(), index.as_bytes()),
+        ("manifest.json".to_owned(), docker.as_bytes()),
+        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#),
+    ];
+    files.sort();
+    let mut archive = Builder::new(Vec::new());
+    for folder in ["blobs/", "blobs/sha256/"] {
+        layer::append(&mut archive, folder, EntryType::Directory, 0o755, &[], about.time)?;
+    }
+    for (path, content) in files {
+        layer::append(&mut archive, &path, EntryType::Regular, 0o644, content, about.time)?;
+    }
+    archive.into_inner().context("cannot finish the image")
+}
+
+/// How the program is run, and labels for those who find the image somewhere.
+fn config(layer_digest: &str, about: &About) -> Value {
+    let mut labels = json!({
+        "org.opencontainers.image.title": "collector",
+        "org.opencontainers.image.description":
+            "A per-node collector of container resources, kernel-assisted, speaking cAdvisor's API",
+        "org.opencontainers.image.version": about.version,
+        "org.opencontainers.image.licenses": "Apache-2.0 OR MIT",
+        "org.opencontainers.image.created": about.time.to_string(),
+    });
+    if let Some(revision) = &about.revision {
+        labels["org.opencontainers.image.revision"] = revision.as_str().into();
+    }
+    json!({
+        "architecture": about.architecture,
+        "os": "linux",
+        "created": about.time.to_string(),
+        "config": {
+            "User": USER,
+            "ExposedPorts": { "8080/tcp": {} },
+            "Entrypoint": [format!("/{}", layer::BINARY)],
+            "WorkingDir": "/",
+            "Labels": labels,
+        },
+        "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
+        "history": [{ "created": about.time.to_string(), "created_by": "cargo xtask image" }],
+    })
+}
+
+/// The name with its registry, which containerd wants spelt out.
+fn full_name(tag: &str) -> String {
+    match tag.split_once('/') {
+        Some((registry, _)) if registry.contains(['.', ':']) || registry == "localhost" => tag.to_owned(),
+        Some(_) => format!("docker.io/{tag}"),
+        None => format!("docker.io/library/{tag}"),
+    }
+}
+
+fn text(value: &Value) -> Result<String> {
+    serde_json::to_string(value).context("cannot write JSON")
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", sha256(bytes))
+}
+
+fn blob(bytes: &[u8]) -> String {
+    format!("blobs/sha256/{}", sha256(bytes))
+}
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": digest(bytes), "size": bytes.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_spelt_out_for_containerd() {
+        for (tag, expected) in [
+            ("collector:1", "docker.io/library/collector:1"),
+            ("me/collector:1", "docker.io/me/collector:1"),
+            ("localhost/collector:1", "localhost/collector:1"),
+            ("r.example:5000/a/b:1", "r.example:5000/a/b:1"),
+        ] {
+            assert_eq!(super::full_name(tag), expected);
+        }
+    }
+}

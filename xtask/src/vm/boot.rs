@@ -1,0 +1,186 @@
+//! The matrix: which kernel boots with which cgroup hierarchies, and what is tried on it.
+
+use std::fmt;
+
+use super::engines;
+use super::kernel::{RELEASES, Release};
+
+/// Which cgroup hierarchies are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Layout {
+    /// Every controller in a v1 hierarchy, and no cgroup2
+    V1,
+    /// The same with cgroup2 at `/sys/fs/cgroup/unified`, as systemd mounts it
+    Hybrid,
+    /// cgroup2 alone, with every controller on
+    V2,
+}
+
+impl Layout {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::V1, Self::Hybrid, Self::V2];
+
+    /// What `init.sh`, the suite and tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// What the machine is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hardware {
+    /// Two processors, all memory alike.
+    Plain,
+    /// Four processors in two NUMA nodes.
+    Numa,
+}
+
+/// Whether the kernel accounts for pressure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    /// `psi=1`.
+    On,
+    /// `psi=0`.
+    Off,
+}
+
+/// What the machine's root file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// Its initramfs, with nothing but busybox, the collector and the suite.
+    Own,
+    /// This machine's, with the container engines that are installed here.
+    Host,
+}
+
+/// Which tests run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All that the machine's root has the programs for.
+    Full,
+    /// Those that belong on every kernel.
+    Essential,
+    /// Those whose name contains one of these.
+    Named(Vec<String>),
+}
+
+/// One start of a virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boot {
+    /// The kernel's name.
+    pub(crate) kernel: String,
+    /// Its cgroup hierarchies.
+    pub(crate) layout: Layout,
+    /// Its processors and memory.
+    pub(crate) hardware: Hardware,
+    /// Its pressure accounting.
+    pub(crate) pressure: Pressure,
+    /// Its root file system.
+    pub(crate) root: Root,
+    /// Its tests.
+    pub(crate) scope: Scope,
+}
+
+impl Boot {
+    /// A kernel in a layout, with the essential tests.
+    pub(crate) fn new(kernel: &str, layout: Layout) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            layout,
+            hardware: Hardware::Plain,
+            pressure: Pressure::On,
+            root: Root::Own,
+            scope: Scope::Essential,
+        }
+    }
+
+    /// Whether its rows belong in the tables: those show what a kernel has that is set up well, each once.
+    pub(crate) fn is_tabled(&self) -> bool {
+        self.pressure == Pressure::On && self.root == Root::Own
+    }
+
+    /// The arguments by which the suite selects the tests.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        match (&self.scope, self.root) {
+            (Scope::Full, Root::Own) => engines::NEED_ENGINES.map(|name| ["--skip", name].map(str::to_owned)).concat(),
+            (Scope::Full, Root::Host) => Vec::new(),
+            (Scope::Essential, _) => vec!["--essential".to_owned()],
+            (Scope::Named(names), _) => names.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Boot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.kernel, self.layout.name())?;
+        f.write_str(if self.pressure == Pressure::Off { "-nopsi" } else { "" })?;
+        f.write_str(if self.root == Root::Host { "-engines" } else { "" })
+    }
+}
+
+/// The kernel that the whole suite runs on, with cgroup2 alone.
+const FULL: &str = "6.12";
+
+/// What is tried where the kernel does not account for pressure: that the rest does not suffer from it.
+const WITHOUT_PRESSURE: [&str; 4] =
+    ["statistics_v2::", "discovery::all_are_listed_once", "degraded::ebpf_or_nothing", "oom::alone_in_its_cgroup"];
+
+/// Every boot, the longest first.
+pub(crate) fn matrix() -> Vec<Boot> {
+    let mut boots: Vec<Boot> = RELEASES.iter().flat_map(|release| of_release(*release)).collect();
+    boots.sort_by_key(|boot| (boot.scope != Scope::Full, boot.root != Root::Host));
+    boots
+}
+
+/// The boots of one kernel.
+fn of_release(release: Release) -> Vec<Boot> {
+    let mut boots = Vec::new();
+    for layout in Layout::ALL {
+        let mut boot = Boot::new(release.name, layout);
+        // Every layout has it once: emulated processors beyond those of this machine cost time.
+        boot.hardware = match (release.name, layout) {
+            ("5.10", Layout::V1) | ("6.1", Layout::Hybrid) | ("7", Layout::V2) => Hardware::Numa,
+            _ => Hardware::Plain,
+        };
+        if (release.name, layout) == (FULL, Layout::V2) {
+            boot.scope = Scope::Full;
+            let names = WITHOUT_PRESSURE.map(str::to_owned).to_vec();
+            boots.push(Boot { pressure: Pressure::Off, scope: Scope::Named(names), ..boot.clone() });
+            let names = engines::TESTS.map(str::to_owned).to_vec();
+            boots.push(Boot { root: Root::Host, scope: Scope::Named(names), ..boot.clone() });
+        }
+        boots.push(boot);
+    }
+    boots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_boots_with_every_layout() {
+        let boots = matrix();
+        for release in RELEASES {
+            for layout in Layout::ALL {
+                let of_it = boots.iter().filter(|boot| boot.kernel == release.name && boot.layout == layout);
+                assert_eq!(of_it.filter(|boot| boot.is_tabled()).count(), 1, "{} {layout:?}", release.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_differ_and_the_longest_comes_first() {
+        let boots = matrix();
+        let mut names: Vec<String> = boots.iter().map(Boot::to_string).collect();
+        assert_eq!(names[..2], ["6.12-v2", "6.12-v2-engines"]);
+        assert_eq!(boots.iter().filter(|boot| boot.scope == Scope::Full).count(), 1);
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), boots.len());
+    }
+}

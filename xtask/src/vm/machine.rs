@@ -1,0 +1,210 @@
+//! One virtual machine: what it is made of, what is in its initramfs, and how it is started.
+//!
+//! Everything it needs carries its boot's name, so that several run beside each other.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::boot::{Boot, Hardware, Pressure, Root};
+use super::console::{self, Outcome};
+use super::engines::{self, Share};
+use super::kernel::Kernel;
+use super::{folder, initramfs, make_folder};
+use crate::interrupt::Interrupt;
+use crate::shell;
+
+/// Memory of a machine.
+const MEGABYTES: u32 = 2048;
+/// The disk that tests write to: a file of zeroes that takes no space.
+const DISK_BYTES: u64 = 64 << 20;
+/// The disk that `init.sh` swaps to.
+const SWAP_BYTES: u64 = 128 << 20;
+
+/// What `init.sh` does when everything is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Runs the suite and says the verdict.
+    Run,
+    /// Gives a shell.
+    Shell,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Shell => "shell",
+        }
+    }
+}
+
+/// The programs that run inside, without shared libraries.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// The collector.
+    pub(crate) collector: PathBuf,
+    /// The end-to-end suite.
+    pub(crate) suite: PathBuf,
+}
+
+/// A kernel with what runs on it.
+#[derive(Clone, Debug)]
+pub(super) struct Machine<'a> {
+    /// The kernel to boot.
+    pub(super) kernel: &'a Kernel,
+    /// How.
+    pub(super) boot: &'a Boot,
+    /// What runs inside.
+    pub(super) programs: &'a Programs,
+}
+
+impl<'a> Machine<'a> {
+    /// The machine of a boot.
+    pub(super) fn new(kernel: &'a Kernel, boot: &'a Boot, programs: &'a Programs) -> Self {
+        Self { kernel, boot, programs }
+    }
+
+    /// Where everything said on its console is kept.
+    pub(super) fn log(&self) -> PathBuf {
+        folder().join("logs").join(format!("{}.log", self.boot))
+    }
+
+    /// Boots, runs the suite and returns what came of it.
+    pub(super) fn run(&self, limit: Duration, interrupt: &Interrupt) -> Result<Outcome> {
+        let log = self.log();
+        make_folder(&folder().join("logs"))?;
+        // Kept until the emulator has ended.
+        let share = self.share()?;
+        let mut child = self
+            .command(Mode::Run, share.as_ref())?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start qemu-system-x86_64")?;
+        let outcome = console::watch(&mut child, &self.boot.to_string(), &log, limit, interrupt);
+        // Whatever came of it, the emulator does not outlive us; it may have ended by itself.
+        drop(child.kill());
+        child.wait().context("cannot wait for the emulator")?;
+        outcome
+    }
+
+    /// Boots to a shell on this terminal.
+    pub(super) fn shell(&self) -> Result<()> {
+        eprintln!("note: `poweroff -f` ends the virtual machine, as does Ctrl-A X");
+        let share = self.share()?;
+        shell::run(&mut self.command(Mode::Shell, share.as_ref())?)
+    }
+
+    /// Where its files are.
+    fn home(&self) -> Result<PathBuf> {
+        let home = folder().join("machines").join(self.boot.to_string());
+        make_folder(&home)?;
+        Ok(home)
+    }
+
+    /// Shares this machine's root with it, where its own is to be that.
+    fn share(&self) -> Result<Option<Share>> {
+        match self.boot.root {
+            Root::Own => Ok(None),
+            Root::Host => Share::start(&self.home()?).map(Some),
+        }
+    }
+
+    fn command(&self, mode: Mode, share: Option<&Share>) -> Result<Command> {
+        let home = self.home()?;
+        let initramfs = home.join("initramfs.cpio");
+        self.write_initramfs(&initramfs)?;
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-m", &format!("{MEGABYTES}M")]);
+        // Emulated, CMPXCHG16B now and then leaves rubbish in the flags when two processors use it, and the kernel's
+        // allocator dies of it. Five levels of page tables only cost time.
+        command.args(["-cpu", "max,-cx16,-la57"]);
+        command.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(&self.kernel.image);
+        command.arg("-initrd").arg(&initramfs);
+        let mut disks = vec![("disk", DISK_BYTES)];
+        // An engine limits its containers' memory and most leave their swap alone, which would put off OOM kills.
+        if self.boot.root == Root::Own {
+            disks.push(("swap", SWAP_BYTES));
+        }
+        for (name, size) in disks {
+            let file = home.join(name);
+            let made = std::fs::File::create(&file).and_then(|file| file.set_len(size));
+            made.with_context(|| format!("cannot make {}", file.display()))?;
+            command.arg("-drive").arg(format!("file={},if=virtio,format=raw", file.display()));
+        }
+        command.args(hardware(self.boot.hardware));
+        if let Some(share) = share {
+            command.args(share.arguments(MEGABYTES));
+        }
+        command.arg("-append").arg(self.arguments(mode));
+        Ok(command)
+    }
+
+    /// The kernel's command line; `init.sh` reads the words that begin with `collector.`.
+    fn arguments(&self, mode: Mode) -> String {
+        let psi = match self.boot.pressure {
+            Pressure::On => 1,
+            Pressure::Off => 0,
+        };
+        // Kernels before 5.19 or so account for a cgroup's swap only when told to.
+        format!(
+            "console=ttyS0 quiet panic=-1 oops=panic mitigations=off psi={psi} swapaccount=1 collector.mode={} \
+             collector.kernel={} collector.cgroups={} collector.root={}",
+            mode.name(),
+            self.boot.kernel,
+            self.boot.layout.name(),
+            if self.boot.root == Root::Host { "host" } else { "own" },
+        )
+    }
+
+    fn write_initramfs(&self, path: &Path) -> Result<()> {
+        let mut archive = initramfs::Archive::create(path)?;
+        for folder in ["bin", "dev", "etc", "lib", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "var"] {
+            archive.folder(folder)?;
+        }
+        // The kernel opens it before anything is mounted.
+        archive.console("dev/console")?;
+        archive.program("init", include_bytes!("init.sh"))?;
+        archive.file("init-engines.sh", include_bytes!("init-engines.sh"))?;
+        let busybox = std::fs::read("/bin/busybox").context("cannot read /bin/busybox")?;
+        archive.program("bin/busybox", &busybox)?;
+        archive.link("bin/sh", "busybox")?;
+        for (name, source) in [("bin/collector", &self.programs.collector), ("bin/e2e", &self.programs.suite)] {
+            let content = std::fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
+            archive.program(name, &content)?;
+        }
+        archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")?;
+        archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")?;
+        // A line each; the last one ends like the others, for `read` to see it.
+        let arguments = [self.boot.arguments().join("\n"), String::new()].join("\n");
+        archive.file("etc/arguments", arguments.as_bytes())?;
+        let modules: &[&str] = if self.boot.root == Root::Host { &engines::MODULES } else { &[] };
+        for (number, module) in self.kernel.modules(modules)?.iter().enumerate() {
+            archive.file(&format!("lib/{number}.ko"), module)?;
+        }
+        archive.finish()
+    }
+}
+
+/// Qemu's arguments for processors, and for memory in nodes, which together are [`MEGABYTES`].
+fn hardware(hardware: Hardware) -> Vec<String> {
+    let arguments: &[&str] = match hardware {
+        Hardware::Plain => &["-smp", "2"],
+        Hardware::Numa => &[
+            "-smp",
+            "4",
+            "-object",
+            "memory-backend-ram,id=near,size=1G",
+            "-object",
+            "memory-backend-ram,id=far,size=1G",
+            "-numa",
+            "node,nodeid=0,cpus=0-1,memdev=near",
+            "-numa",
+            "node,nodeid=1,cpus=2-3,memdev=far",
+        ],
+    };
+    arguments.iter().map(|&argument| argument.to_owned()).collect()
+}
