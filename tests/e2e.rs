@@ -3,6 +3,7 @@
 //! One file per behaviour a user can see, over HTTP. `support` is what they stand on; `selftest` tries those tools
 //! against the kernel without a collector.
 
+mod api_v2;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -59,6 +60,7 @@ const FILES: &[&[Case]] = &[
     parity::CASES,
     network::CASES,
     history::CASES,
+    api_v2::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

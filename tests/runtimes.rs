@@ -103,6 +103,7 @@ fn docker_tells_who_a_container_is() -> Result<()> {
         ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
         ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
     }
+    by_alias_in_v2(&collector, &id)?;
     let other = docker.run_named("webby", &[], &[])?;
     named(&collector, &other, "webby")?;
     ensure!(ask("web")?.len() == 1 && ask("")?.len() == 2, "an exact name goes first");
@@ -116,6 +117,44 @@ fn docker_tells_who_a_container_is() -> Result<()> {
     }
     docker.rename(&id, "renamed")?;
     named(&collector, &id, "renamed").map(drop)
+}
+
+/// API v2 finds the container `web` as v1 does, and tells the same of it.
+fn by_alias_in_v2(collector: &Collector, id: &str) -> Result<()> {
+    type ByName = BTreeMap<String, serde_json::Value>;
+    let name = format!("/docker/{id}");
+    let v1: serde_json::Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+    for version in ["v2.0", "v2.1"] {
+        for (resource, query) in [
+            ("spec/web", "type=docker"),
+            ("spec/we", "type=docker"),
+            (&*format!("spec/{}", &id[..12]), "type=docker"),
+            ("spec", "type=docker&recursive=true"),
+        ] {
+            let specs: ByName = collector.json(&format!("/api/{version}/{resource}?{query}"), None)?;
+            ensure!(specs.keys().eq([&name]), "{version}/{resource}: {:?}", specs.keys());
+            let spec = &specs[&name];
+            for key in ["labels", "envs", "image", "creation_time", "start_time", "has_network"] {
+                ensure!(spec[key] == v1["spec"][key], "{version}: {key} is {}, not {}", spec[key], v1["spec"][key]);
+            }
+            for key in ["aliases", "namespace"] {
+                ensure!(spec[key] == v1[key], "{version}: {key} is {}, not {}", spec[key], v1[key]);
+            }
+        }
+        let stats: ByName = collector.json(&format!("/api/{version}/stats/web?type=docker&count=1&max_age=0"), None)?;
+        ensure!(stats.keys().eq([&name]), "{version}: stats of {:?}", stats.keys());
+        let processes: Vec<serde_json::Value> = collector.json(&format!("/api/{version}/ps/web?type=docker"), None)?;
+        ensure!(!processes.is_empty(), "{version}: a running container has no process");
+        for (request, complaint) in [
+            ("spec/nobody?type=docker", "unable to find container \"nobody\" in \"docker\" namespace"),
+            ("spec/web?type=podman", "unable to find container \"web\" in \"podman\" namespace"),
+        ] {
+            let answer = collector.get(&format!("/api/{version}/{request}"))?;
+            let expected = format!("{complaint}\n");
+            ensure!((answer.status, answer.text()) == (500, expected), "{} {}", answer.status, answer.text());
+        }
+    }
+    Ok(())
 }
 
 /// Every one of fifty containers started as fast as Docker can has its labels within two seconds of its start.

@@ -16,6 +16,7 @@
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
+//!  rates    -> sample, units
 //!  sample   -> units
 //!  kernel   -> units, collector-ebpf (its library)
 //!  runtime  -> sample, units
@@ -27,6 +28,7 @@ pub mod doctor;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
+pub mod rates;
 pub mod runtime;
 pub mod sample;
 pub mod sampler;

@@ -35,6 +35,8 @@ pub(crate) enum Work {
     Grow(u64),
     /// Starts so many idle threads and idles.
     Threads(u64),
+    /// Starts a process that ends, does not look after it, and idles.
+    Zombie,
     /// Makes a network namespace with one pair of interfaces, sends so many packets through it and idles.
     Network(u64),
     /// The same in the network namespace of another process, then ends; the interfaces stay.
@@ -231,6 +233,14 @@ pub(crate) fn main(plan: &str) -> Result<()> {
                     }
                 });
             }
+            idle()
+        }
+        Work::Zombie => {
+            let mut child = Command::new("/proc/self/exe").arg("--list").stdout(Stdio::piped()).spawn()?;
+            let mut output = child.stdout.take().context("standard output is a pipe")?;
+            std::mem::forget(child);
+            // The end of its output is the end of it, or as good as.
+            output.read_to_end(&mut Vec::new())?;
             idle()
         }
         Work::Network(packets) => {

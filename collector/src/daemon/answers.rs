@@ -11,25 +11,33 @@ use crate::own_metrics::OwnMetrics;
 use crate::sample;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
-use crate::sample::machine::Machine;
+use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::process::ProcessList;
+use crate::sampler;
 use crate::sampler::container::Scratch;
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::sampler::follow::Progress;
+use crate::sampler::processes::{self, Whose};
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
 use crate::store::history::Selection;
-use crate::units::{Bytes, WallTime};
+use crate::store::summary::Summary;
+use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::source::{
-    Containers, EventSource, Limits, NoSuchAlias, Readiness, Status, StreamItem, Subscription, TooManyStreams,
-    Unavailable,
+    Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
+    StreamItem, Subscription, TooManyStreams, Unavailable,
 };
-use crate::views::{ContainerView, Identity, machine};
+use crate::views::{ContainerView, Identity};
 
 /// Limits read this recently are shown as they are; older ones are read again for the request.
 const CURRENT: Duration = Duration::from_millis(20);
 const RECENT: Duration = Duration::from_secs(2);
+/// File systems asked this recently are not asked again.
+const FILESYSTEMS: Nanos = Nanos(1_000_000_000);
+/// How long a request waits for the samples it demands.
+const DEMAND: Duration = Duration::from_secs(5);
 /// Event streams open at once.
 const MAX_STREAMS: usize = 256;
 
@@ -40,6 +48,8 @@ pub(super) struct Answers {
     counters: Option<CounterReader>,
     progress: Arc<Progress>,
     machine: RwLock<Arc<Machine>>,
+    /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
+    filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
     degraded: DegradedList,
     streams: Arc<()>,
 }
@@ -53,8 +63,16 @@ impl Answers {
         progress: Arc<Progress>,
         degraded: DegradedList,
     ) -> Self {
-        let machine = RwLock::default();
-        Self { engine, metrics, counters, progress, machine, degraded, streams: Arc::default() }
+        Self {
+            engine,
+            metrics,
+            counters,
+            progress,
+            machine: RwLock::default(),
+            filesystems: tokio::sync::Mutex::default(),
+            degraded,
+            streams: Arc::default(),
+        }
     }
 
     /// A newer description of the machine. Block devices may have come or gone, so their names are looked up anew.
@@ -136,8 +154,56 @@ impl Containers for Answers {
         self.current_machine().memory.unwrap_or_default()
     }
 
-    fn machine(&self) -> bytes::Bytes {
-        crate::views::json::to_bytes(&machine::render(&self.current_machine()))
+    fn is_known(&self, name: &[u8]) -> bool {
+        self.engine.store().get(name).is_some()
+    }
+
+    async fn refresh(&self, names: &[Name], max_age: Duration) {
+        let not_before = WallTime::from(SystemTime::now()).back(max_age);
+        let tracked: Vec<_> = names.iter().filter_map(|name| self.engine.tracked(name)).collect();
+        let all_done = self.engine.demand(tracked, not_before);
+        if tokio::time::timeout(DEMAND, all_done).await.is_err() {
+            tracing::debug!("samples that a request waited for were not taken in time");
+        }
+    }
+
+    fn summary(&self, name: &[u8]) -> Option<Summary> {
+        self.engine.store().get(name)?.summary()
+    }
+}
+
+impl Host for Answers {
+    fn machine(&self) -> Arc<Machine> {
+        self.current_machine()
+    }
+
+    async fn filesystems(&self) -> Arc<Filesystems> {
+        let mut kept = self.filesystems.lock().await;
+        let now = WallTime::from(SystemTime::now());
+        if kept.at <= now && now.since(kept.at) < FILESYSTEMS {
+            return Arc::clone(&kept);
+        }
+        let engine = Arc::clone(&self.engine);
+        let read = move || sampler::machine::filesystems(engine.context().roots(), WallTime::from(SystemTime::now()));
+        match tokio::task::spawn_blocking(read).await {
+            Ok(filesystems) => *kept = Arc::new(filesystems),
+            Err(error) => tracing::error!(%error, "file systems could not be read"),
+        }
+        Arc::clone(&kept)
+    }
+
+    async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
+        let engine = Arc::clone(&self.engine);
+        let list = move || {
+            let whose = match &of {
+                ProcessesOf::Machine => Whose::Machine,
+                ProcessesOf::Container(name) => Whose::Container(name),
+            };
+            processes::list(engine.context(), whose, &mut Scratch::default())
+        };
+        let listed = tokio::task::spawn_blocking(list).await;
+        let listed = listed.map_err(|error| ProcessesUnavailable(error.to_string()))?;
+        listed.map_err(|error| ProcessesUnavailable(error.to_string()))
     }
 }
 

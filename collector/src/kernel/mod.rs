@@ -19,5 +19,6 @@ mod roots;
 pub mod surroundings;
 pub mod taskstats;
 pub mod text_formats;
+pub mod users;
 
 pub use roots::{GivenRoots, HostRoots};

@@ -1,5 +1,7 @@
 //! Files of single processes in procfs, and lists of processes.
 
+pub mod table;
+
 use std::mem::MaybeUninit;
 use std::path::Path;
 

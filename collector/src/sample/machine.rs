@@ -99,6 +99,37 @@ pub struct Filesystem {
     pub capacity: Bytes,
     /// Inodes in all; 0 where the file system makes them as needed.
     pub inodes: u64,
+    /// Where it is mounted, at first.
+    pub mount_point: String,
+    /// What is in use.
+    pub usage: Bytes,
+    /// What users other than root may still use.
+    pub available: Bytes,
+    /// Inodes that are free.
+    pub inodes_free: u64,
+    /// What it is to the machine.
+    pub role: FilesystemRole,
+    /// The file system's own id, where `/dev/disk/by-uuid` has it.
+    pub uuid: Option<String>,
+}
+
+/// What a file system is to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FilesystemRole {
+    /// One among others.
+    #[default]
+    Other,
+    /// The one the root directory is on.
+    Root,
+}
+
+/// The file systems at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filesystems {
+    /// When they told their sizes.
+    pub at: WallTime,
+    /// Those that did.
+    pub list: Vec<Filesystem>,
 }
 
 /// A disk.

@@ -5,6 +5,7 @@ pub mod event;
 pub mod identity;
 pub mod kinds;
 pub mod machine;
+pub mod process;
 pub mod spec;
 pub mod statistic;
 pub mod walk;

@@ -45,6 +45,13 @@ pub struct Scratch {
     buffer: ReadBuffer,
 }
 
+impl Scratch {
+    /// Room to read files into.
+    pub(super) fn buffer(&mut self) -> &mut ReadBuffer {
+        &mut self.buffer
+    }
+}
+
 /// A cgroup that is part of a container: one per hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {

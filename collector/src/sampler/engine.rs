@@ -18,6 +18,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::oneshot;
+
 use super::container::{ContainerReader, Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
 use crate::sample::container::Sample;
@@ -25,7 +27,7 @@ use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
 use oom::{Baseline, OomTally};
-use queue::{Due, Duty, Job, Queue, take_due};
+use queue::{Demand, Due, Duty, Job, Queue, take_due};
 use tracked::Reading;
 pub use tracked::{Origin, Tracked};
 
@@ -240,6 +242,18 @@ impl Engine {
         self.urgent(tracked, Purpose::OnDemand);
     }
 
+    /// Samples these containers unless they have a sample of this time or later. The receiver ends, with the error that
+    /// there is no sender any more, when all of them are done. The sampling threads get to it in their own time, so
+    /// whoever waits sets a limit.
+    pub fn demand(&self, containers: Vec<Arc<Tracked>>, not_before: WallTime) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        let done = Arc::new(done);
+        let demands = containers.into_iter().map(|what| Demand { what, not_before, _done: Arc::clone(&done) });
+        lock(&self.queue).demanded.extend(demands);
+        self.tick_wake.notify_all();
+        receiver
+    }
+
     /// Reads the container's limits into the store. Reads files, and waits for a sample being taken: not for the
     /// async threads.
     pub fn refresh_spec(&self, tracked: &Tracked, scratch: &mut Scratch) {
@@ -345,6 +359,7 @@ impl Engine {
             for job in batch.drain(..) {
                 match job {
                     Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
+                    Job::Demand(demand) => self.meet(&demand, &mut scratch),
                     Job::CountOom(tracked) => {
                         let mut reading = lock(&tracked.reader);
                         tracked.deliver_news(&mut reading);
@@ -384,6 +399,9 @@ impl Engine {
                 return true;
             }
             if duty == Duty::All {
+                // Half of a batch: however many requests there are, what is due is read.
+                let count = queue.demanded.len().min(BATCH / 2);
+                batch.extend(queue.demanded.drain(..count).map(Job::Demand));
                 take_due(&mut queue.ticks, now, batch);
                 if !batch.is_empty() {
                     if queue.ticks.peek().is_some_and(|due| due.at <= now) {
@@ -414,6 +432,14 @@ impl Engine {
         }
         if purpose != Purpose::Tick {
             tracked.urgent.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn meet(&self, demand: &Demand, scratch: &mut Scratch) {
+        let tracked = &demand.what;
+        let met = tracked.container.latest().is_some_and(|sample| sample.at >= demand.not_before);
+        if !met && !tracked.ended.load(Ordering::Acquire) {
+            self.sample(tracked, Purpose::OnDemand, scratch);
         }
     }
 

@@ -13,7 +13,8 @@ use crate::kernel::machine::memory::MemInfo;
 use crate::kernel::machine::topology::Cpu;
 use crate::kernel::machine::{Survey, disks, filesystems, memory, network_devices, topology as kernel_topology};
 use crate::sample::machine::{
-    CpuCounts, Disk, Filesystem, HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease,
+    CpuCounts, Disk, Filesystem, FilesystemRole, Filesystems, HugePages, Machine, MemoryModules, NetworkDevice, Node,
+    OsRelease,
 };
 use crate::units::{Bytes, WallTime};
 
@@ -53,7 +54,7 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
         machine_id: identity::first_of(survey, roots, &ids.machine_id),
         system_uuid: identity::system_uuid(survey, roots),
         boot_id: identity::first_of(survey, roots, &ids.boot_id),
-        filesystems: filesystems::filesystems(survey, roots).into_iter().map(filesystem).collect(),
+        filesystems: filesystems_with(survey, roots),
         disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
         network_devices: network_devices::network_devices(survey, roots)
             .map(|devices| devices.into_iter().map(network_device).collect()),
@@ -96,15 +97,35 @@ fn huge_pages(pools: Vec<memory::HugePages>) -> Vec<HugePages> {
     pools.into_iter().map(|pool| HugePages { page_size: kib(pool.page_size_kb), pages: pool.nr_hugepages }).collect()
 }
 
-fn filesystem(filesystem: filesystems::Filesystem) -> Filesystem {
-    let filesystems::Filesystem { partition, size } = filesystem;
-    Filesystem {
-        device: partition.device,
-        major: partition.major,
-        minor: partition.minor,
-        capacity: size.capacity,
-        inodes: size.inodes,
-    }
+/// The file systems and how full they are. Takes at most two seconds, when one hangs.
+pub fn filesystems(roots: &HostRoots, now: WallTime) -> Filesystems {
+    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots) }
+}
+
+fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
+    let uuids = filesystems::Uuids::read(survey, roots);
+    let found = filesystems::filesystems(survey, roots);
+    // An overlay on the root directory is listed twice; clients look for it under the second name.
+    let root = found.iter().rposition(|filesystem| filesystem.partition.mount_point == Path::new("/"));
+    let role = |at| if Some(at) == root { FilesystemRole::Root } else { FilesystemRole::Other };
+    let listed = found.into_iter().enumerate().map(|(at, filesystem)| {
+        let filesystems::Filesystem { partition, size } = filesystem;
+        let uuid = uuids.of(&partition.device).map(str::to_owned);
+        Filesystem {
+            major: partition.major,
+            minor: partition.minor,
+            capacity: size.capacity,
+            inodes: size.inodes,
+            mount_point: partition.mount_point.to_string_lossy().into_owned(),
+            usage: Bytes(size.capacity.0.saturating_sub(size.free.0)),
+            available: size.available,
+            inodes_free: size.inodes_free,
+            role: role(at),
+            uuid,
+            device: partition.device,
+        }
+    });
+    listed.collect()
 }
 
 fn disk(disk: disks::Disk) -> Disk {

@@ -6,7 +6,8 @@
 //! - [`filter`]: which of them are listed;
 //! - [`engine`]: the sampling threads and their queue;
 //! - [`container`]: one container's files become a sample;
-//! - [`machine`]: the machine's description.
+//! - [`machine`]: the machine's description;
+//! - [`processes`]: the processes of a container, when somebody asks.
 
 pub mod container;
 pub mod discovery;
@@ -15,4 +16,5 @@ pub mod filter;
 pub mod follow;
 pub mod machine;
 pub mod metrics;
+pub mod processes;
 pub mod tracker;

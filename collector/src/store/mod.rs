@@ -4,6 +4,7 @@
 
 pub mod event_log;
 pub mod history;
+pub mod summary;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -18,6 +19,7 @@ use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
+use summary::{Recorder, Summary};
 
 /// Ended containers kept for their OOM kills, whatever the retention: one is about a hundred bytes.
 const MAX_ENDED: usize = 10_000;
@@ -39,10 +41,17 @@ pub struct Container {
     name: Name,
     listed: Listed,
     oom_kills: AtomicU64,
-    history: Mutex<History>,
+    recent: Mutex<Recent>,
     spec: Mutex<(Spec, WallTime)>,
     identity: Mutex<Option<Arc<Identity>>>,
     limits: Limits,
+}
+
+/// A container's samples and what is made of them as they come.
+#[derive(Debug, Default)]
+struct Recent {
+    history: History,
+    summary: Recorder,
 }
 
 /// Whether a cgroup is a container in the eyes of the API.
@@ -68,12 +77,18 @@ impl Container {
     /// Adds a sample, completed with the OOM kills so far.
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
-        lock(&self.history).push(sample, self.limits)
+        let mut recent = lock(&self.recent);
+        let Recent { history, summary } = &mut *recent;
+        let pushed = history.push(sample, self.limits);
+        if let Some(stored) = history.latest() {
+            summary.add(stored);
+        }
+        pushed
     }
 
     /// The newest sample.
     pub fn latest(&self) -> Option<Arc<Sample>> {
-        lock(&self.history).latest().cloned()
+        lock(&self.recent).history.latest().cloned()
     }
 
     /// The newest sample for the closing account: with the OOM kills of the end, which come after the last reading.
@@ -88,12 +103,18 @@ impl Container {
 
     /// Samples, oldest first.
     pub fn samples(&self, selection: Selection) -> Vec<Arc<Sample>> {
-        lock(&self.history).select(selection, self.limits)
+        lock(&self.recent).history.select(selection, self.limits)
     }
 
-    /// Bytes the history holds.
+    /// What it used lately; `None` before the first sample.
+    pub fn summary(&self) -> Option<Summary> {
+        lock(&self.recent).summary.summary()
+    }
+
+    /// Bytes the history and the summary hold.
     pub fn history_memory(&self) -> usize {
-        lock(&self.history).memory()
+        let recent = lock(&self.recent);
+        recent.history.memory() + recent.summary.memory()
     }
 
     /// The limits as last read, and when that was (the epoch if never).
@@ -164,7 +185,7 @@ impl Store {
             name: Arc::clone(name),
             listed,
             oom_kills: AtomicU64::new(0),
-            history: Mutex::default(),
+            recent: Mutex::default(),
             spec: Mutex::default(),
             identity: Mutex::default(),
             limits: self.limits.history,

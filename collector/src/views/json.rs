@@ -21,6 +21,13 @@ pub fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     value.serialize(&mut serde_json::Serializer::with_formatter(out, Go)).expect("wire types have string keys");
 }
 
+/// Appends a key of an object and its value.
+pub fn append_entry<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value: &T) {
+    append(out, &Lossy(key));
+    out.push(b':');
+    append(out, value);
+}
+
 /// Bytes of unknown encoding as a JSON string, see [`lossy`].
 #[derive(Clone, Copy, Debug)]
 pub struct Lossy<'a>(pub &'a [u8]);
@@ -82,6 +89,11 @@ impl fmt::Display for Quoted<'_> {
 struct Go;
 
 impl Formatter for Go {
+    fn write_f32<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        // Only numbers of everyday size are written in single precision: no exponent.
+        write!(writer, "{value}")
+    }
+
     fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
         let magnitude = value.abs();
         if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
@@ -140,6 +152,13 @@ mod tests {
             (f64::NAN, "null"),
         ];
         for (value, expected) in cases {
+            assert_eq!(text(&value), expected);
+        }
+    }
+
+    #[test]
+    fn single_precision_is_as_short() {
+        for (value, expected) in [(0.0_f32, "0"), (0.1, "0.1"), (12.0, "12"), (99.9, "99.9")] {
             assert_eq!(text(&value), expected);
         }
     }

@@ -20,28 +20,28 @@ const UNKNOWN: &str = "Unknown";
 pub struct MachineInfo<'a> {
     timestamp: GoTime,
     vendor_id: &'a str,
-    num_cores: u32,
+    pub(super) num_cores: u32,
     num_physical_cores: u32,
     num_sockets: u32,
     #[serde(skip_serializing_if = "is_zero")]
     num_books: u32,
     #[serde(skip_serializing_if = "is_zero")]
     num_drawers: u32,
-    cpu_frequency_khz: u64,
-    memory_capacity: u64,
+    pub(super) cpu_frequency_khz: u64,
+    pub(super) memory_capacity: u64,
     swap_capacity: u64,
     memory_by_type: BTreeMap<&'a str, MemoryByType>,
     nvm: Nvm,
-    hugepages: Option<Vec<HugePagesInfo>>,
-    machine_id: &'a str,
-    system_uuid: &'a str,
+    pub(super) hugepages: Option<Vec<HugePagesInfo>>,
+    pub(super) machine_id: &'a str,
+    pub(super) system_uuid: &'a str,
     boot_id: &'a str,
-    filesystems: Option<Vec<FsInfo<'a>>>,
-    disk_map: Option<BTreeMap<String, DiskInfo<'a>>>,
-    network_devices: Option<Vec<NetInfo<'a>>>,
-    topology: Option<Vec<NodeInfo<'a>>>,
-    cloud_provider: &'static str,
-    instance_type: &'static str,
+    pub(super) filesystems: Option<Vec<FsInfo<'a>>>,
+    pub(super) disk_map: Option<BTreeMap<String, DiskInfo<'a>>>,
+    pub(super) network_devices: Option<Vec<NetInfo<'a>>>,
+    pub(super) topology: Option<Vec<NodeInfo<'a>>>,
+    pub(super) cloud_provider: &'static str,
+    pub(super) instance_type: &'static str,
     instance_id: &'static str,
 }
 
@@ -62,13 +62,13 @@ struct Nvm {
 
 /// `page_size` in KiB.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct HugePagesInfo {
+pub(super) struct HugePagesInfo {
     page_size: u64,
     num_pages: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-struct FsInfo<'a> {
+pub(super) struct FsInfo<'a> {
     device: &'a str,
     capacity: u64,
     /// `vfs` for everything that `statfs` measures, whatever its type.
@@ -78,7 +78,7 @@ struct FsInfo<'a> {
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-struct DiskInfo<'a> {
+pub(super) struct DiskInfo<'a> {
     name: &'a str,
     major: u32,
     minor: u32,
@@ -87,7 +87,7 @@ struct DiskInfo<'a> {
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-struct NetInfo<'a> {
+pub(super) struct NetInfo<'a> {
     name: &'a str,
     mac_address: &'a str,
     speed: i64,
@@ -95,7 +95,7 @@ struct NetInfo<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct NodeInfo<'a> {
+pub(super) struct NodeInfo<'a> {
     node_id: i32,
     memory: u64,
     hugepages: Option<Vec<HugePagesInfo>>,

@@ -5,6 +5,7 @@
 //! files and takes no clock.
 
 pub mod cadvisor_v1;
+pub mod cadvisor_v2;
 pub mod events;
 pub mod json;
 pub mod machine;
@@ -39,6 +40,18 @@ pub struct ContainerView {
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime tells; empty for a bare cgroup.
     pub identity: Identity,
+}
+
+impl ContainerView {
+    /// When the container was made: the runtime's word goes before the cgroup's.
+    pub fn created(&self) -> Option<WallTime> {
+        self.identity.created.or(self.spec.created)
+    }
+
+    /// Whether the network it uses counts as its own.
+    pub fn has_network(&self) -> bool {
+        self.spec.has_network && self.identity.network == NetworkOwner::Itself
+    }
 }
 
 /// What a container runtime knows about a cgroup. Everything is empty for a cgroup that no runtime made.

@@ -14,10 +14,12 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::ContainerView;
 use super::cadvisor_v1::{self, DecodeError, StatsQuery};
+use super::cadvisor_v2;
 use super::events::{self, QueryError};
-use super::json::{self, Lossy, Quoted, lossy};
+use super::json::{Quoted, lossy};
 use super::source::{Containers, Limits, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
 use crate::sample::event::Name;
+use crate::units;
 
 /// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
 const SAMPLES_PER_PIECE: usize = 256;
@@ -53,6 +55,8 @@ pub(super) enum ApiError {
     EventQuery(#[from] QueryError),
     #[error(transparent)]
     TooManyStreams(#[from] TooManyStreams),
+    #[error(transparent)]
+    V2(#[from] cadvisor_v2::Error),
     #[error("the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }
@@ -91,13 +95,27 @@ pub(super) async fn container(view: ContainerView, source: &impl Containers) -> 
     Ok(json(spawn_blocking(move || cadvisor_v1::render(&view, memory)).await?))
 }
 
+/// Appends one container to a list, with its name before it where the list is a map; the machine's memory stands in for a memory limit of 0.
+pub(super) type Append = fn(&mut Vec<u8>, &ContainerView, units::Bytes);
+
 /// How a list of containers is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    pub(super) open: u8,
+    pub(super) close: u8,
+    pub(super) append: Append,
+}
+
+impl Form {
     /// One after the other.
-    Array,
-    /// By full name.
-    Map,
+    pub(super) const fn array(append: Append) -> Self {
+        Self { open: b'[', close: b']', append }
+    }
+
+    /// By full name; what is appended begins with it.
+    pub(super) const fn map(append: Append) -> Self {
+        Self { open: b'{', close: b'}', append }
+    }
 }
 
 /// Containers as one JSON value, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
@@ -106,9 +124,10 @@ pub(super) async fn containers<S: Containers>(
     source: Arc<S>,
     names: Vec<Name>,
     query: StatsQuery,
-    shape: Shape,
+    limits: Limits,
+    form: Form,
 ) -> Result<Response, ApiError> {
-    let mut list = List { source, names: names.into(), query, shape, sent: None };
+    let mut list = List { source, names: names.into(), query, limits, form, sent: None };
     let first = list.piece().await?;
     if list.names.is_empty() {
         return Ok(json(first));
@@ -129,7 +148,8 @@ struct List<S> {
     /// What is still to be sent.
     names: VecDeque<Name>,
     query: StatsQuery,
-    shape: Shape,
+    limits: Limits,
+    form: Form,
     /// How many elements are sent; `None` before the first piece.
     sent: Option<usize>,
 }
@@ -144,35 +164,27 @@ impl<S: Containers> List<S> {
             && let Some(name) = self.names.pop_front()
         {
             // A container that ended meanwhile, or has no sample yet, is left out as in cAdvisor.
-            if let Ok(view) = self.source.container(&name, &self.query, Limits::Recent).await {
+            if let Ok(view) = self.source.container(&name, &self.query, self.limits).await {
                 samples += view.samples.len();
                 views.push(view);
             }
         }
         let memory = self.source.machine_memory();
-        let (sent, closing, shape) = (self.sent, self.names.is_empty(), self.shape);
+        let (form, sent, closing) = (self.form, self.sent, self.names.is_empty());
         self.sent = Some(sent.unwrap_or(0) + views.len());
         let render = move || {
-            let (open, close) = match shape {
-                Shape::Array => (b'[', b']'),
-                Shape::Map => (b'{', b'}'),
-            };
             let mut out = Vec::new();
             if sent.is_none() {
-                out.push(open);
+                out.push(form.open);
             }
             for (at, view) in views.iter().enumerate() {
                 if sent.unwrap_or(0) + at > 0 {
                     out.push(b',');
                 }
-                if shape == Shape::Map {
-                    json::append(&mut out, &Lossy(&view.name));
-                    out.push(b':');
-                }
-                cadvisor_v1::append(&mut out, view, memory);
+                (form.append)(&mut out, view, memory);
             }
             if closing {
-                out.push(close);
+                out.push(form.close);
             }
             out.into()
         };

@@ -13,11 +13,12 @@ use axum::routing::any;
 use tokio::task::spawn_blocking;
 
 use super::cadvisor_v1::StatsQuery;
+use super::cadvisor_v2::{self, RequestOptions, Resource as V2};
 use super::events::{self, Delivery, EventQuery};
 use super::path::{self, ApiPath};
-use super::responses::{self, ApiError, Shape};
-use super::source::{Containers, EventSource, Limits, Readiness, Status};
-use super::{json, web};
+use super::responses::{self, ApiError, Form};
+use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
+use super::{cadvisor_v1, json, machine, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -28,7 +29,7 @@ const BODY_LIMIT: usize = 1 << 20;
 const PAGE: &str = "/containers/";
 
 /// The routes over what the daemon supplies.
-pub fn router<S: Containers + EventSource + Status>(source: Arc<S>) -> Router {
+pub fn router<S: Node>(source: Arc<S>) -> Router {
     Router::new()
         .route("/healthz", any(healthz::<S>))
         .route("/readyz", any(readyz::<S>))
@@ -38,10 +39,7 @@ pub fn router<S: Containers + EventSource + Status>(source: Arc<S>) -> Router {
 }
 
 /// The paths that are matched by what they begin with.
-async fn by_prefix<S: Containers + EventSource + Status>(
-    State(source): State<Arc<S>>,
-    request: Request<Body>,
-) -> Response {
+async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
     if let Some(below_api) = path.strip_prefix(b"/api/") {
@@ -67,7 +65,9 @@ enum Resource {
     Machine,
     Subcontainers,
     Version,
-    /// Not served; some are listed all the same, because clients read the listing.
+    /// What only v2 has.
+    V2(V2),
+    /// None that the version has.
     Unserved,
 }
 
@@ -78,7 +78,7 @@ struct Version {
 }
 
 const VERSIONS: [Version; 6] = {
-    use Resource::{Containers, Docker, Events, Machine, Subcontainers, Unserved, Version as Own};
+    use Resource::{Containers, Docker, Events, Machine, Subcontainers, Version as Own};
     [
         Version { name: "v1.0", resources: &[("containers", Containers), ("machine", Machine)] },
         Version {
@@ -107,31 +107,31 @@ const VERSIONS: [Version; 6] = {
         Version {
             name: "v2.0",
             resources: &[
-                ("appmetrics", Unserved),
-                ("attributes", Unserved),
+                ("appmetrics", Resource::V2(V2::AppMetrics)),
+                ("attributes", Resource::V2(V2::Attributes)),
                 ("events", Events),
                 ("machine", Machine),
-                ("ps", Unserved),
-                ("spec", Unserved),
-                ("stats", Unserved),
-                ("storage", Unserved),
-                ("summary", Unserved),
+                ("ps", Resource::V2(V2::Processes)),
+                ("spec", Resource::V2(V2::Spec)),
+                ("stats", Resource::V2(V2::DeprecatedStats)),
+                ("storage", Resource::V2(V2::Storage)),
+                ("summary", Resource::V2(V2::Summary)),
                 ("version", Own),
             ],
         },
         Version {
             name: "v2.1",
             resources: &[
-                ("appmetrics", Unserved),
-                ("attributes", Unserved),
+                ("appmetrics", Resource::V2(V2::AppMetrics)),
+                ("attributes", Resource::V2(V2::Attributes)),
                 ("events", Events),
                 ("machine", Machine),
-                ("machinestats", Unserved),
-                ("ps", Unserved),
-                ("spec", Unserved),
-                ("stats", Unserved),
-                ("storage", Unserved),
-                ("summary", Unserved),
+                ("machinestats", Resource::V2(V2::MachineStats)),
+                ("ps", Resource::V2(V2::Processes)),
+                ("spec", Resource::V2(V2::Spec)),
+                ("stats", Resource::V2(V2::Stats)),
+                ("storage", Resource::V2(V2::Storage)),
+                ("summary", Resource::V2(V2::Summary)),
                 ("version", Own),
             ],
         },
@@ -153,21 +153,25 @@ fn resource(path: &ApiPath) -> Result<Resource, ApiError> {
     Ok(found.map_or(Resource::Unserved, |(_, resource)| *resource))
 }
 
-async fn api<S: Containers + EventSource + Status>(
-    source: Arc<S>,
-    path: &ApiPath,
-    parts: &Parts,
-    body: Body,
-) -> Result<Response, ApiError> {
+async fn api<S: Node>(source: Arc<S>, path: &ApiPath, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+    let resource = resource(path)?;
     let name = Arc::clone(&path.name);
-    match resource(path)? {
+    let query = parts.uri.query().unwrap_or_default();
+    if path.version.starts_with(b"v2") {
+        // An option that cannot be used fails every request of v2, also one that has no use for options.
+        let options = RequestOptions::parse(query).map_err(cadvisor_v2::Error::Options)?;
+        if let Resource::V2(resource) = resource {
+            return cadvisor_v2::answer(source, resource, name, options, query).await;
+        }
+    }
+    match resource {
         Resource::Containers => container(source, name, stats_query(body).await?).await,
         Resource::Docker => docker(source, &name, stats_query(body).await?).await,
         Resource::Subcontainers => subcontainers(source, name, stats_query(body).await?).await,
-        Resource::Events => events(source, name, &parts.uri).await,
-        Resource::Machine => Ok(responses::json(source.machine())),
+        Resource::Events => events(source, name, query).await,
+        Resource::Machine => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
         Resource::Version => Ok(responses::json(json::to_bytes(source.version()))),
-        Resource::Unserved => Err(ApiError::UnknownRequestType(path.request.clone())),
+        Resource::V2(_) | Resource::Unserved => Err(ApiError::UnknownRequestType(path.request.clone())),
     }
 }
 
@@ -186,7 +190,7 @@ async fn subcontainers<S: Containers>(source: Arc<S>, name: Name, query: StatsQu
     if names.is_empty() {
         return Err(ApiError::NoContainers(name));
     }
-    responses::containers(source, names, query, Shape::Array).await
+    responses::containers(source, names, query, Limits::Recent, Form::array(cadvisor_v1::append)).await
 }
 
 /// Docker's containers, or the one that is called so, by their full names.
@@ -198,11 +202,11 @@ async fn docker<S: Containers>(source: Arc<S>, path: &[u8], query: StatsQuery) -
     let alias = (!alias.is_empty()).then_some(alias);
     let names = source.of_runtime(Runtime::Docker, alias);
     let names = names.map_err(|reason| ApiError::Docker { name: alias.unwrap_or_default().to_vec(), reason })?;
-    responses::containers(source, names, query, Shape::Map).await
+    responses::containers(source, names, query, Limits::Recent, Form::map(cadvisor_v1::append_entry)).await
 }
 
-async fn events<S: EventSource>(source: Arc<S>, name: Name, uri: &Uri) -> Result<Response, ApiError> {
-    let query = EventQuery::parse(name, uri.query().unwrap_or_default())?;
+async fn events<S: EventSource>(source: Arc<S>, name: Name, query: &str) -> Result<Response, ApiError> {
+    let query = EventQuery::parse(name, query)?;
     match query.delivery {
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
         Delivery::History => {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ContainerView;
 use super::cadvisor_v1::StatsQuery;
@@ -9,6 +10,9 @@ use super::events::EventQuery;
 use super::json::Quoted;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
+use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::process::ProcessList;
+use crate::store::summary::Summary;
 use crate::units::Bytes;
 
 /// The containers.
@@ -34,12 +38,51 @@ pub trait Containers: Send + Sync + 'static {
     /// When an alias is asked for and fits none, or several.
     fn of_runtime(&self, runtime: Runtime, alias: Option<&[u8]>) -> Result<Vec<Name>, NoSuchAlias>;
 
+    /// Whether there is a container of this full name.
+    fn is_known(&self, name: &[u8]) -> bool;
+
+    /// Takes new samples of those of the containers whose newest is older than this, and waits for them for a while.
+    /// What is not read by then is shown as it is; its time tells.
+    fn refresh(&self, names: &[Name], max_age: Duration) -> impl Future<Output = ()> + Send;
+
+    /// What a container used lately; `None` when it has no sample. Called where blocking is allowed.
+    fn summary(&self, name: &[u8]) -> Option<Summary>;
+
     /// The machine's memory capacity, shown in place of a memory limit of 0.
     fn machine_memory(&self) -> Bytes;
-
-    /// A rendered `MachineInfo`.
-    fn machine(&self) -> bytes::Bytes;
 }
+
+/// The machine around the containers.
+pub trait Host: Send + Sync + 'static {
+    /// The machine, as of a few minutes ago at most.
+    fn machine(&self) -> Arc<Machine>;
+
+    /// The machine's file systems, as of a second ago at most. It may wait for them to answer; it must not block the
+    /// executor.
+    fn filesystems(&self) -> impl Future<Output = Arc<Filesystems>> + Send;
+
+    /// The processes that run now. It may wait for files to be read; it must not block the executor.
+    fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
+}
+
+/// Whose processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessesOf {
+    /// Everybody's.
+    Machine,
+    /// Those of this very container.
+    Container(Name),
+}
+
+/// Processes cannot be listed; the reason is for people.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ProcessesUnavailable(pub String);
+
+/// Everything that the handlers ask for.
+pub trait Node: Containers + EventSource + Host + Status {}
+
+impl<T: Containers + EventSource + Host + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

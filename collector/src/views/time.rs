@@ -39,6 +39,12 @@ impl fmt::Display for GoTime {
     }
 }
 
+/// The date and the time of day in the zone that times are written in; `None` for times there is no date for.
+pub fn local(time: WallTime) -> Option<DateTime> {
+    let time = Timestamp::from_nanosecond(time.0.into()).ok()?;
+    Some(ZONE.get().map_or(Offset::UTC, |zone| zone.to_offset(time)).to_datetime(time))
+}
+
 impl Serialize for GoTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

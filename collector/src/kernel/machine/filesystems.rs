@@ -1,7 +1,7 @@
 //! The file systems of the machine, and how big they are.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Survey, mounts, statfs};
@@ -138,6 +138,36 @@ pub fn filesystems(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
     measured.collect()
 }
 
+/// The ids of file systems by their block devices' names, from the links in `/dev/disk/by-uuid`, which udev makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uuids {
+    dev: PathBuf,
+    by_name: HashMap<String, String>,
+}
+
+impl Uuids {
+    /// Reads the links.
+    pub fn read(survey: &mut Survey, roots: &HostRoots) -> Self {
+        let dev = roots.rootfs.join("dev");
+        let directory = dev.join("disk/by-uuid");
+        let named = survey.names(&directory).into_iter().flatten();
+        let by_name = named.filter_map(|uuid| Some((link_target(&directory.join(&uuid))?, uuid))).collect();
+        Self { dev, by_name }
+    }
+
+    /// The id of the file system on a device such as `/dev/sda1`, or `/dev/mapper/root`, which is a link itself.
+    pub fn of(&self, device: &str) -> Option<&str> {
+        let name = device.strip_prefix("/dev/")?;
+        let target = link_target(&self.dev.join(name));
+        self.by_name.get(target.as_deref().unwrap_or(name)).map(String::as_str)
+    }
+}
+
+/// The last part of what a link points to.
+fn link_target(link: &Path) -> Option<String> {
+    Some(std::fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +213,24 @@ mod tests {
             "30 25 0:27 / /dev/shm rw - tmpfs tmpfs rw",
         ];
         assert_eq!(table(&lines), [entry("/dev/shm", 0, 27, "/dev/shm"), entry("/run", 0, 24, "/run")]);
+    }
+
+    #[test]
+    fn ids_by_device() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("dev/disk/by-uuid");
+        let roots = HostRoots { rootfs: root.path().into(), ..HostRoots::default() };
+        assert_eq!(Uuids::read(&mut Survey::default(), &roots).of("/dev/sda1"), None);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::create_dir_all(root.path().join("dev/mapper")).unwrap();
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, root.path().join(name)).unwrap();
+        link("../../sda1", "dev/disk/by-uuid/1234-ABCD");
+        link("../../dm-0", "dev/disk/by-uuid/fefe");
+        link("../dm-0", "dev/mapper/root");
+        std::fs::write(directory.join("not-a-link"), "").unwrap();
+        let uuids = Uuids::read(&mut Survey::default(), &roots);
+        assert_eq!((uuids.of("/dev/sda1"), uuids.of("/dev/mapper/root")), (Some("1234-ABCD"), Some("fefe")));
+        assert_eq!((uuids.of("/dev/sda2"), uuids.of("overlay")), (None, None));
     }
 
     #[test]

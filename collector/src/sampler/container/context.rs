@@ -258,6 +258,21 @@ impl ReaderContext {
         }
     }
 
+    /// Where the host's file systems are.
+    pub fn roots(&self) -> &HostRoots {
+        &self.roots
+    }
+
+    /// The machine's memory; 0 when it is not known.
+    pub fn machine_memory(&self) -> Bytes {
+        self.machine.memory
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> WallTime {
+        (self.clock)()
+    }
+
     /// The descriptors kept open.
     pub fn budget(&self) -> &FileBudget {
         &self.budget

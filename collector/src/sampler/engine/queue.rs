@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::{BATCH, Tracked};
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
@@ -18,6 +20,8 @@ pub(super) struct Queue {
     pub(super) ticks: BinaryHeap<Due>,
     /// Everything else that has its time.
     pub(super) soon: BinaryHeap<Due>,
+    /// What requests wait for. Never goes before the first and the last samples.
+    pub(super) demanded: VecDeque<Demand>,
     pub(super) stopping: bool,
 }
 
@@ -34,8 +38,19 @@ pub(super) enum Duty {
 #[derive(Debug)]
 pub(super) enum Job {
     Sample(Arc<Tracked>, Purpose),
+    Demand(Demand),
     Close(Arc<Tracked>, WallTime),
     CountOom(Arc<Tracked>),
+}
+
+/// A sample that a request waits for.
+#[derive(Debug)]
+pub(super) struct Demand {
+    pub(super) what: Arc<Tracked>,
+    /// A sample of this time or later will do.
+    pub(super) not_before: WallTime,
+    /// Its receiver learns that all of a request's demands are done when the last of them is dropped.
+    pub(super) _done: Arc<oneshot::Sender<()>>,
 }
 
 /// Work that has its time.

@@ -4,10 +4,10 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
-mod network;
+pub(super) mod network;
 mod request;
-mod spec;
-mod stats;
+pub(super) mod spec;
+pub(super) mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +29,11 @@ pub fn render(view: &ContainerView, machine_memory: Bytes) -> bytes::Bytes {
 /// Appends one `ContainerInfo` to a list that is being rendered piece by piece.
 pub fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     json::append(out, &ContainerInfo::new(view, machine_memory));
+}
+
+/// Appends one container's name and its `ContainerInfo` to a map that is being rendered piece by piece.
+pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
+    json::append_entry(out, &view.name, &ContainerInfo::new(view, machine_memory));
 }
 
 #[derive(Serialize)]
@@ -61,7 +66,7 @@ impl<'a> ContainerInfo<'a> {
             aliases,
             namespace,
             subcontainers: &view.children,
-            spec: ContainerSpec::new(&view.spec, &view.identity, machine_memory),
+            spec: ContainerSpec::new(view, machine_memory),
             stats,
         }
     }
@@ -78,6 +83,6 @@ fn references<S: Serializer>(children: &[Name], serializer: S) -> Result<S::Ok, 
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
-const fn is_zero(value: &u64) -> bool {
+pub(super) const fn is_zero(value: &u64) -> bool {
     *value == 0
 }

@@ -80,13 +80,13 @@ impl<'a> From<&'a Interface> for InterfaceStats<'a> {
     }
 }
 
-fn interfaces<S: Serializer>(interfaces: &[Interface], serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::views) fn interfaces<S: Serializer>(interfaces: &[Interface], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(interfaces.iter().map(InterfaceStats::from))
 }
 
 /// A block of counters whose metric kind (`tcp`, `udp`, `advtcp`) is not collected: every key with 0, as cAdvisor
 /// writes it for a kind that is switched off.
-struct Zeros(&'static [&'static str]);
+pub(in crate::views) struct Zeros(pub(in crate::views) &'static [&'static str]);
 
 impl Serialize for Zeros {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -96,17 +96,17 @@ impl Serialize for Zeros {
 
 /// Sockets by state.
 #[rustfmt::skip]
-const TCP: &[&str] = &[
+pub(in crate::views) const TCP: &[&str] = &[
     "Established", "SynSent", "SynRecv", "FinWait1", "FinWait2", "TimeWait", "Close", "CloseWait", "LastAck", "Listen",
     "Closing",
 ];
 
 /// UDP sockets.
-const UDP: &[&str] = &["Listen", "Dropped", "RxQueued", "TxQueued"];
+pub(in crate::views) const UDP: &[&str] = &["Listen", "Dropped", "RxQueued", "TxQueued"];
 
 /// Row `Tcp` of `net/snmp`, then row `TcpExt` of `net/netstat`.
 #[rustfmt::skip]
-const TCP_ADVANCED: &[&str] = &[
+pub(in crate::views) const TCP_ADVANCED: &[&str] = &[
     "RtoAlgorithm", "RtoMin", "RtoMax", "MaxConn", "ActiveOpens", "PassiveOpens", "AttemptFails", "EstabResets",
     "CurrEstab", "InSegs", "OutSegs", "RetransSegs", "InErrs", "OutRsts", "InCsumErrors", "EmbryonicRsts",
     "SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "PruneCalled", "RcvPruned", "OfoPruned",

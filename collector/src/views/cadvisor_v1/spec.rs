@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::is_zero;
-use crate::sample::identity::NetworkOwner;
-use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
+use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec};
 use crate::units::{Bytes, Limit};
-use crate::views::Identity;
+use crate::views::ContainerView;
 use crate::views::time::GoTime;
 
 /// How `max` is written.
@@ -39,7 +38,7 @@ pub(super) struct ContainerSpec<'a> {
 }
 
 #[derive(Default, Serialize)]
-struct WireCpu<'a> {
+pub(in crate::views) struct WireCpu<'a> {
     limit: u64,
     max_limit: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -51,7 +50,7 @@ struct WireCpu<'a> {
 }
 
 #[derive(Default, Serialize)]
-struct WireMemory {
+pub(in crate::views) struct WireMemory {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -60,16 +59,17 @@ struct WireMemory {
     swap_limit: u64,
 }
 
-#[derive(Serialize)]
-struct WireProcesses {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct WireProcesses {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
 }
 
 impl<'a> ContainerSpec<'a> {
-    pub(super) fn new(spec: &'a Spec, identity: &'a Identity, machine_memory: Bytes) -> Self {
+    pub(super) fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
+        let ContainerView { spec, identity, .. } = view;
         Self {
-            creation_time: GoTime(identity.created.or(spec.created)),
+            creation_time: GoTime(view.created()),
             start_time: GoTime(identity.started),
             labels: &identity.labels,
             envs: &identity.envs,
@@ -78,7 +78,7 @@ impl<'a> ContainerSpec<'a> {
             has_memory: spec.memory.is_some(),
             memory: spec.memory.as_ref().map(|memory| WireMemory::new(memory, machine_memory)).unwrap_or_default(),
             has_hugetlb: spec.has_hugetlb,
-            has_network: spec.has_network && identity.network == NetworkOwner::Itself,
+            has_network: view.has_network(),
             has_processes: spec.processes.is_some(),
             processes: WireProcesses {
                 limit: match spec.processes {
@@ -92,6 +92,13 @@ impl<'a> ContainerSpec<'a> {
             has_custom_metrics: false,
             image: &identity.image,
         }
+    }
+}
+
+impl WireCpu<'_> {
+    /// As v2 has it: cAdvisor's v2 leaves quota and period out.
+    pub(in crate::views) fn without_bandwidth(self) -> Self {
+        Self { quota: 0, period: 0, ..self }
     }
 }
 
@@ -109,7 +116,7 @@ impl<'a> From<&'a CpuSpec> for WireCpu<'a> {
 }
 
 impl WireMemory {
-    fn new(memory: &MemorySpec, machine_memory: Bytes) -> Self {
+    pub(in crate::views) fn new(memory: &MemorySpec, machine_memory: Bytes) -> Self {
         let wire = |limit: Option<MemoryLimit>| match limit {
             Some(MemoryLimit::Max) => UNLIMITED,
             Some(MemoryLimit::Bytes(Bytes(bytes))) => bytes,

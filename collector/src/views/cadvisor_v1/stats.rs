@@ -63,8 +63,8 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct CpuStats<'a> {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct CpuStats<'a> {
     usage: CpuUsage<'a>,
     cfs: CpuCfs,
     schedstat: CpuSchedstat,
@@ -74,7 +74,7 @@ struct CpuStats<'a> {
     psi: Option<Psi>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CpuUsage<'a> {
     total: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "nanoseconds")]
@@ -83,7 +83,7 @@ struct CpuUsage<'a> {
     system: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CpuCfs {
     periods: u64,
     throttled_periods: u64,
@@ -92,7 +92,7 @@ struct CpuCfs {
     burst_time: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CpuSchedstat {
     run_time: u64,
     runqueue_time: u64,
@@ -138,7 +138,7 @@ struct Psi {
 }
 
 /// `total` is in microseconds, as in the kernel's file.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct PsiData {
     total: u64,
     avg10: f64,
@@ -160,8 +160,8 @@ impl From<PressureRow> for PsiData {
     }
 }
 
-#[derive(Serialize)]
-struct DiskIoStats<'a> {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct DiskIoStats<'a> {
     #[serde(skip_serializing_if = "Devices::is_empty")]
     io_service_bytes: Devices<'a>,
     #[serde(skip_serializing_if = "Devices::is_empty")]
@@ -217,6 +217,12 @@ struct Devices<'a> {
     stat: IoStat,
 }
 
+impl Default for Devices<'_> {
+    fn default() -> Self {
+        Self { all: &[], stat: IoStat::ServiceBytes }
+    }
+}
+
 impl<'a> Devices<'a> {
     fn iter(&self) -> impl Iterator<Item = &'a DeviceIo> {
         let stat = self.stat;
@@ -254,8 +260,8 @@ fn operations<S: Serializer>(operations: &[(&'static str, u64)], serializer: S) 
     serializer.collect_map(sorted)
 }
 
-#[derive(Serialize)]
-struct MemoryStats<'a> {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct MemoryStats<'a> {
     usage: u64,
     max_usage: u64,
     cache: u64,
@@ -280,7 +286,7 @@ struct MemoryStats<'a> {
     events: MemoryEvents,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct MemoryData<'a> {
     pgfault: u64,
     pgmajfault: u64,
@@ -304,7 +310,7 @@ fn nodes<S: Serializer>(nodes: &[(u32, u64)], serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(sorted)
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct MemoryEvents {
     high: u64,
     max: u64,
@@ -361,7 +367,7 @@ struct HugetlbStats {
     failcnt: u64,
 }
 
-fn page_sizes<S: Serializer>(sizes: &[Hugetlb], serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::views) fn page_sizes<S: Serializer>(sizes: &[Hugetlb], serializer: S) -> Result<S::Ok, S::Error> {
     let mut sorted: Vec<(&Arc<str>, HugetlbStats)> = sizes
         .iter()
         .map(|size| {
@@ -373,8 +379,8 @@ fn page_sizes<S: Serializer>(sizes: &[Hugetlb], serializer: S) -> Result<S::Ok, 
     serializer.collect_map(sorted.iter().map(|(page_size, stats)| (&***page_size, stats)))
 }
 
-#[derive(Serialize)]
-struct LoadStats {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct LoadStats {
     nr_sleeping: u64,
     nr_running: u64,
     nr_stopped: u64,
@@ -394,8 +400,8 @@ impl From<TaskStates> for LoadStats {
     }
 }
 
-#[derive(Serialize)]
-struct ProcessStats {
+#[derive(Default, Serialize)]
+pub(in crate::views) struct ProcessStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     process_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -436,7 +442,7 @@ impl From<&Processes> for ProcessStats {
 
 /// Cache and memory bandwidth, which is not collected.
 #[derive(Serialize)]
-struct Resctrl {}
+pub(in crate::views) struct Resctrl {}
 
 #[derive(Serialize)]
 struct Cpuset {

@@ -34,8 +34,13 @@ fn full() -> Machine {
         system_uuid: Some("4C4C4544-0000".into()),
         boot_id: Some("11111111-2222".into()),
         filesystems: vec![
-            Filesystem { device: "/dev/sda1".into(), major: 8, minor: 1, capacity: Bytes(1 << 40), inodes: 1 << 20 },
-            Filesystem { device: "/run".into(), major: 0, minor: 24, capacity: Bytes(4096), inodes: 0 },
+            Filesystem {
+                device: "/dev/sda1".into(),
+                capacity: Bytes(1 << 40),
+                inodes: 1 << 20,
+                ..Filesystem::default()
+            },
+            Filesystem { device: "/run".into(), capacity: Bytes(4096), ..Filesystem::default() },
         ],
         disks: Some(vec![
             Disk {

@@ -1,6 +1,8 @@
 //! The HTTP surface over a fixed node.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt;
@@ -9,9 +11,14 @@ use tower::ServiceExt;
 use super::*;
 use crate::sample::container::{Cpu, Sample};
 use crate::sample::event::{Event, EventData, EventKind};
+use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems, Machine};
+use crate::sample::process::ProcessList;
+use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
 use crate::views::ContainerView;
-use crate::views::source::{NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
+use crate::views::source::{
+    Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
+};
 
 /// A node with fixed containers and events.
 #[derive(Default)]
@@ -20,6 +27,7 @@ struct Fixed {
     events: Vec<Arc<Event>>,
     stream: Vec<StreamItem>,
     ready: bool,
+    refreshed: Arc<Mutex<Vec<(usize, Duration)>>>,
 }
 
 /// Delivers its items, the first one after a wait, and then waits for ever.
@@ -71,8 +79,42 @@ impl Containers for Fixed {
         units::Bytes(1 << 30)
     }
 
-    fn machine(&self) -> Bytes {
-        Bytes::from_static(b"{\"num_cores\":2}")
+    fn is_known(&self, name: &[u8]) -> bool {
+        self.containers.contains_key(name)
+    }
+
+    async fn refresh(&self, names: &[Name], max_age: Duration) {
+        self.refreshed.lock().unwrap().push((names.len(), max_age));
+    }
+
+    fn summary(&self, name: &[u8]) -> Option<Summary> {
+        let held = *self.containers.get(name)?;
+        (held > 0).then(|| Summary { at: WallTime(held as u64 * 1_000_000_000), cpu: Some(5), ..Summary::default() })
+    }
+}
+
+impl Host for Fixed {
+    fn machine(&self) -> Arc<Machine> {
+        let cpus = CpuCounts { online: 2, ..CpuCounts::default() };
+        Arc::new(Machine { cpus, kernel_release: "6.1".to_owned(), ..Machine::default() })
+    }
+
+    async fn filesystems(&self) -> Arc<Filesystems> {
+        let root = Filesystem {
+            device: "/dev/sda1".to_owned(),
+            role: FilesystemRole::Root,
+            uuid: Some("12-AB".to_owned()),
+            ..Filesystem::default()
+        };
+        let other = Filesystem { device: "/run".to_owned(), ..Filesystem::default() };
+        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other] })
+    }
+
+    async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
+        if of != ProcessesOf::Machine {
+            return Err(ProcessesUnavailable("no procfs".to_owned()));
+        }
+        Ok(ProcessList::default())
     }
 }
 
@@ -189,7 +231,8 @@ async fn listings_and_errors_have_cadvisors_texts() {
         ),
         ("/api/v1.3/docker/a/b", 500, "unknown request for Docker container [a b]\n"),
         ("/api/v1.1/docker/a", 500, "unknown request type \"docker\"\n"),
-        ("/api/v2.0/stats", 500, "unknown request type \"stats\"\n"),
+        ("/api/v2.0/machinestats", 500, "unknown request type \"machinestats\"\n"),
+        ("/api/v2.1/containers", 500, "unknown request type \"containers\"\n"),
         ("/api/v1.3/containers/x", 500, "failed to get container \"/x\" with error: unknown container \"/x\"\n"),
         (
             "/api/v1.3/containers/unsampled",
@@ -221,8 +264,9 @@ async fn listings_and_errors_have_cadvisors_texts() {
 #[tokio::test]
 async fn small_answers() {
     for path in ["/api/v1.0/machine", "/api/v1.3/machine/x", "/api/v2.0/machine", "/api/v2.1/machine"] {
-        let expected = (200, "application/json".to_owned(), "{\"num_cores\":2}".to_owned());
-        assert_eq!(ask("PUT", path, "").await, expected, "{path}");
+        let (status, kind, body) = ask("PUT", path, "").await;
+        assert_eq!((status, &*kind), (200, "application/json"), "{path}");
+        assert!(body.starts_with(r#"{"timestamp":"1970-"#) && body.contains(r#""num_cores":2,"#), "{path}: {body}");
     }
     assert_eq!(get("/api/v2.0/version").await, (200, "\"v0.1.0\"".to_owned()));
     assert_eq!(get("/api/v2.1/version").await, (200, "\"v0.1.0\"".to_owned()));
@@ -349,3 +393,5 @@ async fn the_page_and_the_redirects() {
     assert_eq!(get("/static/x").await, (404, "unknown static resource \"x\"\n".to_owned()));
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
+
+mod v2;

@@ -1,0 +1,174 @@
+//! cAdvisor's API v2.0 and v2.1, in cAdvisor's key order.
+//!
+//! The rules of v1 for what is not known hold here too; v2.1 leaves out more. Every answer is a pure function of what
+//! [`super::source`] supplies; application metrics are not collected, so that resource has its empty shape.
+
+mod attributes;
+mod options;
+mod processes;
+mod selection;
+mod spec;
+mod stats;
+mod storage;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use tokio::task::spawn_blocking;
+
+pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
+pub use selection::SelectionError;
+pub use storage::StorageError;
+
+use super::cadvisor_v1::StatsQuery;
+use super::responses::{self, ApiError, Form};
+use super::source::{Limits, Node, ProcessesOf, ProcessesUnavailable};
+use super::{Count, json};
+use crate::sample::event::Name;
+use processes::CgroupPaths;
+use selection::{Selection, select};
+use storage::Wanted;
+
+/// What v2 serves beside what it shares with v1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resource {
+    AppMetrics,
+    Attributes,
+    /// v2.0's.
+    DeprecatedStats,
+    MachineStats,
+    Processes,
+    Spec,
+    Stats,
+    Storage,
+    Summary,
+}
+
+/// Why a request of v2 cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its options.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// Its name.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// A listing for a name that selects nothing.
+    #[error("process listing failed: {0}")]
+    ProcessesOf(#[source] SelectionError),
+    /// A listing that failed.
+    #[error("process listing failed: {0}")]
+    Processes(#[from] ProcessesUnavailable),
+    /// The label or the id of a file system.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Answers a request.
+pub(super) async fn answer<S: Node>(
+    source: Arc<S>,
+    resource: Resource,
+    name: Name,
+    options: RequestOptions,
+    query: &str,
+) -> Result<Response, ApiError> {
+    match resource {
+        Resource::AppMetrics => app_metrics(&*source, &name, &options).await,
+        Resource::Attributes => Ok(responses::json(attributes::render(&source.machine(), source.version()))),
+        Resource::DeprecatedStats => {
+            let selected = selected(&*source, &name, &options).await?;
+            list(source, selected, options.count, stats::append_deprecated).await
+        }
+        Resource::MachineStats => machine_stats(source, &options).await,
+        Resource::Processes => processes(source, &name, &options).await,
+        Resource::Spec => {
+            let selected = selected(&*source, &name, &options).await?;
+            list(source, selected, Count::Newest(0), spec::append).await
+        }
+        Resource::Stats => {
+            let mut selected = selected(&*source, &name, &options).await?;
+            // The root's samples are the machine's.
+            selected.names.retain(|name| **name != *b"/");
+            list(source, selected, options.count, stats::append).await
+        }
+        Resource::Storage => {
+            let wanted = Wanted::parse(query);
+            Ok(responses::json(storage::render(&*source.filesystems().await, &wanted).map_err(Error::Storage)?))
+        }
+        Resource::Summary => summaries(source, &name, &options).await,
+    }
+}
+
+/// The containers of a request, sampled anew where their samples are older than the request allows.
+async fn selected<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Selection, Error> {
+    let selection = select(source, name, options)?;
+    if let Some(max_age) = options.max_age {
+        source.refresh(&selection.names, max_age).await;
+    }
+    Ok(selection)
+}
+
+/// Containers as an object with a key for each.
+async fn list<S: Node>(
+    source: Arc<S>,
+    selection: Selection,
+    count: Count,
+    append: responses::Append,
+) -> Result<Response, ApiError> {
+    let query = StatsQuery { count, ..StatsQuery::default() };
+    responses::containers(source, selection.names, query, selection.limits, Form::map(append)).await
+}
+
+async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Result<Response, ApiError> {
+    let root: Name = b"/".as_slice().into();
+    let selection = selected(&*source, &root, options).await?;
+    // A runtime's containers, all of them, are none or do not have the root among them.
+    let named = || Error::Selection(SelectionError::Unknown(Name::clone(&root)));
+    if !selection.names.contains(&root) {
+        return Err(named().into());
+    }
+    let query = StatsQuery { count: options.count, ..StatsQuery::default() };
+    let view = source.container(&root, &query, Limits::Current).await.map_err(|_| named())?;
+    Ok(responses::json(spawn_blocking(move || stats::machine(&view)).await?))
+}
+
+async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let names = selected(&*source, name, options).await?.names;
+    let render = move || {
+        summary::render(names.into_iter().map(|name| {
+            let summary = source.summary(&name);
+            (name, summary)
+        }))
+    };
+    Ok(responses::json(spawn_blocking(render).await?))
+}
+
+async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let options = RequestOptions { extent: Extent::Itself, ..*options };
+    let selection = select(&*source, name, &options).map_err(Error::ProcessesOf)?;
+    let root = selection.names.iter().any(|name| **name == *b"/");
+    let (of, paths) = match selection.names.into_iter().next() {
+        Some(name) if !root => (ProcessesOf::Container(name), CgroupPaths::Blank),
+        _ => (ProcessesOf::Machine, CgroupPaths::Shown),
+    };
+    let list = source.processes(of).await.map_err(Error::Processes)?;
+    Ok(responses::json(spawn_blocking(move || processes::render(&list, paths)).await?))
+}
+
+/// As in cAdvisor there is one key, the name that was asked for, however many containers that selects.
+async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let selection = selected(source, name, options).await?;
+    let mut body = vec![b'{'];
+    if !selection.names.is_empty() {
+        json::append_entry(&mut body, name, &NoMetrics {});
+    }
+    body.push(b'}');
+    Ok(responses::json(body))
+}
+
+/// No metric.
+#[derive(serde::Serialize)]
+struct NoMetrics {}

@@ -1,0 +1,225 @@
+//! Samples: `DeprecatedContainerStats` of v2.0, `ContainerInfo` of v2.1, and the machine's `MachineStats`.
+//!
+//! A part is there when the sample has it; cAdvisor looks at the container's limits instead, and ends the request where
+//! the two differ. Only the network is shown by the limits, which tell whose it is.
+
+use serde::Serialize;
+
+use super::spec::ContainerSpec;
+use crate::rates::{self, CpuRates};
+use crate::sample::container::{Hugetlb, Interface, Network, Sample};
+use crate::units::Bytes;
+use crate::views::cadvisor_v1::network::{TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
+use crate::views::cadvisor_v1::stats::{
+    CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, Resctrl, page_sizes,
+};
+use crate::views::time::GoTime;
+use crate::views::{ContainerView, json};
+
+/// v2.0: every block is there, beside a flag that tells whether it means something.
+#[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
+#[derive(Serialize)]
+struct DeprecatedContainerStats<'a> {
+    timestamp: GoTime,
+    has_cpu: bool,
+    cpu: CpuStats<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_inst: Option<CpuInst>,
+    has_diskio: bool,
+    diskio: DiskIoStats<'a>,
+    has_memory: bool,
+    memory: MemoryStats<'a>,
+    has_hugetlb: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    hugetlb: &'a [Hugetlb],
+    has_network: bool,
+    network: NetworkStats<'a>,
+    // Never filled in cAdvisor's v2.0, and neither is the load.
+    has_processes: bool,
+    processes: ProcessStats,
+    has_filesystem: bool,
+    has_load: bool,
+    load_stats: LoadStats,
+    has_custom_metrics: bool,
+    resctrl: Resctrl,
+}
+
+/// v2.1: only what is there.
+#[derive(Serialize)]
+struct ContainerStats<'a> {
+    timestamp: GoTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<CpuStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_inst: Option<CpuInst>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diskio: Option<DiskIoStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryStats<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    hugetlb: &'a [Hugetlb],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<ProcessStats>,
+    resctrl: Resctrl,
+}
+
+/// The root container's samples as the machine's.
+#[derive(Serialize)]
+struct MachineStats<'a> {
+    timestamp: GoTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<CpuStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_inst: Option<CpuInst>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkStats<'a>>,
+}
+
+#[derive(Serialize)]
+struct ContainerInfo<'a> {
+    spec: ContainerSpec<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stats: Vec<ContainerStats<'a>>,
+}
+
+/// CPU use since the sample before.
+#[derive(Serialize)]
+struct CpuInst {
+    usage: CpuInstUsage,
+}
+
+/// In nanoseconds of CPU time per second.
+#[derive(Serialize)]
+struct CpuInstUsage {
+    total: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    per_cpu_usage: Vec<u64>,
+    user: u64,
+    system: u64,
+}
+
+impl From<CpuRates> for CpuInst {
+    fn from(CpuRates { total, per_cpu, user, system }: CpuRates) -> Self {
+        let usage =
+            CpuInstUsage { total, per_cpu_usage: per_cpu, user: user.unwrap_or(0), system: system.unwrap_or(0) };
+        Self { usage }
+    }
+}
+
+/// v1's without the first interface at its top level; v2 fills the interfaces only.
+#[derive(Serialize)]
+struct NetworkStats<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    interfaces: &'a [Interface],
+    tcp: Zeros,
+    tcp6: Zeros,
+    udp: Zeros,
+    udp6: Zeros,
+    tcp_advanced: Zeros,
+}
+
+impl<'a> NetworkStats<'a> {
+    fn new(interfaces: &'a [Interface]) -> Self {
+        Self {
+            interfaces,
+            tcp: Zeros(TCP),
+            tcp6: Zeros(TCP),
+            udp: Zeros(UDP),
+            udp6: Zeros(UDP),
+            tcp_advanced: Zeros(TCP_ADVANCED),
+        }
+    }
+}
+
+/// The network of a container that has one of its own.
+fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> {
+    sample.network.as_ref().filter(|_| view.has_network())
+}
+
+/// Each sample with the one before it.
+fn with_previous<'a, T>(view: &'a ContainerView, wire: impl Fn(Option<&Sample>, &'a Sample) -> T) -> Vec<T> {
+    let mut previous = None;
+    let mut each = |sample: &'a Sample| wire(previous.replace(sample), sample);
+    view.samples.iter().map(|sample| each(sample)).collect()
+}
+
+fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
+    rates::cpu(previous?, sample).map(CpuInst::from)
+}
+
+impl<'a> DeprecatedContainerStats<'a> {
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+        let network = network(view, sample);
+        Self {
+            timestamp: GoTime(Some(sample.at)),
+            has_cpu: sample.cpu.is_some(),
+            cpu: sample.cpu.as_ref().map(CpuStats::from).unwrap_or_default(),
+            cpu_inst: cpu_inst(previous, sample),
+            has_diskio: sample.io.is_some(),
+            diskio: sample.io.as_ref().map(DiskIoStats::from).unwrap_or_default(),
+            has_memory: sample.memory.is_some(),
+            memory: sample.memory.as_ref().map(MemoryStats::from).unwrap_or_default(),
+            has_hugetlb: sample.hugetlb.is_some(),
+            hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
+            has_network: network.is_some(),
+            network: NetworkStats::new(network.map_or(&[], |network| &network.interfaces)),
+            has_processes: false,
+            processes: ProcessStats::default(),
+            has_filesystem: false,
+            has_load: false,
+            load_stats: LoadStats::default(),
+            has_custom_metrics: false,
+            resctrl: Resctrl {},
+        }
+    }
+}
+
+impl<'a> ContainerStats<'a> {
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+        Self {
+            timestamp: GoTime(Some(sample.at)),
+            cpu: sample.cpu.as_ref().map(CpuStats::from),
+            cpu_inst: cpu_inst(previous, sample),
+            diskio: sample.io.as_ref().map(DiskIoStats::from),
+            memory: sample.memory.as_ref().map(MemoryStats::from),
+            hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
+            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            processes: sample.processes.as_ref().map(ProcessStats::from),
+            resctrl: Resctrl {},
+        }
+    }
+}
+
+impl<'a> MachineStats<'a> {
+    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+        Self {
+            timestamp: GoTime(Some(sample.at)),
+            cpu: sample.cpu.as_ref().map(CpuStats::from),
+            cpu_inst: cpu_inst(previous, sample),
+            memory: sample.memory.as_ref().map(MemoryStats::from),
+            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+        }
+    }
+}
+
+/// Appends a container's name and samples as v2.0 has them.
+pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
+    let stats = |previous: Option<&Sample>, sample| DeprecatedContainerStats::new(view, previous, sample);
+    json::append_entry(out, &view.name, &with_previous(view, stats));
+}
+
+/// Appends a container's name, limits and samples as v2.1 has them.
+pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
+    let stats = with_previous(view, |previous, sample| ContainerStats::new(view, previous, sample));
+    json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
+}
+
+/// The machine's samples, from those of the root container; `null` when there are none.
+pub(super) fn machine(root: &ContainerView) -> bytes::Bytes {
+    let stats = with_previous(root, |previous, sample| MachineStats::new(root, previous, sample));
+    json::to_bytes(&(!stats.is_empty()).then_some(stats))
+}

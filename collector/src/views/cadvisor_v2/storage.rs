@@ -1,0 +1,96 @@
+//! v2 `FsInfo`: the machine's file systems and how full they are.
+
+use serde::Serialize;
+
+use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
+use crate::units::WallTime;
+use crate::views::json::{self, Quoted};
+use crate::views::time::GoTime;
+
+/// Which file systems are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    Labelled(String),
+    /// Answered with an object, where the others are answered with a list.
+    WithUuid(String),
+}
+
+impl Wanted {
+    /// Reads a query string; an id goes before a label.
+    pub(super) fn parse(query: &str) -> Self {
+        let value = |key: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            let (_, value) = pairs.find(|(name, _)| name == key)?;
+            (!value.is_empty()).then(|| value.into_owned())
+        };
+        let labelled = || value("label").map_or(Self::All, Self::Labelled);
+        value("uuid").map_or_else(labelled, Self::WithUuid)
+    }
+}
+
+/// There is no such file system, in cAdvisor's words.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StorageError {
+    /// No file system has the label.
+    #[error("non-existent label {}", Quoted(.0.as_bytes()))]
+    Label(String),
+    /// No file system has the id.
+    #[error("cadvisor: no such device")]
+    Uuid,
+}
+
+#[derive(Serialize)]
+struct FsInfo<'a> {
+    timestamp: GoTime,
+    device: &'a str,
+    mountpoint: &'a str,
+    capacity: u64,
+    available: u64,
+    usage: u64,
+    /// `null` when there are none.
+    labels: Option<[&'static str; 1]>,
+    inodes: u64,
+    inodes_free: u64,
+}
+
+/// What a file system is known as.
+fn label(filesystem: &Filesystem) -> Option<&'static str> {
+    match filesystem.role {
+        FilesystemRole::Root => Some("root"),
+        FilesystemRole::Other => None,
+    }
+}
+
+impl<'a> FsInfo<'a> {
+    fn new(filesystem: &'a Filesystem, at: WallTime) -> Self {
+        Self {
+            timestamp: GoTime(Some(at)),
+            device: &filesystem.device,
+            mountpoint: &filesystem.mount_point,
+            capacity: filesystem.capacity.0,
+            available: filesystem.available.0,
+            usage: filesystem.usage.0,
+            labels: label(filesystem).map(|label| [label]),
+            inodes: filesystem.inodes,
+            inodes_free: filesystem.inodes_free,
+        }
+    }
+}
+
+/// Renders the file systems that are wanted.
+pub(super) fn render(filesystems: &Filesystems, wanted: &Wanted) -> Result<bytes::Bytes, StorageError> {
+    let Filesystems { at, list } = filesystems;
+    match wanted {
+        Wanted::All => Ok(json::to_bytes(&list.iter().map(|fs| FsInfo::new(fs, *at)).collect::<Vec<_>>())),
+        Wanted::Labelled(wanted) => {
+            let labelled = list.iter().filter(|fs| label(fs).is_some_and(|label| label == wanted));
+            let labelled: Vec<_> = labelled.map(|fs| FsInfo::new(fs, *at)).collect();
+            if labelled.is_empty() { Err(StorageError::Label(wanted.clone())) } else { Ok(json::to_bytes(&labelled)) }
+        }
+        Wanted::WithUuid(wanted) => {
+            let found = list.iter().find(|fs| fs.uuid.as_ref() == Some(wanted)).ok_or(StorageError::Uuid)?;
+            Ok(json::to_bytes(&FsInfo::new(found, *at)))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `DerivedStats`: what containers used lately.
+
+use serde::Serialize;
+
+use crate::sample::event::Name;
+use crate::store::summary::{Percentiles, Summary, Usage};
+use crate::views::json;
+use crate::views::time::GoTime;
+
+#[derive(Serialize)]
+struct DerivedStats {
+    timestamp: GoTime,
+    latest_usage: InstantUsage,
+    minute_usage: WireUsage,
+    hour_usage: WireUsage,
+    day_usage: WireUsage,
+}
+
+/// CPU in thousandths of a core, memory in bytes.
+#[derive(Default, Serialize)]
+struct InstantUsage {
+    cpu: u64,
+    memory: u64,
+}
+
+#[derive(Default, Serialize)]
+struct WireUsage {
+    percent_complete: u32,
+    cpu: WirePercentiles,
+    memory: WirePercentiles,
+}
+
+#[derive(Default, Serialize)]
+struct WirePercentiles {
+    present: bool,
+    mean: u64,
+    std: u64,
+    max: u64,
+    fifty: u64,
+    ninety: u64,
+    ninetyfive: u64,
+    count: u64,
+}
+
+impl From<Option<Summary>> for DerivedStats {
+    fn from(summary: Option<Summary>) -> Self {
+        let at = summary.as_ref().map(|summary| summary.at);
+        let Summary { cpu, memory, minute, hour, day, .. } = summary.unwrap_or_default();
+        Self {
+            timestamp: GoTime(at),
+            latest_usage: InstantUsage { cpu: cpu.unwrap_or(0), memory: memory.unwrap_or_default().0 },
+            minute_usage: minute.map(WireUsage::from).unwrap_or_default(),
+            hour_usage: hour.map(WireUsage::from).unwrap_or_default(),
+            day_usage: day.map(WireUsage::from).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Usage> for WireUsage {
+    fn from(Usage { percent_complete, cpu, memory }: Usage) -> Self {
+        let wire = |percentiles: Option<Percentiles>| percentiles.map(WirePercentiles::from).unwrap_or_default();
+        Self { percent_complete, cpu: wire(cpu), memory: wire(memory) }
+    }
+}
+
+impl From<Percentiles> for WirePercentiles {
+    fn from(Percentiles { mean, std, max, fifty, ninety, ninety_five, count }: Percentiles) -> Self {
+        Self { present: true, mean, std, max, fifty, ninety, ninetyfive: ninety_five, count }
+    }
+}
+
+/// Renders the summaries by container; one without a sample yet has zeros and cAdvisor's zero time.
+pub(super) fn render(summaries: impl IntoIterator<Item = (Name, Option<Summary>)>) -> bytes::Bytes {
+    let mut out = vec![b'{'];
+    for (at, (name, summary)) in summaries.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::append_entry(&mut out, &name, &DerivedStats::from(summary));
+    }
+    out.push(b'}');
+    out.into()
+}
