@@ -5,6 +5,7 @@
 
 mod api_v2;
 mod bad_input;
+mod beside_cadvisor;
 mod contained;
 mod degraded;
 mod deployed;
@@ -61,6 +62,7 @@ const FILES: &[&[Case]] = &[
     network::CASES,
     history::CASES,
     api_v2::CASES,
+    beside_cadvisor::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

@@ -2,6 +2,7 @@
 //!
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`).
 
+mod compare;
 pub mod invocation;
 mod statistics;
 

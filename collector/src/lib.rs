@@ -10,8 +10,9 @@
 //! In reading order, each with what it may import:
 //!
 //! ```text
-//!  main     -> config, daemon, doctor
+//!  main     -> compare, config, daemon, doctor
 //!  doctor   -> config, kernel, sample
+//!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
@@ -22,6 +23,7 @@
 //!  runtime  -> sample, units
 //! ```
 
+pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

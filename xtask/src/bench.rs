@@ -6,6 +6,7 @@
 
 mod api;
 mod cgroups;
+mod docker;
 mod floor;
 mod latency;
 mod process;
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// A cAdvisor to measure beside it, at up to 1,000 cgroups
     #[arg(long, value_name = "PATH")]
     cadvisor: Option<PathBuf>,
+    /// Measure with this many Docker containers in place of the numbers of cgroups
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    docker: Option<u16>,
     /// Seconds that each measurement of CPU time lasts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
@@ -73,9 +77,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         history: Duration::from_secs(args.history),
     };
     let mut report = Report::new(&bench.hierarchies);
-    bench.measure_collector(&collector, &sizes, &mut report)?;
-    if let Some(cadvisor) = &args.cadvisor {
-        bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
+    if let Some(count) = args.docker {
+        bench.measure_docker(&collector, args.cadvisor.as_deref(), count.into(), &mut report)?;
+    } else {
+        bench.measure_collector(&collector, &sizes, &mut report)?;
+        if let Some(cadvisor) = &args.cadvisor {
+            bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
+        }
     }
     println!("\n{report}");
     Ok(())
@@ -92,7 +100,7 @@ struct Bench {
 
 impl Bench {
     fn measure_collector(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "collector", "/readyz")?;
+        let process = self.start(binary, "collector", "/readyz", &[])?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("events");
         report.latencies = latency::measure(&process.api, &mut tree, &self.interrupt)?;
@@ -124,7 +132,7 @@ impl Bench {
     }
 
     fn measure_cadvisor(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "cadvisor", "/healthz")?;
+        let process = self.start(binary, "cadvisor", "/healthz", &[])?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("cAdvisor on the idle machine");
         self.interrupt.sleep(SETTLE)?;
@@ -145,9 +153,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Starts a process that samples every second, and waits until it answers.
-    fn start(&self, binary: &Path, name: &str, ready: &str) -> Result<Process> {
-        let process = Process::start(binary, &self.logs.join(format!("{name}.log")))?;
+    /// Starts a process that samples every second, with more flags, and waits until it answers.
+    fn start(&self, binary: &Path, name: &str, ready: &str, flags: &[&str]) -> Result<Process> {
+        let process = Process::start(binary, &self.logs.join(format!("{name}.log")), flags)?;
         let end = Instant::now() + Duration::from_secs(30);
         while !process.api.answers(ready) {
             process.ensure_running()?;
@@ -160,7 +168,7 @@ impl Bench {
     /// From starting the collector until it lists all cgroups of the tree.
     fn time_start(&self, binary: &Path, tree: &Tree) -> Result<Duration> {
         let started = Instant::now();
-        let process = Process::start(binary, &self.logs.join("start.log"))?;
+        let process = Process::start(binary, &self.logs.join("start.log"), &[])?;
         let end = started + Duration::from_mins(1);
         loop {
             // The parent is listed too.

@@ -45,14 +45,15 @@ impl CpuTime {
 }
 
 impl Process {
-    /// Starts a program with the flags that both know, on a free port, its messages going to a file.
-    pub(super) fn start(binary: &Path, log: &Path) -> Result<Self> {
+    /// Starts a program with the flags that both know and these, on a free port, its messages going to a file.
+    pub(super) fn start(binary: &Path, log: &Path, flags: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let messages = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let child = Command::new(binary)
             .arg("--listen_ip=127.0.0.1")
             .arg(format!("--port={port}"))
             .args(["--housekeeping_interval=1s", "--allow_dynamic_housekeeping=false"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(messages)

@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -13,9 +13,11 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["compare", "kernel", "runtime", "sample", "sampler", "store", "units"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
+    // A client of running servers: it judges the collector by its answers alone.
+    ("compare", &["units"]),
     ("shutdown", &[]),
     ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
     (
@@ -37,7 +39,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 ];
 
 /// What the entry point may use.
-const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
+const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
 const FOREIGN: [(&str, &[&str]); 10] = [
@@ -50,11 +52,11 @@ const FOREIGN: [(&str, &[&str]); 10] = [
     ("inotify", &["kernel"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
-    ("serde", &["views", "runtime", "doctor/json"]),
+    ("serde", &["views", "runtime", "doctor/json", "compare/json"]),
 ];
 
-/// The places that turn data into bytes for others: the views what is served, the doctor what it prints.
-const SERIALIZING: [&str; 2] = ["views", "doctor/json"];
+/// The places that turn data into bytes for others: the views what is served, the doctor and the comparison what they print.
+const SERIALIZING: [&str; 3] = ["views", "doctor/json", "compare/json"];
 
 /// Layers that are told the time.
 const CLOCKLESS: [&str; 5] = ["units", "sample", "store", "rates", "views"];
