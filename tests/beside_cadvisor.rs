@@ -42,16 +42,19 @@ const EXPECTED_GAPS: &[(&str, &str)] = &[
 ];
 
 /// The deliberate differences that this machine and this cAdvisor can show with every kind of statistics enabled.
-const EXPECTED_DIFFERENCES: [&str; 9] = [
+const EXPECTED_DIFFERENCES: [&str; 12] = [
     "absent-not-zero",
     "creation-time",
     "error-texts",
     "hierarchical-faults",
     "host-network",
+    "parts-by-sample",
+    "process-counts",
     "ps",
     "self-metrics",
     "storage-labels",
     "version",
+    "whole-sums",
 ];
 
 /// What `collector compare --format=json` says.

@@ -37,6 +37,10 @@ const fn unknown(path: &'static str) -> Place {
     Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
 }
 
+const fn uncounted(path: &'static str) -> Place {
+    Place { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
+}
+
 const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> Place {
     Place { id: "host-network", difference, resource, path, when: When::HostNetwork }
 }
@@ -50,6 +54,10 @@ const PLACES: &[Place] = &[
     unknown("process_count"),
     unknown("fd_count"),
     unknown("socket_count"),
+    place("whole-sums", Difference::Missing, "", "processes.socket_count"),
+    uncounted("processes.process_count"),
+    uncounted("processes.fd_count"),
+    uncounted("processes.socket_count"),
     place("version", Difference::Value, "/version", ""),
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
@@ -67,6 +75,7 @@ const PLACES: &[Place] = &[
     of_host(Difference::Value, "", "has_network"),
     of_host(Difference::Missing, "/metrics", "container_network_."),
     place("storage-labels", Difference::Type, "/storage", "labels"),
+    place("parts-by-sample", Difference::Value, "/v2.0/stats", "has_hugetlb"),
     place("ps", Difference::Value, "/ps", "cgroup_path"),
     place("ps", Difference::Value, "/ps", "cmd"),
     place("ps", Difference::Value, "/ps", "user"),

@@ -47,8 +47,8 @@ const MIB: f64 = 1_048_576.0;
 const MEMORY: Closeness = Closeness::Near { share: 0.10, amount: 8.0 * MIB };
 /// Amounts of disk space.
 const DISK: Closeness = Closeness::Near { share: 0.02, amount: 256.0 * MIB };
-/// CPU use in nanoseconds a second, over two different seconds.
-const RATE: Closeness = Closeness::Near { share: 0.5, amount: 0.3e9 };
+/// CPU use in nanoseconds a second, over two different spans that may be short: another unit is found, not another value.
+const RATE: Closeness = Closeness::Near { share: 0.5, amount: 1e9 };
 /// Numbers of processes, sockets and the like.
 const COUNT: Closeness = Closeness::Near { share: 0.25, amount: 16.0 };
 const GROWING: Closeness = Closeness::Growing { slack: 0.0 };
@@ -113,7 +113,7 @@ const OF_OTHERS: [(Structure, &str, Closeness); 20] = [
     (Structure::Summary, "timestamp", Closeness::Type),
     (Structure::Summary, "latest_usage.memory", MEMORY),
     // Thousandths of a processor.
-    (Structure::Summary, "latest_usage.cpu", Closeness::Near { share: 0.5, amount: 300.0 }),
+    (Structure::Summary, "latest_usage.cpu", Closeness::Near { share: 0.5, amount: 1000.0 }),
     // They began at different times.
     (Structure::Summary, "_usage.", Closeness::Type),
     (Structure::Processes, "percent_cpu", Closeness::Near { share: 0.25, amount: 5.0 }),
