@@ -12,6 +12,8 @@ enum When {
     Always,
     /// cAdvisor says nothing but zeros, empty texts and empty lists: it does not know, and does not say so.
     Nothing,
+    /// The file system is no longer mounted, and so has no size.
+    Unmounted,
     /// The container's network is the host's.
     HostNetwork,
     /// No runtime tells about the container: its cgroup's name has no id in it.
@@ -74,6 +76,7 @@ const PLACES: &[Place] = &[
     of_host(Difference::Missing, "", "network.interfaces"),
     of_host(Difference::Value, "", "has_network"),
     of_host(Difference::Missing, "/metrics", "container_network_."),
+    Place { when: When::Unmounted, ..place("gone-file-systems", Difference::Missing, "/storage", "[]") },
     place("storage-labels", Difference::Type, "/storage", "labels"),
     place("parts-by-sample", Difference::Value, "/v2.0/stats", "has_hugetlb"),
     place("ps", Difference::Value, "/ps", "cgroup_path"),
@@ -106,6 +109,7 @@ pub(super) fn explanation(
             && match place.when {
                 When::Always => true,
                 When::Nothing => theirs.is_some_and(says_nothing),
+                When::Unmounted => theirs.and_then(|theirs| theirs.get("capacity")).is_some_and(says_nothing),
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))
                 }
@@ -177,6 +181,13 @@ mod tests {
         assert_eq!(value("/api/v2.0/ps", "[7].cmd"), Some("ps"));
         assert_eq!(value("/api/v2.0/ps", "[7].ppid"), None);
         assert_eq!(value("/x", "spec.creation_time"), Some("creation-time"));
+    }
+
+    #[test]
+    fn a_file_system_without_a_size_is_gone() {
+        let missing = |theirs: &Value| explained("/api/v2.0/storage", "[x]", Difference::Missing, theirs);
+        assert_eq!(missing(&json!({"device": "x", "capacity": 0})), Some("gone-file-systems"));
+        assert_eq!(missing(&json!({"device": "x", "capacity": 1})), None);
     }
 
     #[test]

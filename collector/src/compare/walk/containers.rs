@@ -14,7 +14,7 @@ use super::{BLUR, Walk, encoded, json};
 const BATCH: usize = 32;
 /// Of how many containers of each runtime every version of the API is asked, not only the newest.
 const THOROUGHLY: usize = 2;
-/// How many of the collector's samples are looked at for those around cAdvisor's.
+/// What cAdvisor is asked for, and the collector, among whose samples are those around cAdvisor's.
 const ONE_SAMPLE: &str = r#"{"num_stats":1}"#;
 const SAMPLES: &str = r#"{"num_stats":64}"#;
 
@@ -93,7 +93,7 @@ impl Walk {
         for version in recent(self.versions_with("containers")) {
             add(format!("/api/{version}/containers"), &path, [""; 2], Shape::Info);
         }
-        if let Some(id) = name.strip_prefix("/docker/").filter(|id| !id.contains('/')) {
+        if let Some(id) = docker_id(name) {
             for version in recent(self.versions_with("docker")) {
                 add(format!("/api/{version}/docker"), &format!("/{id}"), [""; 2], Shape::NamedInfo);
             }
@@ -275,6 +275,13 @@ fn is_same_network(one: &Value, other: &Value) -> bool {
         && one.iter().any(|(_, bytes)| *bytes > 1e7)
 }
 
+/// The id in the name of a container of Docker's, by either of its cgroup drivers.
+fn docker_id(name: &str) -> Option<&str> {
+    let (parent, last) = name.rsplit_once('/')?;
+    let of_systemd = last.strip_prefix("docker-").and_then(|last| last.strip_suffix(".scope"));
+    of_systemd.or_else(|| (parent.ends_with("/docker") && !last.is_empty()).then_some(last))
+}
+
 /// What kind of container a name tells: the root, its parent's name for others.
 fn kind_of(name: &str) -> String {
     match name.rsplit_once('/') {
@@ -311,6 +318,15 @@ mod tests {
         assert!(!is_same_network(&host, &json!([{"name": "eth0", "rx_bytes": 50_000_000}])));
         assert!(!is_same_network(&interfaces(0, 0), &interfaces(0, 0)));
         assert!(!is_same_network(&json!([]), &json!([])));
+    }
+
+    #[test]
+    fn containers_of_docker_have_ids() {
+        assert_eq!(docker_id("/docker/a1"), Some("a1"));
+        assert_eq!(docker_id("/system.slice/docker-a1.scope"), Some("a1"));
+        assert_eq!(docker_id("/docker"), None);
+        assert_eq!(docker_id("/docker/a1/nested"), None);
+        assert_eq!(docker_id("/"), None);
     }
 
     #[test]
