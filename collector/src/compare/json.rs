@@ -1,5 +1,7 @@
 //! The comparison for programs: one JSON object. Keys are only ever added.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::report::{Finding, Report};
@@ -16,6 +18,8 @@ struct Document<'a> {
     values: usize,
     /// Samples of which only the names were compared, because the collector had none around.
     unmatched_samples: usize,
+    /// The containers of these samples.
+    unmatched_containers: &'a BTreeSet<String>,
     /// Findings that are not listed, because there are too many.
     dropped: usize,
     /// How many findings count as differences.
@@ -57,6 +61,7 @@ pub fn render(report: &Report) -> String {
         answers: report.answers,
         values: report.values,
         unmatched_samples: report.unmatched_samples,
+        unmatched_containers: &report.unmatched_containers,
         dropped: report.dropped,
         differences: report.failures(),
         findings: report.findings.iter().map(WireFinding::from).collect(),

@@ -137,6 +137,8 @@ pub struct Report {
     pub values: usize,
     /// Samples of cAdvisor's whose keys were compared but not their values, because the collector had none around.
     pub unmatched_samples: usize,
+    /// The containers of these samples.
+    pub unmatched_containers: BTreeSet<String>,
     /// Findings beyond those that are kept.
     pub dropped: usize,
     /// Containers that cAdvisor shows the host's network for.
@@ -172,6 +174,7 @@ impl Report {
             answers: 0,
             values: 0,
             unmatched_samples: 0,
+            unmatched_containers: BTreeSet::new(),
             dropped: 0,
             on_host_network: BTreeSet::new(),
             findings: Vec::new(),

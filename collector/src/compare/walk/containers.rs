@@ -179,6 +179,7 @@ impl Walk {
         let around = around(sample, &our_samples);
         if around.is_none() {
             self.report.unmatched_samples += 1;
+            self.report.unmatched_containers.insert(name.clone());
         }
         let depth = if around.is_some() { Depth::Values } else { Depth::Keys };
         let around = around.unwrap_or_else(|| vec![newest]);
