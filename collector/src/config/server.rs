@@ -1,0 +1,31 @@
+//! Where and how requests are answered.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{ConfigError, value_error};
+use crate::go_flags::go_duration;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// Address to listen on; empty for all
+    #[arg(long = "listen_ip", default_value = "")]
+    listen_ip: String,
+    /// Port to listen on; 0 for any free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// How long open requests may take to finish after SIGTERM
+    #[arg(long = "shutdown_grace_period", default_value = "5s", value_parser = go_duration)]
+    pub(super) shutdown_grace_period: Duration,
+}
+
+impl ServerArgs {
+    /// Where to listen.
+    pub(super) fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let ip = match self.listen_ip.as_str() {
+            "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ip => ip.parse().map_err(|_| value_error("listen_ip", &ip, &"not an IP address; try 127.0.0.1"))?,
+        };
+        Ok(SocketAddr::new(ip, self.port))
+    }
+}
