@@ -3,9 +3,13 @@
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`). Each topic has a file
 //! with its flags and what is made of them; a new flag goes there, and its result into [`Config`].
 
+mod accepted;
+mod access;
 mod containers;
 mod host;
 pub mod invocation;
+mod logging;
+mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -25,7 +29,9 @@ use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
 
+pub use access::{Access, Protected, TlsFiles};
 pub use host::{EbpfLog, KernelEvents};
+pub use push::SampleOutput;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -42,6 +48,15 @@ struct Args {
     containers: containers::ContainersArgs,
     #[command(flatten)]
     host: host::HostArgs,
+    #[command(flatten)]
+    access: access::AccessArgs,
+    #[command(flatten)]
+    push: push::PushArgs,
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+    // The last: it leaves out what the others have.
+    #[command(flatten)]
+    accepted: accepted::AcceptedArgs,
 }
 
 /// The validated configuration. Taken apart by the daemon; nothing below it sees the whole.
@@ -49,6 +64,12 @@ struct Args {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The path below which everything is answered, such as `/cadvisor`; empty for the top.
+    pub base_path: String,
+    /// The path of the metrics, below the former.
+    pub metrics_path: String,
+    /// Who may ask.
+    pub access: Access,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -81,6 +102,14 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
+    /// How many CPUs may be used at once; `None` for all.
+    pub max_procs: Option<usize>,
+    /// Where samples go besides the API.
+    pub output: SampleOutput,
+    /// What is logged where the environment does not say.
+    pub log: &'static str,
+    /// A line for the log about each flag that has no effect.
+    pub notes: Vec<String>,
 }
 
 /// What was typed cannot be used.
@@ -112,18 +141,24 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host } = args;
+        let Args { server, sampling, retention, containers, host, access, push, logging, accepted } = args;
         let interval = sampling.interval()?;
         let [machine_id_files, boot_id_files] = sampling.id_files();
+        let (output, mut notes) = push.output()?;
+        notes.extend(sampling.notes());
+        notes.extend(accepted.notes());
         Ok(Self {
             listen: server.listen()?,
+            base_path: server.base_path()?,
+            metrics_path: server.metrics_path()?,
+            access: access.access()?,
             runtimes: containers.runtimes()?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
-            filter: containers.filter(),
+            filter: containers.filter()?,
             kinds: sampling.kinds()?,
             load_reader: sampling.load_reader(),
             machine_id_files,
@@ -133,6 +168,10 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
+            max_procs: sampling.max_procs(),
+            output,
+            log: logging.filter(),
+            notes,
         })
     }
 }

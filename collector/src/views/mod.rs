@@ -9,6 +9,7 @@ pub mod cadvisor_v2;
 pub mod events;
 pub mod json;
 pub mod machine;
+pub mod mount;
 mod path;
 pub mod prometheus;
 mod responses;
