@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,12 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 
 use crate::support::collector::{Collector, Rights, run_to_end};
+use crate::support::docker::Docker;
 use crate::support::harness::Case;
 use crate::support::http::{self, Response};
 use crate::support::{Context as _, Result, ensure, wait};
@@ -23,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("auth::digests", digests),
     Case::new("auth::tokens", tokens),
     Case::new("auth::tls", tls),
+    Case::new("auth::docker_wants_a_certificate", docker_wants_a_certificate),
     Case::new("auth::unusable_files", unusable_files),
     Case::new("auth::slow_clients", slow_clients),
 ];
@@ -129,7 +132,11 @@ fn passwords() -> Result<()> {
 }
 
 fn md5(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    Md5::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// What a client answers to a challenge.
@@ -294,6 +301,51 @@ fn tls() -> Result<()> {
     healthy(&second_der, &version::TLS13).context("the new certificate")?;
     ensure!(healthy(&first_der, &version::TLS13).is_err(), "the old certificate is still shown");
     collector.check_alive()
+}
+
+/// A certificate and its key in PEM, issued by this issuer.
+fn issued(issuer: &Issuer<'_, KeyPair>) -> Result<[String; 2]> {
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, issuer)?;
+    Ok([certificate.pem(), key.serialize_pem()])
+}
+
+/// Docker that listens on TCP and lets nobody in without a certificate.
+fn docker_wants_a_certificate() -> Result<()> {
+    let files = Files::new("docker")?;
+    let mut authority = CertificateParams::default();
+    // Another name than that of what it issues, which would look like issued by itself.
+    authority.distinguished_name.push(DnType::CommonName, "collector-test");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let ca = files.put("ca.pem", &authority.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(authority, key);
+    let [server, server_key] = issued(&issuer)?;
+    let [client, client_key] = issued(&issuer)?;
+    let (server, server_key) = (files.put("server.pem", &server)?, files.put("server-key.pem", &server_key)?);
+    let (client, client_key) = (files.put("client.pem", &client)?, files.put("client-key.pem", &client_key)?);
+    // Free a moment ago; nothing else here takes ports by number.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let docker = Docker::start_with(&[
+        format!("--host=tcp://{address}"),
+        "--tlsverify".to_owned(),
+        flag("tlscacert", &ca),
+        flag("tlscert", &server),
+        flag("tlskey", &server_key),
+    ])?;
+    let id = docker.run_named("behind-tls", &[], &[])?;
+    let collector = Collector::start(&[
+        &format!("--docker=tcp://{address}"),
+        "--docker-tls",
+        &flag("docker-tls-ca", &ca),
+        &flag("docker-tls-cert", &client),
+        &flag("docker-tls-key", &client_key),
+    ])?;
+    wait::eventually(wait::seconds(10), || {
+        let known = collector.get(&format!("/api/v1.3/containers/docker/{id}"))?.text();
+        ensure!(known.contains("\"behind-tls\""), "its name is not known: {known:.200}");
+        Ok(())
+    })
 }
 
 fn unusable_files() -> Result<()> {

@@ -4,6 +4,7 @@
 mod answers;
 mod degraded;
 mod guard;
+mod output;
 mod server;
 pub mod statistics;
 
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::access::{self, FileError, Guard};
-use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
+use crate::config::{Config, EbpfLog, KernelEvents, LoadReading, SampleOutput};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -222,6 +223,9 @@ impl Parts {
         let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
+        if config.output == SampleOutput::Stdout {
+            output::start(&engine).map_err(system("starting the thread that writes samples"))?;
+        }
         let samplers = engine.start().map_err(system("starting the sampling threads"))?;
 
         let progress = Arc::new(Progress::default());

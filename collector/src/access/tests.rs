@@ -21,7 +21,7 @@ fn guard(scheme: Scheme, file: PathBuf) -> Result<Guard, FileError> {
     Guard::load(&Settings { passwords: Some(Passwords { scheme, file, realm: "here".into() }), tokens: None })
 }
 
-fn attempt<'a>(authorization: Option<&'a str>) -> Attempt<'a> {
+fn attempt(authorization: Option<&str>) -> Attempt<'_> {
     Attempt { method: "GET", target: "/containers/", authorization, now: Duration::from_secs(1000) }
 }
 
@@ -114,7 +114,7 @@ impl Client<'_> {
 }
 
 fn md5(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    super::digest::hex(&Md5::digest(text.as_bytes()))
 }
 
 fn answer(password: &str, nonce: &str, count: &str) -> String {

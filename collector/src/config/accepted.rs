@@ -41,7 +41,6 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
 const APP: &str = "application metrics are not collected";
 const DRIVER: &str =
     "samples are not pushed to a database; scrape /metrics, or write them with --storage_driver=stdout";
-const DOCKER_TLS: &str = "Docker is asked at its socket or over plain TCP";
 const LABELS: &str = "/metrics has no series with containers' labels";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
 const LOG_FORM: &str = "log lines have one form";
@@ -65,10 +64,6 @@ const ACCEPTED: &[Accepted] = {
         accepted("container_hints", Text, "networks and mounts of raw cgroups are read from the kernel"),
         accepted("crio_client_timeout", Duration, "nothing waits for CRI-O"),
         unless("false", accepted("disable_root_cgroup_stats", Switch, "the machine's own statistics are the root's")),
-        unless("false", accepted("docker-tls", Switch, DOCKER_TLS)),
-        accepted("docker-tls-ca", Text, DOCKER_TLS),
-        accepted("docker-tls-cert", Text, DOCKER_TLS),
-        accepted("docker-tls-key", Text, DOCKER_TLS),
         accepted("docker_root", Text, "Docker itself tells where its files are"),
         accepted("docker_run", Text, "Docker itself tells where its files are"),
         accepted("initial_splay_factor", Number, PHASE),

@@ -1,10 +1,12 @@
 //! Which cgroups are containers, and who tells what they are called.
 
+use std::path::PathBuf;
+
 use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
 use crate::go_flags::go_bool;
-use crate::runtime::{Endpoint, Runtimes};
+use crate::runtime::{DockerTls, Endpoint, Runtimes};
 use crate::sample::identity::Runtime;
 use crate::sampler::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 
@@ -45,6 +47,19 @@ pub(super) struct ContainersArgs {
     /// Where Docker listens; empty for none
     #[arg(long, default_value = "unix:///var/run/docker.sock")]
     docker: String,
+    /// Talk TLS to Docker where it listens on TCP
+    #[arg(long = "docker-tls", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    docker_tls: bool,
+    /// The certificate to show to Docker, in PEM
+    #[arg(long = "docker-tls-cert", default_value = "cert.pem")]
+    docker_tls_cert: PathBuf,
+    /// Its key
+    #[arg(long = "docker-tls-key", default_value = "key.pem")]
+    docker_tls_key: PathBuf,
+    /// The certificate of who issued Docker's
+    #[arg(long = "docker-tls-ca", default_value = "ca.pem")]
+    docker_tls_ca: PathBuf,
     /// Where podman listens; empty for none
     #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
     podman: String,
@@ -104,6 +119,11 @@ impl ContainersArgs {
         ];
         Ok(Runtimes {
             endpoints: self.endpoints()?,
+            docker_tls: self.docker_tls.then(|| DockerTls {
+                certificate: self.docker_tls_cert.clone(),
+                key: self.docker_tls_key.clone(),
+                ca: self.docker_tls_ca.clone(),
+            }),
             containerd_namespaces: list(&self.containerd_namespace).map(str::to_owned).collect(),
             environment: environment.into_iter().flat_map(|names| list(names)).map(str::to_owned).collect(),
         })

@@ -14,6 +14,7 @@ mod path;
 pub mod prometheus;
 mod responses;
 pub mod router;
+pub mod sample_line;
 pub mod source;
 pub mod statistics;
 pub mod time;
