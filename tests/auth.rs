@@ -119,7 +119,7 @@ fn passwords() -> Result<()> {
     drop(collector);
 
     files.put("users", &format!("ann:{SECRET}\n"))?;
-    let collector = Collector::launch(Rights::default(), &[&users_flag, "--auth_api", "--url_base_prefix=/node"])?;
+    let collector = Collector::launch(&Rights::default(), &[&users_flag, "--auth_api", "--url_base_prefix=/node"])?;
     let below = |targets: &[&str]| targets.iter().map(|target| format!("/node{target}")).collect::<Vec<_>>();
     let (pages, data, health) = (below(&PAGES), below(&DATA), below(&HEALTH));
     let all: Vec<&str> = pages.iter().chain(&data).map(String::as_str).collect();
@@ -271,7 +271,7 @@ fn tls() -> Result<()> {
     let certificate_file = files.put("cert", &first)?;
     let key_file = files.put("key", &first_key)?;
     let flags = [flag("tls_cert_file", &certificate_file), flag("tls_private_key_file", &key_file)];
-    let mut collector = Collector::launch(Rights::default(), &[&flags[0], &flags[1]])?;
+    let mut collector = Collector::launch(&Rights::default(), &[&flags[0], &flags[1]])?;
     let healthy = |trusted: &CertificateDer<'static>, version| -> Result<()> {
         let stream = connect(&collector, trusted, &[b"http/1.1"], version)?;
         let response = http::request(stream, "GET", "/healthz", None)?;
@@ -368,7 +368,7 @@ fn unusable_files() -> Result<()> {
         (vec!["--auth_api".to_owned()], "there is nothing to ask for"),
     ] {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let (status, log) = run_to_end(Rights::default(), &flags)?;
+        let (status, log) = run_to_end(&Rights::default(), &flags)?;
         ensure!(!status.success(), "{flags:?}: it ended well");
         ensure!(log.iter().any(|line| line.starts_with("error: ") && line.contains(expected)), "{flags:?}: {log:?}");
     }

@@ -81,7 +81,7 @@ fn written_for_cadvisor() -> Result<()> {
 
 fn below_a_prefix() -> Result<()> {
     let collector =
-        Collector::launch(Rights::default(), &["--url_base_prefix=/node/one/", "--prometheus_endpoint=/prom/"])?;
+        Collector::launch(&Rights::default(), &["--url_base_prefix=/node/one/", "--prometheus_endpoint=/prom/"])?;
     wait::eventually(wait::seconds(10), || {
         ensure!(collector.get("/node/one/readyz")?.status == 200, "not ready");
         Ok(())
@@ -176,7 +176,7 @@ fn samples_on_standard_output() -> Result<()> {
 }
 
 fn version_and_verbosity() -> Result<()> {
-    let (status, _) = run_to_end(Rights::default(), &["-version"])?;
+    let (status, _) = run_to_end(&Rights::default(), &["-version"])?;
     ensure!(status.success(), "-version: {status}");
     let collector = Collector::start(&["--version=false", "-v=4"])?;
     wait::eventually(wait::seconds(5), || {
