@@ -392,7 +392,7 @@ fn slow_clients() -> Result<()> {
     let mut body = begin(b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")?;
     ensure!(collector.get("/healthz")?.status == 200, "nobody else is answered");
 
-    let mut too_long = begin(format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000)).as_bytes())?;
+    let mut too_long = begin(format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000)).as_bytes())?;
     let mut answer = Vec::new();
     let _ = too_long.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);

@@ -105,7 +105,7 @@ fn below_a_prefix() -> Result<()> {
         ensure!(response.status == status, "{target}: {} and not {status}", response.status);
         ensure!(response.header("location") == location, "{target}: {:?}", response.header("location"));
     }
-    ensure!(collector.get("/node/one/prom/")?.text().contains("\nprocess_"), "no metrics");
+    ensure!(collector.get("/node/one/prom/")?.text().contains("\ncollector_"), "no metrics");
     ensure!(collector.get("/nothing")?.text() == "404 page not found\n", "the body outside of the prefix");
     // Whatever the page asks for is below the prefix, however deep the page is.
     let page = collector.get("/node/one/containers/a/b")?.text();

@@ -68,7 +68,7 @@ const ACCEPTED: &[Accepted] = {
         accepted("docker_run", Text, "Docker itself tells where its files are"),
         accepted("initial_splay_factor", Number, PHASE),
         accepted("jitter_factor", Number, PHASE),
-        unless("false", accepted("log_cadvisor_usage", Switch, "its own use is in /metrics (process_...)")),
+        unless("false", accepted("log_cadvisor_usage", Switch, "its own cgroup shows what it uses")),
         accepted("legacy_stderr_threshold_behavior", Switch, LOG_FILE),
         accepted("log_backtrace_at", Text, "it names lines of another program"),
         accepted("log_dir", Text, LOG_FILE),

@@ -36,7 +36,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection without requests is looked at in HTTP/2, and how long the client may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// A longer head of a request is refused.
+/// A head of a request that is not complete when so much of it is there is refused; twice as much may be by then.
 const HEAD_BYTES: usize = 64 << 10;
 /// Connections at once; more wait to be accepted. Fewer than the descriptors that are left for them.
 const CONNECTIONS: usize = 448;
