@@ -90,7 +90,7 @@ impl Invocation {
             ConfigError::Usage { message, exit_code }
         })?;
         if line.version {
-            let message = format!("collector version v{}\n", env!("CARGO_PKG_VERSION"));
+            let message = format!("collector {}\n", env!("CARGO_PKG_VERSION"));
             return Err(ConfigError::Usage { message, exit_code: 0 });
         }
         match line.command {
