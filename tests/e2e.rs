@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod auth;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -20,6 +21,8 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod flags;
+mod globs;
 mod hierarchies;
 mod history;
 mod machine;
@@ -72,6 +75,9 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     bad_input::CASES,
+    flags::CASES,
+    auth::CASES,
+    globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
     dimensions_machine::CASES,
