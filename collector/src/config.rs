@@ -54,6 +54,9 @@ struct Args {
     /// Time between two readings of the machine's description
     #[arg(long = "update_machine_info_interval", default_value = "5m0s", value_parser = go_duration)]
     update_machine_info_interval: Duration,
+    /// Time between two looks at what a container's files take
+    #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
+    disk_usage_interval: Duration,
     /// How long samples are kept
     #[arg(long = "storage_duration", default_value = "2m0s", value_parser = go_duration)]
     storage_duration: Duration,
@@ -170,6 +173,8 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
+    /// Time between two looks at what a container's files take.
+    pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What is listed.
@@ -265,6 +270,9 @@ impl Config {
         };
         let prefixes = list(&args.raw_cgroup_prefix_whitelist).map(|prefix| prefix.as_bytes().to_vec()).collect();
         let raw = if args.docker_only { RawCgroups::Skip } else { RawCgroups::List };
+        let kinds = kinds(args.disable_metrics.as_deref(), &args.enable_metrics)?;
+        let reads_disks = kinds.has(MetricKind::Disk);
+        let disk_usage_every = args.disk_usage_interval.max(Duration::from_secs(1));
         let roots = HostRoots::locate(GivenRoots {
             proc: args.proc_root,
             sys: args.sys_root,
@@ -277,10 +285,11 @@ impl Config {
             interval,
             pace,
             verify_every: args.global_housekeeping_interval,
+            disk_usage_every,
             machine_every: args.update_machine_info_interval.max(Duration::from_secs(1)),
             store,
             filter: Filter { raw, prefixes },
-            kinds: kinds(args.disable_metrics.as_deref(), &args.enable_metrics)?,
+            kinds,
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
             boot_id_files: list(&args.boot_id_file).map(PathBuf::from).collect(),
@@ -288,6 +297,7 @@ impl Config {
                 endpoints,
                 containerd_namespaces: list(&args.containerd_namespace).map(str::to_owned).collect(),
                 environment: list(&args.env_metadata_whitelist).map(str::to_owned).collect(),
+                storage_every: reads_disks.then_some(disk_usage_every),
             },
             kernel_events: args.kernel_events,
             ring_buffer_bytes: args.ring_buffer_bytes,

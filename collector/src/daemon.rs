@@ -25,10 +25,12 @@ use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
+use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::sampler::follow::{self, Progress, Source, Stop};
+use crate::sampler::storage::{self, StorageNews};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
@@ -181,6 +183,7 @@ struct Parts {
     answers: Arc<Answers>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
+    storage: Option<StorageNews>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -206,11 +209,19 @@ impl Parts {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
-        let samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let storage = if config.kinds.has(MetricKind::Disk) {
+            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);
+            let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
+            samplers.extend(threads);
+            Some(news)
+        } else {
+            None
+        };
 
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
-        identify(config, lookup, &engine);
+        identify(config, lookup, &engine, storage.clone());
         let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
@@ -232,7 +243,7 @@ impl Parts {
         let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        Ok(Self { engine, answers, follower, samplers, probes })
+        Ok(Self { engine, answers, follower, samplers, storage, probes })
     }
 
     /// A thread that ended although nobody asked it to.
@@ -246,6 +257,9 @@ impl Parts {
         let (follower, stop) = self.follower;
         stop.stop();
         self.engine.stop();
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         let threads = std::iter::once(follower).chain(self.samplers);
         // A thread that hangs in a read of the kernel cannot be ended; the process ends without it.
         let deadline = std::time::Instant::now() + Duration::from_secs(1);
@@ -293,14 +307,23 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
 }
 
 /// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, storage: Option<StorageNews>) {
     let engine = Arc::downgrade(engine);
+    let news = storage.clone();
+    let stored = move |told| {
+        if let Some(storage) = &storage {
+            storage.told(told);
+        }
+    };
     let found = move |name: &Name, identity| {
         if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
             tracked.container().set_identity(identity);
+            if let Some(news) = &news {
+                news.identified(name);
+            }
         }
     };
-    tokio::spawn(lookup.run(config.runtimes.clone(), found));
+    tokio::spawn(lookup.run(config.runtimes.clone(), found, stored));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
-use crate::sample::filesystem::Storage;
+use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
@@ -186,13 +186,21 @@ pub struct Store {
     ended: Mutex<VecDeque<Ended>>,
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
+    image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let events = EventLog::new(limits.events.clone());
-        Self { limits, containers: RwLock::default(), ended: Mutex::default(), events, filesystems: Mutex::default() }
+        Self {
+            limits,
+            containers: RwLock::default(),
+            ended: Mutex::default(),
+            events,
+            filesystems: Mutex::default(),
+            image_stores: Mutex::default(),
+        }
     }
 
     /// The event log.
@@ -214,6 +222,16 @@ impl Store {
     pub fn set_filesystems(&self, filesystems: Arc<Filesystems>) {
         let now = filesystems.at;
         lock(&self.filesystems).push(now, filesystems, self.limits.history.age);
+    }
+
+    /// Where the runtimes keep their images, as far as they told.
+    pub fn image_stores(&self) -> Vec<ImageStore> {
+        lock(&self.image_stores).values().flatten().cloned().collect()
+    }
+
+    /// Keeps where a runtime keeps its images.
+    pub fn set_image_stores(&self, runtime: Runtime, stores: Vec<ImageStore>) {
+        lock(&self.image_stores).insert(runtime, stores);
     }
 
     /// Begins a container; one of the same name is replaced.
