@@ -232,3 +232,6 @@ pub(in crate::sampler) fn filesystem_of<'a>(
     // Each subvolume of a btrfs has another number.
     deepest(&|mounted| mounted.fs_type == "btrfs", &place::resolved(roots, &open)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,105 @@ impl<'a> FsStats<'a> {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::views) mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::sample::filesystem::{DiskUsage, LayerFilesystem, Measured, Method};
+    use crate::sample::machine::FilesystemRole;
+    use crate::units::{Bytes, WallTime};
+
+    /// The machine's file systems with one of each kind.
+    pub(in crate::views) fn machine() -> Arc<Filesystems> {
+        let disk = DiskCounters {
+            reads: 1,
+            reads_merged: 2,
+            sectors_read: 3,
+            read_ms: 4,
+            writes: 5,
+            writes_merged: 6,
+            sectors_written: 7,
+            write_ms: 8,
+            in_progress: 9,
+            io_ms: 10,
+            weighted_io_ms: 11,
+        };
+        let root = Filesystem {
+            device: "/dev/sda1".to_owned(),
+            fs_type: "ext4".to_owned(),
+            capacity: Bytes(1 << 40),
+            usage: Bytes(1 << 30),
+            available: Bytes(1 << 39),
+            inodes: 1000,
+            inodes_free: 900,
+            roles: vec![FilesystemRole::Root],
+            disk: Some(disk),
+            ..Filesystem::default()
+        };
+        let pool = Filesystem { device: "tank".to_owned(), fs_type: "zfs".to_owned(), ..Filesystem::default() };
+        Arc::new(Filesystems { list: vec![root, pool], ..Filesystems::default() })
+    }
+
+    fn measured(bytes: u64, inodes: Option<u64>) -> Measured {
+        Measured { usage: DiskUsage { bytes: Bytes(bytes), inodes }, at: WallTime(1), by: Method::Walk }
+    }
+
+    /// A container whose layer is on the machine's disk.
+    pub(in crate::views) fn container(inodes: Option<u64>) -> FilesystemUse {
+        let filesystem = LayerFilesystem {
+            device: "/dev/sda1".to_owned(),
+            fs_type: "ext4".to_owned(),
+            capacity: Bytes(1 << 40),
+            ..LayerFilesystem::default()
+        };
+        let storage = Storage {
+            filesystem: Some(filesystem),
+            layer: Some(measured(4096, inodes)),
+            runtime_files: Some(measured(512, Some(4))),
+            logs: Some(measured(100, Some(1))),
+            ..Storage::default()
+        };
+        FilesystemUse::Container { storage: Arc::new(storage), machine: Some(machine()) }
+    }
+
+    fn check(known: &FilesystemUse, expected: &Expect) {
+        let bytes = crate::views::json::to_bytes(&FsStats::list(known));
+        expected.assert_eq(std::str::from_utf8(&bytes).unwrap());
+    }
+
+    #[test]
+    fn the_machines() {
+        check(
+            &FilesystemUse::Machine(machine()),
+            &expect![[
+                r#"[{"device":"/dev/sda1","type":"vfs","capacity":1099511627776,"usage":1073741824,"base_usage":0,"available":549755813888,"has_inodes":true,"inodes":1000,"inodes_free":900,"reads_completed":1,"reads_merged":2,"sectors_read":3,"read_time":4,"writes_completed":5,"writes_merged":6,"sectors_written":7,"write_time":8,"io_in_progress":9,"io_time":10,"weighted_io_time":11},{"device":"tank","type":"zfs","capacity":0,"usage":0,"base_usage":0,"available":0,"has_inodes":true,"inodes":0,"inodes_free":0,"reads_completed":0,"reads_merged":0,"sectors_read":0,"read_time":0,"writes_completed":0,"writes_merged":0,"sectors_written":0,"write_time":0,"io_in_progress":0,"io_time":0,"weighted_io_time":0}]"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn a_containers() {
+        check(
+            &container(Some(7)),
+            &expect![[
+                r#"[{"device":"/dev/sda1","type":"vfs","capacity":1099511627776,"usage":4608,"base_usage":4096,"available":0,"has_inodes":false,"inodes":7,"inodes_free":0,"reads_completed":1,"reads_merged":2,"sectors_read":3,"read_time":4,"writes_completed":5,"writes_merged":6,"sectors_written":7,"write_time":8,"io_in_progress":9,"io_time":10,"weighted_io_time":11}]"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_layer_that_is_not_known() {
+        check(&FilesystemUse::Unknown, &expect!["[]"]);
+        let storage = Arc::new(Storage { logs: Some(measured(100, Some(1))), ..Storage::default() });
+        check(&FilesystemUse::Container { storage, machine: None }, &expect!["[]"]);
+        let storage = Storage { layer: Some(measured(5, None)), limit: Some(Bytes(9)), ..Storage::default() };
+        check(
+            &FilesystemUse::Container { storage: Arc::new(storage), machine: None },
+            &expect![[
+                r#"[{"type":"vfs","capacity":9,"usage":5,"base_usage":5,"available":0,"has_inodes":false,"inodes":0,"inodes_free":0,"reads_completed":0,"reads_merged":0,"sectors_read":0,"read_time":0,"writes_completed":0,"writes_merged":0,"sectors_written":0,"write_time":0,"io_in_progress":0,"io_time":0,"weighted_io_time":0}]"#
+            ]],
+        );
+    }
+}

@@ -102,3 +102,38 @@ impl From<DiskCounters> for DiskStats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde::Serialize;
+
+    use super::*;
+    use crate::views::cadvisor_v1::filesystem::tests::{container, machine};
+
+    fn check(value: &impl Serialize, expected: &Expect) {
+        expected.assert_eq(std::str::from_utf8(&crate::views::json::to_bytes(value)).unwrap());
+    }
+
+    #[test]
+    fn a_containers() {
+        check(
+            &FilesystemStats::of(&container(Some(7))),
+            &expect![[r#"{"totalUsageBytes":4608,"baseUsageBytes":4096,"containter_inode_usage":7}"#]],
+        );
+        check(&FilesystemStats::of(&container(None)), &expect![[r#"{"totalUsageBytes":4608,"baseUsageBytes":4096}"#]]);
+        let machine = FilesystemUse::Machine(machine());
+        assert!(FilesystemStats::of(&machine).is_none() && FilesystemStats::of(&FilesystemUse::Unknown).is_none());
+    }
+
+    #[test]
+    fn the_machines() {
+        check(
+            &MachineFsStats::list(&FilesystemUse::Machine(machine())),
+            &expect![[
+                r#"[{"device":"/dev/sda1","type":"vfs","capacity":1099511627776,"usage":1073741824,"available":549755813888,"inodes_free":900,"inline":{"reads_completed":1,"reads_merged":2,"sectors_read":3,"read_duration":4000000,"writes_completed":5,"writes_merged":6,"sectors_written":7,"write_duration":8000000,"io_in_progress":9,"io_duration":10000000,"weighted_io_duration":11000000}},{"device":"tank","type":"zfs","capacity":0,"usage":0,"available":0,"inodes_free":0,"inline":{"reads_completed":0,"reads_merged":0,"sectors_read":0,"read_duration":0,"writes_completed":0,"writes_merged":0,"sectors_written":0,"write_duration":0,"io_in_progress":0,"io_duration":0,"weighted_io_duration":0}}]"#
+            ]],
+        );
+        assert!(MachineFsStats::list(&container(None)).is_empty());
+    }
+}
