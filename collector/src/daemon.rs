@@ -240,7 +240,8 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
-        let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
+        let answers =
+            Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone()));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         Ok(Self { engine, answers, follower, samplers, storage, probes })

@@ -20,6 +20,7 @@ use crate::sampler::container::Scratch;
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::sampler::follow::Progress;
 use crate::sampler::processes::{self, Whose};
+use crate::sampler::storage::StorageNews;
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
 use crate::store::history::Selection;
@@ -53,6 +54,7 @@ pub(super) struct Answers {
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
     degraded: DegradedList,
+    storage: Option<StorageNews>,
     streams: Arc<()>,
 }
 
@@ -64,6 +66,7 @@ impl Answers {
         counters: Option<CounterReader>,
         progress: Arc<Progress>,
         degraded: DegradedList,
+        storage: Option<StorageNews>,
     ) -> Self {
         Self {
             engine,
@@ -73,6 +76,7 @@ impl Answers {
             machine: RwLock::default(),
             filesystems: tokio::sync::Mutex::default(),
             degraded,
+            storage,
             streams: Arc::default(),
         }
     }
@@ -329,6 +333,9 @@ impl Status for Answers {
         }
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
             let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
+        }
+        if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
+            let _ = writeln!(report, "disk usage: {complaint}");
         }
         for reason in self.degraded.reasons() {
             let _ = writeln!(report, "degraded: {reason}");

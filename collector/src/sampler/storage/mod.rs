@@ -11,7 +11,7 @@ mod timetable;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,7 +43,10 @@ const TOLD_INTERVALS: u32 = 5;
 
 /// Tells the sampler of disks what happens. Cheap, never waits.
 #[derive(Clone, Debug)]
-pub struct StorageNews(Sender<Message>);
+pub struct StorageNews {
+    messages: Sender<Message>,
+    complaint: Arc<OnceLock<String>>,
+}
 
 impl StorageNews {
     /// More is known of who a container is, perhaps also where its files are.
@@ -56,6 +59,11 @@ impl StorageNews {
         self.send(Message::Told(told));
     }
 
+    /// Why sizes are missing, once one could not be found out for another reason than that it is gone.
+    pub fn complaint(&self) -> Option<&str> {
+        self.complaint.get().map(String::as_str)
+    }
+
     /// Everything ends.
     pub fn stop(&self) {
         self.send(Message::Stop);
@@ -63,7 +71,7 @@ impl StorageNews {
 
     fn send(&self, message: Message) {
         // After the end nobody wants to know.
-        let _ = self.0.send(message);
+        let _ = self.messages.send(message);
     }
 }
 
@@ -106,6 +114,7 @@ pub fn start(
         };
         threads.push(std::thread::Builder::new().name(format!("disk-usage-{number}")).spawn(work)?);
     }
+    let complaint = Arc::new(OnceLock::new());
     let coordinator = Coordinator {
         engine: Arc::clone(engine),
         metrics,
@@ -116,10 +125,10 @@ pub fn start(
         told: BTreeMap::new(),
         filesystems_at: None,
         others_at: None,
-        complained: false,
+        complaint: Arc::clone(&complaint),
     };
     threads.push(std::thread::Builder::new().name("disk-times".into()).spawn(move || coordinator.run(&receiver))?);
-    Ok((StorageNews(sender), threads))
+    Ok((StorageNews { messages: sender, complaint }, threads))
 }
 
 /// A container to look at.
@@ -231,7 +240,7 @@ struct Coordinator {
     told: BTreeMap<Runtime, BTreeMap<String, RuntimeLayer>>,
     filesystems_at: Option<Instant>,
     others_at: Option<Instant>,
-    complained: bool,
+    complaint: Arc<OnceLock<String>>,
 }
 
 impl Coordinator {
@@ -334,15 +343,14 @@ impl Coordinator {
             return;
         };
         if let Some(error) = errors.first() {
-            if self.complained {
-                tracing::debug!(%error, "what a container's files take cannot be found out");
+            let reason = format!(
+                "not known of all containers: {error}; it takes the right to read the \
+                 runtimes' directories (root, or CAP_DAC_READ_SEARCH)"
+            );
+            if self.complaint.set(reason.clone()).is_ok() {
+                tracing::warn!("disk usage: {reason}");
             } else {
-                self.complained = true;
-                tracing::warn!(
-                    %error,
-                    "what containers' files take cannot be found out everywhere; it takes the host's root directory \
-                     (--rootfs) and the right to read it (root, or CAP_DAC_READ_SEARCH)"
-                );
+                tracing::debug!(%error, "what a container's files take is not known");
             }
         }
         if storage.at().is_some() {
