@@ -39,6 +39,7 @@ mod shutdown;
 mod start_under_churn;
 mod statistics_v1;
 mod statistics_v2;
+mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
@@ -80,6 +81,7 @@ const FILES: &[&[Case]] = &[
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::kernel::HostRoots;
 use crate::runtime::Runtimes;
-use crate::sample::kinds::KindSet;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
@@ -80,6 +80,8 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
+    /// Time between two looks at what a container's files take.
+    pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What is listed.
@@ -143,6 +145,8 @@ impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
         let Args { server, sampling, retention, containers, host, access, push, logging, accepted } = args;
         let interval = sampling.interval()?;
+        let kinds = sampling.kinds()?;
+        let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
         let (output, mut notes) = push.output()?;
         notes.extend(sampling.notes());
@@ -152,14 +156,15 @@ impl Config {
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
             access: access.access()?,
-            runtimes: containers.runtimes()?,
+            runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
             filter: containers.filter()?,
-            kinds: sampling.kinds()?,
+            disk_usage_every,
+            kinds,
             load_reader: sampling.load_reader(),
             machine_id_files,
             boot_id_files,

@@ -33,6 +33,9 @@ pub(super) struct SamplingArgs {
     /// Time between two readings of the machine's description
     #[arg(long = "update_machine_info_interval", default_value = "5m0s", value_parser = go_duration)]
     pub(super) update_machine_info_interval: Duration,
+    /// Time between two looks at what a container's files take
+    #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
+    pub(super) disk_usage_interval: Duration,
     /// Metric kinds not to read, separated by commas; replaces the default list
     #[arg(long = "disable_metrics")]
     pub(super) disable_metrics: Option<String>,
