@@ -29,9 +29,6 @@ pub(crate) const CASES: &[Case] = &[
 /// Resource and place of what the collector does not have yet.
 const EXPECTED_GAPS: &[(&str, &str)] = &[
     ("/metrics", ""),
-    ("/storage", "[].labels[]"),
-    ("", "filesystem"),
-    ("", "has_filesystem"),
     ("", "network.tcp"),
     ("", "network.tcp6"),
     ("", "network.udp"),

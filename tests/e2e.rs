@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod auth;
 mod bad_input;
 mod beside_cadvisor;
 mod contained;
@@ -21,6 +22,8 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod flags;
+mod globs;
 mod hierarchies;
 mod history;
 mod machine;
@@ -37,6 +40,7 @@ mod shutdown;
 mod start_under_churn;
 mod statistics_v1;
 mod statistics_v2;
+mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
@@ -74,8 +78,12 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     bad_input::CASES,
+    flags::CASES,
+    auth::CASES,
+    globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,

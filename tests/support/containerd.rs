@@ -60,6 +60,11 @@ impl Containerd {
         self.engine.path("sock")
     }
 
+    /// Something in its folder.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.engine.path(name)
+    }
+
     /// The cgroup of the pod that its containers belong to.
     pub(crate) fn pod(&self) -> &str {
         &self.pod

@@ -1,6 +1,8 @@
 //! A pod of containerd's CRI plugin, made as the kubelet makes one: a sandbox, and containers in it. The pod is in the
 //! host's network: one with a network of its own would need CNI plugins.
 
+use std::path::PathBuf;
+
 use super::containerd::{Containerd, IMAGE};
 use super::engine::{Container, ContainerEngine, MEMORY_LIMIT};
 use super::grpc::{self, Message};
@@ -30,7 +32,8 @@ impl Pod {
         // PodSandboxConfig: metadata, and of linux the cgroup's parent and the security context.
         let metadata = Message::default().text(1, "collector-test").text(2, "3f2a8a52").text(3, "default");
         let linux = Message::default().text(1, containerd.pod()).message(2, &hosts_network(1));
-        let config = Message::default().message(1, &metadata).message(8, &linux);
+        let logs = containerd.folder("logs").display().to_string();
+        let config = Message::default().message(1, &metadata).text(3, &logs).message(8, &linux);
         let answer = call(&containerd, "RuntimeService/RunPodSandbox", &Message::default().message(1, &config))?;
         let sandbox = id(&answer)?;
         Ok(Self { containerd, config, sandbox })
@@ -39,6 +42,11 @@ impl Pod {
     /// The cgroup of the sandbox, which holds the pod's namespaces.
     pub(crate) fn sandbox(&self) -> String {
         format!("{}/{}", self.containerd.pod(), self.sandbox)
+    }
+
+    /// containerd's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.containerd.socket()
     }
 
     fn call(&self, method: &str, request: &Message) -> Result<Vec<u8>> {
@@ -76,6 +84,7 @@ impl ContainerEngine for Pod {
             .text(4, "sh")
             .text(4, "-c")
             .text(4, command)
+            .text(11, &format!("{name}/0.log"))
             .message(15, &linux);
         let request = Message::default().text(1, &self.sandbox).message(2, &config).message(3, &self.config);
         let id = id(&self.call("RuntimeService/CreateContainer", &request)?)?;

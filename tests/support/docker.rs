@@ -12,7 +12,7 @@ use super::cgroups::Layout;
 use super::engine::{Container, ContainerEngine, Engine, Home, MEMORY_LIMIT, program};
 use super::harness::Skip;
 use super::http::{self, Response};
-use super::{Result, ensure, runtime, tar, wait};
+use super::{Result, ensure, loop_mount, runtime, tar, wait};
 
 /// The image every container here is made of: nothing but a static busybox.
 const IMAGE: &str = "collector-test-busybox";
@@ -48,19 +48,39 @@ struct State {
 impl Docker {
     /// Starts Docker and imports an image; skips the test where Docker or busybox is not installed.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_as(None, None, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(arguments: &[String]) -> Result<Self> {
+        Self::start_as(None, None, arguments)
+    }
+
+    /// The same with a storage driver, and with its data on a file system of this type that is made for it.
+    pub(crate) fn start_on(driver: &str, filesystem: Option<&str>) -> Result<Self> {
+        Self::start_as(Some(driver), filesystem, &[])
+    }
+
+    fn start_as(driver: Option<&str>, filesystem: Option<&str>, arguments: &[String]) -> Result<Self> {
         let dockerd = program("dockerd")?;
         program("containerd")?;
         let home = Home::new("docker", &["docker"])?;
+        if let Some(kind) = filesystem {
+            // Unmounted with the folder.
+            loop_mount::mount(kind, &home.path("disk"), &home.path("data"))?;
+        }
         let at = |name: &str| home.path(name).display().to_string();
         let exact = runtime::install(&home.path(""))?;
         let mut command = Command::new(dockerd);
         command
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(arguments)
             .arg(format!("--data-root={}", at("data")))
             .arg(format!("--exec-root={}", at("run")))
             .arg(format!("--pidfile={}", at("pid")))
             .arg(format!("--host=unix://{}", at("sock")))
-            .arg(format!("--add-runtime={}={}", runtime::NAME, exact.display()));
+            .arg(format!("--add-runtime={}={}", runtime::NAME, exact.display()))
+            .args(driver.map(|driver| format!("--storage-driver={driver}")));
         Self::launch(home, command, "/docker/")
     }
 
@@ -164,6 +184,11 @@ impl Docker {
     /// Gives a container another name.
     pub(crate) fn rename(&self, id: &str, name: &str) -> Result<()> {
         self.ask("POST", &format!("/containers/{id}/rename?name={name}"), None).map(drop)
+    }
+
+    /// Where the engine keeps everything.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.engine.path("data")
     }
 
     /// Where the engine listens.

@@ -6,6 +6,7 @@
 
 pub mod cpuinfo;
 pub mod disks;
+pub mod diskstats;
 pub mod filesystems;
 pub mod identity;
 pub mod memory;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::cri_storage;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{Connection, Empty};
+use crate::sample::filesystem::{ContainerFiles, RuntimeStorage};
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
@@ -122,11 +124,18 @@ impl CriClient {
         let request = ListRequest { filter: Some(Filter { id: id.to_owned() }) };
         let containers: Containers = self.connection.call(LIST_CONTAINERS, request.clone(), None).await?;
         if let Some(container) = containers.containers.into_iter().find(|container| container.id == id) {
-            return Ok(of_container(id, container));
+            let log = cri_storage::log(&self.connection, id).await;
+            let files = ContainerFiles { log, ..ContainerFiles::default() };
+            return Ok(Identity { files, ..of_container(id, container) });
         }
         let sandboxes: Sandboxes = self.connection.call(LIST_SANDBOXES, request, None).await?;
         let sandbox = sandboxes.items.into_iter().find(|sandbox| sandbox.id == id);
         sandbox.map(|sandbox| of_sandbox(id, sandbox)).ok_or(RuntimeError::NoSuchContainer)
+    }
+
+    /// What it tells about disks.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        cri_storage::ask(&self.connection, Runtime::CriO).await
     }
 
     /// Returns when it no longer answers.

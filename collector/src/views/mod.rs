@@ -9,10 +9,12 @@ pub mod cadvisor_v2;
 pub mod events;
 pub mod json;
 pub mod machine;
+pub mod mount;
 mod path;
 pub mod prometheus;
 mod responses;
 pub mod router;
+pub mod sample_line;
 pub mod source;
 pub mod statistics;
 pub mod time;
@@ -23,7 +25,9 @@ use std::sync::Arc;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::filesystem::Storage;
 use crate::sample::identity::NetworkOwner;
+use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -40,12 +44,38 @@ pub struct ContainerView {
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime tells; empty for a bare cgroup.
     pub identity: Identity,
+    /// Whether what its files take is something to be told.
+    pub has_filesystem: bool,
+    /// What was known of file systems at the time of each of the samples; empty where they are not read.
+    pub filesystems: Vec<FilesystemUse>,
+}
+
+/// What was known of file systems when a sample was taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum FilesystemUse {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// The machine's: the root container's sample.
+    Machine(Arc<Filesystems>),
+    /// What a container's files take.
+    Container {
+        /// As last measured.
+        storage: Arc<Storage>,
+        /// The file systems, of which one has the container's layer.
+        machine: Option<Arc<Filesystems>>,
+    },
 }
 
 impl ContainerView {
     /// When the container was made: the runtime's word goes before the cgroup's.
     pub fn created(&self) -> Option<WallTime> {
         self.identity.created.or(self.spec.created)
+    }
+
+    /// What was known of file systems when this sample was taken.
+    pub fn filesystem_use(&self, sample: usize) -> &FilesystemUse {
+        self.filesystems.get(sample).unwrap_or(&FilesystemUse::Unknown)
     }
 
     /// Whether the network it uses counts as its own.

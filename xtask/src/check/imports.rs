@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -12,8 +12,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["compare", "kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["access", "compare", "kernel", "runtime", "sample", "sampler", "store", "units"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
@@ -23,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     (
         "daemon",
         &[
+            "access",
             "config",
             "kernel",
             "own_metrics",

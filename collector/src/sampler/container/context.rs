@@ -263,6 +263,11 @@ impl ReaderContext {
         &self.roots
     }
 
+    /// Which kinds of statistics are read.
+    pub fn kinds(&self) -> KindSet {
+        self.kinds
+    }
+
     /// The machine's memory; 0 when it is not known.
     pub fn machine_memory(&self) -> Bytes {
         self.machine.memory

@@ -4,6 +4,7 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
+pub(super) mod filesystem;
 pub(super) mod network;
 mod request;
 pub(super) mod spec;
@@ -55,7 +56,12 @@ struct ContainerInfo<'a> {
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        let mut stats: Vec<_> = view
+            .samples
+            .iter()
+            .enumerate()
+            .map(|(at, sample)| ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at)))
+            .collect();
         // How it was at the time of older samples is not known.
         if let Some(newest) = stats.pop() {
             stats.push(newest.with_health(health));

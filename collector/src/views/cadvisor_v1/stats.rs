@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::filesystem::FsStats;
 use super::is_zero;
 use super::network::NetworkStats;
 use crate::sample::container::{
@@ -11,6 +12,7 @@ use crate::sample::container::{
     Sample, Schedstat, TaskStates,
 };
 use crate::units::Nanos;
+use crate::views::FilesystemUse;
 use crate::views::time::GoTime;
 
 /// One sample as cAdvisor's v1 `ContainerStats`.
@@ -27,6 +29,8 @@ pub struct ContainerStats<'a> {
     hugetlb: &'a [Hugetlb],
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filesystem: Vec<FsStats<'a>>,
     task_stats: LoadStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
@@ -42,6 +46,11 @@ impl<'a> ContainerStats<'a> {
     pub(super) fn with_health(self, status: &'a str) -> Self {
         Self { health: Health { status }, ..self }
     }
+
+    /// The same with what was known of file systems at its time.
+    pub(super) fn with_filesystems(self, known: &'a FilesystemUse) -> Self {
+        Self { filesystem: FsStats::list(known), ..self }
+    }
 }
 
 impl<'a> From<&'a Sample> for ContainerStats<'a> {
@@ -53,6 +62,7 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
             memory: sample.memory.as_ref().map(MemoryStats::from),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
             network: sample.network.as_ref().map(NetworkStats::from),
+            filesystem: Vec::new(),
             task_stats: sample.tasks.unwrap_or_default().into(),
             processes: sample.processes.as_ref().map(ProcessStats::from),
             resctrl: Resctrl {},
