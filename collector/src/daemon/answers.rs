@@ -92,7 +92,10 @@ impl Answers {
             spec: container.spec().0,
             children: self.engine.store().children(container.name()),
             samples: container.samples(selection),
-            identity: container.identity().map(|identity| Identity::from(&*identity)).unwrap_or_default(),
+            identity: container
+                .identity()
+                .map(|identity| Identity::new(&identity, container.name()))
+                .unwrap_or_default(),
         }
     }
 

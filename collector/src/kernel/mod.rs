@@ -16,6 +16,7 @@ pub mod process;
 pub mod process_index;
 pub mod read_errors;
 mod roots;
+pub mod sockets;
 pub mod surroundings;
 pub mod taskstats;
 pub mod text_formats;

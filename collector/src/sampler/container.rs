@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod network;
 mod processes;
+mod sockets;
 mod spec;
 mod statistics;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::kernel::error::ReadError;
 use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::text_formats::{FormatError, unsigned};
 use crate::sample::container::Sample;
+use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -253,6 +255,11 @@ impl ContainerReader {
     /// The first process of the container, from the event that told of it: its network namespace is looked at first.
     pub fn process_hint(&mut self, pid: u32) {
         self.network.hint(pid);
+    }
+
+    /// Where its network counters come from.
+    pub fn set_network_source(&mut self, source: NetworkSource) {
+        self.network.set_source(source);
     }
 
     /// The container became populated: looks for its network namespace anew.

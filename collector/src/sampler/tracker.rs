@@ -236,7 +236,8 @@ impl Tracker {
     fn identify(&self, name: &Name) {
         let Some(path) = cgroup_names::identify(name) else { return };
         if let (Some(runtime), Some(tracked)) = (path.runtime, self.engine.tracked(name)) {
-            tracked.container().set_identity(Identity::from_path(runtime, path.id.to_owned()));
+            let pod = cgroup_names::pod(name);
+            tracked.container().set_identity(Identity { pod, ..Identity::from_path(runtime, path.id.to_owned()) });
         }
         self.identities.begin(name);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::devices::DeviceNames;
 use super::limitations::{self, Limitation};
 use super::load::LoadReader;
+use super::sockets::NETWORK_KINDS;
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::hugetlb::page_sizes;
 use crate::kernel::cgroup::memory_stat::StatLayouts;
@@ -332,7 +333,8 @@ fn find_host_network(
     kinds: KindSet,
     limitations: &mut Vec<Limitation>,
 ) -> Option<NamespaceId> {
-    let is_wanted = kinds.has(MetricKind::Network) && !matches!(processes, ProcessSource::Hidden);
+    let is_wanted =
+        NETWORK_KINDS.into_iter().any(|kind| kinds.has(kind)) && !matches!(processes, ProcessSource::Hidden);
     // In a container with its own procfs the first process is the container's, not the host's.
     if !is_wanted || (surroundings.procfs == ProcfsView::Own && surroundings.place == Place::OwnContainer) {
         return None;

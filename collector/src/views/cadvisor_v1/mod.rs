@@ -12,6 +12,8 @@ pub(super) mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 pub use self::request::{DecodeError, StatsQuery};
@@ -19,6 +21,7 @@ use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
 use super::json::{self, Lossy};
 use super::{ContainerView, Identity};
+use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::units::Bytes;
 
@@ -56,7 +59,8 @@ struct ContainerInfo<'a> {
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        let of = |sample: &'a Arc<Sample>| ContainerStats::from(&**sample).with_network(view.network(sample));
+        let mut stats: Vec<_> = view.samples.iter().map(of).collect();
         // How it was at the time of older samples is not known.
         if let Some(newest) = stats.pop() {
             stats.push(newest.with_health(health));

@@ -8,8 +8,8 @@ use super::hardware::{Resctrl, core_events, uncore_events};
 use super::is_zero;
 use super::network::NetworkStats;
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Numa, NumaPages, Pressure, PressureRow, Processes,
-    Sample, Schedstat, TaskStates,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Network, Numa, NumaPages, Pressure, PressureRow,
+    Processes, Sample, Schedstat, TaskStates,
 };
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Nanos;
@@ -46,6 +46,11 @@ pub struct ContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
+    /// The same with this network.
+    pub(super) fn with_network(self, network: Option<&'a Network>) -> Self {
+        Self { network: network.map(NetworkStats::from), ..self }
+    }
+
     /// The same with what the runtime's health check says now.
     pub(super) fn with_health(self, status: &'a str) -> Self {
         Self { health: Health { status }, ..self }

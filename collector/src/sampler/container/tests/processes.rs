@@ -2,8 +2,10 @@
 
 use super::fixture::{Host, kinds, net_dev};
 use crate::sample::container::{Processes, Sample, Schedstat};
+use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::{KindSet, MetricKind};
-use crate::units::Nanos;
+use crate::sample::sockets::{TcpSockets, UdpSockets};
+use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
@@ -117,6 +119,86 @@ fn processes_are_found_in_whichever_hierarchy_they_are() {
     let mut reader = Host::reader(&ctx, "/a");
     let found = (0..10).find(|_| received(&reader.sample(&ctx, &mut host.scratch).unwrap()).is_some());
     assert_eq!(found, Some(2));
+}
+
+/// A container's cgroup, its id 64 characters.
+fn container(parent: &str, letter: char) -> String {
+    format!("{parent}/{}", String::from(letter).repeat(64))
+}
+
+fn with_cgroups(names: &[&str]) -> Host {
+    let host = Host::v2();
+    for name in names {
+        host.write(&format!("cgroup{name}/cpu.stat"), "usage_usec 1\nuser_usec 0\nsystem_usec 0\n");
+        host.write(&format!("cgroup{name}/cgroup.procs"), "");
+    }
+    host
+}
+
+#[test]
+fn what_is_inside_of_a_container_belongs_to_it() {
+    let outer = container("/docker", 'a');
+    let [service, inner, slice] = [
+        format!("{outer}/system.slice/ssh.service"),
+        container(&format!("{outer}/docker"), 'b'),
+        "/slice/x".to_owned(),
+    ];
+    let mut host = with_cgroups(&[&outer, &service, &inner, &slice, "/slice"]);
+    for (pid, name) in [(42, &service), (43, &inner), (44, &slice)] {
+        write_process(&host, pid, Some(u64::from(pid)));
+        host.write(&format!("cgroup{name}/cgroup.procs"), &format!("{pid}\n"));
+    }
+    // The service is in the namespace of the container's first process, the container inside has its own.
+    host.write(&format!("cgroup{outer}/init/cgroup.procs"), "42\n");
+    let ctx = host.context(KindSet::default());
+    for (name, expected) in
+        [(outer.as_str(), Some(42)), (&service, None), (&inner, Some(43)), (&slice, Some(44)), ("/slice", None)]
+    {
+        let sample = Host::reader(&ctx, name).sample(&ctx, &mut host.scratch).unwrap();
+        assert_eq!(received(&sample), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_pods_network_is_told_once() {
+    let pod = "/kubepods/burstable/pod0123456789abcdef0123456789abcdef";
+    let [sandbox, one] = ['a', 'b'].map(|letter| container(pod, letter));
+    let mut host = with_cgroups(&[&sandbox, &one, pod]);
+    write_process(&host, 42, Some(100));
+    host.write(&format!("cgroup{one}/cgroup.procs"), "42\n");
+    let ctx = host.context(KindSet::default());
+    let mut readers = [&sandbox, &one].map(|name| Host::reader(&ctx, name));
+    let mut told = |readers: &mut [super::super::ContainerReader; 2]| {
+        readers.each_mut().map(|reader| received(&reader.sample(&ctx, &mut host.scratch).unwrap()))
+    };
+    assert_eq!(told(&mut readers), [None, Some(100)], "nobody has told that the first is the sandbox");
+    readers[0].set_network_source(NetworkSource::Pod);
+    readers[1].set_network_source(NetworkSource::Nowhere);
+    assert_eq!(told(&mut readers), [Some(100), None], "the sandbox has no process of its own");
+}
+
+#[test]
+fn sockets_where_their_kinds_are_on() {
+    let mut host = v2_host();
+    write_process(&host, 42, Some(100));
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.write("proc/42/net/tcp", "header\n 0: 0:0 0:0 0A\n 1: 0:0 0:0 01\n 2: 0:0 0:0 01\n");
+    host.write("proc/42/net/udp", "header\n 0: 0:0 0:0 07 00000001:00000020 00:0 0 0 0 15 2 0 5\n");
+    host.write("proc/42/net/snmp", "Tcp: RtoAlgorithm MaxConn CurrEstab\nTcp: 1 -1 2\n");
+    host.write("proc/42/net/netstat", "TcpExt: TW\nTcpExt: 7\n");
+    let ctx = host.context(kinds(&[MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp]));
+    let network = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().network.unwrap();
+    assert_eq!(network.interfaces, []);
+    assert_eq!(network.tcp, Some(TcpSockets { established: 2, listen: 1, ..TcpSockets::default() }));
+    let udp = UdpSockets { sockets: 1, dropped: 5, receive_queue: Bytes(0x20), transmit_queue: Bytes(1) };
+    assert_eq!((network.udp, network.tcp6, network.udp6), (Some(udp), None, None));
+    let counters: Vec<_> = network.tcp_advanced.as_ref().unwrap().iter().collect();
+    assert_eq!(counters, [("RtoAlgorithm", 1), ("MaxConn", u64::MAX), ("CurrEstab", 2), ("TW", 7)]);
+
+    let ctx = host.context(KindSet::default());
+    let network = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().network.unwrap();
+    assert_eq!((network.tcp, network.udp, network.tcp_advanced), (None, None, None));
+    assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
 }
 
 #[test]
