@@ -2,6 +2,7 @@
 //!
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`).
 
+mod hardware;
 pub mod invocation;
 mod statistics;
 
@@ -25,6 +26,7 @@ use crate::store::StoreLimits;
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
 
+pub use hardware::HardwareConfig;
 pub use statistics::StatisticsRequest;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
@@ -83,6 +85,8 @@ struct Args {
     #[arg(long = "enable_load_reader", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     enable_load_reader: bool,
+    #[command(flatten)]
+    hardware: hardware::HardwareArgs,
     /// Files that may hold the machine id, separated by commas
     #[arg(long = "machine_id_file", default_value = "/etc/machine-id,/var/lib/dbus/machine-id")]
     machine_id_file: String,
@@ -178,6 +182,8 @@ pub struct Config {
     pub kinds: KindSet,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
+    /// What the processor counts.
+    pub hardware: HardwareConfig,
     /// Candidates for the machine id.
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
@@ -282,6 +288,7 @@ impl Config {
             filter: Filter { raw, prefixes },
             kinds: kinds(args.disable_metrics.as_deref(), &args.enable_metrics)?,
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
+            hardware: HardwareConfig::from_args(args.hardware)?,
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
             boot_id_files: list(&args.boot_id_file).map(PathBuf::from).collect(),
             runtimes: Runtimes {
@@ -329,8 +336,13 @@ fn kinds(disable: Option<&str>, enable: &str) -> Result<KindSet, ConfigError> {
     }
     match disable {
         None => Ok(KindSet::default()),
-        Some(disable) => Ok(KindSet::all().without(parse("disable_metrics", disable)?)),
+        // Reading it walks through all memory: only whoever names it gets it.
+        Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
     }
+}
+
+fn all_but_referenced() -> KindSet {
+    KindSet::all().without([MetricKind::ReferencedMemory])
 }
 
 fn event_limits(ages: &str, counts: &str) -> Result<EventLimits, ConfigError> {
@@ -423,8 +435,8 @@ mod tests {
     #[test]
     fn metric_kinds_replace_the_default() {
         let kinds = |flags: &[&str]| config(flags).map(|config| config.kinds.to_string());
-        assert_eq!(kinds(&["--disable_metrics="]).unwrap(), KindSet::all().to_string());
-        let all_but_two = KindSet::all().without([MetricKind::Cpu, MetricKind::Sched]).to_string();
+        assert_eq!(kinds(&["--disable_metrics="]).unwrap(), all_but_referenced().to_string());
+        let all_but_two = all_but_referenced().without([MetricKind::Cpu, MetricKind::Sched]).to_string();
         assert_eq!(kinds(&["--disable_metrics=cpu,sched"]).unwrap(), all_but_two);
         assert_eq!(kinds(&["--disable_metrics=cpu", "--enable_metrics=memory,cpu"]).unwrap(), "cpu,memory");
     }

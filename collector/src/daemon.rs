@@ -3,6 +3,7 @@
 
 mod answers;
 mod degraded;
+mod extras;
 mod listener;
 pub mod statistics;
 
@@ -26,7 +27,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::sampler::follow::{self, Progress, Source, Stop};
 use crate::sampler::tracker::Tracker;
@@ -198,7 +199,7 @@ impl Parts {
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, extras::find(config));
         for limitation in context.limitations() {
             degraded.add(&limitation.facility(), limitation);
         }
@@ -319,7 +320,7 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
 }
 
 /// Finds out where statistics are on this machine.
-fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine, extras: Extras) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
@@ -327,6 +328,7 @@ fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Mach
         budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
         errors: Arc::default(),
         load: load_reader(config),
+        extras,
         machine: facts(&config.roots, machine),
         clock: now,
     })

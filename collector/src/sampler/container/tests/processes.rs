@@ -2,9 +2,11 @@
 
 use super::fixture::{Host, kinds, net_dev};
 use crate::sample::container::{Processes, Sample, Schedstat};
+use crate::sample::hardware::{Resctrl, ResctrlDomain};
 use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{TcpSockets, UdpSockets};
+use crate::sampler::container::{Extras, ResctrlReader};
 use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
@@ -199,6 +201,58 @@ fn sockets_where_their_kinds_are_on() {
     let network = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().network.unwrap();
     assert_eq!((network.tcp, network.udp, network.tcp_advanced), (None, None, None));
     assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
+}
+
+#[test]
+fn touched_memory_of_its_own_processes() {
+    let mut host = v2_host();
+    for pid in [42, 43] {
+        write_process(&host, pid, None);
+        host.write(&format!("proc/{pid}/smaps_rollup"), "Rss: 9 kB\nReferenced: 8 kB\n");
+        host.write(&format!("proc/{pid}/clear_refs"), "");
+    }
+    host.write("cgroup/a/cgroup.procs", "42\n43\n");
+    let mut sample = |extras: Extras, kind: MetricKind, samples: usize| {
+        let ctx = host.context_with(kinds(&[kind]), extras);
+        let mut reader = Host::reader(&ctx, "/a");
+        let touched = (0..samples).map(|_| reader.sample(&ctx, &mut host.scratch).unwrap().referenced).last().unwrap();
+        (touched, std::fs::read_to_string(host.path("proc/43/clear_refs")).unwrap())
+    };
+    let every = |samples| Extras { referenced_reset: std::num::NonZeroU32::new(samples), ..Extras::default() };
+    assert_eq!(sample(every(1), MetricKind::Memory, 1), (None, String::new()), "the kind is off");
+    assert_eq!(sample(every(0), MetricKind::ReferencedMemory, 3), (Some(Bytes(16 * 1024)), String::new()));
+    assert_eq!(sample(every(2), MetricKind::ReferencedMemory, 1), (Some(Bytes(16 * 1024)), String::new()));
+    assert_eq!(sample(every(2), MetricKind::ReferencedMemory, 2), (Some(Bytes(16 * 1024)), "1\n".to_owned()));
+    // A process that is listed and not to be seen.
+    host.write("cgroup/a/cgroup.procs", "42\n99\n");
+    let ctx = host.context(kinds(&[MetricKind::ReferencedMemory]));
+    assert_eq!(Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().referenced, None);
+}
+
+fn monitored(host: &mut Host, groups: &str, name: &str) -> Option<Resctrl> {
+    host.write("proc/42/cpu_resctrl_groups", groups);
+    let resctrl = ResctrlReader::new(&host.path("sys"), std::time::Duration::ZERO);
+    let ctx = host.context_with(kinds(&[MetricKind::Resctrl]), Extras { resctrl, ..Extras::default() });
+    Host::reader(&ctx, name).sample(&ctx, &mut host.scratch).unwrap().resctrl
+}
+
+#[test]
+fn a_monitoring_group_for_each_container() {
+    let mut host = v2_host();
+    write_process(&host, 42, None);
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.write("cgroup/a/cgroup.threads", "42\n43\n");
+    host.write("sys/fs/resctrl/mon_data/mon_L3_00/llc_occupancy", "100\n");
+    // As the kernel fills a group that is made.
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/tasks", "");
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/mon_data/mon_L3_00/llc_occupancy", "7\n");
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/mon_data/mon_L3_00/mbm_total_bytes", "Unavailable\n");
+    let domain = |bytes| ResctrlDomain { occupancy: Some(Bytes(bytes)), ..ResctrlDomain::default() };
+    assert_eq!(monitored(&mut host, "res:gold\nmon:\n", "/a"), Some(Resctrl { domains: vec![domain(7)] }));
+    let tasks = std::fs::read_to_string(host.path("sys/fs/resctrl/gold/mon_groups/collector-a/tasks")).unwrap();
+    assert_eq!(tasks, "42\n43\n");
+    assert_eq!(monitored(&mut host, "res:gold\nmon:other\n", "/a"), None, "its tasks are counted for somebody else");
+    assert_eq!(monitored(&mut host, "", "/"), Some(Resctrl { domains: vec![domain(100)] }));
 }
 
 #[test]
