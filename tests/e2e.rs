@@ -29,9 +29,11 @@ mod history;
 mod machine;
 mod manifests;
 mod network;
+mod on_request;
 mod oom;
 mod parity;
 mod paths;
+mod pods;
 mod programs;
 mod recreate;
 mod runtimes;
@@ -64,6 +66,7 @@ const FILES: &[&[Case]] = &[
     statistics_v2::CASES,
     parity::CASES,
     network::CASES,
+    on_request::CASES,
     history::CASES,
     api_v2::CASES,
     beside_cadvisor::CASES,
@@ -94,6 +97,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    pods::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

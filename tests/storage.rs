@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::cgroups::Layout;
 use crate::support::collector::Collector;
 use crate::support::containerd::Containerd;
-use crate::support::cri::Pod;
+use crate::support::cri::{Pod, PodNetwork};
 use crate::support::docker::Docker;
 use crate::support::engine::{Container, ContainerEngine};
 use crate::support::harness::Case;
@@ -264,7 +264,7 @@ fn containerd() -> Result<()> {
 
 /// The CRI plugin counts for itself; the log is where the kubelet has it.
 fn cri_pod() -> Result<()> {
-    let pod = Pod::start()?;
+    let pod = Pod::start(PodNetwork::Host)?;
     let collector = collector(&[&format!("--containerd={}", pod.socket().display())])?;
     let container = pod.start(&writer(Log::Kept))?;
     let (before, _) = written(&collector, &container, Found::Runtime)?;

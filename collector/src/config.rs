@@ -7,6 +7,7 @@ mod accepted;
 mod access;
 mod compare;
 mod containers;
+mod hardware;
 mod host;
 pub mod invocation;
 mod logging;
@@ -31,6 +32,7 @@ use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
 
 pub use access::{Access, Protected, TlsFiles};
+pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use push::SampleOutput;
 pub use sampling::LoadReading;
@@ -43,6 +45,8 @@ struct Args {
     server: server::ServerArgs,
     #[command(flatten)]
     sampling: sampling::SamplingArgs,
+    #[command(flatten)]
+    hardware: hardware::HardwareArgs,
     #[command(flatten)]
     retention: retention::RetentionArgs,
     #[command(flatten)]
@@ -91,6 +95,8 @@ pub struct Config {
     pub kinds: KindSet,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
+    /// What the processor counts.
+    pub hardware: HardwareConfig,
     /// Candidates for the machine id.
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
@@ -144,7 +150,7 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host, access, push, logging, accepted } = args;
+        let Args { server, sampling, hardware, retention, containers, host, access, push, logging, accepted } = args;
         let interval = sampling.interval()?;
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
@@ -167,6 +173,7 @@ impl Config {
             disk_usage_every,
             kinds,
             load_reader: sampling.load_reader(),
+            hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
             kernel_events: host.kernel_events,

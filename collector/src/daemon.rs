@@ -3,6 +3,7 @@
 
 mod answers;
 mod degraded;
+mod extras;
 mod guard;
 mod output;
 mod server;
@@ -31,7 +32,7 @@ use crate::sample::event::Name;
 use crate::sample::identity::Identity;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::sampler::follow::{self, News, Progress, Source, Stop};
 use crate::sampler::storage::{self, StorageNews};
@@ -218,7 +219,7 @@ impl Parts {
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, extras::find(config));
         for limitation in context.limitations() {
             degraded.add(&limitation.facility(), limitation);
         }
@@ -369,7 +370,7 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
 }
 
 /// Finds out where statistics are on this machine.
-fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine, extras: Extras) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
@@ -377,6 +378,7 @@ fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Mach
         budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
         errors: Arc::default(),
         load: load_reader(config),
+        extras,
         machine: facts(&config.roots, machine),
         clock: now,
     })

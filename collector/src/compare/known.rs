@@ -39,6 +39,12 @@ const fn unknown(path: &'static str) -> Place {
     Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
 }
 
+/// Counters of sockets, all of them, within a sample of v2.
+const fn in_v2(resource: &'static str) -> Place {
+    let path = "network.";
+    Place { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
+}
+
 const fn uncounted(path: &'static str) -> Place {
     Place { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
 }
@@ -64,7 +70,16 @@ const PLACES: &[Place] = &[
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
     place("version", Difference::Value, "", "docker_api_version"),
-    place("version", Difference::Value, "", "instance_id"),
+    place("cloud", Difference::Value, "", "cloud_provider"),
+    place("cloud", Difference::Value, "", "instance_type"),
+    place("cloud", Difference::Value, "", "instance_id"),
+    place("udp-queues", Difference::Value, "", "udp.RxQueued"),
+    place("udp-queues", Difference::Value, "", "udp.TxQueued"),
+    place("udp-queues", Difference::Value, "", "udp6.RxQueued"),
+    place("udp-queues", Difference::Value, "", "udp6.TxQueued"),
+    in_v2("/v2.0/stats"),
+    in_v2("/v2.1/stats"),
+    in_v2("/machinestats"),
     place("metric-kinds", Difference::Missing, "", "spec.cpu.mask"),
     place("metric-kinds", Difference::Missing, "/spec", "cpu.mask"),
     place("metric-kinds", Difference::Missing, "", "processes.limit"),

@@ -1,6 +1,7 @@
 //! Which cgroups are containers, and who tells what they are called.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgAction;
 

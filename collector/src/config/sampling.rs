@@ -111,7 +111,8 @@ impl SamplingArgs {
         }
         match self.disable_metrics.as_deref() {
             None => Ok(KindSet::default()),
-            Some(disable) => Ok(KindSet::all().without(parse("disable_metrics", disable)?)),
+            // Reading it walks through all memory: only whoever names it gets it.
+            Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
         }
     }
 
@@ -130,4 +131,9 @@ impl SamplingArgs {
     pub(super) fn id_files(&self) -> [Vec<PathBuf>; 2] {
         [&self.machine_id_file, &self.boot_id_file].map(|files| list(files).map(PathBuf::from).collect())
     }
+}
+
+/// Everything that is read without being named.
+pub(super) fn all_but_referenced() -> KindSet {
+    KindSet::all().without([MetricKind::ReferencedMemory])
 }

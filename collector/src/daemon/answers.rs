@@ -104,7 +104,7 @@ impl Answers {
             has_filesystem: is_root || disks_are_read && identity.is_some(),
             filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
             samples,
-            identity: identity.map(|identity| Identity::from(&*identity)).unwrap_or_default(),
+            identity: identity.map(|identity| Identity::new(&identity, container.name())).unwrap_or_default(),
         }
     }
 

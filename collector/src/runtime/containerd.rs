@@ -121,7 +121,8 @@ fn identity(id: &str, container: Container, asked_for: &[String]) -> Identity {
     let Container { labels, image, spec, created_at, .. } = container;
     // A pod's containers use the sandbox's network; a container without the label is no pod's.
     let network = match labels.get(KIND).map(String::as_str) {
-        Some("sandbox") | None => NetworkOwner::Itself,
+        None => NetworkOwner::Itself,
+        Some("sandbox") => NetworkOwner::Pod,
         Some(_) => NetworkOwner::AnotherContainer,
     };
     let created = created_at.and_then(|at| {
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(found.labels["a"], "b");
         assert_eq!(found.environment.into_iter().collect::<Vec<_>>(), [("PATH".to_owned(), "/bin".to_owned())]);
         assert_eq!(found.created, Some(WallTime(1_700_000_000_000_000_005)));
-        assert_eq!(identified("sandbox").network, NetworkOwner::Itself);
+        assert_eq!(identified("sandbox").network, NetworkOwner::Pod);
     }
 
     #[test]

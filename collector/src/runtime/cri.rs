@@ -173,6 +173,7 @@ fn of_sandbox(id: &str, sandbox: Sandbox) -> Identity {
     let name = metadata.map(|pod| full_name("POD", (&pod.name, &pod.namespace, &pod.uid), pod.attempt));
     Identity {
         name,
+        network: NetworkOwner::Pod,
         labels: labels.into_iter().collect(),
         created: u64::try_from(created_at).ok().filter(|at| *at > 0).map(WallTime),
         ..Identity::from_path(Runtime::CriO, id.to_owned())
@@ -220,6 +221,6 @@ mod tests {
         let sandbox = Sandbox { id: "abc".to_owned(), metadata: Some(metadata), created_at: 0, labels: map(&[]) };
         let found = of_sandbox("abc", sandbox);
         assert_eq!(found.name.as_deref(), Some("k8s_POD_web-0_shop_u1_0"));
-        assert_eq!((found.network, found.created), (NetworkOwner::Itself, None));
+        assert_eq!((found.network, found.created), (NetworkOwner::Pod, None));
     }
 }

@@ -127,6 +127,7 @@ fn identity(
         image: text(config.image),
         created: answer.created.as_deref().and_then(time),
         started: state.started_at.as_deref().and_then(time),
+        pod: None,
         network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
         health: state.health.as_ref().and_then(health),
         files,

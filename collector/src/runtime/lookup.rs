@@ -300,7 +300,7 @@ impl State {
         let Stage::Asked { again } = wanted.stage else { return };
         let pause = match outcome {
             Ok(identity) => {
-                found(&name, identity);
+                found(&name, Identity { pod: cgroup_names::pod(&name), ..identity });
                 wanted.tries = 0;
                 wanted.stage = Stage::Known;
                 match again {

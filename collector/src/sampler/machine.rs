@@ -8,6 +8,7 @@ use std::path::Path;
 use super::storage::layer;
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
+use crate::kernel::machine::cloud::{self, Provider};
 use crate::kernel::machine::cpuinfo::CpuInfo;
 use crate::kernel::machine::identity::{self, IdentityFiles};
 use crate::kernel::machine::memory::MemInfo;
@@ -17,8 +18,8 @@ use crate::kernel::machine::{
 };
 use crate::sample::filesystem::{Holds, ImageStore};
 use crate::sample::machine::{
-    CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems, HugePages, Machine, MemoryModules,
-    NetworkDevice, Node, OsRelease,
+    Cloud, CloudProvider, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems, HugePages, Machine,
+    MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
 use crate::units::{Bytes, WallTime};
 
@@ -58,6 +59,9 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
         machine_id: identity::first_of(survey, roots, &ids.machine_id),
         system_uuid: identity::system_uuid(survey, roots),
         boot_id: identity::first_of(survey, roots, &ids.boot_id),
+        persistent_memory: memory::persistent_regions(survey, roots)
+            .map(|app_direct| PersistentMemory { app_direct: Bytes(app_direct) }),
+        cloud: cloud(survey, roots),
         filesystems: filesystems_with(survey, roots, &[]),
         disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
         network_devices: network_devices::network_devices(survey, roots)
@@ -174,6 +178,16 @@ fn disk_counters(stats: diskstats::DiskStats) -> DiskCounters {
         io_ms,
         weighted_io_ms,
     }
+}
+
+fn cloud(survey: &mut Survey, roots: &HostRoots) -> Option<Cloud> {
+    let cloud::Cloud { provider, instance_type, instance_id } = cloud::cloud(survey, roots)?;
+    let provider = match provider {
+        Provider::Aws => CloudProvider::Aws,
+        Provider::Azure => CloudProvider::Azure,
+        Provider::Gce => CloudProvider::Gce,
+    };
+    Some(Cloud { provider, instance_type, instance_id })
 }
 
 fn disk(disk: disks::Disk) -> Disk {
