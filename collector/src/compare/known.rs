@@ -26,7 +26,7 @@ struct Place {
     difference: Difference,
     /// The resource ends with this.
     resource: &'static str,
-    /// The path ends with this; with a dot at the end: it is somewhere within.
+    /// The path ends with this; with a dot at the end: it begins with this.
     path: &'static str,
     when: When,
 }
@@ -39,9 +39,8 @@ const fn unknown(path: &'static str) -> Place {
     Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
 }
 
-/// Counters of sockets, all of them, within a sample of v2.
-const fn in_v2(resource: &'static str) -> Place {
-    let path = "network.";
+/// Counters of sockets within a sample of v2.
+const fn in_v2(resource: &'static str, path: &'static str) -> Place {
     Place { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
 }
 
@@ -77,9 +76,12 @@ const PLACES: &[Place] = &[
     place("udp-queues", Difference::Value, "", "udp.TxQueued"),
     place("udp-queues", Difference::Value, "", "udp6.RxQueued"),
     place("udp-queues", Difference::Value, "", "udp6.TxQueued"),
-    in_v2("/v2.0/stats"),
-    in_v2("/v2.1/stats"),
-    in_v2("/machinestats"),
+    in_v2("/v2.0/stats", "network.udp."),
+    in_v2("/v2.0/stats", "network.tcp_advanced."),
+    in_v2("/v2.1/stats", "stats.network.udp."),
+    in_v2("/v2.1/stats", "stats.network.tcp_advanced."),
+    in_v2("/machinestats", "network.udp."),
+    in_v2("/machinestats", "network.tcp_advanced."),
     place("metric-kinds", Difference::Missing, "", "spec.cpu.mask"),
     place("metric-kinds", Difference::Missing, "/spec", "cpu.mask"),
     place("metric-kinds", Difference::Missing, "", "processes.limit"),
