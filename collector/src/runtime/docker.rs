@@ -12,6 +12,7 @@ use futures_util::{Stream, StreamExt as _};
 
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use crate::sample::filesystem::ContainerFiles;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
@@ -86,6 +87,7 @@ fn identity(runtime: Runtime, id: &str, answer: ContainerInspectResponse, asked_
         started: state.started_at.as_deref().and_then(time),
         network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
         health: state.health.as_ref().and_then(health),
+        files: ContainerFiles::default(),
     }
 }
 

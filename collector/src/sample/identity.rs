@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
 
 /// A container runtime.
@@ -52,6 +53,8 @@ pub struct Identity {
     pub network: NetworkOwner,
     /// The runtime's health check: `starting`, `healthy`, `unhealthy`, `none`; `None` without one.
     pub health: Option<String>,
+    /// Where its files are.
+    pub files: ContainerFiles,
 }
 
 /// Whose network a container uses.
@@ -78,6 +81,7 @@ impl Identity {
             started: None,
             network: NetworkOwner::Itself,
             health: None,
+            files: ContainerFiles { driver: None, layer: None, runtime_directory: None, log: None },
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::filesystem::ImageStore;
+use super::identity::Runtime;
 use crate::units::{Bytes, WallTime};
 
 /// The machine.
@@ -99,6 +101,8 @@ pub struct Filesystem {
     pub capacity: Bytes,
     /// Inodes in all; 0 where the file system makes them as needed.
     pub inodes: u64,
+    /// The kernel's name of its type, such as `ext4`.
+    pub fs_type: String,
     /// Where it is mounted, at first.
     pub mount_point: String,
     /// What is in use.
@@ -107,20 +111,50 @@ pub struct Filesystem {
     pub available: Bytes,
     /// Inodes that are free.
     pub inodes_free: u64,
-    /// What it is to the machine.
-    pub role: FilesystemRole,
+    /// What it is to the machine, each once.
+    pub roles: Vec<FilesystemRole>,
     /// The file system's own id, where `/dev/disk/by-uuid` has it.
     pub uuid: Option<String>,
+    /// What its block device has done since the machine was started; absent for a file system without one.
+    pub disk: Option<DiskCounters>,
 }
 
 /// What a file system is to the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilesystemRole {
-    /// One among others.
-    #[default]
-    Other,
-    /// The one the root directory is on.
+    /// The root directory is on it.
     Root,
+    /// A runtime keeps its images there.
+    Images(Runtime),
+    /// A runtime keeps its containers' layers there, apart from the images.
+    Containers(Runtime),
+}
+
+/// A line of `/proc/diskstats`: whole devices and partitions, everybody's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounters {
+    /// Reads done (field 4 of the line).
+    pub reads: u64,
+    /// Reads merged with one that was queued.
+    pub reads_merged: u64,
+    /// Sectors of 512 bytes read.
+    pub sectors_read: u64,
+    /// Milliseconds that all reads took together.
+    pub read_ms: u64,
+    /// Writes done.
+    pub writes: u64,
+    /// Writes merged.
+    pub writes_merged: u64,
+    /// Sectors written.
+    pub sectors_written: u64,
+    /// Milliseconds that all writes took together.
+    pub write_ms: u64,
+    /// Requests under way now: a gauge.
+    pub in_progress: u64,
+    /// Milliseconds with any request under way.
+    pub io_ms: u64,
+    /// Milliseconds of all requests together, those under way included.
+    pub weighted_io_ms: u64,
 }
 
 /// The file systems at one moment.
@@ -130,6 +164,8 @@ pub struct Filesystems {
     pub at: WallTime,
     /// Those that did.
     pub list: Vec<Filesystem>,
+    /// Where the runtimes that are there keep their images.
+    pub image_stores: Vec<ImageStore>,
 }
 
 /// A disk.

@@ -2,6 +2,7 @@
 
 pub mod container;
 pub mod event;
+pub mod filesystem;
 pub mod identity;
 pub mod kinds;
 pub mod machine;

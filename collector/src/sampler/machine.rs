@@ -99,7 +99,7 @@ fn huge_pages(pools: Vec<memory::HugePages>) -> Vec<HugePages> {
 
 /// The file systems and how full they are. Takes at most two seconds, when one hangs.
 pub fn filesystems(roots: &HostRoots, now: WallTime) -> Filesystems {
-    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots) }
+    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots), image_stores: Vec::new() }
 }
 
 fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
@@ -107,7 +107,6 @@ fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
     let found = filesystems::filesystems(survey, roots);
     // An overlay on the root directory is listed twice; clients look for it under the second name.
     let root = found.iter().rposition(|filesystem| filesystem.partition.mount_point == Path::new("/"));
-    let role = |at| if Some(at) == root { FilesystemRole::Root } else { FilesystemRole::Other };
     let listed = found.into_iter().enumerate().map(|(at, filesystem)| {
         let filesystems::Filesystem { partition, size } = filesystem;
         let uuid = uuids.of(&partition.device).map(str::to_owned);
@@ -120,8 +119,10 @@ fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
             usage: Bytes(size.capacity.0.saturating_sub(size.free.0)),
             available: size.available,
             inodes_free: size.inodes_free,
-            role: role(at),
+            roles: (Some(at) == root).then_some(FilesystemRole::Root).into_iter().collect(),
             uuid,
+            disk: None,
+            fs_type: partition.fs_type,
             device: partition.device,
         }
     });

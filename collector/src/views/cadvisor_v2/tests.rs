@@ -223,12 +223,12 @@ fn storage_lists() {
         usage: Bytes(1 << 30),
         available: Bytes(1 << 39),
         inodes_free: 900,
-        role: FilesystemRole::Root,
+        roles: vec![FilesystemRole::Root],
         uuid: Some("12-AB".to_owned()),
         ..Filesystem::default()
     };
     let run = Filesystem { device: "/run".to_owned(), mount_point: "/run".to_owned(), ..Filesystem::default() };
-    let all = Filesystems { at: AT, list: vec![root, run] };
+    let all = Filesystems { at: AT, list: vec![root, run], image_stores: Vec::new() };
     check(
         &storage::render(&all, &Wanted::All).unwrap(),
         &expect![[
