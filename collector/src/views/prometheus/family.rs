@@ -5,9 +5,10 @@ use std::fmt;
 use super::options::{LabelSet, Options, Profile};
 use super::snapshot::{Kill, Life, Snapshot};
 use super::writer::{Value, Writer};
-use crate::sample::container::{Memory, ReportedStat, Sample};
+use crate::sample::container::{Memory, Processes, ReportedStat, Sample};
 use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::machine::DiskCounters;
 use crate::sample::spec::Spec;
 use crate::units::{Bytes, WallTime};
 
@@ -202,6 +203,24 @@ pub(super) struct Row<'a> {
     pub(super) identity: Option<&'a Identity>,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
+    /// The file systems that are told of it, each device once.
+    pub(super) filesystems: Vec<FilesystemRow<'a>>,
+}
+
+/// A file system of a container.
+pub(super) struct FilesystemRow<'a> {
+    /// Its name.
+    pub(super) device: &'a str,
+    /// Its size.
+    pub(super) limit: Bytes,
+    /// What is in use; of a container's what the container uses.
+    pub(super) usage: Option<Bytes>,
+    /// Inodes it has; of a container's those that the container uses, as cAdvisor has it.
+    pub(super) inodes: Option<u64>,
+    /// Inodes that are free.
+    pub(super) inodes_free: Option<u64>,
+    /// What its block device has done, for everybody.
+    pub(super) disk: Option<DiskCounters>,
 }
 
 impl Row<'_> {
@@ -242,5 +261,29 @@ impl Context<'_> {
         if let Some(sample) = row.sample {
             self.value(sample.memory.as_ref().and_then(get), out);
         }
+    }
+
+    /// A value of a container's processes. What the collector could not look at is told by neither profile.
+    pub(super) fn processes(row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Processes) -> Option<u64>) {
+        if let Some(value) = row.sample.and_then(|sample| sample.processes.as_ref()).and_then(get) {
+            out.value(value);
+        }
+    }
+
+    /// Whether CPU time is told per CPU.
+    pub(super) fn per_cpu(&self) -> bool {
+        self.profile == Profile::Compatible
+            && self.kinds.has(MetricKind::PerCpu)
+            && matches!(self.labels, LabelSet::Cadvisor(_))
+    }
+
+    /// At most so many of a container's interfaces or devices are told; what is beyond is counted.
+    pub(super) fn at_most<T>(&self, limit: usize, all: impl Iterator<Item = T>, out: &mut Writer<'_>) -> Vec<T> {
+        let mut all: Vec<T> = all.collect();
+        if self.profile == Profile::Recommended && all.len() > limit {
+            out.left_out += all.len() - limit;
+            all.truncate(limit);
+        }
+        all
     }
 }
