@@ -37,6 +37,10 @@ pub struct Machine {
     pub system_uuid: Option<String>,
     /// Identifies the boot.
     pub boot_id: Option<String>,
+    /// Persistent memory; `None` when the kernel knows of none.
+    pub persistent_memory: Option<PersistentMemory>,
+    /// The cloud the machine was rented from; `None` when its firmware names none.
+    pub cloud: Option<Cloud>,
     /// File systems that told their size.
     pub filesystems: Vec<Filesystem>,
     /// Disks; `None` when sysfs cannot be read.
@@ -77,6 +81,47 @@ pub struct MemoryModules {
     pub capacity: Bytes,
     /// How many.
     pub count: u64,
+}
+
+/// Persistent memory modules (NVDIMMs), as far as the kernel tells without the vendor's tools. What they give as
+/// ordinary memory ("memory mode") and their power budget are only known to the firmware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PersistentMemory {
+    /// Sum of the persistent regions ("app direct mode").
+    pub app_direct: Bytes,
+}
+
+/// A rented machine, as its firmware describes it. Nothing is asked over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloud {
+    /// Who rents it out.
+    pub provider: CloudProvider,
+    /// The provider's name for the kind of machine, where the firmware has it.
+    pub instance_type: Option<String>,
+    /// The provider's name for this very machine, where the firmware has it.
+    pub instance_id: Option<String>,
+}
+
+/// Who rents machines out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudProvider {
+    /// Amazon EC2.
+    Aws,
+    /// Microsoft Azure.
+    Azure,
+    /// Google Compute Engine.
+    Gce,
+}
+
+impl CloudProvider {
+    /// cAdvisor's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "AWS",
+            Self::Azure => "Azure",
+            Self::Gce => "GCE",
+        }
+    }
 }
 
 /// The huge pages of one size.

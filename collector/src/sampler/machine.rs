@@ -7,14 +7,15 @@ use std::path::Path;
 
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
+use crate::kernel::machine::cloud::{self, Provider};
 use crate::kernel::machine::cpuinfo::CpuInfo;
 use crate::kernel::machine::identity::{self, IdentityFiles};
 use crate::kernel::machine::memory::MemInfo;
 use crate::kernel::machine::topology::Cpu;
 use crate::kernel::machine::{Survey, disks, filesystems, memory, network_devices, topology as kernel_topology};
 use crate::sample::machine::{
-    CpuCounts, Disk, Filesystem, FilesystemRole, Filesystems, HugePages, Machine, MemoryModules, NetworkDevice, Node,
-    OsRelease,
+    Cloud, CloudProvider, CpuCounts, Disk, Filesystem, FilesystemRole, Filesystems, HugePages, Machine, MemoryModules,
+    NetworkDevice, Node, OsRelease, PersistentMemory,
 };
 use crate::units::{Bytes, WallTime};
 
@@ -54,6 +55,9 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
         machine_id: identity::first_of(survey, roots, &ids.machine_id),
         system_uuid: identity::system_uuid(survey, roots),
         boot_id: identity::first_of(survey, roots, &ids.boot_id),
+        persistent_memory: memory::persistent_regions(survey, roots)
+            .map(|app_direct| PersistentMemory { app_direct: Bytes(app_direct) }),
+        cloud: cloud(survey, roots),
         filesystems: filesystems_with(survey, roots),
         disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
         network_devices: network_devices::network_devices(survey, roots)
@@ -127,6 +131,16 @@ fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
         }
     });
     listed.collect()
+}
+
+fn cloud(survey: &mut Survey, roots: &HostRoots) -> Option<Cloud> {
+    let cloud::Cloud { provider, instance_type, instance_id } = cloud::cloud(survey, roots)?;
+    let provider = match provider {
+        Provider::Aws => CloudProvider::Aws,
+        Provider::Azure => CloudProvider::Azure,
+        Provider::Gce => CloudProvider::Gce,
+    };
+    Some(Cloud { provider, instance_type, instance_id })
 }
 
 fn disk(disk: disks::Disk) -> Disk {

@@ -182,7 +182,7 @@ impl NetworkState {
     }
 
     fn network(&mut self, text: &[u8]) -> Result<Network, FormatError> {
-        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()) };
+        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
         for line in interfaces(text) {
             let line = line?;
             if line.is_ignored() {

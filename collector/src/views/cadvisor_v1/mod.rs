@@ -4,6 +4,7 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
+pub(super) mod hardware;
 pub(super) mod network;
 mod request;
 pub(super) mod spec;

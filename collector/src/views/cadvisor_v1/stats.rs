@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::hardware::{Resctrl, core_events, uncore_events};
 use super::is_zero;
 use super::network::NetworkStats;
 use crate::sample::container::{
     Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Numa, NumaPages, Pressure, PressureRow, Processes,
     Sample, Schedstat, TaskStates,
 };
+use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Nanos;
 use crate::views::time::GoTime;
 
@@ -30,6 +32,12 @@ pub struct ContainerStats<'a> {
     task_stats: LoadStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
     cpuset: Cpuset,
     #[serde(skip_serializing_if = "is_zero")]
@@ -55,7 +63,10 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
             network: sample.network.as_ref().map(NetworkStats::from),
             task_stats: sample.tasks.unwrap_or_default().into(),
             processes: sample.processes.as_ref().map(ProcessStats::from),
-            resctrl: Resctrl {},
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
             cpuset: Cpuset { memory_migrate: sample.cpuset_memory_migrate.unwrap_or(0) },
             oom_events: sample.oom_kills,
             health: Health { status: "" },
@@ -439,10 +450,6 @@ impl From<&Processes> for ProcessStats {
         }
     }
 }
-
-/// Cache and memory bandwidth, which is not collected.
-#[derive(Serialize)]
-pub(in crate::views) struct Resctrl {}
 
 #[derive(Serialize)]
 struct Cpuset {

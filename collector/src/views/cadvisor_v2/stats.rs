@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::spec::ContainerSpec;
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, Network, Sample};
+use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Bytes;
-use crate::views::cadvisor_v1::network::{TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
-use crate::views::cadvisor_v1::stats::{
-    CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, Resctrl, page_sizes,
-};
+use crate::views::cadvisor_v1::hardware::{Resctrl, core_events, uncore_events};
+use crate::views::cadvisor_v1::is_zero;
+use crate::views::cadvisor_v1::network::{Advanced, Sockets, Tcp, Udp, interfaces};
+use crate::views::cadvisor_v1::stats::{CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, json};
 
@@ -41,6 +42,12 @@ struct DeprecatedContainerStats<'a> {
     has_load: bool,
     load_stats: LoadStats,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
 }
 
@@ -62,6 +69,12 @@ struct ContainerStats<'a> {
     network: Option<NetworkStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
 }
 
@@ -110,28 +123,22 @@ impl From<CpuRates> for CpuInst {
     }
 }
 
-/// v1's without the first interface at its top level; v2 fills the interfaces only.
-#[derive(Serialize)]
+/// v1's without the first interface at its top level.
+#[derive(Default, Serialize)]
 struct NetworkStats<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
     interfaces: &'a [Interface],
-    tcp: Zeros,
-    tcp6: Zeros,
-    udp: Zeros,
-    udp6: Zeros,
-    tcp_advanced: Zeros,
+    tcp: Tcp,
+    tcp6: Tcp,
+    udp: Udp,
+    udp6: Udp,
+    tcp_advanced: Advanced<'a>,
 }
 
-impl<'a> NetworkStats<'a> {
-    fn new(interfaces: &'a [Interface]) -> Self {
-        Self {
-            interfaces,
-            tcp: Zeros(TCP),
-            tcp6: Zeros(TCP),
-            udp: Zeros(UDP),
-            udp6: Zeros(UDP),
-            tcp_advanced: Zeros(TCP_ADVANCED),
-        }
+impl<'a> From<&'a Network> for NetworkStats<'a> {
+    fn from(network: &'a Network) -> Self {
+        let Sockets { tcp, tcp6, udp, udp6, tcp_advanced } = network.into();
+        Self { interfaces: &network.interfaces, tcp, tcp6, udp, udp6, tcp_advanced }
     }
 }
 
@@ -166,14 +173,17 @@ impl<'a> DeprecatedContainerStats<'a> {
             has_hugetlb: sample.hugetlb.is_some(),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
             has_network: network.is_some(),
-            network: NetworkStats::new(network.map_or(&[], |network| &network.interfaces)),
+            network: network.map(NetworkStats::from).unwrap_or_default(),
             has_processes: false,
             processes: ProcessStats::default(),
             has_filesystem: false,
             has_load: false,
             load_stats: LoadStats::default(),
             has_custom_metrics: false,
-            resctrl: Resctrl {},
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
         }
     }
 }
@@ -187,9 +197,12 @@ impl<'a> ContainerStats<'a> {
             diskio: sample.io.as_ref().map(DiskIoStats::from),
             memory: sample.memory.as_ref().map(MemoryStats::from),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
-            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(NetworkStats::from),
             processes: sample.processes.as_ref().map(ProcessStats::from),
-            resctrl: Resctrl {},
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
         }
     }
 }
@@ -201,7 +214,7 @@ impl<'a> MachineStats<'a> {
             cpu: sample.cpu.as_ref().map(CpuStats::from),
             cpu_inst: cpu_inst(previous, sample),
             memory: sample.memory.as_ref().map(MemoryStats::from),
-            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(NetworkStats::from),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::sample::container::*;
 use crate::sample::identity::NetworkOwner;
 use crate::sample::machine::*;
 use crate::sample::process::{Process, ProcessList};
+use crate::sample::sockets::TCP_ADVANCED;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::units::{Bytes, Limit, Micros, Nanos, WallTime};
@@ -19,10 +20,16 @@ const AT: WallTime = WallTime(1_704_164_645_120_000_000);
 
 fn check(bytes: &[u8], expected: &Expect) {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let text = text.replace(&zeros(crate::views::cadvisor_v1::network::TCP_ADVANCED), "{ADVANCED}");
-    let text = text.replace(&zeros(crate::views::cadvisor_v1::network::TCP), "{TCP}");
+    let text = text.replace(&zeros(&TCP_ADVANCED), "{ADVANCED}").replace(&zeros(&TCP), "{TCP}");
     expected.assert_eq(&text);
 }
+
+/// TCP sockets by state.
+#[rustfmt::skip]
+const TCP: [&str; 11] = [
+    "Established", "SynSent", "SynRecv", "FinWait1", "FinWait2", "TimeWait", "Close", "CloseWait", "LastAck", "Listen",
+    "Closing",
+];
 
 fn zeros(keys: &[&str]) -> String {
     let all: Vec<_> = keys.iter().map(|key| format!("\"{key}\":0")).collect();
@@ -65,7 +72,10 @@ fn sample(second: u64) -> Sample {
         io: Some(Io::default()),
         processes: Some(Processes { count: Some(2), descriptors: Some(9), sockets: Some(1), ..Processes::default() }),
         hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: Bytes(2 << 20), max_usage: None, failcnt: 0 }]),
-        network: Some(Network { interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }] }),
+        network: Some(Network {
+            interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }],
+            ..Network::default()
+        }),
         ..Sample::default()
     }
 }

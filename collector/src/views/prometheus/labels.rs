@@ -28,6 +28,8 @@ impl Slot {
     /// The slot of a label. None of these falls between `id` and `image` or between `name` and `namespace`.
     pub(super) fn of(label: &str) -> Self {
         match label {
+            // Of the machine's only, where it follows `machine_id`.
+            "mode" => Self::BeforePod,
             label if label < "id" => Self::BeforeId,
             label if label < "name" => Self::BeforeName,
             label if label < "pod" => Self::BeforePod,
@@ -129,6 +131,18 @@ impl Arena {
             self.label("pod", pod);
             self.blocks.push(Block { all: start..self.text.len(), ends: [before_id, before_name, before_pod] });
         }
+    }
+
+    /// The labels of the machine's families.
+    pub(super) fn machine(labels: [(&'static str, &str); 3]) -> Self {
+        let mut arena = Self::default();
+        let ends = labels.map(|(name, value)| {
+            arena.label(name, value);
+            arena.text.len()
+        });
+        // Sorted: `boot_id`, `machine_id`, `system_uuid`.
+        arena.blocks.push(Block { all: 0..arena.text.len(), ends: [ends[0], ends[0], ends[1]] });
+        arena
     }
 
     fn id(&mut self, entry: &Entry, instead: Option<&String>) {

@@ -39,12 +39,16 @@ pub(super) const FAMILIES: &[Family] = &[
         }
     })
     .labels(&["type"]),
-    // cAdvisor no longer reads it and says 0; the names remain.
-    Family::machine("machine_nvm_capacity", "Persistent memory by mode, in bytes; always 0.", |_, out| {
-        for mode in ["app_direct_mode", "memory_mode"] {
-            out.with(&[("mode", Text::Is(mode))], 0_u64);
-        }
-    })
+    // What only the firmware knows cAdvisor no longer reads and says 0; the names remain.
+    Family::machine(
+        "machine_nvm_capacity",
+        "Persistent memory by mode, in bytes; that of the memory mode is always 0.",
+        |snapshot, out| {
+            let persistent = snapshot.machine.persistent_memory.unwrap_or_default();
+            out.with(&[("mode", Text::Is("app_direct_mode"))], persistent.app_direct);
+            out.with(&[("mode", Text::Is("memory_mode"))], 0_u64);
+        },
+    )
     .labels(&["mode"]),
     Family::machine("machine_nvm_avg_power_budget_watts", "Power budget of persistent memory; always 0.", |_, out| {
         out.value(0_u64);
@@ -56,8 +60,8 @@ pub(super) const FAMILIES: &[Family] = &[
         for (node, core) in cores(snapshot) {
             for thread in &core.threads {
                 let own = [
-                    ("core_id", Text::Number(core.id as u64)),
-                    ("node_id", Text::Number(node.id as u64)),
+                    ("core_id", Text::Id(core.id)),
+                    ("node_id", Text::Id(node.id)),
                     ("thread_id", Text::Number((*thread).into())),
                 ];
                 out.with(&own, core.threads.len() as u64);
@@ -68,7 +72,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .labels(&["core_id", "node_id", "thread_id"]),
     Family::machine("machine_node_memory_capacity_bytes", "Memory by NUMA node.", |snapshot, out| {
         for node in &snapshot.machine.nodes {
-            out.with(&[("node_id", Text::Number(node.id as u64))], node.memory.unwrap_or_default());
+            out.with(&[("node_id", Text::Id(node.id))], node.memory.unwrap_or_default());
         }
     })
     .of(CpuTopology, Group::Topology)
@@ -77,7 +81,7 @@ pub(super) const FAMILIES: &[Family] = &[
         for node in &snapshot.machine.nodes {
             for pool in node.huge_pages.iter().flatten() {
                 let size = Text::Number(pool.page_size.0 / 1024);
-                out.with(&[("node_id", Text::Number(node.id as u64)), ("page_size", size)], pool.pages);
+                out.with(&[("node_id", Text::Id(node.id)), ("page_size", size)], pool.pages);
             }
         }
     })
@@ -87,7 +91,7 @@ pub(super) const FAMILIES: &[Family] = &[
         for node in &snapshot.machine.nodes {
             for (target, distance) in node.distances.iter().flatten().enumerate() {
                 let own =
-                    [("node_id", Text::Number(node.id as u64)), ("target_node_id", Text::Number(target as u64))];
+                    [("node_id", Text::Id(node.id)), ("target_node_id", Text::Number(target as u64))];
                 out.with(&own, *distance);
             }
         }
@@ -128,9 +132,9 @@ fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
                 continue;
             }
             let own = [
-                ("core_id", core.map_or(Text::Is(""), |id| Text::Number(id as u64))),
+                ("core_id", core.map_or(Text::Is(""), Text::Id)),
                 ("level", Text::Number(cache.level.into())),
-                ("node_id", Text::Number(node.id as u64)),
+                ("node_id", Text::Id(node.id)),
                 ("type", Text::Is(&cache.kind)),
             ];
             out.with(&own, cache.size);

@@ -67,6 +67,8 @@ pub(super) enum Text<'a> {
     Lower(&'a str),
     /// A number.
     Number(u64),
+    /// A number that may be negative.
+    Id(i32),
     /// `cpu00`.
     Cpu(usize),
     /// `8:16`, for a device that has no name.
@@ -283,6 +285,12 @@ fn append_text(out: &mut Vec<u8>, text: Text<'_>) {
         Text::Is(text) => append_escaped(out, text),
         Text::Lower(text) => out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase())),
         Text::Number(number) => append_digits(out, number),
+        Text::Id(id) => {
+            if id < 0 {
+                out.push(b'-');
+            }
+            append_digits(out, id.unsigned_abs().into());
+        }
         Text::Cpu(number) => {
             out.extend_from_slice(if number < 10 { b"cpu0" } else { b"cpu" });
             append_digits(out, number as u64);

@@ -2,7 +2,7 @@
 
 use crate::sample::container::{Faults, Hugetlb, NumaPages, Pressure, ReportedStat};
 use crate::sample::kinds::MetricKind::{
-    Cpuset, Hugetlb as HugetlbKind, Memory, MemoryNuma, Pressure as PressureKind,
+    Cpuset, Hugetlb as HugetlbKind, Memory, MemoryNuma, Pressure as PressureKind, ReferencedMemory,
 };
 use crate::units::Micros;
 use crate::views::prometheus::family::{Context, Family, Group, Row};
@@ -123,6 +123,12 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     )
     .of(Cpuset, Group::MemoryDetails),
+    Family::gauge("container_referenced_bytes", "Memory that the processes touched lately.", |row, ctx, out| {
+        if let Some(sample) = row.sample {
+            ctx.value(sample.referenced, out);
+        }
+    })
+    .of(ReferencedMemory, Group::MemoryDetails),
     Family::gauge("container_memory_numa_pages", "Pages by NUMA node.", numa)
         .of(MemoryNuma, Group::MemoryDetails)
         .labels(&["node", "scope", "type"]),

@@ -3,6 +3,7 @@
 mod block_devices;
 mod cpu;
 mod filesystems;
+mod hardware;
 mod lifetime;
 mod memory;
 mod network;
@@ -16,6 +17,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         block_devices::FAMILIES,
         cpu::FAMILIES,
         filesystems::FAMILIES,
+        hardware::FAMILIES,
         lifetime::FAMILIES,
         memory::FAMILIES,
         network::FAMILIES,
