@@ -24,11 +24,13 @@ mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
+mod metrics;
 mod network;
 mod oom;
 mod parity;
 mod paths;
 mod programs;
+mod prometheus;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -61,6 +63,8 @@ const FILES: &[&[Case]] = &[
     network::CASES,
     history::CASES,
     api_v2::CASES,
+    metrics::CASES,
+    prometheus::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

@@ -6,6 +6,7 @@
 mod containers;
 mod host;
 pub mod invocation;
+mod metrics;
 mod retention;
 mod sampling;
 mod server;
@@ -24,6 +25,7 @@ use crate::sample::kinds::KindSet;
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
+use crate::views::prometheus::Options;
 
 pub use host::{EbpfLog, KernelEvents};
 pub use sampling::LoadReading;
@@ -40,6 +42,8 @@ struct Args {
     retention: retention::RetentionArgs,
     #[command(flatten)]
     containers: containers::ContainersArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
     #[command(flatten)]
     host: host::HostArgs,
 }
@@ -65,6 +69,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
+    /// How metrics are told.
+    pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
     /// Candidates for the machine id.
@@ -112,7 +118,8 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host } = args;
+        let Args { server, sampling, retention, containers, metrics, host } = args;
+        let kinds = sampling.kinds()?;
         let interval = sampling.interval()?;
         let [machine_id_files, boot_id_files] = sampling.id_files();
         Ok(Self {
@@ -124,7 +131,8 @@ impl Config {
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
             filter: containers.filter(),
-            kinds: sampling.kinds()?,
+            kinds,
+            metrics: metrics.options(kinds)?,
             load_reader: sampling.load_reader(),
             machine_id_files,
             boot_id_files,

@@ -13,6 +13,7 @@ mod path;
 pub mod prometheus;
 mod responses;
 pub mod router;
+mod scrape;
 pub mod source;
 pub mod statistics;
 pub mod time;

@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),

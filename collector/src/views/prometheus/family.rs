@@ -97,8 +97,10 @@ pub(super) enum Moment {
 pub(super) enum Emit {
     /// Of each container.
     Container(fn(&Row<'_>, &Context<'_>, &mut Writer<'_>)),
-    /// Of the machine.
+    /// Of the machine, with its labels.
     Machine(fn(&Snapshot, &mut Writer<'_>)),
+    /// One, with no labels but its own.
+    Single(fn(&Snapshot, &mut Writer<'_>)),
 }
 
 /// A family.
@@ -159,6 +161,11 @@ impl Family {
             moment: Moment::Machine,
             emit: Emit::Machine(emit),
         }
+    }
+
+    /// A gauge without the machine's labels.
+    pub(super) const fn single(name: &'static str, help: &'static str, emit: fn(&Snapshot, &mut Writer<'_>)) -> Self {
+        Self { moment: Moment::None, emit: Emit::Single(emit), ..Self::machine(name, help, emit) }
     }
 
     pub(super) const fn of(self, metric: MetricKind, group: Group) -> Self {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::options::{ContainerLabels, LabelSet};
 use super::snapshot::Entry;
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::machine::Machine;
 use crate::views::json::lossy;
 
 /// Where a label of a single family goes among those of the container.
@@ -69,13 +70,16 @@ pub(super) struct Arena {
     pub(super) text: Vec<u8>,
     /// One per container, in the order given.
     pub(super) blocks: Vec<Block>,
+    /// That of the machine.
+    pub(super) machine: Block,
 }
 
 impl Arena {
     /// Renders the labels of all containers.
-    pub(super) fn new(set: &LabelSet, entries: &[&Entry]) -> Self {
+    pub(super) fn new(set: &LabelSet, entries: &[&Entry], machine: &Machine) -> Self {
         let ids = unique_ids(entries);
-        let mut arena = Self { text: Vec::with_capacity(entries.len() * 160), blocks: Vec::new() };
+        let mut arena = Self { text: Vec::with_capacity(entries.len() * 160), ..Self::default() };
+        arena.machine_labels(machine);
         match set {
             LabelSet::Cadvisor(which) => arena.cadvisor(which, entries, &ids),
             LabelSet::Kubelet => arena.kubelet(entries, &ids),
@@ -133,16 +137,15 @@ impl Arena {
         }
     }
 
-    /// The labels of the machine's families.
-    pub(super) fn machine(labels: [(&'static str, &str); 3]) -> Self {
-        let mut arena = Self::default();
+    fn machine_labels(&mut self, machine: &Machine) {
+        let start = self.text.len();
+        let labels =
+            [("boot_id", &machine.boot_id), ("machine_id", &machine.machine_id), ("system_uuid", &machine.system_uuid)];
         let ends = labels.map(|(name, value)| {
-            arena.label(name, value);
-            arena.text.len()
+            self.label(name, value.as_deref().unwrap_or_default());
+            self.text.len()
         });
-        // Sorted: `boot_id`, `machine_id`, `system_uuid`.
-        arena.blocks.push(Block { all: 0..arena.text.len(), ends: [ends[0], ends[0], ends[1]] });
-        arena
+        self.machine = Block { all: start..self.text.len(), ends: [ends[0], ends[0], ends[1]] };
     }
 
     fn id(&mut self, entry: &Entry, instead: Option<&String>) {

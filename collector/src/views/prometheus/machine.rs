@@ -1,10 +1,11 @@
-//! The families that tell of the machine.
+//! The families that tell of the machine, and of no container.
 
-use super::family::{Family, Group, Moment};
+use super::family::{Family, Group};
 use super::snapshot::Snapshot;
 use super::writer::{Text, Writer};
 use crate::sample::kinds::MetricKind::CpuTopology;
 use crate::sample::machine::{Cache, Core, Node};
+use crate::views::machine::{container_os_version, kernel_version};
 
 /// All of them. Their labels are the machine's and, listed here, their own.
 pub(super) const FAMILIES: &[Family] = &[
@@ -98,10 +99,27 @@ pub(super) const FAMILIES: &[Family] = &[
     })
     .of(CpuTopology, Group::Topology)
     .labels(&["node_id", "target_node_id"]),
-    Family::machine("machine_scrape_error", "1 if the machine could not be described, else 0.", |_, out| {
+    Family::single("machine_scrape_error", "1 if the machine could not be described, else 0.", |_, out| {
         out.value(0_u64);
-    })
-    .at(Moment::None),
+    }),
+    Family::single("container_scrape_error", "1 if containers could not be listed, else 0.", |_, out| {
+        out.value(0_u64);
+    }),
+    Family::single(
+        "cadvisor_version_info",
+        "Versions of the collector, in cAdvisor's place, of the kernel and of the operating system around the collector.",
+        |snapshot, out| {
+            let own = [
+                ("cadvisorRevision", Text::Is("")),
+                ("cadvisorVersion", Text::Is(snapshot.version)),
+                ("dockerVersion", Text::Is("")),
+                ("kernelVersion", Text::Is(kernel_version(&snapshot.machine))),
+                ("osVersion", Text::Is(container_os_version(&snapshot.machine))),
+            ];
+            out.with(&own, 1_u64);
+        },
+    )
+    .labels(&["cadvisorRevision", "cadvisorVersion", "dockerVersion", "kernelVersion", "osVersion"]),
 ];
 
 fn tell(out: &mut Writer<'_>, value: Option<impl Into<super::writer::Value>>) {
@@ -120,10 +138,13 @@ fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
     for node in &snapshot.machine.nodes {
         let of_cores = node.cores.iter().enumerate().flat_map(|(position, core)| {
             let first = !node.cores[..position].iter().any(|other| other.id == core.id);
-            core.caches.iter().chain(&core.uncore_caches).filter(move |_| first).map(move |cache| (Some(core.id), cache))
+            core.caches
+                .iter()
+                .chain(&core.uncore_caches)
+                .filter(move |_| first)
+                .map(move |cache| (Some(core.id), cache))
         });
-        let all: Vec<(Option<i32>, &Cache)> =
-            of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
+        let all: Vec<(Option<i32>, &Cache)> = of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
         for (position, (core, cache)) in all.iter().enumerate() {
             let same = |(other_core, other): &(Option<i32>, &Cache)| {
                 (other_core, other.level, &other.kind) == (core, cache.level, &cache.kind)

@@ -7,8 +7,9 @@ use prometheus::proto::MetricFamily;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
-use crate::sample::machine::Machine;
+use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub containers: Vec<Entry>,
     /// The machine.
     pub machine: Arc<Machine>,
+    /// The machine's file systems, as last asked.
+    pub filesystems: Option<Arc<Filesystems>>,
     /// The collector's version.
     pub version: &'static str,
     /// The collector's own metrics; empty where they are not asked for.
@@ -42,6 +45,8 @@ pub struct Entry {
     pub spec: Spec,
     /// Who it is.
     pub identity: Option<Arc<Identity>>,
+    /// What its files take.
+    pub storage: Option<Arc<Storage>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.
     pub oom_kills: u64,
 }

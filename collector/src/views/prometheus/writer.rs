@@ -134,23 +134,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// From now on series are written, and counted anew.
+    /// From now on series are written.
     pub(super) fn write(&mut self) {
         self.sink = Sink::Write;
-        self.series = 0;
-        self.left_out = 0;
     }
 
     /// From now on series are only counted.
     pub(super) fn count(&mut self) {
         self.sink = Sink::Count;
         self.series = 0;
-        self.left_out = 0;
-    }
-
-    /// The format.
-    pub(super) fn format(&self) -> Format {
-        self.format
     }
 
     /// Begins a family. Its head is written with its first series.
@@ -192,6 +184,11 @@ impl<'a> Writer<'a> {
 
     /// A series with labels of its own, which are sorted by name.
     pub(super) fn with(&mut self, own: &[Label<'_>], value: impl Into<Value>) {
+        debug_assert!(
+            self.family.is_none_or(|family| own.iter().map(|(name, _)| name).eq(family.labels)),
+            "{:?} has other labels",
+            self.family
+        );
         self.series += 1;
         if matches!(self.sink, Sink::Count) {
             return;
@@ -248,9 +245,9 @@ impl<'a> Writer<'a> {
         self.out.push(b'\n');
     }
 
-    /// Appends bytes that are complete families already, with so many series.
-    pub(super) fn foreign(&mut self, append: impl FnOnce(&mut Vec<u8>) -> usize) {
-        self.series += append(self.out);
+    /// Appends a family that is rendered elsewhere.
+    pub(super) fn foreign(&mut self, append: impl FnOnce(&mut Vec<u8>, Format)) {
+        append(self.out, self.format);
     }
 }
 

@@ -34,14 +34,12 @@ pub(super) const FAMILIES: &[Family] = &[
         devices(row, ctx, out, Some((IoStat::Serviced, "Read")), Some(|disk| disk.reads), Value::Count);
     })
     .of(DiskIo, Group::Devices)
-    .labels(&["device"])
-    .recommended(),
+    .labels(&["device"]),
     Family::counter("container_fs_writes_total", "Writes done.", |row, ctx, out| {
         devices(row, ctx, out, Some((IoStat::Serviced, "Write")), Some(|disk| disk.writes), Value::Count);
     })
     .of(DiskIo, Group::Devices)
-    .labels(&["device"])
-    .recommended(),
+    .labels(&["device"]),
     Family::counter("container_fs_reads_merged_total", "Reads merged with one that was queued.", |row, ctx, out| {
         devices(row, ctx, out, Some((IoStat::Merged, "Read")), Some(|disk| disk.reads_merged), Value::Count);
     })
@@ -212,7 +210,8 @@ fn devices(
     // A device counts for everybody on it: no number of this container's.
     let (Some(of_disk), Profile::Compatible) = (of_disk, ctx.profile) else { return };
     for filesystem in &row.filesystems {
-        let own = told.is_some_and(|(io, stat)| of_statistic(io, stat).any(|other| *other.device == *filesystem.device));
+        let own =
+            told.is_some_and(|(io, stat)| of_statistic(io, stat).any(|other| *other.device == *filesystem.device));
         if own {
             continue;
         }
@@ -233,12 +232,7 @@ fn cost(row: &Row<'_>, _: &Context<'_>, out: &mut Writer<'_>, stat: IoStat) {
     }
 }
 
-fn pressure(
-    row: &Row<'_>,
-    ctx: &Context<'_>,
-    out: &mut Writer<'_>,
-    get: impl FnOnce(&Pressure) -> Option<Micros>,
-) {
+fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
     if let Some(io) = io(row) {
         ctx.value(io.pressure.as_ref().and_then(get), out);
     }

@@ -108,7 +108,12 @@ type Sampled = crate::sample::container::Cpu;
 
 impl Context<'_> {
     /// A value of a container's CPU statistics.
-    fn cpu<T: Into<Value> + Default>(&self, row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Sampled) -> Option<T>) {
+    fn cpu<T: Into<Value> + Default>(
+        &self,
+        row: &Row<'_>,
+        out: &mut Writer<'_>,
+        get: impl FnOnce(&Sampled) -> Option<T>,
+    ) {
         if let Some(sample) = row.sample {
             self.value(sample.cpu.as_ref().and_then(get), out);
         }
@@ -176,12 +181,6 @@ fn tasks(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     }
 }
 
-fn pressure(
-    row: &Row<'_>,
-    ctx: &Context<'_>,
-    out: &mut Writer<'_>,
-    get: impl FnOnce(&Pressure) -> Option<Micros>,
-) {
+fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
     ctx.cpu(row, out, |cpu| cpu.pressure.as_ref().and_then(get));
 }
-

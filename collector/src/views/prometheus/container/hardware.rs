@@ -9,11 +9,9 @@ use crate::views::prometheus::family::{Context, Family, Group, Row};
 use crate::views::prometheus::writer::{Text, Value, Writer};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family::counter(
-        "container_perf_events_total",
-        "Perf events, scaled up to all of the time.",
-        |row, ctx, out| perf(row, ctx, out, |event| Value::Count(event.count.scaled()), sum),
-    )
+    Family::counter("container_perf_events_total", "Perf events, scaled up to all of the time.", |row, ctx, out| {
+        perf(row, ctx, out, |event| Value::Count(event.count.scaled()), sum)
+    })
     .of(PerfKind, Group::Hardware)
     .labels(&["cpu", "event"]),
     Family::gauge(
@@ -101,8 +99,9 @@ fn least(one: Value, other: Value) -> Value {
 fn uncore(row: &Row<'_>, out: &mut Writer<'_>, value: impl Fn(&UncorePerfEvent) -> Value) {
     let events = row.sample.and_then(|sample| sample.perf_uncore.as_deref()).unwrap_or_default();
     for (position, event) in events.iter().enumerate() {
-        let same =
-            |other: &UncorePerfEvent| (&other.name, &other.pmu, other.socket) == (&event.name, &event.pmu, event.socket);
+        let same = |other: &UncorePerfEvent| {
+            (&other.name, &other.pmu, other.socket) == (&event.name, &event.pmu, event.socket)
+        };
         if !events[..position].iter().any(same) {
             let labels = [
                 ("event", Text::Is(&event.name)),

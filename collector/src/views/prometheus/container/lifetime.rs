@@ -10,11 +10,15 @@ use crate::views::prometheus::snapshot::Life;
 use crate::views::prometheus::writer::{Value, Writer};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family::gauge("container_last_seen", "When the container was last there: the time of this answer.", |row, ctx, out| {
-        if row.sample.is_some() {
-            out.value(seconds(ctx.at));
-        }
-    })
+    Family::gauge(
+        "container_last_seen",
+        "When the container was last there: the time of this answer.",
+        |row, ctx, out| {
+            if row.sample.is_some() {
+                out.value(seconds(ctx.at));
+            }
+        },
+    )
     .group(Group::Limits)
     .at(Moment::Scrape),
     Family::gauge(

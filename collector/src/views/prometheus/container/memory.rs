@@ -142,9 +142,13 @@ pub(super) const FAMILIES: &[Family] = &[
     })
     .of(HugetlbKind, Group::MemoryDetails)
     .labels(&["pagesize"]),
-    Family::counter("container_hugetlb_failcnt", "Times that a limit of huge pages was hit, by size.", |row, ctx, out| {
-        hugetlb(row, ctx, out, |size| Some(size.failcnt));
-    })
+    Family::counter(
+        "container_hugetlb_failcnt",
+        "Times that a limit of huge pages was hit, by size.",
+        |row, ctx, out| {
+            hugetlb(row, ctx, out, |size| Some(size.failcnt));
+        },
+    )
     .of(HugetlbKind, Group::MemoryDetails)
     .labels(&["pagesize"]),
     Family::counter(
@@ -187,10 +191,12 @@ fn failures(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
 }
 
 fn numa(row: &Row<'_>, _: &Context<'_>, out: &mut Writer<'_>) {
-    let Some(numa) = row.sample.and_then(|sample| sample.memory.as_ref()).and_then(|memory| memory.numa.as_ref()) else {
+    let Some(numa) = row.sample.and_then(|sample| sample.memory.as_ref()).and_then(|memory| memory.numa.as_ref())
+    else {
         return;
     };
-    for (scope, NumaPages { file, anon, unevictable }) in [("container", &numa.own), ("hierarchy", &numa.hierarchical)] {
+    for (scope, NumaPages { file, anon, unevictable }) in [("container", &numa.own), ("hierarchy", &numa.hierarchical)]
+    {
         for (kind, nodes) in [("file", file), ("anon", anon), ("unevictable", unevictable)] {
             for (node, pages) in nodes {
                 let node = Text::Number((*node).into());
@@ -216,11 +222,6 @@ fn hugetlb<T: Into<Value> + Default>(
     }
 }
 
-fn pressure(
-    row: &Row<'_>,
-    ctx: &Context<'_>,
-    out: &mut Writer<'_>,
-    get: impl FnOnce(&Pressure) -> Option<Micros>,
-) {
+fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
     ctx.memory(row, out, |memory| memory.pressure.as_ref().and_then(get));
 }

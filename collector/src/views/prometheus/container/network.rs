@@ -28,8 +28,7 @@ pub(super) const FAMILIES: &[Family] = &[
         interfaces(row, ctx, out, |interface| interface.receive.packets);
     })
     .of(NetworkKind, Group::Network)
-    .labels(&["interface"])
-    .recommended(),
+    .labels(&["interface"]),
     Family::counter("container_network_receive_errors_total", "Packets received with an error.", |row, ctx, out| {
         interfaces(row, ctx, out, |interface| interface.receive.errors);
     })
@@ -54,8 +53,7 @@ pub(super) const FAMILIES: &[Family] = &[
         interfaces(row, ctx, out, |interface| interface.transmit.packets);
     })
     .of(NetworkKind, Group::Network)
-    .labels(&["interface"])
-    .recommended(),
+    .labels(&["interface"]),
     Family::counter("container_network_transmit_errors_total", "Packets that could not be sent.", |row, ctx, out| {
         interfaces(row, ctx, out, |interface| interface.transmit.errors);
     })
@@ -135,12 +133,9 @@ fn udp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(
     let Some(network) = network(row) else { return };
     let Some(sockets) = or_zeros(get(network), ctx) else { return };
     let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;
-    for (state, value) in [
-        ("listen", sockets),
-        ("dropped", dropped),
-        ("rxqueued", receive_queue.0),
-        ("txqueued", transmit_queue.0),
-    ] {
+    for (state, value) in
+        [("listen", sockets), ("dropped", dropped), ("rxqueued", receive_queue.0), ("txqueued", transmit_queue.0)]
+    {
         out.with(&[("udp_state", Text::Is(state))], value);
     }
 }
