@@ -77,3 +77,46 @@ impl MetricsArgs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::invocation::Invocation;
+
+    fn options(flags: &[&str]) -> Result<Options, String> {
+        let args = std::iter::once("collector").chain(flags.iter().copied()).map(OsString::from);
+        match Invocation::from_command_line(args).map_err(|error| error.to_string())? {
+            Invocation::Run(config) => Ok(config.metrics),
+            command => panic!("flags alone are {command:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_cadvisors_but_for_times() {
+        let options = options(&[]).unwrap();
+        assert_eq!(options.labels, LabelSet::Cadvisor(ContainerLabels::All));
+        assert_eq!((options.profile, options.timestamps), (Profile::Compatible, Timestamps::Off));
+        assert_eq!((options.max_series, options.kinds), (None, KindSet::default()));
+    }
+
+    #[test]
+    fn labels_are_chosen_in_both_spellings() {
+        let only = |flags: &[&str]| options(flags).unwrap().labels;
+        let two = ContainerLabels::Only(vec!["a".to_owned(), "b.c".to_owned()]);
+        let listed = "-whitelisted_container_labels=a, b.c,";
+        assert_eq!(only(&["-store_container_labels=false", listed]), LabelSet::Cadvisor(two));
+        assert_eq!(only(&["--store_container_labels", listed]), LabelSet::Cadvisor(ContainerLabels::All));
+        assert_eq!(only(&["--metrics_label_set=kubelet"]), LabelSet::Kubelet);
+    }
+
+    #[test]
+    fn few_series() {
+        let options = |flags: &[&str]| options(flags).map(|options| (options.max_series, options.profile));
+        let expected = (Some(5000), Profile::Recommended);
+        assert_eq!(options(&["--max_series=5000", "--metrics_profile=recommended"]), Ok(expected));
+        let error = options(&["--max_series=999"]).unwrap_err();
+        assert_eq!(error, "error: --max_series=999: use at least 1000, or 0 for any number");
+    }
+}
