@@ -17,8 +17,8 @@ const PACKAGE: &str = "prometheus";
 
 /// Where a program of the package is: installed, or unpacked beside what is built. No service is started.
 fn program(name: &str) -> Result<PathBuf> {
-    let installed = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(|folder| folder.join(name));
-    if let Some(installed) = installed.into_iter().find(|path| path.is_file()) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(installed) = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file()) {
         return Ok(installed);
     }
     let skip = |reason: String| Skip::because(format!("{name} is not installed, and {reason}"));
@@ -30,7 +30,10 @@ fn program(name: &str) -> Result<PathBuf> {
     if !program.is_file() {
         fs::create_dir_all(&folder)?;
         // apt verifies what it downloads.
-        let steps = [("apt-get", vec!["download", PACKAGE]), ("sh", vec!["-c", "dpkg -x prometheus_*.deb . && rm prometheus_*.deb"])];
+        let steps = [
+            ("apt-get", vec!["download", PACKAGE]),
+            ("sh", vec!["-c", "dpkg -x prometheus_*.deb . && rm prometheus_*.deb"]),
+        ];
         for (command, arguments) in steps {
             let ran = Command::new(command).args(arguments).current_dir(&folder).stdin(Stdio::null()).output();
             match ran {
@@ -89,15 +92,18 @@ pub(crate) struct Series {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these addresses every second: an address and a path for each job.
+    /// Starts one that scrapes these addresses every other second: an address and a path for each job.
     pub(crate) fn start(jobs: &[(&str, SocketAddr, &str)]) -> Result<Self> {
         let program = program("prometheus")?;
         let folder = std::env::temp_dir().join(format!("collector-prometheus-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let mut config = String::from("global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n");
+        let mut config = String::from("global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\nscrape_configs:\n");
         for (name, address, path) in jobs {
             use std::fmt::Write as _;
-            write!(config, "- job_name: {name}\n  metrics_path: {path}\n  static_configs:\n  - targets: ['{address}']\n")?;
+            write!(
+                config,
+                "- job_name: {name}\n  metrics_path: {path}\n  static_configs:\n  - targets: ['{address}']\n"
+            )?;
         }
         fs::write(folder.join("prometheus.yml"), config)?;
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;

@@ -16,7 +16,7 @@ pub(super) struct MetricsArgs {
     #[arg(long = "store_container_labels", default_value = "true", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     store_container_labels: bool,
-    /// Labels of containers to turn into labels of their metrics without --store_container_labels, separated by commas
+    /// Labels of containers to turn into labels of their metrics if not all are, separated by commas
     #[arg(long = "whitelisted_container_labels", default_value = "")]
     whitelisted_container_labels: String,
     /// Labels of the containers' metrics at /metrics; those at /metrics/cadvisor are always the kubelet's
@@ -36,9 +36,9 @@ pub(super) struct MetricsArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LabelSetArg {
-    /// id, image, name, container_label_..., container_env_...
+    /// The standalone cAdvisor's, the container's own labels among them
     Cadvisor,
-    /// container, id, image, name, namespace, pod
+    /// The kubelet's: container, id, image, name, namespace, pod
     Kubelet,
 }
 

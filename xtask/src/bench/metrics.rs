@@ -50,7 +50,7 @@ impl Bench {
             tree.grow_to(cgroups, &self.interrupt)?;
             let process = self.start(binary, &format!("{name}-metrics"), ready, INTERVAL)?;
             self.interrupt.sleep(SETTLE)?;
-            let mut scrape = |coding: &str, thread: Option<&str>| -> Result<(f64, Vec<u8>)> {
+            let scrape = |coding: &str, thread: Option<&str>| -> Result<(f64, Vec<u8>)> {
                 let mut times = Vec::new();
                 let mut body = Vec::new();
                 for _ in 0..SCRAPES {
@@ -141,9 +141,7 @@ impl fmt::Display for Table {
             let megabytes = *bytes as f64 / 1e6;
             let compressed = gzip.1 as f64 / 1e6;
             let (bar, verdict) = match (bar(*cgroups), rendering) {
-                (Some(bar), Some(rendering)) => {
-                    (format!("{bar:.0}"), if *rendering <= bar { "ok" } else { "NOT MET" })
-                }
+                (Some(bar), Some(rendering)) => (format!("{bar:.0}"), if *rendering <= bar { "ok" } else { "NOT MET" }),
                 _ => (String::new(), ""),
             };
             let rendering = rendering.map_or_else(String::new, |rendering| format!("{rendering:.1}"));
@@ -182,7 +180,8 @@ mod tests {
             gzip: (30.0, 400_000),
             parsing: 20.0,
         };
-        let text = Table(vec![row(100, Some(1.0)), row(1000, Some(11.9)), row(5000, Some(61.0)), row(1000, None)]).to_string();
+        let text =
+            Table(vec![row(100, Some(1.0)), row(1000, Some(11.9)), row(5000, Some(61.0)), row(1000, None)]).to_string();
         for line in [
             "| 100 | collector | 60000 | 6.50 | 1.0 | 15.0 |  |  | 30.0 | 0.40 | 20.0 |",
             "| 1000 | collector | 60000 | 6.50 | 11.9 | 15.0 | 12 | ok |",

@@ -58,7 +58,7 @@ pub(super) fn plan(
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|at| {
         let entry = entries[*at];
-        let depth = entry.name.iter().filter(|byte| **byte == b'/').count();
+        let depth = entry.name.split(|byte| *byte == b'/').count();
         let class = match (&*entry.name, entry.life, &entry.identity) {
             (b"/", ..) => 3,
             (_, Life::Ended, _) => 0,

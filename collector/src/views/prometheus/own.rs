@@ -42,7 +42,9 @@ fn histogram(out: &mut Vec<u8>, name: &str, metric: &Metric) {
 }
 
 fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
-    name.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    for part in name {
+        out.extend_from_slice(part.as_bytes());
+    }
     if !labels.is_empty() || bound.is_some() {
         out.push(b'{');
         for label in labels {

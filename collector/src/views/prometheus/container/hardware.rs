@@ -10,7 +10,7 @@ use crate::views::prometheus::writer::{Text, Value, Writer};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family::counter("container_perf_events_total", "Perf events, scaled up to all of the time.", |row, ctx, out| {
-        perf(row, ctx, out, |event| Value::Count(event.count.scaled()), sum)
+        perf(row, ctx, out, |event| Value::Count(event.count.scaled()), sum);
     })
     .of(PerfKind, Group::Hardware)
     .labels(&["cpu", "event"]),
