@@ -21,7 +21,10 @@ pub(crate) const CASES: &[Case] = &[
 /// Kinds that are off by default, too.
 const EVERYTHING: &str = "--disable_metrics=referenced_memory,resctrl";
 
-/// What promtool finds in names that are cAdvisor's; a name that is ours must not be among them.
+/// The one name of ours that breaks a rule of style: it has the word counter in it, which it counts.
+const OURS: &str = "collector_counter_regressions_total ";
+
+/// Nothing is wrong but names, and these are cAdvisor's.
 fn promtool() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
     let cgroup = cgroups.make("work")?;
@@ -38,11 +41,12 @@ fn promtool() -> Result<()> {
             let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
             // 0: clean; 3: readable, but with names that break a rule of style.
             ensure!(matches!(checked.status.code(), Some(0 | 3)), "{path} with {flags:?}: {}: {said}", checked.status);
-            let ours: Vec<_> =
-                said.lines().filter(|line| !line.starts_with("container_") && !line.starts_with("machine_")).collect();
-            ensure!(ours.is_empty(), "{path} with {flags:?}: {ours:?}");
-            let style = ["suffix", "base unit", "abbreviated", "metric names should not contain"];
-            let other: Vec<_> = said.lines().filter(|line| !style.iter().any(|rule| line.contains(rule))).collect();
+            let style = ["suffix", "snake_case", "abbreviated units"];
+            let known = |line: &&str| {
+                let of_cadvisor = ["cadvisor_", "container_", "machine_"].iter().any(|prefix| line.starts_with(prefix));
+                of_cadvisor && style.iter().any(|rule| line.contains(rule)) || line.starts_with(OURS)
+            };
+            let other: Vec<_> = said.lines().filter(|line| !known(line)).collect();
             ensure!(other.is_empty(), "{path} with {flags:?}: {other:?}");
         }
     }
