@@ -16,7 +16,7 @@ use crate::support::collector::Collector;
 use crate::support::docker::Docker;
 use crate::support::engine;
 use crate::support::harness::{Case, Needs};
-use crate::support::metrics::Metrics;
+use crate::support::metrics::{Line, Metrics};
 use crate::support::surroundings::Surroundings;
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Error, Result, bytes, ensure, wait};
@@ -92,7 +92,7 @@ fn max_age() -> Result<()> {
     let newest = |query: &str| -> Result<u64> {
         let metrics = Metrics::parse(&collector.get(&format!("/metrics{query}"))?.text());
         let mut lines = metrics.series("container_memory_usage_bytes", &[("id", "/")]);
-        lines.next().and_then(|line| line.timestamp()).context("the root's memory is not told")
+        lines.next().and_then(Line::timestamp).context("the root's memory is not told")
     };
     let at = wait::eventually(wait::seconds(5), || newest(""))?;
     ensure!(newest("?max_age=1h")? == at, "nothing is an hour old");
@@ -134,8 +134,7 @@ fn after_the_end() -> Result<()> {
     let told: Vec<_> = metrics.lines().iter().filter(|line| line.label("id") == name).collect();
     let wrong: Vec<_> = told.iter().filter(|line| gauges.contains(line.name())).collect();
     ensure!(wrong.is_empty(), "gauges of {name}, which is gone: {wrong:?}");
-    let used: f64 =
-        metrics.series("container_cpu_usage_seconds_total", &[("id", &name)]).map(|line| line.value()).sum();
+    let used: f64 = metrics.series("container_cpu_usage_seconds_total", &[("id", &name)]).map(Line::value).sum();
     let expected = last.cpu.context("no CPU time in the last sample")?.usage.total as f64 / 1e9;
     ensure!(
         (used - expected).abs() < 1e-6 && used > 0.05,
@@ -329,7 +328,7 @@ fn while_reading_hangs() -> Result<()> {
     wait::eventually(wait::seconds(20), || {
         let before = last_sample()?;
         wait::pass(Duration::from_millis(700));
-        ensure!(last_sample()? == before, "samples are still taken");
+        ensure!(last_sample()? <= before, "samples are still taken");
         Ok(())
     })?;
     for _ in 0..10 {

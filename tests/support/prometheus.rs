@@ -81,8 +81,6 @@ struct Data {
 /// A series of a query's answer.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Series {
-    /// Its labels.
-    pub(crate) metric: std::collections::BTreeMap<String, String>,
     /// Time and value, of a query for a moment.
     #[serde(default)]
     pub(crate) value: Option<(f64, String)>,
