@@ -99,8 +99,11 @@ fn thread_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// A line as name, labels and value, the way a scraper has to look at every byte of it.
-fn parse(line: &str) -> Option<(&str, Vec<(&str, &str)>, f64)> {
+/// Name, labels and value.
+type Line<'a> = (&'a str, Vec<(&'a str, &'a str)>, f64);
+
+/// Reads a line the way a scraper has to, which looks at every byte of it.
+fn parse(line: &str) -> Option<Line<'_>> {
     if line.starts_with('#') {
         return None;
     }
