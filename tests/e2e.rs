@@ -27,6 +27,7 @@ mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
+mod metrics;
 mod network;
 mod on_request;
 mod oom;
@@ -34,6 +35,7 @@ mod parity;
 mod paths;
 mod pods;
 mod programs;
+mod prometheus;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -68,6 +70,8 @@ const FILES: &[&[Case]] = &[
     on_request::CASES,
     history::CASES,
     api_v2::CASES,
+    metrics::CASES,
+    prometheus::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

@@ -15,6 +15,7 @@ pub mod prometheus;
 mod responses;
 pub mod router;
 pub mod sample_line;
+mod scrape;
 pub mod source;
 pub mod statistics;
 pub mod time;
