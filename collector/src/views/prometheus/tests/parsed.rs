@@ -98,7 +98,9 @@ fn series(line: &str) -> Series {
             key.clone_into(&mut before);
             let (value, after) = quoted(after);
             assert!(labels.insert(key.to_owned(), value).is_none());
-            if let Some(next) = after.strip_prefix(',') { rest = next } else {
+            if let Some(next) = after.strip_prefix(',') {
+                rest = next;
+            } else {
                 rest = after.strip_prefix('}').unwrap();
                 break;
             }
