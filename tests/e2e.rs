@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod auth;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -20,15 +21,19 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod flags;
+mod globs;
 mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
 mod metrics;
 mod network;
+mod on_request;
 mod oom;
 mod parity;
 mod paths;
+mod pods;
 mod programs;
 mod prometheus;
 mod recreate;
@@ -38,6 +43,7 @@ mod shutdown;
 mod start_under_churn;
 mod statistics_v1;
 mod statistics_v2;
+mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
@@ -61,6 +67,7 @@ const FILES: &[&[Case]] = &[
     statistics_v2::CASES,
     parity::CASES,
     network::CASES,
+    on_request::CASES,
     history::CASES,
     api_v2::CASES,
     metrics::CASES,
@@ -76,8 +83,12 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     bad_input::CASES,
+    flags::CASES,
+    auth::CASES,
+    globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,
@@ -88,6 +99,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    pods::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -3,10 +3,15 @@
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`). Each topic has a file
 //! with its flags and what is made of them; a new flag goes there, and its result into [`Config`].
 
+mod accepted;
+mod access;
 mod containers;
+mod hardware;
 mod host;
 pub mod invocation;
+mod logging;
 mod metrics;
+mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -21,13 +26,16 @@ use std::time::Duration;
 
 use crate::kernel::HostRoots;
 use crate::runtime::Runtimes;
-use crate::sample::kinds::KindSet;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
 use crate::views::prometheus::Options;
 
+pub use access::{Access, Protected, TlsFiles};
+pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
+pub use push::SampleOutput;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -39,6 +47,8 @@ struct Args {
     #[command(flatten)]
     sampling: sampling::SamplingArgs,
     #[command(flatten)]
+    hardware: hardware::HardwareArgs,
+    #[command(flatten)]
     retention: retention::RetentionArgs,
     #[command(flatten)]
     containers: containers::ContainersArgs,
@@ -46,6 +56,15 @@ struct Args {
     metrics: metrics::MetricsArgs,
     #[command(flatten)]
     host: host::HostArgs,
+    #[command(flatten)]
+    access: access::AccessArgs,
+    #[command(flatten)]
+    push: push::PushArgs,
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+    // The last: it leaves out what the others have.
+    #[command(flatten)]
+    accepted: accepted::AcceptedArgs,
 }
 
 /// The validated configuration. Taken apart by the daemon; nothing below it sees the whole.
@@ -53,6 +72,12 @@ struct Args {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The path below which everything is answered, such as `/cadvisor`; empty for the top.
+    pub base_path: String,
+    /// The path of the metrics, below the former.
+    pub metrics_path: String,
+    /// Who may ask.
+    pub access: Access,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -63,6 +88,8 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
+    /// Time between two looks at what a container's files take.
+    pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What is listed.
@@ -73,6 +100,8 @@ pub struct Config {
     pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
+    /// What the processor counts.
+    pub hardware: HardwareConfig,
     /// Candidates for the machine id.
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
@@ -87,6 +116,14 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
+    /// How many CPUs may be used at once; `None` for all.
+    pub max_procs: Option<usize>,
+    /// Where samples go besides the API.
+    pub output: SampleOutput,
+    /// What is logged where the environment does not say.
+    pub log: &'static str,
+    /// A line for the log about each flag that has no effect.
+    pub notes: Vec<String>,
 }
 
 /// What was typed cannot be used.
@@ -118,22 +155,32 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, metrics, host } = args;
-        let kinds = sampling.kinds()?;
+        let Args { server, sampling, hardware, retention, containers, metrics, host, access, push, logging, accepted } =
+            args;
         let interval = sampling.interval()?;
+        let kinds = sampling.kinds()?;
+        let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
+        let (output, mut notes) = push.output()?;
+        notes.extend(sampling.notes());
+        notes.extend(accepted.notes());
         Ok(Self {
             listen: server.listen()?,
-            runtimes: containers.runtimes()?,
+            base_path: server.base_path()?,
+            metrics_path: server.metrics_path()?,
+            access: access.access()?,
+            runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
-            filter: containers.filter(),
+            filter: containers.filter()?,
+            disk_usage_every,
             kinds,
             metrics: metrics.options(kinds)?,
             load_reader: sampling.load_reader(),
+            hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
             kernel_events: host.kernel_events,
@@ -141,6 +188,10 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
+            max_procs: sampling.max_procs(),
+            output,
+            log: logging.filter(),
+            notes,
         })
     }
 }

@@ -7,6 +7,7 @@
 pub mod cloud;
 pub mod cpuinfo;
 pub mod disks;
+pub mod diskstats;
 pub mod filesystems;
 pub mod identity;
 pub mod memory;

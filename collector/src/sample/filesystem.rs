@@ -3,6 +3,7 @@
 //! It changes slowly and is measured seldom, so it is no part of a sample: the store keeps it beside the samples, and
 //! each value carries the time at which it was true. `None` means that nobody could tell.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::identity::Runtime;
@@ -131,8 +132,17 @@ pub struct ContainerFiles {
     pub layer: Option<LayerPlace>,
     /// The directory with the runtime's files about the container.
     pub runtime_directory: Option<PathBuf>,
-    /// The log file in use; rotated ones lie beside it.
-    pub log: Option<PathBuf>,
+    /// Its log.
+    pub log: Option<LogPlace>,
+}
+
+/// Where a container's log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogPlace {
+    /// A file; those that were rotated away lie beside it and have its name and more.
+    File(PathBuf),
+    /// Everything in a directory.
+    Directory(PathBuf),
 }
 
 /// Where a writable layer is.
@@ -161,6 +171,26 @@ pub enum LayerPlace {
         /// Its size.
         size: Option<Bytes>,
     },
+}
+
+/// What a runtime tells about disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeStorage {
+    /// Which one.
+    pub runtime: Runtime,
+    /// Where it keeps its images.
+    pub stores: Vec<ImageStore>,
+    /// What its containers' writable layers take, by the containers' ids.
+    pub layers: BTreeMap<String, RuntimeLayer>,
+}
+
+/// What a runtime says that a writable layer takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeLayer {
+    /// What it takes.
+    pub measured: Measured,
+    /// A directory on the file system that it is on.
+    pub directory: Option<PathBuf>,
 }
 
 /// Where a runtime keeps its images.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
-use crate::sample::filesystem::Storage;
+use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
@@ -68,6 +68,8 @@ pub enum Listed {
     Yes,
     /// Known to exist, but filtered out: it appears as a child of its parent only.
     OnlyAsChild,
+    /// The user does not want to see it: it appears nowhere, and none of its files is opened.
+    Excluded,
 }
 
 impl Container {
@@ -203,13 +205,21 @@ pub struct Store {
     ended: Mutex<VecDeque<Ended>>,
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
+    image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let events = EventLog::new(limits.events.clone());
-        Self { limits, containers: RwLock::default(), ended: Mutex::default(), events, filesystems: Mutex::default() }
+        Self {
+            limits,
+            containers: RwLock::default(),
+            ended: Mutex::default(),
+            events,
+            filesystems: Mutex::default(),
+            image_stores: Mutex::default(),
+        }
     }
 
     /// The event log.
@@ -231,6 +241,16 @@ impl Store {
     pub fn set_filesystems(&self, filesystems: Arc<Filesystems>) {
         let now = filesystems.at;
         lock(&self.filesystems).push(now, filesystems, self.limits.history.age);
+    }
+
+    /// Where the runtimes keep their images, as far as they told.
+    pub fn image_stores(&self) -> Vec<ImageStore> {
+        lock(&self.image_stores).values().flatten().cloned().collect()
+    }
+
+    /// Keeps where a runtime keeps its images.
+    pub fn set_image_stores(&self, runtime: Runtime, stores: Vec<ImageStore>) {
+        lock(&self.image_stores).insert(runtime, stores);
     }
 
     /// Begins a container; one of the same name is replaced.
@@ -308,7 +328,7 @@ impl Store {
         known.filter(|(_, identity)| identity.runtime == runtime).collect()
     }
 
-    /// The names directly below this one, filtered containers included, sorted.
+    /// The names directly below this one, sorted; those that are known only as children too.
     pub fn children(&self, name: &[u8]) -> Vec<Name> {
         let mut prefix = name.to_vec();
         if prefix != b"/" {
@@ -319,6 +339,7 @@ impl Store {
             .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
             .take_while(|(child, _)| child.starts_with(&prefix))
             .filter(|(child, _)| !child[prefix.len()..].contains(&b'/'))
+            .filter(|(_, container)| container.listed != Listed::Excluded)
             .map(|(child, _)| Arc::clone(child))
             .collect()
     }
@@ -387,6 +408,7 @@ mod tests {
             store.begin(&name(path), Listed::Yes);
         }
         store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
+        store.begin(&name("/a/secret"), Listed::Excluded);
         assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
         assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
         assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
@@ -394,7 +416,7 @@ mod tests {
             store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
         assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
         assert_eq!(store.len(), 7);
-        assert!(store.get(b"/a/m.mount").is_none());
+        assert!(store.get(b"/a/m.mount").is_none() && store.get(b"/a/secret").is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::cadvisor_v1::filesystem::kind;
 use super::time::GoTime;
 
 use crate::sample::machine::{Cache, Core, Disk, Filesystem, HugePages, Machine, MemoryModules, NetworkDevice, Node};
@@ -180,7 +181,7 @@ fn filesystem(filesystem: &Filesystem) -> FsInfo<'_> {
     FsInfo {
         device: &filesystem.device,
         capacity: filesystem.capacity.0,
-        r#type: "vfs",
+        r#type: kind(&filesystem.fs_type),
         inodes: filesystem.inodes,
         has_inodes: true,
     }

@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::cadvisor_v1::StatsQuery;
 use super::cadvisor_v2::{self, RequestOptions, Resource as V2};
 use super::events::{self, Delivery, EventQuery};
+use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
@@ -48,12 +49,36 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
     if let Some(asset) = path.strip_prefix(b"/static/") {
         return web::asset(asset);
     }
+    let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
+    let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
     match &*path {
-        b"/api" => responses::redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
-        b"/containers" => responses::redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
-        path if path.starts_with(PAGE.as_bytes()) => web::page(),
-        _ => responses::redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+        b"/api" => redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
+        b"/containers" => redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
+        path if path.starts_with(PAGE.as_bytes()) => web::page(base.path()),
+        _ => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
     }
+}
+
+/// Whom a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever looks after the collector: nothing about containers.
+    Everybody,
+    /// People with a browser, whom cAdvisor can ask for a password.
+    Readers,
+    /// Programs; and whatever is not known to be for somebody else.
+    Programs,
+}
+
+/// Whom a path is for.
+pub fn audience(path: &str) -> Audience {
+    // As the routes compare it, without decoding.
+    if matches!(path, "/healthz" | "/readyz") {
+        return Audience::Everybody;
+    }
+    let path = path::decode(path);
+    let pages: [&[u8]; 4] = [PAGE.as_bytes(), b"/docker/", b"/podman/", b"/static/"];
+    if pages.iter().any(|page| path.starts_with(page)) { Audience::Readers } else { Audience::Programs }
 }
 
 /// What a request type is answered with.

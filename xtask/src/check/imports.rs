@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -12,8 +12,9 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
+    ("config", &["access", "kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),
@@ -21,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     (
         "daemon",
         &[
+            "access",
             "config",
             "kernel",
             "own_metrics",
@@ -40,7 +42,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 10] = [
+const FOREIGN: [(&str, &[&str]); 11] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
@@ -48,6 +50,7 @@ const FOREIGN: [(&str, &[&str]); 10] = [
     ("clap", &["config", "main.rs"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
+    ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
     ("serde", &["views", "runtime", "doctor/json"]),

@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::sample::container::*;
-use crate::sample::identity::NetworkOwner;
+use crate::sample::identity::{NetworkOwner, Runtime};
 use crate::sample::machine::*;
 use crate::sample::process::{Process, ProcessList};
 use crate::sample::sockets::TCP_ADVANCED;
@@ -253,6 +253,21 @@ fn storage_lists() {
     );
     check(&storage::render(&Filesystems::default(), &Wanted::All).unwrap(), &expect![["[]"]]);
     assert_eq!(storage::render(&all, &Wanted::Labelled("root2".into())), Err(StorageError::Label("root2".into())));
+    let roles = vec![
+        FilesystemRole::Root,
+        FilesystemRole::Images(Runtime::Docker),
+        FilesystemRole::Images(Runtime::CriO),
+        FilesystemRole::Containers(Runtime::CriO),
+        FilesystemRole::Images(Runtime::Containerd),
+    ];
+    let shared = Filesystem { device: "/dev/sda1".to_owned(), roles, ..Filesystem::default() };
+    let shared = Filesystems { at: AT, list: vec![shared], image_stores: Vec::new() };
+    check(
+        &storage::render(&shared, &Wanted::Labelled("crio-images".to_owned())).unwrap(),
+        &expect![[
+            r#"[{"timestamp":"2024-01-02T03:04:05.12Z","device":"/dev/sda1","mountpoint":"","capacity":0,"available":0,"usage":0,"labels":["root","docker-images","crio-images","crio-containers","containerd-images"],"inodes":0,"inodes_free":0}]"#
+        ]],
+    );
     assert_eq!(Wanted::parse("label=&uuid="), Wanted::All);
     assert_eq!(Wanted::parse("label=a&uuid=b&label=c"), Wanted::WithUuid("b".to_owned()));
     assert_eq!(Wanted::parse("label=a&label=c"), Wanted::Labelled("a".to_owned()));

@@ -98,12 +98,11 @@ fn series(line: &str) -> Series {
             key.clone_into(&mut before);
             let (value, after) = quoted(after);
             assert!(labels.insert(key.to_owned(), value).is_none());
-            match after.strip_prefix(',') {
-                Some(next) => rest = next,
-                None => {
-                    rest = after.strip_prefix('}').unwrap();
-                    break;
-                }
+            if let Some(next) = after.strip_prefix(',') {
+                rest = next;
+            } else {
+                rest = after.strip_prefix('}').unwrap();
+                break;
             }
         }
     }

@@ -226,12 +226,10 @@ fn any_identity() -> impl Strategy<Value = Option<Identity>> {
     let runtime = prop::sample::select(vec![Runtime::Docker, Runtime::Podman, Runtime::Containerd, Runtime::CriO]);
     let labels = prop::collection::btree_map("[a-b._/-]{0,3}|.{0,4}", ".{0,3}", 0..4);
     let parts = (runtime, labels.clone(), labels, prop::option::of(".{0,3}"), prop::option::of(".{0,3}"));
-    prop::option::of(parts.prop_map(|(runtime, labels, environment, name, image)| Identity {
-        labels,
-        environment,
-        name,
-        image,
-        ..Identity::from_path(runtime, "id".to_owned())
+    prop::option::of(parts.prop_map(|(runtime, labels, environment, name, image)| {
+        let mut identity = Identity::from_path(runtime, "id".to_owned());
+        (identity.name, identity.labels, identity.environment, identity.image) = (name, labels, environment, image);
+        identity
     }))
 }
 
