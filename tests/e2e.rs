@@ -28,6 +28,7 @@ mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
+mod metrics;
 mod network;
 mod on_request;
 mod oom;
@@ -35,6 +36,7 @@ mod parity;
 mod paths;
 mod pods;
 mod programs;
+mod prometheus;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -69,6 +71,8 @@ const FILES: &[&[Case]] = &[
     on_request::CASES,
     history::CASES,
     api_v2::CASES,
+    metrics::CASES,
+    prometheus::CASES,
     beside_cadvisor::CASES,
     events_http::CASES,
     oom::CASES,

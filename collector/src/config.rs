@@ -11,6 +11,7 @@ mod hardware;
 mod host;
 pub mod invocation;
 mod logging;
+mod metrics;
 mod push;
 mod retention;
 mod sampling;
@@ -30,6 +31,7 @@ use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
+use crate::views::prometheus::Options;
 
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
@@ -51,6 +53,8 @@ struct Args {
     retention: retention::RetentionArgs,
     #[command(flatten)]
     containers: containers::ContainersArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
     #[command(flatten)]
     host: host::HostArgs,
     #[command(flatten)]
@@ -93,6 +97,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
+    /// How metrics are told.
+    pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
     /// What the processor counts.
@@ -150,7 +156,8 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, hardware, retention, containers, host, access, push, logging, accepted } = args;
+        let Args { server, sampling, hardware, retention, containers, metrics, host, access, push, logging, accepted } =
+            args;
         let interval = sampling.interval()?;
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
@@ -172,6 +179,7 @@ impl Config {
             filter: containers.filter()?,
             disk_usage_every,
             kinds,
+            metrics: metrics.options(kinds)?,
             load_reader: sampling.load_reader(),
             hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,

@@ -25,6 +25,7 @@ pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod pod;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod runtime;
 pub(crate) mod settings;

@@ -44,6 +44,11 @@ const fn in_v2(resource: &'static str, path: &'static str) -> Place {
     Place { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
 }
 
+/// Counters of the device that a container's file system is on.
+const fn of_device(path: &'static str) -> Place {
+    Place { id: "container-disks", difference: Difference::Value, resource: "", path, when: When::Nothing }
+}
+
 const fn uncounted(path: &'static str) -> Place {
     Place { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
 }
@@ -69,6 +74,17 @@ const PLACES: &[Place] = &[
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
     place("version", Difference::Value, "", "docker_api_version"),
+    of_device("filesystem[].reads_completed"),
+    of_device("filesystem[].reads_merged"),
+    of_device("filesystem[].sectors_read"),
+    of_device("filesystem[].read_time"),
+    of_device("filesystem[].writes_completed"),
+    of_device("filesystem[].writes_merged"),
+    of_device("filesystem[].sectors_written"),
+    of_device("filesystem[].write_time"),
+    of_device("filesystem[].io_in_progress"),
+    of_device("filesystem[].io_time"),
+    of_device("filesystem[].weighted_io_time"),
     place("cloud", Difference::Value, "", "cloud_provider"),
     place("cloud", Difference::Value, "", "instance_type"),
     place("cloud", Difference::Value, "", "instance_id"),
@@ -100,6 +116,10 @@ const PLACES: &[Place] = &[
     place("ps", Difference::Value, "/ps", "cmd"),
     place("ps", Difference::Value, "/ps", "user"),
     place("error-texts", Difference::Value, "", "error"),
+    place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_seconds_total[]"),
+    place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_weighted_seconds_total[]"),
+    place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_read_seconds_total[]"),
+    place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_write_seconds_total[]"),
     place("self-metrics", Difference::Missing, "/metrics", "go_."),
     place("self-metrics", Difference::Missing, "/metrics", "process_."),
 ];

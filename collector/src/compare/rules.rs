@@ -49,7 +49,9 @@ const MEMORY: Closeness = Closeness::Near { share: 0.10, amount: 8.0 * MIB };
 const DISK: Closeness = Closeness::Near { share: 0.02, amount: 256.0 * MIB };
 /// CPU use in nanoseconds a second, over two different spans that may be short: another unit is found, not another value.
 const RATE: Closeness = Closeness::Near { share: 0.5, amount: 1e9 };
-/// Numbers of processes, sockets and the like.
+/// Numbers of sockets by state: the machine's own come and go by the hundreds.
+const SOCKETS: Closeness = Closeness::Near { share: 0.5, amount: 128.0 };
+/// Numbers of processes, descriptors and the like.
 const COUNT: Closeness = Closeness::Near { share: 0.25, amount: 16.0 };
 const GROWING: Closeness = Closeness::Growing { slack: 0.0 };
 
@@ -77,14 +79,14 @@ const OF_SAMPLES: [(&str, Closeness); 41] = [
     ("numa_stats.", Closeness::Near { share: 0.10, amount: 2048.0 }),
     ("memory.", MEMORY),
     ("hugetlb.", MEMORY),
-    ("tcp_advanced.CurrEstab", COUNT),
+    ("tcp_advanced.CurrEstab", SOCKETS),
     ("tcp_advanced.", GROWING),
-    ("tcp.", COUNT),
-    ("tcp6.", COUNT),
-    ("udp.", COUNT),
-    ("udp6.", COUNT),
-    ("tcp_stats.", COUNT),
-    ("udp_stats.", COUNT),
+    ("tcp.", SOCKETS),
+    ("tcp6.", SOCKETS),
+    ("udp.", SOCKETS),
+    ("udp6.", SOCKETS),
+    ("tcp_stats.", SOCKETS),
+    ("udp_stats.", SOCKETS),
     ("network.", GROWING),
     ("capacity", Closeness::Same),
     ("inodes", COUNT),
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(sample("stats.memory.container_data.pgmajfault"), GROWING);
         assert_eq!(sample("stats.diskio.io_queued[].stats.Read"), COUNT);
         assert_eq!(sample("stats.diskio.io_serviced[].major"), Closeness::Same);
-        assert_eq!(sample("stats.network.tcp6.Listen"), COUNT);
+        assert_eq!(sample("stats.network.tcp6.Listen"), SOCKETS);
         assert_eq!(sample("stats.filesystem[].inodes"), COUNT);
         assert_eq!(sample("stats.filesystem[].reads_completed"), GROWING);
         assert_eq!(closeness(Structure::Spec, "spec.memory.limit"), Closeness::Same);

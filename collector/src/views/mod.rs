@@ -15,6 +15,7 @@ pub mod prometheus;
 mod responses;
 pub mod router;
 pub mod sample_line;
+mod scrape;
 pub mod source;
 pub mod statistics;
 pub mod time;
@@ -80,7 +81,9 @@ impl ContainerView {
 
     /// Whether the network it uses counts as its own.
     pub fn has_network(&self) -> bool {
-        self.spec.has_network && self.identity.network != NetworkOwner::AnotherContainer
+        // The limits may be a moment older than the samples.
+        let has_any = self.spec.has_network || self.samples.iter().any(|sample| sample.network.is_some());
+        has_any && self.identity.network != NetworkOwner::AnotherContainer
     }
 
     /// What v1 shows of a sample's network: of a container that uses another's nothing with podman, zeros with

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +18,7 @@ use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, machine, web};
+use super::{cadvisor_v1, json, machine, scrape, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -34,7 +33,8 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
     Router::new()
         .route("/healthz", any(healthz::<S>))
         .route("/readyz", any(readyz::<S>))
-        .route("/metrics", any(metrics::<S>))
+        .route("/metrics", any(scrape::metrics::<S>))
+        .route("/metrics/cadvisor", any(scrape::kubelet_metrics::<S>))
         .fallback(by_prefix::<S>)
         .with_state(source)
 }
@@ -250,11 +250,6 @@ async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {
         Readiness::Ready => "ok".into_response(),
         Readiness::NotReady(reason) => responses::error(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
-}
-
-async fn metrics<S: Status>(State(source): State<Arc<S>>) -> Result<Response, ApiError> {
-    let text = spawn_blocking(move || source.metrics()).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 #[cfg(test)]

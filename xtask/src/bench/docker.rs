@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::cgroups::Tree;
 use super::process::Process;
 use super::report::{DockerRow, Report};
-use super::{Bench, SETTLE, per_container, say};
+use super::{Bench, INTERVAL, SETTLE, per_container, say};
 use crate::interrupt::Interrupt;
 use crate::shell;
 
@@ -37,7 +37,7 @@ impl Bench {
         let flag = format!("--docker=unix://{}", engine.socket().display());
         for (binary, name, ready) in [(Some(collector), "collector", "/readyz"), (cadvisor, "cadvisor", "/healthz")] {
             let Some(binary) = binary else { continue };
-            let process = self.start(binary, name, ready, &[&flag])?;
+            let process = self.start(binary, name, ready, INTERVAL, &[&flag])?;
             let mut row = DockerRow { name, containers: count, cpu: 0.0, resident: 0, beside: None };
             say(&format!("{name} beside an idle engine"));
             self.interrupt.sleep(SETTLE)?;
