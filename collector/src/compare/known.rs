@@ -12,6 +12,8 @@ enum When {
     Always,
     /// cAdvisor says nothing but zeros, empty texts and empty lists: it does not know, and does not say so.
     Nothing,
+    /// The series is about a container and all below it.
+    Hierarchy,
     /// The file system is no longer mounted, and so has no size.
     Unmounted,
     /// The container's network is the host's.
@@ -66,10 +68,21 @@ const PLACES: &[Place] = &[
     unknown("process_count"),
     unknown("fd_count"),
     unknown("socket_count"),
+    unknown("container_network_advance_tcp_stats_total[]"),
+    unknown("container_network_tcp_usage_total[]"),
+    unknown("container_network_tcp6_usage_total[]"),
+    unknown("container_network_udp_usage_total[]"),
+    unknown("container_network_udp6_usage_total[]"),
+    place("whole-sums", Difference::Missing, "/metrics", "container_sockets[]"),
     place("whole-sums", Difference::Missing, "", "processes.socket_count"),
     uncounted("processes.process_count"),
     uncounted("processes.fd_count"),
     uncounted("processes.socket_count"),
+    uncounted("container_processes[]"),
+    uncounted("container_threads[]"),
+    uncounted("container_file_descriptors[]"),
+    uncounted("container_sockets[]"),
+    place("version", Difference::Missing, "/metrics", "cadvisor_version_info[]"),
     place("version", Difference::Value, "/version", ""),
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
@@ -85,6 +98,12 @@ const PLACES: &[Place] = &[
     of_device("filesystem[].io_in_progress"),
     of_device("filesystem[].io_time"),
     of_device("filesystem[].weighted_io_time"),
+    of_device("container_fs_reads_total[]"),
+    of_device("container_fs_reads_merged_total[]"),
+    of_device("container_fs_sector_reads_total[]"),
+    of_device("container_fs_writes_total[]"),
+    of_device("container_fs_writes_merged_total[]"),
+    of_device("container_fs_sector_writes_total[]"),
     place("cloud", Difference::Value, "", "cloud_provider"),
     place("cloud", Difference::Value, "", "instance_type"),
     place("cloud", Difference::Value, "", "instance_id"),
@@ -102,6 +121,14 @@ const PLACES: &[Place] = &[
     place("metric-kinds", Difference::Missing, "/spec", "cpu.mask"),
     place("metric-kinds", Difference::Missing, "", "processes.limit"),
     place("metric-kinds", Difference::Value, "", "has_processes"),
+    Place {
+        when: When::PlainCgroup,
+        ..place("creation-time", Difference::Value, "/metrics", "container_start_time_seconds[]")
+    },
+    Place {
+        when: When::Hierarchy,
+        ..place("hierarchical-faults", Difference::Value, "/metrics", "container_memory_failures_total[]")
+    },
     Place { when: When::PlainCgroup, ..place("creation-time", Difference::Value, "", "creation_time") },
     place("hierarchical-faults", Difference::Value, "", "hierarchical_data.pgfault"),
     place("hierarchical-faults", Difference::Value, "", "hierarchical_data.pgmajfault"),
@@ -127,6 +154,7 @@ const PLACES: &[Place] = &[
 /// The ids of all deliberate differences.
 pub fn ids() -> Vec<&'static str> {
     let mut ids: Vec<_> = PLACES.iter().map(|place| place.id).collect();
+    ids.sort_unstable();
     ids.dedup();
     ids
 }
@@ -146,6 +174,7 @@ pub(super) fn explanation(
             && match place.when {
                 When::Always => true,
                 When::Nothing => theirs.is_some_and(says_nothing),
+                When::Hierarchy => finding.path.contains("scope=hierarchy"),
                 When::Unmounted => theirs.and_then(|theirs| theirs.get("capacity")).is_some_and(says_nothing),
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::report::Difference;
 use super::rules::Closeness;
 use super::values::{Comparison, agrees};
@@ -26,8 +28,6 @@ pub(super) type Families = BTreeMap<String, Family>;
 const ENDINGS: [&str; 6] = ["_bucket", "_sum", "_count", "_total", "_info", "_created"];
 /// Families that say when somebody looked, or something about cAdvisor's own process.
 const MOMENTS: [&str; 2] = ["container_last_seen", "container_scrape_error"];
-/// How many series of a family are told of.
-const MOST_SERIES: usize = 20;
 
 /// Reads the text; lines that are none of the format are left out.
 pub(super) fn parse(text: &str) -> Families {
@@ -138,13 +138,12 @@ pub(super) fn compare(
 fn compare_series(
     comparison: &mut Comparison<'_>,
     name: &str,
-    theirs: &Family,
+    family: &Family,
     before: Option<&Family>,
     after: &Family,
     containers: &BTreeSet<String>,
 ) {
-    let mut missing = 0;
-    for (labels, value) in &theirs.series {
+    for (labels, value) in &family.series {
         if labels.get("id").is_some_and(|id| !containers.contains(id)) {
             continue;
         }
@@ -155,32 +154,20 @@ fn compare_series(
             let words: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
             format!("{name}[{}]", words.join(","))
         };
+        let theirs = Value::from(*value);
         let earlier = before.and_then(|family| family.series.get(labels));
         let Some(later) = after.series.get(labels) else {
             if earlier.is_none() {
-                missing += 1;
-                if missing <= MOST_SERIES {
-                    comparison.put(&path(), Difference::Missing, None, value.to_string(), String::new());
-                }
+                comparison.put(&path(), Difference::Missing, Some(&theirs), value.to_string(), String::new());
             }
             continue;
         };
         comparison.report.values += 1;
         let ours: Vec<f64> = earlier.into_iter().chain([later]).copied().collect();
-        if !agrees(*value, &ours, closeness(name, &theirs.kind)) && !value.is_nan() {
+        if !agrees(*value, &ours, closeness(name, &family.kind)) && !value.is_nan() {
             let words: Vec<String> = ours.iter().map(f64::to_string).collect();
-            comparison.put(&path(), Difference::Value, None, value.to_string(), words.join(" to "));
+            comparison.put(&path(), Difference::Value, Some(&theirs), value.to_string(), words.join(" to "));
         }
-    }
-    if missing > MOST_SERIES {
-        let more = missing - MOST_SERIES;
-        comparison.put(
-            &format!("{name}[...]"),
-            Difference::Missing,
-            None,
-            format!("{more} more series"),
-            String::new(),
-        );
     }
 }
 
