@@ -125,7 +125,8 @@ fn on_demand() -> Result<()> {
     ensure!(at.nanos >= asked, "max_age=0 gives the sample of {at}, which was there before the request");
     let said = number(&sample, "/cpu/usage/total")?;
     ensure!((before..=after).contains(&said), "CPU time is {said}, the kernel says {before} to {after}");
-    ensure!(number(&sample, "/memory/rss")? >= 8 * bytes::MIB, "{}", sample["memory"]);
+    // The kernel's counters of a v1 cgroup lag behind by up to 32 pages for each CPU.
+    ensure!(number(&sample, "/memory/rss")? >= 7 * bytes::MIB, "{}", sample["memory"]);
 
     // The first samples of a container may still come meanwhile.
     wait::eventually(wait::seconds(10), || {

@@ -80,7 +80,8 @@ fn same_as_the_api() -> Result<()> {
         }
         ensure!(compared.len() >= 9, "only these were of a sample that the API has: {compared:?}");
         let memory = metrics.value("container_memory_rss", &[("id", &name)]).unwrap_or_default();
-        ensure!(memory >= (8 * MIB) as f64, "8 MiB are held, told are {memory}");
+        // The kernel's counters of a v1 cgroup lag behind by up to 32 pages for each CPU.
+        ensure!(memory >= (7 * MIB) as f64, "8 MiB are held, told are {memory}");
         Ok(())
     })
 }
