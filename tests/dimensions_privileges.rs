@@ -76,6 +76,7 @@ fn the_least() -> Result<()> {
 fn brief_life(cgroups: &Cgroups, number: usize) -> Result<String> {
     let brief = cgroups.make(format!("brief-{number}"))?;
     Plan::new(Work::Burn(20), &brief).run()?;
+    wait::pause_of_a_runtime();
     brief.remove()?;
     Ok(brief.name())
 }
