@@ -81,9 +81,7 @@ impl ContainerView {
 
     /// Whether the network it uses counts as its own.
     pub fn has_network(&self) -> bool {
-        // The limits may be a moment older than the samples.
-        let has_any = self.spec.has_network || self.samples.iter().any(|sample| sample.network.is_some());
-        has_any && self.identity.network != NetworkOwner::AnotherContainer
+        self.spec.has_network && self.identity.network != NetworkOwner::AnotherContainer
     }
 
     /// What v1 shows of a sample's network: of a container that uses another's nothing with podman, zeros with
