@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::report::Difference;
-use super::rules::Closeness;
+use super::rules::{Closeness, DISK};
 use super::values::{Comparison, agrees};
 
 /// The labels of a series; an empty one is the same as none.
@@ -183,7 +183,7 @@ fn closeness(name: &str, kind: &str) -> Closeness {
         "counter" => Closeness::Growing { slack: 0.0 },
         // Seconds since 1970, of which cAdvisor gives whole ones.
         _ if name.ends_with("_time_seconds") => Closeness::Near { share: 0.0, amount: 1.0 },
-        _ if name.starts_with("container_fs_") && name.ends_with("_bytes") => near(256.0 * 1_048_576.0),
+        _ if name.starts_with("container_fs_") && name.ends_with("_bytes") => DISK,
         _ if name.contains("inodes") => near(4096.0),
         _ if name.starts_with("container_spec_") || name.starts_with("machine_") => Closeness::Same,
         _ if name.ends_with("_bytes") || name.starts_with("container_memory_") => near(8.0 * 1_048_576.0),

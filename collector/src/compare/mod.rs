@@ -1,7 +1,7 @@
 //! `collector compare --with URL`: what a running cAdvisor answers, held against what a running collector answers.
 //!
-//! [`walk`] asks both for every resource, [`values`] and [`metrics`] compare without asking anybody, [`rules`] says how
-//! closely numbers have to agree and [`known`] which differences are deliberate, [`text`] and [`json`] show the result.
+//! `walk` asks both for every resource, `values` and `metrics` compare without asking anybody, `rules` says how
+//! closely numbers have to agree and `known` which differences are deliberate, `text` and `json` show the result.
 //! It knows no part of the collector: it is a client like any other, and judges the collector by its answers alone.
 
 mod client;

@@ -46,7 +46,7 @@ const MIB: f64 = 1_048_576.0;
 /// Amounts of memory.
 const MEMORY: Closeness = Closeness::Near { share: 0.10, amount: 8.0 * MIB };
 /// Amounts of disk space.
-const DISK: Closeness = Closeness::Near { share: 0.02, amount: 256.0 * MIB };
+pub(super) const DISK: Closeness = Closeness::Near { share: 0.02, amount: 256.0 * MIB };
 /// CPU use in nanoseconds a second, over two different spans that may be short: another unit is found, not another value.
 const RATE: Closeness = Closeness::Near { share: 0.5, amount: 1e9 };
 /// Numbers of sockets by state: the machine's own come and go by the hundreds.
