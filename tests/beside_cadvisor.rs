@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The deliberate differences that this machine and this cAdvisor can show with every kind of statistics enabled.
-const EXPECTED_DIFFERENCES: [&str; 18] = [
+const EXPECTED_DIFFERENCES: [&str; 19] = [
     "absent-not-zero",
     "cloud",
     "container-disks",
@@ -41,6 +41,7 @@ const EXPECTED_DIFFERENCES: [&str; 18] = [
     "parts-by-sample",
     "process-counts",
     "ps",
+    "schedstat-seen",
     "self-metrics",
     "storage-labels",
     "udp-queues",
@@ -71,6 +72,13 @@ struct Finding {
     pattern: String,
     theirs: String,
     ours: String,
+}
+
+impl Finding {
+    /// What differs and where, whatever the values are.
+    fn place(&self) -> (&str, &str, &str, Option<&str>) {
+        (&self.difference, &self.resource, &self.pattern, self.container.as_deref())
+    }
 }
 
 /// Runs the command; its exit code, what it printed and what it complained about.
@@ -181,8 +189,24 @@ fn real_cadvisor_agrees() -> Result<()> {
             expected.contains(container) && !(container == "/" && finding.resource.ends_with("/ps"))
         })
     };
-    let wrong: Vec<&Finding> = comparison.findings.iter().filter(mine).filter(|found| found.fails).collect();
+    let mut wrong: Vec<&Finding> = comparison.findings.iter().filter(mine).filter(|found| found.fails).collect();
+    // The machine is everybody's: what its memory did within that second is no difference unless it stays one.
+    let of_machine = |finding: &Finding| finding.container.as_deref() == Some("/") && finding.difference == "value";
+    if wrong.iter().any(|found| of_machine(found)) {
+        let again = compared(theirs.address(), ours.address())?;
+        wrong.retain(|found| {
+            !of_machine(found) || again.findings.iter().any(|other| other.fails && other.place() == found.place())
+        });
+    }
     ensure!(wrong.is_empty(), "{} differences:{}", wrong.len(), listed(wrong.into_iter()));
+    let about_processes = ["schedstat-seen", "process-counts"];
+    let excused: Vec<&Finding> = comparison
+        .findings
+        .iter()
+        .filter(|finding| finding.container.as_deref() == Some(&*format!("/docker/{busy}")))
+        .filter(|finding| finding.known.as_deref().is_some_and(|id| about_processes.contains(&id)))
+        .collect();
+    ensure!(excused.is_empty(), "its one process stays, and yet:{}", listed(excused.into_iter()));
     let known: BTreeSet<&str> = comparison.findings.iter().filter_map(|finding| finding.known.as_deref()).collect();
     let unexpected: Vec<_> = known.iter().filter(|id| !EXPECTED_DIFFERENCES.contains(id)).collect();
     ensure!(unexpected.is_empty(), "deliberate differences that should not be seen here: {unexpected:?}");

@@ -55,6 +55,11 @@ const fn uncounted(path: &'static str) -> Place {
     Place { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
 }
 
+/// Sums over processes, which come and go between one server's samples and the other's.
+const fn of_processes(path: &'static str) -> Place {
+    place("schedstat-seen", Difference::Value, "", path)
+}
+
 const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> Place {
     Place { id: "host-network", difference, resource, path, when: When::HostNetwork }
 }
@@ -104,6 +109,12 @@ const PLACES: &[Place] = &[
     of_device("container_fs_writes_total[]"),
     of_device("container_fs_writes_merged_total[]"),
     of_device("container_fs_sector_writes_total[]"),
+    of_processes("schedstat.run_time"),
+    of_processes("schedstat.runqueue_time"),
+    of_processes("schedstat.run_periods"),
+    of_processes("container_cpu_schedstat_run_seconds_total[]"),
+    of_processes("container_cpu_schedstat_runqueue_seconds_total[]"),
+    of_processes("container_cpu_schedstat_run_periods_total[]"),
     place("cloud", Difference::Value, "", "cloud_provider"),
     place("cloud", Difference::Value, "", "instance_type"),
     place("cloud", Difference::Value, "", "instance_id"),
@@ -148,7 +159,6 @@ const PLACES: &[Place] = &[
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_read_seconds_total[]"),
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_write_seconds_total[]"),
     place("self-metrics", Difference::Missing, "/metrics", "go_."),
-    place("self-metrics", Difference::Missing, "/metrics", "process_."),
 ];
 
 /// The ids of all deliberate differences.
