@@ -123,7 +123,8 @@ const PLACES: &[Place] = &[
     place("udp-queues", Difference::Value, "", "udp6.RxQueued"),
     place("udp-queues", Difference::Value, "", "udp6.TxQueued"),
     in_v2("/v2.0/stats", "network.udp."),
-    in_v2("/v2.0/stats", "network.tcp_advanced."),
+    // All of TCP: v2.0 has the interfaces' counters alone.
+    in_v2("/v2.0/stats", "network.tcp."),
     in_v2("/v2.1/stats", "stats.network.udp."),
     in_v2("/v2.1/stats", "stats.network.tcp_advanced."),
     in_v2("/machinestats", "network.udp."),
@@ -257,6 +258,11 @@ mod tests {
         assert_eq!(value("/api/v2.0/ps", "[7].cmd"), Some("ps"));
         assert_eq!(value("/api/v2.0/ps", "[7].ppid"), None);
         assert_eq!(value("/x", "spec.creation_time"), Some("creation-time"));
+        let sockets =
+            |resource, theirs| explained(resource, "network.tcp.TimeWait", Difference::Value, &Value::from(theirs));
+        assert_eq!(sockets("/api/v2.0/stats", 0), Some("v2-sockets"));
+        assert_eq!(sockets("/api/v2.0/stats", 1), None);
+        assert_eq!(sockets("/api/v2.1/stats", 0), None);
     }
 
     #[test]
