@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod application;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -20,12 +21,14 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod fuzz_api;
 mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
 mod network;
 mod oom;
+mod openapi;
 mod parity;
 mod paths;
 mod programs;
@@ -61,6 +64,7 @@ const FILES: &[&[Case]] = &[
     network::CASES,
     history::CASES,
     api_v2::CASES,
+    openapi::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,
@@ -72,8 +76,10 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     bad_input::CASES,
+    fuzz_api::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    application::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,

@@ -73,6 +73,9 @@ struct Args {
     /// List only those raw cgroups whose names begin with one of these, separated by commas
     #[arg(long = "raw_cgroup_prefix_whitelist", default_value = "")]
     raw_cgroup_prefix_whitelist: String,
+    /// Most metrics that the application of one container may have
+    #[arg(long = "application_metrics_count_limit", default_value_t = 100)]
+    application_metrics_count_limit: usize,
     /// Metric kinds not to read, separated by commas; replaces the default list
     #[arg(long = "disable_metrics")]
     disable_metrics: Option<String>,
@@ -176,6 +179,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
+    /// Metrics that the application of one container may have.
+    pub application_metrics: usize,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
     /// Candidates for the machine id.
@@ -280,6 +285,7 @@ impl Config {
             machine_every: args.update_machine_info_interval.max(Duration::from_secs(1)),
             store,
             filter: Filter { raw, prefixes },
+            application_metrics: args.application_metrics_count_limit,
             kinds: kinds(args.disable_metrics.as_deref(), &args.enable_metrics)?,
             load_reader: if args.enable_load_reader { LoadReading::On } else { LoadReading::Off },
             machine_id_files: list(&args.machine_id_file).map(PathBuf::from).collect(),
@@ -404,6 +410,7 @@ mod tests {
         assert_eq!(config.store.events.default.age, Duration::from_secs(86_400));
         assert_eq!(config.store.events.default.count, Some(100_000));
         assert_eq!(config.kinds, KindSet::default());
+        assert_eq!(config.application_metrics, 100);
         assert_eq!(config.filter, Filter::default());
     }
 

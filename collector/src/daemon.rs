@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod application;
 mod degraded;
 mod listener;
 pub mod statistics;
@@ -25,6 +26,7 @@ use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
+use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
@@ -229,6 +231,9 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
+        if config.kinds.has(MetricKind::App) {
+            application::start(&engine, config.application_metrics, metrics.application());
+        }
         let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;

@@ -14,6 +14,7 @@
 //!  doctor   -> config, kernel, sample
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
+//!  application -> store, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
 //!  rates    -> sample, units
@@ -22,6 +23,7 @@
 //!  runtime  -> sample, units
 //! ```
 
+pub mod application;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

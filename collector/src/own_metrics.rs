@@ -23,6 +23,7 @@ pub struct OwnMetrics {
     map_bytes: IntGauge,
     descriptors: IntGauge,
     degraded: GaugeVec,
+    application: IntCounterVec,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -52,6 +53,11 @@ impl OwnMetrics {
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
             )?,
+            application: by(
+                "collector_application_polls_total",
+                "Attempts to read the applications in containers, by what became of them.",
+                "result",
+            )?,
             updating: Mutex::new(()),
             registry,
         };
@@ -68,12 +74,18 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.map_bytes.clone()))?;
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
+        registry.register(Box::new(metrics.application.clone()))?;
         Ok(metrics)
     }
 
     /// The sampler's part.
     pub fn sampler(&self) -> SamplerMetrics {
         self.sampler.clone()
+    }
+
+    /// The counter of attempts to read applications.
+    pub fn application(&self) -> IntCounterVec {
+        self.application.clone()
     }
 
     /// The maps' size, which does not change while they exist.

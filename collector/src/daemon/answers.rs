@@ -27,7 +27,7 @@ use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::source::{
     Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
-    StreamItem, Subscription, TooManyStreams, Unavailable,
+    StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, Identity};
 
@@ -93,6 +93,7 @@ impl Answers {
             children: self.engine.store().children(container.name()),
             samples: container.samples(selection),
             identity: container.identity().map(|identity| Identity::from(&*identity)).unwrap_or_default(),
+            application: container.application().unwrap_or_default(),
         }
     }
 
@@ -268,23 +269,18 @@ impl Status for Answers {
 
     fn health_report(&self) -> String {
         let mut report = String::from("ok\n\n");
-        let source = if self.counters.is_some() { "ebpf" } else { "scan" };
         let context = self.engine.context();
-        let mode = match context.hierarchies().mode {
-            Mode::V1 => "v1",
-            Mode::V2 => "v2",
-            Mode::Hybrid => "v1 and v2 (hybrid)",
-        };
+        let Validation { hierarchies, kernel_events, shortcomings, containers } = self.validation();
         let oom = match self.engine.oom_source() {
             OomSource::Events => "kernel events",
             OomSource::Counters => "counters",
         };
         let lines: [(&str, &dyn std::fmt::Display); 6] = [
             ("version", &self.version()),
-            ("kernel events", &source),
+            ("kernel events", &kernel_events),
             ("OOM kills from", &oom),
-            ("cgroup mode", &mode),
-            ("containers", &self.engine.store().len()),
+            ("cgroup mode", &hierarchies),
+            ("containers", &containers),
             ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),
         ];
         for (name, value) in lines {
@@ -294,10 +290,23 @@ impl Status for Answers {
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
             let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
         }
-        for reason in self.degraded.reasons() {
+        for reason in shortcomings {
             let _ = writeln!(report, "degraded: {reason}");
         }
         report
+    }
+
+    fn validation(&self) -> Validation {
+        Validation {
+            hierarchies: match self.engine.context().hierarchies().mode {
+                Mode::V1 => "v1",
+                Mode::V2 => "v2",
+                Mode::Hybrid => "v1 and v2 (hybrid)",
+            },
+            kernel_events: if self.counters.is_some() { "ebpf" } else { "scan" },
+            shortcomings: self.degraded.reasons().map(ToString::to_string).collect(),
+            containers: self.engine.store().len(),
+        }
     }
 
     fn readiness(&self) -> Readiness {

@@ -1,6 +1,7 @@
 //! Who a container is, as its runtime tells it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::units::WallTime;
 
@@ -50,6 +51,8 @@ pub struct Identity {
     pub started: Option<WallTime>,
     /// Whose network it uses.
     pub network: NetworkOwner,
+    /// Where its applications are reached.
+    pub address: Address,
     /// The runtime's health check: `starting`, `healthy`, `unhealthy`, `none`; `None` without one.
     pub health: Option<String>,
 }
@@ -62,6 +65,18 @@ pub enum NetworkOwner {
     Itself,
     /// Another container's (`--network container:NAME`).
     AnotherContainer,
+}
+
+/// Where a container's applications are reached from the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Address {
+    /// At an address of its own.
+    Own(IpAddr),
+    /// At the host's: it uses the host's network.
+    Host,
+    /// Nobody told.
+    #[default]
+    Unknown,
 }
 
 impl Identity {
@@ -77,6 +92,7 @@ impl Identity {
             created: None,
             started: None,
             network: NetworkOwner::Itself,
+            address: Address::Unknown,
             health: None,
         }
     }

@@ -6,6 +6,7 @@
 mod context;
 mod cpu;
 mod devices;
+mod files;
 mod hugetlb;
 mod io;
 mod limitations;
@@ -30,6 +31,7 @@ use crate::units::WallTime;
 
 pub use context::{ContextParts, MachineFacts, ReaderContext};
 pub use devices::DeviceNames;
+pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
 

@@ -2,6 +2,7 @@
 //!
 //! A cheap handle over plain memory: no clocks (`now` is an argument), no I/O, no kernel types.
 
+pub mod application;
 pub mod event_log;
 pub mod history;
 pub mod summary;
@@ -12,11 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
+use application::Application;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
 use summary::{Recorder, Summary};
@@ -52,6 +55,8 @@ pub struct Container {
 struct Recent {
     history: History,
     summary: Recorder,
+    /// Of the few containers whose labels ask for it.
+    application: Option<Box<Application>>,
 }
 
 /// Whether a cgroup is a container in the eyes of the API.
@@ -78,10 +83,13 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary } = &mut *recent;
+        let Recent { history, summary, application } = &mut *recent;
         let pushed = history.push(sample, self.limits);
         if let Some(stored) = history.latest() {
             summary.add(stored);
+            if let Some(application) = application {
+                application.attach(stored.at, self.limits);
+            }
         }
         pushed
     }
@@ -109,6 +117,16 @@ impl Container {
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()
+    }
+
+    /// Takes a reading of its application's endpoints; it is told with the next sample.
+    pub fn offer(&self, round: Round) {
+        lock(&self.recent).application.get_or_insert_default().offer(round);
+    }
+
+    /// What its application told lately; `None` when it was never read.
+    pub fn application(&self) -> Option<Application> {
+        lock(&self.recent).application.as_deref().cloned()
     }
 
     /// Bytes the history and the summary hold.
@@ -253,6 +271,20 @@ impl Store {
             .filter(|(child, _)| !child[prefix.len()..].contains(&b'/'))
             .map(|(child, _)| Arc::clone(child))
             .collect()
+    }
+
+    /// The listed containers that have a label beginning so, by name.
+    pub fn labelled(&self, prefix: &str) -> Vec<(Arc<Container>, Arc<Identity>)> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = containers.values().filter(|container| container.listed == Listed::Yes);
+        let known = listed.filter_map(|container| Some((Arc::clone(container), container.identity()?)));
+        let has_label = |labels: &BTreeMap<String, String>| {
+            labels
+                .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+                .next()
+                .is_some_and(|(label, _)| label.starts_with(prefix))
+        };
+        known.filter(|(_, identity)| has_label(&identity.labels)).collect()
     }
 
     /// Number of listed containers.

@@ -7,15 +7,20 @@
 pub mod cadvisor_v1;
 pub mod cadvisor_v2;
 pub mod events;
+#[cfg(test)]
+mod golden_tests;
 pub mod json;
 pub mod machine;
+mod openapi;
 mod path;
 pub mod prometheus;
+mod resources;
 mod responses;
 pub mod router;
 pub mod source;
 pub mod statistics;
 pub mod time;
+mod validate;
 mod web;
 
 use std::collections::BTreeMap;
@@ -25,6 +30,7 @@ use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::identity::NetworkOwner;
 use crate::sample::spec::Spec;
+use crate::store::application::Application;
 use crate::units::WallTime;
 
 /// One container as a request sees it: who it is, what it may do, and the samples that were asked for.
@@ -40,6 +46,8 @@ pub struct ContainerView {
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime tells; empty for a bare cgroup.
     pub identity: Identity,
+    /// What its application tells of itself.
+    pub application: Application,
 }
 
 impl ContainerView {

@@ -3,12 +3,14 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
+    // Speaks to the applications in containers; what it reads goes beside their samples.
+    ("application", &["sample", "store", "units"]),
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
@@ -21,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     (
         "daemon",
         &[
+            "application",
             "config",
             "kernel",
             "own_metrics",
@@ -50,7 +53,7 @@ const FOREIGN: [(&str, &[&str]); 10] = [
     ("inotify", &["kernel"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
-    ("serde", &["views", "runtime", "doctor/json"]),
+    ("serde", &["views", "runtime", "doctor/json", "application"]),
 ];
 
 /// The places that turn data into bytes for others: the views what is served, the doctor what it prints.

@@ -4,6 +4,8 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
+pub(super) mod application;
+pub(super) mod diskio;
 pub(super) mod network;
 mod request;
 pub(super) mod spec;
@@ -11,8 +13,10 @@ pub(super) mod stats;
 #[cfg(test)]
 mod tests;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
+use self::application::CustomMetrics;
 pub use self::request::{DecodeError, StatsQuery};
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
@@ -36,7 +40,13 @@ pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Byt
     json::append_entry(out, &view.name, &ContainerInfo::new(view, machine_memory));
 }
 
-#[derive(Serialize)]
+/// The schema of a `ContainerInfo`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ContainerInfo<'_>>()
+}
+
+/// A container with its limits and its samples.
+#[derive(JsonSchema, Serialize)]
 struct ContainerInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     id: &'a str,
@@ -46,6 +56,7 @@ struct ContainerInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "references")]
+    #[schemars(with = "Vec<Reference<'a>>")]
     subcontainers: &'a [Name],
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -55,7 +66,11 @@ struct ContainerInfo<'a> {
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        let stats = view.samples.iter().map(|sample| {
+            let stats = ContainerStats::from(&**sample);
+            stats.with_custom_metrics(view.application.at(sample.at).map(CustomMetrics::from))
+        });
+        let mut stats: Vec<_> = stats.collect();
         // How it was at the time of older samples is not known.
         if let Some(newest) = stats.pop() {
             stats.push(newest.with_health(health));
@@ -73,7 +88,8 @@ impl<'a> ContainerInfo<'a> {
 }
 
 /// A child, of which only the name is told.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ContainerReference")]
 struct Reference<'a> {
     name: Lossy<'a>,
 }

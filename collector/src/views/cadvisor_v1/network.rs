@@ -1,11 +1,12 @@
 //! `NetworkStats`.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::sample::container::{Interface, Network, Traffic};
 
 /// The first interface's counters, then all interfaces, then the socket blocks.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct NetworkStats<'a> {
     // The first interface once more, flattened: serde's own flattening would buffer every value.
     name: &'a str,
@@ -18,11 +19,17 @@ pub(super) struct NetworkStats<'a> {
     tx_errors: u64,
     tx_dropped: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    #[schemars(with = "Vec<InterfaceStats<'a>>")]
     interfaces: &'a [Interface],
+    #[schemars(schema_with = "tcp")]
     tcp: Zeros,
+    #[schemars(schema_with = "tcp")]
     tcp6: Zeros,
+    #[schemars(schema_with = "udp")]
     udp: Zeros,
+    #[schemars(schema_with = "udp")]
     udp6: Zeros,
+    #[schemars(schema_with = "tcp_advanced")]
     tcp_advanced: Zeros,
 }
 
@@ -59,8 +66,9 @@ impl<'a> From<&'a Network> for NetworkStats<'a> {
     }
 }
 
-#[derive(Default, Serialize)]
-struct InterfaceStats<'a> {
+/// An interface's counters, cumulative.
+#[derive(Default, JsonSchema, Serialize)]
+pub(in crate::views) struct InterfaceStats<'a> {
     name: &'a str,
     rx_bytes: u64,
     rx_packets: u64,
@@ -82,6 +90,25 @@ impl<'a> From<&'a Interface> for InterfaceStats<'a> {
 
 pub(in crate::views) fn interfaces<S: Serializer>(interfaces: &[Interface], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(interfaces.iter().map(InterfaceStats::from))
+}
+
+/// The schema of a block of counters: every key, and no other.
+fn counters(keys: &[&str]) -> Schema {
+    let properties: serde_json::Map<_, _> =
+        keys.iter().map(|key| ((*key).to_owned(), serde_json::json!({ "type": "integer" }))).collect();
+    json_schema!({ "type": "object", "properties": properties, "required": keys })
+}
+
+pub(in crate::views) fn tcp(_: &mut SchemaGenerator) -> Schema {
+    counters(TCP)
+}
+
+pub(in crate::views) fn udp(_: &mut SchemaGenerator) -> Schema {
+    counters(UDP)
+}
+
+pub(in crate::views) fn tcp_advanced(_: &mut SchemaGenerator) -> Schema {
+    counters(TCP_ADVANCED)
 }
 
 /// A block of counters whose metric kind (`tcp`, `udp`, `advtcp`) is not collected: every key with 0, as cAdvisor

@@ -3,22 +3,27 @@
 //! A part is there when the sample has it; cAdvisor looks at the container's limits instead, and ends the request where
 //! the two differ. Only the network is shown by the limits, which tell whose it is.
 
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::spec::ContainerSpec;
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, Network, Sample};
 use crate::units::Bytes;
-use crate::views::cadvisor_v1::network::{TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
+use crate::views::cadvisor_v1::application::CustomMetrics;
+use crate::views::cadvisor_v1::diskio::DiskIoStats;
+use crate::views::cadvisor_v1::network::{self, InterfaceStats, TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
 use crate::views::cadvisor_v1::stats::{
-    CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, Resctrl, page_sizes,
+    CpuStats, HugetlbStats, LoadStats, MemoryStats, ProcessStats, Resctrl, page_sizes,
 };
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, json};
 
 /// v2.0: every block is there, beside a flag that tells whether it means something.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct DeprecatedContainerStats<'a> {
     timestamp: GoTime,
     has_cpu: bool,
@@ -31,6 +36,7 @@ struct DeprecatedContainerStats<'a> {
     memory: MemoryStats<'a>,
     has_hugetlb: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    #[schemars(with = "BTreeMap<String, HugetlbStats>")]
     hugetlb: &'a [Hugetlb],
     has_network: bool,
     network: NetworkStats<'a>,
@@ -41,11 +47,14 @@ struct DeprecatedContainerStats<'a> {
     has_load: bool,
     load_stats: LoadStats,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metrics: Option<CustomMetrics<'a>>,
     resctrl: Resctrl,
 }
 
 /// v2.1: only what is there.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.ContainerStats")]
 struct ContainerStats<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,16 +66,19 @@ struct ContainerStats<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryStats<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    #[schemars(with = "BTreeMap<String, HugetlbStats>")]
     hugetlb: &'a [Hugetlb],
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metrics: Option<CustomMetrics<'a>>,
     resctrl: Resctrl,
 }
 
 /// The root container's samples as the machine's.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MachineStats<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +91,9 @@ struct MachineStats<'a> {
     network: Option<NetworkStats<'a>>,
 }
 
-#[derive(Serialize)]
+/// A container with its limits and its samples.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.ContainerInfo")]
 struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -87,13 +101,13 @@ struct ContainerInfo<'a> {
 }
 
 /// CPU use since the sample before.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CpuInst {
     usage: CpuInstUsage,
 }
 
 /// In nanoseconds of CPU time per second.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CpuInstUsage {
     total: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -111,14 +125,21 @@ impl From<CpuRates> for CpuInst {
 }
 
 /// v1's without the first interface at its top level; v2 fills the interfaces only.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.NetworkStats")]
 struct NetworkStats<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    #[schemars(with = "Vec<InterfaceStats<'a>>")]
     interfaces: &'a [Interface],
+    #[schemars(schema_with = "network::tcp")]
     tcp: Zeros,
+    #[schemars(schema_with = "network::tcp")]
     tcp6: Zeros,
+    #[schemars(schema_with = "network::udp")]
     udp: Zeros,
+    #[schemars(schema_with = "network::udp")]
     udp6: Zeros,
+    #[schemars(schema_with = "network::tcp_advanced")]
     tcp_advanced: Zeros,
 }
 
@@ -140,6 +161,11 @@ fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> 
     sample.network.as_ref().filter(|_| view.has_network())
 }
 
+/// What the application told before the sample.
+fn custom_metrics<'a>(view: &'a ContainerView, sample: &Sample) -> Option<CustomMetrics<'a>> {
+    view.application.at(sample.at).map(CustomMetrics::from)
+}
+
 /// Each sample with the one before it.
 fn with_previous<'a, T>(view: &'a ContainerView, wire: impl Fn(Option<&Sample>, &'a Sample) -> T) -> Vec<T> {
     let mut previous = None;
@@ -152,7 +178,7 @@ fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
-    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &'a ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
         let network = network(view, sample);
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -172,14 +198,15 @@ impl<'a> DeprecatedContainerStats<'a> {
             has_filesystem: false,
             has_load: false,
             load_stats: LoadStats::default(),
-            has_custom_metrics: false,
+            has_custom_metrics: !view.application.specs.is_empty(),
+            custom_metrics: custom_metrics(view, sample),
             resctrl: Resctrl {},
         }
     }
 }
 
 impl<'a> ContainerStats<'a> {
-    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &'a ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -189,6 +216,7 @@ impl<'a> ContainerStats<'a> {
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
             network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
             processes: sample.processes.as_ref().map(ProcessStats::from),
+            custom_metrics: custom_metrics(view, sample),
             resctrl: Resctrl {},
         }
     }
@@ -204,6 +232,21 @@ impl<'a> MachineStats<'a> {
             network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
         }
     }
+}
+
+/// The schema of a container's samples in v2.0.
+pub(super) fn deprecated_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Vec<DeprecatedContainerStats<'_>>>()
+}
+
+/// The schema of a container in v2.1.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ContainerInfo<'_>>()
+}
+
+/// The schema of the machine's samples.
+pub(super) fn machine_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Option<Vec<MachineStats<'_>>>>()
 }
 
 /// Appends a container's name and samples as v2.0 has them.

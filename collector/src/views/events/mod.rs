@@ -5,3 +5,4 @@ mod wire;
 
 pub use self::query::{Delivery, EventQuery, QueryError, Subcontainers, below, matches, select};
 pub use self::wire::{append_line, append_missed, render};
+pub(super) use self::wire::{line_schema, schema};

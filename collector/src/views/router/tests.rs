@@ -18,6 +18,7 @@ use crate::units::{self, Nanos, WallTime};
 use crate::views::ContainerView;
 use crate::views::source::{
     Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Validation,
 };
 
 /// A node with fixed containers and events.
@@ -137,6 +138,10 @@ impl Status for Fixed {
 
     fn health_report(&self) -> String {
         "events: from the kernel\n".to_owned()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation { hierarchies: "v2", kernel_events: "scan", shortcomings: Vec::new(), containers: 3 }
     }
 
     fn readiness(&self) -> Readiness {
@@ -378,6 +383,10 @@ async fn the_page_and_the_redirects() {
         ("/healthz/", 307, "/containers/"),
         ("/containers", 301, "/containers/"),
         ("/api", 301, "/api/"),
+        ("/docker", 301, "/docker/"),
+        ("/podman", 301, "/podman/"),
+        ("/static", 301, "/static/"),
+        ("/validate", 301, "/validate/"),
     ] {
         let response = respond(node(), Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!((response.status().as_u16(), &response.headers()["location"]), (status, &location.parse().unwrap()));
@@ -390,6 +399,12 @@ async fn the_page_and_the_redirects() {
         assert!(page.contains(asset));
         assert_eq!(get(asset).await.0, 200);
     }
+    for path in ["/docker/", "/docker/web", "/podman/"] {
+        assert_eq!(get(path).await, (200, page.clone()), "{path}");
+    }
+    assert!(
+        get("/validate/x").await.1.starts_with("cAdvisor version: v0.1.0\n\nOS version: Unknown\n\nKernel version: ")
+    );
     assert_eq!(get("/static/x").await, (404, "unknown static resource \"x\"\n".to_owned()));
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
