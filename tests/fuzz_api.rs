@@ -420,7 +420,7 @@ fn no_request_does_harm() -> Result<()> {
     let mut collector =
         Collector::start(&["--disable_metrics=", "--housekeeping_interval=500ms", "--storage_duration=2s"])?;
     let cgroups = Cgroups::new(Set::Every)?;
-    let group = cgroups.make("q \"x\"\n<é>")?;
+    let group = cgroups.make("q \"x\" <é>%41")?;
     let _busy = Plan::new(Work::Hold(8), &group).start_ready()?;
     wait::eventually(wait::seconds(10), || collector.container(&group.name()).map(drop))?;
     let names: Vec<Named> = collector.json("/api/v1.3/subcontainers/", Some(r#"{"num_stats":0}"#))?;

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::cadvisor_v1::StatsQuery;
 use super::cadvisor_v2::{self, RequestOptions};
-use super::events::{self, Delivery, EventQuery};
+use super::events::{Delivery, EventQuery};
 use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
@@ -133,9 +133,7 @@ async fn events<S: EventSource>(source: Arc<S>, name: Name, query: &str) -> Resu
     let query = EventQuery::parse(name, query)?;
     match query.delivery {
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
-        Delivery::History => {
-            Ok(responses::json(spawn_blocking(move || events::render(&source.history(&query))).await?))
-        }
+        Delivery::History => Ok(responses::past_events(spawn_blocking(move || source.history(&query)).await?)),
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Keys of cAdvisor come first and keep their meaning. Of our additions, those that are not known are left out.
 
-use std::sync::Arc;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
@@ -15,15 +13,14 @@ use crate::views::time::GoTime;
 /// cAdvisor's exit code for "not known": cgroups have none.
 const UNKNOWN_EXIT_CODE: i32 = -1;
 
-/// A list of events as one array.
-pub fn render(events: &[Arc<Event>]) -> bytes::Bytes {
-    let events: Vec<_> = events.iter().map(|event| WireEvent::from(&**event)).collect();
-    json::to_bytes(&events)
+/// Appends one event.
+pub fn append(out: &mut Vec<u8>, event: &Event) {
+    json::append(out, &WireEvent::from(event));
 }
 
 /// Appends one line of a stream.
 pub fn append_line(out: &mut Vec<u8>, event: &Event) {
-    json::append(out, &WireEvent::from(event));
+    append(out, event);
     out.push(b'\n');
 }
 
@@ -49,6 +46,7 @@ pub(in crate::views) fn line_schema(generator: &mut SchemaGenerator) -> Schema {
 
 /// The last line of a stream whose client did not keep up.
 #[derive(JsonSchema, Serialize)]
+#[schemars(rename = "StreamEnd")]
 struct Missed {
     error: String,
 }
@@ -174,6 +172,8 @@ fn wire_oom(kill: &OomKill) -> Option<WireOom<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -186,7 +186,6 @@ mod tests {
         let mut line = Vec::new();
         append_line(&mut line, &event);
         let line = String::from_utf8(line).unwrap();
-        assert_eq!(render(&[Arc::new(event)]), format!("[{}]", line.trim_end()).as_bytes());
         serde_json::from_str::<serde_json::Value>(&line).unwrap();
         expected.assert_eq(&line);
     }

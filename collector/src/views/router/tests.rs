@@ -357,6 +357,25 @@ async fn past_events() {
 }
 
 #[tokio::test]
+async fn a_long_log_is_one_array_however_it_is_cut() {
+    for count in [0, 1, 500, 1000, 2000] {
+        let event = |second: u64| Event {
+            container: vec![b'x'; 200].into(),
+            at: WallTime(second * 1_000_000_000),
+            kind: EventKind::ContainerCreation,
+            data: EventData::None,
+        };
+        let node = Fixed { events: (0..count).map(|at| Arc::new(event(at))).collect(), ..Fixed::default() };
+        let target = "/api/v1.3/events/?creation_events=1&subcontainers=1&max_events=-1";
+        let response = respond(node, Request::get(target).body(Body::empty()).unwrap()).await;
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
+        assert_eq!(list.len(), count as usize);
+        assert!(list.iter().is_sorted_by_key(|event| event["timestamp"].as_str().unwrap().to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn a_stream_sends_what_is_pending_in_one_piece_and_ends_with_a_note_when_the_client_lags() {
     let mut node = node();
     node.stream = node.events.iter().cloned().map(StreamItem::Event).collect();
