@@ -409,6 +409,13 @@ fn number_of(variable: &str, otherwise: u64) -> Result<u64> {
     }
 }
 
+/// Resident memory of a process, in KiB.
+fn resident(pid: u32) -> Result<u64> {
+    let status = bytes::read(format!("/proc/{pid}/status"))?;
+    let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(row.context("no VmRSS")?.parse()?)
+}
+
 #[derive(Deserialize)]
 struct Named {
     name: String,
@@ -427,7 +434,7 @@ fn no_request_does_harm() -> Result<()> {
     let names: Vec<_> = names.into_iter().map(|named| named.name).collect();
     let document = Document::of(&collector)?;
     let operations = document.operations()?;
-    let rss = || bytes::read_key(format!("/proc/{}/status", collector.pid()), "VmRSS:");
+    let rss = || resident(collector.pid());
 
     eprintln!("seed {seed}, {seconds} s, {} operations, {} containers", operations.len(), names.len());
     let stop = AtomicBool::new(false);

@@ -15,11 +15,11 @@ use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems,
 use crate::sample::process::ProcessList;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
-use crate::views::ContainerView;
 use crate::views::source::{
     Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
     Validation,
 };
+use crate::views::{ContainerView, events};
 
 /// A node with fixed containers and events.
 #[derive(Default)]
