@@ -7,7 +7,7 @@ use crate::support::harness::Case;
 use crate::support::http;
 use crate::support::openapi::{Document, Operation};
 use crate::support::workload::{Plan, Work};
-use crate::support::{Context as _, Result, ensure, wait};
+use crate::support::{Context as _, Result, bail, ensure, wait};
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
@@ -97,11 +97,15 @@ fn a_stream_is_as_documented() -> Result<()> {
     let group = cgroups.make("short")?;
     Plan::new(Work::Nothing, &group).run()?;
     group.remove()?;
-    let mut lines = BufReader::new(incoming.body).lines();
-    for kind in ["containerCreation", "containerDeletion"] {
-        let line = lines.next().context("the stream ended")??;
-        ensure!(line.contains(kind), "not {kind}: {line}");
+    let mut created = false;
+    for line in BufReader::new(incoming.body).lines() {
+        let line = line?;
         document.check_line(operation, &line).with_context(|| line.clone())?;
+        created |= line.contains("containerCreation");
+        if line.contains("containerDeletion") {
+            ensure!(created, "deleted before it was created: {line}");
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("the stream ended")
 }
