@@ -5,6 +5,7 @@
 
 mod api_v2;
 mod application;
+mod auth;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -21,7 +22,9 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod flags;
 mod fuzz_api;
+mod globs;
 mod hierarchies;
 mod history;
 mod machine;
@@ -77,6 +80,9 @@ const FILES: &[&[Case]] = &[
     doctor::CASES,
     bad_input::CASES,
     fuzz_api::CASES,
+    flags::CASES,
+    auth::CASES,
+    globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
     application::CASES,

@@ -99,14 +99,17 @@ fn docker_tells_who_a_container_is() -> Result<()> {
     // By name, by id, by the beginning of either; all are one map by full name.
     let ask = |what: &str| collector.json::<BTreeMap<String, Known>>(&format!("/api/v1.3/docker/{what}"), None);
     for alias in ["web", "we", &id, &id[..12], ""] {
-        let found = ask(alias)?;
+        let mut found = ask(alias)?;
+        // Other engines' containers may run on this machine; nobody tells their names here.
+        found.retain(|_, container| container.aliases.len() > 1);
         ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
         ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
     }
     by_alias_in_v2(&collector, &id)?;
     let other = docker.run_named("webby", &[], &[])?;
     named(&collector, &other, "webby")?;
-    ensure!(ask("web")?.len() == 1 && ask("")?.len() == 2, "an exact name goes first");
+    let told = ask("")?.values().filter(|container| container.aliases.len() > 1).count();
+    ensure!(ask("web")?.len() == 1 && told == 2, "an exact name goes first");
     for (alias, complaint) in [
         ("we", "unable to find container in \"docker\" namespace. Container \"we\" is not unique"),
         ("nobody", "unable to find container \"nobody\" in \"docker\" namespace"),

@@ -4,7 +4,9 @@
 mod answers;
 mod application;
 mod degraded;
-mod listener;
+mod guard;
+mod output;
+mod server;
 pub mod statistics;
 
 use std::net::SocketAddr;
@@ -15,7 +17,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
+use crate::access::{self, FileError, Guard};
+use crate::config::{Config, EbpfLog, KernelEvents, LoadReading, SampleOutput};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -30,14 +33,17 @@ use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::sampler::follow::{self, Progress, Source, Stop};
+use crate::sampler::follow::{self, News, Progress, Source, Stop};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
+use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
+use guard::Guarded;
+use server::Server;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -53,6 +59,9 @@ pub enum DaemonError {
     /// There are no cgroups to read.
     #[error("error: {0}")]
     Cgroups(#[from] DetectError),
+    /// A file of passwords, tokens or certificates cannot be used.
+    #[error("error: {0}")]
+    Access(#[from] FileError),
     /// The port cannot be had.
     #[error("error: cannot listen on {address}: {source}; choose another with --port or --listen_ip")]
     Listen {
@@ -91,7 +100,7 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 #[derive(Debug)]
 enum Event {
     Signal(&'static str),
-    ServerEnded(std::io::Result<()>),
+    ServerEnded,
 }
 
 /// Runs until a signal ends it.
@@ -104,8 +113,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         Ok(kept) => tracing::debug!(?kept, "capabilities"),
         Err(errno) => warn!(%errno, "capabilities stay as they were"),
     }
+    for note in &config.notes {
+        info!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(config.max_procs.unwrap_or(2).min(2))
         .max_blocking_threads(8)
         .thread_name("http")
         .enable_all()
@@ -122,6 +134,9 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 async fn serve(config: Config) -> Result<(), DaemonError> {
     // The cheap things that can be wrong first: nothing is attached before they are known to be right.
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
+    let guard = Guard::load(&config.access.settings)?;
+    let tls =
+        config.access.tls.as_ref().map(|files| access::tls::acceptor(&files.certificate, &files.key)).transpose()?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
@@ -129,19 +144,21 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
-    info!("listening on http://{address}");
+    info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
     let (stop, mut stopped) = watch::channel(());
-    let app = router(Arc::clone(&parts.answers));
+    let mount = Mount::new(&config.base_path, &config.metrics_path);
+    let guarded = Guarded::new(guard, config.access.protected, mount.clone());
+    let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
     let server_events = events.clone();
     let server = tokio::spawn(async move {
         let graceful = async move {
             // Either told to stop, or the daemon is gone.
             let _ = stopped.changed().await;
         };
-        let served = axum::serve(listener::TimedListener(listener), app).with_graceful_shutdown(graceful).await;
-        let _ = server_events.send(Event::ServerEnded(served)).await;
+        Server { listener, tls, routes }.run(graceful).await;
+        let _ = server_events.send(Event::ServerEnded).await;
     });
     let signal_events = events.clone();
     tokio::spawn(async move {
@@ -158,8 +175,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
                     info!(signal = name, grace = ?config.grace, "shutting down");
                     Ok(())
                 }
-                Some(Event::ServerEnded(Err(source))) => Err(DaemonError::System { what: "serving HTTP", source }),
-                Some(Event::ServerEnded(Ok(()))) | None => Ok(()),
+                Some(Event::ServerEnded) | None => Ok(()),
             },
             _ = look.tick() => if let Some(name) = parts.ended_thread() {
                 break Err(DaemonError::ThreadEnded(name));
@@ -206,13 +222,16 @@ impl Parts {
         }
         degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
+        let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
+        if config.output == SampleOutput::Stdout {
+            output::start(&engine).map_err(system("starting the thread that writes samples"))?;
+        }
         let samplers = engine.start().map_err(system("starting the sampling threads"))?;
 
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
-        identify(config, lookup, &engine);
         let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
@@ -234,6 +253,7 @@ impl Parts {
         if config.kinds.has(MetricKind::App) {
             application::start(&engine, config.application_metrics, metrics.application());
         }
+        identify(config, lookup, &engine, follower.1.news());
         let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
@@ -298,10 +318,14 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
 }
 
 /// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News) {
     let engine = Arc::downgrade(engine);
+    // Where it makes a difference to what is listed, the thread that decides that has to know.
+    let news = config.filter.rules.ask_who().then_some(news);
     let found = move |name: &Name, identity| {
-        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
+        if let Some(news) = &news {
+            news.identified(name, identity);
+        } else if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
             tracked.container().set_identity(identity);
         }
     };

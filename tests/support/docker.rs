@@ -48,6 +48,11 @@ struct State {
 impl Docker {
     /// Starts Docker and imports an image; skips the test where Docker or busybox is not installed.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(arguments: &[String]) -> Result<Self> {
         let dockerd = program("dockerd")?;
         program("containerd")?;
         let home = Home::new("docker", &["docker"])?;
@@ -56,6 +61,7 @@ impl Docker {
         let mut command = Command::new(dockerd);
         command
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(arguments)
             .arg(format!("--data-root={}", at("data")))
             .arg(format!("--exec-root={}", at("run")))
             .arg(format!("--pidfile={}", at("pid")))

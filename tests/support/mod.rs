@@ -21,6 +21,7 @@ pub(crate) mod http;
 pub(crate) mod manifests;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod nonsense;
 pub(crate) mod openapi;
 pub(crate) mod pod;
 pub(crate) mod process;

@@ -1,5 +1,6 @@
 //! A runtime, whichever API it speaks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -17,10 +18,23 @@ use crate::sample::identity::{Identity, Runtime};
 pub struct Runtimes {
     /// Each with where it would listen, in the order in which they are asked.
     pub endpoints: Vec<(Runtime, Endpoint)>,
+    /// How Docker is spoken to over TCP; `None` in the clear.
+    pub docker_tls: Option<DockerTls>,
     /// containerd's namespaces to look in.
     pub containerd_namespaces: Vec<String>,
     /// Beginnings of the names of environment variables to tell.
     pub environment: Arc<[String]>,
+}
+
+/// The files of a client of Docker over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerTls {
+    /// What the client shows, in PEM.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who issued what Docker shows.
+    pub ca: PathBuf,
 }
 
 /// A runtime that has answered.
@@ -47,7 +61,8 @@ impl Client {
         let environment = &runtimes.environment;
         let api = match runtime {
             Runtime::Docker | Runtime::Podman => {
-                Api::Docker(DockerClient::connect(endpoint, runtime, environment).await?)
+                let tls = runtimes.docker_tls.as_ref().filter(|_| runtime == Runtime::Docker);
+                Api::Docker(DockerClient::connect(endpoint, runtime, tls, environment).await?)
             }
             Runtime::Containerd => {
                 let namespaces = &runtimes.containerd_namespaces;

@@ -10,6 +10,7 @@ use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 
+use super::client::DockerTls;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
@@ -32,13 +33,17 @@ impl DockerClient {
     pub(super) async fn connect(
         endpoint: &Endpoint,
         runtime: Runtime,
+        tls: Option<&DockerTls>,
         environment: &Arc<[String]>,
     ) -> Result<Self, RuntimeError> {
         endpoint.probe().await?;
         let patience = PATIENCE.as_secs();
-        let docker = match endpoint {
-            Endpoint::Unix(path) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
-            Endpoint::Tcp(address) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
+        let docker = match (endpoint, tls) {
+            (Endpoint::Unix(path), _) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
+            (Endpoint::Tcp(address), None) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
+            (Endpoint::Tcp(address), Some(DockerTls { certificate, key, ca })) => {
+                Docker::connect_with_ssl(address, key, certificate, ca, patience, API_DEFAULT_VERSION)?
+            }
         };
         Ok(Self { docker: docker.negotiate_version().await?, runtime, environment: Arc::clone(environment) })
     }

@@ -11,6 +11,6 @@ mod error;
 mod grpc;
 mod lookup;
 
-pub use client::Runtimes;
+pub use client::{DockerTls, Runtimes};
 pub use endpoint::{Endpoint, EndpointError};
 pub use lookup::{Lookup, Requests, channel};

@@ -185,7 +185,7 @@ impl Engine {
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
             self.at(self.next_phase(&tracked, Instant::now() + delay), &tracked, Purpose::Tick);
-        } else if matches!(origin, Origin::Found(_)) {
+        } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
             // Never sampled, but its OOM kills are told.
             self.push_urgent(Job::CountOom(tracked));
         }

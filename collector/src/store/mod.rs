@@ -66,6 +66,8 @@ pub enum Listed {
     Yes,
     /// Known to exist, but filtered out: it appears as a child of its parent only.
     OnlyAsChild,
+    /// The user does not want to see it: it appears nowhere, and none of its files is opened.
+    Excluded,
 }
 
 impl Container {
@@ -258,7 +260,7 @@ impl Store {
         known.filter(|(_, identity)| identity.runtime == runtime).collect()
     }
 
-    /// The names directly below this one, filtered containers included, sorted.
+    /// The names directly below this one, sorted; those that are known only as children too.
     pub fn children(&self, name: &[u8]) -> Vec<Name> {
         let mut prefix = name.to_vec();
         if prefix != b"/" {
@@ -269,6 +271,7 @@ impl Store {
             .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
             .take_while(|(child, _)| child.starts_with(&prefix))
             .filter(|(child, _)| !child[prefix.len()..].contains(&b'/'))
+            .filter(|(_, container)| container.listed != Listed::Excluded)
             .map(|(child, _)| Arc::clone(child))
             .collect()
     }
@@ -348,6 +351,7 @@ mod tests {
             store.begin(&name(path), Listed::Yes);
         }
         store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
+        store.begin(&name("/a/secret"), Listed::Excluded);
         assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
         assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
         assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
@@ -355,7 +359,7 @@ mod tests {
             store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
         assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
         assert_eq!(store.len(), 7);
-        assert!(store.get(b"/a/m.mount").is_none());
+        assert!(store.get(b"/a/m.mount").is_none() && store.get(b"/a/secret").is_none());
     }
 
     #[test]

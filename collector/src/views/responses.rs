@@ -77,7 +77,7 @@ pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Respons
 }
 
 /// A redirect with the body that Go writes.
-pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
+pub(super) fn redirect(status: StatusCode, location: &str) -> Response {
     let reason = status.canonical_reason().unwrap_or_default();
     let headers = [(LOCATION, location), (CONTENT_TYPE, "text/html; charset=utf-8")];
     (status, headers, format!("<a href=\"{location}\">{reason}</a>.\n\n")).into_response()

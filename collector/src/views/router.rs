@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use super::cadvisor_v1::StatsQuery;
 use super::cadvisor_v2::{self, RequestOptions};
 use super::events::{Delivery, EventQuery};
+use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
@@ -46,6 +47,8 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
 async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
+    let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
+    let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
     let below = |page: Page| path.get(page.path().len()..).unwrap_or_default();
     match Page::of(&path) {
         Some(page @ Page::Api) => {
@@ -53,11 +56,34 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
         }
         Some(page @ Page::Static) => web::asset(below(page)),
         Some(Page::Validate) => validate::answer(&*source),
-        Some(_) => web::page(),
+        Some(_) => web::page(base.path()),
         None => match Page::without_slash(&path) {
-            Some(page) => responses::redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
-            None => responses::redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+            Some(page) => redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
+            None => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
         },
+    }
+}
+
+/// Whom a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever looks after the collector: nothing about containers.
+    Everybody,
+    /// People with a browser, whom cAdvisor can ask for a password.
+    Readers,
+    /// Programs; and whatever is not known to be for somebody else.
+    Programs,
+}
+
+/// Whom a path is for.
+pub fn audience(path: &str) -> Audience {
+    // As the routes compare it, without decoding.
+    if [Page::Health, Page::Readiness].iter().any(|page| page.path() == path) {
+        return Audience::Everybody;
+    }
+    match Page::of(&path::decode(path)) {
+        Some(Page::Containers | Page::Docker | Page::Podman | Page::Static) => Audience::Readers,
+        _ => Audience::Programs,
     }
 }
 
@@ -142,8 +168,10 @@ async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response 
     if verbose { source.health_report().into_response() } else { "ok".into_response() }
 }
 
-async fn openapi<S: Status>(State(source): State<Arc<S>>) -> Result<Response, ApiError> {
-    Ok(responses::json(spawn_blocking(move || json::to_bytes(&openapi::document(source.version()))).await?))
+async fn openapi<S: Status>(State(source): State<Arc<S>>, request: Request<Body>) -> Result<Response, ApiError> {
+    let base = request.extensions().get::<Base>().cloned().unwrap_or_default();
+    let document = move || json::to_bytes(&openapi::document(source.version(), base.path()));
+    Ok(responses::json(spawn_blocking(document).await?))
 }
 
 async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {

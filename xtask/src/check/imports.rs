@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -14,8 +14,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["access", "kernel", "runtime", "sample", "sampler", "store", "units"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),
@@ -24,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         "daemon",
         &[
             "application",
+            "access",
             "config",
             "kernel",
             "own_metrics",

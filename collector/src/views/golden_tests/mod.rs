@@ -179,7 +179,7 @@ struct Strict {
 
 impl Strict {
     fn new() -> Self {
-        let mut document = document("v1.2.3");
+        let mut document = document("v1.2.3", "");
         forbid_more(&mut document["components"]["schemas"]);
         Self { document }
     }
@@ -278,7 +278,7 @@ async fn the_document_is_served() {
     let (status, kind, text) = ask(Known::Everything, "/api/openapi.json", "").await;
     assert_eq!((status, &*kind), (200, "application/json"));
     let served: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(served, document("v1.2.3"));
+    assert_eq!(served, document("v1.2.3", ""));
     let operations = served["paths"].as_object().unwrap().values();
     for operation in operations.flat_map(|item| item.as_object().unwrap().values()) {
         for parameter in operation["parameters"].as_array().unwrap() {

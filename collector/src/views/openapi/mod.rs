@@ -28,8 +28,8 @@ as they are or as %2F. Numbers are integers of up to 64 bits without a sign, mor
 not required is left out when it is empty, zero or not known. There is no 404 in the JSON API: what cannot be answered \
 is 500 with a line of text, and an incomplete path is 400 with a listing. Keys may be added.";
 
-/// The document.
-pub(super) fn document(version: &str) -> Value {
+/// The document of a collector of this version, whose paths are below this prefix.
+pub(super) fn document(version: &str, base: &str) -> Value {
     let mut schemas = generator();
     let mut paths: BTreeMap<String, Value> = BTreeMap::new();
     let listed = Page::ALL.into_iter().flat_map(operations::of_page);
@@ -53,6 +53,7 @@ pub(super) fn document(version: &str) -> Value {
             "description": DESCRIPTION,
             "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
         },
+        "servers": [{ "url": if base.is_empty() { "/" } else { base } }],
         "paths": paths,
         "components": { "schemas": schemas.take_definitions(true) },
     })

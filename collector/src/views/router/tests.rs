@@ -410,12 +410,18 @@ async fn the_page_and_the_redirects() {
         let response = respond(node(), Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!((response.status().as_u16(), &response.headers()["location"]), (status, &location.parse().unwrap()));
     }
+    let below = super::super::mount::Mount::new("/x", "/metrics").over(router(Arc::new(node())));
+    for (path, location) in [("/x", "/x/"), ("/x/", "/x/containers/"), ("/x/api", "/x/api/")] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(below.clone().oneshot(request).await.unwrap().headers()["location"], location);
+    }
     let response = respond(node(), Request::get("/containers/docker").body(Body::empty()).unwrap()).await;
     assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     let page = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains("<base href=\"/\">"), "what the page's links are relative to");
     for asset in ["/static/containers.css", "/static/containers.js"] {
-        assert!(page.contains(asset));
+        assert!(page.contains(&asset[1..]));
         assert_eq!(get(asset).await.0, 200);
     }
     for path in ["/docker/", "/docker/web", "/podman/"] {

@@ -1,0 +1,77 @@
+//! Where the host is, and how its kernel is asked.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::{ConfigError, value_error};
+use crate::kernel::{GivenRoots, HostRoots};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HostArgs {
+    /// Where changes are learnt from
+    #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]
+    pub(super) kernel_events: KernelEvents,
+    /// Size of the kernel's event buffer: a power of two and a multiple of the page size
+    #[arg(long = "ring_buffer_bytes", default_value_t = 1 << 20)]
+    pub(super) ring_buffer_bytes: u32,
+    /// Log lines of the eBPF programs to forward
+    #[arg(long = "ebpf_log", value_enum, default_value_t = EbpfLog::Off)]
+    pub(super) ebpf_log: EbpfLog,
+    /// The host's root directory; by default /rootfs or /host if the host's procfs is mounted below it, else /
+    #[arg(long)]
+    rootfs: Option<PathBuf>,
+    /// The host's procfs; by default `proc` below the host's root
+    #[arg(long = "proc_root")]
+    proc_root: Option<PathBuf>,
+    /// The host's sysfs; by default `sys` below the host's root if it is mounted there, else /sys
+    #[arg(long = "sys_root")]
+    sys_root: Option<PathBuf>,
+    /// The directory that holds the host's cgroup mounts, or is one; by default `fs/cgroup` below a sysfs
+    #[arg(long = "cgroup_root")]
+    cgroup_root: Option<PathBuf>,
+}
+
+/// Where changes are learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KernelEvents {
+    /// From eBPF where the kernel and the privileges allow it, else from scans
+    Auto,
+    /// From eBPF; without it the collector does not start
+    Ebpf,
+    /// From scans
+    Scan,
+}
+
+/// Log lines of the eBPF programs to forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EbpfLog {
+    /// None
+    Off,
+    /// OOM kills
+    Info,
+    /// And long paths and first processes
+    Debug,
+}
+
+impl HostArgs {
+    /// Size of the kernel's event buffer.
+    pub(super) fn ring_buffer_bytes(&self) -> Result<u32, ConfigError> {
+        let page_size = rustix::param::page_size() as u32;
+        if !self.ring_buffer_bytes.is_power_of_two() || self.ring_buffer_bytes < page_size {
+            let problem = format!("not a power of two of at least the page size, {page_size}; the default is 1048576");
+            return Err(value_error("ring_buffer_bytes", &self.ring_buffer_bytes, &problem));
+        }
+        Ok(self.ring_buffer_bytes)
+    }
+
+    /// Where the host is mounted.
+    pub(super) fn roots(self) -> HostRoots {
+        HostRoots::locate(GivenRoots {
+            proc: self.proc_root,
+            sys: self.sys_root,
+            cgroup: self.cgroup_root,
+            rootfs: self.rootfs,
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! How much is kept, and how long.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{ConfigError, list, value_error};
+use crate::go_flags::go_duration;
+use crate::sample::event::EventKind;
+use crate::store::StoreLimits;
+use crate::store::event_log::{EventLimits, KindLimits};
+use crate::store::history::Limits;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RetentionArgs {
+    /// How long samples are kept
+    #[arg(long = "storage_duration", default_value = "2m0s", value_parser = go_duration)]
+    storage_duration: Duration,
+    /// How long events are kept, by kind: `default=24h,oom=48h`
+    #[arg(long = "event_storage_age_limit", default_value = "default=24h")]
+    event_storage_age_limit: String,
+    /// How many events are kept, by kind, -1 for any number: `default=100000,oom=-1`
+    #[arg(long = "event_storage_event_limit", default_value = "default=100000")]
+    event_storage_event_limit: String,
+    /// How long the OOM kills of an ended container are still counted
+    #[arg(long = "ended_container_retention", default_value = "2m0s", value_parser = go_duration)]
+    ended_container_retention: Duration,
+}
+
+impl RetentionArgs {
+    /// The bounds of a store whose containers are sampled at this interval.
+    pub(super) fn limits(&self, interval: Duration) -> Result<StoreLimits, ConfigError> {
+        // On-demand samples come on top of the periodic ones, so twice what the interval makes.
+        let periodic = self.storage_duration.as_nanos() / interval.as_nanos();
+        let count = usize::try_from(periodic * 2).unwrap_or(usize::MAX).clamp(64, 100_000);
+        Ok(StoreLimits {
+            history: Limits { age: self.storage_duration, count },
+            events: event_limits(&self.event_storage_age_limit, &self.event_storage_event_limit)?,
+            ended_retention: self.ended_container_retention,
+        })
+    }
+}
+
+fn event_limits(ages: &str, counts: &str) -> Result<EventLimits, ConfigError> {
+    let ages = per_kind("event_storage_age_limit", ages, go_duration)?;
+    let counts = per_kind("event_storage_event_limit", counts, |text| match text.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(count) => usize::try_from(count).map(Some).map_err(|_| format!("{text:?} is below -1")),
+        Err(_) => Err(format!("{text:?} is not a whole number")),
+    })?;
+    let default = KindLimits {
+        age: ages.get(&None).copied().unwrap_or(Duration::from_hours(24)),
+        count: counts.get(&None).copied().unwrap_or(Some(100_000)),
+    };
+    let kinds = EventKind::ALL.into_iter().map(|kind| {
+        let age = ages.get(&Some(kind)).copied().unwrap_or(default.age);
+        (kind, KindLimits { age, count: counts.get(&Some(kind)).copied().unwrap_or(default.count) })
+    });
+    Ok(EventLimits { default, kinds: kinds.collect() })
+}
+
+/// `default=A,oom=B`, with `None` for the default.
+fn per_kind<T>(
+    flag: &'static str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<HashMap<Option<EventKind>, T>, ConfigError> {
+    let kind_names = || EventKind::ALL.map(EventKind::name).join(", ");
+    list(text)
+        .map(|part| {
+            let (kind, value) = part
+                .split_once('=')
+                .ok_or_else(|| value_error(flag, &text, &format_args!("{part:?} is not of the form kind=limit")))?;
+            let kind = match kind {
+                "default" => None,
+                name => Some(EventKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+                    value_error(flag, &text, &format_args!("unknown kind {name:?}; use default, {}", kind_names()))
+                })?),
+            };
+            Ok((kind, parse(value).map_err(|problem| value_error(flag, &text, &problem))?))
+        })
+        .collect()
+}
