@@ -30,10 +30,12 @@ mod history;
 mod machine;
 mod manifests;
 mod network;
+mod on_request;
 mod oom;
 mod openapi;
 mod parity;
 mod paths;
+mod pods;
 mod programs;
 mod recreate;
 mod runtimes;
@@ -42,6 +44,7 @@ mod shutdown;
 mod start_under_churn;
 mod statistics_v1;
 mod statistics_v2;
+mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
@@ -65,6 +68,7 @@ const FILES: &[&[Case]] = &[
     statistics_v2::CASES,
     parity::CASES,
     network::CASES,
+    on_request::CASES,
     history::CASES,
     api_v2::CASES,
     openapi::CASES,
@@ -86,6 +90,7 @@ const FILES: &[&[Case]] = &[
     shutdown::CASES,
     runtimes::CASES,
     application::CASES,
+    storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,
@@ -96,6 +101,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    pods::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

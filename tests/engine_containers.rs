@@ -7,7 +7,7 @@ use crate::support::cgroups::Layout;
 use crate::support::collector::Collector;
 use crate::support::compare::{Comparison, fresh};
 use crate::support::containerd::Containerd;
-use crate::support::cri::Pod;
+use crate::support::cri::{Pod, PodNetwork};
 use crate::support::docker::Docker;
 use crate::support::engine::{Container, ContainerEngine, MEMORY_LIMIT};
 use crate::support::harness::Case;
@@ -40,7 +40,7 @@ enum Network {
 
 /// The containers of a pod, and the sandbox beside them.
 fn cri_pod() -> Result<()> {
-    let pod = Pod::start()?;
+    let pod = Pod::start(PodNetwork::Host)?;
     whole_lives(&pod, Network::Host)?;
     let collector = Collector::start(&["--docker_only"])?;
     let (_, stats) = fresh(&collector, &pod.sandbox())?;

@@ -6,6 +6,7 @@
 mod accepted;
 mod access;
 mod containers;
+mod hardware;
 mod host;
 pub mod invocation;
 mod logging;
@@ -24,12 +25,13 @@ use std::time::Duration;
 
 use crate::kernel::HostRoots;
 use crate::runtime::Runtimes;
-use crate::sample::kinds::KindSet;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
 
 pub use access::{Access, Protected, TlsFiles};
+pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use push::SampleOutput;
 pub use sampling::LoadReading;
@@ -42,6 +44,8 @@ struct Args {
     server: server::ServerArgs,
     #[command(flatten)]
     sampling: sampling::SamplingArgs,
+    #[command(flatten)]
+    hardware: hardware::HardwareArgs,
     #[command(flatten)]
     retention: retention::RetentionArgs,
     #[command(flatten)]
@@ -80,6 +84,8 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
+    /// Time between two looks at what a container's files take.
+    pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What is listed.
@@ -90,6 +96,8 @@ pub struct Config {
     pub application_metrics: usize,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
+    /// What the processor counts.
+    pub hardware: HardwareConfig,
     /// Candidates for the machine id.
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
@@ -143,8 +151,10 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host, access, push, logging, accepted } = args;
+        let Args { server, sampling, hardware, retention, containers, host, access, push, logging, accepted } = args;
         let interval = sampling.interval()?;
+        let kinds = sampling.kinds()?;
+        let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
         let (output, mut notes) = push.output()?;
         notes.extend(sampling.notes());
@@ -154,7 +164,7 @@ impl Config {
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
             access: access.access()?,
-            runtimes: containers.runtimes()?,
+            runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
@@ -162,8 +172,10 @@ impl Config {
             store: retention.limits(interval)?,
             filter: containers.filter()?,
             application_metrics: sampling.application_metrics_count_limit,
-            kinds: sampling.kinds()?,
+            disk_usage_every,
+            kinds,
             load_reader: sampling.load_reader(),
+            hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
             kernel_events: host.kernel_events,

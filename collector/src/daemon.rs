@@ -4,6 +4,7 @@
 mod answers;
 mod application;
 mod degraded;
+mod extras;
 mod guard;
 mod output;
 mod server;
@@ -29,11 +30,13 @@ use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
+use crate::sample::identity::Identity;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::sampler::follow::{self, News, Progress, Source, Stop};
+use crate::sampler::storage::{self, StorageNews};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
@@ -199,6 +202,7 @@ struct Parts {
     answers: Arc<Answers>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
+    storage: Option<StorageNews>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -216,7 +220,7 @@ impl Parts {
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, extras::find(config));
         for limitation in context.limitations() {
             degraded.add(&limitation.facility(), limitation);
         }
@@ -228,7 +232,15 @@ impl Parts {
         if config.output == SampleOutput::Stdout {
             output::start(&engine).map_err(system("starting the thread that writes samples"))?;
         }
-        let samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let storage = if config.kinds.has(MetricKind::Disk) {
+            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);
+            let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
+            samplers.extend(threads);
+            Some(news)
+        } else {
+            None
+        };
 
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
@@ -253,11 +265,12 @@ impl Parts {
         if config.kinds.has(MetricKind::App) {
             application::start(&engine, config.application_metrics, metrics.application());
         }
-        identify(config, lookup, &engine, follower.1.news());
-        let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
+        identify(config, lookup, &engine, follower.1.news(), storage.clone());
+        let answers =
+            Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone()));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        Ok(Self { engine, answers, follower, samplers, probes })
+        Ok(Self { engine, answers, follower, samplers, storage, probes })
     }
 
     /// A thread that ended although nobody asked it to.
@@ -271,6 +284,9 @@ impl Parts {
         let (follower, stop) = self.follower;
         stop.stop();
         self.engine.stop();
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         let threads = std::iter::once(follower).chain(self.samplers);
         // A thread that hangs in a read of the kernel cannot be ended; the process ends without it.
         let deadline = std::time::Instant::now() + Duration::from_secs(1);
@@ -318,18 +334,28 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
 }
 
 /// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News) {
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News, storage: Option<StorageNews>) {
     let engine = Arc::downgrade(engine);
     // Where it makes a difference to what is listed, the thread that decides that has to know.
     let news = config.filter.rules.ask_who().then_some(news);
-    let found = move |name: &Name, identity| {
-        if let Some(news) = &news {
-            news.identified(name, identity);
-        } else if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
-            tracked.container().set_identity(identity);
+    let files = storage.clone();
+    let stored = move |told| {
+        if let Some(storage) = &storage {
+            storage.told(told);
         }
     };
-    tokio::spawn(lookup.run(config.runtimes.clone(), found));
+    let found = move |name: &Name, identity: Identity| {
+        if let Some(news) = &news {
+            news.identified(name, identity.clone());
+        }
+        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
+            tracked.container().set_identity(identity);
+            if let Some(files) = &files {
+                files.identified(name);
+            }
+        }
+    };
+    tokio::spawn(lookup.run(config.runtimes.clone(), found, stored));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
@@ -348,7 +374,7 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
 }
 
 /// Finds out where statistics are on this machine.
-fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine, extras: Extras) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
@@ -356,6 +382,7 @@ fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Mach
         budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
         errors: Arc::default(),
         load: load_reader(config),
+        extras,
         machine: facts(&config.roots, machine),
         clock: now,
     })

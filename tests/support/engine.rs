@@ -140,6 +140,19 @@ impl Engine {
         if settings::in_vm() { ready.map_err(|error| Error::msg(format!("{error:#}"))) } else { ready }
     }
 
+    /// Kills it, as nobody should. What it has started may live on.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again after [`Engine::kill`].
+    pub(crate) fn revive(&mut self) -> Result<()> {
+        self.process = spawn(&mut self.command)?;
+        Ok(())
+    }
+
     /// The end of what it has said.
     pub(crate) fn last_words(&self, lines: usize) -> String {
         let log = bytes::read(self.path("log")).unwrap_or_default();

@@ -18,6 +18,7 @@ pub(crate) mod engine;
 pub(crate) mod grpc;
 pub(crate) mod harness;
 pub(crate) mod http;
+pub(crate) mod loop_mount;
 pub(crate) mod manifests;
 pub(crate) mod metrics;
 pub(crate) mod network;

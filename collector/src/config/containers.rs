@@ -1,6 +1,7 @@
 //! Which cgroups are containers, and who tells what they are called.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgAction;
 
@@ -111,7 +112,7 @@ impl ContainersArgs {
     }
 
     /// Container runtimes that may be there.
-    pub(super) fn runtimes(&self) -> Result<Runtimes, ConfigError> {
+    pub(super) fn runtimes(&self, storage_every: Option<Duration>) -> Result<Runtimes, ConfigError> {
         let environment = [
             &self.env_metadata_whitelist,
             &self.docker_env_metadata_whitelist,
@@ -126,6 +127,7 @@ impl ContainersArgs {
             }),
             containerd_namespaces: list(&self.containerd_namespace).map(str::to_owned).collect(),
             environment: environment.into_iter().flat_map(|names| list(names)).map(str::to_owned).collect(),
+            storage_every,
         })
     }
 

@@ -36,6 +36,9 @@ pub(super) struct SamplingArgs {
     /// Most metrics that the application of one container may have
     #[arg(long = "application_metrics_count_limit", default_value_t = 100)]
     pub(super) application_metrics_count_limit: usize,
+    /// Time between two looks at what a container's files take
+    #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
+    pub(super) disk_usage_interval: Duration,
     /// Metric kinds not to read, separated by commas; replaces the default list
     #[arg(long = "disable_metrics")]
     pub(super) disable_metrics: Option<String>,
@@ -111,7 +114,8 @@ impl SamplingArgs {
         }
         match self.disable_metrics.as_deref() {
             None => Ok(KindSet::default()),
-            Some(disable) => Ok(KindSet::all().without(parse("disable_metrics", disable)?)),
+            // Reading it walks through all memory: only whoever names it gets it.
+            Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
         }
     }
 
@@ -130,4 +134,9 @@ impl SamplingArgs {
     pub(super) fn id_files(&self) -> [Vec<PathBuf>; 2] {
         [&self.machine_id_file, &self.boot_id_file].map(|files| list(files).map(PathBuf::from).collect())
     }
+}
+
+/// Everything that is read without being named.
+pub(super) fn all_but_referenced() -> KindSet {
+    KindSet::all().without([MetricKind::ReferencedMemory])
 }

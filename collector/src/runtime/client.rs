@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
@@ -11,6 +12,7 @@ use super::cri::CriClient;
 use super::docker::DockerClient;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
 
 /// Runtimes that may be there, and what to ask them for.
@@ -24,6 +26,8 @@ pub struct Runtimes {
     pub containerd_namespaces: Vec<String>,
     /// Beginnings of the names of environment variables to tell.
     pub environment: Arc<[String]>,
+    /// How often they are asked what their containers take on disk; `None` for never.
+    pub storage_every: Option<Duration>,
 }
 
 /// The files of a client of Docker over TLS.
@@ -84,6 +88,15 @@ impl Client {
             Api::Docker(client) => client.inspect(id).await,
             Api::Containerd(client) => client.inspect(id).await,
             Api::Cri(client) => client.inspect(id).await,
+        }
+    }
+
+    /// What it tells about disks.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        match &self.api {
+            Api::Docker(client) => client.storage().await,
+            Api::Containerd(client) => client.storage().await,
+            Api::Cri(client) => client.storage().await,
         }
     }
 

@@ -4,8 +4,11 @@
 pub mod cgroup_names;
 mod client;
 mod containerd;
+mod containerd_storage;
 mod cri;
+mod cri_storage;
 mod docker;
+mod docker_files;
 mod endpoint;
 mod error;
 mod grpc;

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use super::hardware::{PerfEvent, Resctrl, UncorePerfEvent};
+use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// What one cgroup looked like at one moment.
@@ -29,6 +31,15 @@ pub struct Sample {
     pub cpuset_memory_migrate: Option<u64>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
+    /// Memory that this very cgroup's processes touched since their marks were last cleared: `Referenced` of
+    /// `/proc/<pid>/smaps_rollup`, since 4.14, or else of `smaps`, summed (kind `referenced_memory`).
+    pub referenced: Option<Bytes>,
+    /// Use of last-level caches and memory bandwidth (kind `resctrl`).
+    pub resctrl: Option<Resctrl>,
+    /// Core perf events by event and CPU (kind `perf_event`, `--perf_events_config`).
+    pub perf: Option<Vec<PerfEvent>>,
+    /// Uncore perf events; the root cgroup's only.
+    pub perf_uncore: Option<Vec<UncorePerfEvent>>,
     /// OOM kills of this cgroup's processes, as the kernel counts them; where it does not, since the collector knows the
     /// cgroup.
     pub oom_kills: u64,
@@ -350,8 +361,18 @@ pub struct Hugetlb {
 /// A network namespace's counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
-    /// In the file's order, without `lo`, `veth`, `docker` and `nerdctl` interfaces.
+    /// In the file's order, without `lo`, `veth`, `docker` and `nerdctl` interfaces. Empty where kind `network` is off.
     pub interfaces: Vec<Interface>,
+    /// IPv4 TCP sockets (kind `tcp`).
+    pub tcp: Option<TcpSockets>,
+    /// IPv6 TCP sockets (kind `tcp`); absent where the kernel has no IPv6.
+    pub tcp6: Option<TcpSockets>,
+    /// IPv4 UDP sockets (kind `udp`).
+    pub udp: Option<UdpSockets>,
+    /// IPv6 UDP sockets (kind `udp`); absent where the kernel has no IPv6.
+    pub udp6: Option<UdpSockets>,
+    /// What TCP counted (kind `advtcp`).
+    pub tcp_advanced: Option<TcpAdvanced>,
 }
 
 /// One line of `/proc/<pid>/net/dev`.

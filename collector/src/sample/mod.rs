@@ -3,10 +3,13 @@
 pub mod application;
 pub mod container;
 pub mod event;
+pub mod filesystem;
+pub mod hardware;
 pub mod identity;
 pub mod kinds;
 pub mod machine;
 pub mod process;
+pub mod sockets;
 pub mod spec;
 pub mod statistic;
 pub mod walk;

@@ -17,4 +17,5 @@ pub mod follow;
 pub mod machine;
 pub mod metrics;
 pub mod processes;
+pub mod storage;
 pub mod tracker;

@@ -218,7 +218,10 @@ impl Tracker {
         let members = self.discovery.members(name);
         let own = cgroup_names::identify(name);
         // The path tells whose container it is; what else there is to know the runtimes are asked for.
-        let from_path = own.and_then(|own| Some(Identity::from_path(own.runtime?, own.id.to_owned())));
+        let from_path = own.and_then(|own| {
+            let pod = cgroup_names::pod(name);
+            Some(Identity { pod, ..Identity::from_path(own.runtime?, own.id.to_owned()) })
+        });
         let listed = if own.is_none() && self.filter.rules.ask_who() {
             self.filter.listed(name, self.identity_above(name).as_deref())
         } else {

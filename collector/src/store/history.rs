@@ -429,6 +429,7 @@ mod tests {
                 receive: Traffic { bytes: 9, ..Traffic::default() },
                 ..Interface::default()
             }],
+            ..Network::default()
         });
         history.push(with_network.clone(), LIMITS);
         history.push(sample(2, 3, 3), LIMITS);

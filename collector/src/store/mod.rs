@@ -6,6 +6,7 @@ pub mod application;
 pub mod event_log;
 pub mod history;
 pub mod summary;
+pub mod timeline;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -16,13 +17,16 @@ use std::time::Duration;
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use application::Application;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
 use summary::{Recorder, Summary};
+use timeline::Timeline;
 
 /// Ended containers kept for their OOM kills, whatever the retention: one is about a hundred bytes.
 const MAX_ENDED: usize = 10_000;
@@ -47,6 +51,7 @@ pub struct Container {
     recent: Mutex<Recent>,
     spec: Mutex<(Spec, WallTime)>,
     identity: Mutex<Option<Arc<Identity>>>,
+    storage: Mutex<Timeline<Storage>>,
     limits: Limits,
 }
 
@@ -157,6 +162,21 @@ impl Container {
         *lock(&self.identity) = Some(Arc::new(identity));
     }
 
+    /// What its files take, as last measured; `None` before the first time and for what is no runtime's container.
+    pub fn storage(&self) -> Option<Arc<Storage>> {
+        lock(&self.storage).latest().cloned()
+    }
+
+    /// What was known at this time of what its files take.
+    pub fn storage_at(&self, time: WallTime) -> Option<Arc<Storage>> {
+        lock(&self.storage).at(time).cloned()
+    }
+
+    /// Keeps what its files take from now on.
+    pub fn set_storage(&self, now: WallTime, storage: Storage) {
+        lock(&self.storage).push(now, Arc::new(storage), self.limits.age);
+    }
+
     /// OOM kills of processes of this very cgroup.
     pub fn oom_kills(&self) -> u64 {
         self.oom_kills.load(Ordering::Relaxed)
@@ -185,18 +205,53 @@ pub struct Store {
     containers: RwLock<BTreeMap<Name, Arc<Container>>>,
     ended: Mutex<VecDeque<Ended>>,
     events: EventLog,
+    filesystems: Mutex<Timeline<Filesystems>>,
+    image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let events = EventLog::new(limits.events.clone());
-        Self { limits, containers: RwLock::default(), ended: Mutex::default(), events }
+        Self {
+            limits,
+            containers: RwLock::default(),
+            ended: Mutex::default(),
+            events,
+            filesystems: Mutex::default(),
+            image_stores: Mutex::default(),
+        }
     }
 
     /// The event log.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// The machine's file systems, as last read.
+    pub fn filesystems(&self) -> Option<Arc<Filesystems>> {
+        lock(&self.filesystems).latest().cloned()
+    }
+
+    /// The machine's file systems, as they were known at this time.
+    pub fn filesystems_at(&self, time: WallTime) -> Option<Arc<Filesystems>> {
+        lock(&self.filesystems).at(time).cloned()
+    }
+
+    /// Keeps the machine's file systems.
+    pub fn set_filesystems(&self, filesystems: Arc<Filesystems>) {
+        let now = filesystems.at;
+        lock(&self.filesystems).push(now, filesystems, self.limits.history.age);
+    }
+
+    /// Where the runtimes keep their images, as far as they told.
+    pub fn image_stores(&self) -> Vec<ImageStore> {
+        lock(&self.image_stores).values().flatten().cloned().collect()
+    }
+
+    /// Keeps where a runtime keeps its images.
+    pub fn set_image_stores(&self, runtime: Runtime, stores: Vec<ImageStore>) {
+        lock(&self.image_stores).insert(runtime, stores);
     }
 
     /// Begins a container; one of the same name is replaced.
@@ -208,6 +263,7 @@ impl Store {
             recent: Mutex::default(),
             spec: Mutex::default(),
             identity: Mutex::default(),
+            storage: Mutex::default(),
             limits: self.limits.history,
         });
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);

@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 10] = [
+const FOREIGN: [(&str, &[&str]); 11] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
@@ -53,6 +53,7 @@ const FOREIGN: [(&str, &[&str]); 10] = [
     ("clap", &["config", "main.rs"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
+    ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
     ("serde", &["views", "runtime", "doctor/json", "application"]),

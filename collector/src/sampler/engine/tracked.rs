@@ -87,6 +87,9 @@ impl Tracked {
 impl Tracked {
     /// Passes on what was said since the last reading.
     pub(super) fn deliver_news(&self, reading: &mut Reading) {
+        if let Some(identity) = self.container.identity() {
+            reading.reader.set_network_source(identity.network_source());
+        }
         let news = std::mem::take(&mut *lock(&self.news));
         if let Some(members) = news.members {
             reading.reader.set_members(&members);

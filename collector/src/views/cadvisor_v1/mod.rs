@@ -6,12 +6,16 @@
 
 pub(super) mod application;
 pub(super) mod diskio;
+pub(super) mod filesystem;
+pub(super) mod hardware;
 pub(super) mod network;
 mod request;
 pub(super) mod spec;
 pub(super) mod stats;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -22,6 +26,7 @@ use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
 use super::json::{self, Lossy};
 use super::{ContainerView, Identity};
+use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::units::Bytes;
 
@@ -66,11 +71,12 @@ struct ContainerInfo<'a> {
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let stats = view.samples.iter().map(|sample| {
-            let stats = ContainerStats::from(&**sample);
-            stats.with_custom_metrics(view.application.at(sample.at).map(CustomMetrics::from))
-        });
-        let mut stats: Vec<_> = stats.collect();
+        let of = |(at, sample): (usize, &'a Arc<Sample>)| {
+            let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
+            let told = view.application.at(sample.at).map(CustomMetrics::from);
+            stats.with_network(view.network(sample)).with_custom_metrics(told)
+        };
+        let mut stats: Vec<_> = view.samples.iter().enumerate().map(of).collect();
         // How it was at the time of older samples is not known.
         if let Some(newest) = stats.pop() {
             stats.push(newest.with_health(health));

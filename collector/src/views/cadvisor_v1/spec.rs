@@ -98,7 +98,7 @@ impl<'a> ContainerSpec<'a> {
                     None => 0,
                 },
             },
-            has_filesystem: false,
+            has_filesystem: view.has_filesystem,
             has_diskio: spec.has_diskio,
             has_custom_metrics: !view.application.specs.is_empty(),
             custom_metrics: application::specs(&view.application.specs),

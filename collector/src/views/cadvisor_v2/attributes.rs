@@ -31,7 +31,7 @@ struct Attributes<'a> {
     network_devices: Option<Vec<NetInfo<'a>>>,
     topology: Option<Vec<NodeInfo<'a>>>,
     cloud_provider: &'static str,
-    instance_type: &'static str,
+    instance_type: &'a str,
 }
 
 /// The schema of one.

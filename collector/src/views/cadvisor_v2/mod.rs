@@ -5,6 +5,7 @@
 
 mod application;
 mod attributes;
+mod filesystem;
 mod options;
 mod processes;
 mod selection;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::full::{AT, application, filesystems, full_machine, full_sample, full_spec, later};
+use super::full::{AT, application, files, filesystems, full_machine, full_sample, full_spec, later};
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
 use crate::sample::identity::{NetworkOwner, Runtime};
@@ -18,7 +18,7 @@ use crate::views::source::{
     Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
     StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
-use crate::views::{ContainerView, Identity};
+use crate::views::{ContainerView, FilesystemUse, Identity};
 
 /// The container of which everything is known.
 const FULL: &str = "/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -52,6 +52,8 @@ fn full() -> ContainerView {
             health: "healthy".to_owned(),
         },
         application: application(),
+        has_filesystem: true,
+        filesystems: vec![files(), files()],
     }
 }
 
@@ -59,7 +61,9 @@ fn root() -> ContainerView {
     let name = Name::from(*b"/");
     let children = vec![Name::from(*b"/docker"), Name::from(*b"/minimal")];
     let application = Application::default();
-    ContainerView { name, children, identity: Identity::default(), application, ..full() }
+    let machine = Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() };
+    let filesystems = vec![FilesystemUse::Machine(Arc::new(machine)); 2];
+    ContainerView { name, children, identity: Identity::default(), application, filesystems, ..full() }
 }
 
 fn minimal() -> ContainerView {
@@ -109,6 +113,7 @@ impl Containers for Fixture {
         let mut view = found.ok_or_else(|| Unavailable::Unknown(name.into()))?;
         let surplus = view.samples.len().saturating_sub(query.count.limit());
         view.samples.drain(..surplus);
+        view.filesystems.drain(..surplus.min(view.filesystems.len()));
         Ok(view)
     }
 
@@ -159,7 +164,7 @@ impl Host for Fixture {
 
     async fn filesystems(&self) -> Arc<Filesystems> {
         Arc::new(match self.0 {
-            Known::Everything => Filesystems { at: AT, list: filesystems() },
+            Known::Everything => Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() },
             Known::Little => Filesystems::default(),
         })
     }

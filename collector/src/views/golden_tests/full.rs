@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use crate::sample::application::{Format, MetricSpec, Number, Round, Value};
 use crate::sample::container::*;
+use crate::sample::filesystem::{DiskUsage, LayerFilesystem, Measured, Method, Storage};
+use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
+use crate::sample::identity::Runtime;
 use crate::sample::machine::{
-    Cache, Core, CpuCounts, Disk, Filesystem, FilesystemRole, HugePages, Machine, MemoryModules, NetworkDevice, Node,
-    OsRelease,
+    Cache, Cloud, CloudProvider, Core, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems,
+    HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
+use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::application::Application;
 use crate::units::{Bytes, Limit, Micros, Nanos, WallTime};
+use crate::views::FilesystemUse;
 
 /// 2024-01-02 03:04:05.12 UTC.
 pub(super) const AT: WallTime = WallTime(1_704_164_645_120_000_000);
@@ -48,6 +53,7 @@ pub(super) fn full_sample(step: u64) -> Sample {
             _ => vec![("Count", 17)],
         },
     };
+    let shared = |counted| PerfCount { counted, enabled: Nanos(40), running: Nanos(30) };
     let traffic = |bytes| Traffic { bytes: bytes + step, packets: 10, errors: 1, dropped: 2 };
     Sample {
         at: later(step),
@@ -122,7 +128,28 @@ pub(super) fn full_sample(step: u64) -> Sample {
         }]),
         network: Some(Network {
             interfaces: vec![Interface { name: "eth0".into(), receive: traffic(1000), transmit: traffic(2000) }],
+            tcp: Some(TcpSockets { established: 1, listen: 2, ..TcpSockets::default() }),
+            tcp6: Some(TcpSockets { time_wait: 3, ..TcpSockets::default() }),
+            udp: Some(UdpSockets { sockets: 4, dropped: 5, receive_queue: Bytes(6), transmit_queue: Bytes(7) }),
+            udp6: Some(UdpSockets { sockets: 8, ..UdpSockets::default() }),
+            tcp_advanced: Some(TcpAdvanced { keys: [MAX_CONN, "TW"].into(), values: vec![u64::MAX, 3] }),
         }),
+        referenced: Some(Bytes(8192)),
+        resctrl: Some(Resctrl {
+            domains: vec![ResctrlDomain {
+                id: 0,
+                total: Some(Bytes(10)),
+                local: Some(Bytes(20)),
+                occupancy: Some(Bytes(30)),
+            }],
+        }),
+        perf: Some(vec![PerfEvent { name: "instructions".into(), cpu: 1, count: shared(100) }]),
+        perf_uncore: Some(vec![UncorePerfEvent {
+            name: "cas_count_read".into(),
+            pmu: "uncore_imc_0".into(),
+            socket: 0,
+            count: shared(50),
+        }]),
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
@@ -205,6 +232,12 @@ pub(super) fn full_machine() -> Machine {
             speed_mbit: Some(10_000),
             mtu: 1500,
         }]),
+        persistent_memory: Some(PersistentMemory { app_direct: Bytes(4096) }),
+        cloud: Some(Cloud {
+            provider: CloudProvider::Aws,
+            instance_type: Some("m5.large".to_owned()),
+            instance_id: Some("i-0123".to_owned()),
+        }),
         nodes: vec![Node {
             id: 0,
             memory: Some(Bytes(25_000_000_000)),
@@ -225,6 +258,19 @@ pub(super) fn full_machine() -> Machine {
 }
 
 pub(super) fn filesystems() -> Vec<Filesystem> {
+    let disk = DiskCounters {
+        reads: 1,
+        reads_merged: 2,
+        sectors_read: 3,
+        read_ms: 4,
+        writes: 5,
+        writes_merged: 6,
+        sectors_written: 7,
+        write_ms: 8,
+        in_progress: 9,
+        io_ms: 10,
+        weighted_io_ms: 11,
+    };
     let root = Filesystem {
         device: "/dev/vda1".to_owned(),
         major: 254,
@@ -235,9 +281,37 @@ pub(super) fn filesystems() -> Vec<Filesystem> {
         usage: Bytes(1 << 30),
         available: Bytes(1 << 39),
         inodes_free: 900,
-        role: FilesystemRole::Root,
+        fs_type: "ext4".to_owned(),
+        roles: vec![FilesystemRole::Root, FilesystemRole::Images(Runtime::Docker)],
+        disk: Some(disk),
         uuid: Some("12-AB".to_owned()),
     };
     let run = Filesystem { device: "/run".to_owned(), mount_point: "/run".to_owned(), ..Filesystem::default() };
     vec![root, run]
+}
+
+/// What a container's files take, all of it known.
+pub(super) fn files() -> FilesystemUse {
+    let measured = |bytes, inodes| Measured {
+        usage: DiskUsage { bytes: Bytes(bytes), inodes: Some(inodes) },
+        at: AT,
+        by: Method::Walk,
+    };
+    let filesystem = LayerFilesystem {
+        device: "/dev/vda1".to_owned(),
+        mount_point: "/".to_owned(),
+        fs_type: "ext4".to_owned(),
+        major: 254,
+        minor: 1,
+        capacity: Bytes(1 << 40),
+    };
+    let storage = Storage {
+        filesystem: Some(filesystem),
+        layer: Some(measured(4096, 7)),
+        runtime_files: Some(measured(512, 4)),
+        logs: Some(measured(100, 1)),
+        ..Storage::default()
+    };
+    let machine = Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() };
+    FilesystemUse::Container { storage: Arc::new(storage), machine: Some(Arc::new(machine)) }
 }

@@ -103,12 +103,12 @@ impl Host for Fixed {
     async fn filesystems(&self) -> Arc<Filesystems> {
         let root = Filesystem {
             device: "/dev/sda1".to_owned(),
-            role: FilesystemRole::Root,
+            roles: vec![FilesystemRole::Root],
             uuid: Some("12-AB".to_owned()),
             ..Filesystem::default()
         };
         let other = Filesystem { device: "/run".to_owned(), ..Filesystem::default() };
-        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other] })
+        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other], ..Filesystems::default() })
     }
 
     async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
