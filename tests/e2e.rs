@@ -29,6 +29,7 @@ mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
+mod metrics;
 mod network;
 mod on_request;
 mod oom;
@@ -37,6 +38,7 @@ mod parity;
 mod paths;
 mod pods;
 mod programs;
+mod prometheus;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -72,6 +74,8 @@ const FILES: &[&[Case]] = &[
     history::CASES,
     api_v2::CASES,
     openapi::CASES,
+    metrics::CASES,
+    prometheus::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

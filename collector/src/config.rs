@@ -10,6 +10,7 @@ mod hardware;
 mod host;
 pub mod invocation;
 mod logging;
+mod metrics;
 mod push;
 mod retention;
 mod sampling;
@@ -29,6 +30,7 @@ use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
+use crate::views::prometheus::Options;
 
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
@@ -50,6 +52,8 @@ struct Args {
     retention: retention::RetentionArgs,
     #[command(flatten)]
     containers: containers::ContainersArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
     #[command(flatten)]
     host: host::HostArgs,
     #[command(flatten)]
@@ -94,6 +98,8 @@ pub struct Config {
     pub kinds: KindSet,
     /// Metrics that the application of one container may have.
     pub application_metrics: usize,
+    /// How metrics are told.
+    pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
     /// What the processor counts.
@@ -151,7 +157,8 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, hardware, retention, containers, host, access, push, logging, accepted } = args;
+        let Args { server, sampling, hardware, retention, containers, metrics, host, access, push, logging, accepted } =
+            args;
         let interval = sampling.interval()?;
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
@@ -174,6 +181,7 @@ impl Config {
             application_metrics: sampling.application_metrics_count_limit,
             disk_usage_every,
             kinds,
+            metrics: metrics.options(kinds)?,
             load_reader: sampling.load_reader(),
             hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,

@@ -7,6 +7,7 @@ mod degraded;
 mod extras;
 mod guard;
 mod output;
+mod scrapes;
 mod server;
 pub mod statistics;
 
@@ -203,6 +204,8 @@ struct Parts {
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     storage: Option<StorageNews>,
+    /// Ends when nobody can ask any more.
+    scraper: JoinHandle<()>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -266,16 +269,26 @@ impl Parts {
             application::start(&engine, config.application_metrics, metrics.application());
         }
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
-        let answers =
-            Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone()));
+        let (requests, jobs) = scrapes::channel();
+        let answers = Arc::new(Answers::new(
+            Arc::clone(&engine),
+            metrics,
+            counters,
+            progress,
+            degraded,
+            storage.clone(),
+            requests,
+        ));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        Ok(Self { engine, answers, follower, samplers, storage, probes })
+        let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
+            .map_err(system("starting the thread that renders metrics"))?;
+        Ok(Self { engine, answers, follower, samplers, storage, scraper, probes })
     }
 
     /// A thread that ended although nobody asked it to.
     fn ended_thread(&self) -> Option<String> {
-        let mut threads = std::iter::once(&self.follower.0).chain(&self.samplers);
+        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers);
         let ended = threads.find(|thread| thread.is_finished())?;
         Some(ended.thread().name().unwrap_or_default().to_owned())
     }

@@ -26,6 +26,7 @@ pub(crate) mod nonsense;
 pub(crate) mod openapi;
 pub(crate) mod pod;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod runtime;
 pub(crate) mod settings;

@@ -54,6 +54,8 @@ pub(crate) struct Surroundings {
 /// A change of what is mounted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Mounting {
+    /// None.
+    Nothing,
     /// An empty file system over this directory.
     Hide(PathBuf),
     /// A file system of this type, with these options, in place of the one that is mounted here.
@@ -109,6 +111,12 @@ impl Surroundings {
         if directory.is_dir() {
             self.mounts.push(Mounting::Hide(directory));
         }
+        self
+    }
+
+    /// With a mount namespace of its own, in which nothing is changed yet.
+    pub(crate) fn in_mount_namespace(mut self) -> Self {
+        self.mounts.push(Mounting::Nothing);
         self
     }
 
@@ -193,6 +201,7 @@ impl Mounting {
     fn take_on(&self) -> Result<()> {
         let none = MountFlags::empty();
         match self {
+            Self::Nothing => Ok(()),
             Self::Hide(directory) => Ok(rustix::mount::mount("none", directory, "tmpfs", none, Some(c"mode=755"))?),
             Self::New { kind, options, at } => {
                 // The same file system twice in one place is refused.

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use prometheus::proto::MetricFamily;
+
 use super::degraded::DegradedList;
+use super::scrapes::{self, Requests};
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
@@ -28,9 +31,10 @@ use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
+use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
-    StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity};
 
@@ -41,6 +45,8 @@ const RECENT: Duration = Duration::from_secs(2);
 const FILESYSTEMS: Nanos = Nanos(1_000_000_000);
 /// How long a request waits for the samples it demands.
 const DEMAND: Duration = Duration::from_secs(5);
+/// The collector's version, as cAdvisor writes its own.
+pub(super) const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// Event streams open at once.
 const MAX_STREAMS: usize = 256;
 
@@ -56,6 +62,7 @@ pub(super) struct Answers {
     degraded: DegradedList,
     storage: Option<StorageNews>,
     streams: Arc<()>,
+    scrapes: Requests,
 }
 
 impl Answers {
@@ -67,6 +74,7 @@ impl Answers {
         progress: Arc<Progress>,
         degraded: DegradedList,
         storage: Option<StorageNews>,
+        scrapes: Requests,
     ) -> Self {
         Self {
             engine,
@@ -78,6 +86,7 @@ impl Answers {
             degraded,
             storage,
             streams: Arc::default(),
+            scrapes,
         }
     }
 
@@ -87,7 +96,22 @@ impl Answers {
         *self.machine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(machine);
     }
 
-    fn current_machine(&self) -> Arc<Machine> {
+    /// The sampler, and through it the store.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The collector's metrics about itself.
+    pub(super) fn own_metrics(&self) -> &OwnMetrics {
+        &self.metrics
+    }
+
+    /// The same as families, brought up to date.
+    pub(super) fn own_families(&self) -> Vec<MetricFamily> {
+        self.metrics.gather(&self.engine, self.counters.as_ref())
+    }
+
+    pub(super) fn current_machine(&self) -> Arc<Machine> {
         Arc::clone(&self.machine.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -304,7 +328,7 @@ impl Drop for Stream {
 
 impl Status for Answers {
     fn version(&self) -> &'static str {
-        concat!("v", env!("CARGO_PKG_VERSION"))
+        VERSION
     }
 
     fn health_report(&self) -> String {
@@ -360,11 +384,7 @@ impl Status for Answers {
         }
     }
 
-    fn metrics(&self) -> String {
-        let text = self.metrics.render(&self.engine, self.counters.as_ref());
-        let mut text = String::from_utf8_lossy(&text).into_owned();
-        let counts = self.engine.store().oom_counts(WallTime::from(SystemTime::now()));
-        text.push_str(&crate::views::prometheus::oom_events(&counts));
-        text
+    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
+        scrapes::answer(&self.scrapes, scrape).await
     }
 }

@@ -241,17 +241,47 @@ impl MemoryStat {
 }
 
 impl MemoryStat {
-    /// What is reported of it by name. v1 has some of it under other names; of its two counts the subtree's is taken.
+    /// What is reported of it by name.
     pub fn reported(&self) -> ReportedStat {
-        let either = |v2, v1| self.get(v1).or_else(|| self.get(v2));
-        ReportedStat {
-            file_dirty: either("file_dirty", "total_dirty"),
-            file_writeback: either("file_writeback", "total_writeback"),
-            pgscan: self.get("pgscan"),
-            pgsteal: self.get("pgsteal"),
-            workingset_refault_file: either("workingset_refault_file", "total_workingset_refault_file"),
-            workingset_refault_anon: either("workingset_refault_anon", "total_workingset_refault_anon"),
-        }
+        ReportedKeys::of(self).pick(self)
+    }
+}
+
+/// Where the reported values are in `memory.stat`: looked for once, they are found in every one with the same keys. v1
+/// has some of them under other names; of its two counts the subtree's is taken.
+#[derive(Clone, Debug)]
+pub struct ReportedKeys {
+    keys: Arc<[Box<str>]>,
+    positions: [Option<usize>; 6],
+}
+
+impl ReportedKeys {
+    /// Looks for them.
+    pub fn of(stat: &MemoryStat) -> Self {
+        let find = |key: &str| stat.keys.iter().position(|candidate| &**candidate == key);
+        let either = |v2, v1| find(v1).or_else(|| find(v2));
+        let positions = [
+            either("file_dirty", "total_dirty"),
+            either("file_writeback", "total_writeback"),
+            find("pgscan"),
+            find("pgsteal"),
+            either("workingset_refault_file", "total_workingset_refault_file"),
+            either("workingset_refault_anon", "total_workingset_refault_anon"),
+        ];
+        Self { keys: Arc::clone(&stat.keys), positions }
+    }
+
+    /// Whether they are in the same places there.
+    pub fn fit(&self, stat: &MemoryStat) -> bool {
+        Arc::ptr_eq(&self.keys, &stat.keys) || self.keys == stat.keys
+    }
+
+    /// The values, of one whose keys fit.
+    pub fn pick(&self, stat: &MemoryStat) -> ReportedStat {
+        let value = |position: Option<usize>| stat.values.get(position?).copied();
+        let [file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon] =
+            self.positions.map(value);
+        ReportedStat { file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon }
     }
 }
 

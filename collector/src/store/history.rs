@@ -150,6 +150,11 @@ impl History {
         newest_first
     }
 
+    /// Drops everything but the newest sample.
+    pub fn keep_latest_only(&mut self) {
+        *self = Self { latest: self.latest.take(), ..Self::default() };
+    }
+
     /// Bytes this history holds, without the allocator's overhead and without strings shared between samples.
     pub fn memory(&self) -> usize {
         let stat_values = |sample: &Sample| sample.memory.as_ref().map_or(0, |memory| memory.stat.values.len() * 8);

@@ -28,8 +28,10 @@ use history::{History, Limits, Pushed, Selection};
 use summary::{Recorder, Summary};
 use timeline::Timeline;
 
-/// Ended containers kept for their OOM kills, whatever the retention: one is about a hundred bytes.
+/// Ended containers that are kept for their OOM kills, whatever the retention: one is a few hundred bytes.
 const MAX_ENDED: usize = 10_000;
+/// Of these the newest keep their last sample, about two kilobytes.
+const MAX_ENDED_SAMPLES: usize = 4_096;
 
 /// The store's bounds.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct StoreLimits {
     pub history: Limits,
     /// Of the event log.
     pub events: EventLimits,
-    /// How long the OOM kills of an ended container are still told.
+    /// How long the counters of an ended container are still told.
     pub ended_retention: Duration,
 }
 
@@ -116,6 +118,17 @@ impl Container {
         Some(Arc::new(Sample { oom_kills, ..Sample::clone(&latest) }))
     }
 
+    /// Keeps of the samples only the newest: the container ended.
+    pub fn keep_latest_only(&self) {
+        let mut recent = lock(&self.recent);
+        recent.history.keep_latest_only();
+        recent.summary = Recorder::default();
+    }
+
+    fn forget_samples(&self) {
+        *lock(&self.recent) = Recent::default();
+    }
+
     /// Samples, oldest first.
     pub fn samples(&self, selection: Selection) -> Vec<Arc<Sample>> {
         lock(&self.recent).history.select(selection, self.limits)
@@ -145,6 +158,11 @@ impl Container {
     /// The limits as last read, and when that was (the epoch if never).
     pub fn spec(&self) -> (Spec, WallTime) {
         lock(&self.spec).clone()
+    }
+
+    /// When the limits were last read; the epoch if never.
+    pub fn spec_read_at(&self) -> WallTime {
+        lock(&self.spec).1
     }
 
     /// Keeps limits just read.
@@ -193,9 +211,8 @@ pub type OomCounts = BTreeMap<Name, u64>;
 
 #[derive(Debug)]
 struct Ended {
-    name: Name,
+    container: Arc<Container>,
     at: WallTime,
-    oom_kills: u64,
 }
 
 /// The handle.
@@ -271,7 +288,7 @@ impl Store {
         container
     }
 
-    /// Ends a container: it is no longer listed, its OOM kills are told for the retention time.
+    /// Ends a container: it is no longer listed, its last sample and its OOM kills are told for the retention time.
     pub fn end(&self, container: &Arc<Container>, now: WallTime) {
         {
             let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
@@ -280,15 +297,28 @@ impl Store {
                 containers.remove(&container.name);
             }
         }
-        let oom_kills = container.oom_kills();
+        if self.limits.ended_retention.is_zero()
+            || (container.listed == Listed::OnlyAsChild && container.oom_kills() == 0)
+        {
+            return;
+        }
         let mut ended = lock(&self.ended);
-        if oom_kills > 0 {
-            ended.push_back(Ended { name: Arc::clone(&container.name), at: now, oom_kills });
+        ended.push_back(Ended { container: Arc::clone(container), at: now });
+        if let Some(older) = ended.len().checked_sub(MAX_ENDED_SAMPLES + 1) {
+            ended[older].container.forget_samples();
         }
         let oldest = now.back(self.limits.ended_retention);
         while ended.front().is_some_and(|first| first.at < oldest) || ended.len() > MAX_ENDED {
             ended.pop_front();
         }
+    }
+
+    /// The listed containers that ended within the retention time, the last one last.
+    pub fn ended(&self, now: WallTime) -> Vec<Arc<Container>> {
+        let oldest = now.back(self.limits.ended_retention);
+        let ended = lock(&self.ended);
+        let recent = ended.iter().filter(|ended| ended.at >= oldest && ended.container.listed == Listed::Yes);
+        recent.map(|ended| Arc::clone(&ended.container)).collect()
     }
 
     /// A listed container.
@@ -369,7 +399,10 @@ impl Store {
         }
         let oldest = now.back(self.limits.ended_retention);
         for ended in lock(&self.ended).iter().filter(|ended| ended.at >= oldest) {
-            *counts.entry(Arc::clone(&ended.name)).or_default() += ended.oom_kills;
+            let kills = ended.container.oom_kills();
+            if kills > 0 {
+                *counts.entry(Arc::clone(&ended.container.name)).or_default() += kills;
+            }
         }
         counts
     }
@@ -433,6 +466,48 @@ mod tests {
         assert_eq!(store.oom_counts(second(1121)), [(name("/x"), 1)].into());
         store.end(&first, second(1121));
         assert!(store.get(b"/x").is_some(), "ending the first life does not end the second");
+    }
+
+    #[test]
+    fn an_ended_container_keeps_its_last_sample_for_a_while() {
+        let store = store();
+        let second = |second: u64| WallTime(second * 1_000_000_000);
+        let names = |now| -> Vec<(String, Option<WallTime>)> {
+            let told = |container: &Arc<Container>| {
+                let at = container.latest().map(|sample| sample.at);
+                (String::from_utf8_lossy(container.name()).into_owned(), at)
+            };
+            store.ended(now).iter().map(told).collect()
+        };
+        let container = store.begin(&name("/x"), Listed::Yes);
+        for at in [999, 1000] {
+            container.push(Sample { at: second(at), ..Sample::default() });
+        }
+        let child = store.begin(&name("/x/y.mount"), Listed::OnlyAsChild);
+        store.end(&child, second(1000));
+        store.end(&container, second(1001));
+        container.keep_latest_only();
+        assert_eq!(names(second(1121)), [("/x".to_owned(), Some(second(1000)))]);
+        assert_eq!(container.samples(Selection { count: Some(5), ..Selection::default() }).len(), 0);
+        assert_eq!(names(second(1122)), []);
+
+        for number in 0..=MAX_ENDED_SAMPLES {
+            let container = store.begin(&name(&format!("/{number}")), Listed::Yes);
+            container.push(Sample { at: second(1000), ..Sample::default() });
+            store.end(&container, second(1122));
+        }
+        let told = names(second(1122));
+        assert_eq!(told.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
+        assert_eq!(told[0], ("/0".to_owned(), None));
+    }
+
+    #[test]
+    fn without_retention_nothing_of_an_ended_container_is_told() {
+        let store = Store::new(StoreLimits { ended_retention: Duration::ZERO, ..store().limits });
+        let container = store.begin(&name("/x"), Listed::Yes);
+        container.add_oom_kills(1);
+        store.end(&container, WallTime(5));
+        assert!(store.ended(WallTime(5)).is_empty() && store.oom_counts(WallTime(5)).is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod resources;
 mod responses;
 pub mod router;
 pub mod sample_line;
+mod scrape;
 pub mod source;
 pub mod statistics;
 pub mod time;

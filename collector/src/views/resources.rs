@@ -11,6 +11,8 @@ pub(super) enum Page {
     Docker,
     Health,
     Metrics,
+    /// With the labels of a kubelet.
+    MetricsOfKubelet,
     OpenApi,
     Podman,
     Readiness,
@@ -21,12 +23,13 @@ pub(super) enum Page {
 
 impl Page {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Api,
         Self::Containers,
         Self::Docker,
         Self::Health,
         Self::Metrics,
+        Self::MetricsOfKubelet,
         Self::OpenApi,
         Self::Podman,
         Self::Readiness,
@@ -42,6 +45,7 @@ impl Page {
             Self::Docker => "/docker/",
             Self::Health => "/healthz",
             Self::Metrics => "/metrics",
+            Self::MetricsOfKubelet => "/metrics/cadvisor",
             Self::OpenApi => "/api/openapi.json",
             Self::Podman => "/podman/",
             Self::Readiness => "/readyz",

@@ -17,7 +17,9 @@ use super::cadvisor_v1::{self, DecodeError, StatsQuery};
 use super::cadvisor_v2;
 use super::events::{self, QueryError};
 use super::json::{Quoted, lossy};
-use super::source::{Containers, Limits, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::source::{
+    Containers, Limits, MetricsUnavailable, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable,
+};
 use crate::sample::event::{Event, Name};
 use crate::units;
 
@@ -57,6 +59,8 @@ pub(super) enum ApiError {
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
     V2(#[from] cadvisor_v2::Error),
+    #[error(transparent)]
+    Metrics(#[from] MetricsUnavailable),
     #[error("the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }

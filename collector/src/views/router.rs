@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +19,7 @@ use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, machine, openapi, validate, web};
+use super::{cadvisor_v1, json, machine, openapi, scrape, validate, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -34,7 +33,8 @@ const PAGE: &str = Page::Containers.path();
 pub fn router<S: Node>(source: Arc<S>) -> Router {
     let routes = Page::ALL.into_iter().fold(Router::new(), |routes, page| match page {
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
-        Page::Metrics => routes.route(page.path(), any(metrics::<S>)),
+        Page::Metrics => routes.route(page.path(), any(scrape::metrics::<S>)),
+        Page::MetricsOfKubelet => routes.route(page.path(), any(scrape::kubelet_metrics::<S>)),
         Page::OpenApi => routes.route(page.path(), any(openapi::<S>)),
         Page::Readiness => routes.route(page.path(), any(readyz::<S>)),
         // By their beginnings.
@@ -179,11 +179,6 @@ async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {
         Readiness::Ready => "ok".into_response(),
         Readiness::NotReady(reason) => responses::error(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
-}
-
-async fn metrics<S: Status>(State(source): State<Arc<S>>) -> Result<Response, ApiError> {
-    let text = spawn_blocking(move || source.metrics()).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["access", "kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["access", "kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),

@@ -14,9 +14,10 @@ use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
+use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
-    StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity};
 
@@ -245,7 +246,7 @@ impl Status for Fixture {
         }
     }
 
-    fn metrics(&self) -> String {
-        "up 1\n".to_owned()
+    async fn metrics(&self, _: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
+        Ok(b"up 1\n".to_vec())
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct Operation {
 struct Answer {
     status: u16,
     description: &'static str,
-    /// The type and the schema of the body; `None` where there is none worth a word.
-    content: Option<(&'static str, Value)>,
+    /// The types of the body and its schema in each; none where there is nothing worth a word.
+    content: Vec<(&'static str, Value)>,
     /// Of a line, where the body is a stream of lines.
     line: Option<Value>,
 }
@@ -36,17 +36,17 @@ impl Answer {
         Self {
             status: 200,
             description: "The answer.",
-            content: Some(("application/json", schema.to_value())),
+            content: vec![("application/json", schema.to_value())],
             line: None,
         }
     }
 
     fn text(status: u16, description: &'static str) -> Self {
-        Self { status, description, content: Some(("text/plain", json!({ "type": "string" }))), line: None }
+        Self { status, description, content: vec![("text/plain", json!({ "type": "string" }))], line: None }
     }
 
     fn html(status: u16, description: &'static str) -> Self {
-        Self { status, description, content: Some(("text/html", json!({ "type": "string" }))), line: None }
+        Self { status, description, content: vec![("text/html", json!({ "type": "string" }))], line: None }
     }
 
     /// What every request of the API may be answered with.
@@ -92,8 +92,8 @@ impl Operation {
 impl Answer {
     fn response(&self) -> (String, Value) {
         let mut response = json!({ "description": self.description });
-        if let Some((kind, schema)) = &self.content {
-            response["content"] = json!({ *kind: { "schema": schema } });
+        for (kind, schema) in &self.content {
+            response["content"][*kind] = json!({ "schema": schema });
         }
         if let Some(line) = &self.line {
             response["x-stream-line"] = line.clone();
@@ -139,8 +139,10 @@ pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
             one(Operation::new("health", "Whether the collector runs.", answers).with([verbose]))
         }
         Page::Metrics => {
-            let answers = vec![Answer::text(200, "Prometheus' text format.")];
-            one(Operation::new("metrics", "Metrics for Prometheus.", answers))
+            one(Operation::new("metrics", "Metrics for Prometheus.", scrapes()).with(RequestOptions::parameters()))
+        }
+        Page::MetricsOfKubelet => {
+            one(Operation::new("metrics.kubelet", "Metrics of containers with the kubelet's labels.", scrapes()))
         }
         Page::OpenApi => {
             let document = Answer::json(schemars::json_schema!({ "type": "object" }));
@@ -152,7 +154,7 @@ pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
             one(Operation::new("readiness", "Whether answers are complete.", answers))
         }
         Page::Static => {
-            let found = Answer { status: 200, description: "The file.", content: None, line: None };
+            let found = Answer { status: 200, description: "The file.", content: Vec::new(), line: None };
             let file = path_parameter("file", "A file that the page loads.");
             let answers = vec![found, Answer::text(404, "No such file.")];
             let operation = Operation::new("static", "What the page is made of.", answers).with([file]);
@@ -163,6 +165,13 @@ pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
             one(Operation::new("validate", "What the machine offers, in cAdvisor's words.", answers))
         }
     }
+}
+
+/// Answers of the endpoints for Prometheus.
+fn scrapes() -> Vec<Answer> {
+    let mut answer = Answer::text(200, "Prometheus' text format, or OpenMetrics for who prefers it.");
+    answer.content.push(("application/openmetrics-text", json!({ "type": "string" })));
+    vec![answer, Answer::failed()]
 }
 
 fn live_page(id: &str, summary: &'static str) -> Operation {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
 use futures_util::StreamExt;
 use tower::ServiceExt;
 
@@ -15,9 +16,10 @@ use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems,
 use crate::sample::process::ProcessList;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
+use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
-    Validation,
+    Host, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams,
+    Unavailable, Validation,
 };
 use crate::views::{ContainerView, events};
 
@@ -148,8 +150,8 @@ impl Status for Fixed {
         if self.ready { Readiness::Ready } else { Readiness::NotReady("the first scan is under way".to_owned()) }
     }
 
-    fn metrics(&self) -> String {
-        "up 1\n".to_owned()
+    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
+        Ok(format!("up 1\n# {scrape:?}\n").into_bytes())
     }
 }
 
@@ -280,8 +282,6 @@ async fn small_answers() {
     assert_eq!(get("/readyz").await, (503, "the first scan is under way\n".to_owned()));
     let ready = respond(Fixed { ready: true, ..node() }, Request::get("/readyz").body(Body::empty()).unwrap()).await;
     assert_eq!(ready.status(), StatusCode::OK);
-    let metrics = (200, "text/plain; version=0.0.4; charset=utf-8".to_owned(), "up 1\n".to_owned());
-    assert_eq!(ask("GET", "/metrics", "").await, metrics);
 }
 
 #[tokio::test]
@@ -434,4 +434,5 @@ async fn the_page_and_the_redirects() {
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
 
+mod metrics;
 mod v2;
