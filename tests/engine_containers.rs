@@ -25,7 +25,7 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Of all cgroups only those whose names look like containers are listed: these must.
 const FLAGS: [&str; 3] =
-    ["--housekeeping_interval=200ms", "--docker_only", "--enable_metrics=cpu,memory,network,process"];
+    ["--housekeeping_interval=200ms", "--docker_only", "--enable_metrics=cpu,memory,network,process,oom_event"];
 /// How far memory may move between two readings: what a running shell and the engine's own start still change.
 const MEMORY_SLACK: u64 = bytes::MIB;
 

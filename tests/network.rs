@@ -161,9 +161,13 @@ fn sockets_of_an_own_namespace() -> Result<()> {
         ensure!(queued > 1000 && dropped > 0 && dropped < UNREAD, "{queued} bytes wait, {dropped} were dropped");
         Ok(())
     })?;
-    let v2: serde_json::Value = collector.json(&format!("/api/v2.1/stats{}?count=1", cgroup.name()), None)?;
-    let v2 = &v2[cgroup.name()]["stats"][0]["network"];
-    ensure!(v2["tcp"]["Established"] == 2 && v2["udp"]["Listen"] == 2, "v2.1 says {v2}");
+    // Whether it has a network at all may be known a moment later than what goes through it.
+    wait::eventually(wait::seconds(5), || {
+        let v2: serde_json::Value = collector.json(&format!("/api/v2.1/stats{}?count=1", cgroup.name()), None)?;
+        let v2 = &v2[cgroup.name()]["stats"][0]["network"];
+        ensure!(v2["tcp"]["Established"] == 2 && v2["udp"]["Listen"] == 2, "v2.1 says {v2}");
+        Ok(())
+    })?;
     let off = wait::eventually(wait::seconds(5), || ask(&without))?;
     for block in ["tcp", "tcp6", "udp", "udp6", "tcp_advanced"] {
         let zeros = off[block].as_object().is_some_and(|block| block.values().all(|value| *value == 0));

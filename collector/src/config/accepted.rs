@@ -41,12 +41,10 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
 const APP: &str = "applications are asked over plain HTTP";
 const DRIVER: &str =
     "samples are not pushed to a database; scrape /metrics, or write them with --storage_driver=stdout";
-const LABELS: &str = "/metrics has no series with containers' labels";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
 const LOG_FORM: &str = "log lines have one form";
 const MESOS: &str = "Mesos is not asked; its containers are listed by their cgroups";
 const PHASE: &str = "each container keeps its phase of the interval, so that nothing has to be spread by chance";
-const TOO_NEW: &str = "this is not measured";
 
 const ACCEPTED: &[Accepted] = {
     use Takes::{Duration, Number, Switch, Text};
@@ -77,10 +75,7 @@ const ACCEPTED: &[Accepted] = {
         accepted("mesos_agent", Text, MESOS),
         accepted("mesos_agent_timeout", Duration, MESOS),
         accepted("one_output", Switch, LOG_FILE),
-        accepted("perf_events_config", Text, TOO_NEW),
         unless("false", accepted("profiling", Switch, "Go's profiles are of Go programs; use perf")),
-        unless("0", accepted("referenced_reset_interval", Number, TOO_NEW)),
-        accepted("resctrl_interval", Duration, TOO_NEW),
         accepted("skip_headers", Switch, LOG_FORM),
         accepted("skip_log_headers", Switch, LOG_FORM),
         accepted("stderrthreshold", Text, LOG_FILE),
@@ -102,13 +97,11 @@ const ACCEPTED: &[Accepted] = {
         accepted("storage_driver_secure", Switch, DRIVER),
         accepted("storage_driver_table", Text, DRIVER),
         accepted("storage_driver_user", Text, DRIVER),
-        unless("true", accepted("store_container_labels", Switch, LABELS)),
         accepted(
             "vmodule",
             Text,
             "it names files of another program; use COLLECTOR_LOG, such as collector::sampler=debug",
         ),
-        unless("", accepted("whitelisted_container_labels", Text, LABELS)),
     ]
 };
 

@@ -108,9 +108,8 @@ const IN_USE: &[(&[&str], usize)] = &[
             "--store_container_labels=false",
             "--whitelisted_container_labels=io.kubernetes.container.name, io.kubernetes.pod.name,io.kubernetes.pod.namespace",
         ],
-        2,
+        0,
     ),
-    (&["-logtostderr", "--perf_events_config=/etc/config/perf-non-hardware.json"], 1),
     (&["-logtostderr", "-docker_only"], 0),
     (
         &[
@@ -187,7 +186,7 @@ fn what_starts_cadvisor_starts_this() {
         assert_eq!(config.notes.len(), *notes, "{:#?}", config.notes);
         assert!(config.notes.iter().all(|note| note.contains("has no effect: ") && !note.contains("hunter2")));
     }
-    let config = config(IN_USE[6].0).unwrap();
+    let config = config(IN_USE[5].0).unwrap();
     assert_eq!((config.base_path.as_str(), config.metrics_path.as_str()), ("/cadvisor", "/prom"));
     assert!(config.runtimes.docker_tls.is_none());
     assert_eq!((config.max_procs, config.verify_every), (Some(1), Duration::from_secs(120)));
@@ -205,7 +204,7 @@ fn every_flag_of_cadvisor_is_accepted() {
         event_storage_event_limit=default=1 global_housekeeping_interval=1h housekeeping_interval=2s http_auth_file=/a \
         http_auth_realm=a http_digest_file=/a http_digest_realm=a initial_splay_factor=0 jitter_factor=0 \
         listen_ip=127.0.0.1 log_cadvisor_usage=true machine_id_file=/a max_housekeeping_interval=1h max_procs=3 \
-        mesos_agent=a mesos_agent_timeout=1s perf_events_config=/a podman=unix:///a port=1 profiling=true \
+        mesos_agent=a mesos_agent_timeout=1s podman=unix:///a port=1 profiling=true \
         prometheus_endpoint=/a raw_cgroup_prefix_whitelist=/a referenced_reset_interval=1 resctrl_interval=1s \
         storage_driver=redis storage_driver_buffer_duration=1s storage_driver_db=a storage_driver_es_enable_sniffer=true \
         storage_driver_es_host=a storage_driver_es_index=a storage_driver_es_type=a storage_driver_host=a \

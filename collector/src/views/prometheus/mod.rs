@@ -255,7 +255,8 @@ fn filesystems<'a>(snapshot: &'a Snapshot, entry: &'a Entry) -> Vec<FilesystemRo
     let used = storage.total();
     vec![FilesystemRow {
         device: &filesystem.device,
-        limit: filesystem.capacity,
+        // A limit of its own goes before the size of the file system.
+        limit: storage.limit.unwrap_or(filesystem.capacity),
         usage: used.map(|used| used.bytes),
         inodes: used.and_then(|used| used.inodes),
         inodes_free: None,

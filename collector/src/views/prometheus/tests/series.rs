@@ -53,6 +53,20 @@ fn cadvisors_known_faults_are_right() {
 }
 
 #[test]
+fn a_limit_of_the_containers_own_goes_before_the_size_of_its_file_system() {
+    let mut snapshot = snapshot(v2_sample());
+    let limit = |snapshot: &Snapshot| {
+        let parsed = render(snapshot, &Options::default());
+        parsed.value("container_fs_limit_bytes", &[("id", "/docker/d0c")]).map(str::to_owned)
+    };
+    assert_eq!(limit(&snapshot).as_deref(), Some("5e+10"));
+    for storage in snapshot.containers.iter_mut().filter_map(|entry| entry.storage.as_mut()) {
+        Arc::make_mut(storage).limit = Some(Bytes(1 << 20));
+    }
+    assert_eq!(limit(&snapshot).as_deref(), Some("1.048576e+06"));
+}
+
+#[test]
 fn values_that_the_kernel_lacks() {
     let sample = Sample { cpu: Some(Cpu { total: Nanos(1), ..Cpu::default() }), ..Sample::default() };
     let entry = Entry { spec: Spec::default(), ..running("/x", sample) };
