@@ -42,6 +42,8 @@ fn same(said: f64, expected: f64) -> bool {
 
 /// Each value is that of the API's sample of the same time.
 fn same_as_the_api() -> Result<()> {
+    // Some kernels have no memory controller on v1.
+    drop(Cgroups::new(Set::Memory)?);
     let flags = ["--housekeeping_interval=200ms", "--allow_dynamic_housekeeping=false", "--metrics_timestamps"];
     let collector = Collector::start(&flags)?;
     let cgroups = Cgroups::new(Set::Every)?;
@@ -80,7 +82,8 @@ fn same_as_the_api() -> Result<()> {
         }
         ensure!(compared.len() >= 9, "only these were of a sample that the API has: {compared:?}");
         let memory = metrics.value("container_memory_rss", &[("id", &name)]).unwrap_or_default();
-        ensure!(memory >= (8 * MIB) as f64, "8 MiB are held, told are {memory}");
+        // The kernel's counters of a v1 cgroup lag behind by up to 32 pages for each CPU.
+        ensure!(memory >= (7 * MIB) as f64, "8 MiB are held, told are {memory}");
         Ok(())
     })
 }
