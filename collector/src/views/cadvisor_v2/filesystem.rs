@@ -107,7 +107,6 @@ impl From<DiskCounters> for DiskStats {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use schemars::JsonSchema;
     use serde::Serialize;
 
     use super::*;
