@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -67,9 +67,6 @@ struct Request {
     method: &'static str,
     /// Whether it is HTTP: what is not may be left without an answer.
     is_whole: bool,
-    /// Whether it has more of a body than the collector has a use for: who hangs up with that unread may take back what it
-    /// said, as TCP has it.
-    has_surplus: bool,
     /// Whether its answer may have no end.
     may_stream: bool,
     /// Where it is asked as the document says, if it is.
@@ -192,7 +189,6 @@ fn request(choices: &mut Choices, operations: &[Operation], names: &[String]) ->
             "{method} {target:.300} with {:?}",
             body.as_ref().map(|body| String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned())
         ),
-        has_surplus: body.as_ref().is_some_and(|body| body.len() > 4096),
         may_stream: query.contains("stream") || !is_whole,
         operation: (as_documented && method == operation.method).then_some(at),
         bytes,
@@ -205,31 +201,26 @@ fn request(choices: &mut Choices, operations: &[Operation], names: &[String]) ->
 fn ask(address: SocketAddr, request: &Request) -> Result<Option<(u16, String, Vec<u8>)>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(wait::seconds(20)))?;
-    // The collector may hang up before all is written.
-    let _ = stream.write_all(&request.bytes);
-    if !request.is_whole {
+    let sent = stream.write_all(&request.bytes);
+    if request.is_whole {
+        // Whatever the collector has a use for, it lets a client have its say.
+        sent.context("not all could be sent")?;
+    } else {
         let _ = stream.shutdown(Shutdown::Write);
     }
     let mut answer = Vec::new();
     let mut piece = [0; 16 << 10];
-    let mut is_reset = false;
     loop {
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(length) => answer.extend(&piece[..length]),
-            // It hung up with a part of the request unread; what it said before that counts.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                is_reset = true;
-                break;
-            }
-            Err(error) => return Err(error).context("no answer in time"),
+            // What was said before a reset may be lost with it.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && !request.is_whole => break,
+            Err(error) => return Err(error).context("no whole answer"),
         }
         if request.may_stream && answer.windows(4).any(|end| end == b"\r\n\r\n") {
             break;
         }
-    }
-    if is_reset && request.has_surplus {
-        return Ok(None);
     }
     let Some(end) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
         ensure!(!request.is_whole, "no answer: {:?}", String::from_utf8_lossy(&answer));

@@ -10,6 +10,7 @@ mod output;
 mod scrapes;
 mod server;
 pub mod statistics;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
