@@ -7,6 +7,7 @@ mod api_v2;
 mod application;
 mod auth;
 mod bad_input;
+mod beside_cadvisor;
 mod contained;
 mod degraded;
 mod deployed;
@@ -76,6 +77,7 @@ const FILES: &[&[Case]] = &[
     openapi::CASES,
     metrics::CASES,
     prometheus::CASES,
+    beside_cadvisor::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,

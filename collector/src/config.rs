@@ -5,6 +5,7 @@
 
 mod accepted;
 mod access;
+mod compare;
 mod containers;
 mod hardware;
 mod host;

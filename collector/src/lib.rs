@@ -10,8 +10,9 @@
 //! In reading order, each with what it may import:
 //!
 //! ```text
-//!  main     -> config, daemon, doctor
+//!  main     -> compare, config, daemon, doctor
 //!  doctor   -> config, kernel, sample
+//!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
 //!  application -> store, sample, units
@@ -26,6 +27,7 @@
 
 pub mod access;
 pub mod application;
+pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 pub(crate) mod bytes;
+pub(crate) mod cadvisor;
 pub(crate) mod cgroups;
 pub(crate) mod collector;
 pub(crate) mod compare;
