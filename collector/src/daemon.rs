@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod application;
 mod degraded;
 mod extras;
 mod guard;
@@ -9,6 +10,7 @@ mod output;
 mod scrapes;
 mod server;
 pub mod statistics;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -264,6 +266,9 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
+        if config.kinds.has(MetricKind::App) {
+            application::start(&engine, config.application_metrics, metrics.application());
+        }
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
         let answers = Arc::new(Answers::new(

@@ -15,6 +15,7 @@
 //!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
+//!  application -> store, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
 //!  rates    -> sample, units
@@ -25,6 +26,7 @@
 //! ```
 
 pub mod access;
+pub mod application;
 pub mod compare;
 pub mod config;
 pub mod daemon;

@@ -23,6 +23,8 @@ pub(crate) mod loop_mount;
 pub(crate) mod manifests;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod nonsense;
+pub(crate) mod openapi;
 pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod prometheus;

@@ -3,12 +3,14 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
+    // Speaks to the applications in containers; what it reads goes beside their samples.
+    ("application", &["sample", "store", "units"]),
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
@@ -24,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     (
         "daemon",
         &[
+            "application",
             "access",
             "config",
             "kernel",
@@ -55,7 +58,7 @@ const FOREIGN: [(&str, &[&str]); 11] = [
     ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
-    ("serde", &["views", "runtime", "doctor/json", "compare/json"]),
+    ("serde", &["views", "runtime", "doctor/json", "application", "compare/json"]),
 ];
 
 /// The places that turn data into bytes for others: the views what is served, the doctor and the comparison what they print.
