@@ -16,6 +16,7 @@ mod dimensions_memory;
 mod dimensions_namespaces;
 mod dimensions_privileges;
 mod discovery;
+mod docker_api;
 mod doctor;
 mod engine_containers;
 mod events_http;
@@ -84,6 +85,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    docker_api::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -49,6 +49,8 @@ struct Args {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where Docker's API is served beside the port.
+    pub docker_socket: Option<PathBuf>,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -117,6 +119,7 @@ impl Config {
         let [machine_id_files, boot_id_files] = sampling.id_files();
         Ok(Self {
             listen: server.listen()?,
+            docker_socket: server.docker_socket(),
             runtimes: containers.runtimes()?,
             interval,
             pace: sampling.pace(),

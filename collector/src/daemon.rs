@@ -3,15 +3,18 @@
 
 mod answers;
 mod degraded;
+mod docker;
 mod listener;
 pub mod statistics;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
@@ -33,6 +36,7 @@ use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
+use crate::views;
 use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
@@ -56,6 +60,14 @@ pub enum DaemonError {
     Listen {
         /// What was asked for.
         address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The socket for Docker's API cannot be had.
+    #[error("error: --docker_socket={path}: {source}")]
+    Socket {
+        /// What was asked for.
+        path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
@@ -124,23 +136,32 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+    let socket = config.docker_socket.as_deref().map(|path| {
+        listener::Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source })
+    });
+    let socket = socket.transpose()?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
     info!("listening on http://{address}");
 
     let (events, mut inbox) = mpsc::channel(4);
-    let (stop, mut stopped) = watch::channel(());
     let app = router(Arc::clone(&parts.answers));
     let server_events = events.clone();
-    let server = tokio::spawn(async move {
-        let graceful = async move {
-            // Either told to stop, or the daemon is gone.
-            let _ = stopped.changed().await;
-        };
-        let served = axum::serve(listener::TimedListener(listener), app).with_graceful_shutdown(graceful).await;
+    let stopped = parts.answers.closed();
+    let mut servers = JoinSet::new();
+    servers.spawn(async move {
+        let served = axum::serve(listener::TimedListener(listener), app).with_graceful_shutdown(stopped).await;
         let _ = server_events.send(Event::ServerEnded(served)).await;
     });
+    if let Some(socket) = socket {
+        let (app, stopped) = (views::docker::router(Arc::clone(&parts.answers)), parts.answers.closed());
+        let server_events = events.clone();
+        servers.spawn(async move {
+            let served = axum::serve(socket, app).with_graceful_shutdown(stopped).await;
+            let _ = server_events.send(Event::ServerEnded(served)).await;
+        });
+    }
     let signal_events = events.clone();
     tokio::spawn(async move {
         let name = signals.next().await;
@@ -165,9 +186,8 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         }
     };
     // New connections are refused, event streams end after what they have queued.
-    let _ = stop.send(());
-    parts.engine.store().events().close();
-    if tokio::time::timeout(config.grace, server).await.is_err() {
+    parts.answers.close();
+    if tokio::time::timeout(config.grace, servers.join_all()).await.is_err() {
         warn!("requests were still open after --shutdown_grace_period; they are cut off");
     }
     tokio::task::block_in_place(|| parts.stop());

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
+
 use super::degraded::DegradedList;
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
@@ -52,6 +54,7 @@ pub(super) struct Answers {
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
     degraded: DegradedList,
     streams: Arc<()>,
+    closing: watch::Sender<bool>,
 }
 
 impl Answers {
@@ -72,6 +75,27 @@ impl Answers {
             filesystems: tokio::sync::Mutex::default(),
             degraded,
             streams: Arc::default(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// The sampler and the store behind it.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Ends the streams that would go on for ever.
+    pub(super) fn close(&self) {
+        self.closing.send_replace(true);
+        self.engine.store().events().close();
+    }
+
+    /// Waits for [`Self::close`].
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // An error means that nobody is left to answer.
+            let _ = closing.wait_for(|closing| *closing).await;
         }
     }
 

@@ -4,6 +4,7 @@ pub mod container;
 pub mod event;
 pub mod identity;
 pub mod kinds;
+pub mod live;
 pub mod machine;
 pub mod process;
 pub mod spec;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode, Uri};
+use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::task::spawn_blocking;
@@ -18,7 +18,7 @@ use super::events::{self, Delivery, EventQuery};
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, machine, web};
+use super::{cadvisor_v1, docker, json, machine, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -42,6 +42,10 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
 async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
+    let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+    if let Some(call) = docker::Call::beside_pages(&path, accept) {
+        return docker::answer(source, call, &parts).await;
+    }
     if let Some(below_api) = path.strip_prefix(b"/api/") {
         return api(source, &ApiPath::parse(below_api), &parts, body).await.unwrap_or_else(IntoResponse::into_response);
     }
