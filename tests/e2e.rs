@@ -30,6 +30,7 @@ mod oom;
 mod parity;
 mod paths;
 mod programs;
+mod push;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -72,6 +73,7 @@ const FILES: &[&[Case]] = &[
     degraded::CASES,
     unprivileged::CASES,
     doctor::CASES,
+    push::CASES,
     bad_input::CASES,
     shutdown::CASES,
     runtimes::CASES,

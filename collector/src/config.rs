@@ -6,6 +6,7 @@
 mod containers;
 mod host;
 pub mod invocation;
+mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kernel::HostRoots;
+use crate::push::Options;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::KindSet;
 use crate::sampler::engine::Pace;
@@ -42,6 +44,8 @@ struct Args {
     containers: containers::ContainersArgs,
     #[command(flatten)]
     host: host::HostArgs,
+    #[command(flatten)]
+    push: push::PushArgs,
 }
 
 /// The validated configuration. Taken apart by the daemon; nothing below it sees the whole.
@@ -83,6 +87,8 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
+    /// What is sent to whom.
+    pub push: Options,
 }
 
 /// What was typed cannot be used.
@@ -114,7 +120,7 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host } = args;
+        let Args { server, sampling, retention, containers, host, push } = args;
         let interval = sampling.interval()?;
         let [machine_id_files, boot_id_files] = sampling.id_files();
         Ok(Self {
@@ -136,6 +142,7 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
+            push: push.options(retention.storage_duration)?,
         })
     }
 }

@@ -5,6 +5,7 @@ mod answers;
 mod degraded;
 mod docker;
 mod listener;
+mod push;
 pub mod statistics;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
+use crate::push::otlp::InvalidReceiver;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
 use crate::sample::machine::Machine;
@@ -88,6 +90,9 @@ pub enum DaemonError {
     /// `collector statistics` was asked about a cgroup that is not there.
     #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
     NoCgroup(String),
+    /// The receiver of OTLP cannot be sent to.
+    #[error("error: --otlp_endpoint: {0}")]
+    Receiver(#[from] InvalidReceiver),
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -162,6 +167,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
             let _ = server_events.send(Event::ServerEnded(served)).await;
         });
     }
+    let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
     tokio::spawn(async move {
         let name = signals.next().await;
@@ -187,7 +193,8 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     };
     // New connections are refused, event streams end after what they have queued.
     parts.answers.close();
-    if tokio::time::timeout(config.grace, servers.join_all()).await.is_err() {
+    let ended = async { tokio::join!(servers.join_all(), exporters.join_all()) };
+    if tokio::time::timeout(config.grace, ended).await.is_err() {
         warn!("requests were still open after --shutdown_grace_period; they are cut off");
     }
     tokio::task::block_in_place(|| parts.stop());

@@ -14,6 +14,7 @@
 //!  doctor   -> config, kernel, sample
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
+//!  push     -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
 //!  rates    -> sample, units
@@ -28,6 +29,7 @@ pub mod doctor;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
+pub mod push;
 pub mod rates;
 pub mod runtime;
 pub mod sample;

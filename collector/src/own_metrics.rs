@@ -7,6 +7,7 @@ use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, Tex
 
 use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
+use crate::push::Metrics as PushMetrics;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics as SamplerMetrics;
 
@@ -23,6 +24,7 @@ pub struct OwnMetrics {
     map_bytes: IntGauge,
     descriptors: IntGauge,
     degraded: GaugeVec,
+    push: PushMetrics,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -52,6 +54,7 @@ impl OwnMetrics {
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
             )?,
+            push: PushMetrics::register(&registry)?,
             updating: Mutex::new(()),
             registry,
         };
@@ -74,6 +77,11 @@ impl OwnMetrics {
     /// The sampler's part.
     pub fn sampler(&self) -> SamplerMetrics {
         self.sampler.clone()
+    }
+
+    /// The exporters' part.
+    pub fn push(&self) -> &PushMetrics {
+        &self.push
     }
 
     /// The maps' size, which does not change while they exist.

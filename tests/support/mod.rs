@@ -24,6 +24,7 @@ pub(crate) mod network;
 pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod runtime;
 pub(crate) mod settings;
 pub(crate) mod stalls;

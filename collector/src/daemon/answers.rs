@@ -10,6 +10,7 @@ use super::degraded::DegradedList;
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
+use crate::push::Metrics;
 use crate::sample;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
@@ -82,6 +83,11 @@ impl Answers {
     /// The sampler and the store behind it.
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The exporters' counters.
+    pub(super) fn push_metrics(&self) -> &Metrics {
+        self.metrics.push()
     }
 
     /// Ends the streams that would go on for ever.

@@ -16,6 +16,7 @@ mod responses;
 pub mod router;
 pub mod source;
 pub mod statistics;
+pub mod storage_line;
 pub mod time;
 mod web;
 

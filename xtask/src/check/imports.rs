@@ -3,27 +3,30 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
+    // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.
+    ("push", &["store", "rates", "sample", "units"]),
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["kernel", "push", "runtime", "sample", "sampler", "store", "units"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),
-    ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
+    ("own_metrics", &["kernel", "push", "sampler", "store", "sample", "units"]),
     (
         "daemon",
         &[
             "config",
             "kernel",
             "own_metrics",
+            "push",
             "rates",
             "runtime",
             "sample",
@@ -40,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 10] = [
+const FOREIGN: [(&str, &[&str]); 12] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
@@ -48,9 +51,11 @@ const FOREIGN: [(&str, &[&str]); 10] = [
     ("clap", &["config", "main.rs"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
+    ("opentelemetry_proto", &["push"]),
     ("procfs", &["kernel"]),
-    ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
+    ("prometheus", &["views", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
     ("serde", &["views", "runtime", "doctor/json"]),
+    ("snap", &["push"]),
 ];
 
 /// The places that turn data into bytes for others: the views what is served, the doctor what it prints.
