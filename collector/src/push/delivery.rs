@@ -82,7 +82,11 @@ pub async fn deliver(queue: &Queue, transport: &impl Transport, metrics: &Export
                         return;
                     }
                     let wait = retry_after.map_or_else(|| jittered(pause), |asked| asked.min(LONGEST_ASKED_FOR));
-                    sleep(wait).await;
+                    // At the end there is one more attempt, at once.
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        () = queue.closed() => {}
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }

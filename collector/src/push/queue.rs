@@ -83,6 +83,17 @@ impl Queue {
         self.lock().closed
     }
 
+    /// Waits until nothing will be added. Not to be awaited beside [`Self::take`].
+    pub async fn closed(&self) {
+        loop {
+            let news = self.news.notified();
+            if self.is_closed() {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// How many values wait.
     pub fn waiting(&self) -> u64 {
         self.lock().points

@@ -22,11 +22,14 @@ use crate::sample::event::{Event, EventKind};
 use crate::sample::identity::Identity;
 use crate::units::WallTime;
 use crate::views::events::{Delivery, EventQuery, Subcontainers};
-use crate::views::source::{Node, StreamItem, Subscription as _};
+use crate::views::source::{Containers, Node, StreamItem, Subscription as _};
 use crate::views::{Count, json, time};
 
 /// The filters that are understood; of the others no container has what they ask for.
 const FILTERS: [&str; 6] = ["type", "event", "container", "image", "label", "scope"];
+/// How long an event waits for its container: a container is listed right after it is told of.
+const LISTED_TRIES: u32 = 50;
+const LISTED_PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for a time that is asked for; the connection does not live longer.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -65,6 +68,9 @@ pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Respo
             while lines.is_empty() {
                 match subscription.next().await? {
                     StreamItem::Event(event) if told.is_none_or(|told| event.at > told) => {
+                        if event.kind == EventKind::ContainerCreation {
+                            listed(&*source, &event.container).await;
+                        }
                         append(&mut lines, &*source, &event, &filters);
                     }
                     StreamItem::Event(_) => {}
@@ -79,6 +85,17 @@ pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Respo
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+/// Waits for a container that has just been told of to be listed, if it ever is: clients ask for what they are told of at
+/// once, and give up when it is not there.
+async fn listed<S: Containers>(source: &S, name: &[u8]) {
+    for _ in 0..LISTED_TRIES {
+        if source.is_known(name) {
+            return;
+        }
+        sleep(LISTED_PAUSE).await;
+    }
 }
 
 /// Seconds since 1970 with a fraction, or RFC 3339.
