@@ -4,9 +4,9 @@
 //! with its flags and what is made of them; a new flag goes there, and its result into [`Config`].
 
 mod containers;
+mod exporters;
 mod host;
 pub mod invocation;
-mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -45,7 +45,7 @@ struct Args {
     #[command(flatten)]
     host: host::HostArgs,
     #[command(flatten)]
-    push: push::PushArgs,
+    exporters: exporters::ExporterArgs,
 }
 
 /// The validated configuration. Taken apart by the daemon; nothing below it sees the whole.
@@ -120,7 +120,7 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host, push } = args;
+        let Args { server, sampling, retention, containers, host, exporters } = args;
         let interval = sampling.interval()?;
         let [machine_id_files, boot_id_files] = sampling.id_files();
         Ok(Self {
@@ -142,7 +142,7 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
-            push: push.options(retention.storage_duration)?,
+            push: exporters.options(retention.storage_duration)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::push::{Options, OtlpOptions, OtlpProtocol, Receiver};
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct PushArgs {
+pub(super) struct ExporterArgs {
     /// Receiver of OpenTelemetry's protocol, such as `http://collector:4317`; empty for none
     #[arg(long = "otlp_endpoint", default_value = "")]
     otlp_endpoint: String,
@@ -59,7 +59,7 @@ enum Protocol {
     HttpProtobuf,
 }
 
-impl PushArgs {
+impl ExporterArgs {
     /// What is pushed where; `kept` is how long samples are there to be pushed.
     pub(super) fn options(&self, kept: Duration) -> Result<Options, ConfigError> {
         let otlp = receiver(
