@@ -100,6 +100,8 @@ fn same_as_v1() -> Result<()> {
 
 /// A sample that is too old is followed by a new one before the answer.
 fn on_demand() -> Result<()> {
+    // Some kernels have no memory controller on v1.
+    drop(Cgroups::new(Set::Memory)?);
     let collector = Collector::start(&["--housekeeping_interval=1h", "--allow_dynamic_housekeeping=false"])?;
     let cgroups = Cgroups::new(Set::Every)?;
     let cgroup = cgroups.make("work")?;
@@ -125,7 +127,8 @@ fn on_demand() -> Result<()> {
     ensure!(at.nanos >= asked, "max_age=0 gives the sample of {at}, which was there before the request");
     let said = number(&sample, "/cpu/usage/total")?;
     ensure!((before..=after).contains(&said), "CPU time is {said}, the kernel says {before} to {after}");
-    ensure!(number(&sample, "/memory/rss")? >= 8 * bytes::MIB, "{}", sample["memory"]);
+    // The kernel's counters of a v1 cgroup lag behind by up to 32 pages for each CPU.
+    ensure!(number(&sample, "/memory/rss")? >= 7 * bytes::MIB, "{}", sample["memory"]);
 
     // The first samples of a container may still come meanwhile.
     wait::eventually(wait::seconds(10), || {

@@ -264,7 +264,7 @@ fn restarted() -> Result<()> {
     outgrow(&early)?;
     outgrow(&late)?;
     let all = || -> Result<Vec<Account>> {
-        names.iter().zip([Some(1.0), Some(1.0), None]).map(|(name, kills)| counted(name, kills)).collect()
+        names.iter().zip([Some(1.0), Some(1.0), Some(0.0)]).map(|(name, kills)| counted(name, kills)).collect()
     };
     let before = all()?;
     docker.restart(&own)?;

@@ -21,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("docker_api::stream", stream),
     Case::new("docker_api::docker_command", docker_command).within(240),
     Case::new("docker_api::socket", socket),
+    Case::new("docker_api::guarded", guarded),
+    Case::new("docker_api::below_a_prefix", below_a_prefix),
 ];
 
 /// Reads its own program now and then, so that there is CPU time, page cache and perhaps block I/O.
@@ -409,5 +411,62 @@ fn socket() -> Result<()> {
     collector.terminate()?;
     let status = collector.wait_exit(wait::seconds(4))?;
     ensure!(status.success() && !path.exists(), "{status}, and the socket is {}", path.exists());
+    Ok(())
+}
+
+/// Over TCP it is asked who asks, as for the rest of the API; at the socket it is not.
+fn guarded() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("collector-test-guarded-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let (tokens, path) = (folder.join("tokens"), folder.join("socket"));
+    bytes::write(&tokens, "s3cret-token\n")?;
+    let collector = Collector::start(&[
+        &format!("--bearer_token_file={}", tokens.display()),
+        &format!("--docker_socket={}", path.display()),
+    ])?;
+    let bearer = [("Authorization", "Bearer s3cret-token")];
+    for (target, status) in [
+        ("/_ping", 200),
+        ("/v1.41/containers/json", 200),
+        ("//v1.41//containers/json", 200),
+        ("/containers/json", 200),
+        ("/containers/unknown/stats", 404),
+        ("/v1.41/images/json", 404),
+        ("/events?until=1", 200),
+    ] {
+        let response = collector.get(target)?;
+        ensure!(response.status == 401, "{target} answers {} to anybody", response.status);
+        let response = collector.get_with(target, &bearer)?;
+        ensure!(response.status == status, "{target} answers {} to who may ask", response.status);
+    }
+    ask(&path, "/containers/json")?;
+    drop(collector);
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Docker's API is where everything is, and `DOCKER_HOST` can say so.
+fn below_a_prefix() -> Result<()> {
+    let surroundings = crate::support::surroundings::Surroundings::default();
+    let collector = Collector::launch(surroundings, &["--url_base_prefix=/node/one"])?;
+    wait::eventually(wait::seconds(10), || {
+        ensure!(collector.get("/node/one/readyz")?.status == 200, "not ready");
+        Ok(())
+    })?;
+    for (target, status) in [("/node/one/v1.41/version", 200), ("/v1.41/version", 404), ("/_ping", 404)] {
+        let response = collector.get(target)?;
+        ensure!(response.status == status, "{target} answers {}", response.status);
+    }
+    for command in commands()? {
+        let output = Command::new(&command)
+            .env("DOCKER_HOST", format!("tcp://{}/node/one", collector.address()))
+            .env_remove("DOCKER_CONTEXT")
+            .env("DOCKER_CONFIG", std::env::temp_dir().join("collector-test-no-config"))
+            .args(["version", "--format", "{{.Server.Os}}"])
+            .stdin(Stdio::null())
+            .output()?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.stdout == b"linux\n", "{}: {:?} {told}", command.display(), output.stdout);
+    }
     Ok(())
 }

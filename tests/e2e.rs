@@ -4,6 +4,7 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod auth;
 mod bad_input;
 mod contained;
 mod degraded;
@@ -21,15 +22,21 @@ mod doctor;
 mod engine_containers;
 mod events_http;
 mod final_sample;
+mod flags;
+mod globs;
 mod hierarchies;
 mod history;
 mod machine;
 mod manifests;
+mod metrics;
 mod network;
+mod on_request;
 mod oom;
 mod parity;
 mod paths;
+mod pods;
 mod programs;
+mod prometheus;
 mod push;
 mod recreate;
 mod runtimes;
@@ -38,6 +45,7 @@ mod shutdown;
 mod start_under_churn;
 mod statistics_v1;
 mod statistics_v2;
+mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
@@ -61,8 +69,11 @@ const FILES: &[&[Case]] = &[
     statistics_v2::CASES,
     parity::CASES,
     network::CASES,
+    on_request::CASES,
     history::CASES,
     api_v2::CASES,
+    metrics::CASES,
+    prometheus::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,
@@ -75,8 +86,12 @@ const FILES: &[&[Case]] = &[
     doctor::CASES,
     push::CASES,
     bad_input::CASES,
+    flags::CASES,
+    auth::CASES,
+    globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
     dimensions_events::CASES,
@@ -88,6 +103,7 @@ const FILES: &[&[Case]] = &[
     contained::CASES,
     engine_containers::CASES,
     docker_api::CASES,
+    pods::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

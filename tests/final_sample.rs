@@ -57,10 +57,7 @@ fn live(cgroups: &Cgroups, number: usize) -> Result<Ended> {
     let status = process.wait_blocking()?;
     let from = Instant::now().checked_sub(Duration::from_millis(5)).context("no time before")?;
     ensure!(status.success(), "the burner ended with {status}");
-    // A runtime leaves about 9 ms between the end of the process and the removal. This machine may be a virtual one
-    // whose processors stand still for some milliseconds now and then; emulated ones, which several machines share, do so
-    // for longer.
-    wait::pass(if settings::in_vm() { Duration::from_millis(250) } else { Duration::from_millis(25) });
+    wait::pause_of_a_runtime();
     let nanos = cpu_nanos(&cgroup)?;
     let to = Instant::now();
     for dir in cgroup.dirs() {

@@ -7,7 +7,7 @@ use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
 use crate::support::compare::fresh;
 use crate::support::harness::Case;
-use crate::support::network::{PACKET, RECEIVER, SENDER};
+use crate::support::network::{PACKET, RECEIVER, SENDER, UNREAD};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("network::of_the_host", of_the_host),
     Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace),
     Case::new("network::no_dead_namespace_is_kept", no_dead_namespace_is_kept),
+    Case::new("network::sockets_of_an_own_namespace", sockets_of_an_own_namespace).on_every_unified_kernel(),
 ];
 
 const FLAGS: [&str; 1] = ["--housekeeping_interval=100ms"];
@@ -115,4 +116,62 @@ fn no_dead_namespace_is_kept() -> Result<()> {
     let (_, stats) = fresh(&collector, &cgroup.name())?;
     ensure!(stats.network.is_none(), "the namespace is gone, its numbers are not: {:?}", stats.network);
     Ok(())
+}
+
+/// TCP and UDP sockets are counted where their kinds are on, and only there.
+fn sockets_of_an_own_namespace() -> Result<()> {
+    let collector =
+        Collector::start(&["--housekeeping_interval=100ms", "--enable_metrics=cpu,network,tcp,udp,advtcp"])?;
+    let without = Collector::start(&FLAGS)?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let cgroup = cgroups.make("sockets")?;
+    let worker = Plan::new(Work::Sockets, &cgroup).start_ready()?;
+    let has_v6 = fs::exists(format!("/proc/{}/net/tcp6", worker.pid()))?;
+    let ask = |collector: &Collector| -> Result<serde_json::Value> {
+        let name = cgroup.name();
+        let found: serde_json::Value =
+            collector.json(&format!("/api/v1.3/containers{name}"), Some(r#"{"num_stats":1}"#))?;
+        let network = found["stats"][0]["network"].clone();
+        ensure!(network.is_object(), "no network: {found}");
+        Ok(network)
+    };
+    wait::eventually(wait::seconds(5), || {
+        let network = ask(&collector)?;
+        let listeners = if has_v6 { [("tcp", 1), ("tcp6", 1)] } else { [("tcp", 2), ("tcp6", 0)] };
+        for (block, count) in listeners {
+            ensure!(network[block]["Listen"] == count, "{block}: {}", network[block]);
+        }
+        let expected = [
+            ("tcp", "Established", 2),
+            ("tcp", "TimeWait", 1),
+            ("tcp", "CloseWait", 0),
+            ("udp", "Listen", 2),
+            ("udp", "TxQueued", 0),
+            ("udp6", "Listen", 0),
+            ("tcp_advanced", "MaxConn", -1),
+            ("tcp_advanced", "ActiveOpens", 2),
+            ("tcp_advanced", "PassiveOpens", 2),
+            ("tcp_advanced", "CurrEstab", 2),
+        ];
+        for (block, key, value) in expected {
+            ensure!(network[block][key] == value, "{block} {key} is {}, not {value}", network[block][key]);
+        }
+        let of_udp = |key: &str| network["udp"][key].as_u64().unwrap_or_default();
+        let (queued, dropped) = (of_udp("RxQueued"), of_udp("Dropped"));
+        ensure!(queued > 1000 && dropped > 0 && dropped < UNREAD, "{queued} bytes wait, {dropped} were dropped");
+        Ok(())
+    })?;
+    // Whether it has a network at all may be known a moment later than what goes through it.
+    wait::eventually(wait::seconds(5), || {
+        let v2: serde_json::Value = collector.json(&format!("/api/v2.1/stats{}?count=1", cgroup.name()), None)?;
+        let v2 = &v2[cgroup.name()]["stats"][0]["network"];
+        ensure!(v2["tcp"]["Established"] == 2 && v2["udp"]["Listen"] == 2, "v2.1 says {v2}");
+        Ok(())
+    })?;
+    let off = wait::eventually(wait::seconds(5), || ask(&without))?;
+    for block in ["tcp", "tcp6", "udp", "udp6", "tcp_advanced"] {
+        let zeros = off[block].as_object().is_some_and(|block| block.values().all(|value| *value == 0));
+        ensure!(zeros, "{block} is off, and {}", off[block]);
+    }
+    worker.end()
 }

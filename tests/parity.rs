@@ -28,7 +28,11 @@ const PROCESS_LIMIT: u64 = 77;
 
 /// Where the kernel may have a statistic: part of a file's name, and the word before the value. Only asked for what is
 /// not available, and then nothing of it may be readable.
-const PLACES: [(&str, &[(&str, &str)]); 42] = [
+const PLACES: [(&str, &[(&str, &str)]); 45] = [
+    // Read only for who asks by name, or with a configuration.
+    ("memory.referenced", &[]),
+    ("resctrl.", &[]),
+    ("perf.", &[]),
     ("cpu.usage.total", &[("cpuacct.usage", ""), ("cpu.stat", "usage_usec")]),
     ("cpu.usage.per_cpu", &[("percpu", "")]),
     ("cpu.usage.user", &[("cpuacct.stat", "user"), ("cpu.stat", "user_usec")]),

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,14 @@ use serde_json::Value;
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::engine::program;
-use crate::support::harness::{Case, Skip};
+use crate::support::harness::Case;
+use crate::support::prometheus::Prometheus;
 use crate::support::receiver::{self, Listening, Received, WriteRequest};
 use crate::support::settings::settings;
+use crate::support::surroundings::Surroundings;
 use crate::support::time::Time;
 use crate::support::workload::{Plan, Work};
-use crate::support::{Context as _, Result, bytes, ensure, http, wait};
+use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("push::otlp_grpc", || otlp("grpc", receiver::otlp_grpc)),
@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("push::otlp_overflow", otlp_overflow),
     Case::new("push::remote_write", remote_write),
     Case::new("push::prometheus", prometheus),
+    Case::new("push::tls", tls),
     Case::new("push::stdout", stdout),
 ];
 
@@ -205,8 +206,10 @@ fn remote_write() -> Result<()> {
             let names: Vec<&str> = series.labels.iter().map(|label| label.name.as_str()).collect();
             ensure!(names.is_sorted() && names.contains(&"__name__"), "labels: {names:?}");
             ensure!(names.contains(&"job") && names.contains(&"instance"), "labels: {names:?}");
+            ensure!(series.labels.iter().all(|label| !label.value.is_empty()), "a label without a value: {series:?}");
         }
     }
+    ensure!(!samples("container_memory_usage_bytes").is_empty(), "nothing about containers");
     drop(listening);
     wait::eventually(wait::seconds(30), || {
         ensure!(pushed(&collector, "collector_push_failures_total", "remote_write")? >= 2, "no failures");
@@ -225,6 +228,99 @@ fn remote_write() -> Result<()> {
     Ok(())
 }
 
+/// A real Prometheus takes everything, and answers with the same values.
+fn prometheus() -> Result<()> {
+    let prometheus = Prometheus::start(&[])?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let (stays, goes) = (cgroups.make("stays")?, cgroups.make("goes")?);
+    let url = format!("--remote_write_url=http://{}/api/v1/write", prometheus.address());
+    let collector = Collector::start(&[&url, "--remote_write_interval=500ms", "--ended_container_retention=0"])?;
+    let start_time = |name: &str| format!("container_start_time_seconds{{id=\"{name}\",job=\"collector\"}}");
+    wait::eventually(wait::seconds(60), || {
+        let said = collector.metrics()?.value("collector_containers", &[]).context("no collector_containers")?;
+        let stored = prometheus.number("collector_containers")?;
+        ensure!((stored - said).abs() < 0.5, "Prometheus has {stored}, the collector {said}");
+        let samples = prometheus.number("count_over_time(collector_containers[1m])")?;
+        ensure!(samples >= 5.0, "{samples} samples came");
+        // As many series as a scrape of this moment would bring.
+        let brought = prometheus.number("count({job=\"collector\"})")?;
+        let metrics = collector.metrics()?.value("collector_metrics_series", &[]).context("no count of series")?;
+        ensure!((brought - metrics).abs() <= metrics / 20.0, "{brought} series came, {metrics} are told");
+        for cgroup in [&stays, &goes] {
+            prometheus.number(&start_time(&cgroup.name()))?;
+        }
+        Ok(())
+    })?;
+    let gone = goes.name();
+    goes.remove()?;
+    wait::eventually(wait::seconds(60), || {
+        let left = prometheus.query(&start_time(&gone))?;
+        ensure!(left.is_empty(), "the series of a cgroup that is gone has not ended: {left:?}");
+        Ok(())
+    })?;
+    prometheus.number(&start_time(&stays.name()))?;
+    let rejected = pushed(&collector, "collector_push_dropped_points_total", "remote_write")?;
+    ensure!(rejected == 0, "Prometheus refused {rejected} values: {:?}", prometheus.complaints());
+    Ok(())
+}
+
+/// Over TLS the same, to whom the certificates say one may trust.
+fn tls() -> Result<()> {
+    let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+    let (made, other) = (make()?, make()?);
+    let folder = std::env::temp_dir().join(format!("collector-test-push-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let trusting = |name: &str, certificate: String| -> Result<Surroundings> {
+        let path = folder.join(name);
+        bytes::write(&path, &certificate)?;
+        Ok(Surroundings::default().with_variable("SSL_CERT_FILE", &path))
+    };
+    let (trusting, wary) = (trusting("trusted.pem", made.cert.pem())?, trusting("other.pem", other.cert.pem())?);
+    let (key, certificate) = (made.signing_key.serialize_der(), made.cert.der().clone());
+
+    let (by_grpc, by_http, written) = (Otlp::default(), Otlp::default(), Received::<WriteRequest>::default());
+    let plain = [
+        receiver::otlp_grpc(receiver::any_port(), &by_grpc)?,
+        receiver::otlp_http(receiver::any_port(), &by_http)?,
+        receiver::remote_write(receiver::any_port(), &written)?,
+    ];
+    let [grpc, http, remote_write] = [0, 1, 2].map(|which: usize| {
+        let protocols: &[&[u8]] = if which == 0 { &[b"h2"] } else { &[b"http/1.1"] };
+        receiver::behind_tls(&plain[which], &certificate, &key, protocols)
+    });
+    let (grpc, http, remote_write) = (grpc?, http?, remote_write?);
+    let write_url = format!("--remote_write_url=https://localhost:{}/api/v1/write", remote_write.address().port());
+    let flags = |listening: &Listening, protocol: &str| {
+        let endpoint = format!("--otlp_endpoint=https://localhost:{}", listening.address().port());
+        [endpoint, format!("--otlp_protocol={protocol}"), write_url.clone(), "--remote_write_interval=300ms".to_owned()]
+    };
+    for (listening, protocol, received) in [(&grpc, "grpc", &by_grpc), (&http, "http/protobuf", &by_http)] {
+        let flags = flags(listening, protocol);
+        let flags: Vec<&str> = PUSHES.into_iter().chain(flags.iter().map(String::as_str)).collect();
+        // Nobody vouches for the certificate.
+        let collector = Collector::start_as(&wary, &flags)?;
+        wait::eventually(wait::seconds(20), || {
+            for exporter in ["otlp", "remote_write"] {
+                let failures = pushed(&collector, "collector_push_failures_total", exporter)?;
+                ensure!(failures >= 2, "{failures} failures of {exporter}");
+            }
+            Ok(())
+        })?;
+        drop(collector);
+        ensure!(received.all().is_empty(), "{protocol}: somebody was sent something whom nobody vouches for");
+        let collector = Collector::start_as(&trusting, &flags)?;
+        wait::eventually(wait::seconds(20), || {
+            ensure!(received.all().len() >= 2 && written.all().len() >= 2, "{protocol}: nothing came");
+            Ok(())
+        })
+        .with_context(|| collector.log().join("\n"))?;
+        drop(collector);
+        written.all().clear();
+    }
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
 /// A process that is ended with the test.
 struct Program(Child);
 
@@ -233,80 +329,6 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Debian's Prometheus: installed, or unpacked once into a folder of its own.
-fn prometheus_binary() -> Result<PathBuf> {
-    if let Ok(found) = program("prometheus") {
-        return Ok(found);
-    }
-    let folder = Path::new("/var/tmp/collector-test-prometheus");
-    let binary = folder.join("usr/bin/prometheus");
-    if !binary.is_file() {
-        std::fs::create_dir_all(folder)?;
-        let script = "apt-get download prometheus >/dev/null && dpkg -x prometheus_*.deb . && rm prometheus_*.deb";
-        let done = Command::new("sh").args(["-c", script]).current_dir(folder).stdin(Stdio::null()).output();
-        if !done.is_ok_and(|output| output.status.success()) {
-            return Err(Skip::because("prometheus is not installed and cannot be fetched"));
-        }
-    }
-    Ok(binary)
-}
-
-/// A real Prometheus takes everything, and answers with the same values.
-fn prometheus() -> Result<()> {
-    let binary = prometheus_binary()?;
-    let folder = std::env::temp_dir().join(format!("collector-test-prometheus-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let config = folder.join("config.yml");
-    bytes::write(&config, "global: {}\n")?;
-    // Free until now, and nobody else is told of it.
-    let address = TcpListener::bind(receiver::any_port())?.local_addr()?;
-    let child = Command::new(binary)
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .arg("--web.enable-remote-write-receiver")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let prometheus = Program(child);
-    let ask = |target: &str| {
-        let stream = std::net::TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(wait::seconds(20)))?;
-        http::request(stream, "GET", target, None)
-    };
-    wait::eventually(wait::seconds(60), || {
-        let ready = ask("/-/ready")?;
-        ensure!(ready.status == 200, "{}", ready.status);
-        Ok(())
-    })?;
-    let url = format!("--remote_write_url=http://{address}/api/v1/write");
-    let collector = Collector::start(&[&url, "--remote_write_interval=500ms"])?;
-    let value = |query: &str| -> Result<String> {
-        let answer: Value = serde_json::from_slice(&ask(&format!("/api/v1/query?query={query}"))?.body)?;
-        let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
-        Ok(value.with_context(|| format!("{query}: {answer}"))?.to_owned())
-    };
-    let outcome = wait::eventually(wait::seconds(60), || {
-        let said = collector.metrics()?.value("collector_containers", &[]).context("no collector_containers")?;
-        ensure!(
-            value("collector_containers")? == said.to_string(),
-            "Prometheus has {}",
-            value("collector_containers")?
-        );
-        let samples = value("count_over_time(collector_containers%5B1m%5D)")?.parse::<u64>()?;
-        ensure!(samples >= 5, "{samples} samples came");
-        ensure!(value("collector_containers")? == value("collector_containers%7Bjob=%22collector%22%7D")?, "no job");
-        Ok(())
-    });
-    let rejected = pushed(&collector, "collector_push_dropped_points_total", "remote_write");
-    drop(prometheus);
-    std::fs::remove_dir_all(&folder)?;
-    outcome?;
-    ensure!(rejected? == 0, "Prometheus refused values");
-    Ok(())
 }
 
 /// Every sample once, and the last one of a container that ended.
@@ -343,6 +365,7 @@ fn stdout() -> Result<()> {
         let own = all.iter().filter(|line| line["container_Name"] == name.as_str());
         own.map(|line| {
             let stats = &line["container_stats"];
+            ensure!(line["timestamp"] == stats["timestamp"], "two times: {line}");
             let at = stats["timestamp"].as_str().and_then(Time::parse).context("no time")?;
             Ok((at, stats.pointer("/cpu/usage/total").and_then(Value::as_u64).context("no CPU time")?))
         })

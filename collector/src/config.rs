@@ -3,10 +3,15 @@
 //! Flags have cAdvisor's names and defaults and are accepted in Go's spelling too (`-port=8080`). Each topic has a file
 //! with its flags and what is made of them; a new flag goes there, and its result into [`Config`].
 
+mod accepted;
+mod access;
 mod containers;
 mod exporters;
+mod hardware;
 mod host;
 pub mod invocation;
+mod logging;
+mod metrics;
 mod retention;
 mod sampling;
 mod server;
@@ -20,13 +25,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kernel::HostRoots;
-use crate::push::Options;
+use crate::push;
 use crate::runtime::Runtimes;
-use crate::sample::kinds::KindSet;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
+use crate::views::prometheus::Options;
 
+pub use access::{Access, Protected, TlsFiles};
+pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
@@ -39,13 +47,24 @@ struct Args {
     #[command(flatten)]
     sampling: sampling::SamplingArgs,
     #[command(flatten)]
+    hardware: hardware::HardwareArgs,
+    #[command(flatten)]
     retention: retention::RetentionArgs,
     #[command(flatten)]
     containers: containers::ContainersArgs,
     #[command(flatten)]
+    metrics: metrics::MetricsArgs,
+    #[command(flatten)]
     host: host::HostArgs,
     #[command(flatten)]
+    access: access::AccessArgs,
+    #[command(flatten)]
     exporters: exporters::ExporterArgs,
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+    // The last: it leaves out what the others have.
+    #[command(flatten)]
+    accepted: accepted::AcceptedArgs,
 }
 
 /// The validated configuration. Taken apart by the daemon; nothing below it sees the whole.
@@ -55,6 +74,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where Docker's API is served beside the port.
     pub docker_socket: Option<PathBuf>,
+    /// The path below which everything is answered, such as `/cadvisor`; empty for the top.
+    pub base_path: String,
+    /// The path of the metrics, below the former.
+    pub metrics_path: String,
+    /// Who may ask.
+    pub access: Access,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -65,14 +90,20 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
+    /// Time between two looks at what a container's files take.
+    pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What is listed.
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
+    /// How metrics are told.
+    pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
+    /// What the processor counts.
+    pub hardware: HardwareConfig,
     /// Candidates for the machine id.
     pub machine_id_files: Vec<PathBuf>,
     /// Candidates for the boot id.
@@ -88,7 +119,13 @@ pub struct Config {
     /// How long shutting down may take.
     pub grace: Duration,
     /// What is sent to whom.
-    pub push: Options,
+    pub push: push::Options,
+    /// How many CPUs may be used at once; `None` for all.
+    pub max_procs: Option<usize>,
+    /// What is logged where the environment does not say.
+    pub log: &'static str,
+    /// A line for the log about each flag that has no effect.
+    pub notes: Vec<String>,
 }
 
 /// What was typed cannot be used.
@@ -120,21 +157,44 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, retention, containers, host, exporters } = args;
+        let Args {
+            server,
+            sampling,
+            hardware,
+            retention,
+            containers,
+            metrics,
+            host,
+            access,
+            exporters,
+            logging,
+            accepted,
+        } = args;
         let interval = sampling.interval()?;
+        let kinds = sampling.kinds()?;
+        let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
+        let (push, mut notes) = exporters.options(retention.storage_duration)?;
+        notes.extend(sampling.notes());
+        notes.extend(accepted.notes());
         Ok(Self {
             listen: server.listen()?,
             docker_socket: server.docker_socket(),
-            runtimes: containers.runtimes()?,
+            base_path: server.base_path()?,
+            metrics_path: server.metrics_path()?,
+            access: access.access()?,
+            runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
-            filter: containers.filter(),
-            kinds: sampling.kinds()?,
+            filter: containers.filter()?,
+            disk_usage_every,
+            kinds,
+            metrics: metrics.options(kinds)?,
             load_reader: sampling.load_reader(),
+            hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
             kernel_events: host.kernel_events,
@@ -142,7 +202,10 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
-            push: exporters.options(retention.storage_duration)?,
+            push,
+            max_procs: sampling.max_procs(),
+            log: logging.filter(),
+            notes,
         })
     }
 }

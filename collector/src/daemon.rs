@@ -4,8 +4,12 @@
 mod answers;
 mod degraded;
 mod docker;
-mod listener;
+mod extras;
+mod guard;
 mod push;
+mod scrapes;
+mod server;
+mod socket;
 pub mod statistics;
 
 use std::net::SocketAddr;
@@ -18,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::access::{self, FileError, Guard};
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
@@ -27,21 +32,28 @@ use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
-use crate::push::otlp::InvalidReceiver;
+use crate::push::InvalidReceiver;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
+use crate::sample::identity::Identity;
+use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::sampler::follow::{self, Progress, Source, Stop};
+use crate::sampler::follow::{self, News, Progress, Source, Stop};
+use crate::sampler::storage::{self, StorageNews};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
 use crate::views;
+use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
+use guard::Guarded;
+use server::{Accept, Server};
+use socket::Socket;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -57,6 +69,9 @@ pub enum DaemonError {
     /// There are no cgroups to read.
     #[error("error: {0}")]
     Cgroups(#[from] DetectError),
+    /// A file of passwords, tokens or certificates cannot be used.
+    #[error("error: {0}")]
+    Access(#[from] FileError),
     /// The port cannot be had.
     #[error("error: cannot listen on {address}: {source}; choose another with --port or --listen_ip")]
     Listen {
@@ -90,9 +105,14 @@ pub enum DaemonError {
     /// `collector statistics` was asked about a cgroup that is not there.
     #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
     NoCgroup(String),
-    /// The receiver of OTLP cannot be sent to.
-    #[error("error: --otlp_endpoint: {0}")]
-    Receiver(#[from] InvalidReceiver),
+    /// A receiver cannot be sent to.
+    #[error("error: --{flag}: {source}")]
+    Receiver {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Why.
+        source: InvalidReceiver,
+    },
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -106,7 +126,7 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 #[derive(Debug)]
 enum Event {
     Signal(&'static str),
-    ServerEnded(std::io::Result<()>),
+    ServerEnded,
 }
 
 /// Runs until a signal ends it.
@@ -119,8 +139,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         Ok(kept) => tracing::debug!(?kept, "capabilities"),
         Err(errno) => warn!(%errno, "capabilities stay as they were"),
     }
+    for note in &config.notes {
+        info!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(config.max_procs.unwrap_or(2).min(2))
         .max_blocking_threads(8)
         .thread_name("http")
         .enable_all()
@@ -137,35 +160,36 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 async fn serve(config: Config) -> Result<(), DaemonError> {
     // The cheap things that can be wrong first: nothing is attached before they are known to be right.
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
+    let guard = Guard::load(&config.access.settings)?;
+    let tls =
+        config.access.tls.as_ref().map(|files| access::tls::acceptor(&files.certificate, &files.key)).transpose()?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().map_err(system("asking for the listening address"))?;
-    let socket = config.docker_socket.as_deref().map(|path| {
-        listener::Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source })
-    });
+    let socket = config
+        .docker_socket
+        .as_deref()
+        .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
     let socket = socket.transpose()?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
-    info!("listening on http://{address}");
+    info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let app = router(Arc::clone(&parts.answers));
-    let server_events = events.clone();
-    let stopped = parts.answers.closed();
+    let mount = Mount::new(&config.base_path, &config.metrics_path);
+    let guarded = Guarded::new(guard, config.access.protected, mount.clone());
+    let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
+    let slots = server::slots();
+    let stopped = || parts.answers.closed();
     let mut servers = JoinSet::new();
-    servers.spawn(async move {
-        let served = axum::serve(listener::TimedListener(listener), app).with_graceful_shutdown(stopped).await;
-        let _ = server_events.send(Event::ServerEnded(served)).await;
-    });
-    if let Some(socket) = socket {
-        let (app, stopped) = (views::docker::router(Arc::clone(&parts.answers)), parts.answers.closed());
-        let server_events = events.clone();
-        servers.spawn(async move {
-            let served = axum::serve(socket, app).with_graceful_shutdown(stopped).await;
-            let _ = server_events.send(Event::ServerEnded(served)).await;
-        });
+    let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
+    servers.spawn(serve_until(server, stopped(), events.clone()));
+    if let Some(listener) = socket {
+        let routes = views::docker::router(Arc::clone(&parts.answers));
+        let server = Server { listener, tls: None, routes, slots };
+        servers.spawn(serve_until(server, stopped(), events.clone()));
     }
     let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
@@ -183,8 +207,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
                     info!(signal = name, grace = ?config.grace, "shutting down");
                     Ok(())
                 }
-                Some(Event::ServerEnded(Err(source))) => Err(DaemonError::System { what: "serving HTTP", source }),
-                Some(Event::ServerEnded(Ok(()))) | None => Ok(()),
+                Some(Event::ServerEnded) | None => Ok(()),
             },
             _ = look.tick() => if let Some(name) = parts.ended_thread() {
                 break Err(DaemonError::ThreadEnded(name));
@@ -202,12 +225,21 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     outcome
 }
 
+/// Serves until it is told to stop; tells that it ended.
+async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
+    server.run(stopped).await;
+    let _ = events.send(Event::ServerEnded).await;
+}
+
 /// Everything that runs on threads of its own.
 struct Parts {
     engine: Arc<Engine>,
     answers: Arc<Answers>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
+    storage: Option<StorageNews>,
+    /// Ends when nobody can ask any more.
+    scraper: JoinHandle<()>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -225,19 +257,27 @@ impl Parts {
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, extras::find(config));
         for limitation in context.limitations() {
             degraded.add(&limitation.facility(), limitation);
         }
         degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
+        let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
-        let samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let storage = if config.kinds.has(MetricKind::Disk) {
+            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);
+            let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
+            samplers.extend(threads);
+            Some(news)
+        } else {
+            None
+        };
 
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
-        identify(config, lookup, &engine);
         let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
@@ -256,15 +296,27 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
-        let answers = Arc::new(Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded));
+        identify(config, lookup, &engine, follower.1.news(), storage.clone());
+        let (requests, jobs) = scrapes::channel();
+        let answers = Arc::new(Answers::new(
+            Arc::clone(&engine),
+            metrics,
+            counters,
+            progress,
+            degraded,
+            storage.clone(),
+            requests,
+        ));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        Ok(Self { engine, answers, follower, samplers, probes })
+        let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
+            .map_err(system("starting the thread that renders metrics"))?;
+        Ok(Self { engine, answers, follower, samplers, storage, scraper, probes })
     }
 
     /// A thread that ended although nobody asked it to.
     fn ended_thread(&self) -> Option<String> {
-        let mut threads = std::iter::once(&self.follower.0).chain(&self.samplers);
+        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers);
         let ended = threads.find(|thread| thread.is_finished())?;
         Some(ended.thread().name().unwrap_or_default().to_owned())
     }
@@ -273,6 +325,9 @@ impl Parts {
         let (follower, stop) = self.follower;
         stop.stop();
         self.engine.stop();
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         let threads = std::iter::once(follower).chain(self.samplers);
         // A thread that hangs in a read of the kernel cannot be ended; the process ends without it.
         let deadline = std::time::Instant::now() + Duration::from_secs(1);
@@ -320,14 +375,28 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
 }
 
 /// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>) {
+fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News, storage: Option<StorageNews>) {
     let engine = Arc::downgrade(engine);
-    let found = move |name: &Name, identity| {
-        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
-            tracked.container().set_identity(identity);
+    // Where it makes a difference to what is listed, the thread that decides that has to know.
+    let news = config.filter.rules.ask_who().then_some(news);
+    let files = storage.clone();
+    let stored = move |told| {
+        if let Some(storage) = &storage {
+            storage.told(told);
         }
     };
-    tokio::spawn(lookup.run(config.runtimes.clone(), found));
+    let found = move |name: &Name, identity: Identity| {
+        if let Some(news) = &news {
+            news.identified(name, identity.clone());
+        }
+        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
+            tracked.container().set_identity(identity);
+            if let Some(files) = &files {
+                files.identified(name);
+            }
+        }
+    };
+    tokio::spawn(lookup.run(config.runtimes.clone(), found, stored));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
@@ -346,7 +415,7 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
 }
 
 /// Finds out where statistics are on this machine.
-fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine) -> ReaderContext {
+fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine, extras: Extras) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
@@ -354,6 +423,7 @@ fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Mach
         budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
         errors: Arc::default(),
         load: load_reader(config),
+        extras,
         machine: facts(&config.roots, machine),
         clock: now,
     })

@@ -1,20 +1,38 @@
 //! Go's way of writing flags, booleans and durations, so that a unit file or a manifest written for cAdvisor keeps
 //! working.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Turns `-port=8080` into `--port=8080`; everything after `--` is left alone.
-pub(crate) fn go_spelling(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+/// Turns `-port=8080` into `--port=8080`, and `--switch false` of a switch into `--switch=false`, which Go takes for a
+/// switch that is true and the end of all flags; everything after `--` is left alone.
+pub(crate) fn go_spelling(
+    args: impl IntoIterator<Item = OsString>,
+    switches: &HashSet<String>,
+) -> impl Iterator<Item = OsString> {
     let mut flags_ended = false;
-    args.into_iter().map(move |arg| {
+    let spelt = args.into_iter().map(move |arg| {
         flags_ended |= arg == "--";
         let Some(text) = arg.to_str() else { return arg };
         let mut letters = text.chars();
-        let single_dash =
-            letters.next() == Some('-') && letters.next().is_some_and(|letter| letter.is_ascii_alphabetic());
-        // A single letter is a short flag, such as -h.
-        if !flags_ended && single_dash && letters.next().is_some() { format!("-{text}").into() } else { arg }
+        let first = (letters.next(), letters.next());
+        let (Some('-'), Some(letter), false) = (first.0, first.1, flags_ended) else { return arg };
+        // The only short flags; the others of one letter, such as -v=2, are Go's.
+        let short = matches!(letter, 'h' | 'V') && letters.next().is_none();
+        if letter.is_ascii_alphabetic() && !short { format!("-{text}").into() } else { arg }
+    });
+    let mut spelt = spelt.peekable();
+    std::iter::from_fn(move || {
+        let mut arg = spelt.next()?;
+        let is_switch =
+            arg.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|name| switches.contains(name));
+        if is_switch && let Some(value) = spelt.next_if(|next| next.to_str().is_some_and(|text| go_bool(text).is_ok()))
+        {
+            arg.push("=");
+            arg.push(value);
+        }
+        Some(arg)
     })
 }
 
@@ -94,13 +112,16 @@ mod tests {
 
     #[test]
     fn spelling() {
+        let switches = ["s".to_owned(), "docker_only".to_owned()].into();
         let spelt = |args: &[&str]| -> Vec<String> {
-            go_spelling(args.iter().map(OsString::from)).map(|arg| arg.into_string().unwrap()).collect()
+            let args = args.iter().map(OsString::from);
+            go_spelling(args, &switches).map(|arg| arg.into_string().unwrap()).collect()
         };
         assert_eq!(
-            spelt(&["x", "-port=1", "--a", "-h", "-1", "-docker_only", "--", "-raw"]),
-            ["x", "--port=1", "--a", "-h", "-1", "--docker_only", "--", "-raw"]
+            spelt(&["x", "-port=1", "--a", "-h", "-V", "-1", "-v=2", "-v", "3", "-docker_only", "--", "-raw"]),
+            ["x", "--port=1", "--a", "-h", "-V", "-1", "--v=2", "--v", "3", "--docker_only", "--", "-raw"]
         );
+        assert_eq!(spelt(&["-s", "false", "true", "--s", "-a", "-s"]), ["--s=false", "true", "--s", "--a", "--s"]);
     }
 
     proptest! {

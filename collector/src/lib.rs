@@ -21,8 +21,10 @@
 //!  sample   -> units
 //!  kernel   -> units, collector-ebpf (its library)
 //!  runtime  -> sample, units
+//!  access   -> nothing of ours
 //! ```
 
+pub mod access;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -23,9 +23,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What libraries warn of is among what the doctor tells.
-    let level = if matches!(invocation, Invocation::Doctor(..)) { "error" } else { "info" };
-    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or(level).parse::<Targets>() {
+    let default = invocation.log_filter();
+    let filter = match std::env::var("COLLECTOR_LOG").as_deref().unwrap_or(default).parse::<Targets>() {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("error: COLLECTOR_LOG: {error}; use a level such as info, or collector::sampler=debug");

@@ -2,8 +2,10 @@
 //! view and follow these in the same answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
@@ -25,6 +27,7 @@ pub struct OwnMetrics {
     descriptors: IntGauge,
     degraded: GaugeVec,
     push: PushMetrics,
+    rendering: Histogram,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -55,6 +58,10 @@ impl OwnMetrics {
                 &["facility"],
             )?,
             push: PushMetrics::register(&registry)?,
+            rendering: Histogram::with_opts(
+                HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
+                    .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
+            )?,
             updating: Mutex::new(()),
             registry,
         };
@@ -71,6 +78,7 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.map_bytes.clone()))?;
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
+        registry.register(Box::new(metrics.rendering.clone()))?;
         Ok(metrics)
     }
 
@@ -94,14 +102,15 @@ impl OwnMetrics {
         self.degraded.with_label_values(&[facility]).set(1.0);
     }
 
-    /// Everything as text.
-    pub fn render(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) -> Vec<u8> {
+    /// Rendering the metrics of all containers took so long.
+    pub fn rendered(&self, took: Duration) {
+        self.rendering.observe(took.as_secs_f64());
+    }
+
+    /// Everything, by name.
+    pub fn gather(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) -> Vec<MetricFamily> {
         self.update(engine, counters);
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "own metrics could not be rendered");
-        }
-        text
+        self.registry.gather()
     }
 
     fn update(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) {

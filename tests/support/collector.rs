@@ -82,7 +82,8 @@ impl Collector {
                 return Ok(Err(status));
             }
             let line = log.lines().into_iter().find_map(|line| {
-                let (_, rest) = line.split_once("listening on http://")?;
+                let (_, rest) = line.split_once("listening on http")?;
+                let (_, rest) = rest.split_once("://")?;
                 rest.split(|letter: char| !letter.is_ascii_hexdigit() && !".:[]".contains(letter)).next()?.parse().ok()
             });
             Ok(Ok(line.context("the collector has not said where it listens")?))
@@ -114,6 +115,11 @@ impl Collector {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Asks with more headers than usual.
+    pub(crate) fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        http::request_with(self.connect()?, "GET", target, headers, None)
     }
 
     /// What it has said on standard error so far.
@@ -150,7 +156,7 @@ impl Collector {
         Ok(())
     }
 
-    fn connect(&self) -> Result<TcpStream> {
+    pub(crate) fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(wait::seconds(20)))?;
         Ok(stream)

@@ -1,6 +1,7 @@
 //! containerd, driven by its command `ctr`: containers in cgroups as the kubelet names them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,12 +36,16 @@ impl Containerd {
         // A sandbox's OOM score is lowered, which takes CAP_SYS_RESOURCE, unless the CRI plugin is told not to.
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {IMAGE:?}\nrestrict_oom_score_adj = true\n",
+             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {IMAGE:?}\nrestrict_oom_score_adj = true\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = {:?}\nconf_dir = {:?}\n",
             at("data"),
             at("run"),
             at("sock"),
+            at("cni"),
+            at("cni"),
         );
         fs::write(home.path("config.toml"), config)?;
+        write_network_plugin(&home)?;
         let mut command = Command::new(containerd);
         command.arg("--config").arg(home.path("config.toml"));
         let engine = home.start(command)?;
@@ -60,6 +65,11 @@ impl Containerd {
         self.engine.path("sock")
     }
 
+    /// Something in its folder.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.engine.path(name)
+    }
+
     /// The cgroup of the pod that its containers belong to.
     pub(crate) fn pod(&self) -> &str {
         &self.pod
@@ -68,6 +78,20 @@ impl Containerd {
     /// The end of what it has said.
     pub(crate) fn last_words(&self) -> String {
         self.engine.last_words(5)
+    }
+
+    /// Makes and starts a container with these labels, as [`ContainerEngine::start`] does without.
+    pub(crate) fn run_labelled(&self, labels: &[(&str, &str)], command: &str) -> Result<Container> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = tar::hex_sha256(format!("{} {number}", self.pod).as_bytes());
+        let cgroup = format!("{}/{id}", self.pod);
+        let limit = format!("--memory-limit={MEMORY_LIMIT}");
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("--label={name}={value}")).collect();
+        let mut arguments = vec!["run", "--detach", "--cgroup", &cgroup, &limit];
+        arguments.extend(labels.iter().map(String::as_str));
+        arguments.extend([IMAGE, &id, "/bin/busybox", "sh", "-c", command]);
+        self.ctr(&arguments)?;
+        Ok(Container { id, cgroup })
     }
 
     fn ctr(&self, arguments: &[&str]) -> Result<String> {
@@ -82,6 +106,27 @@ impl Containerd {
     }
 }
 
+/// A network for pods that is nothing but a namespace: the plugin says that it has made an interface, and makes none.
+fn write_network_plugin(home: &Home) -> Result<()> {
+    const PLUGIN: &str = r#"#!/bin/sh
+version=$(sed -n 's/.*"cniVersion" *: *"\([^"]*\)".*/\1/p' | head -n 1)
+case "$CNI_COMMAND" in
+ADD) printf '{"cniVersion":"%s","interfaces":[{"name":"%s","sandbox":"%s"}],"ips":[{"version":"4","interface":0,"address":"10.9.0.1/24"}]}' "$version" "$CNI_IFNAME" "$CNI_NETNS" ;;
+VERSION) printf '{"cniVersion":"0.4.0","supportedVersions":["0.3.0","0.3.1","0.4.0"]}' ;;
+esac
+"#;
+    const NETWORK: &str = r#"{"cniVersion":"0.4.0","name":"test","plugins":[{"type":"nothing"}]}"#;
+    let folder = home.path("cni");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("test.conflist"), NETWORK)?;
+    for name in ["nothing", "loopback"] {
+        let plugin = folder.join(name);
+        fs::write(&plugin, PLUGIN)?;
+        fs::set_permissions(&plugin, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
 fn ask(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("start {}", command.get_program().display()))?;
     let error = String::from_utf8_lossy(&output.stderr);
@@ -91,12 +136,7 @@ fn ask(command: &mut Command) -> Result<String> {
 
 impl ContainerEngine for Containerd {
     fn start(&self, command: &str) -> Result<Container> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = tar::hex_sha256(format!("{} {number}", self.pod).as_bytes());
-        let cgroup = format!("{}/{id}", self.pod);
-        let limit = format!("--memory-limit={MEMORY_LIMIT}");
-        self.ctr(&["run", "--detach", "--cgroup", &cgroup, &limit, IMAGE, &id, "/bin/busybox", "sh", "-c", command])?;
-        Ok(Container { id, cgroup })
+        self.run_labelled(&[], command)
     }
 
     fn remove(&self, container: &Container) -> Result<()> {

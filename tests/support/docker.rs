@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::cgroups::Layout;
 use super::engine::{Container, ContainerEngine, Engine, Home, MEMORY_LIMIT, program};
 use super::harness::Skip;
 use super::http::{self, Response};
-use super::{Result, ensure, runtime, tar, wait};
+use super::{Result, bytes, ensure, loop_mount, runtime, tar, wait};
 
 /// The image every container here is made of: nothing but a static busybox.
 const IMAGE: &str = "collector-test-busybox";
@@ -48,19 +48,44 @@ struct State {
 impl Docker {
     /// Starts Docker and imports an image; skips the test where Docker or busybox is not installed.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_as(None, None, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(arguments: &[String]) -> Result<Self> {
+        Self::start_as(None, None, arguments)
+    }
+
+    /// The same, with containers that live on without it.
+    pub(crate) fn start_with_lasting_containers() -> Result<Self> {
+        Self::start_as(None, None, &["--live-restore".to_owned()])
+    }
+
+    /// The same with a storage driver, and with its data on a file system of this type that is made for it.
+    pub(crate) fn start_on(driver: &str, filesystem: Option<&str>) -> Result<Self> {
+        Self::start_as(Some(driver), filesystem, &[])
+    }
+
+    fn start_as(driver: Option<&str>, filesystem: Option<&str>, arguments: &[String]) -> Result<Self> {
         let dockerd = program("dockerd")?;
         program("containerd")?;
         let home = Home::new("docker", &["docker"])?;
+        if let Some(kind) = filesystem {
+            // Unmounted with the folder.
+            loop_mount::mount(kind, &home.path("disk"), &home.path("data"))?;
+        }
         let at = |name: &str| home.path(name).display().to_string();
         let exact = runtime::install(&home.path(""))?;
         let mut command = Command::new(dockerd);
         command
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(arguments)
             .arg(format!("--data-root={}", at("data")))
             .arg(format!("--exec-root={}", at("run")))
             .arg(format!("--pidfile={}", at("pid")))
             .arg(format!("--host=unix://{}", at("sock")))
-            .arg(format!("--add-runtime={}={}", runtime::NAME, exact.display()));
+            .arg(format!("--add-runtime={}={}", runtime::NAME, exact.display()))
+            .args(driver.map(|driver| format!("--storage-driver={driver}")));
         Self::launch(home, command, "/docker/")
     }
 
@@ -89,13 +114,31 @@ impl Docker {
         let busybox = fs::read(program("busybox")?)?;
         let socket = home.path("sock");
         let mut docker = Self { engine: home.start(command)?, cgroup };
-        docker.engine.wait_ready(|| {
-            let response = http::request(UnixStream::connect(&socket)?, "GET", "/_ping", None)?;
-            ensure!(response.status == 200, "/_ping answers {}", response.status);
-            Ok(())
-        })?;
+        docker.engine.wait_ready(|| ping(&socket))?;
         docker.import(IMAGE, &tar::with_program("busybox", &busybox))?;
         Ok(docker)
+    }
+
+    /// Kills the engine.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.engine.kill()?;
+        // Its containerd dies with it. Docker takes it for alive as long as nobody has reaped it, and then waits in vain:
+        // not every first process is quick to.
+        let file = self.engine.path("run/containerd/containerd.pid");
+        let pid = bytes::read(&file).unwrap_or_default();
+        let _ = wait::eventually(wait::seconds(2), || {
+            ensure!(pid.is_empty() || !Path::new("/proc").join(pid.trim()).exists(), "containerd has not ended");
+            Ok(())
+        });
+        let _ = fs::remove_file(file);
+        Ok(())
+    }
+
+    /// Starts the killed engine again and waits until it answers.
+    pub(crate) fn revive(&mut self) -> Result<()> {
+        let socket = self.socket();
+        self.engine.revive()?;
+        self.engine.wait_ready(|| ping(&socket))
     }
 
     /// Makes an image of an archive.
@@ -166,6 +209,11 @@ impl Docker {
         self.ask("POST", &format!("/containers/{id}/rename?name={name}"), None).map(drop)
     }
 
+    /// Where the engine keeps everything.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.engine.path("data")
+    }
+
     /// Where the engine listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.engine.path("sock")
@@ -201,6 +249,12 @@ impl Docker {
     pub(crate) fn remove(&self, id: &str) -> Result<()> {
         self.ask("DELETE", &format!("/containers/{id}?force=true"), None).map(drop)
     }
+}
+
+fn ping(socket: &Path) -> Result<()> {
+    let response = http::request(UnixStream::connect(socket)?, "GET", "/_ping", None)?;
+    ensure!(response.status == 200, "/_ping answers {}", response.status);
+    Ok(())
 }
 
 impl ContainerEngine for Docker {

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::cgroups::Layout;
 use super::harness::Skip;
-use super::{Context as _, Error, Result, bytes, process, settings, wait};
+use super::{Context as _, Error, Result, bytes, ensure, process, settings, wait};
 
 /// Folders of engines begin with this, followed by the engine's name and the test's process id.
 const PREFIX: &str = "collector-test-engine-";
@@ -140,6 +140,19 @@ impl Engine {
         if settings::in_vm() { ready.map_err(|error| Error::msg(format!("{error:#}"))) } else { ready }
     }
 
+    /// Kills it, as nobody should. What it has started may live on.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again after [`Engine::kill`].
+    pub(crate) fn revive(&mut self) -> Result<()> {
+        self.process = spawn(&mut self.command)?;
+        Ok(())
+    }
+
     /// The end of what it has said.
     pub(crate) fn last_words(&self, lines: usize) -> String {
         let log = bytes::read(self.path("log")).unwrap_or_default();
@@ -163,8 +176,9 @@ impl Drop for Engine {
 /// Removes the cgroups an engine left, unmounts what is below its folder and removes it.
 fn remove(folder: &Path) {
     let cgroups = bytes::read(folder.join(CGROUPS)).unwrap_or_default();
-    for cgroup in cgroups.lines().rev() {
-        remove_empty(Path::new(cgroup));
+    for cgroup in cgroups.lines().rev().map(Path::new) {
+        end_processes(cgroup);
+        remove_empty(cgroup);
     }
     let mounts = bytes::read("/proc/self/mounts").unwrap_or_default();
     let below: Vec<&str> = mounts
@@ -178,6 +192,18 @@ fn remove(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder) {
         eprintln!("left behind: {}: {error}", folder.display());
     }
+}
+
+/// Kills what still runs in this very cgroup: an engine that was killed could not be asked to.
+fn end_processes(cgroup: &Path) {
+    let _ = wait::eventually(wait::seconds(2), || {
+        let listed = bytes::read(cgroup.join("cgroup.procs")).unwrap_or_default();
+        for pid in listed.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0) {
+            let _ = process::signal(pid, Signal::KILL);
+        }
+        ensure!(listed.is_empty(), "processes still run in {}", cgroup.display());
+        Ok(())
+    });
 }
 
 /// Removes a cgroup and those below it as far as no process is in them: others may run engines too.

@@ -42,14 +42,23 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// Sends a request and reads the head of its response.
-pub(crate) fn send<S: Read + Write>(
+pub(crate) fn send<S: Read + Write>(stream: S, method: &str, target: &str, body: Option<&[u8]>) -> Result<Incoming<S>> {
+    send_with(stream, method, target, &[], body)
+}
+
+/// The same, with more headers.
+fn send_with<S: Read + Write>(
     mut stream: S,
     method: &str,
     target: &str,
+    headers: &[(&str, &str)],
     body: Option<&[u8]>,
 ) -> Result<Incoming<S>> {
     use std::fmt::Write as _;
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: collector\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        write!(request, "{name}: {value}\r\n")?;
+    }
     if let Some(body) = body {
         let length = body.len();
         write!(request, "Content-Type: application/json\r\nContent-Length: {length}\r\n")?;
@@ -84,7 +93,18 @@ pub(crate) fn send<S: Read + Write>(
 
 /// Sends a request and reads its whole response.
 pub(crate) fn request<S: Read + Write>(stream: S, method: &str, target: &str, body: Option<&[u8]>) -> Result<Response> {
-    let mut incoming = send(stream, method, target, body)?;
+    request_with(stream, method, target, &[], body)
+}
+
+/// The same, with more headers.
+pub(crate) fn request_with<S: Read + Write>(
+    stream: S,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Result<Response> {
+    let mut incoming = send_with(stream, method, target, headers, body)?;
     let mut body = Vec::new();
     incoming.body.read_to_end(&mut body).with_context(|| format!("body of {method} {target}"))?;
     Ok(Response { status: incoming.status, headers: incoming.headers, body })

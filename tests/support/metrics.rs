@@ -8,6 +8,30 @@ pub(crate) struct Line {
     name: String,
     labels: BTreeMap<String, String>,
     value: f64,
+    /// Milliseconds.
+    timestamp: Option<u64>,
+}
+
+impl Line {
+    /// The metric's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A label; empty where it is absent.
+    pub(crate) fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
+    /// The value.
+    pub(crate) fn value(&self) -> f64 {
+        self.value
+    }
+
+    /// The time in milliseconds, where it is told.
+    pub(crate) fn timestamp(&self) -> Option<u64> {
+        self.timestamp
+    }
 }
 
 /// What `/metrics` said.
@@ -18,6 +42,11 @@ impl Metrics {
     /// Reads the text; lines that are no samples are left out.
     pub(crate) fn parse(text: &str) -> Self {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(parse_line).collect())
+    }
+
+    /// All series.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.0
     }
 
     /// The series of a metric that carry all these labels.
@@ -67,8 +96,9 @@ fn parse_line(line: &str) -> Option<Line> {
         }
         rest = rest.strip_prefix('}')?;
     }
-    let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Line { name: name.to_owned(), labels, value })
+    let mut words = rest.split_whitespace();
+    let value = words.next()?.parse().ok()?;
+    Some(Line { name: name.to_owned(), labels, value, timestamp: words.next().and_then(|word| word.parse().ok()) })
 }
 
 /// The text up to the closing quote, unescaped, and what follows it.

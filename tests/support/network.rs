@@ -1,7 +1,8 @@
 //! A network namespace with traffic in it, made by netlink alone.
 
 use std::fs::File;
-use std::net::UdpSocket;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -50,6 +51,39 @@ pub(crate) fn join_namespace(pid: u32) -> Result<()> {
 pub(crate) fn loopback_up() -> Result<()> {
     let socket = route_socket()?;
     ask(&socket, RTM_NEWLINK, 0, &interface(index("lo")?, IFF_UP)).context("lo up")
+}
+
+/// Datagrams sent to a socket that nobody reads: more than it has room for.
+pub(crate) const UNREAD: u64 = 2000;
+
+/// Sockets that are kept open.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    _tcp: [TcpListener; 2],
+    _connected: [TcpStream; 2],
+    _udp: [UdpSocket; 2],
+}
+
+/// Opens on the loopback interface: of TCP a listener and a connection, another connection that was closed by its client
+/// first, and where there is IPv6 a listener on that; of UDP one that sends and one that receives and is not read.
+pub(crate) fn open_sockets() -> Result<Sockets> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let client = TcpStream::connect(address)?;
+    let (server, _) = listener.accept()?;
+    let closed = TcpStream::connect(address)?;
+    let (mut other_end, _) = listener.accept()?;
+    drop(closed);
+    // The client's end has arrived when there is nothing more to read.
+    ensure!(other_end.read(&mut [0])? == 0, "a closed connection says something");
+    drop(other_end);
+    let on_v6 = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    let receiver = UdpSocket::bind("127.0.0.1:0")?;
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    for _ in 0..UNREAD {
+        sender.send_to(&[0; 1000], receiver.local_addr()?)?;
+    }
+    Ok(Sockets { _tcp: [listener, on_v6], _connected: [client, server], _udp: [receiver, sender] })
 }
 
 fn route_socket() -> Result<OwnedFd> {

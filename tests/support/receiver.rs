@@ -12,6 +12,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use prost::Message as _;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status};
 
 use super::{Context as _, Result, wait};
@@ -123,6 +126,37 @@ pub(crate) fn otlp_http(address: SocketAddr, received: &Received<ExportMetricsSe
             Err(_) => 400,
         }
     })
+}
+
+/// Listens with TLS before somebody who does without: with this certificate and its key, for these protocols.
+pub(crate) fn behind_tls(
+    plain: &Listening,
+    certificate: &CertificateDer<'static>,
+    key: &[u8],
+    protocols: &[&[u8]],
+) -> Result<Listening> {
+    let key = PrivateKeyDer::Pkcs8(key.to_vec().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.clone()], key)?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // `localhost` may be either address.
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("localhost:0"))?;
+    let (address, behind) = (listener.local_addr()?, plain.address);
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                let Ok(mut inside) = tokio::net::TcpStream::connect(behind).await else { return };
+                // An end is an end, however it came.
+                let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    Ok(Listening { address, ended: Arc::default(), runtime: Some(runtime) })
 }
 
 /// `prometheus.WriteRequest`, version 1.0.

@@ -49,11 +49,15 @@ pub(crate) struct Surroundings {
     mounts: Vec<Mounting>,
     /// The errno that `bpf` is answered with by a filter.
     bpf_errno: Option<i32>,
+    /// Environment variables beside those of the test.
+    variables: BTreeMap<String, PathBuf>,
 }
 
 /// A change of what is mounted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Mounting {
+    /// None.
+    Nothing,
     /// An empty file system over this directory.
     Hide(PathBuf),
     /// A file system of this type, with these options, in place of the one that is mounted here.
@@ -112,6 +116,12 @@ impl Surroundings {
         self
     }
 
+    /// With a mount namespace of its own, in which nothing is changed yet.
+    pub(crate) fn in_mount_namespace(mut self) -> Self {
+        self.mounts.push(Mounting::Nothing);
+        self
+    }
+
     /// With procfs mounted with other options.
     pub(crate) fn with_proc(mut self, options: &str) -> Self {
         self.mounts.push(Mounting::New { kind: "proc".into(), options: options.into(), at: "/proc".into() });
@@ -145,10 +155,16 @@ impl Surroundings {
         self
     }
 
+    /// With an environment variable that names a file.
+    pub(crate) fn with_variable(mut self, name: &str, path: &Path) -> Self {
+        self.variables.insert(name.to_owned(), path.to_owned());
+        self
+    }
+
     /// The command that takes them on and becomes a program, whose arguments can follow.
     pub(crate) fn command(&self, program: &Path) -> Result<Command> {
         let mut command = Command::new("/proc/self/exe");
-        command.args([ARGUMENT, &serde_json::to_string(self)?]).arg(program);
+        command.args([ARGUMENT, &serde_json::to_string(self)?]).arg(program).envs(&self.variables);
         Ok(command)
     }
 
@@ -193,6 +209,7 @@ impl Mounting {
     fn take_on(&self) -> Result<()> {
         let none = MountFlags::empty();
         match self {
+            Self::Nothing => Ok(()),
             Self::Hide(directory) => Ok(rustix::mount::mount("none", directory, "tmpfs", none, Some(c"mode=755"))?),
             Self::New { kind, options, at } => {
                 // The same file system twice in one place is refused.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::Skip;
 use super::settings::settings;
-use super::{Context as _, Result};
+use super::{Context as _, Result, settings};
 
 /// A duration as it is on real hardware, stretched under emulation.
 pub(crate) fn scaled(duration: Duration) -> Duration {
@@ -44,4 +44,11 @@ pub(crate) fn eventually<T>(timeout: Duration, mut probe: impl FnMut() -> Result
 /// and the removal of its cgroup. Never to wait for a result.
 pub(crate) fn pass(duration: Duration) {
     thread::sleep(duration);
+}
+
+/// The pause between the end of a process and the removal of its cgroup. A runtime leaves about 9 ms. This machine may
+/// be a virtual one whose processors stand still for some milliseconds now and then; emulated ones, which several
+/// machines share, do so for longer.
+pub(crate) fn pause_of_a_runtime() {
+    pass(if settings::in_vm() { Duration::from_millis(250) } else { Duration::from_millis(25) });
 }

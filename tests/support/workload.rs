@@ -47,6 +47,8 @@ pub(crate) enum Work {
     Cache(PathBuf, u64),
     /// Moves to a network namespace without interfaces of its own and idles.
     Namespace,
+    /// Moves to one, opens the sockets of [`network::open_sockets`] in it and idles.
+    Sockets,
     /// Allocates so many bytes of a file on hugetlbfs and idles.
     HugePages(PathBuf, u64),
 }
@@ -267,6 +269,14 @@ pub(crate) fn main(plan: &str) -> Result<()> {
         Work::Namespace => {
             network::new_namespace()?;
             idle()
+        }
+        Work::Sockets => {
+            network::new_namespace()?;
+            network::loopback_up()?;
+            let sockets = network::open_sockets()?;
+            idle()?;
+            drop(std::hint::black_box(sockets));
+            Ok(())
         }
         Work::HugePages(path, size) => {
             let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;

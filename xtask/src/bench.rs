@@ -8,6 +8,7 @@ mod api;
 mod cgroups;
 mod floor;
 mod latency;
+mod metrics;
 mod process;
 mod report;
 
@@ -41,10 +42,17 @@ pub(crate) struct Args {
     /// Seconds of history before resident memory is measured
     #[arg(long, default_value_t = 125)]
     history: u64,
+    /// Measure answers of /metrics instead
+    #[arg(long)]
+    metrics: bool,
 }
 
 /// At this number of cgroups memory and start are measured, and beyond it cAdvisor is not.
 const REFERENCE: usize = 1000;
+/// Of the numbers of cgroups these are measured with /metrics.
+const METRICS_SIZES: [usize; 3] = [100, REFERENCE, 5000];
+/// How often is sampled where sampling is what is measured.
+const INTERVAL: &str = "1s";
 /// Between a change and a measurement.
 const SETTLE: Duration = Duration::from_secs(5);
 /// A window is measured in parts of about this length.
@@ -72,6 +80,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         window: Duration::from_secs(args.window),
         history: Duration::from_secs(args.history),
     };
+    if args.metrics {
+        let sizes: Vec<_> = sizes.into_iter().filter(|size| METRICS_SIZES.contains(size)).collect();
+        let mut rows = bench.measure_scrapes(("collector", &collector, "/readyz"), &sizes)?;
+        if let Some(cadvisor) = &args.cadvisor {
+            let sizes: Vec<_> = sizes.into_iter().filter(|size| *size <= REFERENCE).collect();
+            rows.extend(bench.measure_scrapes(("cadvisor", cadvisor, "/healthz"), &sizes)?);
+        }
+        println!("\n{}", metrics::Table(rows));
+        return Ok(());
+    }
     let mut report = Report::new(&bench.hierarchies);
     bench.measure_collector(&collector, &sizes, &mut report)?;
     if let Some(cadvisor) = &args.cadvisor {
@@ -92,7 +110,7 @@ struct Bench {
 
 impl Bench {
     fn measure_collector(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "collector", "/readyz")?;
+        let process = self.start(binary, "collector", "/readyz", INTERVAL)?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("events");
         report.latencies = latency::measure(&process.api, &mut tree, &self.interrupt)?;
@@ -124,7 +142,7 @@ impl Bench {
     }
 
     fn measure_cadvisor(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "cadvisor", "/healthz")?;
+        let process = self.start(binary, "cadvisor", "/healthz", INTERVAL)?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("cAdvisor on the idle machine");
         self.interrupt.sleep(SETTLE)?;
@@ -145,9 +163,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Starts a process that samples every second, and waits until it answers.
-    fn start(&self, binary: &Path, name: &str, ready: &str) -> Result<Process> {
-        let process = Process::start(binary, &self.logs.join(format!("{name}.log")))?;
+    /// Starts a process that samples at an interval, and waits until it answers.
+    fn start(&self, binary: &Path, name: &str, ready: &str, interval: &str) -> Result<Process> {
+        let process = Process::start(binary, &self.logs.join(format!("{name}.log")), interval)?;
         let end = Instant::now() + Duration::from_secs(30);
         while !process.api.answers(ready) {
             process.ensure_running()?;
@@ -160,7 +178,7 @@ impl Bench {
     /// From starting the collector until it lists all cgroups of the tree.
     fn time_start(&self, binary: &Path, tree: &Tree) -> Result<Duration> {
         let started = Instant::now();
-        let process = Process::start(binary, &self.logs.join("start.log"))?;
+        let process = Process::start(binary, &self.logs.join("start.log"), INTERVAL)?;
         let end = started + Duration::from_mins(1);
         loop {
             // The parent is listed too.

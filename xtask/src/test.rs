@@ -38,9 +38,20 @@ enum Layer {
     Vm,
 }
 
-/// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces.
-pub(crate) const HOST_PACKAGES: [&str; 8] =
-    ["docker.io", "containerd", "runc", "podman", "crun", "conmon", "busybox-static", "iproute2"];
+/// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces, file systems.
+pub(crate) const HOST_PACKAGES: [&str; 11] = [
+    "docker.io",
+    "containerd",
+    "runc",
+    "podman",
+    "crun",
+    "conmon",
+    "busybox-static",
+    "iproute2",
+    "btrfs-progs",
+    "e2fsprogs",
+    "xfsprogs",
+];
 
 /// How many tests ended how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! Which cgroups are containers, and who tells what they are called.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
 use crate::go_flags::go_bool;
-use crate::runtime::{Endpoint, Runtimes};
+use crate::runtime::{DockerTls, Endpoint, Runtimes};
 use crate::sample::identity::Runtime;
-use crate::sampler::filter::{Filter, RawCgroups};
+use crate::sampler::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ContainersArgs {
@@ -17,9 +20,47 @@ pub(super) struct ContainersArgs {
     /// List only those raw cgroups whose names begin with one of these, separated by commas
     #[arg(long = "raw_cgroup_prefix_whitelist", default_value = "")]
     raw_cgroup_prefix_whitelist: String,
+    /// List only cgroups whose path fits this glob, and what is below them; may be repeated
+    #[arg(long = "include_path", value_name = "GLOB")]
+    include_path: Vec<String>,
+    /// Leave out cgroups whose path fits this glob, and what is below them; may be repeated
+    #[arg(long = "exclude_path", value_name = "GLOB")]
+    exclude_path: Vec<String>,
+    /// List only containers whose name or id fits this glob; may be repeated
+    #[arg(long = "include_name", value_name = "GLOB")]
+    include_name: Vec<String>,
+    /// Leave out containers whose name or id fits this glob; may be repeated
+    #[arg(long = "exclude_name", value_name = "GLOB")]
+    exclude_name: Vec<String>,
+    /// List only containers whose runtime (docker, podman, containerd, crio) or pod's namespace fits this glob; may be
+    /// repeated
+    #[arg(long = "include_namespace", value_name = "GLOB")]
+    include_namespace: Vec<String>,
+    /// Leave out containers whose runtime or pod's namespace fits this glob; may be repeated
+    #[arg(long = "exclude_namespace", value_name = "GLOB")]
+    exclude_namespace: Vec<String>,
+    /// List only containers with a label that fits this glob as `key=value`; may be repeated
+    #[arg(long = "include_label", value_name = "GLOB")]
+    include_label: Vec<String>,
+    /// Leave out containers with a label that fits this glob as `key=value`; may be repeated
+    #[arg(long = "exclude_label", value_name = "GLOB")]
+    exclude_label: Vec<String>,
     /// Where Docker listens; empty for none
     #[arg(long, default_value = "unix:///var/run/docker.sock")]
     docker: String,
+    /// Talk TLS to Docker where it listens on TCP
+    #[arg(long = "docker-tls", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    docker_tls: bool,
+    /// The certificate to show to Docker, in PEM
+    #[arg(long = "docker-tls-cert", default_value = "cert.pem")]
+    docker_tls_cert: PathBuf,
+    /// Its key
+    #[arg(long = "docker-tls-key", default_value = "key.pem")]
+    docker_tls_key: PathBuf,
+    /// The certificate of who issued Docker's
+    #[arg(long = "docker-tls-ca", default_value = "ca.pem")]
+    docker_tls_ca: PathBuf,
     /// Where podman listens; empty for none
     #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
     podman: String,
@@ -35,22 +76,58 @@ pub(super) struct ContainersArgs {
     /// Beginnings of the names of environment variables to show, separated by commas
     #[arg(long = "env_metadata_whitelist", default_value = "")]
     env_metadata_whitelist: String,
+    // As long as cAdvisor had one for each runtime; shown together with those of the flag above.
+    #[arg(long = "docker_env_metadata_whitelist", default_value = "", hide = true)]
+    docker_env_metadata_whitelist: String,
+    #[arg(long = "containerd_env_metadata_whitelist", default_value = "", hide = true)]
+    containerd_env_metadata_whitelist: String,
 }
 
 impl ContainersArgs {
     /// What is listed.
-    pub(super) fn filter(&self) -> Filter {
+    pub(super) fn filter(&self) -> Result<Filter, ConfigError> {
         let prefixes = list(&self.raw_cgroup_prefix_whitelist).map(|prefix| prefix.as_bytes().to_vec()).collect();
         let raw = if self.docker_only { RawCgroups::Skip } else { RawCgroups::List };
-        Filter { raw, prefixes }
+        let globs = |flag: &'static str, patterns: &[String], star| {
+            let patterns: Vec<String> = patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+            Globs::new(patterns, star).map_err(|error| value_error(flag, &error.pattern.clone(), &error))
+        };
+        let rule = |flags: [&'static str; 2], include: &[String], exclude: &[String], star| {
+            let [include_flag, exclude_flag] = flags;
+            let include = globs(include_flag, include, star)?;
+            Ok::<_, ConfigError>(Rule { include, exclude: globs(exclude_flag, exclude, star)? })
+        };
+        let rules = Rules {
+            path: rule(["include_path", "exclude_path"], &self.include_path, &self.exclude_path, Star::WithinElement)?,
+            name: rule(["include_name", "exclude_name"], &self.include_name, &self.exclude_name, Star::Anything)?,
+            namespace: rule(
+                ["include_namespace", "exclude_namespace"],
+                &self.include_namespace,
+                &self.exclude_namespace,
+                Star::Anything,
+            )?,
+            label: rule(["include_label", "exclude_label"], &self.include_label, &self.exclude_label, Star::Anything)?,
+        };
+        Ok(Filter { raw, prefixes, rules })
     }
 
     /// Container runtimes that may be there.
-    pub(super) fn runtimes(&self) -> Result<Runtimes, ConfigError> {
+    pub(super) fn runtimes(&self, storage_every: Option<Duration>) -> Result<Runtimes, ConfigError> {
+        let environment = [
+            &self.env_metadata_whitelist,
+            &self.docker_env_metadata_whitelist,
+            &self.containerd_env_metadata_whitelist,
+        ];
         Ok(Runtimes {
             endpoints: self.endpoints()?,
+            docker_tls: self.docker_tls.then(|| DockerTls {
+                certificate: self.docker_tls_cert.clone(),
+                key: self.docker_tls_key.clone(),
+                ca: self.docker_tls_ca.clone(),
+            }),
             containerd_namespaces: list(&self.containerd_namespace).map(str::to_owned).collect(),
-            environment: list(&self.env_metadata_whitelist).map(str::to_owned).collect(),
+            environment: environment.into_iter().flat_map(|names| list(names)).map(str::to_owned).collect(),
+            storage_every,
         })
     }
 

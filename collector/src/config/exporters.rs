@@ -9,12 +9,14 @@ use super::{ConfigError, list, value_error};
 use crate::go_flags::go_duration;
 use crate::push::{Options, OtlpOptions, OtlpProtocol, Receiver};
 
+/// The storage drivers of cAdvisor that need a database.
+const DATABASES: [&str; 6] = ["bigquery", "elasticsearch", "influxdb", "kafka", "redis", "statsd"];
 /// Pushing more often than this is a load on everybody.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExporterArgs {
-    /// Receiver of OpenTelemetry's protocol, such as `http://collector:4317`; empty for none
+    /// Receiver of OpenTelemetry's protocol, such as `http://collector:4317`, or https; empty for none
     #[arg(long = "otlp_endpoint", default_value = "")]
     otlp_endpoint: String,
     /// How that protocol is spoken
@@ -29,7 +31,7 @@ pub(super) struct ExporterArgs {
     /// Requests that wait for it at most, each of up to 256 containers
     #[arg(long = "otlp_queue_size", default_value_t = 60)]
     otlp_queue_size: usize,
-    /// Receiver of Prometheus' remote write, such as `http://prometheus:9090/api/v1/write`; empty for none
+    /// Receiver of Prometheus' remote write, such as `http://prometheus:9090/api/v1/write`, or https; empty for none
     #[arg(long = "remote_write_url", default_value = "")]
     remote_write_url: String,
     /// Headers of its requests: `name=value`, separated by commas
@@ -39,9 +41,9 @@ pub(super) struct ExporterArgs {
     #[arg(long = "remote_write_interval", default_value = "15s", value_parser = go_duration)]
     remote_write_interval: Duration,
     /// Requests that wait for it at most, each of up to 2000 series
-    #[arg(long = "remote_write_queue_size", default_value_t = 100)]
+    #[arg(long = "remote_write_queue_size", default_value_t = 500)]
     remote_write_queue_size: usize,
-    /// `stdout` writes every sample as a line of JSON to standard output; empty for none
+    /// `stdout`: write each sample to standard output, a line each
     #[arg(long = "storage_driver", default_value = "")]
     storage_driver: String,
     /// Time between two writes of the storage driver
@@ -60,8 +62,9 @@ enum Protocol {
 }
 
 impl ExporterArgs {
-    /// What is pushed where; `kept` is how long samples are there to be pushed.
-    pub(super) fn options(&self, kept: Duration) -> Result<Options, ConfigError> {
+    /// What is pushed where, and a word about each flag that does not do what it says; `kept` is how long samples are
+    /// there to be pushed.
+    pub(super) fn options(&self, kept: Duration) -> Result<(Options, Vec<String>), ConfigError> {
         let otlp = receiver(
             ["otlp_endpoint", "otlp_headers", "otlp_interval"],
             [&self.otlp_endpoint, &self.otlp_headers],
@@ -72,7 +75,8 @@ impl ExporterArgs {
             Protocol::Grpc => OtlpProtocol::Grpc,
             Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
         };
-        Ok(Options {
+        let mut notes = Vec::new();
+        let options = Options {
             otlp: otlp.map(|receiver| OtlpOptions { receiver, protocol }),
             remote_write: receiver(
                 ["remote_write_url", "remote_write_headers", "remote_write_interval"],
@@ -80,26 +84,37 @@ impl ExporterArgs {
                 self.remote_write_interval,
                 self.remote_write_queue_size,
             )?,
-            stdout: self.stdout(kept)?,
-        })
+            stdout: self.stdout(kept, &mut notes)?,
+        };
+        Ok((options, notes))
     }
 
-    fn stdout(&self, kept: Duration) -> Result<Option<Duration>, ConfigError> {
-        match self.storage_driver.as_str() {
-            "" => return Ok(None),
-            "stdout" => {}
-            other => {
-                let problem = "not supported; use stdout, --otlp_endpoint or --remote_write_url";
-                return Err(value_error("storage_driver", &other, &problem));
+    fn stdout(&self, kept: Duration, notes: &mut Vec<String>) -> Result<Option<Duration>, ConfigError> {
+        let mut every = None;
+        for driver in list(&self.storage_driver) {
+            if driver == "stdout" {
+                every = Some(self.storage_driver_buffer_duration);
+            } else if DATABASES.contains(&driver) {
+                notes.push(format!(
+                    "--storage_driver={driver} has no effect: no database is spoken to; use --otlp_endpoint, \
+                     --remote_write_url or --storage_driver=stdout"
+                ));
+            } else {
+                let problem = format!("unknown; use stdout (accepted without effect: {})", DATABASES.join(", "));
+                return Err(value_error("storage_driver", &self.storage_driver, &problem));
             }
         }
-        let every = self.storage_driver_buffer_duration;
+        let Some(every) = every else { return Ok(None) };
         interval("storage_driver_buffer_duration", every)?;
-        if every > kept {
-            let problem = format_args!("samples are kept for {kept:?} only; raise --storage_duration").to_string();
-            return Err(value_error("storage_driver_buffer_duration", &format_args!("{every:?}"), &problem));
+        // What is not kept until then could not be written.
+        let most = (kept / 2).max(SHORTEST_INTERVAL);
+        if every > most {
+            notes.push(format!(
+                "--storage_driver_buffer_duration={every:?}: samples are kept for {kept:?}, so they are written every \
+                 {most:?}"
+            ));
         }
-        Ok(Some(every))
+        Ok(Some(every.min(most)))
     }
 }
 
@@ -121,9 +136,8 @@ fn receiver(
     }
     interval(flags[2], every)?;
     let parsed: Uri = url.parse().map_err(|error| value_error(flags[0], url, &error))?;
-    if parsed.scheme_str() != Some("http") || parsed.host().is_none() {
-        let problem = "only http:// URLs can be used; an agent on the node can speak TLS to others";
-        return Err(value_error(flags[0], url, &problem));
+    if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
+        return Err(value_error(flags[0], url, &"not an http:// or https:// URL"));
     }
     let headers = list(headers).map(|pair| header(pair).map_err(|problem| value_error(flags[1], &"...", &problem)));
     Ok(Some(Receiver { url: parsed, headers: headers.collect::<Result<_, _>>()?, interval: every, queue_size }))
@@ -141,14 +155,19 @@ fn header(pair: &str) -> Result<(HeaderName, HeaderValue), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::config::invocation::Invocation;
 
-    fn options(flags: &[&str]) -> Result<Options, String> {
+    fn config(flags: &[&str]) -> Result<Config, String> {
         let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
         match Invocation::from_command_line(args).map_err(|error| error.to_string())? {
-            Invocation::Run(config) => Ok(config.push),
+            Invocation::Run(config) => Ok(*config),
             command => panic!("flags alone are {command:?}"),
         }
+    }
+
+    fn options(flags: &[&str]) -> Result<Options, String> {
+        config(flags).map(|config| config.push)
     }
 
     #[test]
@@ -180,21 +199,30 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (flags, start) in [
-            (&["--otlp_endpoint=node:4317"][..], "error: --otlp_endpoint=node:4317: only http:// URLs"),
-            (&["--remote_write_url=https://x/"], "error: --remote_write_url=https://x/: only http:// URLs"),
+            (&["--otlp_endpoint=node:4317"][..], "error: --otlp_endpoint=node:4317: not an http:// or"),
+            (&["--remote_write_url=ftp://x/"], "error: --remote_write_url=ftp://x/: not an http:// or"),
             (
                 &["--otlp_endpoint=http://a", "--otlp_headers=secret"],
                 "error: --otlp_headers=...: a header is not of the form",
             ),
             (&["--otlp_endpoint=http://a", "--otlp_interval=1ms"], "error: --otlp_interval=1ms: use at least 100ms"),
-            (&["--storage_driver=influxdb"], "error: --storage_driver=influxdb: not supported; use stdout"),
+            (&["--storage_driver=stdout,x"], "error: --storage_driver=stdout,x: unknown; use stdout (accepted"),
             (
-                &["--storage_driver=stdout", "--storage_driver_buffer_duration=1h"],
-                "error: --storage_driver_buffer_duration=3600s: samples are kept for 120s only",
+                &["--storage_driver=stdout", "--storage_driver_buffer_duration=0"],
+                "error: --storage_driver_buffer_duration=0ns: use at least 100ms",
             ),
         ] {
             let error = options(flags).unwrap_err();
             assert!(error.starts_with(start), "{error}");
         }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told() {
+        let config = config(&["--storage_driver=stdout,influxdb", "--storage_duration=30s"]).unwrap();
+        assert_eq!(config.push.stdout, Some(Duration::from_secs(15)));
+        let told = |start: &str| config.notes.iter().any(|note| note.starts_with(start));
+        assert!(told("--storage_driver=influxdb has no effect"), "{:?}", config.notes);
+        assert!(told("--storage_driver_buffer_duration=60s: samples are kept for 30s"), "{:?}", config.notes);
     }
 }

@@ -1,17 +1,29 @@
 //! What the command line asks for: the daemon, as with cAdvisor's flags alone, or a command that runs and ends.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, Parser};
 
 use super::statistics::{StatisticsArgs, StatisticsRequest};
 use super::{Args, Config, ConfigError, on_one_line};
-use crate::go_flags::go_spelling;
+use crate::go_flags::{go_bool, go_spelling};
 
 /// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
 #[derive(Debug, Parser)]
-#[command(name = "collector", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "collector",
+    version,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 struct CommandLine {
+    /// Print the version and end
+    #[arg(long, short = 'V', default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    version: bool,
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -56,22 +68,44 @@ pub enum Invocation {
 }
 
 impl Invocation {
+    /// What is logged where the environment does not say.
+    pub fn log_filter(&self) -> &'static str {
+        match self {
+            Self::Run(config) => config.log,
+            Self::Statistics(request) => request.config.log,
+            // What libraries warn of is among what the doctor tells.
+            Self::Doctor(..) => "error",
+        }
+    }
+
     /// Reads the command line, the program's name included.
     ///
     /// # Errors
     /// With one line to print when the command line cannot be used.
     pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let line = CommandLine::try_parse_from(go_spelling(args)).map_err(|error| {
+        let switches = switches(&CommandLine::command());
+        let line = CommandLine::try_parse_from(go_spelling(args, &switches)).map_err(|error| {
             let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
             let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
             ConfigError::Usage { message, exit_code }
         })?;
+        if line.version {
+            let message = format!("collector {}\n", env!("CARGO_PKG_VERSION"));
+            return Err(ConfigError::Usage { message, exit_code: 0 });
+        }
         match line.command {
             None => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Doctor { format, args }) => Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format)),
         }
     }
+}
+
+/// The names of the flags that are true without a value.
+fn switches(command: &ClapCommand) -> HashSet<String> {
+    let all = std::iter::once(command).chain(command.get_subcommands()).flat_map(ClapCommand::get_arguments);
+    let switches = all.filter(|arg| arg.get_num_args().is_some_and(|count| count.min_values() == 0));
+    switches.filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

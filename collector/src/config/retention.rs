@@ -21,7 +21,7 @@ pub(super) struct RetentionArgs {
     /// How many events are kept, by kind, -1 for any number: `default=100000,oom=-1`
     #[arg(long = "event_storage_event_limit", default_value = "default=100000")]
     event_storage_event_limit: String,
-    /// How long the OOM kills of an ended container are still counted
+    /// How long the counters of an ended container are still told; 0 for not at all
     #[arg(long = "ended_container_retention", default_value = "2m0s", value_parser = go_duration)]
     ended_container_retention: Duration,
 }

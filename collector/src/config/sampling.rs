@@ -10,6 +10,9 @@ use crate::go_flags::{go_bool, go_duration};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
 
+/// A kind that cAdvisor had until 0.47, and that many lists of kinds to leave out still name.
+const ACCELERATOR: &str = "accelerator";
+
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, clap::Args)]
@@ -30,12 +33,18 @@ pub(super) struct SamplingArgs {
     /// Time between two readings of the machine's description
     #[arg(long = "update_machine_info_interval", default_value = "5m0s", value_parser = go_duration)]
     pub(super) update_machine_info_interval: Duration,
+    /// Time between two looks at what a container's files take
+    #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
+    pub(super) disk_usage_interval: Duration,
     /// Metric kinds not to read, separated by commas; replaces the default list
     #[arg(long = "disable_metrics")]
     pub(super) disable_metrics: Option<String>,
     /// If not empty, exactly these metric kinds are read
     #[arg(long = "enable_metrics", default_value = "")]
     pub(super) enable_metrics: String,
+    /// CPUs to use at most; 0 for all
+    #[arg(long = "max_procs", default_value_t = 0, allow_negative_numbers = true)]
+    max_procs: i64,
     /// Read the load average of each cgroup (cgroup v1)
     #[arg(long = "enable_load_reader", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -93,7 +102,8 @@ impl SamplingArgs {
     /// What is read.
     pub(super) fn kinds(&self) -> Result<KindSet, ConfigError> {
         let parse = |flag: &'static str, text: &str| -> Result<Vec<MetricKind>, ConfigError> {
-            list(text).map(|name| name.parse().map_err(|error| value_error(flag, &text, &error))).collect()
+            let names = list(text).filter(|name| *name != ACCELERATOR);
+            names.map(|name| name.parse().map_err(|error| value_error(flag, &text, &error))).collect()
         };
         let enabled = parse("enable_metrics", &self.enable_metrics)?;
         if !enabled.is_empty() {
@@ -101,12 +111,29 @@ impl SamplingArgs {
         }
         match self.disable_metrics.as_deref() {
             None => Ok(KindSet::default()),
-            Some(disable) => Ok(KindSet::all().without(parse("disable_metrics", disable)?)),
+            // Reading it walks through all memory: only whoever names it gets it.
+            Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
         }
+    }
+
+    /// How many CPUs may be used at once; `None` for all.
+    pub(super) fn max_procs(&self) -> Option<usize> {
+        usize::try_from(self.max_procs).ok().filter(|count| *count > 0)
+    }
+
+    /// A line about what is asked for and does not happen.
+    pub(super) fn notes(&self) -> Option<String> {
+        let asked_for = list(&self.enable_metrics).any(|kind| kind == ACCELERATOR);
+        asked_for.then(|| "--enable_metrics: accelerator has no effect: graphics cards are not looked at".to_owned())
     }
 
     /// Candidates for the machine id and for the boot id.
     pub(super) fn id_files(&self) -> [Vec<PathBuf>; 2] {
         [&self.machine_id_file, &self.boot_id_file].map(|files| list(files).map(PathBuf::from).collect())
     }
+}
+
+/// Everything that is read without being named.
+pub(super) fn all_but_referenced() -> KindSet {
+    KindSet::all().without([MetricKind::ReferencedMemory])
 }

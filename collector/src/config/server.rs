@@ -18,6 +18,12 @@ pub(super) struct ServerArgs {
     /// Unix socket at which Docker's API is served, for `DOCKER_HOST`; empty for none
     #[arg(long = "docker_socket", default_value = "")]
     docker_socket: String,
+    /// Path below which everything is answered, such as /cadvisor
+    #[arg(long = "url_base_prefix", default_value = "")]
+    url_base_prefix: String,
+    /// Path of the metrics
+    #[arg(long = "prometheus_endpoint", default_value = "/metrics")]
+    prometheus_endpoint: String,
     /// How long open requests may take to finish after SIGTERM
     #[arg(long = "shutdown_grace_period", default_value = "5s", value_parser = go_duration)]
     pub(super) shutdown_grace_period: Duration,
@@ -37,5 +43,35 @@ impl ServerArgs {
     pub(super) fn docker_socket(&self) -> Option<PathBuf> {
         let path = self.docker_socket.strip_prefix("unix://").unwrap_or(&self.docker_socket);
         (!path.is_empty()).then(|| PathBuf::from(path))
+    }
+
+    /// The path below which everything is answered, without a slash at its end; empty for the top.
+    pub(super) fn base_path(&self) -> Result<String, ConfigError> {
+        let given = self.url_base_prefix.trim_matches('/');
+        if given.is_empty() {
+            return Ok(String::new());
+        }
+        check_path("url_base_prefix", given)?;
+        Ok(format!("/{given}"))
+    }
+
+    /// The path of the metrics, below the former.
+    pub(super) fn metrics_path(&self) -> Result<String, ConfigError> {
+        let path = &self.prometheus_endpoint;
+        if !path.starts_with('/') {
+            return Err(value_error("prometheus_endpoint", path, &"a path begins with a slash"));
+        }
+        check_path("prometheus_endpoint", path)?;
+        Ok(path.clone())
+    }
+}
+
+/// It becomes part of a page and of headers, and is compared with what clients send: only what needs no quoting.
+fn check_path(flag: &'static str, path: &str) -> Result<(), ConfigError> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/-._~".contains(letter);
+    if path.chars().all(plain) && !path.split('/').any(|part| matches!(part, "." | "..")) {
+        Ok(())
+    } else {
+        Err(value_error(flag, &path, &"only letters, digits, slashes and -._~"))
     }
 }

@@ -49,7 +49,7 @@ impl StatisticsRequest {
 mod tests {
     use super::*;
     use crate::config::invocation::Invocation;
-    use crate::sample::kinds::KindSet;
+    use crate::sample::kinds::{KindSet, MetricKind};
 
     fn request(flags: &[&str]) -> Result<StatisticsRequest, String> {
         let args = ["collector", "statistics"].into_iter().chain(flags.iter().copied()).map(OsString::from);
@@ -64,7 +64,7 @@ mod tests {
     fn the_daemons_flags_count_too() {
         let asked = request(&["--cgroup=/a/b/", "-format=json", "-disable_metrics="]).unwrap();
         assert_eq!((asked.cgroup.as_slice(), asked.format), (&b"/a/b"[..], ReportFormat::Json));
-        assert_eq!(asked.config.kinds, KindSet::all());
+        assert_eq!(asked.config.kinds, KindSet::all().without([MetricKind::ReferencedMemory]));
         let asked = request(&[]).unwrap();
         assert_eq!((asked.cgroup.as_slice(), asked.format), (&b"/"[..], ReportFormat::Text));
     }

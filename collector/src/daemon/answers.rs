@@ -4,16 +4,20 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::degraded::DegradedList;
+use super::scrapes::{self, Requests};
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
 use crate::push::Metrics;
 use crate::sample;
+use crate::sample::container::Sample;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
+use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::sampler;
@@ -21,6 +25,7 @@ use crate::sampler::container::Scratch;
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::sampler::follow::Progress;
 use crate::sampler::processes::{self, Whose};
+use crate::sampler::storage::StorageNews;
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
 use crate::store::history::Selection;
@@ -28,11 +33,12 @@ use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
+use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Containers, EventSource, Host, Limits, NoSuchAlias, ProcessesOf, ProcessesUnavailable, Readiness, Status,
-    StreamItem, Subscription, TooManyStreams, Unavailable,
+    Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
-use crate::views::{ContainerView, Identity};
+use crate::views::{ContainerView, FilesystemUse, Identity};
 
 /// Limits read this recently are shown as they are; older ones are read again for the request.
 const CURRENT: Duration = Duration::from_millis(20);
@@ -41,6 +47,8 @@ const RECENT: Duration = Duration::from_secs(2);
 const FILESYSTEMS: Nanos = Nanos(1_000_000_000);
 /// How long a request waits for the samples it demands.
 const DEMAND: Duration = Duration::from_secs(5);
+/// The collector's version, as cAdvisor writes its own.
+pub(super) const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// Event streams open at once.
 const MAX_STREAMS: usize = 256;
 
@@ -54,8 +62,10 @@ pub(super) struct Answers {
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
     degraded: DegradedList,
+    storage: Option<StorageNews>,
     streams: Arc<()>,
     closing: watch::Sender<bool>,
+    scrapes: Requests,
 }
 
 impl Answers {
@@ -66,6 +76,8 @@ impl Answers {
         counters: Option<CounterReader>,
         progress: Arc<Progress>,
         degraded: DegradedList,
+        storage: Option<StorageNews>,
+        scrapes: Requests,
     ) -> Self {
         Self {
             engine,
@@ -75,14 +87,11 @@ impl Answers {
             machine: RwLock::default(),
             filesystems: tokio::sync::Mutex::default(),
             degraded,
+            storage,
             streams: Arc::default(),
             closing: watch::Sender::new(false),
+            scrapes,
         }
-    }
-
-    /// The sampler and the store behind it.
-    pub(super) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
     }
 
     /// The exporters' counters.
@@ -111,19 +120,58 @@ impl Answers {
         *self.machine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(machine);
     }
 
-    fn current_machine(&self) -> Arc<Machine> {
+    /// The sampler, and through it the store.
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The collector's metrics about itself.
+    pub(super) fn own_metrics(&self) -> &OwnMetrics {
+        &self.metrics
+    }
+
+    /// The same as families, brought up to date.
+    pub(super) fn own_families(&self) -> Vec<MetricFamily> {
+        self.metrics.gather(&self.engine, self.counters.as_ref())
+    }
+
+    pub(super) fn current_machine(&self) -> Arc<Machine> {
         Arc::clone(&self.machine.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn view(&self, container: &Container, query: &StatsQuery) -> ContainerView {
         let selection = Selection { start: query.start, end: query.end, count: Some(query.count.limit()) };
+        let samples = container.samples(selection);
+        let identity = container.identity();
+        let disks_are_read = self.engine.context().kinds().has(MetricKind::Disk);
+        let is_root = **container.name() == *b"/";
         ContainerView {
             name: Arc::clone(container.name()),
             spec: container.spec().0,
             children: self.engine.store().children(container.name()),
-            samples: container.samples(selection),
-            identity: container.identity().map(|identity| Identity::from(&*identity)).unwrap_or_default(),
+            has_filesystem: is_root || disks_are_read && identity.is_some(),
+            filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
+            samples,
+            identity: identity.map(|identity| Identity::new(&identity, container.name())).unwrap_or_default(),
         }
+    }
+
+    /// What was known of file systems at the time of each sample. With the container's newest sample goes the newest that
+    /// is known: a sample of an idle container may be a minute old.
+    fn filesystem_uses(&self, container: &Container, samples: &[Arc<Sample>]) -> Vec<FilesystemUse> {
+        let store = self.engine.store();
+        let newest = container.latest().map(|sample| sample.at);
+        let is_root = **container.name() == *b"/";
+        let at = |sample: &Arc<Sample>| {
+            let is_newest = Some(sample.at) == newest;
+            let machine = if is_newest { store.filesystems() } else { store.filesystems_at(sample.at) };
+            if is_root {
+                return machine.map_or(FilesystemUse::Unknown, FilesystemUse::Machine);
+            }
+            let storage = if is_newest { container.storage() } else { container.storage_at(sample.at) };
+            storage.map_or(FilesystemUse::Unknown, |storage| FilesystemUse::Container { storage, machine })
+        };
+        samples.iter().map(at).collect()
     }
 
     /// A container whose limits should be read again first.
@@ -143,6 +191,10 @@ impl Containers for Answers {
     async fn container(&self, name: &[u8], query: &StatsQuery, limits: Limits) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
         let container = self.engine.store().get(name).ok_or_else(unknown)?;
+        if *name == *b"/" && self.engine.context().kinds().has(MetricKind::Disk) {
+            // As full as they are now beside the newest sample.
+            self.filesystems().await;
+        }
         if let Some(tracked) = self.with_stale_spec(name, limits) {
             let engine = Arc::clone(&self.engine);
             let refresh = tokio::task::spawn_blocking(move || engine.refresh_spec(&tracked, &mut Scratch::default()));
@@ -214,9 +266,15 @@ impl Host for Answers {
             return Arc::clone(&kept);
         }
         let engine = Arc::clone(&self.engine);
-        let read = move || sampler::machine::filesystems(engine.context().roots(), WallTime::from(SystemTime::now()));
+        let read = move || {
+            let stores = engine.store().image_stores();
+            sampler::machine::filesystems(engine.context().roots(), stores, WallTime::from(SystemTime::now()))
+        };
         match tokio::task::spawn_blocking(read).await {
-            Ok(filesystems) => *kept = Arc::new(filesystems),
+            Ok(filesystems) => {
+                *kept = Arc::new(filesystems);
+                self.engine.store().set_filesystems(Arc::clone(&kept));
+            }
             Err(error) => tracing::error!(%error, "file systems could not be read"),
         }
         Arc::clone(&kept)
@@ -293,7 +351,7 @@ impl Drop for Stream {
 
 impl Status for Answers {
     fn version(&self) -> &'static str {
-        concat!("v", env!("CARGO_PKG_VERSION"))
+        VERSION
     }
 
     fn health_report(&self) -> String {
@@ -324,6 +382,9 @@ impl Status for Answers {
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
             let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
         }
+        if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
+            let _ = writeln!(report, "disk usage: {complaint}");
+        }
         for reason in self.degraded.reasons() {
             let _ = writeln!(report, "degraded: {reason}");
         }
@@ -338,11 +399,7 @@ impl Status for Answers {
         }
     }
 
-    fn metrics(&self) -> String {
-        let text = self.metrics.render(&self.engine, self.counters.as_ref());
-        let mut text = String::from_utf8_lossy(&text).into_owned();
-        let counts = self.engine.store().oom_counts(WallTime::from(SystemTime::now()));
-        text.push_str(&crate::views::prometheus::oom_events(&counts));
-        text
+    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
+        scrapes::answer(&self.scrapes, scrape).await
     }
 }

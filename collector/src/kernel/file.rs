@@ -206,7 +206,8 @@ impl FileBudget {
         self.kept.load(Ordering::Relaxed)
     }
 
-    fn permit(self: &Arc<Self>) -> Option<Permit> {
+    /// The right to keep one more; `None` when all are taken.
+    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
         let taken = self
             .kept
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| (kept < self.limit).then_some(kept + 1));
@@ -216,7 +217,7 @@ impl FileBudget {
 
 /// The right to keep one descriptor; given back when dropped.
 #[derive(Debug)]
-struct Permit(Arc<FileBudget>);
+pub struct Permit(Arc<FileBudget>);
 
 impl Drop for Permit {
     fn drop(&mut self) {

@@ -4,9 +4,11 @@
 //! a [`Survey`] notes what could not be read and the rest is kept. What the numbers mean to cAdvisor is decided by
 //! the sampler and the views.
 
+pub mod cloud;
 pub mod cpu_times;
 pub mod cpuinfo;
 pub mod disks;
+pub mod diskstats;
 pub mod filesystems;
 pub mod identity;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! Files of single processes in procfs, and lists of processes.
 
+pub mod referenced;
 pub mod table;
 
 use std::mem::MaybeUninit;

@@ -7,11 +7,11 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
 use super::Receiver;
+use super::connector::{Connector, InvalidReceiver, Version, connector};
 use super::delivery::Failure;
 
 /// Longest wait for an answer.
@@ -24,14 +24,21 @@ const COMPLAINT_LIMIT: usize = 300;
 /// Posts to one receiver.
 #[derive(Clone, Debug)]
 pub(super) struct HttpClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     url: Uri,
     headers: HeaderMap,
 }
 
 impl HttpClient {
     /// `fixed` are the headers of the format; what the receiver's options name goes before them.
-    pub(super) fn new(receiver: &Receiver, url: Uri, fixed: &[(&'static str, &'static str)]) -> Self {
+    ///
+    /// # Errors
+    /// When the receiver cannot be sent to.
+    pub(super) fn new(
+        receiver: &Receiver,
+        url: Uri,
+        fixed: &[(&'static str, &'static str)],
+    ) -> Result<Self, InvalidReceiver> {
         let mut headers = HeaderMap::new();
         for (name, value) in fixed {
             headers.insert(*name, HeaderValue::from_static(value));
@@ -39,7 +46,8 @@ impl HttpClient {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("collector/", env!("CARGO_PKG_VERSION"))));
         headers.extend(receiver.headers.iter().cloned());
         debug_assert!(headers.contains_key(CONTENT_TYPE), "each format has its own");
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), url, headers }
+        let client = Client::builder(TokioExecutor::new()).build(connector(&url, Version::Http1)?);
+        Ok(Self { client, url, headers })
     }
 
     /// Posts a body; the body of the answer if that is a success.

@@ -4,6 +4,7 @@
 //! Each exporter is a producer and a sender with a bounded [`queue`] between them. A receiver that is away costs nothing
 //! but what no longer fits in the queue, oldest first, and that is counted.
 
+mod connector;
 mod delivery;
 mod http_client;
 mod metrics;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use connector::InvalidReceiver;
 pub use delivery::{Failure, Transport, deliver};
 pub use metrics::{ExporterMetrics, Metrics};
 pub use queue::{Queue, Request};
@@ -43,7 +45,7 @@ pub struct Receiver {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Time between two requests.
     pub interval: Duration,
-    /// Requests that wait at most.
+    /// Requests that wait at most; those of one push may be several.
     pub queue_size: usize,
 }
 
@@ -65,14 +67,19 @@ pub enum OtlpProtocol {
     HttpProtobuf,
 }
 
-/// Fills a queue at each interval until the collector closes, once more then, and closes the queue. What `make` returns
-/// are the requests of one moment.
+/// What makes requests.
+pub trait Source: Send {
+    /// The requests of one moment.
+    fn requests(&mut self) -> impl Future<Output = Vec<Request>> + Send;
+}
+
+/// Fills a queue at each interval until the collector closes, once more then, and closes the queue.
 pub async fn produce(
     every: Duration,
     closing: impl Future<Output = ()>,
     queue: &Queue,
     metrics: &ExporterMetrics,
-    mut make: impl FnMut() -> Vec<Request>,
+    mut source: impl Source,
 ) {
     let mut ticks = interval(every);
     // A machine that was too busy for a moment has only the present to tell of.
@@ -85,8 +92,7 @@ pub async fn produce(
             _ = ticks.tick() => false,
             () = &mut closing => true,
         };
-        // A thousand containers take some milliseconds.
-        for request in tokio::task::block_in_place(&mut make) {
+        for request in source.requests().await {
             let dropped = queue.push(request);
             metrics.add_dropped(metrics::Reason::QueueFull, dropped);
         }

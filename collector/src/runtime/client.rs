@@ -1,6 +1,8 @@
 //! A runtime, whichever API it speaks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
@@ -10,6 +12,7 @@ use super::cri::CriClient;
 use super::docker::DockerClient;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
 
 /// Runtimes that may be there, and what to ask them for.
@@ -17,10 +20,25 @@ use crate::sample::identity::{Identity, Runtime};
 pub struct Runtimes {
     /// Each with where it would listen, in the order in which they are asked.
     pub endpoints: Vec<(Runtime, Endpoint)>,
+    /// How Docker is spoken to over TCP; `None` in the clear.
+    pub docker_tls: Option<DockerTls>,
     /// containerd's namespaces to look in.
     pub containerd_namespaces: Vec<String>,
     /// Beginnings of the names of environment variables to tell.
     pub environment: Arc<[String]>,
+    /// How often they are asked what their containers take on disk; `None` for never.
+    pub storage_every: Option<Duration>,
+}
+
+/// The files of a client of Docker over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerTls {
+    /// What the client shows, in PEM.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who issued what Docker shows.
+    pub ca: PathBuf,
 }
 
 /// A runtime that has answered.
@@ -47,7 +65,8 @@ impl Client {
         let environment = &runtimes.environment;
         let api = match runtime {
             Runtime::Docker | Runtime::Podman => {
-                Api::Docker(DockerClient::connect(endpoint, runtime, environment).await?)
+                let tls = runtimes.docker_tls.as_ref().filter(|_| runtime == Runtime::Docker);
+                Api::Docker(DockerClient::connect(endpoint, runtime, tls, environment).await?)
             }
             Runtime::Containerd => {
                 let namespaces = &runtimes.containerd_namespaces;
@@ -69,6 +88,15 @@ impl Client {
             Api::Docker(client) => client.inspect(id).await,
             Api::Containerd(client) => client.inspect(id).await,
             Api::Cri(client) => client.inspect(id).await,
+        }
+    }
+
+    /// What it tells about disks.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        match &self.api {
+            Api::Docker(client) => client.storage().await,
+            Api::Containerd(client) => client.storage().await,
+            Api::Cri(client) => client.storage().await,
         }
     }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use super::containerd_storage::Snapshots;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{AnyMessage, Connection, Empty, Timestamp};
+use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
@@ -33,7 +35,7 @@ struct GetResponse {
 
 /// `containerd.services.containers.v1.Container`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Container {
+pub(super) struct Container {
     #[prost(map = "string, string", tag = "2")]
     labels: HashMap<String, String>,
     #[prost(string, tag = "3")]
@@ -41,8 +43,14 @@ struct Container {
     /// The runtime's specification, as JSON.
     #[prost(message, optional, tag = "5")]
     spec: Option<AnyMessage>,
+    #[prost(string, tag = "6")]
+    pub(super) snapshotter: String,
+    #[prost(string, tag = "7")]
+    pub(super) snapshot_key: String,
     #[prost(message, optional, tag = "8")]
     created_at: Option<Timestamp>,
+    #[prost(map = "string, message", tag = "10")]
+    pub(super) extensions: HashMap<String, AnyMessage>,
 }
 
 /// The part of a runtime specification that is looked at.
@@ -64,6 +72,7 @@ pub(super) struct ContainerdClient {
     /// Namespaces to look in, one after the other.
     namespaces: Arc<[MetadataValue<Ascii>]>,
     environment: Arc<[String]>,
+    snapshots: Snapshots,
 }
 
 impl ContainerdClient {
@@ -77,7 +86,8 @@ impl ContainerdClient {
         connection.call::<Empty, Empty>(VERSION, Empty {}, None).await?;
         // One that no header can hold is the name of no namespace either.
         let namespaces = namespaces.iter().filter_map(|name| name.parse().ok()).collect();
-        Ok(Self { connection, namespaces, environment: Arc::clone(environment) })
+        let snapshots = Snapshots::default();
+        Ok(Self { connection, namespaces, environment: Arc::clone(environment), snapshots })
     }
 
     /// What it knows about a container.
@@ -86,13 +96,19 @@ impl ContainerdClient {
             let request = GetRequest { id: id.to_owned() };
             match self.connection.call::<_, GetResponse>(GET, request, Some(namespace)).await {
                 Ok(GetResponse { container: Some(container) }) => {
-                    return Ok(identity(id, container, &self.environment));
+                    let files = self.snapshots.files(&self.connection, namespace, id, &container).await;
+                    return Ok(Identity { files, ..identity(id, container, &self.environment) });
                 }
                 Ok(GetResponse { container: None }) | Err(RuntimeError::NoSuchContainer) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(RuntimeError::NoSuchContainer)
+    }
+
+    /// What it tells about disks.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        self.snapshots.storage(&self.connection).await
     }
 
     /// Returns when it no longer answers.
@@ -102,10 +118,11 @@ impl ContainerdClient {
 }
 
 fn identity(id: &str, container: Container, asked_for: &[String]) -> Identity {
-    let Container { labels, image, spec, created_at } = container;
+    let Container { labels, image, spec, created_at, .. } = container;
     // A pod's containers use the sandbox's network; a container without the label is no pod's.
     let network = match labels.get(KIND).map(String::as_str) {
-        Some("sandbox") | None => NetworkOwner::Itself,
+        None => NetworkOwner::Itself,
+        Some("sandbox") => NetworkOwner::Pod,
         Some(_) => NetworkOwner::AnotherContainer,
     };
     let created = created_at.and_then(|at| {
@@ -148,6 +165,7 @@ mod tests {
             image: "docker.io/library/web:1".to_owned(),
             spec: Some(AnyMessage { type_url: "spec".to_owned(), value: spec.to_vec() }),
             created_at: Some(Timestamp { seconds: 1_700_000_000, nanos: 5 }),
+            ..Container::default()
         };
         let mut bytes = GetResponse { container: Some(container) }.encode_to_vec();
         // Field 6 of the outer message: length-delimited, "overlayfs".
@@ -168,7 +186,7 @@ mod tests {
         assert_eq!(found.labels["a"], "b");
         assert_eq!(found.environment.into_iter().collect::<Vec<_>>(), [("PATH".to_owned(), "/bin".to_owned())]);
         assert_eq!(found.created, Some(WallTime(1_700_000_000_000_000_005)));
-        assert_eq!(identified("sandbox").network, NetworkOwner::Itself);
+        assert_eq!(identified("sandbox").network, NetworkOwner::Pod);
     }
 
     #[test]

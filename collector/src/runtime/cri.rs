@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::cri_storage;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{Connection, Empty};
+use crate::sample::filesystem::{ContainerFiles, RuntimeStorage};
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
@@ -122,11 +124,18 @@ impl CriClient {
         let request = ListRequest { filter: Some(Filter { id: id.to_owned() }) };
         let containers: Containers = self.connection.call(LIST_CONTAINERS, request.clone(), None).await?;
         if let Some(container) = containers.containers.into_iter().find(|container| container.id == id) {
-            return Ok(of_container(id, container));
+            let log = cri_storage::log(&self.connection, id).await;
+            let files = ContainerFiles { log, ..ContainerFiles::default() };
+            return Ok(Identity { files, ..of_container(id, container) });
         }
         let sandboxes: Sandboxes = self.connection.call(LIST_SANDBOXES, request, None).await?;
         let sandbox = sandboxes.items.into_iter().find(|sandbox| sandbox.id == id);
         sandbox.map(|sandbox| of_sandbox(id, sandbox)).ok_or(RuntimeError::NoSuchContainer)
+    }
+
+    /// What it tells about disks.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        cri_storage::ask(&self.connection, Runtime::CriO).await
     }
 
     /// Returns when it no longer answers.
@@ -164,6 +173,7 @@ fn of_sandbox(id: &str, sandbox: Sandbox) -> Identity {
     let name = metadata.map(|pod| full_name("POD", (&pod.name, &pod.namespace, &pod.uid), pod.attempt));
     Identity {
         name,
+        network: NetworkOwner::Pod,
         labels: labels.into_iter().collect(),
         created: u64::try_from(created_at).ok().filter(|at| *at > 0).map(WallTime),
         ..Identity::from_path(Runtime::CriO, id.to_owned())
@@ -211,6 +221,6 @@ mod tests {
         let sandbox = Sandbox { id: "abc".to_owned(), metadata: Some(metadata), created_at: 0, labels: map(&[]) };
         let found = of_sandbox("abc", sandbox);
         assert_eq!(found.name.as_deref(), Some("k8s_POD_web-0_shop_u1_0"));
-        assert_eq!((found.network, found.created), (NetworkOwner::Itself, None));
+        assert_eq!((found.network, found.created), (NetworkOwner::Pod, None));
     }
 }

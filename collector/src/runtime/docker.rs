@@ -1,6 +1,7 @@
 //! Docker's API, and podman's, which is the same.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,13 @@ use bollard::models::{ContainerInspectResponse, EventMessage, Health};
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
+use tokio::sync::OnceCell;
 
+use super::client::DockerTls;
+use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
@@ -25,6 +30,8 @@ pub(super) struct DockerClient {
     runtime: Runtime,
     /// Beginnings of the names of the environment variables that are told.
     environment: Arc<[String]>,
+    /// The directory with all that it keeps, once it has told.
+    root: Arc<OnceCell<Option<PathBuf>>>,
 }
 
 impl DockerClient {
@@ -32,24 +39,53 @@ impl DockerClient {
     pub(super) async fn connect(
         endpoint: &Endpoint,
         runtime: Runtime,
+        tls: Option<&DockerTls>,
         environment: &Arc<[String]>,
     ) -> Result<Self, RuntimeError> {
         endpoint.probe().await?;
         let patience = PATIENCE.as_secs();
-        let docker = match endpoint {
-            Endpoint::Unix(path) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
-            Endpoint::Tcp(address) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
+        let docker = match (endpoint, tls) {
+            (Endpoint::Unix(path), _) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
+            (Endpoint::Tcp(address), None) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
+            (Endpoint::Tcp(address), Some(DockerTls { certificate, key, ca })) => {
+                Docker::connect_with_ssl(address, key, certificate, ca, patience, API_DEFAULT_VERSION)?
+            }
         };
-        Ok(Self { docker: docker.negotiate_version().await?, runtime, environment: Arc::clone(environment) })
+        let docker = docker.negotiate_version().await?;
+        Ok(Self { docker, runtime, environment: Arc::clone(environment), root: Arc::default() })
     }
 
     /// What it knows about a container.
     pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
-        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-            Ok(answer) => Ok(identity(self.runtime, id, answer, &self.environment)),
+        // Both at once: a daemon that is slow to answer is waited for once.
+        let question = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        let (answer, root) = tokio::join!(question, self.root());
+        match answer {
+            Ok(answer) => Ok(identity(self.runtime, id, answer, root, &self.environment)),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Err(RuntimeError::NoSuchContainer),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The directory that it keeps everything in, if it tells.
+    async fn root(&self) -> Option<&Path> {
+        let ask = || async {
+            let root = self.docker.info().await?.docker_root_dir;
+            Ok::<_, Error>(root.filter(|root| root.starts_with('/')).map(PathBuf::from))
+        };
+        self.root.get_or_try_init(ask).await.ok()?.as_deref()
+    }
+
+    /// Where its images are. What they take it would have to find out by looking at every file.
+    pub(super) async fn storage(&self) -> RuntimeStorage {
+        let store = |root: &Path| ImageStore {
+            runtime: self.runtime,
+            directory: root.to_path_buf(),
+            holds: Holds::Images,
+            used: None,
+        };
+        let stores = self.root().await.map(store).into_iter().collect();
+        RuntimeStorage { runtime: self.runtime, stores, layers: BTreeMap::new() }
     }
 
     /// Reports the ids of containers that changed, until the runtime goes away.
@@ -70,7 +106,14 @@ fn changed(event: EventMessage) -> Option<String> {
     changes.then(|| event.actor?.id).flatten()
 }
 
-fn identity(runtime: Runtime, id: &str, answer: ContainerInspectResponse, asked_for: &[String]) -> Identity {
+fn identity(
+    runtime: Runtime,
+    id: &str,
+    answer: ContainerInspectResponse,
+    root: Option<&Path>,
+    asked_for: &[String],
+) -> Identity {
+    let files = docker_files::files(runtime, id, &answer, root);
     let config = answer.config.unwrap_or_default();
     let state = answer.state.unwrap_or_default();
     let host = answer.host_config.unwrap_or_default();
@@ -84,8 +127,10 @@ fn identity(runtime: Runtime, id: &str, answer: ContainerInspectResponse, asked_
         image: text(config.image),
         created: answer.created.as_deref().and_then(time),
         started: state.started_at.as_deref().and_then(time),
+        pod: None,
         network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
         health: state.health.as_ref().and_then(health),
+        files,
     }
 }
 
@@ -123,7 +168,7 @@ mod tests {
 
     fn inspected(json: &str) -> Identity {
         let asked_for = ["PA", "Empty"].map(str::to_owned);
-        identity(Runtime::Docker, "abc", serde_json::from_str(json).unwrap(), &asked_for)
+        identity(Runtime::Docker, "abc", serde_json::from_str(json).unwrap(), None, &asked_for)
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::client::{Client, Runtimes};
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use crate::sample::event::Name;
+use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
 
 /// Questions open at once: a runtime that starts containers as fast as it can has little time for more.
@@ -75,11 +76,17 @@ pub fn channel() -> (Requests, Lookup) {
 
 impl Lookup {
     /// Runs until every [`Requests`] is gone. `found` is called with each identity as it becomes known, and again when
-    /// the runtime reports that it changed.
-    pub async fn run(mut self, runtimes: Runtimes, mut found: impl FnMut(&Name, Identity)) {
+    /// the runtime reports that it changed, `stored` with what a runtime tells now and then about disks.
+    pub async fn run(
+        mut self,
+        runtimes: Runtimes,
+        mut found: impl FnMut(&Name, Identity),
+        mut stored: impl FnMut(RuntimeStorage),
+    ) {
         let (sender, mut news) = mpsc::channel(16);
         let (reporter, mut changed) = mpsc::channel(256);
-        let report = Report { news: sender, changed: reporter };
+        let (storage, mut reports) = mpsc::channel(16);
+        let report = Report { news: sender, changed: reporter, storage };
         // Ended with this function.
         let mut watchers = JoinSet::new();
         let mut state = State { clients: vec![None; runtimes.endpoints.len()], ..State::default() };
@@ -102,6 +109,7 @@ impl Lookup {
                 Some(news) = news.recv() => state.news(news),
                 Some(id) = changed.recv() => state.ask_again(|wanted| wanted.id == id),
                 Some(Ok(answer)) = state.open.join_next() => state.answer(answer, &mut found),
+                Some(report) = reports.recv() => stored(report),
                 () = pause => {}
             }
         }
@@ -121,6 +129,8 @@ struct Report {
     news: mpsc::Sender<News>,
     /// Ids of containers of which the runtime knows something new.
     changed: mpsc::Sender<String>,
+    /// What a runtime tells about disks.
+    storage: mpsc::Sender<RuntimeStorage>,
 }
 
 /// Connects to one runtime, again and again, and passes on what it reports.
@@ -135,7 +145,10 @@ async fn watch(slot: usize, runtime: Runtime, endpoint: Endpoint, runtimes: Runt
                 if report.news.send(News::Up { slot, client: client.clone() }).await.is_err() {
                     return;
                 }
-                let reason = client.follow(&report.changed).await;
+                let reason = tokio::select! {
+                    reason = client.follow(&report.changed) => reason,
+                    reason = follow_storage(&client, runtimes.storage_every, &report.storage) => reason,
+                };
                 tracing::info!(runtime = name, %endpoint, reason, "disconnected; what is known of its containers stays");
                 if report.news.send(News::Down { slot }).await.is_err() {
                     return;
@@ -149,6 +162,15 @@ async fn watch(slot: usize, runtime: Runtime, endpoint: Endpoint, runtimes: Runt
         }
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Passes on what a runtime tells about disks, now and then; ends when nobody wants to know.
+async fn follow_storage(client: &Client, every: Option<Duration>, to: &mpsc::Sender<RuntimeStorage>) -> String {
+    let Some(every) = every else { return std::future::pending().await };
+    while to.send(client.storage().await).await.is_ok() {
+        sleep(every).await;
+    }
+    "nobody wants to know any more".to_owned()
 }
 
 /// A container that lives.
@@ -278,7 +300,7 @@ impl State {
         let Stage::Asked { again } = wanted.stage else { return };
         let pause = match outcome {
             Ok(identity) => {
-                found(&name, identity);
+                found(&name, Identity { pod: cgroup_names::pod(&name), ..identity });
                 wanted.tries = 0;
                 wanted.stage = Stage::Known;
                 match again {

@@ -4,13 +4,16 @@
 pub mod cgroup_names;
 mod client;
 mod containerd;
+mod containerd_storage;
 mod cri;
+mod cri_storage;
 mod docker;
+mod docker_files;
 mod endpoint;
 mod error;
 mod grpc;
 mod lookup;
 
-pub use client::Runtimes;
+pub use client::{DockerTls, Runtimes};
 pub use endpoint::{Endpoint, EndpointError};
 pub use lookup::{Lookup, Requests, channel};

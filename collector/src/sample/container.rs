@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use super::hardware::{PerfEvent, Resctrl, UncorePerfEvent};
+use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// What one cgroup looked like at one moment.
@@ -29,6 +31,15 @@ pub struct Sample {
     pub cpuset_memory_migrate: Option<u64>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
+    /// Memory that this very cgroup's processes touched since their marks were last cleared: `Referenced` of
+    /// `/proc/<pid>/smaps_rollup`, since 4.14, or else of `smaps`, summed (kind `referenced_memory`).
+    pub referenced: Option<Bytes>,
+    /// Use of last-level caches and memory bandwidth (kind `resctrl`).
+    pub resctrl: Option<Resctrl>,
+    /// Core perf events by event and CPU (kind `perf_event`, `--perf_events_config`).
+    pub perf: Option<Vec<PerfEvent>>,
+    /// Uncore perf events; the root cgroup's only.
+    pub perf_uncore: Option<Vec<UncorePerfEvent>>,
     /// OOM kills of this cgroup's processes, as the kernel counts them; where it does not, since the collector knows the
     /// cgroup.
     pub oom_kills: u64,
@@ -230,17 +241,47 @@ impl MemoryStat {
 }
 
 impl MemoryStat {
-    /// What is reported of it by name. v1 has some of it under other names; of its two counts the subtree's is taken.
+    /// What is reported of it by name.
     pub fn reported(&self) -> ReportedStat {
-        let either = |v2, v1| self.get(v1).or_else(|| self.get(v2));
-        ReportedStat {
-            file_dirty: either("file_dirty", "total_dirty"),
-            file_writeback: either("file_writeback", "total_writeback"),
-            pgscan: self.get("pgscan"),
-            pgsteal: self.get("pgsteal"),
-            workingset_refault_file: either("workingset_refault_file", "total_workingset_refault_file"),
-            workingset_refault_anon: either("workingset_refault_anon", "total_workingset_refault_anon"),
-        }
+        ReportedKeys::of(self).pick(self)
+    }
+}
+
+/// Where the reported values are in `memory.stat`: looked for once, they are found in every one with the same keys. v1
+/// has some of them under other names; of its two counts the subtree's is taken.
+#[derive(Clone, Debug)]
+pub struct ReportedKeys {
+    keys: Arc<[Box<str>]>,
+    positions: [Option<usize>; 6],
+}
+
+impl ReportedKeys {
+    /// Looks for them.
+    pub fn of(stat: &MemoryStat) -> Self {
+        let find = |key: &str| stat.keys.iter().position(|candidate| &**candidate == key);
+        let either = |v2, v1| find(v1).or_else(|| find(v2));
+        let positions = [
+            either("file_dirty", "total_dirty"),
+            either("file_writeback", "total_writeback"),
+            find("pgscan"),
+            find("pgsteal"),
+            either("workingset_refault_file", "total_workingset_refault_file"),
+            either("workingset_refault_anon", "total_workingset_refault_anon"),
+        ];
+        Self { keys: Arc::clone(&stat.keys), positions }
+    }
+
+    /// Whether they are in the same places there.
+    pub fn fit(&self, stat: &MemoryStat) -> bool {
+        Arc::ptr_eq(&self.keys, &stat.keys) || self.keys == stat.keys
+    }
+
+    /// The values, of one whose keys fit.
+    pub fn pick(&self, stat: &MemoryStat) -> ReportedStat {
+        let value = |position: Option<usize>| stat.values.get(position?).copied();
+        let [file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon] =
+            self.positions.map(value);
+        ReportedStat { file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon }
     }
 }
 
@@ -350,8 +391,18 @@ pub struct Hugetlb {
 /// A network namespace's counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
-    /// In the file's order, without `lo`, `veth`, `docker` and `nerdctl` interfaces.
+    /// In the file's order, without `lo`, `veth`, `docker` and `nerdctl` interfaces. Empty where kind `network` is off.
     pub interfaces: Vec<Interface>,
+    /// IPv4 TCP sockets (kind `tcp`).
+    pub tcp: Option<TcpSockets>,
+    /// IPv6 TCP sockets (kind `tcp`); absent where the kernel has no IPv6.
+    pub tcp6: Option<TcpSockets>,
+    /// IPv4 UDP sockets (kind `udp`).
+    pub udp: Option<UdpSockets>,
+    /// IPv6 UDP sockets (kind `udp`); absent where the kernel has no IPv6.
+    pub udp6: Option<UdpSockets>,
+    /// What TCP counted (kind `advtcp`).
+    pub tcp_advanced: Option<TcpAdvanced>,
 }
 
 /// One line of `/proc/<pid>/net/dev`.

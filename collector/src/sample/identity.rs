@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
 
 /// A container runtime.
@@ -48,10 +49,14 @@ pub struct Identity {
     pub created: Option<WallTime>,
     /// When it was last started; `None` before.
     pub started: Option<WallTime>,
+    /// The pod of Kubernetes it is in, as the cgroup's path tells.
+    pub pod: Option<PodOfPath>,
     /// Whose network it uses.
     pub network: NetworkOwner,
     /// The runtime's health check: `starting`, `healthy`, `unhealthy`, `none`; `None` without one.
     pub health: Option<String>,
+    /// Where its files are.
+    pub files: ContainerFiles,
 }
 
 /// Whose network a container uses.
@@ -60,8 +65,42 @@ pub enum NetworkOwner {
     /// Its own, or the host's.
     #[default]
     Itself,
-    /// Another container's (`--network container:NAME`).
+    /// It is a pod's sandbox: its network is that of all containers of the pod.
+    Pod,
+    /// Another container's (`--network container:NAME`), or its pod's.
     AnotherContainer,
+}
+
+/// A pod of Kubernetes, as far as a cgroup's path tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodOfPath {
+    /// The pod's uid; of a static pod the hash that stands for it.
+    pub uid: String,
+    /// Its class of service.
+    pub qos: QosClass,
+}
+
+/// What Kubernetes promises a pod, by its requests and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QosClass {
+    /// Every container has limits and requests no less.
+    Guaranteed,
+    /// Something is requested.
+    Burstable,
+    /// Nothing is.
+    BestEffort,
+}
+
+/// How the samples of a container get their network counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkSource {
+    /// From its own processes.
+    #[default]
+    Processes,
+    /// From its own processes or, where it has none, those of any container of its pod.
+    Pod,
+    /// Not at all: they are another container's, where they are told.
+    Nowhere,
 }
 
 impl Identity {
@@ -76,8 +115,20 @@ impl Identity {
             image: None,
             created: None,
             started: None,
+            pod: None,
             network: NetworkOwner::Itself,
             health: None,
+            files: ContainerFiles { driver: None, layer: None, runtime_directory: None, log: None },
+        }
+    }
+
+    /// How its samples get their network counters. Containers that share a network tell it once, except Docker's: theirs
+    /// are told for each, as cAdvisor's v1 does.
+    pub const fn network_source(&self) -> NetworkSource {
+        match (self.network, self.runtime) {
+            (NetworkOwner::Itself, _) | (NetworkOwner::AnotherContainer, Runtime::Docker) => NetworkSource::Processes,
+            (NetworkOwner::Pod, _) => NetworkSource::Pod,
+            (NetworkOwner::AnotherContainer, _) => NetworkSource::Nowhere,
         }
     }
 

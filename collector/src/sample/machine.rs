@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::filesystem::ImageStore;
+use super::identity::Runtime;
 use crate::units::{Bytes, WallTime};
 
 /// The machine.
@@ -35,6 +37,10 @@ pub struct Machine {
     pub system_uuid: Option<String>,
     /// Identifies the boot.
     pub boot_id: Option<String>,
+    /// Persistent memory; `None` when the kernel knows of none.
+    pub persistent_memory: Option<PersistentMemory>,
+    /// The cloud the machine was rented from; `None` when its firmware names none.
+    pub cloud: Option<Cloud>,
     /// File systems that told their size.
     pub filesystems: Vec<Filesystem>,
     /// Disks; `None` when sysfs cannot be read.
@@ -77,6 +83,47 @@ pub struct MemoryModules {
     pub count: u64,
 }
 
+/// Persistent memory modules (NVDIMMs), as far as the kernel tells without the vendor's tools. What they give as
+/// ordinary memory ("memory mode") and their power budget are only known to the firmware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PersistentMemory {
+    /// Sum of the persistent regions ("app direct mode").
+    pub app_direct: Bytes,
+}
+
+/// A rented machine, as its firmware describes it. Nothing is asked over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloud {
+    /// Who rents it out.
+    pub provider: CloudProvider,
+    /// The provider's name for the kind of machine, where the firmware has it.
+    pub instance_type: Option<String>,
+    /// The provider's name for this very machine, where the firmware has it.
+    pub instance_id: Option<String>,
+}
+
+/// Who rents machines out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudProvider {
+    /// Amazon EC2.
+    Aws,
+    /// Microsoft Azure.
+    Azure,
+    /// Google Compute Engine.
+    Gce,
+}
+
+impl CloudProvider {
+    /// cAdvisor's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "AWS",
+            Self::Azure => "Azure",
+            Self::Gce => "GCE",
+        }
+    }
+}
+
 /// The huge pages of one size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HugePages {
@@ -99,6 +146,8 @@ pub struct Filesystem {
     pub capacity: Bytes,
     /// Inodes in all; 0 where the file system makes them as needed.
     pub inodes: u64,
+    /// The kernel's name of its type, such as `ext4`.
+    pub fs_type: String,
     /// Where it is mounted, at first.
     pub mount_point: String,
     /// What is in use.
@@ -107,20 +156,50 @@ pub struct Filesystem {
     pub available: Bytes,
     /// Inodes that are free.
     pub inodes_free: u64,
-    /// What it is to the machine.
-    pub role: FilesystemRole,
+    /// What it is to the machine, each once.
+    pub roles: Vec<FilesystemRole>,
     /// The file system's own id, where `/dev/disk/by-uuid` has it.
     pub uuid: Option<String>,
+    /// What its block device has done since the machine was started; absent for a file system without one.
+    pub disk: Option<DiskCounters>,
 }
 
 /// What a file system is to the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilesystemRole {
-    /// One among others.
-    #[default]
-    Other,
-    /// The one the root directory is on.
+    /// The root directory is on it.
     Root,
+    /// A runtime keeps its images there.
+    Images(Runtime),
+    /// A runtime keeps its containers' layers there, apart from the images.
+    Containers(Runtime),
+}
+
+/// A line of `/proc/diskstats`: whole devices and partitions, everybody's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounters {
+    /// Reads done (field 4 of the line).
+    pub reads: u64,
+    /// Reads merged with one that was queued.
+    pub reads_merged: u64,
+    /// Sectors of 512 bytes read.
+    pub sectors_read: u64,
+    /// Milliseconds that all reads took together.
+    pub read_ms: u64,
+    /// Writes done.
+    pub writes: u64,
+    /// Writes merged.
+    pub writes_merged: u64,
+    /// Sectors written.
+    pub sectors_written: u64,
+    /// Milliseconds that all writes took together.
+    pub write_ms: u64,
+    /// Requests under way now: a gauge.
+    pub in_progress: u64,
+    /// Milliseconds with any request under way.
+    pub io_ms: u64,
+    /// Milliseconds of all requests together, those under way included.
+    pub weighted_io_ms: u64,
 }
 
 /// The file systems at one moment.
@@ -130,6 +209,8 @@ pub struct Filesystems {
     pub at: WallTime,
     /// Those that did.
     pub list: Vec<Filesystem>,
+    /// Where the runtimes that are there keep their images.
+    pub image_stores: Vec<ImageStore>,
 }
 
 /// A disk.

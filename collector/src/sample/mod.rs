@@ -2,11 +2,14 @@
 
 pub mod container;
 pub mod event;
+pub mod filesystem;
+pub mod hardware;
 pub mod identity;
 pub mod kinds;
 pub mod live;
 pub mod machine;
 pub mod process;
+pub mod sockets;
 pub mod spec;
 pub mod statistic;
 pub mod walk;

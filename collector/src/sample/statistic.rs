@@ -125,6 +125,12 @@ pub enum Absence {
     /// The processes are in the host's network namespace.
     #[error("its processes share the host's network, or may not be looked at (CAP_SYS_PTRACE)")]
     SharedNetwork,
+    /// There is no monitoring group for the cgroup.
+    #[error("needs a resctrl file system with monitoring, and the right to make groups in it")]
+    NoResctrl,
+    /// No event is configured, or none could be opened.
+    #[error("needs --perf_events_config, and CAP_PERFMON")]
+    NoPerfEvents,
     /// The machine has no huge pages.
     #[error("the kernel has no huge pages")]
     NoHugePages,

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use super::container::{
-    Cfs, Cpu, Io, Memory, MemoryEvents, Numa, NumaPages, Pressure, Processes, Sample, TaskStates, Traffic,
+    Cfs, Cpu, Io, Memory, MemoryEvents, Network, Numa, NumaPages, Pressure, Processes, Sample, TaskStates, Traffic,
 };
+use super::hardware::{PerfCount, Resctrl, ResctrlDomain};
+use super::sockets::UdpSockets;
 
 /// Visits every number of a sample in a fixed order.
 pub trait Visitor {
@@ -54,15 +56,7 @@ impl Sample {
             visitor.gauge(&mut page_size.failcnt);
         }
         if let Some(network) = &mut self.network {
-            // Gauges: an interface or a namespace may be replaced by another one of the same name.
-            for interface in &mut network.interfaces {
-                for traffic in [&mut interface.receive, &mut interface.transmit] {
-                    let Traffic { bytes, packets, errors, dropped } = traffic;
-                    for value in [bytes, packets, errors, dropped] {
-                        visitor.gauge(value);
-                    }
-                }
-            }
+            network.walk(visitor);
         }
         if let Some(migrate) = &mut self.cpuset_memory_migrate {
             visitor.gauge(migrate);
@@ -71,6 +65,21 @@ impl Sample {
             for value in [sleeping, running, stopped, uninterruptible, io_wait] {
                 visitor.gauge(value);
             }
+        }
+        if let Some(referenced) = &mut self.referenced {
+            visitor.gauge(&mut referenced.0);
+        }
+        for domain in self.resctrl.iter_mut().flat_map(|resctrl| &mut resctrl.domains) {
+            // Gauges: a group that is made anew starts anew.
+            let ResctrlDomain { id: _, total, local, occupancy } = domain;
+            [total, local, occupancy].into_iter().flatten().for_each(|value| visitor.gauge(&mut value.0));
+        }
+        // Gauges: an event that is opened anew, as when a CPU comes back, starts anew.
+        for event in self.perf.iter_mut().flatten() {
+            walk_perf(&mut event.count, visitor);
+        }
+        for event in self.perf_uncore.iter_mut().flatten() {
+            walk_perf(&mut event.count, visitor);
         }
     }
 
@@ -97,11 +106,17 @@ impl Sample {
             && both(self.hugetlb.as_ref(), other.hugetlb.as_ref(), |a, b| {
                 same_list(a, b, |a, b| a.page_size == b.page_size && a.max_usage.is_some() == b.max_usage.is_some())
             })
-            && both(self.network.as_ref(), other.network.as_ref(), |a, b| {
-                same_list(&a.interfaces, &b.interfaces, |a, b| a.name == b.name)
-            })
+            && both(self.network.as_ref(), other.network.as_ref(), Network::same_shape)
             && self.cpuset_memory_migrate.is_some() == other.cpuset_memory_migrate.is_some()
             && self.tasks.is_some() == other.tasks.is_some()
+            && self.referenced.is_some() == other.referenced.is_some()
+            && both(self.resctrl.as_ref(), other.resctrl.as_ref(), Resctrl::same_shape)
+            && both(self.perf.as_ref(), other.perf.as_ref(), |a, b| {
+                same_list(a, b, |a, b| a.cpu == b.cpu && a.name == b.name)
+            })
+            && both(self.perf_uncore.as_ref(), other.perf_uncore.as_ref(), |a, b| {
+                same_list(a, b, |a, b| a.socket == b.socket && a.pmu == b.pmu && a.name == b.name)
+            })
     }
 }
 
@@ -111,6 +126,12 @@ fn same_list<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
 
 fn same_pressure(a: Option<&Pressure>, b: Option<&Pressure>) -> bool {
     a.map(|pressure| pressure.full.is_some()) == b.map(|pressure| pressure.full.is_some())
+}
+
+fn walk_perf(PerfCount { counted, enabled, running }: &mut PerfCount, visitor: &mut impl Visitor) {
+    for value in [counted, &mut enabled.0, &mut running.0] {
+        visitor.gauge(value);
+    }
 }
 
 fn walk_pressure(pressure: Option<&mut Pressure>, visitor: &mut impl Visitor) {
@@ -239,5 +260,55 @@ impl Io {
                     && a.device == b.device
                     && same_list(&a.operations, &b.operations, |(a, _), (b, _)| a == b)
             })
+    }
+}
+
+impl Network {
+    /// Gauges: an interface or a namespace may be replaced by another one of the same name.
+    fn walk(&mut self, visitor: &mut impl Visitor) {
+        for interface in &mut self.interfaces {
+            for traffic in [&mut interface.receive, &mut interface.transmit] {
+                let Traffic { bytes, packets, errors, dropped } = traffic;
+                for value in [bytes, packets, errors, dropped] {
+                    visitor.gauge(value);
+                }
+            }
+        }
+        for sockets in [&mut self.tcp, &mut self.tcp6].into_iter().flatten() {
+            sockets.counts_mut().into_iter().for_each(|value| visitor.gauge(value));
+        }
+        for sockets in [&mut self.udp, &mut self.udp6].into_iter().flatten() {
+            let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;
+            for value in [sockets, dropped, &mut receive_queue.0, &mut transmit_queue.0] {
+                visitor.gauge(value);
+            }
+        }
+        for value in self.tcp_advanced.iter_mut().flat_map(|counters| &mut counters.values) {
+            visitor.gauge(value);
+        }
+    }
+
+    fn same_shape(&self, other: &Self) -> bool {
+        same_list(&self.interfaces, &other.interfaces, |a, b| a.name == b.name)
+            && self.tcp.is_some() == other.tcp.is_some()
+            && self.tcp6.is_some() == other.tcp6.is_some()
+            && self.udp.is_some() == other.udp.is_some()
+            && self.udp6.is_some() == other.udp6.is_some()
+            && match (&self.tcp_advanced, &other.tcp_advanced) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Arc::ptr_eq(&a.keys, &b.keys) || a.keys == b.keys,
+                _ => false,
+            }
+    }
+}
+
+impl Resctrl {
+    fn same_shape(&self, other: &Self) -> bool {
+        same_list(&self.domains, &other.domains, |a, b| {
+            a.id == b.id
+                && a.total.is_some() == b.total.is_some()
+                && a.local.is_some() == b.local.is_some()
+                && a.occupancy.is_some() == b.occupancy.is_some()
+        })
     }
 }

@@ -12,7 +12,11 @@ mod limitations;
 mod load;
 mod memory;
 mod network;
+mod perf;
 mod processes;
+mod referenced;
+mod resctrl;
+mod sockets;
 mod spec;
 mod statistics;
 #[cfg(test)]
@@ -25,13 +29,17 @@ use crate::kernel::error::ReadError;
 use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::text_formats::{FormatError, unsigned};
 use crate::sample::container::Sample;
+use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
-pub use context::{ContextParts, MachineFacts, ReaderContext};
+pub use context::{ContextParts, Extras, MachineFacts, ReaderContext};
 pub use devices::DeviceNames;
 pub use limitations::Limitation;
 pub use load::LoadReader;
+pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
+pub use referenced::ResetEvery;
+pub use resctrl::ResctrlReader;
 
 use context::MemorySource;
 
@@ -105,6 +113,9 @@ pub struct ContainerReader {
     oom_kills: KeptFile,
     network: network::NetworkState,
     load: load::LoadState,
+    referenced: referenced::ReferencedState,
+    resctrl: resctrl::ResctrlState,
+    perf: perf::PerfState,
 }
 
 /// One pass over a container's files.
@@ -225,6 +236,9 @@ impl ContainerReader {
             oom_kills: KeptFile::default(),
             network: network::NetworkState::default(),
             load: load::LoadState::default(),
+            referenced: referenced::ReferencedState::default(),
+            resctrl: resctrl::ResctrlState::default(),
+            perf: perf::PerfState::default(),
         }
     }
 
@@ -255,6 +269,11 @@ impl ContainerReader {
         self.network.hint(pid);
     }
 
+    /// Where its network counters come from.
+    pub fn set_network_source(&mut self, source: NetworkSource) {
+        self.network.set_source(source);
+    }
+
     /// The container became populated: looks for its network namespace anew.
     pub fn refresh_network(&mut self) {
         self.network.refresh();
@@ -270,6 +289,7 @@ impl ContainerReader {
     /// Closes every file. A later sample opens them again.
     pub fn close(&mut self) {
         self.each_file(KeptFile::close);
+        self.perf.close();
     }
 
     /// How many descriptors the container holds.
@@ -331,6 +351,10 @@ impl ContainerReader {
                 cpu.load = Some(load);
             }
         }
+        sample.referenced = self.referenced.sample(&mut reading);
+        sample.resctrl = self.resctrl.sample(&mut reading);
+        sample.perf = self.perf.sample_core(&mut reading);
+        sample.perf_uncore = self.perf.sample_uncore(&mut reading);
         let Reading { values, gone, opened_by_path, .. } = reading;
         self.opened_by_path = opened_by_path;
         if gone != 0 {

@@ -209,6 +209,14 @@ impl Discovery {
         self.nodes.get(name).map(|node| node.members.iter().map(|tracked| tracked.member).collect()).unwrap_or_default()
     }
 
+    /// This name and those below it, from the top down.
+    pub fn names_from(&self, name: &[u8]) -> Vec<Name> {
+        let below = |path: &[u8]| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        let from = self.nodes.range::<[u8], _>((Bound::Included(name), Bound::Unbounded));
+        let from = from.map(|(path, _)| path).take_while(|path| path.starts_with(name));
+        from.filter(|path| below(path)).cloned().collect()
+    }
+
     fn note(&mut self, member: Member) {
         if let Some(newer) = &mut self.since_scan_began {
             newer.insert(member);

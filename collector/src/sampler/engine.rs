@@ -6,6 +6,7 @@
 //! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
 //! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
 
+mod limits;
 mod oom;
 mod queue;
 mod tracked;
@@ -48,8 +49,6 @@ const FIRST_DELAY: Duration = Duration::from_millis(20);
 const HIGHEST_PRIORITY: i32 = -20;
 /// A cgroup whose processes come and go all the time is not read at each coming if it was read this recently.
 const FRESH: Duration = Duration::from_millis(50);
-/// The times of a cgroup's files are those of its making when they are this close to what an event told.
-const FILES_AGREE: Duration = Duration::from_secs(1);
 /// A directory is reported before it becomes visible; reading it is tried again so often.
 const RETRIES: u8 = 5;
 
@@ -185,7 +184,7 @@ impl Engine {
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
             self.at(self.next_phase(&tracked, Instant::now() + delay), &tracked, Purpose::Tick);
-        } else if matches!(origin, Origin::Found(_)) {
+        } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
             // Never sampled, but its OOM kills are told.
             self.push_urgent(Job::CountOom(tracked));
         }
@@ -254,41 +253,9 @@ impl Engine {
         receiver
     }
 
-    /// Reads the container's limits into the store. Reads files, and waits for a sample being taken: not for the
-    /// async threads.
-    pub fn refresh_spec(&self, tracked: &Tracked, scratch: &mut Scratch) {
-        let mut reading = lock(&tracked.reader);
-        tracked.deliver_news(&mut reading);
-        let mut spec = reading.reader.spec(&self.context, scratch);
-        let now = WallTime::from(SystemTime::now());
-        spec.created = self.created(tracked, &mut reading, scratch, now);
-        drop(reading);
-        tracked.container.set_spec(spec, now);
-    }
-
-    /// When the container was made. By its files also where an event told: a collector that is started later has only
-    /// these, and the time must not change with a restart.
-    fn created(
-        &self,
-        tracked: &Tracked,
-        reading: &mut Reading,
-        scratch: &mut Scratch,
-        now: WallTime,
-    ) -> Option<WallTime> {
-        let Origin::Made(at) = tracked.origin else { return tracked.origin.created() };
-        let from_files = |files: WallTime| {
-            // Looked at late, or the clock was set meanwhile: then they do not tell.
-            let apart = files.since(at).0.max(at.since(files).0);
-            if apart < FILES_AGREE.as_nanos() as u64 { files } else { at }
-        };
-        if reading.created.is_none() {
-            reading.created = reading.reader.created_from_files(&self.context, scratch, now).map(from_files);
-        }
-        Some(reading.created.unwrap_or(at))
-    }
-
     fn close(&self, tracked: &Tracked, at: WallTime) {
         let final_sample = tracked.container.closing_sample();
+        tracked.container.keep_latest_only();
         self.store.events().publish(Event {
             container: Arc::clone(tracked.container.name()),
             at,
@@ -447,12 +414,7 @@ impl Engine {
     fn sample(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) -> bool {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);
-        if purpose == Purpose::First && tracked.container.spec().1 == WallTime::default() {
-            let mut spec = reading.reader.spec(&self.context, scratch);
-            let now = WallTime::from(SystemTime::now());
-            spec.created = self.created(tracked, &mut reading, scratch, now);
-            tracked.container.set_spec(spec, now);
-        }
+        self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
         let sampled = reading.reader.sample(&self.context, scratch);
         let sampled_once = sampled.is_ok().then(|| std::mem::replace(&mut reading.oom_baseline, Baseline::Known));
         match (self.config.oom, sampled_once) {

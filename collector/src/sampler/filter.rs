@@ -1,8 +1,13 @@
-//! Which cgroups are containers in the eyes of the API; cAdvisor's rules (`--docker_only`,
-//! `--raw_cgroup_prefix_whitelist`).
+//! Which cgroups are containers in the eyes of the API: cAdvisor's rules (`--docker_only`,
+//! `--raw_cgroup_prefix_whitelist`), and the user's globs.
+
+mod globs;
 
 use crate::runtime::cgroup_names;
+use crate::sample::identity::Identity;
 use crate::store::Listed;
+
+pub use globs::{GlobError, Globs, Rule, Rules, Star};
 
 /// The rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +16,8 @@ pub struct Filter {
     pub raw: RawCgroups,
     /// If not empty, only raw cgroups whose names begin with one of these.
     pub prefixes: Vec<Vec<u8>>,
+    /// The user's own rules.
+    pub rules: Rules,
 }
 
 /// What to do with cgroups that are no runtime's container.
@@ -24,8 +31,12 @@ pub enum RawCgroups {
 }
 
 impl Filter {
-    /// Whether the cgroup is listed.
-    pub fn listed(&self, name: &[u8]) -> Listed {
+    /// Whether the cgroup is listed, given whose it is as far as that is known: its own container, or the one it is
+    /// part of.
+    pub fn listed(&self, name: &[u8], whose: Option<&Identity>) -> Listed {
+        if !self.rules.want_path(name) || name != b"/" && !self.rules.want(whose) {
+            return Listed::Excluded;
+        }
         let listed = name == b"/"
             || !cgroup_names::is_mount_unit(name)
                 && (cgroup_names::identify(name).is_some()
@@ -44,7 +55,7 @@ mod tests {
         let id = format!("/docker/{}", "a".repeat(64));
         let listed = |raw, prefixes: &[&str], name: &str| {
             let prefixes = prefixes.iter().map(|prefix| prefix.as_bytes().to_vec()).collect();
-            Filter { raw, prefixes }.listed(name.as_bytes()) == Listed::Yes
+            Filter { raw, prefixes, ..Filter::default() }.listed(name.as_bytes(), None) == Listed::Yes
         };
         for raw in [RawCgroups::List, RawCgroups::Skip] {
             for prefixes in [[].as_slice(), &["/a", "/b"]] {

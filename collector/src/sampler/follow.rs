@@ -20,6 +20,7 @@ use crate::kernel::oom_watch::{self, OomWatch};
 use crate::kernel::probes::load::CounterReader;
 use crate::kernel::probes::{EventReader, Waker};
 use crate::sample::event::Name;
+use crate::sample::identity::Identity;
 
 /// A scan after a loss starts no sooner after the one before, so that a long storm does not become a storm of scans.
 const SCAN_PAUSE: Duration = Duration::from_millis(100);
@@ -75,11 +76,33 @@ impl Stop {
         let _ = self.scans.send(Message::Stop);
         self.waker.wake();
     }
+
+    /// What tells the thread what was learnt elsewhere.
+    pub fn news(&self) -> News {
+        News { messages: self.scans.clone(), waker: self.waker.clone() }
+    }
+}
+
+/// Tells the thread what was learnt elsewhere.
+#[derive(Clone, Debug)]
+pub struct News {
+    messages: Sender<Message>,
+    waker: Waker,
+}
+
+impl News {
+    /// A runtime told who this container is.
+    pub fn identified(&self, name: &Name, identity: Identity) {
+        // The thread may have ended already.
+        let _ = self.messages.send(Message::Identified(Name::clone(name), Box::new(identity)));
+        self.waker.wake();
+    }
 }
 
 #[derive(Debug)]
 enum Message {
     Scanned(Scan),
+    Identified(Name, Box<Identity>),
     Stop,
 }
 
@@ -183,6 +206,7 @@ impl Follower {
             while let Ok(message) = self.messages.try_recv() {
                 match message {
                     Message::Stop => return,
+                    Message::Identified(name, identity) => self.tracker.identified(&name, *identity),
                     Message::Scanned(scan) => {
                         // What the scan saw happened before this; so it is applied after what the events told.
                         self.drain(&mut reader);
@@ -219,10 +243,14 @@ impl Follower {
             while let Ok(message) = self.messages.try_recv() {
                 match message {
                     Message::Stop => return,
+                    Message::Identified(name, identity) => self.tracker.identified(&name, *identity),
                     Message::Scanned(scan) => {
-                        self.watch(&scan, &mut watch, &mut watched);
                         let took = scan.took;
+                        let found = scan.found.iter().map(|found| (found.member.hierarchy, Name::clone(&found.name)));
+                        let found: Vec<_> = found.collect();
+                        // Merged first: then it is known what nobody wants to see.
                         self.merge(scan);
+                        self.watch(&found, &mut watch, &mut watched);
                         self.next_periodic = Instant::now() + self.every.max(took * SCAN_SHARE);
                     }
                 }
@@ -236,14 +264,13 @@ impl Follower {
     }
 
     /// Watches `memory.events` of the cgroups that are new.
-    fn watch(&self, scan: &Scan, watch: &mut OomWatch, watched: &mut HashSet<Name>) {
+    fn watch(&self, found: &[(u32, Name)], watch: &mut OomWatch, watched: &mut HashSet<Name>) {
         let Some(hierarchy) = self.v2_memory() else { return };
-        let there: HashSet<&Name> =
-            scan.found.iter().filter(|found| found.member.hierarchy == hierarchy.id).map(|found| &found.name).collect();
+        let there: HashSet<&Name> = found.iter().filter(|(id, _)| *id == hierarchy.id).map(|(_, name)| name).collect();
         // A watch ends with its file.
         watched.retain(|name| there.contains(name));
         for name in there {
-            if !watched.contains(name) {
+            if !watched.contains(name) && !self.tracker.is_excluded(name) {
                 match watch.add(&hierarchy.file(name, MEMORY_EVENTS).path()) {
                     Ok(()) => _ = watched.insert(Name::clone(name)),
                     // The root has none, and some cgroups have no memory controller.

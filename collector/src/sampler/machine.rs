@@ -5,16 +5,21 @@ mod topology;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::storage::layer;
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
+use crate::kernel::machine::cloud::{self, Provider};
 use crate::kernel::machine::cpuinfo::CpuInfo;
 use crate::kernel::machine::identity::{self, IdentityFiles};
 use crate::kernel::machine::memory::MemInfo;
 use crate::kernel::machine::topology::Cpu;
-use crate::kernel::machine::{Survey, disks, filesystems, memory, network_devices, topology as kernel_topology};
+use crate::kernel::machine::{
+    Survey, disks, diskstats, filesystems, memory, network_devices, topology as kernel_topology,
+};
+use crate::sample::filesystem::{Holds, ImageStore};
 use crate::sample::machine::{
-    CpuCounts, Disk, Filesystem, FilesystemRole, Filesystems, HugePages, Machine, MemoryModules, NetworkDevice, Node,
-    OsRelease,
+    Cloud, CloudProvider, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems, HugePages, Machine,
+    MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
 use crate::units::{Bytes, WallTime};
 
@@ -54,7 +59,10 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
         machine_id: identity::first_of(survey, roots, &ids.machine_id),
         system_uuid: identity::system_uuid(survey, roots),
         boot_id: identity::first_of(survey, roots, &ids.boot_id),
-        filesystems: filesystems_with(survey, roots),
+        persistent_memory: memory::persistent_regions(survey, roots)
+            .map(|app_direct| PersistentMemory { app_direct: Bytes(app_direct) }),
+        cloud: cloud(survey, roots),
+        filesystems: filesystems_with(survey, roots, &[]),
         disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
         network_devices: network_devices::network_devices(survey, roots)
             .map(|devices| devices.into_iter().map(network_device).collect()),
@@ -97,17 +105,18 @@ fn huge_pages(pools: Vec<memory::HugePages>) -> Vec<HugePages> {
     pools.into_iter().map(|pool| HugePages { page_size: kib(pool.page_size_kb), pages: pool.nr_hugepages }).collect()
 }
 
-/// The file systems and how full they are. Takes at most two seconds, when one hangs.
-pub fn filesystems(roots: &HostRoots, now: WallTime) -> Filesystems {
-    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots) }
+/// The file systems, how full they are, and which of them the runtimes keep their images on. Takes at most two seconds,
+/// when one hangs.
+pub fn filesystems(roots: &HostRoots, image_stores: Vec<ImageStore>, now: WallTime) -> Filesystems {
+    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots, &image_stores), image_stores }
 }
 
-fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
+fn filesystems_with(survey: &mut Survey, roots: &HostRoots, image_stores: &[ImageStore]) -> Vec<Filesystem> {
     let uuids = filesystems::Uuids::read(survey, roots);
+    let stats = diskstats::read(survey, roots);
     let found = filesystems::filesystems(survey, roots);
     // An overlay on the root directory is listed twice; clients look for it under the second name.
     let root = found.iter().rposition(|filesystem| filesystem.partition.mount_point == Path::new("/"));
-    let role = |at| if Some(at) == root { FilesystemRole::Root } else { FilesystemRole::Other };
     let listed = found.into_iter().enumerate().map(|(at, filesystem)| {
         let filesystems::Filesystem { partition, size } = filesystem;
         let uuid = uuids.of(&partition.device).map(str::to_owned);
@@ -120,12 +129,65 @@ fn filesystems_with(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
             usage: Bytes(size.capacity.0.saturating_sub(size.free.0)),
             available: size.available,
             inodes_free: size.inodes_free,
-            role: role(at),
+            roles: (Some(at) == root).then_some(FilesystemRole::Root).into_iter().collect(),
             uuid,
+            disk: stats.of(&partition.device, (partition.major, partition.minor)).map(disk_counters),
+            fs_type: partition.fs_type,
             device: partition.device,
         }
     });
-    listed.collect()
+    let mut listed: Vec<_> = listed.collect();
+    for store in image_stores {
+        let role = match store.holds {
+            Holds::Images => FilesystemRole::Images(store.runtime),
+            Holds::Containers => FilesystemRole::Containers(store.runtime),
+        };
+        let held = layer::filesystem_of(roots, &store.directory, &listed).map(|found| found.device.clone());
+        let holder = held.and_then(|device| listed.iter_mut().find(|filesystem| filesystem.device == device));
+        if let Some(holder) = holder.filter(|holder| !holder.roles.contains(&role)) {
+            holder.roles.push(role);
+        }
+    }
+    listed
+}
+
+fn disk_counters(stats: diskstats::DiskStats) -> DiskCounters {
+    let diskstats::DiskStats {
+        reads,
+        reads_merged,
+        sectors_read,
+        read_ms,
+        writes,
+        writes_merged,
+        sectors_written,
+        write_ms,
+        in_progress,
+        io_ms,
+        weighted_io_ms,
+    } = stats;
+    DiskCounters {
+        reads,
+        reads_merged,
+        sectors_read,
+        read_ms,
+        writes,
+        writes_merged,
+        sectors_written,
+        write_ms,
+        in_progress,
+        io_ms,
+        weighted_io_ms,
+    }
+}
+
+fn cloud(survey: &mut Survey, roots: &HostRoots) -> Option<Cloud> {
+    let cloud::Cloud { provider, instance_type, instance_id } = cloud::cloud(survey, roots)?;
+    let provider = match provider {
+        Provider::Aws => CloudProvider::Aws,
+        Provider::Azure => CloudProvider::Azure,
+        Provider::Gce => CloudProvider::Gce,
+    };
+    Some(Cloud { provider, instance_type, instance_id })
 }
 
 fn disk(disk: disks::Disk) -> Disk {

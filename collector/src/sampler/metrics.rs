@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::sample::filesystem::Method;
 
 /// Why a sample is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub struct Metrics {
     ticks: Histogram,
     reconciles: IntCounterVec,
     divergences: IntCounterVec,
+    disk_usage: IntCounterVec,
+    disk_usage_errors: IntCounter,
+    disk_usage_cpu: Counter,
 }
 
 impl Metrics {
@@ -65,6 +70,19 @@ impl Metrics {
                 "Cgroup directories a scan found added or removed without an event.",
                 "change",
             )?,
+            disk_usage: counters(
+                "collector_disk_usage_total",
+                "Times that the size of a container's writable layer was found out, by how.",
+                "by",
+            )?,
+            disk_usage_errors: IntCounter::new(
+                "collector_disk_usage_errors_total",
+                "Directories whose size could not be found out.",
+            )?,
+            disk_usage_cpu: Counter::new(
+                "collector_disk_usage_cpu_seconds_total",
+                "CPU time of the threads that look at containers' files.",
+            )?,
         };
         for purpose in [Purpose::Tick, Purpose::First, Purpose::Final, Purpose::OnDemand] {
             metrics.samples.with_label_values(&[purpose.label()]);
@@ -79,7 +97,13 @@ impl Metrics {
         registry.register(Box::new(metrics.regressions.clone()))?;
         registry.register(Box::new(metrics.ticks.clone()))?;
         registry.register(Box::new(metrics.reconciles.clone()))?;
+        for method in [Method::Quota, Method::Accounting, Method::Runtime, Method::Walk] {
+            metrics.disk_usage.with_label_values(&[method.name()]);
+        }
         registry.register(Box::new(metrics.divergences.clone()))?;
+        registry.register(Box::new(metrics.disk_usage.clone()))?;
+        registry.register(Box::new(metrics.disk_usage_errors.clone()))?;
+        registry.register(Box::new(metrics.disk_usage_cpu.clone()))?;
         Ok(metrics)
     }
 
@@ -90,6 +114,14 @@ impl Metrics {
 
     pub(super) fn tick(&self, took: Duration) {
         self.ticks.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn disk_usage(&self, by: Option<Method>, errors: usize, cpu: Duration) {
+        if let Some(by) = by {
+            self.disk_usage.with_label_values(&[by.name()]).inc();
+        }
+        self.disk_usage_errors.inc_by(errors as u64);
+        self.disk_usage_cpu.inc_by(cpu.as_secs_f64());
     }
 
     pub(super) fn reconciled(&self, reason: &str, divergence: super::discovery::Divergence) {

@@ -19,4 +19,5 @@ pub mod live;
 pub mod machine;
 pub mod metrics;
 pub mod processes;
+pub mod storage;
 pub mod tracker;

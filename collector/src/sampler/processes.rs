@@ -59,7 +59,7 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
 }
 
 /// The members of a cgroup by the memory controller's list, else by that of cpu or of any hierarchy it is in.
-fn members(hierarchies: &Hierarchies, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
+pub(super) fn members(hierarchies: &Hierarchies, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
     let preferred = ["memory", "cpu"].into_iter().filter_map(|controller| hierarchies.with_controller(controller));
     for hierarchy in preferred.chain(hierarchies) {
         for file in ["cgroup.procs", "cgroup.threads"] {

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::container::{ContainerReader, Member, Scratch};
 use super::discovery::{Change, Discovery, Divergence, Found};
-use super::engine::{Engine, Origin};
+use super::engine::{Engine, Origin, Tracked};
 use super::filter::Filter;
 use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
@@ -192,12 +192,12 @@ impl Tracker {
                     }
                 }
                 Change::Populated { name } => {
-                    if let Some(tracked) = self.engine.tracked(&name) {
+                    if let Some(tracked) = self.listed(&name) {
                         self.engine.populated(&tracked);
                     }
                 }
                 Change::Emptied { name } => {
-                    if let Some(tracked) = self.engine.tracked(&name) {
+                    if let Some(tracked) = self.listed(&name) {
                         self.engine.emptied(&tracked);
                     }
                 }
@@ -205,40 +205,97 @@ impl Tracker {
         }
     }
 
+    fn listed(&self, name: &[u8]) -> Option<Arc<Tracked>> {
+        self.engine.tracked(name).filter(|tracked| tracked.container().listed() == Listed::Yes)
+    }
+
+    /// Whether the user does not want to see it.
+    pub fn is_excluded(&self, name: &[u8]) -> bool {
+        self.engine.tracked(name).is_some_and(|tracked| tracked.container().listed() == Listed::Excluded)
+    }
+
     fn begin(&mut self, name: &Name, made: Option<WallTime>) {
         let members = self.discovery.members(name);
-        let listed = self.filter.listed(name);
-        let origin = match made {
-            Some(at) => Origin::Made(at),
-            None if listed == Listed::Yes => {
-                let now = WallTime::from(SystemTime::now());
-                let mut reader = ContainerReader::new(Arc::clone(name), &members);
-                Origin::Found(reader.created_from_files(self.engine.context(), &mut self.scratch, now))
-            }
-            None => Origin::Found(None),
+        let own = cgroup_names::identify(name);
+        // The path tells whose container it is; what else there is to know the runtimes are asked for.
+        let from_path = own.and_then(|own| {
+            let pod = cgroup_names::pod(name);
+            Some(Identity { pod, ..Identity::from_path(own.runtime?, own.id.to_owned()) })
+        });
+        let listed = if own.is_none() && self.filter.rules.ask_who() {
+            self.filter.listed(name, self.identity_above(name).as_deref())
+        } else {
+            self.filter.listed(name, from_path.as_ref())
         };
+        let origin = self.origin(name, made, listed);
         if listed == Listed::Yes {
-            self.engine.store().events().publish(Event {
-                container: Arc::clone(name),
-                // An event of 1970 would be too old for the log.
-                at: origin.created().unwrap_or_else(|| WallTime::from(SystemTime::now())),
-                kind: EventKind::ContainerCreation,
-                data: EventData::None,
-            });
+            self.publish_creation(name, origin);
         }
         self.engine.begin(name, &members, origin, listed);
-        if listed == Listed::Yes {
-            self.identify(name);
+        if let (Some(identity), Some(tracked)) = (from_path, self.engine.tracked(name)) {
+            tracked.container().set_identity(identity);
+        }
+        // One that is not listed may be, when it is known who it is.
+        let may_be_listed = self.filter.rules.ask_who() && self.filter.rules.want_path(name);
+        if own.is_some() && (listed == Listed::Yes || may_be_listed) {
+            self.identities.begin(name);
         }
     }
 
-    /// The path tells whose container it is; what else there is to know the runtimes are asked for.
-    fn identify(&self, name: &Name) {
-        let Some(path) = cgroup_names::identify(name) else { return };
-        if let (Some(runtime), Some(tracked)) = (path.runtime, self.engine.tracked(name)) {
-            tracked.container().set_identity(Identity::from_path(runtime, path.id.to_owned()));
+    fn origin(&mut self, name: &Name, made: Option<WallTime>, listed: Listed) -> Origin {
+        match made {
+            Some(at) => Origin::Made(at),
+            None if listed == Listed::Yes => {
+                let now = WallTime::from(SystemTime::now());
+                let mut reader = ContainerReader::new(Arc::clone(name), &self.discovery.members(name));
+                Origin::Found(reader.created_from_files(self.engine.context(), &mut self.scratch, now))
+            }
+            None => Origin::Found(None),
         }
-        self.identities.begin(name);
+    }
+
+    fn publish_creation(&self, name: &Name, origin: Origin) {
+        self.engine.store().events().publish(Event {
+            container: Arc::clone(name),
+            // An event of 1970 would be too old for the log.
+            at: origin.created().unwrap_or_else(|| WallTime::from(SystemTime::now())),
+            kind: EventKind::ContainerCreation,
+            data: EventData::None,
+        });
+    }
+
+    /// Who the container is that a cgroup without one of its own is part of.
+    fn identity_above(&self, name: &[u8]) -> Option<Arc<Identity>> {
+        let ends = name.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let container = ends.map(|end| &name[..end]).find(|above| cgroup_names::identify(above).is_some())?;
+        self.engine.tracked(container)?.container().identity()
+    }
+
+    /// A runtime told who a container is: it, and what is below it, may be wanted now, or not any more.
+    pub fn identified(&mut self, name: &[u8], identity: Identity) {
+        if let Some(tracked) = self.engine.tracked(name) {
+            tracked.container().set_identity(identity);
+        }
+        for name in self.discovery.names_from(name) {
+            let Some(tracked) = self.engine.tracked(&name) else { continue };
+            let identity = match cgroup_names::identify(&name) {
+                Some(_) => tracked.container().identity(),
+                None => self.identity_above(&name),
+            };
+            let listed = self.filter.listed(&name, identity.as_deref());
+            if listed == tracked.container().listed() {
+                continue;
+            }
+            let made = match tracked.origin() {
+                Origin::Made(at) => Some(at),
+                Origin::Found(_) => None,
+            };
+            let origin = self.origin(&name, made, listed);
+            if listed == Listed::Yes {
+                self.publish_creation(&name, origin);
+            }
+            self.engine.relist(&tracked, &self.discovery.members(&name), origin, listed);
+        }
     }
 
     fn victim_name(&self, event: &OomEvent) -> Option<&Name> {
@@ -286,11 +343,16 @@ impl Tracker {
             page_tables: event.pgtables_bytes.map(Bytes),
         });
         let victim = kill.victim.container.clone().unwrap_or_else(|| Arc::clone(&root));
-        if let Some(tracked) = self.engine.tracked(&victim) {
+        if let Some(tracked) = self.engine.tracked(&victim)
+            && tracked.container().listed() != Listed::Excluded
+        {
             self.engine.oom_killed(&tracked, event.boot_ns);
         }
         let at = self.clock.wall(event.boot_ns);
         for (container, kind) in [(victim, EventKind::Oom), (limit_owner.unwrap_or(root), EventKind::OomKill)] {
+            if self.is_excluded(&container) {
+                continue;
+            }
             self.engine.store().events().publish(Event {
                 container,
                 at,

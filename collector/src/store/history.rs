@@ -150,6 +150,11 @@ impl History {
         newest_first
     }
 
+    /// Drops everything but the newest sample.
+    pub fn keep_latest_only(&mut self) {
+        *self = Self { latest: self.latest.take(), ..Self::default() };
+    }
+
     /// Bytes this history holds, without the allocator's overhead and without strings shared between samples.
     pub fn memory(&self) -> usize {
         let stat_values = |sample: &Sample| sample.memory.as_ref().map_or(0, |memory| memory.stat.values.len() * 8);
@@ -429,6 +434,7 @@ mod tests {
                 receive: Traffic { bytes: 9, ..Traffic::default() },
                 ..Interface::default()
             }],
+            ..Network::default()
         });
         history.push(with_network.clone(), LIMITS);
         history.push(sample(2, 3, 3), LIMITS);

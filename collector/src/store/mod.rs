@@ -5,6 +5,7 @@
 pub mod event_log;
 pub mod history;
 pub mod summary;
+pub mod timeline;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -14,15 +15,20 @@ use std::time::Duration;
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
 use summary::{Recorder, Summary};
+use timeline::Timeline;
 
-/// Ended containers kept for their OOM kills, whatever the retention: one is about a hundred bytes.
+/// Ended containers that are kept for their OOM kills, whatever the retention: one is a few hundred bytes.
 const MAX_ENDED: usize = 10_000;
+/// Of these the newest keep their last sample, about two kilobytes.
+const MAX_ENDED_SAMPLES: usize = 4_096;
 
 /// The store's bounds.
 #[derive(Clone, Debug)]
@@ -31,7 +37,7 @@ pub struct StoreLimits {
     pub history: Limits,
     /// Of the event log.
     pub events: EventLimits,
-    /// How long the OOM kills of an ended container are still told.
+    /// How long the counters of an ended container are still told.
     pub ended_retention: Duration,
 }
 
@@ -44,6 +50,7 @@ pub struct Container {
     recent: Mutex<Recent>,
     spec: Mutex<(Spec, WallTime)>,
     identity: Mutex<Option<Arc<Identity>>>,
+    storage: Mutex<Timeline<Storage>>,
     limits: Limits,
 }
 
@@ -61,6 +68,8 @@ pub enum Listed {
     Yes,
     /// Known to exist, but filtered out: it appears as a child of its parent only.
     OnlyAsChild,
+    /// The user does not want to see it: it appears nowhere, and none of its files is opened.
+    Excluded,
 }
 
 impl Container {
@@ -101,6 +110,17 @@ impl Container {
         Some(Arc::new(Sample { oom_kills, ..Sample::clone(&latest) }))
     }
 
+    /// Keeps of the samples only the newest: the container ended.
+    pub fn keep_latest_only(&self) {
+        let mut recent = lock(&self.recent);
+        recent.history.keep_latest_only();
+        recent.summary = Recorder::default();
+    }
+
+    fn forget_samples(&self) {
+        *lock(&self.recent) = Recent::default();
+    }
+
     /// Samples, oldest first.
     pub fn samples(&self, selection: Selection) -> Vec<Arc<Sample>> {
         lock(&self.recent).history.select(selection, self.limits)
@@ -122,6 +142,11 @@ impl Container {
         lock(&self.spec).clone()
     }
 
+    /// When the limits were last read; the epoch if never.
+    pub fn spec_read_at(&self) -> WallTime {
+        lock(&self.spec).1
+    }
+
     /// Keeps limits just read.
     pub fn set_spec(&self, spec: Spec, at: WallTime) {
         *lock(&self.spec) = (spec, at);
@@ -135,6 +160,21 @@ impl Container {
     /// Keeps what is known of who it is.
     pub fn set_identity(&self, identity: Identity) {
         *lock(&self.identity) = Some(Arc::new(identity));
+    }
+
+    /// What its files take, as last measured; `None` before the first time and for what is no runtime's container.
+    pub fn storage(&self) -> Option<Arc<Storage>> {
+        lock(&self.storage).latest().cloned()
+    }
+
+    /// What was known at this time of what its files take.
+    pub fn storage_at(&self, time: WallTime) -> Option<Arc<Storage>> {
+        lock(&self.storage).at(time).cloned()
+    }
+
+    /// Keeps what its files take from now on.
+    pub fn set_storage(&self, now: WallTime, storage: Storage) {
+        lock(&self.storage).push(now, Arc::new(storage), self.limits.age);
     }
 
     /// OOM kills of processes of this very cgroup.
@@ -153,9 +193,8 @@ pub type OomCounts = BTreeMap<Name, u64>;
 
 #[derive(Debug)]
 struct Ended {
-    name: Name,
+    container: Arc<Container>,
     at: WallTime,
-    oom_kills: u64,
 }
 
 /// The handle.
@@ -165,18 +204,53 @@ pub struct Store {
     containers: RwLock<BTreeMap<Name, Arc<Container>>>,
     ended: Mutex<VecDeque<Ended>>,
     events: EventLog,
+    filesystems: Mutex<Timeline<Filesystems>>,
+    image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let events = EventLog::new(limits.events.clone());
-        Self { limits, containers: RwLock::default(), ended: Mutex::default(), events }
+        Self {
+            limits,
+            containers: RwLock::default(),
+            ended: Mutex::default(),
+            events,
+            filesystems: Mutex::default(),
+            image_stores: Mutex::default(),
+        }
     }
 
     /// The event log.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// The machine's file systems, as last read.
+    pub fn filesystems(&self) -> Option<Arc<Filesystems>> {
+        lock(&self.filesystems).latest().cloned()
+    }
+
+    /// The machine's file systems, as they were known at this time.
+    pub fn filesystems_at(&self, time: WallTime) -> Option<Arc<Filesystems>> {
+        lock(&self.filesystems).at(time).cloned()
+    }
+
+    /// Keeps the machine's file systems.
+    pub fn set_filesystems(&self, filesystems: Arc<Filesystems>) {
+        let now = filesystems.at;
+        lock(&self.filesystems).push(now, filesystems, self.limits.history.age);
+    }
+
+    /// Where the runtimes keep their images, as far as they told.
+    pub fn image_stores(&self) -> Vec<ImageStore> {
+        lock(&self.image_stores).values().flatten().cloned().collect()
+    }
+
+    /// Keeps where a runtime keeps its images.
+    pub fn set_image_stores(&self, runtime: Runtime, stores: Vec<ImageStore>) {
+        lock(&self.image_stores).insert(runtime, stores);
     }
 
     /// Begins a container; one of the same name is replaced.
@@ -188,6 +262,7 @@ impl Store {
             recent: Mutex::default(),
             spec: Mutex::default(),
             identity: Mutex::default(),
+            storage: Mutex::default(),
             limits: self.limits.history,
         });
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +270,7 @@ impl Store {
         container
     }
 
-    /// Ends a container: it is no longer listed, its OOM kills are told for the retention time.
+    /// Ends a container: it is no longer listed, its last sample and its OOM kills are told for the retention time.
     pub fn end(&self, container: &Arc<Container>, now: WallTime) {
         {
             let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
@@ -204,15 +279,28 @@ impl Store {
                 containers.remove(&container.name);
             }
         }
-        let oom_kills = container.oom_kills();
+        if self.limits.ended_retention.is_zero()
+            || (container.listed == Listed::OnlyAsChild && container.oom_kills() == 0)
+        {
+            return;
+        }
         let mut ended = lock(&self.ended);
-        if oom_kills > 0 {
-            ended.push_back(Ended { name: Arc::clone(&container.name), at: now, oom_kills });
+        ended.push_back(Ended { container: Arc::clone(container), at: now });
+        if let Some(older) = ended.len().checked_sub(MAX_ENDED_SAMPLES + 1) {
+            ended[older].container.forget_samples();
         }
         let oldest = now.back(self.limits.ended_retention);
         while ended.front().is_some_and(|first| first.at < oldest) || ended.len() > MAX_ENDED {
             ended.pop_front();
         }
+    }
+
+    /// The listed containers that ended within the retention time, the last one last.
+    pub fn ended(&self, now: WallTime) -> Vec<Arc<Container>> {
+        let oldest = now.back(self.limits.ended_retention);
+        let ended = lock(&self.ended);
+        let recent = ended.iter().filter(|ended| ended.at >= oldest && ended.container.listed == Listed::Yes);
+        recent.map(|ended| Arc::clone(&ended.container)).collect()
     }
 
     /// A listed container.
@@ -240,7 +328,7 @@ impl Store {
         known.filter(|(_, identity)| identity.runtime == runtime).collect()
     }
 
-    /// The names directly below this one, filtered containers included, sorted.
+    /// The names directly below this one, sorted; those that are known only as children too.
     pub fn children(&self, name: &[u8]) -> Vec<Name> {
         let mut prefix = name.to_vec();
         if prefix != b"/" {
@@ -251,6 +339,7 @@ impl Store {
             .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
             .take_while(|(child, _)| child.starts_with(&prefix))
             .filter(|(child, _)| !child[prefix.len()..].contains(&b'/'))
+            .filter(|(_, container)| container.listed != Listed::Excluded)
             .map(|(child, _)| Arc::clone(child))
             .collect()
     }
@@ -278,7 +367,10 @@ impl Store {
         }
         let oldest = now.back(self.limits.ended_retention);
         for ended in lock(&self.ended).iter().filter(|ended| ended.at >= oldest) {
-            *counts.entry(Arc::clone(&ended.name)).or_default() += ended.oom_kills;
+            let kills = ended.container.oom_kills();
+            if kills > 0 {
+                *counts.entry(Arc::clone(&ended.container.name)).or_default() += kills;
+            }
         }
         counts
     }
@@ -316,6 +408,7 @@ mod tests {
             store.begin(&name(path), Listed::Yes);
         }
         store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
+        store.begin(&name("/a/secret"), Listed::Excluded);
         assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
         assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
         assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
@@ -323,7 +416,7 @@ mod tests {
             store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
         assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
         assert_eq!(store.len(), 7);
-        assert!(store.get(b"/a/m.mount").is_none());
+        assert!(store.get(b"/a/m.mount").is_none() && store.get(b"/a/secret").is_none());
     }
 
     #[test]
@@ -341,6 +434,48 @@ mod tests {
         assert_eq!(store.oom_counts(second(1121)), [(name("/x"), 1)].into());
         store.end(&first, second(1121));
         assert!(store.get(b"/x").is_some(), "ending the first life does not end the second");
+    }
+
+    #[test]
+    fn an_ended_container_keeps_its_last_sample_for_a_while() {
+        let store = store();
+        let second = |second: u64| WallTime(second * 1_000_000_000);
+        let names = |now| -> Vec<(String, Option<WallTime>)> {
+            let told = |container: &Arc<Container>| {
+                let at = container.latest().map(|sample| sample.at);
+                (String::from_utf8_lossy(container.name()).into_owned(), at)
+            };
+            store.ended(now).iter().map(told).collect()
+        };
+        let container = store.begin(&name("/x"), Listed::Yes);
+        for at in [999, 1000] {
+            container.push(Sample { at: second(at), ..Sample::default() });
+        }
+        let child = store.begin(&name("/x/y.mount"), Listed::OnlyAsChild);
+        store.end(&child, second(1000));
+        store.end(&container, second(1001));
+        container.keep_latest_only();
+        assert_eq!(names(second(1121)), [("/x".to_owned(), Some(second(1000)))]);
+        assert_eq!(container.samples(Selection { count: Some(5), ..Selection::default() }).len(), 0);
+        assert_eq!(names(second(1122)), []);
+
+        for number in 0..=MAX_ENDED_SAMPLES {
+            let container = store.begin(&name(&format!("/{number}")), Listed::Yes);
+            container.push(Sample { at: second(1000), ..Sample::default() });
+            store.end(&container, second(1122));
+        }
+        let told = names(second(1122));
+        assert_eq!(told.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
+        assert_eq!(told[0], ("/0".to_owned(), None));
+    }
+
+    #[test]
+    fn without_retention_nothing_of_an_ended_container_is_told() {
+        let store = Store::new(StoreLimits { ended_retention: Duration::ZERO, ..store().limits });
+        let container = store.begin(&name("/x"), Listed::Yes);
+        container.add_oom_kills(1);
+        store.end(&container, WallTime(5));
+        assert!(store.ended(WallTime(5)).is_empty() && store.oom_counts(WallTime(5)).is_empty());
     }
 
     #[test]

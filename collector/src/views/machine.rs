@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::cadvisor_v1::filesystem::kind;
 use super::time::GoTime;
 
 use crate::sample::machine::{Cache, Core, Disk, Filesystem, HugePages, Machine, MemoryModules, NetworkDevice, Node};
 use crate::units::Bytes;
 
-/// What cAdvisor says for a cloud provider and an instance type since it no longer looks for them.
+/// What cAdvisor says for a cloud provider and an instance type that it does not know.
 const UNKNOWN: &str = "Unknown";
 
 /// The machine on the wire. Fields in cAdvisor's order.
@@ -41,8 +42,8 @@ pub struct MachineInfo<'a> {
     pub(super) network_devices: Option<Vec<NetInfo<'a>>>,
     pub(super) topology: Option<Vec<NodeInfo<'a>>>,
     pub(super) cloud_provider: &'static str,
-    pub(super) instance_type: &'static str,
-    instance_id: &'static str,
+    pub(super) instance_type: &'a str,
+    instance_id: &'a str,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -51,7 +52,7 @@ struct MemoryByType {
     dimm_count: u64,
 }
 
-/// Persistent memory: cAdvisor no longer reads it, its keys remain.
+/// Persistent memory: cAdvisor no longer reads it, its keys remain. The kernel tells one of them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Nvm {
     memory_mode_capacity: u64,
@@ -139,7 +140,10 @@ pub fn render(machine: &Machine) -> MachineInfo<'_> {
         memory_capacity: bytes(machine.memory),
         swap_capacity: bytes(machine.swap),
         memory_by_type: machine.memory_modules.iter().flatten().map(memory_by_type).collect(),
-        nvm: Nvm::default(),
+        nvm: Nvm {
+            app_direct_mode_capacity: machine.persistent_memory.unwrap_or_default().app_direct.0,
+            ..Nvm::default()
+        },
         hugepages: machine.huge_pages.as_deref().and_then(huge_pages),
         machine_id: text(machine.machine_id.as_ref()),
         system_uuid: text(machine.system_uuid.as_ref()),
@@ -148,9 +152,9 @@ pub fn render(machine: &Machine) -> MachineInfo<'_> {
         disk_map: machine.disks.as_ref().map(|disks| disks.iter().map(disk).collect()),
         network_devices: machine.network_devices.as_ref().map(|devices| devices.iter().map(network_device).collect()),
         topology: null_if_empty(&machine.nodes, node),
-        cloud_provider: UNKNOWN,
-        instance_type: UNKNOWN,
-        instance_id: "",
+        cloud_provider: machine.cloud.as_ref().map_or(UNKNOWN, |cloud| cloud.provider.name()),
+        instance_type: machine.cloud.as_ref().and_then(|cloud| cloud.instance_type.as_deref()).unwrap_or(UNKNOWN),
+        instance_id: text(machine.cloud.as_ref().and_then(|cloud| cloud.instance_id.as_ref())),
     }
 }
 
@@ -177,7 +181,7 @@ fn filesystem(filesystem: &Filesystem) -> FsInfo<'_> {
     FsInfo {
         device: &filesystem.device,
         capacity: filesystem.capacity.0,
-        r#type: "vfs",
+        r#type: kind(&filesystem.fs_type),
         inodes: filesystem.inodes,
         has_inodes: true,
     }

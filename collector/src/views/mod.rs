@@ -10,22 +10,26 @@ pub mod docker;
 pub mod events;
 pub mod json;
 pub mod machine;
+pub mod mount;
 mod path;
 pub mod prometheus;
 mod responses;
 pub mod router;
+pub mod sample_line;
+mod scrape;
 pub mod source;
 pub mod statistics;
-pub mod storage_line;
 pub mod time;
 mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::sample::container::Sample;
+use crate::sample::container::{Network, Sample};
 use crate::sample::event::Name;
-use crate::sample::identity::NetworkOwner;
+use crate::sample::filesystem::Storage;
+use crate::sample::identity::{NetworkOwner, Runtime};
+use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -42,6 +46,27 @@ pub struct ContainerView {
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime tells; empty for a bare cgroup.
     pub identity: Identity,
+    /// Whether what its files take is something to be told.
+    pub has_filesystem: bool,
+    /// What was known of file systems at the time of each of the samples; empty where they are not read.
+    pub filesystems: Vec<FilesystemUse>,
+}
+
+/// What was known of file systems when a sample was taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum FilesystemUse {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// The machine's: the root container's sample.
+    Machine(Arc<Filesystems>),
+    /// What a container's files take.
+    Container {
+        /// As last measured.
+        storage: Arc<Storage>,
+        /// The file systems, of which one has the container's layer.
+        machine: Option<Arc<Filesystems>>,
+    },
 }
 
 impl ContainerView {
@@ -50,9 +75,27 @@ impl ContainerView {
         self.identity.created.or(self.spec.created)
     }
 
+    /// What was known of file systems when this sample was taken.
+    pub fn filesystem_use(&self, sample: usize) -> &FilesystemUse {
+        self.filesystems.get(sample).unwrap_or(&FilesystemUse::Unknown)
+    }
+
     /// Whether the network it uses counts as its own.
     pub fn has_network(&self) -> bool {
-        self.spec.has_network && self.identity.network == NetworkOwner::Itself
+        self.spec.has_network && self.identity.network != NetworkOwner::AnotherContainer
+    }
+
+    /// What v1 shows of a sample's network: of a container that uses another's nothing with podman, zeros with
+    /// containerd and CRI-O, and the other's counters with Docker. So does cAdvisor.
+    pub fn network<'a>(&self, sample: &'a Sample) -> Option<&'a Network> {
+        static ZEROS: Network =
+            Network { interfaces: Vec::new(), tcp: None, tcp6: None, udp: None, udp6: None, tcp_advanced: None };
+        let is_of = |runtime: Runtime| self.identity.namespace == runtime.namespace();
+        match self.identity.network {
+            NetworkOwner::AnotherContainer if is_of(Runtime::Podman) => None,
+            NetworkOwner::AnotherContainer if is_of(Runtime::Containerd) || is_of(Runtime::CriO) => Some(&ZEROS),
+            _ => sample.network.as_ref(),
+        }
     }
 }
 
@@ -81,13 +124,27 @@ pub struct Identity {
     pub health: String,
 }
 
-impl From<&crate::sample::identity::Identity> for Identity {
-    fn from(identity: &crate::sample::identity::Identity) -> Self {
+/// The label by which Kubernetes' runtimes tell a pod's uid.
+const POD_UID: &str = "io.kubernetes.pod.uid";
+
+impl Identity {
+    /// What the runtime knows about the container of this name.
+    pub fn new(identity: &crate::sample::identity::Identity, name: &[u8]) -> Self {
+        let mut aliases: Vec<_> = identity.aliases().map(str::to_owned).collect();
+        // containerd's containers have no name but their cgroup's.
+        if identity.runtime == Runtime::Containerd {
+            aliases.push(json::lossy(name).into_owned());
+        }
+        let mut labels = identity.labels.clone();
+        // As long as no runtime has told anything the path does.
+        if let Some(pod) = identity.pod.as_ref().filter(|_| labels.is_empty()) {
+            labels.insert(POD_UID.to_owned(), pod.uid.clone());
+        }
         Self {
             id: identity.id.clone(),
-            aliases: identity.aliases().map(str::to_owned).collect(),
+            aliases,
             namespace: identity.runtime.namespace().to_owned(),
-            labels: identity.labels.clone(),
+            labels,
             envs: identity.environment.clone(),
             image: identity.image.clone().unwrap_or_default(),
             created: identity.created,

@@ -17,7 +17,9 @@ use super::cadvisor_v1::{self, DecodeError, StatsQuery};
 use super::cadvisor_v2;
 use super::events::{self, QueryError};
 use super::json::{Quoted, lossy};
-use super::source::{Containers, Limits, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::source::{
+    Containers, Limits, MetricsUnavailable, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable,
+};
 use crate::sample::event::Name;
 use crate::units;
 
@@ -57,6 +59,8 @@ pub(super) enum ApiError {
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
     V2(#[from] cadvisor_v2::Error),
+    #[error(transparent)]
+    Metrics(#[from] MetricsUnavailable),
     #[error("the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }
@@ -77,7 +81,7 @@ pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Respons
 }
 
 /// A redirect with the body that Go writes.
-pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
+pub(super) fn redirect(status: StatusCode, location: &str) -> Response {
     let reason = status.canonical_reason().unwrap_or_default();
     let headers = [(LOCATION, location), (CONTENT_TYPE, "text/html; charset=utf-8")];
     (status, headers, format!("<a href=\"{location}\">{reason}</a>.\n\n")).into_response()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -15,10 +15,11 @@ use tokio::task::spawn_blocking;
 use super::cadvisor_v1::StatsQuery;
 use super::cadvisor_v2::{self, RequestOptions, Resource as V2};
 use super::events::{self, Delivery, EventQuery};
+use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, docker, json, machine, web};
+use super::{cadvisor_v1, docker, json, machine, scrape, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -33,7 +34,8 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
     Router::new()
         .route("/healthz", any(healthz::<S>))
         .route("/readyz", any(readyz::<S>))
-        .route("/metrics", any(metrics::<S>))
+        .route("/metrics", any(scrape::metrics::<S>))
+        .route("/metrics/cadvisor", any(scrape::kubelet_metrics::<S>))
         .fallback(by_prefix::<S>)
         .with_state(source)
 }
@@ -52,12 +54,36 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
     if let Some(asset) = path.strip_prefix(b"/static/") {
         return web::asset(asset);
     }
+    let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
+    let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
     match &*path {
-        b"/api" => responses::redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
-        b"/containers" => responses::redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
-        path if path.starts_with(PAGE.as_bytes()) => web::page(),
-        _ => responses::redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+        b"/api" => redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
+        b"/containers" => redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
+        path if path.starts_with(PAGE.as_bytes()) => web::page(base.path()),
+        _ => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
     }
+}
+
+/// Whom a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever looks after the collector: nothing about containers.
+    Everybody,
+    /// People with a browser, whom cAdvisor can ask for a password.
+    Readers,
+    /// Programs; and whatever is not known to be for somebody else.
+    Programs,
+}
+
+/// Whom a path is for.
+pub fn audience(path: &str) -> Audience {
+    // As the routes compare it, without decoding.
+    if matches!(path, "/healthz" | "/readyz") {
+        return Audience::Everybody;
+    }
+    let path = path::decode(path);
+    let pages: [&[u8]; 4] = [PAGE.as_bytes(), b"/docker/", b"/podman/", b"/static/"];
+    if pages.iter().any(|page| path.starts_with(page)) { Audience::Readers } else { Audience::Programs }
 }
 
 /// What a request type is answered with.
@@ -229,11 +255,6 @@ async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {
         Readiness::Ready => "ok".into_response(),
         Readiness::NotReady(reason) => responses::error(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
-}
-
-async fn metrics<S: Status>(State(source): State<Arc<S>>) -> Result<Response, ApiError> {
-    let text = spawn_blocking(move || source.metrics()).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 #[cfg(test)]

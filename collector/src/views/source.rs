@@ -9,6 +9,7 @@ use super::cadvisor_v1::StatsQuery;
 use super::docker::Engine;
 use super::events::EventQuery;
 use super::json::Quoted;
+use super::prometheus::{EncodingError, Scrape};
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystems, Machine};
@@ -169,8 +170,23 @@ pub trait Status: Send + Sync + 'static {
     /// Whether the first scan is done and every container is listed.
     fn readiness(&self) -> Readiness;
 
-    /// The collector's own metrics in Prometheus' text format. Called where blocking is allowed.
-    fn metrics(&self) -> String;
+    /// Everything as metrics. It is rendered from memory, however long reading a file of the kernel takes at the moment,
+    /// and off the executor.
+    fn metrics(&self, scrape: Scrape) -> impl Future<Output = Result<Vec<u8>, MetricsUnavailable>> + Send;
+}
+
+/// Metrics could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsUnavailable {
+    /// They could not be compressed.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// Nobody is there to render them: the collector is shutting down.
+    #[error("the collector is shutting down")]
+    Stopping,
+    /// Too many requests wait already.
+    #[error("too many requests for metrics are waiting")]
+    Busy,
 }
 
 /// Whether requests get complete answers.

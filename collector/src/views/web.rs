@@ -10,12 +10,16 @@ use super::json::lossy;
 use super::responses;
 
 /// Names of containers come from whoever may create cgroups, hence nothing inline and nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'self'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-/// The page.
-pub(super) fn page() -> Response {
-    content("text/html; charset=utf-8", include_str!("web/index.html"))
+/// Where the page says what its links are relative to.
+const BASE: &str = "<base href=\"/\">";
+
+/// The page; its links and what it asks for are below this path.
+pub(super) fn page(base: &str) -> Response {
+    let page = include_str!("web/index.html").replacen(BASE, &format!("<base href=\"{base}/\">"), 1);
+    content("text/html; charset=utf-8", page)
 }
 
 /// A file the page loads.
@@ -27,7 +31,7 @@ pub(super) fn asset(name: &[u8]) -> Response {
     }
 }
 
-fn content(kind: &'static str, text: &'static str) -> Response {
+fn content(kind: &'static str, text: impl IntoResponse) -> Response {
     let headers = [
         (CONTENT_TYPE, kind),
         (CONTENT_SECURITY_POLICY, POLICY),

@@ -57,6 +57,15 @@ impl Api {
         Ok(listed.len())
     }
 
+    /// `/metrics`, as it comes over the wire.
+    pub(super) fn metrics(&self, coding: &str) -> Result<Vec<u8>> {
+        let url = format!("{}/metrics", self.base);
+        let request = self.agent.get(&url).header("accept-encoding", coding).header("accept", "text/plain");
+        let mut answer = request.call().with_context(|| format!("GET {url}"))?;
+        let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        body.with_context(|| format!("cannot read the answer of {url}"))
+    }
+
     /// The stream of all events from now on, one JSON object a line.
     pub(super) fn events(&self) -> Result<impl BufRead + use<>> {
         let url = format!("{}/api/v1.3/events/?stream=true&all_events=true&subcontainers=true", self.base);

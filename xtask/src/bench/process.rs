@@ -46,13 +46,14 @@ impl CpuTime {
 
 impl Process {
     /// Starts a program with the flags that both know, on a free port, its messages going to a file.
-    pub(super) fn start(binary: &Path, log: &Path) -> Result<Self> {
+    pub(super) fn start(binary: &Path, log: &Path, interval: &str) -> Result<Self> {
         let port = free_port()?;
         let messages = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let child = Command::new(binary)
             .arg("--listen_ip=127.0.0.1")
             .arg(format!("--port={port}"))
-            .args(["--housekeeping_interval=1s", "--allow_dynamic_housekeeping=false"])
+            .arg(format!("--housekeeping_interval={interval}"))
+            .arg("--allow_dynamic_housekeeping=false")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(messages)
@@ -71,17 +72,37 @@ impl Process {
         Ok(())
     }
 
+    /// CPU time that all threads, or those of one name, have used so far.
+    pub(super) fn cpu_of(&self, name: Option<&str>) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in self.tasks()? {
+            let of_name = |name| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+            if name.is_none_or(of_name) {
+                nanos += run_nanos(&task).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Whether a thread has this name.
+    pub(super) fn has_thread(&self, name: &str) -> Result<bool> {
+        let is = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        Ok(self.tasks()?.iter().any(is))
+    }
+
+    fn tasks(&self) -> Result<Vec<PathBuf>> {
+        let folder = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        let tasks = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        Ok(tasks.flatten().map(|task| task.path()).collect())
+    }
+
     /// CPU time used so far.
     pub(super) fn cpu(&self) -> Result<CpuTime> {
         self.ensure_running()?;
-        let folder = PathBuf::from(format!("/proc/{}/task", self.child.id()));
-        let tasks = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
         let mut threads = BTreeMap::new();
-        for task in tasks.flatten() {
-            // A thread may end meanwhile.
-            let Ok(schedstat) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
-            let nanos = schedstat.split(' ').next().and_then(|word| word.parse().ok());
-            if let (Some(nanos), Ok(thread)) = (nanos, task.file_name().to_string_lossy().parse()) {
+        for task in self.tasks()? {
+            let thread = task.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if let (Some(nanos), Some(thread)) = (run_nanos(&task), thread) {
                 threads.insert(thread, nanos);
             }
         }
@@ -125,6 +146,11 @@ impl Drop for Stopped {
             eprintln!("note: the collector cannot be continued: {error}");
         }
     }
+}
+
+/// CPU time of a thread; `None` when it ended meanwhile.
+fn run_nanos(task: &Path) -> Option<u64> {
+    std::fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
 }
 
 /// User and system time of a `/proc/<pid>/stat`.

@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -14,8 +14,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["kernel", "push", "runtime", "sample", "sampler", "store", "units"]),
+    ("config", &["access", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     ("shutdown", &[]),
@@ -23,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     (
         "daemon",
         &[
+            "access",
             "config",
             "kernel",
             "own_metrics",
@@ -43,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 12] = [
+const FOREIGN: [(&str, &[&str]); 14] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
@@ -51,7 +53,9 @@ const FOREIGN: [(&str, &[&str]); 12] = [
     ("clap", &["config", "main.rs"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
+    ("hyper_rustls", &["push"]),
     ("opentelemetry_proto", &["push"]),
+    ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
     ("serde", &["views", "runtime", "doctor/json"]),

@@ -101,9 +101,52 @@ pub fn dimms(survey: &mut Survey, roots: &HostRoots) -> Option<BTreeMap<String, 
     Some(by_type)
 }
 
+/// The persistent memory the kernel knows, in bytes: the sizes of the regions of `/sys/bus/nd/devices` that are memory
+/// and not block windows (`nstype` 4 or 5). `None` without any.
+///
+/// A region whose size cannot be read is left out.
+pub fn persistent_regions(survey: &mut Survey, roots: &HostRoots) -> Option<u64> {
+    let directory = roots.sys.join("bus/nd/devices");
+    let mut sum = None;
+    for name in survey.names(&directory)? {
+        let region = directory.join(&name);
+        if numbered::<u32>(&name, "region", "").is_none()
+            || !matches!(survey.number::<u32>(&region.join("nstype")), Some(4 | 5))
+        {
+            continue;
+        }
+        if let Some(size) = survey.number::<u64>(&region.join("size")) {
+            sum = Some(sum.unwrap_or(0_u64).saturating_add(size));
+        }
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_regions_of_memory_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        let roots = HostRoots { proc: at("proc"), sys: at("sys"), cgroup: at("cgroup"), rootfs: at("rootfs") };
+        let mut survey = Survey::default();
+        assert_eq!(persistent_regions(&mut survey, &roots), None);
+        let devices = roots.sys.join("bus/nd/devices");
+        for (name, nstype, size) in [
+            ("region0", "4", "128849018880"),
+            ("region1", "5", "128849018880"),
+            ("region2", "6", "1"),
+            ("namespace0.0", "4", "128849018880"),
+        ] {
+            std::fs::create_dir_all(devices.join(name)).unwrap();
+            std::fs::write(devices.join(name).join("nstype"), format!("{nstype}\n")).unwrap();
+            std::fs::write(devices.join(name).join("size"), format!("{size}\n")).unwrap();
+        }
+        assert_eq!(persistent_regions(&mut survey, &roots), Some(257_698_037_760));
+        assert!(survey.into_errors().is_empty());
+    }
 
     #[test]
     fn both_forms_of_meminfo() {

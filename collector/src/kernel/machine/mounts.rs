@@ -85,7 +85,7 @@ fn parse_line(line: &[u8]) -> Result<Mount, &'static str> {
 }
 
 /// The kernel writes blank, tab, newline and backslash as `\` and three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(in crate::kernel) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {

@@ -284,7 +284,7 @@ mod tests {
             cpu: Some(cpu),
             memory: Some(memory),
             io: Some(Io { devices: vec![device], pressure: None }),
-            network: Some(Network { interfaces: vec![interface] }),
+            network: Some(Network { interfaces: vec![interface], ..Network::default() }),
             ..Sample::default()
         })
     }

@@ -7,7 +7,7 @@ use super::observe::Observed;
 use super::queue::Request;
 
 pub use encode::Host;
-pub use transport::{Exporter, InvalidReceiver};
+pub use transport::Exporter;
 
 /// Containers in one request. Half a megabyte at most; receivers of gRPC accept four as a rule.
 const CONTAINERS_PER_REQUEST: usize = 256;

@@ -13,6 +13,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Extensions, Status};
 
+use crate::push::connector::{InvalidReceiver, Version, connector};
 use crate::push::delivery::{Failure, Transport};
 use crate::push::http_client::HttpClient;
 use crate::push::{OtlpOptions, OtlpProtocol};
@@ -22,17 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const METHOD: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// Where receivers take metrics over HTTP; appended unless the endpoint names it.
 const HTTP_PATH: &str = "/v1/metrics";
-
-/// The receiver's address cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidReceiver {
-    /// Not an address of gRPC.
-    #[error("{0}")]
-    Grpc(#[from] tonic::transport::Error),
-    /// Not a URL of HTTP.
-    #[error("{0}")]
-    Url(#[from] http::uri::InvalidUri),
-}
 
 /// Sends requests to one receiver. Connects when it has something to send, and again when the connection breaks.
 #[derive(Clone, Debug)]
@@ -54,7 +44,8 @@ impl Exporter {
         Ok(Self(match options.protocol {
             OtlpProtocol::Grpc => {
                 let endpoint = Endpoint::from_shared(receiver.url.to_string())?;
-                let channel = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE).connect_lazy();
+                let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
+                let channel = endpoint.connect_with_connector_lazy(connector(&receiver.url, Version::Http2)?);
                 let metadata = MetadataMap::from_headers(receiver.headers.iter().cloned().collect());
                 Way::Grpc { channel, metadata }
             }
@@ -64,7 +55,7 @@ impl Exporter {
                 let url: Uri =
                     if base.ends_with(HTTP_PATH) { base.parse() } else { format!("{base}{HTTP_PATH}").parse() }?;
                 let fixed = [("content-type", "application/x-protobuf")];
-                Way::Http(Box::new(HttpClient::new(receiver, url, &fixed)))
+                Way::Http(Box::new(HttpClient::new(receiver, url, &fixed)?))
             }
         }))
     }

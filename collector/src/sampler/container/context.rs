@@ -6,6 +6,10 @@ use std::sync::Arc;
 use super::devices::DeviceNames;
 use super::limitations::{self, Limitation};
 use super::load::LoadReader;
+use super::perf::PerfEvents;
+use super::referenced::ResetEvery;
+use super::resctrl::ResctrlReader;
+use super::sockets::NETWORK_KINDS;
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::hugetlb::page_sizes;
 use crate::kernel::cgroup::memory_stat::StatLayouts;
@@ -35,6 +39,17 @@ pub struct MachineFacts {
     pub uses_bfq: bool,
 }
 
+/// Statistics that somebody has to ask for, and where they come from.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// When the marks of touched pages are cleared.
+    pub referenced_reset: ResetEvery,
+    /// Monitoring groups of the processor.
+    pub resctrl: Option<ResctrlReader>,
+    /// Perf events.
+    pub perf: Option<PerfEvents>,
+}
+
 /// The parts of a [`ReaderContext`] that are decided elsewhere.
 #[derive(Debug)]
 pub struct ContextParts {
@@ -50,6 +65,8 @@ pub struct ContextParts {
     pub errors: Arc<ReadErrors>,
     /// Counts tasks by state, where switched on.
     pub load: Option<LoadReader>,
+    /// What is optional and read from elsewhere than cgroups.
+    pub extras: Extras,
     /// The machine.
     pub machine: MachineFacts,
     /// The wall clock.
@@ -65,6 +82,9 @@ pub struct ReaderContext {
     pub(super) budget: Arc<FileBudget>,
     pub(super) errors: Arc<ReadErrors>,
     pub(super) load: Option<LoadReader>,
+    pub(super) referenced_reset: ResetEvery,
+    pub(super) resctrl: Option<ResctrlReader>,
+    pub(super) perf: Option<PerfEvents>,
     pub(super) machine: MachineFacts,
     pub(super) clock: fn() -> WallTime,
     /// The host's network namespace; `None` where it may not be looked at, and then no container's can be told apart.
@@ -172,6 +192,8 @@ pub(super) struct Sources {
     pub(super) pressure: Option<usize>,
     /// A v1 hierarchy to ask for tasks by state.
     pub(super) tasks: Option<usize>,
+    /// The hierarchy by which perf events tell cgroups.
+    pub(super) perf: Option<usize>,
 }
 
 impl Sources {
@@ -221,6 +243,8 @@ impl Sources {
             }),
             unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
             pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || kinds.has(MetricKind::Pressure)),
+            // On cgroup v2 the controller is always there.
+            perf: v1("perf_event").or(unified),
             tasks: v1("cpu").or_else(|| v1("cpuacct")).or_else(|| v1("memory")),
         }
     }
@@ -229,7 +253,8 @@ impl Sources {
 impl ReaderContext {
     /// Finds out where the wanted statistics are on this machine.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { roots, hierarchies, kinds, budget, errors, load, machine, clock } = parts;
+        let ContextParts { roots, hierarchies, kinds, budget, errors, load, extras, machine, clock } = parts;
+        let Extras { referenced_reset, resctrl, perf } = extras;
         let surroundings = Surroundings::look(&roots.proc);
         let mut limitations = limitations::of_cgroups(&hierarchies).into_iter().collect::<Vec<_>>();
         let processes = find_processes(&roots, &hierarchies, surroundings, &mut limitations);
@@ -253,6 +278,9 @@ impl ReaderContext {
             budget,
             errors,
             load,
+            referenced_reset,
+            resctrl,
+            perf,
             machine,
             clock,
         }
@@ -261,6 +289,11 @@ impl ReaderContext {
     /// Where the host's file systems are.
     pub fn roots(&self) -> &HostRoots {
         &self.roots
+    }
+
+    /// Which kinds of statistics are read.
+    pub fn kinds(&self) -> KindSet {
+        self.kinds
     }
 
     /// The machine's memory; 0 when it is not known.
@@ -332,7 +365,8 @@ fn find_host_network(
     kinds: KindSet,
     limitations: &mut Vec<Limitation>,
 ) -> Option<NamespaceId> {
-    let is_wanted = kinds.has(MetricKind::Network) && !matches!(processes, ProcessSource::Hidden);
+    let is_wanted =
+        NETWORK_KINDS.into_iter().any(|kind| kinds.has(kind)) && !matches!(processes, ProcessSource::Hidden);
     // In a container with its own procfs the first process is the container's, not the host's.
     if !is_wanted || (surroundings.procfs == ProcfsView::Own && surroundings.place == Place::OwnContainer) {
         return None;

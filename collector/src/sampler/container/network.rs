@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::Reading;
 use super::context::{Hints, ProcessSource};
 use super::processes::parsed;
+use super::sockets;
+use crate::kernel::cgroup::{Hierarchy, children};
 use crate::kernel::network::{Counters, interfaces};
 use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace, process_ids};
 use crate::kernel::process_index::ProcessIndex;
 use crate::kernel::text_formats::FormatError;
+use crate::runtime::cgroup_names;
 use crate::sample::container::{Interface, Network, Traffic};
+use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::MetricKind;
 
 /// Samples from the first at which the namespace is looked for each time.
@@ -22,6 +26,8 @@ const SETTLING: u32 = 10;
 const LOOK_EVERY: u32 = 10;
 /// How old an index of the host's processes may be at the first samples, and later.
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// Cgroups below a container's that are looked at for a process, at most.
+const MOST_CGROUPS: usize = 64;
 /// Stands for the whole host.
 pub(super) const FIRST_PROCESS: u32 = 1;
 
@@ -36,6 +42,9 @@ pub(super) struct NetworkState {
     position: usize,
     /// The interfaces' names, kept so that samples share them.
     names: Vec<Arc<str>>,
+    /// The names of TCP's counters, in the same way.
+    counters: Arc<[&'static str]>,
+    source: NetworkSource,
 }
 
 /// Counts samples since the container became populated.
@@ -75,6 +84,14 @@ impl NetworkState {
         self.looks = Looks::default();
     }
 
+    /// Where the counters come from, as far as the container's runtime told.
+    pub(super) fn set_source(&mut self, source: NetworkSource) {
+        if std::mem::replace(&mut self.source, source) != source {
+            self.own = None;
+            self.refresh();
+        }
+    }
+
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
     }
@@ -85,10 +102,8 @@ impl NetworkState {
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
-        if !reading.ctx.kinds.has(MetricKind::Network) {
-            return None;
-        }
-        if matches!(reading.ctx.processes, ProcessSource::Hidden) {
+        let wanted = sockets::NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
+        if !wanted || self.source == NetworkSource::Nowhere || matches!(reading.ctx.processes, ProcessSource::Hidden) {
             return None;
         }
         if reading.is_root() {
@@ -124,16 +139,78 @@ impl NetworkState {
                 let hint = hint.filter(|_| *hints == Hints::Taken);
                 let hinted = hint.and_then(|pid| Some((pid, namespace_of(pid, reading)?)));
                 hinted.or_else(|| {
-                    let pid = self.find_process(reading)?;
+                    let pid = self.find_process(reading).or_else(|| self.elsewhere(reading))?;
                     Some((pid, namespace_of(pid, reading)?))
                 })
             }
             ProcessSource::Indexed(index) => {
-                self.looked_at = self.indexed(hint, index, reading);
+                self.looked_at = self.indexed(hint, index, reading).or_else(|| self.elsewhere(reading));
                 self.looked_at.and_then(|pid| Some((pid, namespace_of(pid, reading)?)))
             }
         };
-        found.filter(|(_, id)| *id != host).map(|(pid, id)| OwnNamespace { id, pid })
+        let (pid, id) = found.filter(|(_, id)| *id != host)?;
+        // What is inside of a container belongs to it, and so does its traffic.
+        let is_repeated = cgroup_names::enclosing(reading.name).is_some_and(|outer| {
+            let of_outer = self.first_below(reading, outer).and_then(|pid| namespace_of(pid, reading));
+            of_outer.is_none_or(|of_outer| of_outer == id)
+        });
+        (!is_repeated).then_some(OwnNamespace { id, pid })
+    }
+
+    /// A process of the container that is not in its very cgroup: in one below, as with a systemd inside, or of a
+    /// sandbox that has none in another container of its pod.
+    fn elsewhere(&self, reading: &mut Reading<'_>) -> Option<u32> {
+        let name = reading.name;
+        if self.source == NetworkSource::Pod
+            && let Some(pod) = cgroup_names::pod_cgroup(name)
+        {
+            return self.first_below(reading, pod);
+        }
+        if cgroup_names::is_whole(name) { self.first_below(reading, name) } else { None }
+    }
+
+    /// The first process in or below this cgroup, the nearest first.
+    fn first_below(&self, reading: &mut Reading<'_>, top: &[u8]) -> Option<u32> {
+        let likely = reading.ctx.sources.likely_processes;
+        likely.into_iter().flatten().find_map(|position| {
+            let hierarchy = reading.ctx.hierarchies.at(position)?;
+            let mut level = vec![top.to_vec()];
+            let mut looked_at = 0;
+            while !level.is_empty() {
+                let mut below = Vec::new();
+                for cgroup in level {
+                    if looked_at == MOST_CGROUPS {
+                        return None;
+                    }
+                    looked_at += 1;
+                    if let Some(pid) = self.first_in(reading, hierarchy, &cgroup) {
+                        return Some(pid);
+                    }
+                    let inner = children(hierarchy, &cgroup).into_iter();
+                    below.extend(inner.map(|child| [&cgroup, &b"/"[..], &child].concat()));
+                }
+                level = below;
+            }
+            None
+        })
+    }
+
+    fn first_in(&self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<u32> {
+        match &reading.ctx.processes {
+            ProcessSource::Hidden => None,
+            ProcessSource::Listed(_) => {
+                parsed(reading, hierarchy.file(cgroup, "cgroup.procs"), "cgroup.procs", first_process).flatten()
+            }
+            ProcessSource::Indexed(index) => {
+                let mut pids = index.processes(hierarchy.id, cgroup, self.index_age()).into_iter();
+                pids.find(|pid| index.belongs(*pid, cgroup, reading.buffer))
+            }
+        }
+    }
+
+    fn index_age(&self) -> Duration {
+        let [settling, later] = INDEX_AGES;
+        if self.looks.is_settling() { settling } else { later }
     }
 
     /// A process that is in the container now: the one an event told of, the one of before, or one of the index.
@@ -141,8 +218,7 @@ impl NetworkState {
         let name = reading.name;
         let known = [self.looked_at, hint].into_iter().flatten().find(|pid| index.belongs(*pid, name, reading.buffer));
         known.or_else(|| {
-            let [settling, later] = INDEX_AGES;
-            let oldest = if self.looks.is_settling() { settling } else { later };
+            let oldest = self.index_age();
             let likely = reading.ctx.sources.likely_processes.into_iter().flatten();
             let mut hierarchies =
                 likely.filter_map(|position| reading.hierarchy(position)).collect::<Vec<_>>().into_iter();
@@ -176,13 +252,18 @@ impl NetworkState {
     }
 
     fn read(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
-        let process = ProcessDir::new(pid);
-        let at = process.file(&reading.ctx.roots.proc, "net/dev");
-        parsed(reading, at, "net/dev", |text| self.network(text))
+        let mut network = Network::default();
+        if reading.ctx.kinds.has(MetricKind::Network) {
+            let process = ProcessDir::new(pid);
+            let at = process.file(&reading.ctx.roots.proc, "net/dev");
+            network = parsed(reading, at, "net/dev", |text| self.network(text))?;
+        }
+        sockets::read(reading, pid, &mut network, &mut self.counters);
+        Some(network)
     }
 
     fn network(&mut self, text: &[u8]) -> Result<Network, FormatError> {
-        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()) };
+        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
         for line in interfaces(text) {
             let line = line?;
             if line.is_ignored() {

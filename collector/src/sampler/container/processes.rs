@@ -177,7 +177,7 @@ fn count_lines(reading: &mut Reading<'_>, hierarchy: &Hierarchy) -> Option<u64> 
 
 /// Whether any of these processes, which procfs does not show, is in the cgroup all the same: it has not ended, it is
 /// hidden (`hidepid`), and a sum without it would be a wrong number.
-fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8], unseen: &[u32]) -> bool {
+pub(super) fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8], unseen: &[u32]) -> bool {
     if unseen.is_empty() {
         return false;
     }

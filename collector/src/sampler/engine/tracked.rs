@@ -1,12 +1,13 @@
 //! A container with what is needed to sample it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::lock;
 use super::oom::{Baseline, OomTally};
+use super::{Engine, lock};
+use crate::sample::identity::Identity;
 use crate::sampler::container::{ContainerReader, Member};
-use crate::store::Container;
+use crate::store::{Container, Listed};
 use crate::units::WallTime;
 
 /// How a container became known.
@@ -86,6 +87,9 @@ impl Tracked {
 impl Tracked {
     /// Passes on what was said since the last reading.
     pub(super) fn deliver_news(&self, reading: &mut Reading) {
+        if let Some(identity) = self.container.identity() {
+            reading.reader.set_network_source(identity.network_source());
+        }
         let news = std::mem::take(&mut *lock(&self.news));
         if let Some(members) = news.members {
             reading.reader.set_members(&members);
@@ -95,6 +99,19 @@ impl Tracked {
         }
         if news.populated {
             reading.reader.refresh_network();
+        }
+    }
+}
+
+impl Engine {
+    /// Begins anew with a container that is listed now, or is not any more. What was read of it is forgotten, and its
+    /// files are closed; who it is stays known. Nothing is published: it has neither begun nor ended.
+    pub fn relist(&self, old: &Arc<Tracked>, members: &[Member], origin: Origin, listed: Listed) {
+        old.ended.store(true, Ordering::Release);
+        let name = old.container.name();
+        self.begin(name, members, origin, listed);
+        if let (Some(new), Some(identity)) = (self.tracked(name), old.container.identity()) {
+            new.container.set_identity(Identity::clone(&identity));
         }
     }
 }

@@ -4,12 +4,16 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
+pub(super) mod filesystem;
+pub(super) mod hardware;
 pub(super) mod network;
 mod request;
 pub(super) mod spec;
 pub(super) mod stats;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
@@ -18,6 +22,7 @@ use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
 use super::json::{self, Lossy};
 use super::{ContainerView, Identity};
+use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::units::Bytes;
 
@@ -55,7 +60,11 @@ struct ContainerInfo<'a> {
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let mut stats: Vec<_> = view.samples.iter().map(|sample| ContainerStats::from(&**sample)).collect();
+        let of = |(at, sample): (usize, &'a Arc<Sample>)| {
+            let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
+            stats.with_network(view.network(sample))
+        };
+        let mut stats: Vec<_> = view.samples.iter().enumerate().map(of).collect();
         // How it was at the time of older samples is not known.
         if let Some(newest) = stats.pop() {
             stats.push(newest.with_health(health));

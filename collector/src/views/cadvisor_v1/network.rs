@@ -1,8 +1,10 @@
 //! `NetworkStats`.
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::sample::container::{Interface, Network, Traffic};
+use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TcpAdvanced, TcpSockets, UdpSockets};
 
 /// The first interface's counters, then all interfaces, then the socket blocks.
 #[derive(Serialize)]
@@ -19,15 +21,16 @@ pub(super) struct NetworkStats<'a> {
     tx_dropped: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
     interfaces: &'a [Interface],
-    tcp: Zeros,
-    tcp6: Zeros,
-    udp: Zeros,
-    udp6: Zeros,
-    tcp_advanced: Zeros,
+    tcp: Tcp,
+    tcp6: Tcp,
+    udp: Udp,
+    udp6: Udp,
+    tcp_advanced: Advanced<'a>,
 }
 
 impl<'a> From<&'a Network> for NetworkStats<'a> {
     fn from(network: &'a Network) -> Self {
+        let Sockets { tcp, tcp6, udp, udp6, tcp_advanced } = network.into();
         let InterfaceStats {
             name,
             rx_bytes,
@@ -50,11 +53,11 @@ impl<'a> From<&'a Network> for NetworkStats<'a> {
             tx_errors,
             tx_dropped,
             interfaces: &network.interfaces,
-            tcp: Zeros(TCP),
-            tcp6: Zeros(TCP),
-            udp: Zeros(UDP),
-            udp6: Zeros(UDP),
-            tcp_advanced: Zeros(TCP_ADVANCED),
+            tcp,
+            tcp6,
+            udp,
+            udp6,
+            tcp_advanced,
         }
     }
 }
@@ -84,57 +87,111 @@ pub(in crate::views) fn interfaces<S: Serializer>(interfaces: &[Interface], seri
     serializer.collect_seq(interfaces.iter().map(InterfaceStats::from))
 }
 
-/// A block of counters whose metric kind (`tcp`, `udp`, `advtcp`) is not collected: every key with 0, as cAdvisor
-/// writes it for a kind that is switched off.
-pub(in crate::views) struct Zeros(pub(in crate::views) &'static [&'static str]);
+/// The blocks of a namespace's sockets, in their order. A block that was not read, because its metric kind is off or
+/// the kernel has none, is all zeros, as cAdvisor writes it.
+pub(in crate::views) struct Sockets<'a> {
+    pub(in crate::views) tcp: Tcp,
+    pub(in crate::views) tcp6: Tcp,
+    pub(in crate::views) udp: Udp,
+    pub(in crate::views) udp6: Udp,
+    pub(in crate::views) tcp_advanced: Advanced<'a>,
+}
 
-impl Serialize for Zeros {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|key| (key, 0_u64)))
+impl<'a> From<&'a Network> for Sockets<'a> {
+    fn from(Network { interfaces: _, tcp, tcp6, udp, udp6, tcp_advanced }: &'a Network) -> Self {
+        Self {
+            tcp: tcp.unwrap_or_default().into(),
+            tcp6: tcp6.unwrap_or_default().into(),
+            udp: udp.unwrap_or_default().into(),
+            udp6: udp6.unwrap_or_default().into(),
+            tcp_advanced: Advanced(tcp_advanced.as_ref()),
+        }
     }
 }
 
-/// Sockets by state.
-#[rustfmt::skip]
-pub(in crate::views) const TCP: &[&str] = &[
-    "Established", "SynSent", "SynRecv", "FinWait1", "FinWait2", "TimeWait", "Close", "CloseWait", "LastAck", "Listen",
-    "Closing",
-];
+/// TCP sockets by state.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::views) struct Tcp {
+    established: u64,
+    syn_sent: u64,
+    syn_recv: u64,
+    #[serde(rename = "FinWait1")]
+    fin_wait1: u64,
+    #[serde(rename = "FinWait2")]
+    fin_wait2: u64,
+    time_wait: u64,
+    close: u64,
+    close_wait: u64,
+    last_ack: u64,
+    listen: u64,
+    closing: u64,
+}
+
+impl From<TcpSockets> for Tcp {
+    fn from(sockets: TcpSockets) -> Self {
+        let TcpSockets {
+            established,
+            syn_sent,
+            syn_recv,
+            fin_wait1,
+            fin_wait2,
+            time_wait,
+            close,
+            close_wait,
+            last_ack,
+            listen,
+            closing,
+        } = sockets;
+        Self {
+            established,
+            syn_sent,
+            syn_recv,
+            fin_wait1,
+            fin_wait2,
+            time_wait,
+            close,
+            close_wait,
+            last_ack,
+            listen,
+            closing,
+        }
+    }
+}
 
 /// UDP sockets.
-pub(in crate::views) const UDP: &[&str] = &["Listen", "Dropped", "RxQueued", "TxQueued"];
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::views) struct Udp {
+    listen: u64,
+    dropped: u64,
+    rx_queued: u64,
+    tx_queued: u64,
+}
 
-/// Row `Tcp` of `net/snmp`, then row `TcpExt` of `net/netstat`.
-#[rustfmt::skip]
-pub(in crate::views) const TCP_ADVANCED: &[&str] = &[
-    "RtoAlgorithm", "RtoMin", "RtoMax", "MaxConn", "ActiveOpens", "PassiveOpens", "AttemptFails", "EstabResets",
-    "CurrEstab", "InSegs", "OutSegs", "RetransSegs", "InErrs", "OutRsts", "InCsumErrors", "EmbryonicRsts",
-    "SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "PruneCalled", "RcvPruned", "OfoPruned",
-    "OutOfWindowIcmps", "LockDroppedIcmps", "TW", "TWRecycled", "TWKilled", "TCPTimeWaitOverflow", "TCPTimeouts",
-    "TCPSpuriousRTOs", "TCPLossProbes", "TCPLossProbeRecovery", "TCPRenoRecoveryFail", "TCPSackRecoveryFail",
-    "TCPRenoFailures", "TCPSackFailures", "TCPLossFailures", "DelayedACKs", "DelayedACKLocked", "DelayedACKLost",
-    "ListenOverflows", "ListenDrops", "TCPHPHits", "TCPPureAcks", "TCPHPAcks", "TCPRenoRecovery", "TCPSackRecovery",
-    "TCPSACKReneging", "TCPFACKReorder", "TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder", "TCPFullUndo",
-    "TCPPartialUndo", "TCPDSACKUndo", "TCPLossUndo", "TCPFastRetrans", "TCPSlowStartRetrans", "TCPLostRetransmit",
-    "TCPRetransFail", "TCPRcvCollapsed", "TCPDSACKOldSent", "TCPDSACKOfoSent", "TCPDSACKRecv", "TCPDSACKOfoRecv",
-    "TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnMemory", "TCPAbortOnTimeout", "TCPAbortOnLinger",
-    "TCPAbortFailed", "TCPMemoryPressures", "TCPMemoryPressuresChrono", "TCPSACKDiscard", "TCPDSACKIgnoredOld",
-    "TCPDSACKIgnoredNoUndo", "TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure", "TCPSackShifted",
-    "TCPSackMerged", "TCPSackShiftFallback", "TCPBacklogDrop", "PFMemallocDrop", "TCPMinTTLDrop",
-    "TCPDeferAcceptDrop", "IPReversePathFilter", "TCPReqQFullDoCookies", "TCPReqQFullDrop", "TCPFastOpenActive",
-    "TCPFastOpenActiveFail", "TCPFastOpenPassive", "TCPFastOpenPassiveFail", "TCPFastOpenListenOverflow",
-    "TCPFastOpenCookieReqd", "TCPSynRetrans", "TCPOrigDataSent", "PAWSActive", "PAWSEstab",
-];
+impl From<UdpSockets> for Udp {
+    fn from(UdpSockets { sockets, dropped, receive_queue, transmit_queue }: UdpSockets) -> Self {
+        Self { listen: sockets, dropped, rx_queued: receive_queue.0, tx_queued: transmit_queue.0 }
+    }
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// All of cAdvisor's keys; those that the kernel lacks with 0.
+#[derive(Default)]
+pub(in crate::views) struct Advanced<'a>(Option<&'a TcpAdvanced>);
 
-    #[test]
-    fn the_advanced_block_has_99_different_keys() {
-        let mut keys = TCP_ADVANCED.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!((TCP_ADVANCED.len(), keys.len()), (99, 99));
+impl Serialize for Advanced<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut read = self.0.into_iter().flat_map(TcpAdvanced::iter).peekable();
+        let mut object = serializer.serialize_map(Some(TCP_ADVANCED.len()))?;
+        for key in TCP_ADVANCED {
+            // Both lists have one order.
+            let value = read.next_if(|(name, _)| *name == key).map_or(0, |(_, value)| value);
+            if key == MAX_CONN {
+                object.serialize_entry(key, &value.cast_signed())?;
+            } else {
+                object.serialize_entry(key, &value)?;
+            }
+        }
+        object.end()
     }
 }

@@ -87,7 +87,7 @@ impl<'a> ContainerSpec<'a> {
                     None => 0,
                 },
             },
-            has_filesystem: false,
+            has_filesystem: view.has_filesystem,
             has_diskio: spec.has_diskio,
             has_custom_metrics: false,
             image: &identity.image,

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::filesystem::FsStats;
+use super::hardware::{Resctrl, core_events, uncore_events};
 use super::is_zero;
 use super::network::NetworkStats;
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Numa, NumaPages, Pressure, PressureRow, Processes,
-    Sample, Schedstat, TaskStates,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Network, Numa, NumaPages, Pressure, PressureRow,
+    Processes, Sample, Schedstat, TaskStates,
 };
+use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Nanos;
+use crate::views::FilesystemUse;
 use crate::views::time::GoTime;
 
 /// One sample as cAdvisor's v1 `ContainerStats`.
@@ -27,9 +31,17 @@ pub struct ContainerStats<'a> {
     hugetlb: &'a [Hugetlb],
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filesystem: Vec<FsStats<'a>>,
     task_stats: LoadStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
     cpuset: Cpuset,
     #[serde(skip_serializing_if = "is_zero")]
@@ -38,9 +50,19 @@ pub struct ContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
+    /// The same with this network.
+    pub(super) fn with_network(self, network: Option<&'a Network>) -> Self {
+        Self { network: network.map(NetworkStats::from), ..self }
+    }
+
     /// The same with what the runtime's health check says now.
     pub(super) fn with_health(self, status: &'a str) -> Self {
         Self { health: Health { status }, ..self }
+    }
+
+    /// The same with what was known of file systems at its time.
+    pub(super) fn with_filesystems(self, known: &'a FilesystemUse) -> Self {
+        Self { filesystem: FsStats::list(known), ..self }
     }
 }
 
@@ -53,9 +75,13 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
             memory: sample.memory.as_ref().map(MemoryStats::from),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
             network: sample.network.as_ref().map(NetworkStats::from),
+            filesystem: Vec::new(),
             task_stats: sample.tasks.unwrap_or_default().into(),
             processes: sample.processes.as_ref().map(ProcessStats::from),
-            resctrl: Resctrl {},
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
             cpuset: Cpuset { memory_migrate: sample.cpuset_memory_migrate.unwrap_or(0) },
             oom_events: sample.oom_kills,
             health: Health { status: "" },
@@ -439,10 +465,6 @@ impl From<&Processes> for ProcessStats {
         }
     }
 }
-
-/// Cache and memory bandwidth, which is not collected.
-#[derive(Serialize)]
-pub(in crate::views) struct Resctrl {}
 
 #[derive(Serialize)]
 struct Cpuset {

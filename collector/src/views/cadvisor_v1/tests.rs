@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::sample::container::*;
+use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::identity::NetworkOwner;
+use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Limit, Micros, Nanos, WallTime};
 
@@ -66,7 +68,8 @@ fn cadvisors_raw_container_on_v2() {
 #[test]
 fn cadvisors_network() {
     let one = Traffic { bytes: 1, packets: 1, errors: 0, dropped: 0 };
-    let network = Network { interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }] };
+    let interfaces = vec![Interface { name: "eth0".into(), receive: one, transmit: one }];
+    let network = Network { interfaces, ..Network::default() };
     let text = serde_json::to_string(&network::NetworkStats::from(&network)).unwrap();
     let (start, advanced) = text.split_once(r#""tcp_advanced":{"#).unwrap();
     expect![[r#"{"name":"eth0","rx_bytes":1,"rx_packets":1,"rx_errors":0,"rx_dropped":0,"tx_bytes":1,"tx_packets":1,"tx_errors":0,"tx_dropped":0,"interfaces":[{"name":"eth0","rx_bytes":1,"rx_packets":1,"rx_errors":0,"rx_dropped":0,"tx_bytes":1,"tx_packets":1,"tx_errors":0,"tx_dropped":0}],"tcp":{"Established":0,"SynSent":0,"SynRecv":0,"FinWait1":0,"FinWait2":0,"TimeWait":0,"Close":0,"CloseWait":0,"LastAck":0,"Listen":0,"Closing":0},"tcp6":{"Established":0,"SynSent":0,"SynRecv":0,"FinWait1":0,"FinWait2":0,"TimeWait":0,"Close":0,"CloseWait":0,"LastAck":0,"Listen":0,"Closing":0},"udp":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"udp6":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"#]]
@@ -79,6 +82,26 @@ fn cadvisors_network() {
 
     let none = serde_json::to_string(&network::NetworkStats::from(&Network::default())).unwrap();
     assert!(none.starts_with(r#"{"name":"","rx_bytes":0,"#) && none.contains(r#""tx_dropped":0,"tcp":{"#), "{none}");
+}
+
+#[test]
+fn sockets_by_cadvisors_keys() {
+    let network = Network {
+        tcp: Some(TcpSockets { established: 1, syn_sent: 2, listen: 10, closing: 11, ..TcpSockets::default() }),
+        udp6: Some(UdpSockets { sockets: 1, dropped: 2, receive_queue: Bytes(3), transmit_queue: Bytes(4) }),
+        tcp_advanced: Some(TcpAdvanced { keys: ["MaxConn", "TW", "PAWSEstab"].into(), values: vec![u64::MAX, 5, 6] }),
+        ..Network::default()
+    };
+    let json = serde_json::to_value(network::NetworkStats::from(&network)).unwrap();
+    let parts = [("tcp", "Established", 1), ("tcp", "SynSent", 2), ("tcp", "Listen", 10), ("tcp", "Closing", 11)];
+    let udp = [("udp6", "Listen", 1), ("udp6", "Dropped", 2), ("udp6", "RxQueued", 3), ("udp6", "TxQueued", 4)];
+    let advanced = [("MaxConn", -1), ("TW", 5), ("TWRecycled", 0), ("PAWSActive", 0), ("PAWSEstab", 6)];
+    let advanced = advanced.map(|(key, value)| ("tcp_advanced", key, value));
+    for (block, key, value) in parts.into_iter().chain(udp).chain(advanced) {
+        assert_eq!(json[block][key], value, "{block} {key}");
+    }
+    let sizes = ["tcp", "tcp6", "udp", "udp6", "tcp_advanced"].map(|block| json[block].as_object().unwrap().len());
+    assert_eq!(sizes, [11, 11, 4, 4, 99]);
 }
 
 /// One device's rows of one statistic.
@@ -106,8 +129,18 @@ fn a_v1_container() {
         has_network: true,
         has_diskio: true,
     };
+    let count = PerfCount { counted: 1000, enabled: Nanos(4), running: Nanos(2) };
     let sample = Sample {
         at: AT,
+        referenced: Some(Bytes(8192)),
+        resctrl: Some(Resctrl {
+            domains: vec![
+                ResctrlDomain { id: 0, total: Some(Bytes(30)), local: Some(Bytes(20)), occupancy: Some(Bytes(10)) },
+                ResctrlDomain { id: 1, total: Some(Bytes(31)), local: None, occupancy: None },
+            ],
+        }),
+        perf: Some(vec![PerfEvent { name: "cycles".into(), cpu: 1, count }]),
+        perf_uncore: Some(vec![UncorePerfEvent { name: "reads".into(), pmu: "uncore_imc_0".into(), socket: 0, count }]),
         cpu: Some(Cpu {
             total: Nanos(43_210_987),
             user: Some(Nanos(30_000_000)),
@@ -166,7 +199,7 @@ fn a_v1_container() {
     check(
         &view(b"/docker/abc", spec, [sample]),
         &expect![[
-            r#"{"name":"/docker/abc","spec":{"creation_time":"2024-01-02T03:04:05Z","start_time":"0001-01-01T00:00:00Z","has_cpu":true,"cpu":{"limit":1024,"max_limit":0,"quota":50000,"period":100000},"has_memory":true,"memory":{"limit":67108864,"reservation":9223372036854771712},"has_hugetlb":true,"has_network":true,"has_processes":true,"processes":{"limit":100},"has_filesystem":false,"has_diskio":true,"has_custom_metrics":false},"stats":[{"timestamp":"2024-01-02T03:04:05.12Z","cpu":{"usage":{"total":43210987,"per_cpu_usage":[40000000,3210987],"user":30000000,"system":10000000},"cfs":{"periods":9,"throttled_periods":2,"throttled_time":77,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":5,"runqueue_time":6,"run_periods":7},"load_average":1500,"load_d_average":2147483647},"diskio":{"io_service_bytes":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Discard":0,"Read":4096,"Total":12288,"Write":8192}}],"io_serviced":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Async":0,"Read":1,"Sync":3,"Total":3,"Write":2}}],"io_time":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Count":17}}]},"memory":{"usage":1000000,"max_usage":2000000,"cache":300,"rss":400,"swap":0,"mapped_file":100,"working_set":999000,"total_active_file":50,"total_inactive_file":1000,"file_dirty":0,"file_writeback":0,"pgscan":0,"pgsteal":0,"workingset_refault_file":0,"workingset_refault_anon":0,"failcnt":3,"kernel":4096,"container_data":{"pgfault":11,"pgmajfault":1,"numa_stats":{"file":{"0":1,"10":4,"2":3},"anon":{"0":5}}},"hierarchical_data":{"pgfault":22,"pgmajfault":2,"numa_stats":{}},"events":{"high":0,"max":0}},"hugetlb":{"1GB":{"failcnt":0},"2MB":{"usage":2097152,"max_usage":4194304,"failcnt":1}},"task_stats":{"nr_sleeping":1,"nr_running":2,"nr_stopped":3,"nr_uninterruptible":4,"nr_io_wait":5},"processes":{"process_count":2,"fd_count":9,"threads_current":5,"threads_max":100,"ulimits":[{"name":"max_open_files","soft_limit":1024,"hard_limit":-1}]},"resctrl":{},"cpuset":{"memory_migrate":1},"oom_events":6,"health":{"status":""}}]}"#
+            r#"{"name":"/docker/abc","spec":{"creation_time":"2024-01-02T03:04:05Z","start_time":"0001-01-01T00:00:00Z","has_cpu":true,"cpu":{"limit":1024,"max_limit":0,"quota":50000,"period":100000},"has_memory":true,"memory":{"limit":67108864,"reservation":9223372036854771712},"has_hugetlb":true,"has_network":true,"has_processes":true,"processes":{"limit":100},"has_filesystem":false,"has_diskio":true,"has_custom_metrics":false},"stats":[{"timestamp":"2024-01-02T03:04:05.12Z","cpu":{"usage":{"total":43210987,"per_cpu_usage":[40000000,3210987],"user":30000000,"system":10000000},"cfs":{"periods":9,"throttled_periods":2,"throttled_time":77,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":5,"runqueue_time":6,"run_periods":7},"load_average":1500,"load_d_average":2147483647},"diskio":{"io_service_bytes":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Discard":0,"Read":4096,"Total":12288,"Write":8192}}],"io_serviced":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Async":0,"Read":1,"Sync":3,"Total":3,"Write":2}}],"io_time":[{"device":"/dev/vda","major":254,"minor":0,"stats":{"Count":17}}]},"memory":{"usage":1000000,"max_usage":2000000,"cache":300,"rss":400,"swap":0,"mapped_file":100,"working_set":999000,"total_active_file":50,"total_inactive_file":1000,"file_dirty":0,"file_writeback":0,"pgscan":0,"pgsteal":0,"workingset_refault_file":0,"workingset_refault_anon":0,"failcnt":3,"kernel":4096,"container_data":{"pgfault":11,"pgmajfault":1,"numa_stats":{"file":{"0":1,"10":4,"2":3},"anon":{"0":5}}},"hierarchical_data":{"pgfault":22,"pgmajfault":2,"numa_stats":{}},"events":{"high":0,"max":0}},"hugetlb":{"1GB":{"failcnt":0},"2MB":{"usage":2097152,"max_usage":4194304,"failcnt":1}},"task_stats":{"nr_sleeping":1,"nr_running":2,"nr_stopped":3,"nr_uninterruptible":4,"nr_io_wait":5},"processes":{"process_count":2,"fd_count":9,"threads_current":5,"threads_max":100,"ulimits":[{"name":"max_open_files","soft_limit":1024,"hard_limit":-1}]},"perf_stats":[{"scaling_ratio":0.5,"value":2000,"name":"cycles","cpu":1}],"perf_uncore_stats":[{"scaling_ratio":0.5,"value":2000,"name":"reads","socket":0,"pmu":"uncore_imc_0"}],"referenced_memory":8192,"resctrl":{"memory_bandwidth":[{"mbm_total_bytes":30,"mbm_local_bytes":20},{"mbm_total_bytes":31}],"cache":[{"llc_occupancy":10},{}]},"cpuset":{"memory_migrate":1},"oom_events":6,"health":{"status":""}}]}"#
         ]],
     );
 }

@@ -29,7 +29,7 @@ struct Attributes<'a> {
     network_devices: Option<Vec<NetInfo<'a>>>,
     topology: Option<Vec<NodeInfo<'a>>>,
     cloud_provider: &'static str,
-    instance_type: &'static str,
+    instance_type: &'a str,
 }
 
 /// Renders the attributes of a machine with this version of the collector.

@@ -4,6 +4,7 @@
 //! [`super::source`] supplies; application metrics are not collected, so that resource has its empty shape.
 
 mod attributes;
+mod filesystem;
 mod options;
 mod processes;
 mod selection;

@@ -60,7 +60,7 @@ impl<'a> ContainerSpec<'a> {
             has_processes: processes.is_some(),
             processes: WireProcesses::default(),
             has_network: view.has_network(),
-            has_filesystem: false,
+            has_filesystem: view.has_filesystem,
             has_diskio: *has_diskio,
             image,
         }

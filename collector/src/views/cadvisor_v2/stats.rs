@@ -5,16 +5,19 @@
 
 use serde::Serialize;
 
+use super::filesystem::{FilesystemStats, MachineFsStats};
 use super::spec::ContainerSpec;
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, Network, Sample};
+use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Bytes;
-use crate::views::cadvisor_v1::network::{TCP, TCP_ADVANCED, UDP, Zeros, interfaces};
-use crate::views::cadvisor_v1::stats::{
-    CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, Resctrl, page_sizes,
-};
+use crate::views::cadvisor_v1::filesystem::FsStats;
+use crate::views::cadvisor_v1::hardware::{Resctrl, core_events, uncore_events};
+use crate::views::cadvisor_v1::is_zero;
+use crate::views::cadvisor_v1::network::{Advanced, Sockets, Tcp, Udp, interfaces};
+use crate::views::cadvisor_v1::stats::{CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
 use crate::views::time::GoTime;
-use crate::views::{ContainerView, json};
+use crate::views::{ContainerView, FilesystemUse, json};
 
 /// v2.0: every block is there, beside a flag that tells whether it means something.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
@@ -38,9 +41,17 @@ struct DeprecatedContainerStats<'a> {
     has_processes: bool,
     processes: ProcessStats,
     has_filesystem: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filesystem: Vec<FsStats<'a>>,
     has_load: bool,
     load_stats: LoadStats,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
 }
 
@@ -62,6 +73,14 @@ struct ContainerStats<'a> {
     network: Option<NetworkStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filesystem: Option<FilesystemStats>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    perf_stats: &'a [PerfEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    perf_uncore_stats: &'a [UncorePerfEvent],
+    #[serde(skip_serializing_if = "is_zero")]
+    referenced_memory: u64,
     resctrl: Resctrl,
 }
 
@@ -77,6 +96,8 @@ struct MachineStats<'a> {
     memory: Option<MemoryStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filesystem: Vec<MachineFsStats<'a>>,
 }
 
 #[derive(Serialize)]
@@ -110,28 +131,22 @@ impl From<CpuRates> for CpuInst {
     }
 }
 
-/// v1's without the first interface at its top level; v2 fills the interfaces only.
-#[derive(Serialize)]
+/// v1's without the first interface at its top level.
+#[derive(Default, Serialize)]
 struct NetworkStats<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
     interfaces: &'a [Interface],
-    tcp: Zeros,
-    tcp6: Zeros,
-    udp: Zeros,
-    udp6: Zeros,
-    tcp_advanced: Zeros,
+    tcp: Tcp,
+    tcp6: Tcp,
+    udp: Udp,
+    udp6: Udp,
+    tcp_advanced: Advanced<'a>,
 }
 
-impl<'a> NetworkStats<'a> {
-    fn new(interfaces: &'a [Interface]) -> Self {
-        Self {
-            interfaces,
-            tcp: Zeros(TCP),
-            tcp6: Zeros(TCP),
-            udp: Zeros(UDP),
-            udp6: Zeros(UDP),
-            tcp_advanced: Zeros(TCP_ADVANCED),
-        }
+impl<'a> From<&'a Network> for NetworkStats<'a> {
+    fn from(network: &'a Network) -> Self {
+        let Sockets { tcp, tcp6, udp, udp6, tcp_advanced } = network.into();
+        Self { interfaces: &network.interfaces, tcp, tcp6, udp, udp6, tcp_advanced }
     }
 }
 
@@ -140,11 +155,21 @@ fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> 
     sample.network.as_ref().filter(|_| view.has_network())
 }
 
-/// Each sample with the one before it.
-fn with_previous<'a, T>(view: &'a ContainerView, wire: impl Fn(Option<&Sample>, &'a Sample) -> T) -> Vec<T> {
+/// A sample with what is told beside it.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    previous: Option<&'a Sample>,
+    sample: &'a Sample,
+    filesystems: &'a FilesystemUse,
+}
+
+/// The samples, each with what is told beside it.
+fn told<'a, T>(view: &'a ContainerView, wire: impl Fn(Told<'a>) -> T) -> Vec<T> {
     let mut previous = None;
-    let mut each = |sample: &'a Sample| wire(previous.replace(sample), sample);
-    view.samples.iter().map(|sample| each(sample)).collect()
+    let mut each = |at: usize, sample: &'a Sample| {
+        wire(Told { previous: previous.replace(sample), sample, filesystems: view.filesystem_use(at) })
+    };
+    view.samples.iter().enumerate().map(|(at, sample)| each(at, sample)).collect()
 }
 
 fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
@@ -152,7 +177,8 @@ fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
-    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &ContainerView, told: Told<'a>) -> Self {
+        let Told { previous, sample, filesystems } = told;
         let network = network(view, sample);
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -166,20 +192,25 @@ impl<'a> DeprecatedContainerStats<'a> {
             has_hugetlb: sample.hugetlb.is_some(),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
             has_network: network.is_some(),
-            network: NetworkStats::new(network.map_or(&[], |network| &network.interfaces)),
+            network: network.map(NetworkStats::from).unwrap_or_default(),
             has_processes: false,
             processes: ProcessStats::default(),
-            has_filesystem: false,
+            has_filesystem: view.has_filesystem,
+            filesystem: FsStats::list(filesystems),
             has_load: false,
             load_stats: LoadStats::default(),
             has_custom_metrics: false,
-            resctrl: Resctrl {},
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
         }
     }
 }
 
 impl<'a> ContainerStats<'a> {
-    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &ContainerView, told: Told<'a>) -> Self {
+        let Told { previous, sample, filesystems } = told;
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -187,39 +218,44 @@ impl<'a> ContainerStats<'a> {
             diskio: sample.io.as_ref().map(DiskIoStats::from),
             memory: sample.memory.as_ref().map(MemoryStats::from),
             hugetlb: sample.hugetlb.as_deref().unwrap_or_default(),
-            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(NetworkStats::from),
             processes: sample.processes.as_ref().map(ProcessStats::from),
-            resctrl: Resctrl {},
+            filesystem: FilesystemStats::of(filesystems),
+            perf_stats: sample.perf.as_deref().unwrap_or_default(),
+            perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
+            referenced_memory: sample.referenced.unwrap_or_default().0,
+            resctrl: sample.resctrl.as_ref().into(),
         }
     }
 }
 
 impl<'a> MachineStats<'a> {
-    fn new(view: &ContainerView, previous: Option<&Sample>, sample: &'a Sample) -> Self {
+    fn new(view: &ContainerView, told: Told<'a>) -> Self {
+        let Told { previous, sample, filesystems } = told;
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
             cpu_inst: cpu_inst(previous, sample),
             memory: sample.memory.as_ref().map(MemoryStats::from),
-            network: network(view, sample).map(|network| NetworkStats::new(&network.interfaces)),
+            network: network(view, sample).map(NetworkStats::from),
+            filesystem: MachineFsStats::list(filesystems),
         }
     }
 }
 
 /// Appends a container's name and samples as v2.0 has them.
 pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
-    let stats = |previous: Option<&Sample>, sample| DeprecatedContainerStats::new(view, previous, sample);
-    json::append_entry(out, &view.name, &with_previous(view, stats));
+    json::append_entry(out, &view.name, &told(view, |told| DeprecatedContainerStats::new(view, told)));
 }
 
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
-    let stats = with_previous(view, |previous, sample| ContainerStats::new(view, previous, sample));
+    let stats = told(view, |told| ContainerStats::new(view, told));
     json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
 }
 
 /// The machine's samples, from those of the root container; `null` when there are none.
 pub(super) fn machine(root: &ContainerView) -> bytes::Bytes {
-    let stats = with_previous(root, |previous, sample| MachineStats::new(root, previous, sample));
+    let stats = told(root, |told| MachineStats::new(root, told));
     json::to_bytes(&(!stats.is_empty()).then_some(stats))
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
 use crate::units::WallTime;
 use crate::views::json::{self, Quoted};
@@ -49,17 +50,24 @@ struct FsInfo<'a> {
     available: u64,
     usage: u64,
     /// `null` when there are none.
-    labels: Option<[&'static str; 1]>,
+    labels: Option<Vec<&'static str>>,
     inodes: u64,
     inodes_free: u64,
 }
 
-/// What a file system is known as.
-fn label(filesystem: &Filesystem) -> Option<&'static str> {
-    match filesystem.role {
-        FilesystemRole::Root => Some("root"),
-        FilesystemRole::Other => None,
-    }
+/// What a file system is known as. cAdvisor has labels for Docker and CRI-O only.
+fn labels(filesystem: &Filesystem) -> impl Iterator<Item = &'static str> {
+    filesystem.roles.iter().map(|role| match role {
+        FilesystemRole::Root => "root",
+        FilesystemRole::Images(Runtime::Docker) => "docker-images",
+        FilesystemRole::Images(Runtime::Podman) => "podman-images",
+        FilesystemRole::Images(Runtime::Containerd) => "containerd-images",
+        FilesystemRole::Images(Runtime::CriO) => "crio-images",
+        FilesystemRole::Containers(Runtime::Docker) => "docker-containers",
+        FilesystemRole::Containers(Runtime::Podman) => "podman-containers",
+        FilesystemRole::Containers(Runtime::Containerd) => "containerd-containers",
+        FilesystemRole::Containers(Runtime::CriO) => "crio-containers",
+    })
 }
 
 impl<'a> FsInfo<'a> {
@@ -71,7 +79,7 @@ impl<'a> FsInfo<'a> {
             capacity: filesystem.capacity.0,
             available: filesystem.available.0,
             usage: filesystem.usage.0,
-            labels: label(filesystem).map(|label| [label]),
+            labels: Some(labels(filesystem).collect::<Vec<_>>()).filter(|labels| !labels.is_empty()),
             inodes: filesystem.inodes,
             inodes_free: filesystem.inodes_free,
         }
@@ -80,11 +88,11 @@ impl<'a> FsInfo<'a> {
 
 /// Renders the file systems that are wanted.
 pub(super) fn render(filesystems: &Filesystems, wanted: &Wanted) -> Result<bytes::Bytes, StorageError> {
-    let Filesystems { at, list } = filesystems;
+    let Filesystems { at, list, .. } = filesystems;
     match wanted {
         Wanted::All => Ok(json::to_bytes(&list.iter().map(|fs| FsInfo::new(fs, *at)).collect::<Vec<_>>())),
         Wanted::Labelled(wanted) => {
-            let labelled = list.iter().filter(|fs| label(fs).is_some_and(|label| label == wanted));
+            let labelled = list.iter().filter(|fs| labels(fs).any(|label| label == wanted));
             let labelled: Vec<_> = labelled.map(|fs| FsInfo::new(fs, *at)).collect();
             if labelled.is_empty() { Err(StorageError::Label(wanted.clone())) } else { Ok(json::to_bytes(&labelled)) }
         }

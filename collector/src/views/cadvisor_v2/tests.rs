@@ -6,9 +6,10 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::sample::container::*;
-use crate::sample::identity::NetworkOwner;
+use crate::sample::identity::{NetworkOwner, Runtime};
 use crate::sample::machine::*;
 use crate::sample::process::{Process, ProcessList};
+use crate::sample::sockets::TCP_ADVANCED;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::units::{Bytes, Limit, Micros, Nanos, WallTime};
@@ -19,10 +20,16 @@ const AT: WallTime = WallTime(1_704_164_645_120_000_000);
 
 fn check(bytes: &[u8], expected: &Expect) {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let text = text.replace(&zeros(crate::views::cadvisor_v1::network::TCP_ADVANCED), "{ADVANCED}");
-    let text = text.replace(&zeros(crate::views::cadvisor_v1::network::TCP), "{TCP}");
+    let text = text.replace(&zeros(&TCP_ADVANCED), "{ADVANCED}").replace(&zeros(&TCP), "{TCP}");
     expected.assert_eq(&text);
 }
+
+/// TCP sockets by state.
+#[rustfmt::skip]
+const TCP: [&str; 11] = [
+    "Established", "SynSent", "SynRecv", "FinWait1", "FinWait2", "TimeWait", "Close", "CloseWait", "LastAck", "Listen",
+    "Closing",
+];
 
 fn zeros(keys: &[&str]) -> String {
     let all: Vec<_> = keys.iter().map(|key| format!("\"{key}\":0")).collect();
@@ -65,7 +72,10 @@ fn sample(second: u64) -> Sample {
         io: Some(Io::default()),
         processes: Some(Processes { count: Some(2), descriptors: Some(9), sockets: Some(1), ..Processes::default() }),
         hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: Bytes(2 << 20), max_usage: None, failcnt: 0 }]),
-        network: Some(Network { interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }] }),
+        network: Some(Network {
+            interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }],
+            ..Network::default()
+        }),
         ..Sample::default()
     }
 }
@@ -223,12 +233,12 @@ fn storage_lists() {
         usage: Bytes(1 << 30),
         available: Bytes(1 << 39),
         inodes_free: 900,
-        role: FilesystemRole::Root,
+        roles: vec![FilesystemRole::Root],
         uuid: Some("12-AB".to_owned()),
         ..Filesystem::default()
     };
     let run = Filesystem { device: "/run".to_owned(), mount_point: "/run".to_owned(), ..Filesystem::default() };
-    let all = Filesystems { at: AT, list: vec![root, run] };
+    let all = Filesystems { at: AT, list: vec![root, run], image_stores: Vec::new() };
     check(
         &storage::render(&all, &Wanted::All).unwrap(),
         &expect![[
@@ -243,6 +253,21 @@ fn storage_lists() {
     );
     check(&storage::render(&Filesystems::default(), &Wanted::All).unwrap(), &expect![["[]"]]);
     assert_eq!(storage::render(&all, &Wanted::Labelled("root2".into())), Err(StorageError::Label("root2".into())));
+    let roles = vec![
+        FilesystemRole::Root,
+        FilesystemRole::Images(Runtime::Docker),
+        FilesystemRole::Images(Runtime::CriO),
+        FilesystemRole::Containers(Runtime::CriO),
+        FilesystemRole::Images(Runtime::Containerd),
+    ];
+    let shared = Filesystem { device: "/dev/sda1".to_owned(), roles, ..Filesystem::default() };
+    let shared = Filesystems { at: AT, list: vec![shared], image_stores: Vec::new() };
+    check(
+        &storage::render(&shared, &Wanted::Labelled("crio-images".to_owned())).unwrap(),
+        &expect![[
+            r#"[{"timestamp":"2024-01-02T03:04:05.12Z","device":"/dev/sda1","mountpoint":"","capacity":0,"available":0,"usage":0,"labels":["root","docker-images","crio-images","crio-containers","containerd-images"],"inodes":0,"inodes_free":0}]"#
+        ]],
+    );
     assert_eq!(Wanted::parse("label=&uuid="), Wanted::All);
     assert_eq!(Wanted::parse("label=a&uuid=b&label=c"), Wanted::WithUuid("b".to_owned()));
     assert_eq!(Wanted::parse("label=a&label=c"), Wanted::Labelled("a".to_owned()));

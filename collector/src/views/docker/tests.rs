@@ -41,7 +41,10 @@ fn stat(pairs: &[(&str, u64)]) -> MemoryStat {
 
 fn network() -> Network {
     let traffic = |bytes| Traffic { bytes, packets: 2, errors: 1, dropped: 3 };
-    Network { interfaces: vec![Interface { name: "eth0".into(), receive: traffic(1000), transmit: traffic(2000) }] }
+    Network {
+        interfaces: vec![Interface { name: "eth0".into(), receive: traffic(1000), transmit: traffic(2000) }],
+        ..Network::default()
+    }
 }
 
 fn device(stat: IoStat, operations: &[(&'static str, u64)]) -> DeviceIo {

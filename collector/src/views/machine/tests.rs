@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use expect_test::expect;
 
 use super::*;
-use crate::sample::machine::{CpuCounts, OsRelease};
+use crate::sample::machine::{Cloud, CloudProvider, CpuCounts, OsRelease, PersistentMemory};
 use crate::units::WallTime;
 
 fn cache(id: Option<u32>, kib: u64, kind: &str, level: u32) -> Cache {
@@ -33,6 +33,12 @@ fn full() -> Machine {
         machine_id: Some("0123456789abcdef".into()),
         system_uuid: Some("4C4C4544-0000".into()),
         boot_id: Some("11111111-2222".into()),
+        persistent_memory: Some(PersistentMemory { app_direct: Bytes(257_698_037_760) }),
+        cloud: Some(Cloud {
+            provider: CloudProvider::Aws,
+            instance_type: Some("m5.large".into()),
+            instance_id: Some("i-0123456789abcdef0".into()),
+        }),
         filesystems: vec![
             Filesystem {
                 device: "/dev/sda1".into(),
@@ -110,7 +116,7 @@ fn everything() {
           },
           "nvm": {
             "memory_mode_capacity": 0,
-            "app direct_mode_capacity": 0,
+            "app direct_mode_capacity": 257698037760,
             "avg_power_budget": 0
           },
           "hugepages": [
@@ -251,9 +257,9 @@ fn everything() {
               ]
             }
           ],
-          "cloud_provider": "Unknown",
-          "instance_type": "Unknown",
-          "instance_id": ""
+          "cloud_provider": "AWS",
+          "instance_type": "m5.large",
+          "instance_id": "i-0123456789abcdef0"
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&render(&full())).unwrap());
 }

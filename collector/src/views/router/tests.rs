@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
 use futures_util::StreamExt;
 use tower::ServiceExt;
 
@@ -19,8 +20,10 @@ use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
 use crate::views::ContainerView;
 use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
+use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Host, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Host, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams,
+    Unavailable,
 };
 
 /// A node with fixed containers and events.
@@ -105,12 +108,12 @@ impl Host for Fixed {
     async fn filesystems(&self) -> Arc<Filesystems> {
         let root = Filesystem {
             device: "/dev/sda1".to_owned(),
-            role: FilesystemRole::Root,
+            roles: vec![FilesystemRole::Root],
             uuid: Some("12-AB".to_owned()),
             ..Filesystem::default()
         };
         let other = Filesystem { device: "/run".to_owned(), ..Filesystem::default() };
-        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other] })
+        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other], ..Filesystems::default() })
     }
 
     async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
@@ -185,8 +188,8 @@ impl Status for Fixed {
         if self.ready { Readiness::Ready } else { Readiness::NotReady("the first scan is under way".to_owned()) }
     }
 
-    fn metrics(&self) -> String {
-        "up 1\n".to_owned()
+    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
+        Ok(format!("up 1\n# {scrape:?}\n").into_bytes())
     }
 }
 
@@ -317,8 +320,6 @@ async fn small_answers() {
     assert_eq!(get("/readyz").await, (503, "the first scan is under way\n".to_owned()));
     let ready = respond(Fixed { ready: true, ..node() }, Request::get("/readyz").body(Body::empty()).unwrap()).await;
     assert_eq!(ready.status(), StatusCode::OK);
-    let metrics = (200, "text/plain; version=0.0.4; charset=utf-8".to_owned(), "up 1\n".to_owned());
-    assert_eq!(ask("GET", "/metrics", "").await, metrics);
 }
 
 #[tokio::test]
@@ -424,12 +425,18 @@ async fn the_page_and_the_redirects() {
         let response = respond(node(), Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!((response.status().as_u16(), &response.headers()["location"]), (status, &location.parse().unwrap()));
     }
+    let below = super::super::mount::Mount::new("/x", "/metrics").over(router(Arc::new(node())));
+    for (path, location) in [("/x", "/x/"), ("/x/", "/x/containers/"), ("/x/api", "/x/api/")] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(below.clone().oneshot(request).await.unwrap().headers()["location"], location);
+    }
     let response = respond(node(), Request::get("/containers/docker").body(Body::empty()).unwrap()).await;
     assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     let page = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains("<base href=\"/\">"), "what the page's links are relative to");
     for asset in ["/static/containers.css", "/static/containers.js"] {
-        assert!(page.contains(asset));
+        assert!(page.contains(&asset[1..]));
         assert_eq!(get(asset).await.0, 200);
     }
     assert_eq!(get("/static/x").await, (404, "unknown static resource \"x\"\n".to_owned()));
@@ -437,4 +444,5 @@ async fn the_page_and_the_redirects() {
 }
 
 mod docker;
+mod metrics;
 mod v2;

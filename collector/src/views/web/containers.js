@@ -115,7 +115,7 @@ function show() {
 
 async function refresh() {
   try {
-    const answer = await fetch("/api/v1.3/subcontainers/", { method: "POST", body: JSON.stringify({ num_stats: 2 }) });
+    const answer = await fetch("api/v1.3/subcontainers/", { method: "POST", body: JSON.stringify({ num_stats: 2 }) });
     if (!answer.ok) throw new Error(await answer.text());
     containers = (await answer.json()).map(summarise);
     containers.sort((a, b) => (b.cpu ?? -1) - (a.cpu ?? -1) || (a.name < b.name ? -1 : 1));
@@ -161,7 +161,7 @@ function append(event) {
 
 async function follow() {
   try {
-    const answer = await fetch("/api/v1.3/events/?stream=true&all_events=true&subcontainers=true");
+    const answer = await fetch("api/v1.3/events/?stream=true&all_events=true&subcontainers=true");
     if (!answer.ok) throw new Error(await answer.text());
     page.stream.textContent = "live";
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -6,8 +6,8 @@
 use super::keys::{Base, Key, Keys, key, part, whole};
 use super::{Family, Rows};
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
-    NumaPages, Pressure, Processes, ReportedStat, Sample, Schedstat, TaskStates, Traffic,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Numa, NumaPages, Pressure,
+    Processes, ReportedStat, Sample, Schedstat, TaskStates,
 };
 use crate::sample::kinds::MetricKind;
 use crate::sample::spec::{CpuSpec, MemorySpec, Spec};
@@ -22,6 +22,9 @@ macro_rules! fields {
         };
     };
 }
+
+mod hardware;
+mod network;
 
 fn flat<T>(value: Option<&Option<T>>) -> Option<&T> {
     value.and_then(Option::as_ref)
@@ -39,6 +42,10 @@ pub(super) fn fill(rows: &mut Rows<'_>, sample: &Sample, spec: &Spec, oom_kills:
         network,
         cpuset_memory_migrate,
         tasks,
+        referenced,
+        resctrl,
+        perf,
+        perf_uncore,
         oom_kills: _, // counted from events where there are any; else from the file, which is `oom_kills`
     } = sample;
     fill_cpu(rows, cpu.as_ref());
@@ -52,7 +59,12 @@ pub(super) fn fill(rows: &mut Rows<'_>, sample: &Sample, spec: &Spec, oom_kills:
     fill_hugetlb(rows, hugetlb.as_deref());
     fill_io(rows, io.as_ref());
     fill_processes(rows, processes.as_ref());
-    fill_network(rows, network.as_ref());
+    network::fill(rows, network.as_ref());
+    let pages = key("smaps_rollup", "Referenced").of(Base::Process);
+    let touched = referenced.as_ref().map(Value::from);
+    rows.add_of_process("memory.referenced", MetricKind::ReferencedMemory, touched, pages);
+    hardware::fill_resctrl(rows, resctrl.as_ref());
+    hardware::fill_perf(rows, perf.as_deref(), perf_uncore.as_deref());
     fill_spec(rows, spec);
 }
 
@@ -339,41 +351,6 @@ fn fill_processes(rows: &mut Rows<'_>, processes: Option<&Processes>) {
         .map(|(soft, hard)| Value::Named(vec![("soft".to_owned(), limit(soft)), ("hard".to_owned(), limit(hard))]));
     let row = key("limits", "Max open files").of(Base::Process);
     rows.add_of_process("processes.max_open_files", MetricKind::Process, files, row);
-}
-
-fn fill_network(rows: &mut Rows<'_>, network: Option<&Network>) {
-    let mut values = [const { Vec::<(String, Value)>::new() }; 8];
-    fields!(network => Network { interfaces });
-    for Interface { name, receive, transmit } in interfaces.into_iter().flatten() {
-        for (direction, traffic) in [receive, transmit].into_iter().enumerate() {
-            let Traffic { bytes, packets, errors, dropped } = *traffic;
-            let traffic = [Value::Bytes(bytes), Value::Count(packets), Value::Count(errors), Value::Count(dropped)];
-            for (number, value) in traffic.into_iter().enumerate() {
-                values[direction * 4 + number].push((name.to_string(), value));
-            }
-        }
-    }
-    let columns = [
-        ("network.rx_bytes", "receive bytes"),
-        ("network.rx_packets", "receive packets"),
-        ("network.rx_errors", "receive errs"),
-        ("network.rx_dropped", "receive drop"),
-        ("network.tx_bytes", "transmit bytes"),
-        ("network.tx_packets", "transmit packets"),
-        ("network.tx_errors", "transmit errs"),
-        ("network.tx_dropped", "transmit drop"),
-    ];
-    let any_process = std::mem::replace(&mut rows.process, rows.choices.network_process);
-    for ((name, column), values) in columns.into_iter().zip(values) {
-        let row = part("net/dev", column).of(Base::Process);
-        if rows.process.is_none() && network.is_none() && rows.when(MetricKind::Network).is_ok() {
-            let absence = if any_process.is_none() { Absence::NoProcess } else { Absence::SharedNetwork };
-            rows.push(name, None, Err(absence));
-        } else {
-            rows.add_of_process(name, MetricKind::Network, network.map(|_| Value::Named(values)), row);
-        }
-    }
-    rows.process = any_process;
 }
 
 fn fill_spec(rows: &mut Rows<'_>, spec: &Spec) {

@@ -10,7 +10,7 @@ use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::read_errors::ReadErrors;
 use crate::sample::kinds::{KindSet, MetricKind};
-use crate::sampler::container::{ContainerReader, ContextParts, MachineFacts, Member, ReaderContext, Scratch};
+use crate::sampler::container::{ContainerReader, ContextParts, Extras, MachineFacts, Member, ReaderContext, Scratch};
 use crate::units::{Bytes, WallTime};
 
 pub(super) const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
@@ -113,6 +113,10 @@ impl Host {
     }
 
     pub(super) fn context(&self, kinds: KindSet) -> ReaderContext {
+        self.context_with(kinds, Extras::default())
+    }
+
+    pub(super) fn context_with(&self, kinds: KindSet, extras: Extras) -> ReaderContext {
         ReaderContext::new(ContextParts {
             hierarchies: Arc::new(Hierarchies::detect(&self.roots()).unwrap()),
             roots: self.roots(),
@@ -120,6 +124,7 @@ impl Host {
             budget: Arc::clone(&self.budget),
             errors: Arc::clone(&self.errors),
             load: None,
+            extras,
             machine: MachineFacts {
                 cpus: 4,
                 memory: Bytes(1_024_000),

@@ -2,8 +2,12 @@
 
 use super::fixture::{Host, kinds, net_dev};
 use crate::sample::container::{Processes, Sample, Schedstat};
+use crate::sample::hardware::{Resctrl, ResctrlDomain};
+use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::{KindSet, MetricKind};
-use crate::units::Nanos;
+use crate::sample::sockets::{TcpSockets, UdpSockets};
+use crate::sampler::container::{Extras, ResctrlReader};
+use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
@@ -117,6 +121,138 @@ fn processes_are_found_in_whichever_hierarchy_they_are() {
     let mut reader = Host::reader(&ctx, "/a");
     let found = (0..10).find(|_| received(&reader.sample(&ctx, &mut host.scratch).unwrap()).is_some());
     assert_eq!(found, Some(2));
+}
+
+/// A container's cgroup, its id 64 characters.
+fn container(parent: &str, letter: char) -> String {
+    format!("{parent}/{}", String::from(letter).repeat(64))
+}
+
+fn with_cgroups(names: &[&str]) -> Host {
+    let host = Host::v2();
+    for name in names {
+        host.write(&format!("cgroup{name}/cpu.stat"), "usage_usec 1\nuser_usec 0\nsystem_usec 0\n");
+        host.write(&format!("cgroup{name}/cgroup.procs"), "");
+    }
+    host
+}
+
+#[test]
+fn what_is_inside_of_a_container_belongs_to_it() {
+    let outer = container("/docker", 'a');
+    let [service, inner, slice] = [
+        format!("{outer}/system.slice/ssh.service"),
+        container(&format!("{outer}/docker"), 'b'),
+        "/slice/x".to_owned(),
+    ];
+    let mut host = with_cgroups(&[&outer, &service, &inner, &slice, "/slice"]);
+    for (pid, name) in [(42, &service), (43, &inner), (44, &slice)] {
+        write_process(&host, pid, Some(u64::from(pid)));
+        host.write(&format!("cgroup{name}/cgroup.procs"), &format!("{pid}\n"));
+    }
+    // The service is in the namespace of the container's first process, the container inside has its own.
+    host.write(&format!("cgroup{outer}/init/cgroup.procs"), "42\n");
+    let ctx = host.context(KindSet::default());
+    for (name, expected) in
+        [(outer.as_str(), Some(42)), (&service, None), (&inner, Some(43)), (&slice, Some(44)), ("/slice", None)]
+    {
+        let sample = Host::reader(&ctx, name).sample(&ctx, &mut host.scratch).unwrap();
+        assert_eq!(received(&sample), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_pods_network_is_told_once() {
+    let pod = "/kubepods/burstable/pod0123456789abcdef0123456789abcdef";
+    let [sandbox, one] = ['a', 'b'].map(|letter| container(pod, letter));
+    let mut host = with_cgroups(&[&sandbox, &one, pod]);
+    write_process(&host, 42, Some(100));
+    host.write(&format!("cgroup{one}/cgroup.procs"), "42\n");
+    let ctx = host.context(KindSet::default());
+    let mut readers = [&sandbox, &one].map(|name| Host::reader(&ctx, name));
+    let mut told = |readers: &mut [super::super::ContainerReader; 2]| {
+        readers.each_mut().map(|reader| received(&reader.sample(&ctx, &mut host.scratch).unwrap()))
+    };
+    assert_eq!(told(&mut readers), [None, Some(100)], "nobody has told that the first is the sandbox");
+    readers[0].set_network_source(NetworkSource::Pod);
+    readers[1].set_network_source(NetworkSource::Nowhere);
+    assert_eq!(told(&mut readers), [Some(100), None], "the sandbox has no process of its own");
+}
+
+#[test]
+fn sockets_where_their_kinds_are_on() {
+    let mut host = v2_host();
+    write_process(&host, 42, Some(100));
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.write("proc/42/net/tcp", "header\n 0: 0:0 0:0 0A\n 1: 0:0 0:0 01\n 2: 0:0 0:0 01\n");
+    host.write("proc/42/net/udp", "header\n 0: 0:0 0:0 07 00000001:00000020 00:0 0 0 0 15 2 0 5\n");
+    host.write("proc/42/net/snmp", "Tcp: RtoAlgorithm MaxConn CurrEstab\nTcp: 1 -1 2\n");
+    host.write("proc/42/net/netstat", "TcpExt: TW\nTcpExt: 7\n");
+    let ctx = host.context(kinds(&[MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp]));
+    let network = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().network.unwrap();
+    assert_eq!(network.interfaces, []);
+    assert_eq!(network.tcp, Some(TcpSockets { established: 2, listen: 1, ..TcpSockets::default() }));
+    let udp = UdpSockets { sockets: 1, dropped: 5, receive_queue: Bytes(0x20), transmit_queue: Bytes(1) };
+    assert_eq!((network.udp, network.tcp6, network.udp6), (Some(udp), None, None));
+    let counters: Vec<_> = network.tcp_advanced.as_ref().unwrap().iter().collect();
+    assert_eq!(counters, [("RtoAlgorithm", 1), ("MaxConn", u64::MAX), ("CurrEstab", 2), ("TW", 7)]);
+
+    let ctx = host.context(KindSet::default());
+    let network = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().network.unwrap();
+    assert_eq!((network.tcp, network.udp, network.tcp_advanced), (None, None, None));
+    assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
+}
+
+#[test]
+fn touched_memory_of_its_own_processes() {
+    let mut host = v2_host();
+    for pid in [42, 43] {
+        write_process(&host, pid, None);
+        host.write(&format!("proc/{pid}/smaps_rollup"), "Rss: 9 kB\nReferenced: 8 kB\n");
+        host.write(&format!("proc/{pid}/clear_refs"), "");
+    }
+    host.write("cgroup/a/cgroup.procs", "42\n43\n");
+    let mut sample = |extras: Extras, kind: MetricKind, samples: usize| {
+        let ctx = host.context_with(kinds(&[kind]), extras);
+        let mut reader = Host::reader(&ctx, "/a");
+        let touched = (0..samples).map(|_| reader.sample(&ctx, &mut host.scratch).unwrap().referenced).last().unwrap();
+        (touched, std::fs::read_to_string(host.path("proc/43/clear_refs")).unwrap())
+    };
+    let every = |samples| Extras { referenced_reset: std::num::NonZeroU32::new(samples), ..Extras::default() };
+    assert_eq!(sample(every(1), MetricKind::Memory, 1), (None, String::new()), "the kind is off");
+    assert_eq!(sample(every(0), MetricKind::ReferencedMemory, 3), (Some(Bytes(16 * 1024)), String::new()));
+    assert_eq!(sample(every(2), MetricKind::ReferencedMemory, 1), (Some(Bytes(16 * 1024)), String::new()));
+    assert_eq!(sample(every(2), MetricKind::ReferencedMemory, 2), (Some(Bytes(16 * 1024)), "1\n".to_owned()));
+    // A process that is listed and not to be seen.
+    host.write("cgroup/a/cgroup.procs", "42\n99\n");
+    let ctx = host.context(kinds(&[MetricKind::ReferencedMemory]));
+    assert_eq!(Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap().referenced, None);
+}
+
+fn monitored(host: &mut Host, groups: &str, name: &str) -> Option<Resctrl> {
+    host.write("proc/42/cpu_resctrl_groups", groups);
+    let resctrl = ResctrlReader::new(&host.path("sys"), std::time::Duration::ZERO);
+    let ctx = host.context_with(kinds(&[MetricKind::Resctrl]), Extras { resctrl, ..Extras::default() });
+    Host::reader(&ctx, name).sample(&ctx, &mut host.scratch).unwrap().resctrl
+}
+
+#[test]
+fn a_monitoring_group_for_each_container() {
+    let mut host = v2_host();
+    write_process(&host, 42, None);
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.write("cgroup/a/cgroup.threads", "42\n43\n");
+    host.write("sys/fs/resctrl/mon_data/mon_L3_00/llc_occupancy", "100\n");
+    // As the kernel fills a group that is made.
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/tasks", "");
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/mon_data/mon_L3_00/llc_occupancy", "7\n");
+    host.write("sys/fs/resctrl/gold/mon_groups/collector-a/mon_data/mon_L3_00/mbm_total_bytes", "Unavailable\n");
+    let domain = |bytes| ResctrlDomain { occupancy: Some(Bytes(bytes)), ..ResctrlDomain::default() };
+    assert_eq!(monitored(&mut host, "res:gold\nmon:\n", "/a"), Some(Resctrl { domains: vec![domain(7)] }));
+    let tasks = std::fs::read_to_string(host.path("sys/fs/resctrl/gold/mon_groups/collector-a/tasks")).unwrap();
+    assert_eq!(tasks, "42\n43\n");
+    assert_eq!(monitored(&mut host, "res:gold\nmon:other\n", "/a"), None, "its tasks are counted for somebody else");
+    assert_eq!(monitored(&mut host, "", "/"), Some(Resctrl { domains: vec![domain(100)] }));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use crate::sample::container::{
     Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
     NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
 };
+use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::{Absence, Statistic, Value};
 use crate::sample::walk::Visitor;
@@ -40,6 +42,8 @@ fn full() -> Sample {
         IoStat::CostIndelay,
     ];
     let bytes = Bytes(0);
+    let udp = UdpSockets { sockets: 0, dropped: 0, receive_queue: bytes, transmit_queue: bytes };
+    let count = PerfCount { counted: 0, enabled: Nanos(0), running: Nanos(0) };
     Sample {
         at: WallTime(0),
         cpu: Some(Cpu {
@@ -87,9 +91,22 @@ fn full() -> Sample {
             max_open_files: Some((0, 0)),
         }),
         hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: bytes, max_usage: Some(bytes), failcnt: 0 }]),
-        network: Some(Network { interfaces: vec![interface("eth0"), interface("eth1")] }),
+        network: Some(Network {
+            interfaces: vec![interface("eth0"), interface("eth1")],
+            tcp: Some(TcpSockets::default()),
+            tcp6: Some(TcpSockets::default()),
+            udp: Some(udp),
+            udp6: Some(udp),
+            tcp_advanced: Some(TcpAdvanced { keys: ["TW", "TWKilled"].into(), values: vec![0, 0] }),
+        }),
         cpuset_memory_migrate: Some(0),
         tasks: Some(TaskStates { sleeping: 0, running: 0, stopped: 0, uninterruptible: 0, io_wait: 0 }),
+        referenced: Some(bytes),
+        resctrl: Some(Resctrl {
+            domains: vec![ResctrlDomain { id: 0, total: Some(bytes), local: Some(bytes), occupancy: Some(bytes) }],
+        }),
+        perf: Some(vec![PerfEvent { name: "cycles".into(), cpu: 0, count }]),
+        perf_uncore: Some(vec![UncorePerfEvent { name: "reads".into(), pmu: "imc_0".into(), socket: 0, count }]),
         oom_kills: 0,
     }
 }

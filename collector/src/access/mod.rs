@@ -1,0 +1,207 @@
+//! Who may ask: passwords, digests and tokens in files, and the certificate that is shown to whoever connects.
+//!
+//! Knows nothing of what is asked for. Files are looked at again when they change; one that is broken then leaves what
+//! was read before in force.
+
+mod basic;
+mod bearer;
+mod digest;
+mod htpasswd;
+mod md5_crypt;
+pub mod tls;
+mod watched;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use basic::Basic;
+use bearer::Bearer;
+use digest::Digest;
+
+/// What is asked of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A name and a password, if at all.
+    pub passwords: Option<Passwords>,
+    /// A file of tokens.
+    pub tokens: Option<PathBuf>,
+}
+
+/// How names and passwords are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passwords {
+    /// Which way.
+    pub scheme: Scheme,
+    /// The file.
+    pub file: PathBuf,
+    /// What the browser shows.
+    pub realm: String,
+}
+
+/// A way to ask for names and passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Basic, with a file of htpasswd's.
+    Basic,
+    /// Digest, with a file of htdigest's.
+    Digest,
+}
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A line of it is not understood.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, the first is 1.
+        line: usize,
+        /// What is wrong with it and what would be right.
+        problem: &'static str,
+    },
+    /// It holds nothing.
+    #[error("{}: {missing}", path.display())]
+    Empty {
+        /// Which.
+        path: PathBuf,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// A certificate or key is not one.
+    #[error("{}: {problem}", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A certificate and a key that TLS cannot work with.
+    #[error("{}: {source}", path.display())]
+    Tls {
+        /// The key's file.
+        path: PathBuf,
+        /// What TLS says.
+        #[source]
+        source: tokio_rustls::rustls::Error,
+    },
+    /// The system gave no random numbers.
+    #[error("no random numbers to be had")]
+    NoRandomness,
+}
+
+/// What a client sent to be let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// Path and query as they were sent.
+    pub target: &'a str,
+    /// The header `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// The time on any clock that does not go back.
+    pub now: Duration,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is answered, with this as `Authentication-Info` if at all.
+    Granted {
+        /// What proves the server to the client, in Digest.
+        info: Option<String>,
+    },
+    /// It is answered with 401 and these headers `WWW-Authenticate`.
+    Denied {
+        /// At least one.
+        challenges: Vec<String>,
+    },
+}
+
+#[derive(Debug)]
+enum PasswordCheck {
+    Basic(Basic),
+    Digest(Digest),
+}
+
+/// Lets clients in or not.
+#[derive(Debug)]
+pub struct Guard {
+    passwords: Option<PasswordCheck>,
+    tokens: Option<Bearer>,
+}
+
+impl Guard {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn load(settings: &Settings) -> Result<Self, FileError> {
+        let passwords = match &settings.passwords {
+            None => None,
+            Some(Passwords { scheme: Scheme::Basic, file, realm }) => {
+                Some(PasswordCheck::Basic(Basic::load(file, realm)?))
+            }
+            Some(Passwords { scheme: Scheme::Digest, file, realm }) => {
+                Some(PasswordCheck::Digest(Digest::load(file, realm)?))
+            }
+        };
+        let tokens = settings.tokens.as_deref().map(Bearer::load).transpose()?;
+        Ok(Self { passwords, tokens })
+    }
+
+    /// Judges one request. It may read a file, and with bcrypt it takes its time: not for the async threads.
+    pub fn check(&self, attempt: &Attempt<'_>) -> Decision {
+        let (scheme, rest) = attempt.authorization.unwrap_or_default().split_once(' ').unwrap_or_default();
+        let rest = rest.trim_start();
+        let mut challenges = Vec::new();
+        if let Some(tokens) = &self.tokens {
+            if scheme.eq_ignore_ascii_case("bearer") && tokens.knows(rest) {
+                return Decision::Granted { info: None };
+            }
+            challenges.push("Bearer".to_owned());
+        }
+        match &self.passwords {
+            Some(PasswordCheck::Basic(basic)) => {
+                if scheme.eq_ignore_ascii_case("basic") && basic.knows(rest) {
+                    return Decision::Granted { info: None };
+                }
+                challenges.push(basic.challenge());
+            }
+            Some(PasswordCheck::Digest(digest)) => {
+                let presented = scheme.eq_ignore_ascii_case("digest").then_some(rest);
+                match digest.check(presented, attempt) {
+                    Ok(info) => return Decision::Granted { info: Some(info) },
+                    Err(asked) => challenges.extend(asked),
+                }
+            }
+            None => {}
+        }
+        Decision::Denied { challenges }
+    }
+}
+
+/// A quoted string of HTTP.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests;

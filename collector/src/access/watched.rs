@@ -1,0 +1,96 @@
+//! Files whose content is read again when they change.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::FileError;
+
+/// A larger file is none of those that are expected here.
+const LONGEST: u64 = 16 << 20;
+
+/// What tells one version of a file from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        let modified = (found.mtime(), found.mtime_nsec());
+        Some(Self { device: found.dev(), inode: found.ino(), length: found.len(), modified })
+    }
+}
+
+/// What is made of the files' contents; the paths are for its errors.
+type Parse<T> = fn(&[PathBuf], &[Vec<u8>]) -> Result<T, FileError>;
+
+/// One or several files and what is made of them.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    paths: Vec<PathBuf>,
+    parse: Parse<T>,
+    kept: Mutex<(Vec<Option<Version>>, Arc<T>)>,
+}
+
+impl<T> Watched<T> {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub(super) fn open(paths: &[&Path], parse: Parse<T>) -> Result<Self, FileError> {
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        // Looked at before they are read: a change in between is noticed the next time.
+        let versions = versions(&paths);
+        let content = read(&paths, parse)?;
+        Ok(Self { paths, parse, kept: Mutex::new((versions, Arc::new(content))) })
+    }
+
+    /// What is in the files now, or was when they last could be used.
+    pub(super) fn current(&self) -> Arc<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = versions(&self.paths);
+        if kept.0 != versions {
+            kept.0 = versions;
+            match read(&self.paths, self.parse) {
+                Ok(content) => {
+                    tracing::info!(file = %self.paths[0].display(), "read again, it has changed");
+                    kept.1 = Arc::new(content);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "changed, but cannot be used; what was read before stays in force");
+                }
+            }
+        }
+        Arc::clone(&kept.1)
+    }
+}
+
+fn versions(paths: &[PathBuf]) -> Vec<Option<Version>> {
+    paths.iter().map(|path| Version::of(path)).collect()
+}
+
+fn read<T>(paths: &[PathBuf], parse: Parse<T>) -> Result<T, FileError> {
+    let contents: Result<Vec<Vec<u8>>, FileError> = paths.iter().map(|path| contents(path)).collect();
+    parse(paths, &contents?)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
+    use std::io::Read as _;
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    fs::File::open(path).map_err(unreadable)?.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
+/// The lines that say something, with their numbers: not the empty ones and not those that begin with `#`.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = lines.map(|(number, line)| (number + 1, line.trim_ascii()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"))
+}

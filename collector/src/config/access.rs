@@ -1,0 +1,103 @@
+//! Who may ask, and how connections are encrypted.
+
+use std::path::PathBuf;
+
+use clap::ArgAction;
+
+use super::{ConfigError, value_error};
+use crate::access::{Passwords, Scheme, Settings};
+use crate::go_flags::go_bool;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AccessArgs {
+    /// File of names and password hashes (htpasswd) that the web page asks for
+    #[arg(long = "http_auth_file", default_value = "")]
+    http_auth_file: String,
+    /// What the browser shows when it asks for the password
+    #[arg(long = "http_auth_realm", default_value = "localhost")]
+    http_auth_realm: String,
+    /// The same with a file of htdigest; not used beside the former
+    #[arg(long = "http_digest_file", default_value = "")]
+    http_digest_file: String,
+    /// The realm in the file of htdigest
+    #[arg(long = "http_digest_realm", default_value = "localhost")]
+    http_digest_realm: String,
+    /// Ask for the password everywhere, also at the API and the metrics; not at /healthz and /readyz
+    #[arg(long = "auth_api", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    auth_api: bool,
+    /// File of tokens, one a line, that are asked for everywhere but at /healthz and /readyz
+    #[arg(long = "bearer_token_file", default_value = "")]
+    bearer_token_file: String,
+    /// Certificate, and those of its issuers, in PEM: encrypts every connection
+    #[arg(long = "tls_cert_file", default_value = "")]
+    tls_cert_file: String,
+    /// The certificate's private key in PEM
+    #[arg(long = "tls_private_key_file", default_value = "")]
+    tls_private_key_file: String,
+}
+
+/// Who may ask, and how connections are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What is asked of clients.
+    pub settings: Settings,
+    /// Where it is asked.
+    pub protected: Protected,
+    /// How connections are encrypted, if at all.
+    pub tls: Option<TlsFiles>,
+}
+
+/// What only those get who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protected {
+    /// Nothing.
+    Nothing,
+    /// The web page, as with cAdvisor.
+    Pages,
+    /// Everything but the health checks.
+    Everything,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain in PEM.
+    pub certificate: PathBuf,
+    /// The key in PEM.
+    pub key: PathBuf,
+}
+
+impl AccessArgs {
+    /// What they mean together.
+    pub(super) fn access(&self) -> Result<Access, ConfigError> {
+        let given = |file: &str| (!file.is_empty()).then(|| PathBuf::from(file));
+        // As cAdvisor has it, the password file goes before the digest file.
+        let basic = given(&self.http_auth_file).map(|file| (Scheme::Basic, file, &self.http_auth_realm));
+        let digest = given(&self.http_digest_file).map(|file| (Scheme::Digest, file, &self.http_digest_realm));
+        let passwords = basic.or(digest).map(|(scheme, file, realm)| Passwords { scheme, file, realm: realm.clone() });
+        let tokens = given(&self.bearer_token_file);
+        let protected = match (&passwords, &tokens, self.auth_api) {
+            (None, None, false) => Protected::Nothing,
+            (None, None, true) => {
+                let problem = "there is nothing to ask for; add --http_auth_file, --http_digest_file or \
+                               --bearer_token_file";
+                return Err(value_error("auth_api", &true, &problem));
+            }
+            (Some(_), None, false) => Protected::Pages,
+            (_, Some(_), _) | (_, _, true) => Protected::Everything,
+        };
+        let tls = match (given(&self.tls_cert_file), given(&self.tls_private_key_file)) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (Some(_), None) => {
+                return Err(value_error("tls_cert_file", &self.tls_cert_file, &"needs --tls_private_key_file"));
+            }
+            (None, Some(_)) => {
+                let value = &self.tls_private_key_file;
+                return Err(value_error("tls_private_key_file", value, &"needs --tls_cert_file"));
+            }
+        };
+        Ok(Access { settings: Settings { passwords, tokens }, protected, tls })
+    }
+}

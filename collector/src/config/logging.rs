@@ -1,0 +1,19 @@
+//! How much is logged.
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LoggingArgs {
+    /// How much is logged: from 4 on also what is for debugging, from 8 on everything
+    #[arg(long = "v", default_value_t = 2, allow_negative_numbers = true, value_name = "NUMBER")]
+    v: i64,
+}
+
+impl LoggingArgs {
+    /// The filter where the environment names none.
+    pub(super) fn filter(&self) -> &'static str {
+        match self.v {
+            ..=3 => "info",
+            4..=7 => "collector=debug,info",
+            8.. => "collector=trace,info",
+        }
+    }
+}

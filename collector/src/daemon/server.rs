@@ -1,0 +1,223 @@
+//! Serves connections over TCP and over a socket in the file system: plain ones speak HTTP/1.1, encrypted ones also
+//! HTTP/2. A client that is slow holds up nobody, and nothing for long.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use hyper::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use super::socket::Socket;
+
+/// How long a write may wait for the client to read. A stalled client holds a connection and what is queued for it;
+/// after this it holds nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of a request, and how long a connection stays that asks for nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take for the body of a request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to agree upon a key.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection without requests is looked at in HTTP/2, and how long the client may take to answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// A head of a request that is not complete when so much of it is there is refused; twice as much may be by then.
+const HEAD_BYTES: usize = 64 << 10;
+/// Connections at once, of all servers together; more wait to be accepted. Fewer than the descriptors that are left for
+/// them.
+const CONNECTIONS: usize = 448;
+/// Wait after a connection could not be accepted, such as for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What connections come in through.
+pub(super) trait Accept: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// The next connection, and who asks.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, String)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, String)> {
+        let (stream, address) = TcpListener::accept(self).await?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers to {address} may be delayed by the network's batching");
+        }
+        Ok((stream, address.to_string()))
+    }
+}
+
+impl Accept for Socket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, String)> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, "the socket".to_owned()))
+    }
+}
+
+/// The connections there may be at once.
+pub(super) fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
+/// See the module.
+pub(super) struct Server<L> {
+    /// Where connections come in.
+    pub(super) listener: L,
+    /// How they are encrypted, if at all.
+    pub(super) tls: Option<TlsAcceptor>,
+    /// What answers.
+    pub(super) routes: Router,
+    /// One for each connection.
+    pub(super) slots: Arc<Semaphore>,
+}
+
+impl<L: Accept> Server<L> {
+    /// Serves until it is told to stop, then until the requests that are open then are answered.
+    pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
+        let Self { listener, tls, routes, slots } = self;
+        let shutdown = GracefulShutdown::new();
+        let mut stopped = std::pin::pin!(stopped);
+        loop {
+            let next = async {
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                (slot, listener.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
+                () = &mut stopped => break,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let connection = Connection { address, routes: routes.clone(), watcher: shutdown.watcher() };
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let _slot = slot;
+                connection.serve(stream, tls).await;
+            });
+        }
+        drop(listener);
+        shutdown.shutdown().await;
+    }
+}
+
+struct Connection {
+    address: String,
+    routes: Router,
+    watcher: Watcher,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Connection {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + 'static, tls: Option<TlsAcceptor>) {
+        let address = self.address.clone();
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = Box::pin(stream);
+        let Some(tls) = tls else { return self.speak(stream, Protocol::Http1).await };
+        match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let agreed = stream.get_ref().1.alpn_protocol();
+                let protocol = if agreed == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+                self.speak(stream, protocol).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS connection"),
+            Err(_) => tracing::debug!(%address, "no TLS connection in time"),
+        }
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol) {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+        builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES as u32);
+        builder.http2().keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+        // Never found out from the first bytes: that would wait for them without end.
+        let builder = match protocol {
+            Protocol::Http1 => builder.http1_only(),
+            Protocol::Http2 => builder.http2_only(),
+        };
+        let routes = self.routes;
+        let service = service_fn(move |request: Request<Incoming>| {
+            routes.clone().oneshot(request.map(|body| Body::new(TimedBody::new(body))))
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(error, address = %self.address, "a connection ended early");
+        }
+    }
+}
+
+/// A request's body that ends with an error when it takes too long.
+struct TimedBody {
+    body: Incoming,
+    /// Counts from when the body is first asked for.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl TimedBody {
+    fn new(body: Incoming) -> Self {
+        Self { body, deadline: None }
+    }
+}
+
+/// A request's body took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("it did not arrive within {BODY_TIMEOUT:?}")]
+struct TooSlow;
+
+impl hyper::body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(BODY_TIMEOUT)));
+        deadline.as_mut().poll(context).map(|()| Some(Err(TooSlow.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,49 @@
+//! Memory that a cgroup's own processes touched lately.
+
+use std::num::NonZeroU32;
+
+use super::Reading;
+use super::processes::{any_still_there, own_processes, process_hierarchy};
+use crate::kernel::error::ReadError;
+use crate::kernel::process::referenced::{clear_referenced, referenced_kb};
+use crate::sample::kinds::MetricKind;
+use crate::units::Bytes;
+
+/// How often the marks are cleared, in samples of a container; `None` for never, and then nothing is written.
+pub type ResetEvery = Option<NonZeroU32>;
+
+#[derive(Debug, Default)]
+pub(super) struct ReferencedState {
+    samples: u32,
+}
+
+impl ReferencedState {
+    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Bytes> {
+        if !reading.ctx.kinds.has(MetricKind::ReferencedMemory) {
+            return None;
+        }
+        let hierarchy = process_hierarchy(reading)?;
+        let pids = own_processes(reading, hierarchy, reading.name)?.pids?;
+        let proc = &reading.ctx.roots.proc;
+        let (mut sum, mut unseen) = (0_u64, Vec::new());
+        for pid in &pids {
+            match referenced_kb(proc, *pid, reading.buffer) {
+                Ok(kb) => sum = sum.saturating_add(kb),
+                Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
+                Err(error) => {
+                    // A sum without some processes would be a wrong number.
+                    reading.ctx.errors.count("smaps", &error);
+                    return None;
+                }
+            }
+        }
+        self.samples = self.samples.wrapping_add(1);
+        if reading.ctx.referenced_reset.is_some_and(|every| self.samples.is_multiple_of(every.get())) {
+            for pid in &pids {
+                let _ = clear_referenced(proc, *pid).inspect_err(|error| reading.ctx.errors.count("clear_refs", error));
+            }
+        }
+        let complete = !any_still_there(reading, hierarchy, reading.name, &unseen);
+        complete.then_some(Bytes(sum.saturating_mul(1024)))
+    }
+}

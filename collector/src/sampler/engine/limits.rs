@@ -1,0 +1,80 @@
+//! When limits are read, and when a container was made.
+
+use std::time::{Duration, SystemTime};
+
+use super::tracked::Reading;
+use super::{Engine, Origin, Tracked, lock};
+use crate::sampler::container::Scratch;
+use crate::sampler::metrics::Purpose;
+use crate::units::WallTime;
+
+/// The times of a cgroup's files are those of its making when they are this close to what an event told.
+const FILES_AGREE: Duration = Duration::from_secs(1);
+/// Limits older than this are read along with a sample: what is told from memory should not be older for long. Their files
+/// are not kept open, so it costs as much as several samples.
+const LIMITS_AGE: Duration = Duration::from_secs(20);
+/// Up to so much more, different for each container: those found together would otherwise be read together for ever.
+const LIMITS_SPREAD: u64 = 20;
+
+fn longest_age(tracked: &Tracked) -> Duration {
+    let mixed = |sum: u64, byte: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(*byte));
+    let name = tracked.container.name().iter().fold(0, mixed);
+    LIMITS_AGE + Duration::from_secs(name % (LIMITS_SPREAD + 1))
+}
+
+impl Engine {
+    /// Reads the container's limits into the store. Reads files, and waits for a sample being taken: not for the
+    /// async threads.
+    pub fn refresh_spec(&self, tracked: &Tracked, scratch: &mut Scratch) {
+        let mut reading = lock(&tracked.reader);
+        tracked.deliver_news(&mut reading);
+        self.read_limits(tracked, &mut reading, scratch);
+    }
+
+    /// Reads the limits along with a sample when they are not known yet, or have not been looked at for long.
+    pub(super) fn read_limits_if_due(
+        &self,
+        tracked: &Tracked,
+        reading: &mut Reading,
+        purpose: Purpose,
+        scratch: &mut Scratch,
+    ) {
+        let read_at = tracked.container.spec_read_at();
+        let due = match purpose {
+            Purpose::First => read_at == WallTime::default(),
+            Purpose::Tick => WallTime::from(SystemTime::now()).back(longest_age(tracked)) >= read_at,
+            Purpose::Final | Purpose::OnDemand => false,
+        };
+        if due {
+            self.read_limits(tracked, reading, scratch);
+        }
+    }
+
+    fn read_limits(&self, tracked: &Tracked, reading: &mut Reading, scratch: &mut Scratch) {
+        let mut spec = reading.reader.spec(&self.context, scratch);
+        let now = WallTime::from(SystemTime::now());
+        spec.created = self.created(tracked, reading, scratch, now);
+        tracked.container.set_spec(spec, now);
+    }
+
+    /// When the container was made. By its files also where an event told: a collector that is started later has only
+    /// these, and the time must not change with a restart.
+    fn created(
+        &self,
+        tracked: &Tracked,
+        reading: &mut Reading,
+        scratch: &mut Scratch,
+        now: WallTime,
+    ) -> Option<WallTime> {
+        let Origin::Made(at) = tracked.origin else { return tracked.origin.created() };
+        let from_files = |files: WallTime| {
+            // Looked at late, or the clock was set meanwhile: then they do not tell.
+            let apart = files.since(at).0.max(at.since(files).0);
+            if apart < FILES_AGREE.as_nanos() as u64 { files } else { at }
+        };
+        if reading.created.is_none() {
+            reading.created = reading.reader.created_from_files(&self.context, scratch, now).map(from_files);
+        }
+        Some(reading.created.unwrap_or(at))
+    }
+}

@@ -1,0 +1,360 @@
+//! What containers' files take, found out now and then and beside everything else.
+//!
+//! One thread keeps the timetable and publishes what was found; others, which give way to everybody and have one small
+//! share of one CPU between them, look at files. Whoever asks for a container gets what was last found out, with its
+//! time; nobody ever waits for a disk. A file system that hangs holds up one thread, and when it holds up all of them
+//! sizes grow old and nothing else happens.
+
+pub(in crate::sampler) mod layer;
+mod pace;
+mod timetable;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::engine::Engine;
+use super::metrics::Metrics;
+use super::{machine, processes};
+use crate::kernel::error::ReadError;
+use crate::kernel::file::ReadBuffer;
+use crate::kernel::storage::idle::{give_way, own_cpu_time};
+use crate::kernel::storage::overlay;
+use crate::sample::event::Name;
+use crate::sample::filesystem::{ContainerFiles, LayerPlace, RuntimeLayer, RuntimeStorage, Storage};
+use crate::sample::identity::Runtime;
+use crate::sample::machine::Filesystems;
+use crate::store::Store;
+use crate::units::WallTime;
+use layer::{Known, Survey};
+use pace::{Budget, Pace};
+use timetable::Timetable;
+
+/// Threads that look at files.
+const THREADS: usize = 2;
+/// How often the machine's file systems are asked how full they are, at most; requests ask for themselves.
+const FILESYSTEMS_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked which containers there are that no runtime has told about.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(10);
+/// What a runtime told counts for so many intervals.
+const TOLD_INTERVALS: u32 = 5;
+
+/// Tells the sampler of disks what happens. Cheap, never waits.
+#[derive(Clone, Debug)]
+pub struct StorageNews {
+    messages: Sender<Message>,
+    complaint: Arc<OnceLock<String>>,
+}
+
+impl StorageNews {
+    /// More is known of who a container is, perhaps also where its files are.
+    pub fn identified(&self, name: &Name) {
+        self.send(Message::Identified(Name::clone(name)));
+    }
+
+    /// A runtime told what it knows about disks.
+    pub fn told(&self, told: RuntimeStorage) {
+        self.send(Message::Told(told));
+    }
+
+    /// Why sizes are missing, once one could not be found out for another reason than that it is gone.
+    pub fn complaint(&self) -> Option<&str> {
+        self.complaint.get().map(String::as_str)
+    }
+
+    /// Everything ends.
+    pub fn stop(&self) {
+        self.send(Message::Stop);
+    }
+
+    fn send(&self, message: Message) {
+        // After the end nobody wants to know.
+        let _ = self.messages.send(message);
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Identified(Name),
+    Told(RuntimeStorage),
+    Done(Box<Done>),
+    Stop,
+}
+
+/// Starts the threads; `every` is the time between two looks at a container's files.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn start(
+    engine: &Arc<Engine>,
+    metrics: Metrics,
+    every: Duration,
+) -> std::io::Result<(StorageNews, Vec<JoinHandle<()>>)> {
+    let (sender, receiver) = mpsc::channel();
+    let jobs = Arc::new(Jobs::default());
+    let budget = Budget::new();
+    let mut threads = Vec::new();
+    for number in 0..THREADS {
+        let (jobs, budget, done, engine) = (Arc::clone(&jobs), budget.clone(), sender.clone(), Arc::clone(engine));
+        let work = move || {
+            give_way();
+            let mut pace = Pace::new(budget);
+            while let Some(job) = jobs.next() {
+                let result = look(&engine, job, &mut pace);
+                if done.send(Message::Done(Box::new(result))).is_err() {
+                    return;
+                }
+                // What a small tree took counts too.
+                if pace.settle(Duration::ZERO).is_break() {
+                    return;
+                }
+            }
+        };
+        threads.push(std::thread::Builder::new().name(format!("disk-usage-{number}")).spawn(work)?);
+    }
+    let complaint = Arc::new(OnceLock::new());
+    let coordinator = Coordinator {
+        engine: Arc::clone(engine),
+        metrics,
+        jobs,
+        budget,
+        timetable: Timetable::new(every),
+        every,
+        told: BTreeMap::new(),
+        filesystems_at: None,
+        others_at: None,
+        complaint: Arc::clone(&complaint),
+    };
+    threads.push(std::thread::Builder::new().name("disk-times".into()).spawn(move || coordinator.run(&receiver))?);
+    Ok((StorageNews { messages: sender, complaint }, threads))
+}
+
+/// A container to look at.
+#[derive(Debug)]
+struct Job {
+    name: Name,
+    files: ContainerFiles,
+    told: Option<RuntimeLayer>,
+    filesystems: Arc<Filesystems>,
+    inodes: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Done {
+    name: Name,
+    storage: Storage,
+    errors: Vec<ReadError>,
+    cpu: Duration,
+}
+
+/// Jobs waiting for a thread.
+#[derive(Debug, Default)]
+struct Jobs {
+    queue: Mutex<JobQueue>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct JobQueue {
+    /// Containers that have not been looked at yet go first.
+    first: VecDeque<Job>,
+    again: VecDeque<Job>,
+    stopping: bool,
+}
+
+impl Jobs {
+    fn lock(&self) -> MutexGuard<'_, JobQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, job: Job, turn: Turn) {
+        let mut queue = self.lock();
+        match turn {
+            Turn::First => queue.first.push_back(job),
+            Turn::Again => queue.again.push_back(job),
+        }
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    fn stop(&self) {
+        self.lock().stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for a job; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if queue.stopping {
+                return None;
+            }
+            if let Some(job) = queue.first.pop_front() {
+                return Some(job);
+            }
+            if let Some(job) = queue.again.pop_front() {
+                return Some(job);
+            }
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Whether a container was looked at before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    First,
+    Again,
+}
+
+/// Looks at one container's files, on a thread that may take its time.
+fn look(engine: &Engine, job: Job, pace: &mut Pace) -> Done {
+    let Job { name, files, told, filesystems, inodes } = job;
+    let began = own_cpu_time();
+    let context = engine.context();
+    let place = files.layer.clone().or_else(|| {
+        // Whatever its runtime says or does not say: the process knows what its root directory is.
+        let pids = processes::members(context.hierarchies(), &name, &mut ReadBuffer::new());
+        let upper = overlay::upper_directory(context.roots(), pids.into_iter().min()?)?;
+        Some(LayerPlace::Directory(upper))
+    });
+    let mut survey = Survey { roots: context.roots(), pace, errors: Vec::new() };
+    let known = Known { files: &files, told: told.as_ref(), filesystems: &filesystems.list, inodes };
+    let storage = survey.storage(known, place);
+    let errors = survey.errors;
+    Done { name, storage, errors, cpu: own_cpu_time().saturating_sub(began) }
+}
+
+/// Keeps the timetable and publishes.
+#[derive(Debug)]
+struct Coordinator {
+    engine: Arc<Engine>,
+    metrics: Metrics,
+    jobs: Arc<Jobs>,
+    budget: Budget,
+    timetable: Timetable,
+    every: Duration,
+    /// What runtimes told about layers.
+    told: BTreeMap<Runtime, BTreeMap<String, RuntimeLayer>>,
+    filesystems_at: Option<Instant>,
+    others_at: Option<Instant>,
+    complaint: Arc<OnceLock<String>>,
+}
+
+impl Coordinator {
+    fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            let now = Instant::now();
+            self.keep_time(now);
+            let next = [self.filesystems_at, self.others_at, self.timetable.next()].into_iter().flatten().min();
+            let wait = next.map_or(self.every, |next| next.saturating_duration_since(Instant::now()));
+            match messages.recv_timeout(wait) {
+                Ok(Message::Identified(name)) => self.identified(&name),
+                Ok(Message::Told(told)) => self.told(told),
+                Ok(Message::Done(done)) => self.done(*done),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.budget.stop();
+                    self.jobs.stop();
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn store(&self) -> &Store {
+        self.engine.store()
+    }
+
+    /// Does what is due.
+    fn keep_time(&mut self, now: Instant) {
+        if self.filesystems_at.is_none_or(|at| at <= now) {
+            self.read_filesystems();
+            self.filesystems_at = Some(Instant::now() + FILESYSTEMS_EVERY);
+        }
+        if self.others_at.is_none_or(|at| at <= now) {
+            for runtime in [Runtime::Docker, Runtime::Podman, Runtime::Containerd, Runtime::CriO] {
+                for (name, _) in self.engine.store().of_runtime(runtime) {
+                    self.timetable.begin(&name, now);
+                }
+            }
+            self.others_at = Some(now + LOOK_FOR_OTHERS);
+        }
+        while let Some((name, turn)) = self.timetable.take_due(now) {
+            self.dispatch(name, turn);
+        }
+    }
+
+    fn read_filesystems(&self) {
+        let now = WallTime::from(SystemTime::now());
+        let filesystems = machine::filesystems(self.engine.context().roots(), self.store().image_stores(), now);
+        self.store().set_filesystems(Arc::new(filesystems));
+    }
+
+    fn dispatch(&mut self, name: Name, turn: Turn) {
+        let known = self.engine.store().get(&name);
+        let (Some(identity), Some(filesystems)) =
+            (known.as_ref().and_then(|container| container.identity()), self.store().filesystems())
+        else {
+            self.timetable.end(&name);
+            return;
+        };
+        let told = self.told.get(&identity.runtime).and_then(|layers| layers.get(&identity.id));
+        let oldest = WallTime::from(SystemTime::now()).back(self.every.saturating_mul(TOLD_INTERVALS));
+        let told = told.filter(|told| told.measured.at >= oldest).cloned();
+        let inodes = self.timetable.inodes(&name);
+        self.jobs.push(Job { name, files: identity.files.clone(), told, filesystems, inodes }, turn);
+    }
+
+    fn identified(&mut self, name: &Name) {
+        let now = Instant::now();
+        self.timetable.begin(name, now);
+        let container = self.store().get(name);
+        if let Some(identity) = container.and_then(|container| container.identity()) {
+            self.timetable.moved(name, &identity.files, now);
+        }
+    }
+
+    fn told(&mut self, told: RuntimeStorage) {
+        let RuntimeStorage { runtime, stores, layers } = told;
+        let known = self.store().image_stores();
+        if known.iter().filter(|store| store.runtime == runtime).ne(&stores) {
+            self.store().set_image_stores(runtime, stores);
+            self.filesystems_at = None;
+        }
+        let now = Instant::now();
+        for (name, identity) in self.engine.store().of_runtime(runtime) {
+            if layers.contains_key(&identity.id) {
+                self.timetable.hurry(&name, now);
+            }
+        }
+        self.told.insert(runtime, layers);
+    }
+
+    fn done(&mut self, done: Done) {
+        let Done { name, storage, errors, cpu } = done;
+        self.metrics.disk_usage(storage.layer.map(|layer| layer.by), errors.len(), cpu);
+        let now = Instant::now();
+        self.timetable.done(&name, now, cpu, storage.layer.and_then(|layer| layer.usage.inodes));
+        let Some(container) = self.store().get(&name) else {
+            self.timetable.end(&name);
+            return;
+        };
+        if let Some(error) = errors.first() {
+            let reason = format!(
+                "not known of all containers: {error}; it takes the right to read the \
+                 runtimes' directories (root, or CAP_DAC_READ_SEARCH)"
+            );
+            if self.complaint.set(reason.clone()).is_ok() {
+                tracing::warn!("disk usage: {reason}");
+            } else {
+                tracing::debug!(%error, "what a container's files take is not known");
+            }
+        }
+        if storage.at().is_some() {
+            container.set_storage(WallTime::from(SystemTime::now()), storage);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The families that tell of containers, by what they are about.
+
+mod block_devices;
+mod cpu;
+mod filesystems;
+mod hardware;
+mod lifetime;
+mod memory;
+mod network;
+mod processes;
+
+use super::family::Family;
+
+/// All of them, in no order.
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    [
+        block_devices::FAMILIES,
+        cpu::FAMILIES,
+        filesystems::FAMILIES,
+        hardware::FAMILIES,
+        lifetime::FAMILIES,
+        memory::FAMILIES,
+        network::FAMILIES,
+        processes::FAMILIES,
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,40 @@
+//! Processes, threads, descriptors.
+
+use crate::sample::kinds::MetricKind::Process;
+use crate::views::prometheus::family::{Context, Family, Group};
+use crate::views::prometheus::writer::{Text, Value};
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family::gauge("container_processes", "Processes of the cgroup itself.", |row, _, out| {
+        Context::processes(row, out, |processes| processes.count);
+    })
+    .of(Process, Group::Processes)
+    .recommended(),
+    Family::gauge("container_file_descriptors", "Descriptors that those processes have open.", |row, _, out| {
+        Context::processes(row, out, |processes| processes.descriptors);
+    })
+    .of(Process, Group::Processes),
+    Family::gauge("container_sockets", "Those of the descriptors that are sockets.", |row, _, out| {
+        Context::processes(row, out, |processes| processes.sockets);
+    })
+    .of(Process, Group::Processes),
+    Family::gauge("container_threads", "Tasks of the subtree.", |row, _, out| {
+        // Without a controller that counts them: at least the processes, as cAdvisor has it.
+        Context::processes(row, out, |processes| processes.threads.or(processes.count));
+    })
+    .of(Process, Group::Processes)
+    .recommended(),
+    Family::gauge("container_threads_max", "Tasks that are allowed; 0 for any number.", |row, _, out| {
+        Context::processes(row, out, |processes| Some(processes.threads_max.unwrap_or(0)));
+    })
+    .of(Process, Group::Processes),
+    Family::gauge("container_ulimits_soft", "Soft limits of the first process; -1 for none.", |row, _, out| {
+        let processes = row.sample.and_then(|sample| sample.processes.as_ref());
+        if let Some((soft, _)) = processes.and_then(|processes| processes.max_open_files) {
+            let soft = i64::try_from(soft).unwrap_or(-1);
+            out.with(&[("ulimit", Text::Is("max_open_files"))], Value::Signed(soft));
+        }
+    })
+    .of(Process, Group::Processes)
+    .labels(&["ulimit"]),
+];

@@ -1,0 +1,205 @@
+//! Which format and which content coding a client gets.
+//!
+//! By cAdvisor's rules, but that `OpenMetrics` and zstd are offered as well: the clause with the highest weight that can
+//! be met counts, of equal ones the first, and who asks for nothing that there is gets text, uncompressed.
+
+use super::options::{Encoding, Format};
+
+/// What a client gets by its `Accept` header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// The format.
+    pub format: Format,
+    /// How names beyond the old rules would be escaped. There are none, so this is only repeated.
+    escaping: Escaping,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Escaping {
+    AllowUtf8,
+    #[default]
+    Underscores,
+    Dots,
+    Values,
+}
+
+impl Accepted {
+    /// Reads the header; an absent one is as good as an empty one.
+    pub fn by(header: &str) -> Self {
+        let mut accepted = Self::default();
+        for clause in by_weight(header) {
+            if let Some(escaping) = clause.parameter("escaping").and_then(Escaping::named) {
+                accepted.escaping = escaping;
+            }
+            let version = clause.parameter("version");
+            match clause.name.to_ascii_lowercase().as_str() {
+                "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
+                    accepted.format = Format::OpenMetrics;
+                    break;
+                }
+                "text/plain" if version.is_none_or(|version| version == "0.0.4") => break,
+                "text/*" | "*/*" => break,
+                _ => {}
+            }
+        }
+        accepted
+    }
+
+    /// The `Content-Type` header.
+    pub fn content_type(self) -> String {
+        let kind = match self.format {
+            Format::Text => "text/plain; version=0.0.4",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0",
+            Format::RemoteWrite => return "application/x-protobuf".to_owned(),
+        };
+        format!("{kind}; charset=utf-8; escaping={}", self.escaping.name())
+    }
+}
+
+impl Escaping {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AllowUtf8 => "allow-utf-8",
+            Self::Underscores => "underscores",
+            Self::Dots => "dots",
+            Self::Values => "values",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values].into_iter().find(|one| one.name() == name)
+    }
+}
+
+impl Encoding {
+    /// What a client gets by its `Accept-Encoding` header. At equal weight none goes before zstd, which is cheaper, and
+    /// that before gzip.
+    pub fn by(header: &str) -> Self {
+        let offered = |clause: &Clause<'_>| match clause.name.to_ascii_lowercase().as_str() {
+            "identity" | "*" => Some(Self::Identity),
+            "zstd" => Some(Self::Zstd),
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            _ => None,
+        };
+        let clauses = by_weight(header);
+        let best = clauses.iter().find(|clause| offered(clause).is_some());
+        let equal = clauses.iter().filter(|clause| best.is_some_and(|best| best.weight == clause.weight));
+        let equal: Vec<_> = equal.filter_map(offered).collect();
+        [Self::Identity, Self::Zstd, Self::Gzip].into_iter().find(|one| equal.contains(one)).unwrap_or_default()
+    }
+}
+
+/// The `Content-Encoding` header.
+pub fn content_encoding(encoding: Encoding) -> Option<&'static str> {
+    match encoding {
+        Encoding::Identity => None,
+        Encoding::Gzip => Some("gzip"),
+        Encoding::Zstd => Some("zstd"),
+    }
+}
+
+/// `name;key=value;q=0.5`.
+struct Clause<'a> {
+    name: &'a str,
+    parameters: &'a str,
+    /// In thousandths.
+    weight: u16,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Self {
+        let (name, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let mut clause = Self { name: name.trim(), parameters, weight: 1000 };
+        if let Some(weight) = clause.parameter("q").and_then(|weight| weight.parse::<f32>().ok()) {
+            clause.weight = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
+        }
+        clause
+    }
+
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        let pairs = self.parameters.split(';').filter_map(|pair| pair.split_once('='));
+        let mut values = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+        values.next().map(|value| value.trim_matches('"'))
+    }
+}
+
+/// The clauses that are not refused, the heaviest first.
+fn by_weight(header: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<_> = header.split(',').map(Clause::parse).filter(|clause| clause.weight > 0).collect();
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.weight));
+    clauses
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn formats() {
+        let text = "text/plain; version=0.0.4; charset=utf-8; escaping=";
+        let open = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=";
+        for (accept, kind, escaping) in [
+            ("", text, "underscores"),
+            ("*/*", text, "underscores"),
+            ("application/json", text, "underscores"),
+            ("text/plain", text, "underscores"),
+            ("text/plain;version=0.0.4;escaping=values", text, "values"),
+            ("text/plain;escaping=nonsense", text, "underscores"),
+            ("application/openmetrics-text", open, "underscores"),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", open, "underscores"),
+            ("application/openmetrics-text;version=0.0.1", text, "underscores"),
+            ("application/openmetrics-text;q=0", text, "underscores"),
+            // Prometheus 2.42.
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                open,
+                "underscores",
+            ),
+            // Prometheus 3.
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                open,
+                "allow-utf-8",
+            ),
+            ("text/plain;q=0.9, application/openmetrics-text;q=0.3", text, "underscores"),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 text/plain;version=0.0.4;q=0.3",
+                text,
+                "underscores",
+            ),
+        ] {
+            assert_eq!(Accepted::by(accept).content_type(), format!("{kind}{escaping}"), "{accept}");
+        }
+    }
+
+    #[test]
+    fn content_codings() {
+        for (accept, expected) in [
+            ("", Encoding::Identity),
+            ("*", Encoding::Identity),
+            ("gzip", Encoding::Gzip),
+            ("gzip, deflate, br", Encoding::Gzip),
+            ("identity, gzip", Encoding::Identity),
+            ("identity;q=0.5, gzip", Encoding::Gzip),
+            ("deflate, gzip, br, zstd", Encoding::Zstd),
+            ("gzip;q=0.8, zstd;q=0.7", Encoding::Gzip),
+            ("zstd;q=0, gzip;q=0.1", Encoding::Gzip),
+            ("br", Encoding::Identity),
+        ] {
+            assert_eq!(Encoding::by(accept), expected, "{accept}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read(header in "[-a-z/*;=,.q0-9 \"]{0,60}") {
+            let _ = (Accepted::by(&header), Encoding::by(&header));
+        }
+    }
+}

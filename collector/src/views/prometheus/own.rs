@@ -1,0 +1,146 @@
+//! The collector's own metrics, which a registry keeps, in every format and among the other families.
+
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::family::Kind;
+use super::labels::append_escaped;
+use super::number::append_float;
+use super::options::Format;
+use super::remote_write;
+use super::writer::append_head;
+use crate::units::WallTime;
+
+/// Where lines go.
+struct Lines<'a> {
+    out: &'a mut Vec<u8>,
+    format: Format,
+    at: WallTime,
+}
+
+/// Appends a family; its values have this time where they have to have one.
+pub(super) fn append(out: &mut Vec<u8>, format: Format, at: WallTime, family: &MetricFamily) {
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::GAUGE => Kind::Gauge,
+        MetricType::HISTOGRAM => Kind::Histogram,
+        // None of these is registered.
+        MetricType::SUMMARY | MetricType::UNTYPED => return,
+    };
+    append_head(out, format, family.name(), family.help(), kind);
+    let mut lines = Lines { out, format, at };
+    for metric in family.get_metric() {
+        let labels = metric.get_label();
+        match kind {
+            Kind::Counter => lines.add([family.name(), ""], labels, None, metric.get_counter().get_value()),
+            Kind::Gauge => lines.add([family.name(), ""], labels, None, metric.get_gauge().get_value()),
+            Kind::Histogram => lines.histogram(family.name(), metric),
+        }
+    }
+}
+
+impl Lines<'_> {
+    fn histogram(&mut self, name: &str, metric: &Metric) {
+        let histogram = metric.get_histogram();
+        let labels = metric.get_label();
+        for bucket in histogram.get_bucket() {
+            let count = bucket.cumulative_count() as f64;
+            self.add([name, "_bucket"], labels, Some(bucket.upper_bound()), count);
+        }
+        let all = histogram.get_sample_count() as f64;
+        self.add([name, "_bucket"], labels, Some(f64::INFINITY), all);
+        self.add([name, "_sum"], labels, None, histogram.get_sample_sum());
+        self.add([name, "_count"], labels, None, all);
+    }
+
+    fn add(&mut self, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
+        match self.format {
+            Format::Text | Format::OpenMetrics => line(self.out, name, labels, bound, value),
+            Format::RemoteWrite => message(self.out, self.at, name, labels, bound, value),
+        }
+    }
+}
+
+/// A series of remote write. A registry sorts labels; `le` has its place among them.
+fn message(out: &mut Vec<u8>, at: WallTime, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
+    let mut series = Vec::new();
+    remote_write::append_label(&mut series, "__name__", name.concat().as_bytes());
+    let bound = bound.map(|bound| {
+        let mut text = Vec::new();
+        append_bound(&mut text, bound);
+        text
+    });
+    let own = labels.iter().map(|label| (label.name(), label.value().as_bytes()));
+    let mut all: Vec<(&str, &[u8])> = own.chain(bound.as_deref().map(|bound| ("le", bound))).collect();
+    all.sort_unstable();
+    for (name, value) in all {
+        remote_write::append_label(&mut series, name, value);
+    }
+    remote_write::append_sample(&mut series, value, at.millis());
+    remote_write::append_series(out, &series);
+}
+
+fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
+    for part in name {
+        out.extend_from_slice(part.as_bytes());
+    }
+    if !labels.is_empty() || bound.is_some() {
+        out.push(b'{');
+        for label in labels {
+            out.extend_from_slice(label.name().as_bytes());
+            out.extend_from_slice(b"=\"");
+            append_escaped(out, label.value());
+            out.extend_from_slice(b"\",");
+        }
+        if let Some(bound) = bound {
+            out.extend_from_slice(b"le=\"");
+            append_bound(out, bound);
+            out.extend_from_slice(b"\",");
+        }
+        out.pop();
+        out.push(b'}');
+    }
+    out.push(b' ');
+    append_float(out, value);
+    out.push(b'\n');
+}
+
+/// A bound in its canonical form: `OpenMetrics` wants `1.0` where the text format has `1`.
+fn append_bound(out: &mut Vec<u8>, bound: f64) {
+    let start = out.len();
+    append_float(out, bound);
+    if bound.is_finite() && out[start..].iter().all(u8::is_ascii_digit) {
+        out.extend_from_slice(b".0");
+    }
+}
+
+/// How many series a family has.
+pub(super) fn series(family: &MetricFamily) -> usize {
+    let of = |metric: &Metric| match family.get_field_type() {
+        MetricType::HISTOGRAM => metric.get_histogram().get_bucket().len() + 3,
+        MetricType::COUNTER | MetricType::GAUGE => 1,
+        MetricType::SUMMARY | MetricType::UNTYPED => 0,
+    };
+    family.get_metric().iter().map(of).sum()
+}
+
+/// A family of gauges that the registry does not keep.
+pub(super) fn gauges(name: &str, help: &str, values: &[(Option<(&str, &str)>, usize)]) -> MetricFamily {
+    let metric = |(label, value): &(Option<(&str, &str)>, usize)| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(*value as f64);
+        let mut metric = Metric::from_gauge(gauge);
+        if let Some((name, value)) = label {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            metric.set_label(vec![pair]);
+        }
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(values.iter().map(metric).collect());
+    family
+}

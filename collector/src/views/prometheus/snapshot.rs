@@ -1,0 +1,73 @@
+//! What is rendered: everything that is known at one moment, taken from memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::proto::MetricFamily;
+
+use crate::sample::container::Sample;
+use crate::sample::event::Name;
+use crate::sample::filesystem::Storage;
+use crate::sample::identity::Identity;
+use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::spec::Spec;
+use crate::units::WallTime;
+
+/// One moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The moment.
+    pub at: WallTime,
+    /// Containers by name, each name once.
+    pub containers: Vec<Entry>,
+    /// The machine.
+    pub machine: Arc<Machine>,
+    /// The machine's file systems, as last asked.
+    pub filesystems: Option<Arc<Filesystems>>,
+    /// The collector's version.
+    pub version: &'static str,
+    /// The collector's own metrics; empty where they are not asked for.
+    pub own: Vec<MetricFamily>,
+    /// The newest OOM kill by the victim's container, as far as the log still has it.
+    pub kills: BTreeMap<Name, Kill>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Its cgroup's name.
+    pub name: Name,
+    /// Whether it is still there.
+    pub life: Life,
+    /// Its newest sample; a container that lived too briefly has none.
+    pub sample: Option<Arc<Sample>>,
+    /// Its limits, as last read.
+    pub spec: Spec,
+    /// Who it is.
+    pub identity: Option<Arc<Identity>>,
+    /// What its files take.
+    pub storage: Option<Arc<Storage>>,
+    /// OOM kills of its processes, those of an earlier life under the same name included.
+    pub oom_kills: u64,
+}
+
+/// Whether a container is still there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It is.
+    #[default]
+    Running,
+    /// It ended a short while ago: its counters are still told, its gauges no longer.
+    Ended,
+}
+
+/// An OOM kill as an exemplar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kill {
+    /// When it was.
+    pub at: WallTime,
+    /// The victim's process id.
+    pub pid: u32,
+    /// The victim's command name.
+    pub command: Option<Box<[u8]>>,
+}

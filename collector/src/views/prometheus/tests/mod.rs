@@ -1,0 +1,9 @@
+//! Families against cAdvisor's, and whole answers.
+
+mod contract;
+mod fixture;
+mod golden;
+mod limits;
+mod parsed;
+mod remote_write;
+mod series;

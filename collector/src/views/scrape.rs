@@ -1,0 +1,68 @@
+//! `/metrics` over HTTP: what a request says of format, coding and containers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::cadvisor_v2::{Error, NameKind, RequestOptions};
+use super::prometheus::{Accepted, Encoding, Endpoint, Scrape, content_encoding};
+use super::responses::ApiError;
+use super::source::Node;
+use crate::sample::identity::Runtime;
+
+/// The collector's endpoint. As in cAdvisor `type` and `max_age` count; `count` has to be a number, and neither it nor
+/// `recursive` changes anything: always the newest sample of all containers.
+pub(super) async fn metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let options = RequestOptions::parse(uri.query().unwrap_or_default()).map_err(Error::Options)?;
+    let only = match options.name_kind {
+        NameKind::Full => None,
+        NameKind::Docker => Some(Runtime::Docker),
+        NameKind::Podman => Some(Runtime::Podman),
+    };
+    if let Some(max_age) = options.max_age {
+        let names = match only {
+            None => source.names_with_prefix(b"/"),
+            Some(runtime) => source.of_runtime(runtime, None).unwrap_or_default(),
+        };
+        source.refresh(&names, max_age).await;
+    }
+    answer(&*source, &headers, Endpoint::Collector, only).await
+}
+
+/// The kubelet's endpoint, which has no options.
+pub(super) async fn kubelet_metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answer(&*source, &headers, Endpoint::Kubelet, None).await
+}
+
+async fn answer(
+    source: &impl Node,
+    headers: &HeaderMap,
+    endpoint: Endpoint,
+    only: Option<Runtime>,
+) -> Result<Response, ApiError> {
+    let accepted = Accepted::by(&all_of(headers, ACCEPT));
+    let encoding = Encoding::by(&all_of(headers, ACCEPT_ENCODING));
+    let body = source.metrics(Scrape { endpoint, format: accepted.format, encoding, only }).await?;
+    let mut response = ([(CONTENT_TYPE, accepted.content_type())], body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Some(encoding) = content_encoding(encoding) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    Ok(response)
+}
+
+/// The header's lines as one.
+fn all_of(headers: &HeaderMap, name: HeaderName) -> String {
+    headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,157 @@
+//! A real Prometheus scrapes the collector while containers come and go.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::cgroups::{Cgroups, Set};
+use crate::support::collector::Collector;
+use crate::support::harness::Case;
+use crate::support::prometheus::{Prometheus, check_metrics};
+use crate::support::workload::{Plan, Work};
+use crate::support::{Context as _, Error, Result, ensure, wait};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("prometheus::promtool", promtool).within(120),
+    Case::new("prometheus::scrapes", || scrapes(&[])).within(900),
+    Case::new("prometheus::scrapes_with_times", || scrapes(&["--metrics_timestamps"])).within(900),
+];
+
+/// Kinds that are off by default, too.
+const EVERYTHING: &str = "--disable_metrics=referenced_memory,resctrl";
+
+/// The one name of ours that breaks a rule of style: it has the word counter in it, which it counts.
+const OURS: &str = "collector_counter_regressions_total ";
+
+/// Nothing is wrong but names, and these are cAdvisor's.
+fn promtool() -> Result<()> {
+    let cgroups = Cgroups::new(Set::Every)?;
+    let cgroup = cgroups.make("work")?;
+    let _work = Plan::new(Work::Network(10), &cgroup).start_ready()?;
+    for flags in [&[][..], &[EVERYTHING, "--metrics_timestamps"], &["--metrics_profile=recommended"]] {
+        let collector = Collector::start(flags)?;
+        wait::eventually(wait::seconds(5), || {
+            let told = collector.metrics()?.value("container_memory_usage_bytes", &[("id", &cgroup.name())]);
+            told.map(drop).context("the cgroup is not told")
+        })?;
+        for path in ["/metrics", "/metrics/cadvisor"] {
+            let text = collector.get(path)?.text();
+            let checked = check_metrics(&text)?;
+            let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+            // 0: clean; 3: readable, but with names that break a rule of style.
+            ensure!(matches!(checked.status.code(), Some(0 | 3)), "{path} with {flags:?}: {}: {said}", checked.status);
+            let style = ["suffix", "snake_case", "abbreviated units"];
+            let known = |line: &&str| {
+                let of_cadvisor = ["cadvisor_", "container_", "machine_"].iter().any(|prefix| line.starts_with(prefix));
+                of_cadvisor && style.iter().any(|rule| line.contains(rule)) || line.starts_with(OURS)
+            };
+            let other: Vec<_> = said.lines().filter(|line| !known(line)).collect();
+            ensure!(other.is_empty(), "{path} with {flags:?}: {other:?}");
+        }
+    }
+    Ok(())
+}
+
+/// How long is scraped.
+fn duration() -> Duration {
+    let seconds = std::env::var("COLLECTOR_PROMETHEUS_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
+}
+
+/// What Prometheus counts when it does not like a sample.
+const REJECTED: [&str; 5] = [
+    "prometheus_target_scrapes_sample_out_of_order_total",
+    "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+    "prometheus_target_scrapes_sample_out_of_bounds_total",
+    "prometheus_target_scrapes_exceeded_sample_limit_total",
+    "prometheus_target_scrapes_exemplar_out_of_order_total",
+];
+
+fn scrapes(flags: &[&str]) -> Result<()> {
+    let collector = Collector::start(&[flags, &["--ended_container_retention=5s", EVERYTHING]].concat())?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let calm = cgroups.make("calm")?;
+    let _hold = Plan::new(Work::Hold(8), &calm).start_ready()?;
+    let busy = cgroups.make("busy")?;
+    let _spin = Plan::new(Work::Spin, &busy).start_ready()?;
+    let jobs = [("collector", collector.address(), "/metrics"), ("kubelet", collector.address(), "/metrics/cadvisor")];
+    let prometheus = Prometheus::start(&jobs)?;
+    let done = AtomicBool::new(false);
+    let cycles = thread::scope(|scope| {
+        // The same names again and again, and ever new ones.
+        let churn = scope.spawn(|| -> Result<usize> {
+            let mut cycles = 0;
+            while !done.load(Ordering::Relaxed) {
+                let again = cgroups.make(format!("churn-{}", cycles % 4))?;
+                let new = cgroups.make(format!("churn-new-{cycles}"))?;
+                ensure!(Plan::new(Work::Burn(20), &again).run()?.success(), "a burner failed");
+                wait::pass(Duration::from_millis(100));
+                again.remove()?;
+                new.remove()?;
+                cycles += 1;
+            }
+            Ok(cycles)
+        });
+        let end = Instant::now() + duration();
+        while Instant::now() < end && !churn.is_finished() {
+            wait::pass(Duration::from_millis(200));
+        }
+        done.store(true, Ordering::Relaxed);
+        churn.join().map_err(|_| Error::msg("the churning thread panicked"))?
+    })?;
+    ensure!(cycles > 20, "only {cycles} containers came and went");
+
+    let own = prometheus.own_metrics()?;
+    for counter in REJECTED {
+        ensure!(own.has(counter), "Prometheus has no {counter}");
+        ensure!(own.sum(counter) == 0.0, "{counter} is {}: {}", own.sum(counter), prometheus.last_words());
+    }
+    ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
+    let span = duration().as_secs();
+    for job in ["collector", "kubelet"] {
+        let up = prometheus.number(&format!("min_over_time(up{{job=\"{job}\"}}[{span}s])"))?;
+        ensure!(up >= 1.0, "a scrape of {job} failed");
+        let scrapes = prometheus.number(&format!("count_over_time(up{{job=\"{job}\"}}[{span}s])"))?;
+        ensure!(scrapes >= span as f64 * 0.35, "{scrapes} scrapes in {span} s");
+    }
+    values_are_the_apis(&prometheus, &collector, &calm.name(), &busy.name())?;
+    // What ended is no longer there; with times of its own it fades by Prometheus' rule.
+    if flags.is_empty() {
+        wait::eventually(wait::seconds(10), || {
+            let query = format!("container_memory_usage_bytes{{job=\"collector\",id=~\"{}/churn.*\"}}", cgroups.name());
+            let left = prometheus.query(&query)?;
+            ensure!(left.is_empty(), "{} containers that ended still have memory", left.len());
+            Ok(())
+        })?;
+    }
+    println!("    {cycles} containers came and went in {span} s; no sample was rejected");
+    Ok(())
+}
+
+/// What Prometheus has stored is what the API has.
+fn values_are_the_apis(prometheus: &Prometheus, collector: &Collector, calm: &str, busy: &str) -> Result<()> {
+    wait::eventually(wait::seconds(10), || {
+        let stored = prometheus.number(&format!("container_memory_rss{{job=\"collector\",id=\"{calm}\"}}"))?;
+        let stats = collector.container(calm)?.stats;
+        let held = stats.iter().filter_map(|stats| Some(stats.memory.as_ref()?.rss as f64)).collect::<Vec<_>>();
+        ensure!(held.contains(&stored), "memory is {stored} in Prometheus, the API has {held:?}");
+        Ok(())
+    })?;
+    // Every stored value of a counter is one of the API's samples.
+    let series =
+        prometheus.query(&format!("container_cpu_user_seconds_total{{job=\"collector\",id=\"{busy}\"}}[20s]"))?;
+    let stored: Vec<_> = series.iter().flat_map(|series| &series.values).collect();
+    let samples: BTreeSet<u64> = collector
+        .container(busy)?
+        .stats
+        .iter()
+        .filter_map(|stats| Some((stats.cpu.as_ref()?.usage.user as f64 / 1e9).to_bits()))
+        .collect();
+    ensure!(stored.len() >= 5, "only {} values are stored", stored.len());
+    for (at, value) in stored {
+        let number: f64 = value.parse()?;
+        ensure!(samples.contains(&number.to_bits()), "at {at} {value} s are stored, which no sample of the API has");
+    }
+    Ok(())
+}
