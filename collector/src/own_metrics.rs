@@ -1,6 +1,8 @@
 //! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
 //! view and follow these in the same answer.
 
+mod process;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +81,7 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
         registry.register(Box::new(metrics.rendering.clone()))?;
+        registry.register(Box::new(process::ProcessMetrics::new()?))?;
         Ok(metrics)
     }
 
