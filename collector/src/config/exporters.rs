@@ -135,6 +135,11 @@ fn receiver(
         return Ok(None);
     }
     interval(flags[2], every)?;
+    // Not even in a complaint.
+    if url.contains('@') {
+        let problem = format!("a user in a URL is not sent; use --{}=Authorization=...", flags[1]);
+        return Err(value_error(flags[0], &"...", &problem));
+    }
     let parsed: Uri = url.parse().map_err(|error| value_error(flags[0], url, &error))?;
     if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
         return Err(value_error(flags[0], url, &"not an http:// or https:// URL"));
@@ -200,6 +205,10 @@ mod tests {
     fn mistakes_are_named() {
         for (flags, start) in [
             (&["--otlp_endpoint=node:4317"][..], "error: --otlp_endpoint=node:4317: not an http:// or"),
+            (
+                &["--remote_write_url=http://ann:secret@x/"],
+                "error: --remote_write_url=...: a user in a URL is not sent; use --remote_write_headers=Authorization",
+            ),
             (&["--remote_write_url=ftp://x/"], "error: --remote_write_url=ftp://x/: not an http:// or"),
             (
                 &["--otlp_endpoint=http://a", "--otlp_headers=secret"],
