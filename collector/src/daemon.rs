@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod application;
 mod degraded;
 mod docker;
 mod extras;
@@ -11,6 +12,7 @@ mod scrapes;
 mod server;
 mod socket;
 pub mod statistics;
+mod unread;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -296,6 +298,9 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
+        if config.kinds.has(MetricKind::App) {
+            application::start(&engine, config.application_metrics, metrics.application());
+        }
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
         let answers = Arc::new(Answers::new(

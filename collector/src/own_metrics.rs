@@ -29,6 +29,7 @@ pub struct OwnMetrics {
     descriptors: IntGauge,
     degraded: GaugeVec,
     push: PushMetrics,
+    application: IntCounterVec,
     rendering: Histogram,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
@@ -60,6 +61,11 @@ impl OwnMetrics {
                 &["facility"],
             )?,
             push: PushMetrics::register(&registry)?,
+            application: by(
+                "collector_application_polls_total",
+                "Attempts to read the applications in containers, by what became of them.",
+                "result",
+            )?,
             rendering: Histogram::with_opts(
                 HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
@@ -80,6 +86,7 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.map_bytes.clone()))?;
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
+        registry.register(Box::new(metrics.application.clone()))?;
         registry.register(Box::new(metrics.rendering.clone()))?;
         registry.register(Box::new(process::ProcessMetrics::new()?))?;
         Ok(metrics)
@@ -93,6 +100,11 @@ impl OwnMetrics {
     /// The exporters' part.
     pub fn push(&self) -> &PushMetrics {
         &self.push
+    }
+
+    /// The counter of attempts to read applications.
+    pub fn application(&self) -> IntCounterVec {
+        self.application.clone()
     }
 
     /// The maps' size, which does not change while they exist.

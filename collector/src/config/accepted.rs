@@ -38,7 +38,7 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
     Accepted { neutral: Some(neutral), ..flag }
 }
 
-const APP: &str = "application metrics are not collected";
+const APP: &str = "applications are asked over plain HTTP";
 const DRIVER: &str = "no database is spoken to; use --otlp_endpoint, --remote_write_url or --storage_driver=stdout";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
 const LOG_FORM: &str = "log lines have one form";
@@ -50,7 +50,6 @@ const ACCEPTED: &[Accepted] = {
     &[
         accepted("add_dir_header", Switch, LOG_FORM),
         unless("true", accepted("alsologtostderr", Switch, LOG_FILE)),
-        accepted("application_metrics_count_limit", Number, APP),
         accepted("bq_account", Text, DRIVER),
         accepted("bq_credentials_file", Text, DRIVER),
         accepted("bq_id", Text, DRIVER),

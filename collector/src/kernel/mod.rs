@@ -5,6 +5,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod container_file;
 pub mod error;
 pub mod facts;
 pub mod file;
