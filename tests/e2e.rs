@@ -19,6 +19,7 @@ mod dimensions_memory;
 mod dimensions_namespaces;
 mod dimensions_privileges;
 mod discovery;
+mod docker_api;
 mod doctor;
 mod engine_containers;
 mod events_http;
@@ -40,6 +41,7 @@ mod paths;
 mod pods;
 mod programs;
 mod prometheus;
+mod push;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -88,6 +90,7 @@ const FILES: &[&[Case]] = &[
     degraded::CASES,
     unprivileged::CASES,
     doctor::CASES,
+    push::CASES,
     bad_input::CASES,
     fuzz_api::CASES,
     flags::CASES,
@@ -107,6 +110,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    docker_api::CASES,
     pods::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,

@@ -7,12 +7,12 @@ mod accepted;
 mod access;
 mod compare;
 mod containers;
+mod exporters;
 mod hardware;
 mod host;
 pub mod invocation;
 mod logging;
 mod metrics;
-mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kernel::HostRoots;
+use crate::push;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
@@ -36,7 +37,6 @@ use crate::views::prometheus::Options;
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
-pub use push::SampleOutput;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -60,7 +60,7 @@ struct Args {
     #[command(flatten)]
     access: access::AccessArgs,
     #[command(flatten)]
-    push: push::PushArgs,
+    exporters: exporters::ExporterArgs,
     #[command(flatten)]
     logging: logging::LoggingArgs,
     // The last: it leaves out what the others have.
@@ -73,6 +73,8 @@ struct Args {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where Docker's API is served beside the port.
+    pub docker_socket: Option<PathBuf>,
     /// The path below which everything is answered, such as `/cadvisor`; empty for the top.
     pub base_path: String,
     /// The path of the metrics, below the former.
@@ -119,10 +121,10 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
+    /// What is sent to whom.
+    pub push: push::Options,
     /// How many CPUs may be used at once; `None` for all.
     pub max_procs: Option<usize>,
-    /// Where samples go besides the API.
-    pub output: SampleOutput,
     /// What is logged where the environment does not say.
     pub log: &'static str,
     /// A line for the log about each flag that has no effect.
@@ -158,17 +160,29 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, hardware, retention, containers, metrics, host, access, push, logging, accepted } =
-            args;
+        let Args {
+            server,
+            sampling,
+            hardware,
+            retention,
+            containers,
+            metrics,
+            host,
+            access,
+            exporters,
+            logging,
+            accepted,
+        } = args;
         let interval = sampling.interval()?;
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
-        let (output, mut notes) = push.output()?;
+        let (push, mut notes) = exporters.options(retention.storage_duration)?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
         Ok(Self {
             listen: server.listen()?,
+            docker_socket: server.docker_socket(),
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
             access: access.access()?,
@@ -192,8 +206,8 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
+            push,
             max_procs: sampling.max_procs(),
-            output,
             log: logging.filter(),
             notes,
         })

@@ -4,24 +4,28 @@
 mod answers;
 mod application;
 mod degraded;
+mod docker;
 mod extras;
 mod guard;
-mod output;
+mod push;
 mod scrapes;
 mod server;
+mod socket;
 pub mod statistics;
 mod unread;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::access::{self, FileError, Guard};
-use crate::config::{Config, EbpfLog, KernelEvents, LoadReading, SampleOutput};
+use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -30,6 +34,7 @@ use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
+use crate::push::InvalidReceiver;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
 use crate::sample::identity::Identity;
@@ -43,12 +48,14 @@ use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
+use crate::views;
 use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
 use guard::Guarded;
-use server::Server;
+use server::{Accept, Server};
+use socket::Socket;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -75,6 +82,14 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The socket for Docker's API cannot be had.
+    #[error("error: --docker_socket={path}: {source}")]
+    Socket {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// `--kernel_events=ebpf`, and it cannot be had.
     #[error("error: --kernel_events=ebpf: {0}")]
     EventsRequired(Box<Unavailable>),
@@ -92,6 +107,14 @@ pub enum DaemonError {
     /// `collector statistics` was asked about a cgroup that is not there.
     #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
     NoCgroup(String),
+    /// A receiver cannot be sent to.
+    #[error("error: --{flag}: {source}")]
+    Receiver {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Why.
+        source: InvalidReceiver,
+    },
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -146,25 +169,31 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+    let socket = config
+        .docker_socket
+        .as_deref()
+        .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
+    let socket = socket.transpose()?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
     info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let (stop, mut stopped) = watch::channel(());
     let mount = Mount::new(&config.base_path, &config.metrics_path);
     let guarded = Guarded::new(guard, config.access.protected, mount.clone());
     let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
-    let server_events = events.clone();
-    let server = tokio::spawn(async move {
-        let graceful = async move {
-            // Either told to stop, or the daemon is gone.
-            let _ = stopped.changed().await;
-        };
-        Server { listener, tls, routes }.run(graceful).await;
-        let _ = server_events.send(Event::ServerEnded).await;
-    });
+    let slots = server::slots();
+    let stopped = || parts.answers.closed();
+    let mut servers = JoinSet::new();
+    let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
+    servers.spawn(serve_until(server, stopped(), events.clone()));
+    if let Some(listener) = socket {
+        let routes = views::docker::router(Arc::clone(&parts.answers));
+        let server = Server { listener, tls: None, routes, slots };
+        servers.spawn(serve_until(server, stopped(), events.clone()));
+    }
+    let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
     tokio::spawn(async move {
         let name = signals.next().await;
@@ -188,14 +217,20 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         }
     };
     // New connections are refused, event streams end after what they have queued.
-    let _ = stop.send(());
-    parts.engine.store().events().close();
-    if tokio::time::timeout(config.grace, server).await.is_err() {
+    parts.answers.close();
+    let ended = async { tokio::join!(servers.join_all(), exporters.join_all()) };
+    if tokio::time::timeout(config.grace, ended).await.is_err() {
         warn!("requests were still open after --shutdown_grace_period; they are cut off");
     }
     tokio::task::block_in_place(|| parts.stop());
     info!("stopped");
     outcome
+}
+
+/// Serves until it is told to stop; tells that it ended.
+async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
+    server.run(stopped).await;
+    let _ = events.send(Event::ServerEnded).await;
 }
 
 /// Everything that runs on threads of its own.
@@ -233,9 +268,6 @@ impl Parts {
         let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
-        if config.output == SampleOutput::Stdout {
-            output::start(&engine).map_err(system("starting the thread that writes samples"))?;
-        }
         let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
             let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);

@@ -15,6 +15,7 @@
 //!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
 //!  views    -> store, rates, sample, units
+//!  push     -> store, rates, sample, units
 //!  application -> store, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
@@ -34,6 +35,7 @@ pub mod doctor;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
+pub mod push;
 pub mod rates;
 pub mod runtime;
 pub mod sample;

@@ -89,7 +89,7 @@ fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
         },
         kills: match scrape.format {
             Format::OpenMetrics => kills(engine),
-            Format::Text => BTreeMap::new(),
+            Format::Text | Format::RemoteWrite => BTreeMap::new(),
         },
     }
 }

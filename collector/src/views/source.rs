@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ContainerView;
 use super::cadvisor_v1::StatsQuery;
+use super::docker::Engine;
 use super::events::EventQuery;
 use super::json::Quoted;
 use super::prometheus::{EncodingError, Scrape};
@@ -81,9 +82,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + EventSource + Host + Status {}
+pub trait Node: Containers + Engine + EventSource + Host + Status {}
 
-impl<T: Containers + EventSource + Host + Status> Node for T {}
+impl<T: Containers + Engine + EventSource + Host + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

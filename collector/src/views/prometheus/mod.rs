@@ -1,4 +1,5 @@
-//! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`.
+//! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`, and the same as series of
+//! remote write.
 //!
 //! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and told once, containers by name within
 //! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
@@ -14,6 +15,7 @@ mod negotiation;
 mod number;
 mod options;
 mod own;
+mod remote_write;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -59,7 +61,7 @@ pub fn render(
     let is_selected =
         |entry: &&Entry| scrape.only.is_none_or(|only| entry.identity.as_ref().is_some_and(|id| id.runtime == only));
     let entries: Vec<&Entry> = snapshot.containers.iter().filter(is_selected).collect();
-    let arena = Arena::new(labels, &entries, &snapshot.machine);
+    let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
     let context = Context {
         at: snapshot.at,
         kinds: options.kinds,
@@ -70,7 +72,7 @@ pub fn render(
     let families: Vec<_> = FAMILIES.iter().copied().filter(|family| family.is_told(options)).collect();
     let page =
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
-    let mut writer = Writer::new(out, drain, scrape.format, &arena);
+    let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
 
     let counts = page.count(&families, &mut writer);
     let own: &[MetricFamily] = match scrape.endpoint {
@@ -84,14 +86,14 @@ pub fn render(
     writer.write();
     for (position, family) in families.iter().enumerate() {
         while let Some(own) = own.next_if(|own| own.name() < family.name) {
-            writer.foreign(|out, format| own::append(out, format, own));
+            writer.foreign(|out, format| own::append(out, format, snapshot.at, own));
         }
         if !plan.families.contains(&position) {
             page.family(family, &plan.containers, &mut writer);
         }
     }
     for own in own {
-        writer.foreign(|out, format| own::append(out, format, own));
+        writer.foreign(|out, format| own::append(out, format, snapshot.at, own));
     }
     if scrape.format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");

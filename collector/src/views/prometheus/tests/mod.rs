@@ -5,4 +5,5 @@ mod fixture;
 mod golden;
 mod limits;
 mod parsed;
+mod remote_write;
 mod series;
