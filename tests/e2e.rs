@@ -25,6 +25,7 @@ mod flags;
 mod globs;
 mod hierarchies;
 mod history;
+mod kubelet;
 mod machine;
 mod manifests;
 mod metrics;
@@ -100,6 +101,7 @@ const FILES: &[&[Case]] = &[
     contained::CASES,
     engine_containers::CASES,
     pods::CASES,
+    kubelet::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -9,6 +9,7 @@ mod containers;
 mod hardware;
 mod host;
 pub mod invocation;
+mod kubelet;
 mod logging;
 mod metrics;
 mod push;
@@ -35,6 +36,7 @@ use crate::views::prometheus::Options;
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
+pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
 pub use push::SampleOutput;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
@@ -61,6 +63,8 @@ struct Args {
     #[command(flatten)]
     push: push::PushArgs,
     #[command(flatten)]
+    kubelet: kubelet::KubeletArgs,
+    #[command(flatten)]
     logging: logging::LoggingArgs,
     // The last: it leaves out what the others have.
     #[command(flatten)]
@@ -78,6 +82,8 @@ pub struct Config {
     pub metrics_path: String,
     /// Who may ask.
     pub access: Access,
+    /// What is served in a kubelet's place.
+    pub kubelet: KubeletConfig,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -155,8 +161,20 @@ fn value_error(flag: &'static str, value: &dyn Display, problem: &dyn Display) -
 
 impl Config {
     fn from_args(args: Args) -> Result<Self, ConfigError> {
-        let Args { server, sampling, hardware, retention, containers, metrics, host, access, push, logging, accepted } =
-            args;
+        let Args {
+            server,
+            sampling,
+            hardware,
+            retention,
+            containers,
+            metrics,
+            host,
+            access,
+            push,
+            kubelet,
+            logging,
+            accepted,
+        } = args;
         let interval = sampling.interval()?;
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
@@ -164,11 +182,14 @@ impl Config {
         let (output, mut notes) = push.output()?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
+        let listen = server.listen()?;
+        let access = access.access()?;
         Ok(Self {
-            listen: server.listen()?,
+            kubelet: kubelet.config(listen.ip(), access.tls.as_ref(), access.settings.tokens.as_ref())?,
+            listen,
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
-            access: access.access()?,
+            access,
             runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),

@@ -3,9 +3,12 @@
 
 mod answers;
 mod degraded;
+pub mod embedded;
 mod extras;
 mod guard;
+mod kubelet;
 mod output;
+mod ports;
 mod scrapes;
 mod server;
 pub mod statistics;
@@ -16,9 +19,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::access::{self, FileError, Guard};
+use crate::access::tls::ClientCertificates;
+use crate::access::{FileError, Guard};
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading, SampleOutput};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
@@ -46,6 +51,7 @@ use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
 use guard::Guarded;
+use kubelet::NodeFacts;
 use server::Server;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
@@ -70,6 +76,16 @@ pub enum DaemonError {
     Listen {
         /// What was asked for.
         address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A port for the kubelet's endpoints cannot be had.
+    #[error("error: cannot listen on {address}: {source}; choose another with --{flag}")]
+    ListenAsKubelet {
+        /// What was asked for.
+        address: SocketAddr,
+        /// With which flag.
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
@@ -139,28 +155,37 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
     let guard = Guard::load(&config.access.settings)?;
     let tls =
-        config.access.tls.as_ref().map(|files| access::tls::acceptor(&files.certificate, &files.key)).transpose()?;
+        config.access.tls.as_ref().map(|files| ports::acceptor(files, ClientCertificates::NotAsked)).transpose()?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+    let kubelet_ports = ports::bind(&config.kubelet).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
     info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let (stop, mut stopped) = watch::channel(());
+    let (stop, stopped) = watch::channel(());
     let mount = Mount::new(&config.base_path, &config.metrics_path);
     let guarded = Guarded::new(guard, config.access.protected, mount.clone());
     let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
-    let server_events = events.clone();
-    let server = tokio::spawn(async move {
+    let slots = server::slots();
+    let mut servers = vec![Server { listener, tls, routes, slots: Arc::clone(&slots) }];
+    servers.extend(kubelet_ports.into_iter().map(|port| port.server(&parts.answers, &slots)));
+    let mut running = JoinSet::new();
+    for server in servers {
+        let mut stopped = stopped.clone();
         let graceful = async move {
             // Either told to stop, or the daemon is gone.
             let _ = stopped.changed().await;
         };
-        Server { listener, tls, routes }.run(graceful).await;
+        running.spawn(server.run(graceful));
+    }
+    let server_events = events.clone();
+    let server = tokio::spawn(async move {
+        while running.join_next().await.is_some() {}
         let _ = server_events.send(Event::ServerEnded).await;
     });
     let signal_events = events.clone();
@@ -236,7 +261,7 @@ impl Parts {
         }
         let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
-            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);
+            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);
             let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
             samplers.extend(threads);
             Some(news)
@@ -266,15 +291,9 @@ impl Parts {
             .map_err(system("starting the thread that follows the kernel"))?;
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
-        let answers = Arc::new(Answers::new(
-            Arc::clone(&engine),
-            metrics,
-            counters,
-            progress,
-            degraded,
-            storage.clone(),
-            requests,
-        ));
+        let answers =
+            Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone(), requests);
+        let answers = Arc::new(answers.of(NodeFacts::find(config)));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())

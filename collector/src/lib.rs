@@ -13,6 +13,7 @@
 //!  main     -> config, daemon, doctor
 //!  doctor   -> config, kernel, sample
 //!  daemon   -> every module; nobody imports daemon
+//!  embed    -> views, sample, units
 //!  views    -> store, rates, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
@@ -27,6 +28,7 @@ pub mod access;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod embed;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::proto::MetricFamily;
 
 use super::degraded::DegradedList;
+use super::kubelet::NodeFacts;
 use super::scrapes::{self, Requests};
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
@@ -63,6 +64,7 @@ pub(super) struct Answers {
     storage: Option<StorageNews>,
     streams: Arc<()>,
     scrapes: Requests,
+    node: NodeFacts,
 }
 
 impl Answers {
@@ -87,7 +89,18 @@ impl Answers {
             storage,
             streams: Arc::default(),
             scrapes,
+            node: NodeFacts::default(),
         }
+    }
+
+    /// With what is known of the node.
+    pub(super) fn of(self, node: NodeFacts) -> Self {
+        Self { node, ..self }
+    }
+
+    /// What is known of the node.
+    pub(super) fn node_facts(&self) -> &NodeFacts {
+        &self.node
     }
 
     /// A newer description of the machine. Block devices may have come or gone, so their names are looked up anew.
@@ -291,7 +304,7 @@ impl EventSource for Answers {
 
 /// One client's event stream.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub struct Stream {
     subscription: LogSubscription,
     _open: Arc<()>,
 }

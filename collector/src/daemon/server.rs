@@ -51,14 +51,29 @@ pub(super) struct Server {
     pub(super) tls: Option<TlsAcceptor>,
     /// What answers.
     pub(super) routes: Router,
+    /// Connections that may still be accepted, by this and the others.
+    pub(super) slots: Arc<Semaphore>,
+}
+
+/// Places for as many connections as there may be at once.
+pub(super) fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
+/// What is known of a client before it asks: in each request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Nothing.
+    Anybody,
+    /// It has shown a certificate that was asked for and is in order.
+    Certified,
 }
 
 impl Server {
     /// Serves until it is told to stop, then until the requests that are open then are answered.
     pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
-        let Self { listener, tls, routes } = self;
+        let Self { listener, tls, routes, slots } = self;
         let shutdown = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let mut stopped = std::pin::pin!(stopped);
         loop {
             let next = async {
@@ -111,19 +126,22 @@ impl Connection {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let stream = Box::pin(stream);
-        let Some(tls) = tls else { return self.speak(stream, Protocol::Http1).await };
+        let Some(tls) = tls else { return self.speak(stream, Protocol::Http1, Peer::Anybody).await };
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let agreed = stream.get_ref().1.alpn_protocol();
-                let protocol = if agreed == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-                self.speak(stream, protocol).await;
+                let agreed = stream.get_ref().1;
+                let protocol = if agreed.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+                // There are none unless they were asked for and verified.
+                let is_certified = agreed.peer_certificates().is_some_and(|shown| !shown.is_empty());
+                let peer = if is_certified { Peer::Certified } else { Peer::Anybody };
+                self.speak(stream, protocol, peer).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS connection"),
             Err(_) => tracing::debug!(%address, "no TLS connection in time"),
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol) {
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol, peer: Peer) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES as u32);
@@ -134,7 +152,8 @@ impl Connection {
             Protocol::Http2 => builder.http2_only(),
         };
         let routes = self.routes;
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             routes.clone().oneshot(request.map(|body| Body::new(TimedBody::new(body))))
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();

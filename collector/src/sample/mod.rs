@@ -7,6 +7,7 @@ pub mod hardware;
 pub mod identity;
 pub mod kinds;
 pub mod machine;
+pub mod pods;
 pub mod process;
 pub mod sockets;
 pub mod spec;

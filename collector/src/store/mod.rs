@@ -4,6 +4,7 @@
 
 pub mod event_log;
 pub mod history;
+pub mod pods;
 pub mod summary;
 pub mod timeline;
 
@@ -22,6 +23,7 @@ use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
+use pods::Pods;
 use summary::{Recorder, Summary};
 use timeline::Timeline;
 
@@ -206,6 +208,7 @@ pub struct Store {
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
+    pods: Pods,
 }
 
 impl Store {
@@ -219,12 +222,18 @@ impl Store {
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
+            pods: Pods::default(),
         }
     }
 
     /// The event log.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// What pods keep on the node.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
     }
 
     /// The machine's file systems, as last read.

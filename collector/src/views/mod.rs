@@ -8,6 +8,7 @@ pub mod cadvisor_v1;
 pub mod cadvisor_v2;
 pub mod events;
 pub mod json;
+pub mod kubelet;
 pub mod machine;
 pub mod mount;
 mod path;

@@ -18,7 +18,7 @@ use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, machine, scrape, web};
+use super::{cadvisor_v1, json, kubelet, machine, scrape, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -35,6 +35,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         .route("/readyz", any(readyz::<S>))
         .route("/metrics", any(scrape::metrics::<S>))
         .route("/metrics/cadvisor", any(scrape::kubelet_metrics::<S>))
+        .route(kubelet::resource_metrics_path(), any(scrape::resource_metrics::<S>))
         .fallback(by_prefix::<S>)
         .with_state(source)
 }
@@ -48,6 +49,9 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
     }
     if let Some(asset) = path.strip_prefix(b"/static/") {
         return web::asset(asset);
+    }
+    if let Some(page) = kubelet::Page::of(&path) {
+        return kubelet::answer(source, page, parts, body).await;
     }
     let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
     let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));

@@ -3,12 +3,14 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
+    // The daemon's answers as an interface for other programs.
+    ("embed", &["views", "sample", "units"]),
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
@@ -24,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         &[
             "access",
             "config",
+            "embed",
             "kernel",
             "own_metrics",
             "rates",

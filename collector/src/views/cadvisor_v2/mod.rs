@@ -21,7 +21,7 @@ use axum::response::Response;
 use tokio::task::spawn_blocking;
 
 pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
-pub use selection::SelectionError;
+pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
 
 use super::cadvisor_v1::StatsQuery;
@@ -30,7 +30,6 @@ use super::source::{Limits, Node, ProcessesOf, ProcessesUnavailable};
 use super::{Count, json};
 use crate::sample::event::Name;
 use processes::CgroupPaths;
-use selection::{Selection, select};
 use storage::Wanted;
 
 /// What v2 serves beside what it shares with v1.

@@ -19,8 +19,8 @@ use crate::units::{self, Nanos, WallTime};
 use crate::views::ContainerView;
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Host, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams,
-    Unavailable,
+    Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
+    TooManyStreams, Unavailable,
 };
 
 /// A node with fixed containers and events.
@@ -118,6 +118,18 @@ impl Host for Fixed {
             return Err(ProcessesUnavailable("no procfs".to_owned()));
         }
         Ok(ProcessList::default())
+    }
+}
+
+impl Kubelet for Fixed {
+    async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
+        let sample = Sample { at: WallTime(5_000_000_000), ..Sample::default() };
+        let root = kubelet::Entry {
+            name: Name::from(*b"/"),
+            newest: Some(Arc::new(sample)).filter(|_| self.ready),
+            ..kubelet::Entry::default()
+        };
+        kubelet::Snapshot { node: "n1".to_owned(), entries: vec![root], ..kubelet::Snapshot::default() }
     }
 }
 
@@ -402,4 +414,5 @@ async fn the_page_and_the_redirects() {
 }
 
 mod metrics;
+mod pods;
 mod v2;
