@@ -4,8 +4,10 @@
 //! against the kernel without a collector.
 
 mod api_v2;
+mod application;
 mod auth;
 mod bad_input;
+mod beside_cadvisor;
 mod contained;
 mod degraded;
 mod deployed;
@@ -22,6 +24,7 @@ mod engine_containers;
 mod events_http;
 mod final_sample;
 mod flags;
+mod fuzz_api;
 mod globs;
 mod hierarchies;
 mod history;
@@ -32,6 +35,7 @@ mod metrics;
 mod network;
 mod on_request;
 mod oom;
+mod openapi;
 mod parity;
 mod paths;
 mod pods;
@@ -71,8 +75,10 @@ const FILES: &[&[Case]] = &[
     on_request::CASES,
     history::CASES,
     api_v2::CASES,
+    openapi::CASES,
     metrics::CASES,
     prometheus::CASES,
+    beside_cadvisor::CASES,
     events_http::CASES,
     oom::CASES,
     final_sample::CASES,
@@ -84,11 +90,13 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     bad_input::CASES,
+    fuzz_api::CASES,
     flags::CASES,
     auth::CASES,
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    application::CASES,
     storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,

@@ -5,6 +5,7 @@
 
 mod accepted;
 mod access;
+mod compare;
 mod containers;
 mod hardware;
 mod host;
@@ -102,6 +103,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
+    /// Metrics that the application of one container may have.
+    pub application_metrics: usize,
     /// How metrics are told.
     pub metrics: Options,
     /// Whether load averages are read.
@@ -197,6 +200,7 @@ impl Config {
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
             filter: containers.filter()?,
+            application_metrics: sampling.application_metrics_count_limit,
             disk_usage_every,
             kinds,
             metrics: metrics.options(kinds)?,

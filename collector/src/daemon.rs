@@ -2,6 +2,7 @@
 //! binds ports.
 
 mod answers;
+mod application;
 mod degraded;
 pub mod embedded;
 mod extras;
@@ -12,6 +13,7 @@ mod ports;
 mod scrapes;
 mod server;
 pub mod statistics;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -289,6 +291,9 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
+        if config.kinds.has(MetricKind::App) {
+            application::start(&engine, config.application_metrics, metrics.application());
+        }
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =

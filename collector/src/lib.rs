@@ -10,11 +10,13 @@
 //! In reading order, each with what it may import:
 //!
 //! ```text
-//!  main     -> config, daemon, doctor
+//!  main     -> compare, config, daemon, doctor
 //!  doctor   -> config, kernel, sample
+//!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
 //!  embed    -> views, sample, units
 //!  views    -> store, rates, sample, units
+//!  application -> store, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
 //!  rates    -> sample, units
@@ -25,6 +27,8 @@
 //! ```
 
 pub mod access;
+pub mod application;
+pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use collector::config::ConfigError;
 use collector::config::invocation::Invocation;
-use collector::{daemon, doctor};
+use collector::{compare, daemon, doctor};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let done = match invocation {
         Invocation::Run(config) => daemon::run(*config),
         Invocation::Statistics(request) => daemon::statistics::print(&request),
+        Invocation::Compare(options) => return ExitCode::from(compare::run(&options)),
         Invocation::Doctor(config, format) => return ExitCode::from(doctor::run(&config, format)),
     };
     match done {

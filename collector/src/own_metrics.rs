@@ -1,6 +1,8 @@
 //! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
 //! view and follow these in the same answer.
 
+mod process;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ pub struct OwnMetrics {
     map_bytes: IntGauge,
     descriptors: IntGauge,
     degraded: GaugeVec,
+    application: IntCounterVec,
     rendering: Histogram,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
@@ -55,6 +58,11 @@ impl OwnMetrics {
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
             )?,
+            application: by(
+                "collector_application_polls_total",
+                "Attempts to read the applications in containers, by what became of them.",
+                "result",
+            )?,
             rendering: Histogram::with_opts(
                 HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
@@ -75,13 +83,20 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.map_bytes.clone()))?;
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
+        registry.register(Box::new(metrics.application.clone()))?;
         registry.register(Box::new(metrics.rendering.clone()))?;
+        registry.register(Box::new(process::ProcessMetrics::new()?))?;
         Ok(metrics)
     }
 
     /// The sampler's part.
     pub fn sampler(&self) -> SamplerMetrics {
         self.sampler.clone()
+    }
+
+    /// The counter of attempts to read applications.
+    pub fn application(&self) -> IntCounterVec {
+        self.application.clone()
     }
 
     /// The maps' size, which does not change while they exist.

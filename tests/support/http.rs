@@ -110,6 +110,30 @@ pub(crate) fn request_with<S: Read + Write>(
     Ok(Response { status: incoming.status, headers: incoming.headers, body })
 }
 
+/// Takes a whole answer apart, or only its head.
+pub(crate) fn parse(answer: &[u8], head_only: bool) -> Result<Response> {
+    struct Said<'a>(&'a [u8]);
+    impl Read for Said<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl Write for Said<'_> {
+        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+            Ok(buffer.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let Incoming { status, headers, mut body } = send(Said(answer), "", "", None)?;
+    let mut text = Vec::new();
+    if !head_only {
+        body.read_to_end(&mut text).context("body")?;
+    }
+    Ok(Response { status, headers, body: text })
+}
+
 /// How a body's end is told.
 enum Framing {
     Length { left: u64 },

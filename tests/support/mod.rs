@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 pub(crate) mod bytes;
+pub(crate) mod cadvisor;
 pub(crate) mod cgroups;
 pub(crate) mod collector;
 pub(crate) mod compare;
@@ -22,6 +23,8 @@ pub(crate) mod loop_mount;
 pub(crate) mod manifests;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod nonsense;
+pub(crate) mod openapi;
 pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod prometheus;

@@ -6,6 +6,7 @@
 
 mod api;
 mod cgroups;
+mod docker;
 mod floor;
 mod latency;
 mod metrics;
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// A cAdvisor to measure beside it, at up to 1,000 cgroups
     #[arg(long, value_name = "PATH")]
     cadvisor: Option<PathBuf>,
+    /// Measure with this many Docker containers in place of the numbers of cgroups
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    docker: Option<u16>,
     /// Seconds that each measurement of CPU time lasts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
@@ -91,9 +95,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         return Ok(());
     }
     let mut report = Report::new(&bench.hierarchies);
-    bench.measure_collector(&collector, &sizes, &mut report)?;
-    if let Some(cadvisor) = &args.cadvisor {
-        bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
+    if let Some(count) = args.docker {
+        bench.measure_docker(&collector, args.cadvisor.as_deref(), count.into(), &mut report)?;
+    } else {
+        bench.measure_collector(&collector, &sizes, &mut report)?;
+        if let Some(cadvisor) = &args.cadvisor {
+            bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
+        }
     }
     println!("\n{report}");
     Ok(())
@@ -110,7 +118,7 @@ struct Bench {
 
 impl Bench {
     fn measure_collector(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "collector", "/readyz", INTERVAL)?;
+        let process = self.start(binary, "collector", "/readyz", INTERVAL, &[])?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("events");
         report.latencies = latency::measure(&process.api, &mut tree, &self.interrupt)?;
@@ -142,7 +150,7 @@ impl Bench {
     }
 
     fn measure_cadvisor(&self, binary: &Path, sizes: &[usize], report: &mut Report) -> Result<()> {
-        let process = self.start(binary, "cadvisor", "/healthz", INTERVAL)?;
+        let process = self.start(binary, "cadvisor", "/healthz", INTERVAL, &[])?;
         let mut tree = Tree::new(&self.hierarchies)?;
         say("cAdvisor on the idle machine");
         self.interrupt.sleep(SETTLE)?;
@@ -163,9 +171,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Starts a process that samples at an interval, and waits until it answers.
-    fn start(&self, binary: &Path, name: &str, ready: &str, interval: &str) -> Result<Process> {
-        let process = Process::start(binary, &self.logs.join(format!("{name}.log")), interval)?;
+    /// Starts a process that samples at an interval, with more flags, and waits until it answers.
+    fn start(&self, binary: &Path, name: &str, ready: &str, interval: &str, flags: &[&str]) -> Result<Process> {
+        let process = Process::start(binary, &self.logs.join(format!("{name}.log")), interval, flags)?;
         let end = Instant::now() + Duration::from_secs(30);
         while !process.api.answers(ready) {
             process.ensure_running()?;
@@ -178,7 +186,7 @@ impl Bench {
     /// From starting the collector until it lists all cgroups of the tree.
     fn time_start(&self, binary: &Path, tree: &Tree) -> Result<Duration> {
         let started = Instant::now();
-        let process = Process::start(binary, &self.logs.join("start.log"), INTERVAL)?;
+        let process = Process::start(binary, &self.logs.join("start.log"), INTERVAL, &[])?;
         let end = started + Duration::from_mins(1);
         loop {
             // The parent is listed too.

@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cadvisor;
 mod check;
 mod image;
 mod interrupt;

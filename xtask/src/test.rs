@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, image, shell, vm, workspace};
+use crate::{apt, cadvisor, image, shell, vm, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -180,6 +180,11 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     let image = image::default_path();
     println!("{}", image::write(&collector, &image, None)?);
     command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
+    // Without it the tests that need it say so.
+    match cadvisor::fetch() {
+        Ok(cadvisor) => drop(command.arg("--cadvisor").arg(cadvisor)),
+        Err(error) => println!("note: {error:#}"),
+    }
     suite_counts(command.current_dir(workspace::root()))
 }
 

@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use self::boot::{Boot, Layout, Root, Scope};
 use self::kernel::Kernel;
+pub(crate) use self::kernel::fetch_package;
 use self::machine::Machine;
 pub(crate) use self::machine::Programs;
 use crate::interrupt::Interrupt;

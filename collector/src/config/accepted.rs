@@ -38,7 +38,7 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
     Accepted { neutral: Some(neutral), ..flag }
 }
 
-const APP: &str = "application metrics are not collected";
+const APP: &str = "applications are asked over plain HTTP";
 const DRIVER: &str =
     "samples are not pushed to a database; scrape /metrics, or write them with --storage_driver=stdout";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
@@ -51,7 +51,6 @@ const ACCEPTED: &[Accepted] = {
     &[
         accepted("add_dir_header", Switch, LOG_FORM),
         unless("true", accepted("alsologtostderr", Switch, LOG_FILE)),
-        accepted("application_metrics_count_limit", Number, APP),
         accepted("bq_account", Text, DRIVER),
         accepted("bq_credentials_file", Text, DRIVER),
         accepted("bq_id", Text, DRIVER),

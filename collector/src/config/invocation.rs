@@ -5,8 +5,10 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, Parser};
 
+use super::compare::CompareArgs;
 use super::statistics::{StatisticsArgs, StatisticsRequest};
 use super::{Args, Config, ConfigError, on_one_line};
+use crate::compare;
 use crate::go_flags::{go_bool, go_spelling};
 
 /// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
@@ -45,6 +47,11 @@ enum Command {
     },
     /// Tell for every statistic of a cgroup which file it is read from on this machine, or why it is not available
     Statistics(Box<StatisticsArgs>),
+    /// Compare what a running cAdvisor answers with what a running collector answers, name by name
+    ///
+    /// Both have to run on the same machine. Exits with 0 when nothing differs but what the README lists as deliberate,
+    /// 1 when something differs, 2 when they could not be compared.
+    Compare(Box<CompareArgs>),
 }
 
 /// How a report is written.
@@ -65,6 +72,8 @@ pub enum Invocation {
     Doctor(Box<Config>, ReportFormat),
     /// `statistics`.
     Statistics(Box<StatisticsRequest>),
+    /// `compare`.
+    Compare(Box<compare::Options>),
 }
 
 impl Invocation {
@@ -74,7 +83,7 @@ impl Invocation {
             Self::Run(config) => config.log,
             Self::Statistics(request) => request.config.log,
             // What libraries warn of is among what the doctor tells.
-            Self::Doctor(..) => "error",
+            Self::Doctor(..) | Self::Compare(..) => "error",
         }
     }
 
@@ -96,6 +105,7 @@ impl Invocation {
         match line.command {
             None => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
+            Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),
             Some(Command::Doctor { format, args }) => Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format)),
         }
     }

@@ -33,6 +33,9 @@ pub(super) struct SamplingArgs {
     /// Time between two readings of the machine's description
     #[arg(long = "update_machine_info_interval", default_value = "5m0s", value_parser = go_duration)]
     pub(super) update_machine_info_interval: Duration,
+    /// Most metrics that the application of one container may have
+    #[arg(long = "application_metrics_count_limit", default_value_t = 100)]
+    pub(super) application_metrics_count_limit: usize,
     /// Time between two looks at what a container's files take
     #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
     pub(super) disk_usage_interval: Duration,

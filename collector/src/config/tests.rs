@@ -175,7 +175,7 @@ const IN_USE: &[(&[&str], usize)] = &[
             "--initial_splay_factor=0.5",
             "--bq_secret=x",
         ],
-        10,
+        9,
     ),
 ];
 

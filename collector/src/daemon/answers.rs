@@ -35,7 +35,7 @@ use crate::views::events::{self, EventQuery};
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity};
 
@@ -142,6 +142,7 @@ impl Answers {
             filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
             samples,
             identity: identity.map(|identity| Identity::new(&identity, container.name())).unwrap_or_default(),
+            application: container.application().unwrap_or_default(),
         }
     }
 
@@ -345,23 +346,18 @@ impl Status for Answers {
 
     fn health_report(&self) -> String {
         let mut report = String::from("ok\n\n");
-        let source = if self.counters.is_some() { "ebpf" } else { "scan" };
         let context = self.engine.context();
-        let mode = match context.hierarchies().mode {
-            Mode::V1 => "v1",
-            Mode::V2 => "v2",
-            Mode::Hybrid => "v1 and v2 (hybrid)",
-        };
+        let Validation { hierarchies, kernel_events, shortcomings, containers } = self.validation();
         let oom = match self.engine.oom_source() {
             OomSource::Events => "kernel events",
             OomSource::Counters => "counters",
         };
         let lines: [(&str, &dyn std::fmt::Display); 6] = [
             ("version", &self.version()),
-            ("kernel events", &source),
+            ("kernel events", &kernel_events),
             ("OOM kills from", &oom),
-            ("cgroup mode", &mode),
-            ("containers", &self.engine.store().len()),
+            ("cgroup mode", &hierarchies),
+            ("containers", &containers),
             ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),
         ];
         for (name, value) in lines {
@@ -374,10 +370,23 @@ impl Status for Answers {
         if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
             let _ = writeln!(report, "disk usage: {complaint}");
         }
-        for reason in self.degraded.reasons() {
+        for reason in shortcomings {
             let _ = writeln!(report, "degraded: {reason}");
         }
         report
+    }
+
+    fn validation(&self) -> Validation {
+        Validation {
+            hierarchies: match self.engine.context().hierarchies().mode {
+                Mode::V1 => "v1",
+                Mode::V2 => "v2",
+                Mode::Hybrid => "v1 and v2 (hybrid)",
+            },
+            kernel_events: if self.counters.is_some() { "ebpf" } else { "scan" },
+            shortcomings: self.degraded.reasons().map(ToString::to_string).collect(),
+            containers: self.engine.store().len(),
+        }
     }
 
     fn readiness(&self) -> Readiness {

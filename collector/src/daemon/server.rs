@@ -1,17 +1,19 @@
 //! Serves connections: plain ones speak HTTP/1.1, encrypted ones also HTTP/2. A client that is slow holds up nobody, and
 //! nothing for long.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::response::Response;
 use hyper::Request;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -19,18 +21,18 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
+
+use super::unread::{After, Lingering, RequestBody};
 
 /// How long a write may wait for the client to read. A stalled client holds a connection and what is queued for it;
 /// after this it holds nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for the head of a request, and how long a connection stays that asks for nothing.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take for the body of a request.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to agree upon a key.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection without requests is looked at in HTTP/2, and how long the client may take to answer.
@@ -125,7 +127,8 @@ impl Connection {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let stream = Box::pin(stream);
+        // Below the encryption: what is left to read at the end need not make sense.
+        let stream = Lingering::new(Box::pin(stream));
         let Some(tls) = tls else { return self.speak(stream, Protocol::Http1, Peer::Anybody).await };
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -154,7 +157,7 @@ impl Connection {
         let routes = self.routes;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            routes.clone().oneshot(request.map(|body| Body::new(TimedBody::new(body))))
+            answer(routes.clone(), protocol, request)
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
@@ -163,44 +166,17 @@ impl Connection {
     }
 }
 
-/// A request's body that ends with an error when it takes too long.
-struct TimedBody {
-    body: Incoming,
-    /// Counts from when the body is first asked for.
-    deadline: Option<Pin<Box<Sleep>>>,
+/// Answers a request, after what of its body nobody had a use for.
+async fn answer(routes: Router, protocol: Protocol, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let (head, body) = request.into_parts();
+    let (body, leftover) = RequestBody::new(body, &head.headers);
+    let mut response = routes.oneshot(Request::from_parts(head, Body::new(body))).await?;
+    // In HTTP/2 a body has an end of its own.
+    if protocol == Protocol::Http1 && leftover.discard().await == After::Close {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
-impl TimedBody {
-    fn new(body: Incoming) -> Self {
-        Self { body, deadline: None }
-    }
-}
-
-/// A request's body took too long.
-#[derive(Debug, thiserror::Error)]
-#[error("it did not arrive within {BODY_TIMEOUT:?}")]
-struct TooSlow;
-
-impl hyper::body::Body for TimedBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(BODY_TIMEOUT)));
-        deadline.as_mut().poll(context).map(|()| Some(Err(TooSlow.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+#[cfg(test)]
+mod tests;

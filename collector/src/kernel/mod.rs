@@ -5,12 +5,14 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod container_file;
 pub mod error;
 pub mod facts;
 pub mod file;
 pub mod machine;
 pub mod network;
 pub mod oom_watch;
+pub mod own_process;
 pub mod perf;
 pub mod probes;
 pub mod process;

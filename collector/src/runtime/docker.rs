@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, EventMessage, Health};
+use bollard::models::{ContainerInspectResponse, EventMessage, Health, NetworkSettings};
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
@@ -17,7 +17,7 @@ use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};
-use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
 /// Longest wait for an answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for it.
@@ -117,6 +117,7 @@ fn identity(
     let config = answer.config.unwrap_or_default();
     let state = answer.state.unwrap_or_default();
     let host = answer.host_config.unwrap_or_default();
+    let address = address(host.network_mode.as_deref(), answer.network_settings.unwrap_or_default());
     let borrows = host.network_mode.is_some_and(|mode| mode.starts_with("container:"));
     Identity {
         runtime,
@@ -129,6 +130,7 @@ fn identity(
         started: state.started_at.as_deref().and_then(time),
         pod: None,
         network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
+        address,
         health: state.health.as_ref().and_then(health),
         files,
     }
@@ -139,6 +141,20 @@ fn labels(labels: HashMap<String, String>, restarts: Option<i64>) -> BTreeMap<St
     let restarts =
         restarts.filter(|restarts| *restarts > 0).map(|count| ("restartcount".to_owned(), count.to_string()));
     labels.into_iter().chain(restarts).collect()
+}
+
+/// The host's for a container that uses its network; else the first of the container's addresses, by the network's name.
+fn address(mode: Option<&str>, settings: NetworkSettings) -> Address {
+    if mode == Some("host") {
+        return Address::Host;
+    }
+    let networks: BTreeMap<_, _> = settings.networks.unwrap_or_default().into_iter().collect();
+    let given = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    let mut addresses = networks
+        .into_values()
+        .flat_map(|network| [given(network.ip_address), given(network.global_ipv6_address)])
+        .flatten();
+    addresses.next().map_or(Address::Unknown, Address::Own)
 }
 
 fn health(health: &Health) -> Option<String> {
@@ -180,6 +196,7 @@ mod tests {
                 "Config":{"Image":"nginx:1","Labels":{"a":"b"},"Env":["PATH=/bin","Empty=","odd","PAODD","SECRET=1"]},
                 "HostConfig":{"NetworkMode":"container:other"}}"#,
         );
+        assert_eq!(found.address, Address::Unknown);
         assert_eq!(found.name.as_deref(), Some("web"));
         assert_eq!(found.aliases().collect::<Vec<_>>(), ["web", "abc"]);
         assert_eq!(found.image.as_deref(), Some("nginx:1"));
@@ -199,6 +216,21 @@ mod tests {
     fn what_is_not_told_is_absent() {
         let found = inspected(r#"{"Name":"","State":{"StartedAt":"0001-01-01T00:00:00Z"},"Created":"soon"}"#);
         assert_eq!(found, Identity::from_path(Runtime::Docker, "abc".to_owned()));
+    }
+
+    #[test]
+    fn where_a_container_is_reached() {
+        let address = |mode: &str, networks: &str| {
+            inspected(&format!(
+                r#"{{"HostConfig":{{"NetworkMode":"{mode}"}},"NetworkSettings":{{"Networks":{{{networks}}}}}}}"#
+            ))
+            .address
+        };
+        assert_eq!(address("host", r#""host":{"IPAddress":""}"#), Address::Host);
+        assert_eq!(address("none", r#""none":{"IPAddress":""}"#), Address::Unknown);
+        let two = r#""b":{"IPAddress":"10.0.0.2"},"a":{"IPAddress":"","GlobalIPv6Address":"fd00::1"}"#;
+        assert_eq!(address("bridge", two), Address::Own("fd00::1".parse().unwrap()));
+        assert_eq!(address("bridge", r#""b":{"IPAddress":"10.0.0.2"}"#), Address::Own("10.0.0.2".parse().unwrap()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who a container is, as its runtime tells it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
@@ -53,6 +54,8 @@ pub struct Identity {
     pub pod: Option<PodOfPath>,
     /// Whose network it uses.
     pub network: NetworkOwner,
+    /// Where its applications are reached.
+    pub address: Address,
     /// The runtime's health check: `starting`, `healthy`, `unhealthy`, `none`; `None` without one.
     pub health: Option<String>,
     /// Where its files are.
@@ -69,6 +72,18 @@ pub enum NetworkOwner {
     Pod,
     /// Another container's (`--network container:NAME`), or its pod's.
     AnotherContainer,
+}
+
+/// Where a container's applications are reached from the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Address {
+    /// At an address of its own.
+    Own(IpAddr),
+    /// At the host's: it uses the host's network.
+    Host,
+    /// Nobody told.
+    #[default]
+    Unknown,
 }
 
 /// A pod of Kubernetes, as far as a cgroup's path tells.
@@ -117,6 +132,7 @@ impl Identity {
             started: None,
             pod: None,
             network: NetworkOwner::Itself,
+            address: Address::Unknown,
             health: None,
             files: ContainerFiles { driver: None, layer: None, runtime_directory: None, log: None },
         }

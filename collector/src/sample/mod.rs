@@ -1,5 +1,6 @@
 //! What was measured, as plain data: cumulative values with units and a time. No I/O, no serialisation, no rates.
 
+pub mod application;
 pub mod container;
 pub mod event;
 pub mod filesystem;

@@ -6,6 +6,7 @@
 mod context;
 mod cpu;
 mod devices;
+mod files;
 mod hugetlb;
 mod io;
 mod limitations;
@@ -35,6 +36,7 @@ use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, ReaderContext};
 pub use devices::DeviceNames;
+pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};

@@ -331,6 +331,7 @@ impl Engine {
                         let mut reading = lock(&tracked.reader);
                         tracked.deliver_news(&mut reading);
                         self.read_oom_counter(&tracked, &mut reading, &mut scratch);
+                        reading.oom_baseline = Baseline::Unsettled;
                     }
                     Job::Close(tracked, at) => {
                         // Jobs of one container may run on several threads; the last one out closes.
@@ -419,7 +420,9 @@ impl Engine {
         let sampled_once = sampled.is_ok().then(|| std::mem::replace(&mut reading.oom_baseline, Baseline::Known));
         match (self.config.oom, sampled_once) {
             (OomSource::Counters, Some(baseline)) => self.compare_oom_counter(tracked, &mut reading, baseline, scratch),
-            (OomSource::Events, Some(Baseline::Unread)) => self.read_oom_counter(tracked, &mut reading, scratch),
+            (OomSource::Events, Some(Baseline::Unread | Baseline::Unsettled)) => {
+                self.read_oom_counter(tracked, &mut reading, scratch);
+            }
             _ => {}
         }
         match sampled {

@@ -2,6 +2,7 @@
 //!
 //! A cheap handle over plain memory: no clocks (`now` is an argument), no I/O, no kernel types.
 
+pub mod application;
 pub mod event_log;
 pub mod history;
 pub mod pods;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::filesystem::{ImageStore, Storage};
@@ -21,6 +23,7 @@ use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
+use application::Application;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
 use pods::Pods;
@@ -61,6 +64,8 @@ pub struct Container {
 struct Recent {
     history: History,
     summary: Recorder,
+    /// Of the few containers whose labels ask for it.
+    application: Option<Box<Application>>,
 }
 
 /// Whether a cgroup is a container in the eyes of the API.
@@ -89,10 +94,13 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary } = &mut *recent;
+        let Recent { history, summary, application } = &mut *recent;
         let pushed = history.push(sample, self.limits);
         if let Some(stored) = history.latest() {
             summary.add(stored);
+            if let Some(application) = application {
+                application.attach(stored.at, self.limits);
+            }
         }
         pushed
     }
@@ -131,6 +139,16 @@ impl Container {
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()
+    }
+
+    /// Takes a reading of its application's endpoints; it is told with the next sample.
+    pub fn offer(&self, round: Round) {
+        lock(&self.recent).application.get_or_insert_default().offer(round);
+    }
+
+    /// What its application told lately; `None` when it was never read.
+    pub fn application(&self) -> Option<Application> {
+        lock(&self.recent).application.as_deref().cloned()
     }
 
     /// Bytes the history and the summary hold.
@@ -353,6 +371,20 @@ impl Store {
             .collect()
     }
 
+    /// The listed containers that have a label beginning so, by name.
+    pub fn labelled(&self, prefix: &str) -> Vec<(Arc<Container>, Arc<Identity>)> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = containers.values().filter(|container| container.listed == Listed::Yes);
+        let known = listed.filter_map(|container| Some((Arc::clone(container), container.identity()?)));
+        let has_label = |labels: &BTreeMap<String, String>| {
+            labels
+                .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+                .next()
+                .is_some_and(|(label, _)| label.starts_with(prefix))
+        };
+        known.filter(|(_, identity)| has_label(&identity.labels)).collect()
+    }
+
     /// Number of listed containers.
     pub fn len(&self) -> usize {
         let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
@@ -391,109 +423,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::event_log::KindLimits;
-    use super::*;
-
-    fn store() -> Store {
-        Store::new(StoreLimits {
-            history: Limits { age: Duration::from_secs(120), count: 100 },
-            events: EventLimits {
-                default: KindLimits { age: Duration::from_secs(10), count: None },
-                kinds: std::collections::HashMap::new(),
-            },
-            ended_retention: Duration::from_secs(120),
-        })
-    }
-
-    fn name(text: &str) -> Name {
-        text.as_bytes().into()
-    }
-
-    #[test]
-    fn children_are_direct_and_prefixes_are_plain() {
-        let store = store();
-        for path in ["/", "/a", "/a/b", "/a/b/c", "/a-x", "/a/d", "/ab"] {
-            store.begin(&name(path), Listed::Yes);
-        }
-        store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
-        store.begin(&name("/a/secret"), Listed::Excluded);
-        assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
-        assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
-        assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
-        let names: Vec<_> =
-            store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
-        assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
-        assert_eq!(store.len(), 7);
-        assert!(store.get(b"/a/m.mount").is_none() && store.get(b"/a/secret").is_none());
-    }
-
-    #[test]
-    fn oom_kills_outlive_the_container_and_add_up() {
-        let store = store();
-        let second = |second: u64| WallTime(second * 1_000_000_000);
-        let first = store.begin(&name("/x"), Listed::Yes);
-        first.add_oom_kills(2);
-        store.end(&first, second(1000));
-        assert!(store.get(b"/x").is_none());
-        assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 2)].into());
-        let again = store.begin(&name("/x"), Listed::Yes);
-        again.add_oom_kills(1);
-        assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 3)].into());
-        assert_eq!(store.oom_counts(second(1121)), [(name("/x"), 1)].into());
-        store.end(&first, second(1121));
-        assert!(store.get(b"/x").is_some(), "ending the first life does not end the second");
-    }
-
-    #[test]
-    fn an_ended_container_keeps_its_last_sample_for_a_while() {
-        let store = store();
-        let second = |second: u64| WallTime(second * 1_000_000_000);
-        let names = |now| -> Vec<(String, Option<WallTime>)> {
-            let told = |container: &Arc<Container>| {
-                let at = container.latest().map(|sample| sample.at);
-                (String::from_utf8_lossy(container.name()).into_owned(), at)
-            };
-            store.ended(now).iter().map(told).collect()
-        };
-        let container = store.begin(&name("/x"), Listed::Yes);
-        for at in [999, 1000] {
-            container.push(Sample { at: second(at), ..Sample::default() });
-        }
-        let child = store.begin(&name("/x/y.mount"), Listed::OnlyAsChild);
-        store.end(&child, second(1000));
-        store.end(&container, second(1001));
-        container.keep_latest_only();
-        assert_eq!(names(second(1121)), [("/x".to_owned(), Some(second(1000)))]);
-        assert_eq!(container.samples(Selection { count: Some(5), ..Selection::default() }).len(), 0);
-        assert_eq!(names(second(1122)), []);
-
-        for number in 0..=MAX_ENDED_SAMPLES {
-            let container = store.begin(&name(&format!("/{number}")), Listed::Yes);
-            container.push(Sample { at: second(1000), ..Sample::default() });
-            store.end(&container, second(1122));
-        }
-        let told = names(second(1122));
-        assert_eq!(told.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
-        assert_eq!(told[0], ("/0".to_owned(), None));
-    }
-
-    #[test]
-    fn without_retention_nothing_of_an_ended_container_is_told() {
-        let store = Store::new(StoreLimits { ended_retention: Duration::ZERO, ..store().limits });
-        let container = store.begin(&name("/x"), Listed::Yes);
-        container.add_oom_kills(1);
-        store.end(&container, WallTime(5));
-        assert!(store.ended(WallTime(5)).is_empty() && store.oom_counts(WallTime(5)).is_empty());
-    }
-
-    #[test]
-    fn the_closing_sample_has_the_last_kill() {
-        let container = store().begin(&name("/x"), Listed::Yes);
-        assert_eq!(container.closing_sample(), None);
-        container.push(Sample { at: WallTime(5), ..Sample::default() });
-        container.add_oom_kills(1);
-        assert_eq!(container.closing_sample().unwrap().oom_kills, 1);
-        assert_eq!(container.latest().unwrap().oom_kills, 0);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
@@ -31,6 +32,20 @@ pub fn append_entry<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value:
 /// Bytes of unknown encoding as a JSON string, see [`lossy`].
 #[derive(Clone, Copy, Debug)]
 pub struct Lossy<'a>(pub &'a [u8]);
+
+impl JsonSchema for Lossy<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
 
 impl Serialize for Lossy<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

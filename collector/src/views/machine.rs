@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::cadvisor_v1::filesystem::kind;
@@ -17,7 +18,7 @@ use crate::units::Bytes;
 const UNKNOWN: &str = "Unknown";
 
 /// The machine on the wire. Fields in cAdvisor's order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct MachineInfo<'a> {
     timestamp: GoTime,
     vendor_id: &'a str,
@@ -46,14 +47,17 @@ pub struct MachineInfo<'a> {
     instance_id: &'a str,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Memory modules of one type, in bytes.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "MemoryInfo")]
 struct MemoryByType {
     capacity: u64,
     dimm_count: u64,
 }
 
 /// Persistent memory: cAdvisor no longer reads it, its keys remain. The kernel tells one of them.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[schemars(rename = "NVMInfo")]
 struct Nvm {
     memory_mode_capacity: u64,
     #[serde(rename = "app direct_mode_capacity")]
@@ -62,13 +66,14 @@ struct Nvm {
 }
 
 /// `page_size` in KiB.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(super) struct HugePagesInfo {
     page_size: u64,
     num_pages: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+/// A file system of the machine, in bytes.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(super) struct FsInfo<'a> {
     device: &'a str,
     capacity: u64,
@@ -78,7 +83,8 @@ pub(super) struct FsInfo<'a> {
     has_inodes: bool,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+/// A block device, in bytes.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(super) struct DiskInfo<'a> {
     name: &'a str,
     major: u32,
@@ -87,7 +93,8 @@ pub(super) struct DiskInfo<'a> {
     scheduler: &'a str,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+/// A network device; the speed in megabits per second.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(super) struct NetInfo<'a> {
     name: &'a str,
     mac_address: &'a str,
@@ -95,7 +102,9 @@ pub(super) struct NetInfo<'a> {
     mtu: i64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// A NUMA node; memory in bytes.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Node")]
 pub(super) struct NodeInfo<'a> {
     node_id: i32,
     memory: u64,
@@ -105,7 +114,9 @@ pub(super) struct NodeInfo<'a> {
     distances: Option<&'a [u64]>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// A core with its threads.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Core")]
 struct CoreInfo<'a> {
     core_id: i32,
     thread_ids: &'a [u32],
@@ -118,12 +129,19 @@ struct CoreInfo<'a> {
     drawer_id: &'a str,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+/// A cache of a CPU, in bytes.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Cache")]
 struct CacheInfo<'a> {
     id: u32,
     size: u64,
     r#type: &'a str,
     level: u32,
+}
+
+/// The schema of a `MachineInfo`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<MachineInfo<'_>>()
 }
 
 /// The machine as cAdvisor's clients expect it.

@@ -7,12 +7,16 @@
 pub mod cadvisor_v1;
 pub mod cadvisor_v2;
 pub mod events;
+#[cfg(test)]
+mod golden_tests;
 pub mod json;
 pub mod kubelet;
 pub mod machine;
 pub mod mount;
+mod openapi;
 mod path;
 pub mod prometheus;
+mod resources;
 mod responses;
 pub mod router;
 pub mod sample_line;
@@ -20,6 +24,7 @@ mod scrape;
 pub mod source;
 pub mod statistics;
 pub mod time;
+mod validate;
 mod web;
 
 use std::collections::BTreeMap;
@@ -31,6 +36,7 @@ use crate::sample::filesystem::Storage;
 use crate::sample::identity::{NetworkOwner, Runtime};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
+use crate::store::application::Application;
 use crate::units::WallTime;
 
 /// One container as a request sees it: who it is, what it may do, and the samples that were asked for.
@@ -50,6 +56,8 @@ pub struct ContainerView {
     pub has_filesystem: bool,
     /// What was known of file systems at the time of each of the samples; empty where they are not read.
     pub filesystems: Vec<FilesystemUse>,
+    /// What its application tells of itself.
+    pub application: Application,
 }
 
 /// What was known of file systems when a sample was taken.

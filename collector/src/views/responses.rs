@@ -20,7 +20,7 @@ use super::json::{Quoted, lossy};
 use super::source::{
     Containers, Limits, MetricsUnavailable, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
-use crate::sample::event::Name;
+use crate::sample::event::{Event, Name};
 use crate::units;
 
 /// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
@@ -194,6 +194,42 @@ impl<S: Containers> List<S> {
         };
         spawn_blocking(render).await
     }
+}
+
+/// Past events as one array. Each may carry a whole sample: they are rendered and sent piece by piece, because a log of
+/// some thousands in one piece is memory that the allocator keeps for each thread that ever held one. What fits in a
+/// piece is sent whole, with its length.
+pub(super) fn past_events(events: Vec<Arc<Event>>) -> Response {
+    let mut left = events.into_iter();
+    let first = events_piece(b'[', &mut left);
+    if left.len() == 0 {
+        return json(first);
+    }
+    let rest = stream::unfold((Some(first), left), |(first, mut left)| async move {
+        let piece = match first {
+            Some(first) => first,
+            None if left.len() == 0 => return None,
+            None => events_piece(b',', &mut left),
+        };
+        Some((Ok::<_, Infallible>(piece), (None, left)))
+    });
+    json(Body::from_stream(rest))
+}
+
+/// The next piece after this byte; the last one closes the array.
+fn events_piece(start: u8, left: &mut std::vec::IntoIter<Arc<Event>>) -> Bytes {
+    let mut piece = vec![start];
+    while let Some(event) = left.next() {
+        events::append(&mut piece, &event);
+        if left.len() == 0 || piece.len() >= STREAM_PIECE_BYTES {
+            break;
+        }
+        piece.push(b',');
+    }
+    if left.len() == 0 {
+        piece.push(b']');
+    }
+    piece.into()
 }
 
 /// Events as they happen, a line each. The headers are sent at once and, as in cAdvisor, name no content type.

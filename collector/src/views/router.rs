@@ -12,13 +12,14 @@ use axum::routing::any;
 use tokio::task::spawn_blocking;
 
 use super::cadvisor_v1::StatsQuery;
-use super::cadvisor_v2::{self, RequestOptions, Resource as V2};
-use super::events::{self, Delivery, EventQuery};
+use super::cadvisor_v2::{self, RequestOptions};
+use super::events::{Delivery, EventQuery};
 use super::mount::Base;
 use super::path::{self, ApiPath};
+use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, kubelet, machine, scrape, web};
+use super::{cadvisor_v1, json, kubelet, machine, openapi, scrape, validate, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -26,40 +27,51 @@ use crate::sample::identity::Runtime;
 const BODY_LIMIT: usize = 1 << 20;
 
 /// The path of the web page, to which everything unknown is sent.
-const PAGE: &str = "/containers/";
+const PAGE: &str = Page::Containers.path();
 
 /// The routes over what the daemon supplies.
 pub fn router<S: Node>(source: Arc<S>) -> Router {
-    Router::new()
-        .route("/healthz", any(healthz::<S>))
-        .route("/readyz", any(readyz::<S>))
-        .route("/metrics", any(scrape::metrics::<S>))
-        .route("/metrics/cadvisor", any(scrape::kubelet_metrics::<S>))
-        .route(kubelet::resource_metrics_path(), any(scrape::resource_metrics::<S>))
-        .fallback(by_prefix::<S>)
-        .with_state(source)
+    let routes = Page::ALL.into_iter().fold(Router::new(), |routes, page| match page {
+        Page::Health => routes.route(page.path(), any(healthz::<S>)),
+        Page::Metrics => routes.route(page.path(), any(scrape::metrics::<S>)),
+        Page::MetricsOfKubelet => routes.route(page.path(), any(scrape::kubelet_metrics::<S>)),
+        Page::MetricsOfResources => routes.route(page.path(), any(scrape::resource_metrics::<S>)),
+        Page::OpenApi => routes.route(page.path(), any(openapi::<S>)),
+        Page::Readiness => routes.route(page.path(), any(readyz::<S>)),
+        // By their beginnings.
+        Page::Api
+        | Page::Containers
+        | Page::Docker
+        | Page::Podman
+        | Page::Spec
+        | Page::Static
+        | Page::Stats
+        | Page::Validate => routes,
+    });
+    routes.fallback(by_prefix::<S>).with_state(source)
 }
 
 /// The paths that are matched by what they begin with.
 async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
-    if let Some(below_api) = path.strip_prefix(b"/api/") {
-        return api(source, &ApiPath::parse(below_api), &parts, body).await.unwrap_or_else(IntoResponse::into_response);
-    }
-    if let Some(asset) = path.strip_prefix(b"/static/") {
-        return web::asset(asset);
-    }
-    if let Some(page) = kubelet::Page::of(&path) {
-        return kubelet::answer(source, page, parts, body).await;
-    }
     let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
     let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
-    match &*path {
-        b"/api" => redirect(StatusCode::MOVED_PERMANENTLY, "/api/"),
-        b"/containers" => redirect(StatusCode::MOVED_PERMANENTLY, PAGE),
-        path if path.starts_with(PAGE.as_bytes()) => web::page(base.path()),
-        _ => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+    let below = |page: Page| path.get(page.path().len()..).unwrap_or_default();
+    match Page::of(&path) {
+        Some(page @ Page::Api) => {
+            api(source, &ApiPath::parse(below(page)), &parts, body).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        Some(page @ Page::Static) => web::asset(below(page)),
+        Some(Page::Validate) => validate::answer(&*source),
+        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
+        Some(_) => web::page(base.path()),
+        None => match Page::without_slash(&path) {
+            // With a redirect the request would lose its body.
+            Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
+            Some(page) => redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
+            None => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
+        },
     }
 }
 
@@ -77,98 +89,17 @@ pub enum Audience {
 /// Whom a path is for.
 pub fn audience(path: &str) -> Audience {
     // As the routes compare it, without decoding.
-    if matches!(path, "/healthz" | "/readyz") {
+    if [Page::Health, Page::Readiness].iter().any(|page| page.path() == path) {
         return Audience::Everybody;
     }
-    let path = path::decode(path);
-    let pages: [&[u8]; 4] = [PAGE.as_bytes(), b"/docker/", b"/podman/", b"/static/"];
-    if pages.iter().any(|page| path.starts_with(page)) { Audience::Readers } else { Audience::Programs }
+    match Page::of(&path::decode(path)) {
+        Some(Page::Containers | Page::Docker | Page::Podman | Page::Static) => Audience::Readers,
+        _ => Audience::Programs,
+    }
 }
-
-/// What a request type is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
-    Containers,
-    Docker,
-    Events,
-    Machine,
-    Subcontainers,
-    Version,
-    /// What only v2 has.
-    V2(V2),
-    /// None that the version has.
-    Unserved,
-}
-
-/// The request types of an API version, as cAdvisor lists them.
-struct Version {
-    name: &'static str,
-    resources: &'static [(&'static str, Resource)],
-}
-
-const VERSIONS: [Version; 6] = {
-    use Resource::{Containers, Docker, Events, Machine, Subcontainers, Version as Own};
-    [
-        Version { name: "v1.0", resources: &[("containers", Containers), ("machine", Machine)] },
-        Version {
-            name: "v1.1",
-            resources: &[("containers", Containers), ("machine", Machine), ("subcontainers", Subcontainers)],
-        },
-        Version {
-            name: "v1.2",
-            resources: &[
-                ("containers", Containers),
-                ("docker", Docker),
-                ("machine", Machine),
-                ("subcontainers", Subcontainers),
-            ],
-        },
-        Version {
-            name: "v1.3",
-            resources: &[
-                ("containers", Containers),
-                ("docker", Docker),
-                ("events", Events),
-                ("machine", Machine),
-                ("subcontainers", Subcontainers),
-            ],
-        },
-        Version {
-            name: "v2.0",
-            resources: &[
-                ("appmetrics", Resource::V2(V2::AppMetrics)),
-                ("attributes", Resource::V2(V2::Attributes)),
-                ("events", Events),
-                ("machine", Machine),
-                ("ps", Resource::V2(V2::Processes)),
-                ("spec", Resource::V2(V2::Spec)),
-                ("stats", Resource::V2(V2::DeprecatedStats)),
-                ("storage", Resource::V2(V2::Storage)),
-                ("summary", Resource::V2(V2::Summary)),
-                ("version", Own),
-            ],
-        },
-        Version {
-            name: "v2.1",
-            resources: &[
-                ("appmetrics", Resource::V2(V2::AppMetrics)),
-                ("attributes", Resource::V2(V2::Attributes)),
-                ("events", Events),
-                ("machine", Machine),
-                ("machinestats", Resource::V2(V2::MachineStats)),
-                ("ps", Resource::V2(V2::Processes)),
-                ("spec", Resource::V2(V2::Spec)),
-                ("stats", Resource::V2(V2::Stats)),
-                ("storage", Resource::V2(V2::Storage)),
-                ("summary", Resource::V2(V2::Summary)),
-                ("version", Own),
-            ],
-        },
-    ]
-};
 
 /// Finds what a path asks for; the listings are errors, as in cAdvisor.
-fn resource(path: &ApiPath) -> Result<Resource, ApiError> {
+fn resource(path: &ApiPath) -> Result<Option<Resource>, ApiError> {
     if path.version.is_empty() {
         return Err(ApiError::Versions(VERSIONS.map(|version| version.name).join(",")));
     }
@@ -179,7 +110,7 @@ fn resource(path: &ApiPath) -> Result<Resource, ApiError> {
         return Err(ApiError::RequestTypes(names.join(",")));
     }
     let found = version.resources.iter().find(|(name, _)| name.as_bytes() == path.request);
-    Ok(found.map_or(Resource::Unserved, |(_, resource)| *resource))
+    Ok(found.map(|(_, resource)| *resource))
 }
 
 async fn api<S: Node>(source: Arc<S>, path: &ApiPath, parts: &Parts, body: Body) -> Result<Response, ApiError> {
@@ -189,18 +120,19 @@ async fn api<S: Node>(source: Arc<S>, path: &ApiPath, parts: &Parts, body: Body)
     if path.version.starts_with(b"v2") {
         // An option that cannot be used fails every request of v2, also one that has no use for options.
         let options = RequestOptions::parse(query).map_err(cadvisor_v2::Error::Options)?;
-        if let Resource::V2(resource) = resource {
+        if let Some(Resource::V2(resource)) = resource {
             return cadvisor_v2::answer(source, resource, name, options, query).await;
         }
     }
-    match resource {
+    match resource.ok_or_else(|| ApiError::UnknownRequestType(path.request.clone()))? {
         Resource::Containers => container(source, name, stats_query(body).await?).await,
         Resource::Docker => docker(source, &name, stats_query(body).await?).await,
         Resource::Subcontainers => subcontainers(source, name, stats_query(body).await?).await,
         Resource::Events => events(source, name, query).await,
         Resource::Machine => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
         Resource::Version => Ok(responses::json(json::to_bytes(source.version()))),
-        Resource::V2(_) | Resource::Unserved => Err(ApiError::UnknownRequestType(path.request.clone())),
+        // Answered above.
+        Resource::V2(_) => Err(ApiError::UnknownRequestType(path.request.clone())),
     }
 }
 
@@ -238,15 +170,19 @@ async fn events<S: EventSource>(source: Arc<S>, name: Name, query: &str) -> Resu
     let query = EventQuery::parse(name, query)?;
     match query.delivery {
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
-        Delivery::History => {
-            Ok(responses::json(spawn_blocking(move || events::render(&source.history(&query))).await?))
-        }
+        Delivery::History => Ok(responses::past_events(spawn_blocking(move || source.history(&query)).await?)),
     }
 }
 
 async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response {
     let verbose = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).any(|(key, _)| key == "verbose");
     if verbose { source.health_report().into_response() } else { "ok".into_response() }
+}
+
+async fn openapi<S: Status>(State(source): State<Arc<S>>, request: Request<Body>) -> Result<Response, ApiError> {
+    let base = request.extensions().get::<Base>().cloned().unwrap_or_default();
+    let document = move || json::to_bytes(&openapi::document(source.version(), base.path()));
+    Ok(responses::json(spawn_blocking(document).await?))
 }
 
 async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {

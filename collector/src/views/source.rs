@@ -174,6 +174,9 @@ pub trait Status: Send + Sync + 'static {
     /// A report for people: what works, what does not, and what would fix it.
     fn health_report(&self) -> String;
 
+    /// What the machine offers.
+    fn validation(&self) -> Validation;
+
     /// Whether the first scan is done and every container is listed.
     fn readiness(&self) -> Readiness;
 
@@ -194,6 +197,19 @@ pub enum MetricsUnavailable {
     /// Too many requests wait already.
     #[error("too many requests for metrics are waiting")]
     Busy,
+}
+
+/// What the machine offers and what the collector makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validation {
+    /// Which cgroup hierarchies there are.
+    pub hierarchies: &'static str,
+    /// Where the news of cgroups come from.
+    pub kernel_events: &'static str,
+    /// What the collector has to do without, a line each.
+    pub shortcomings: Vec<String>,
+    /// Containers listed.
+    pub containers: usize,
 }
 
 /// Whether requests get complete answers.

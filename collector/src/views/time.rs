@@ -1,11 +1,13 @@
 //! Times on the wire: RFC 3339 as Go writes and reads it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use super::json::Quoted;
@@ -43,6 +45,20 @@ impl fmt::Display for GoTime {
 pub fn local(time: WallTime) -> Option<DateTime> {
     let time = Timestamp::from_nanosecond(time.0.into()).ok()?;
     Some(ZONE.get().map_or(Offset::UTC, |zone| zone.to_offset(time)).to_datetime(time))
+}
+
+impl JsonSchema for GoTime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
 }
 
 impl Serialize for GoTime {

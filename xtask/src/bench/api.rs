@@ -57,6 +57,17 @@ impl Api {
         Ok(listed.len())
     }
 
+    /// How many containers of Docker are listed.
+    pub(super) fn docker_containers(&self) -> Result<usize> {
+        let url = format!("{}/api/v1.3/docker/", self.base);
+        let mut answer = self.agent.post(&url).send(r#"{"num_stats":1}"#).with_context(|| format!("POST {url}"))?;
+        let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        let body = body.with_context(|| format!("cannot read the answer of {url}"))?;
+        let listed: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&body).with_context(|| format!("{url} gave no listing"))?;
+        Ok(listed.len())
+    }
+
     /// `/metrics`, as it comes over the wire.
     pub(super) fn metrics(&self, coding: &str) -> Result<Vec<u8>> {
         let url = format!("{}/metrics", self.base);

@@ -48,7 +48,7 @@ impl Bench {
         for &cgroups in sizes {
             say(&format!("/metrics of {name} with {cgroups} cgroups"));
             tree.grow_to(cgroups, &self.interrupt)?;
-            let process = self.start(binary, &format!("{name}-metrics"), ready, INTERVAL)?;
+            let process = self.start(binary, &format!("{name}-metrics"), ready, INTERVAL, &[])?;
             self.interrupt.sleep(SETTLE)?;
             let scrape = |coding: &str, thread: Option<&str>| -> Result<(f64, Vec<u8>)> {
                 let mut times = Vec::new();

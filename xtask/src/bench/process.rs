@@ -45,8 +45,8 @@ impl CpuTime {
 }
 
 impl Process {
-    /// Starts a program with the flags that both know, on a free port, its messages going to a file.
-    pub(super) fn start(binary: &Path, log: &Path, interval: &str) -> Result<Self> {
+    /// Starts a program with the flags that both know and these, on a free port, its messages going to a file.
+    pub(super) fn start(binary: &Path, log: &Path, interval: &str, flags: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let messages = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let child = Command::new(binary)
@@ -54,6 +54,7 @@ impl Process {
             .arg(format!("--port={port}"))
             .arg(format!("--housekeeping_interval={interval}"))
             .arg("--allow_dynamic_housekeeping=false")
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(messages)

@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -11,19 +11,24 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("views", &["store", "rates", "sample", "units"]),
     // The daemon's answers as an interface for other programs.
     ("embed", &["views", "sample", "units"]),
+    // Speaks to the applications in containers; what it reads goes beside their samples.
+    ("application", &["sample", "store", "units"]),
     ("kernel", &["units"]),
     ("runtime", &["sample", "units"]),
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["access", "kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
+    ("config", &["access", "compare", "kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
+    // A client of running servers: it judges the collector by its answers alone.
+    ("compare", &["units"]),
     ("shutdown", &[]),
     ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
     (
         "daemon",
         &[
+            "application",
             "access",
             "config",
             "embed",
@@ -42,7 +47,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// What the entry point may use.
-const ENTRY_POINT: [&str; 3] = ["config", "daemon", "doctor"];
+const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
 const FOREIGN: [(&str, &[&str]); 11] = [
@@ -56,11 +61,11 @@ const FOREIGN: [(&str, &[&str]); 11] = [
     ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
-    ("serde", &["views", "runtime", "doctor/json"]),
+    ("serde", &["views", "runtime", "doctor/json", "application", "compare/json"]),
 ];
 
-/// The places that turn data into bytes for others: the views what is served, the doctor what it prints.
-const SERIALIZING: [&str; 2] = ["views", "doctor/json"];
+/// The places that turn data into bytes for others: the views what is served, the doctor and the comparison what they print.
+const SERIALIZING: [&str; 3] = ["views", "doctor/json", "compare/json"];
 
 /// Layers that are told the time.
 const CLOCKLESS: [&str; 5] = ["units", "sample", "store", "rates", "views"];

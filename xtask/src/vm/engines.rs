@@ -15,7 +15,7 @@ use crate::{apt, test};
 /// The tests that such a machine is for.
 pub(super) const TESTS: [&str; 1] = ["engine_containers::"];
 /// Tests that need an engine. Where there is none, in the other virtual machines, they are not selected.
-pub(super) const NEED_ENGINES: [&str; 2] = ["engine_containers::", "selftest::docker_"];
+pub(super) const NEED_ENGINES: [&str; 3] = ["engine_containers::", "selftest::docker_", "beside_cadvisor::real_"];
 
 /// Drivers that only such a machine needs: of its root, and of containers' images.
 pub(super) const MODULES: [&str; 1] = ["overlay"];

@@ -77,7 +77,7 @@ impl Kernel {
     }
 }
 
-/// The packages that a release was found to consist of, kept beside what they were unpacked to.
+/// The packages that something was found to consist of, kept beside what they were unpacked to.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
     /// The suites they were looked for in.
@@ -89,24 +89,47 @@ struct Contents {
 /// Fetches and unpacks a kernel: once, as long as the downloaded packages have the hashes they had then.
 pub(super) fn fetch(release: Release) -> Result<Kernel> {
     let home = folder().join("kernels").join(release.name);
-    let record = beside(&home, "json");
-    let known = std::fs::read(&record).ok().and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
-    let current =
-        |contents: &Contents| contents.suites == release.suites && contents.packages.iter().all(apt::is_intact);
-    if !(home.is_dir() && known.is_some_and(|contents| current(&contents))) {
-        // Until it is whole again there is no record of it.
-        drop(std::fs::remove_file(&record));
-        let contents = download(release).with_context(|| format!("cannot get Debian's kernel {}", release.name))?;
-        unpack(&contents, &home)?;
-        let text = serde_json::to_vec_pretty(&contents).context("cannot describe packages")?;
-        std::fs::write(&record, text).with_context(|| format!("cannot write {}", record.display()))?;
-    }
+    let fetched = unpacked(&home, release.suites, || download(release));
+    fetched.with_context(|| format!("cannot get Debian's kernel {}", release.name))?;
     let mut files = Vec::new();
     find_files(&home, &mut files)?;
     let is_image = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
     let image = files.into_iter().find(is_image);
     let image = image.with_context(|| format!("{} holds no kernel image", home.display()))?;
     Ok(Kernel { name: release.name.to_owned(), image, packages: Some(home) })
+}
+
+/// Fetches a package of a suite, verified as kernels are, and unpacks it without installing it: nothing of it is
+/// started. The folder it is in.
+pub(crate) fn fetch_package(name: &str, suite: &str) -> Result<PathBuf> {
+    let home = folder().join("packages").join(name);
+    let fetched = unpacked(&home, &[suite], || {
+        let apt = PrivateApt::new(name, &[suite])?;
+        let package = apt.describe(name)?;
+        if !apt::is_intact(&package) {
+            apt.download(&package)?;
+        }
+        Ok(vec![package])
+    });
+    fetched.with_context(|| format!("cannot get Debian's package {name} of {suite}"))?;
+    Ok(home)
+}
+
+/// Sees to it that packages are unpacked in a folder.
+fn unpacked(home: &Path, suites: &[&str], download: impl FnOnce() -> Result<Vec<Package>>) -> Result<()> {
+    let record = beside(home, "json");
+    let known = std::fs::read(&record).ok().and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
+    let current = |contents: &Contents| contents.suites == suites && contents.packages.iter().all(apt::is_intact);
+    if home.is_dir() && known.is_some_and(|contents| current(&contents)) {
+        return Ok(());
+    }
+    // Until it is whole again there is no record of it.
+    drop(std::fs::remove_file(&record));
+    let suites = suites.iter().map(|&suite| suite.to_owned()).collect();
+    let contents = Contents { suites, packages: download()? };
+    unpack(&contents, home)?;
+    let text = serde_json::to_vec_pretty(&contents).context("cannot describe packages")?;
+    std::fs::write(&record, text).with_context(|| format!("cannot write {}", record.display()))
 }
 
 /// The path with an ending of its own. A kernel's name has a dot in it and so something like an ending already.
@@ -118,7 +141,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Downloads the newest cloud kernel of a release's suites.
-fn download(release: Release) -> Result<Contents> {
+fn download(release: Release) -> Result<Vec<Package>> {
     let apt = PrivateApt::new(release.name, release.suites)?;
     let newest = apt.describe("linux-image-cloud-amd64")?;
     let image = newest.depends.iter().find(|name| name.starts_with("linux-image-"));
@@ -138,7 +161,7 @@ fn download(release: Release) -> Result<Contents> {
         wanted.extend(package.depends.iter().filter(|name| is_part(name, version)).cloned());
         packages.push(package);
     }
-    Ok(Contents { suites: release.suites.iter().map(|&suite| suite.to_owned()).collect(), packages })
+    Ok(packages)
 }
 
 /// Whether a package belongs to the kernel of this version.

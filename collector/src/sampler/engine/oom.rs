@@ -31,12 +31,15 @@ pub(super) struct OomTally {
     told: u64,
 }
 
-/// Whether the kills from before the collector came are known.
+/// Whether the next sample reads the counter, although no kill was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Baseline {
-    /// The counter was not read yet.
+    /// The counter was not read yet: there may have been kills before the collector came.
     Unread,
-    /// It was, or there were none.
+    /// It was read because of a kill. The kernel takes the first victim of a group kill once more when it goes through
+    /// the group, and reports nothing then.
+    Unsettled,
+    /// It was read, or there were none.
     Known,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::sample::filesystem::Storage;
@@ -9,7 +10,7 @@ use crate::sample::machine::{DiskCounters, Filesystem, Filesystems};
 use crate::views::FilesystemUse;
 
 /// One file system. The counters are its device's, also for a container: what the container itself does is `diskio`.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(in crate::views) struct FsStats<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     device: &'a str,

@@ -1,20 +1,21 @@
 //! Perf events and the use of caches and memory bandwidth.
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::is_zero;
 use crate::sample::hardware::{self as sample, PerfCount, PerfEvent, ResctrlDomain, UncorePerfEvent};
 
-#[derive(Serialize)]
-struct PerfStat<'a> {
+#[derive(JsonSchema, Serialize)]
+pub(in crate::views) struct PerfStat<'a> {
     scaling_ratio: f64,
     value: u64,
     name: &'a str,
     cpu: u32,
 }
 
-#[derive(Serialize)]
-struct PerfUncoreStat<'a> {
+#[derive(JsonSchema, Serialize)]
+pub(in crate::views) struct PerfUncoreStat<'a> {
     scaling_ratio: f64,
     value: u64,
     name: &'a str,
@@ -44,7 +45,8 @@ fn scaled(count: &PerfCount) -> (f64, u64) {
 }
 
 /// One element of each list per last-level cache.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "ResctrlStats")]
 pub(in crate::views) struct Resctrl {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     memory_bandwidth: Vec<MemoryBandwidth>,
@@ -52,7 +54,8 @@ pub(in crate::views) struct Resctrl {
     cache: Vec<CacheStats>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MemoryBandwidthStats")]
 struct MemoryBandwidth {
     #[serde(skip_serializing_if = "is_zero")]
     mbm_total_bytes: u64,
@@ -60,7 +63,7 @@ struct MemoryBandwidth {
     mbm_local_bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CacheStats {
     #[serde(skip_serializing_if = "is_zero")]
     llc_occupancy: u64,

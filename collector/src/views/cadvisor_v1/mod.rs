@@ -4,6 +4,8 @@
 //! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
+pub(super) mod application;
+pub(super) mod diskio;
 pub(super) mod filesystem;
 pub(super) mod hardware;
 pub(super) mod network;
@@ -15,8 +17,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
+use self::application::CustomMetrics;
 pub use self::request::{DecodeError, StatsQuery};
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
@@ -41,7 +45,13 @@ pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Byt
     json::append_entry(out, &view.name, &ContainerInfo::new(view, machine_memory));
 }
 
-#[derive(Serialize)]
+/// The schema of a `ContainerInfo`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ContainerInfo<'_>>()
+}
+
+/// A container with its limits and its samples.
+#[derive(JsonSchema, Serialize)]
 struct ContainerInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     id: &'a str,
@@ -51,6 +61,7 @@ struct ContainerInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "references")]
+    #[schemars(with = "Vec<Reference<'a>>")]
     subcontainers: &'a [Name],
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,7 +73,8 @@ impl<'a> ContainerInfo<'a> {
         let Identity { id, aliases, namespace, health, .. } = &view.identity;
         let of = |(at, sample): (usize, &'a Arc<Sample>)| {
             let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
-            stats.with_network(view.network(sample))
+            let told = view.application.at(sample.at).map(CustomMetrics::from);
+            stats.with_network(view.network(sample)).with_custom_metrics(told)
         };
         let mut stats: Vec<_> = view.samples.iter().enumerate().map(of).collect();
         // How it was at the time of older samples is not known.
@@ -82,7 +94,8 @@ impl<'a> ContainerInfo<'a> {
 }
 
 /// A child, of which only the name is told.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ContainerReference")]
 struct Reference<'a> {
     name: Lossy<'a>,
 }

@@ -1,13 +1,17 @@
 //! `NetworkStats`.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use crate::sample::container::{Interface, Network, Traffic};
 use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TcpAdvanced, TcpSockets, UdpSockets};
 
 /// The first interface's counters, then all interfaces, then the socket blocks.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct NetworkStats<'a> {
     // The first interface once more, flattened: serde's own flattening would buffer every value.
     name: &'a str,
@@ -20,6 +24,7 @@ pub(super) struct NetworkStats<'a> {
     tx_errors: u64,
     tx_dropped: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    #[schemars(with = "Vec<InterfaceStats<'a>>")]
     interfaces: &'a [Interface],
     tcp: Tcp,
     tcp6: Tcp,
@@ -62,8 +67,9 @@ impl<'a> From<&'a Network> for NetworkStats<'a> {
     }
 }
 
-#[derive(Default, Serialize)]
-struct InterfaceStats<'a> {
+/// An interface's counters, cumulative.
+#[derive(Default, JsonSchema, Serialize)]
+pub(in crate::views) struct InterfaceStats<'a> {
     name: &'a str,
     rx_bytes: u64,
     rx_packets: u64,
@@ -110,8 +116,9 @@ impl<'a> From<&'a Network> for Sockets<'a> {
 }
 
 /// TCP sockets by state.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "TcpStat")]
 pub(in crate::views) struct Tcp {
     established: u64,
     syn_sent: u64,
@@ -160,8 +167,9 @@ impl From<TcpSockets> for Tcp {
 }
 
 /// UDP sockets.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "UdpStat")]
 pub(in crate::views) struct Udp {
     listen: u64,
     dropped: u64,
@@ -178,6 +186,18 @@ impl From<UdpSockets> for Udp {
 /// All of cAdvisor's keys; those that the kernel lacks with 0.
 #[derive(Default)]
 pub(in crate::views) struct Advanced<'a>(Option<&'a TcpAdvanced>);
+
+impl JsonSchema for Advanced<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "TcpAdvancedStat".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let counter = |key: &&str| ((*key).to_owned(), json!({ "type": "integer" }));
+        let properties: Map<String, Value> = TCP_ADVANCED.iter().map(counter).collect();
+        json_schema!({ "type": "object", "properties": properties, "required": TCP_ADVANCED.as_slice() })
+    }
+}
 
 impl Serialize for Advanced<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,7 +1,8 @@
 //! `ContainerInfoRequest`: which samples a v1 request wants.
 
-use serde_json::Value;
+use schemars::{Schema, json_schema};
 use serde_json::error::Category;
+use serde_json::{Value, json};
 
 use crate::units::WallTime;
 use crate::views::time::{self, TimeError};
@@ -54,6 +55,24 @@ impl StatsQuery {
             }
         }
         Ok(query)
+    }
+
+    /// The schema of a request body.
+    pub(in crate::views) fn schema() -> Schema {
+        let time = |description: &str| json!({ "type": "string", "format": "date-time", "description": description });
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "num_stats": {
+                    "type": "integer",
+                    "minimum": -1,
+                    "default": DEFAULT_SAMPLES,
+                    "description": "At most so many samples, the newest; -1 for all.",
+                },
+                "start": time("Not before this; the year 1 means unbounded."),
+                "end": time("Not after this; the year 1 means unbounded."),
+            },
+        })
     }
 
     /// Whether a sample of this time lies in the range.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::application::{self, MetricSpec};
 use super::is_zero;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec};
 use crate::units::{Bytes, Limit};
@@ -13,8 +15,9 @@ use crate::views::time::GoTime;
 /// How `max` is written.
 const UNLIMITED: u64 = u64::MAX;
 
+/// Limits of a container, and what its runtime says of it.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct ContainerSpec<'a> {
     creation_time: GoTime,
     start_time: GoTime,
@@ -33,11 +36,15 @@ pub(super) struct ContainerSpec<'a> {
     has_filesystem: bool,
     has_diskio: bool,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    custom_metrics: Vec<MetricSpec<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     image: &'a str,
 }
 
-#[derive(Default, Serialize)]
+/// Limits on CPU: shares, the list of CPUs, and quota and period in microseconds.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "CpuSpec")]
 pub(in crate::views) struct WireCpu<'a> {
     limit: u64,
     max_limit: u64,
@@ -49,7 +56,9 @@ pub(in crate::views) struct WireCpu<'a> {
     period: u64,
 }
 
-#[derive(Default, Serialize)]
+/// Limits on memory in bytes; 18446744073709551615 means none.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "MemorySpec")]
 pub(in crate::views) struct WireMemory {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
@@ -59,7 +68,9 @@ pub(in crate::views) struct WireMemory {
     swap_limit: u64,
 }
 
-#[derive(Default, Serialize)]
+/// The limit on processes; 18446744073709551615 means none.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "ProcessSpec")]
 pub(in crate::views) struct WireProcesses {
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
@@ -89,7 +100,8 @@ impl<'a> ContainerSpec<'a> {
             },
             has_filesystem: view.has_filesystem,
             has_diskio: spec.has_diskio,
-            has_custom_metrics: false,
+            has_custom_metrics: !view.application.specs.is_empty(),
+            custom_metrics: application::specs(&view.application.specs),
             image: &identity.image,
         }
     }

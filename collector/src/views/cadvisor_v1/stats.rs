@@ -1,16 +1,20 @@
 //! `ContainerStats`: one sample.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::application::CustomMetrics;
+use super::diskio::DiskIoStats;
 use super::filesystem::FsStats;
-use super::hardware::{Resctrl, core_events, uncore_events};
+use super::hardware::{PerfStat, PerfUncoreStat, Resctrl, core_events, uncore_events};
 use super::is_zero;
 use super::network::NetworkStats;
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Load, Memory, Network, Numa, NumaPages, Pressure, PressureRow,
-    Processes, Sample, Schedstat, TaskStates,
+    Cfs, Cpu, Faults, Hugetlb, Load, Memory, Network, Numa, NumaPages, Pressure, PressureRow, Processes, Sample,
+    Schedstat, TaskStates,
 };
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Nanos;
@@ -18,7 +22,7 @@ use crate::views::FilesystemUse;
 use crate::views::time::GoTime;
 
 /// One sample as cAdvisor's v1 `ContainerStats`.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct ContainerStats<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,6 +32,7 @@ pub struct ContainerStats<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryStats<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    #[schemars(with = "BTreeMap<String, HugetlbStats>")]
     hugetlb: &'a [Hugetlb],
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
@@ -36,9 +41,13 @@ pub struct ContainerStats<'a> {
     task_stats: LoadStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<ProcessStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metrics: Option<CustomMetrics<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    #[schemars(with = "Vec<PerfStat<'a>>")]
     perf_stats: &'a [PerfEvent],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    #[schemars(with = "Vec<PerfUncoreStat<'a>>")]
     perf_uncore_stats: &'a [UncorePerfEvent],
     #[serde(skip_serializing_if = "is_zero")]
     referenced_memory: u64,
@@ -50,6 +59,11 @@ pub struct ContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
+    /// The same with what its application told.
+    pub(super) fn with_custom_metrics(self, custom_metrics: Option<CustomMetrics<'a>>) -> Self {
+        Self { custom_metrics, ..self }
+    }
+
     /// The same with this network.
     pub(super) fn with_network(self, network: Option<&'a Network>) -> Self {
         Self { network: network.map(NetworkStats::from), ..self }
@@ -78,6 +92,7 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
             filesystem: Vec::new(),
             task_stats: sample.tasks.unwrap_or_default().into(),
             processes: sample.processes.as_ref().map(ProcessStats::from),
+            custom_metrics: None,
             perf_stats: sample.perf.as_deref().unwrap_or_default(),
             perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
             referenced_memory: sample.referenced.unwrap_or_default().0,
@@ -89,7 +104,8 @@ impl<'a> From<&'a Sample> for ContainerStats<'a> {
     }
 }
 
-#[derive(Default, Serialize)]
+/// CPU time and what belongs to it. The load averages are thousandths of tasks.
+#[derive(Default, JsonSchema, Serialize)]
 pub(in crate::views) struct CpuStats<'a> {
     usage: CpuUsage<'a>,
     cfs: CpuCfs,
@@ -100,16 +116,20 @@ pub(in crate::views) struct CpuStats<'a> {
     psi: Option<Psi>,
 }
 
-#[derive(Default, Serialize)]
+/// CPU time in nanoseconds, cumulative.
+#[derive(Default, JsonSchema, Serialize)]
 struct CpuUsage<'a> {
     total: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "nanoseconds")]
+    #[schemars(with = "Vec<u64>")]
     per_cpu_usage: &'a [Nanos],
     user: u64,
     system: u64,
 }
 
-#[derive(Default, Serialize)]
+/// What the bandwidth limit did, cumulative; times in nanoseconds.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "CpuCFS")]
 struct CpuCfs {
     periods: u64,
     throttled_periods: u64,
@@ -118,7 +138,8 @@ struct CpuCfs {
     burst_time: u64,
 }
 
-#[derive(Default, Serialize)]
+/// What the scheduler tells of the processes, cumulative; times in nanoseconds.
+#[derive(Default, JsonSchema, Serialize)]
 struct CpuSchedstat {
     run_time: u64,
     runqueue_time: u64,
@@ -157,14 +178,16 @@ fn nanoseconds<S: Serializer>(list: &[Nanos], serializer: S) -> Result<S::Ok, S:
 }
 
 /// Pressure; left out where the kernel does not offer it.
-#[derive(Serialize)]
-struct Psi {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PSIStats")]
+pub(super) struct Psi {
     full: PsiData,
     some: PsiData,
 }
 
 /// `total` is in microseconds, as in the kernel's file.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "PSIData")]
 struct PsiData {
     total: u64,
     avg10: f64,
@@ -186,107 +209,8 @@ impl From<PressureRow> for PsiData {
     }
 }
 
-#[derive(Default, Serialize)]
-pub(in crate::views) struct DiskIoStats<'a> {
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_service_bytes: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_serviced: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_queued: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    sectors: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_service_time: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_wait_time: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_merged: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_time: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_cost_usage: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_cost_wait: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_cost_indebt: Devices<'a>,
-    #[serde(skip_serializing_if = "Devices::is_empty")]
-    io_cost_indelay: Devices<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    psi: Option<Psi>,
-}
-
-impl<'a> From<&'a Io> for DiskIoStats<'a> {
-    fn from(io: &'a Io) -> Self {
-        let list = |stat| Devices { all: &io.devices, stat };
-        Self {
-            io_service_bytes: list(IoStat::ServiceBytes),
-            io_serviced: list(IoStat::Serviced),
-            io_queued: list(IoStat::Queued),
-            sectors: list(IoStat::Sectors),
-            io_service_time: list(IoStat::ServiceTime),
-            io_wait_time: list(IoStat::WaitTime),
-            io_merged: list(IoStat::Merged),
-            io_time: list(IoStat::Time),
-            io_cost_usage: list(IoStat::CostUsage),
-            io_cost_wait: list(IoStat::CostWait),
-            io_cost_indebt: list(IoStat::CostIndebt),
-            io_cost_indelay: list(IoStat::CostIndelay),
-            psi: io.pressure.map(Psi::from),
-        }
-    }
-}
-
-/// The entries of one statistic.
-struct Devices<'a> {
-    all: &'a [DeviceIo],
-    stat: IoStat,
-}
-
-impl Default for Devices<'_> {
-    fn default() -> Self {
-        Self { all: &[], stat: IoStat::ServiceBytes }
-    }
-}
-
-impl<'a> Devices<'a> {
-    fn iter(&self) -> impl Iterator<Item = &'a DeviceIo> {
-        let stat = self.stat;
-        self.all.iter().filter(move |device| device.stat == stat)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-}
-
-impl Serialize for Devices<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|device| PerDiskStats {
-            device: &device.device,
-            major: device.major,
-            minor: device.minor,
-            stats: &device.operations,
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct PerDiskStats<'a> {
-    device: &'a str,
-    major: u32,
-    minor: u32,
-    #[serde(serialize_with = "operations")]
-    stats: &'a [(&'static str, u64)],
-}
-
-fn operations<S: Serializer>(operations: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut sorted = operations.to_vec();
-    sorted.sort_by_key(|(operation, _)| *operation);
-    serializer.collect_map(sorted)
-}
-
-#[derive(Default, Serialize)]
+/// Memory in bytes; pages where the kernel counts pages.
+#[derive(Default, JsonSchema, Serialize)]
 pub(in crate::views) struct MemoryStats<'a> {
     usage: u64,
     max_usage: u64,
@@ -312,20 +236,27 @@ pub(in crate::views) struct MemoryStats<'a> {
     events: MemoryEvents,
 }
 
-#[derive(Default, Serialize)]
+/// Page faults, cumulative, and pages by NUMA node.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "MemoryStatsMemoryData")]
 struct MemoryData<'a> {
     pgfault: u64,
     pgmajfault: u64,
     numa_stats: NumaStats<'a>,
 }
 
-#[derive(Default, Serialize)]
+/// Pages by NUMA node.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "MemoryNumaStats")]
 struct NumaStats<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "nodes")]
+    #[schemars(with = "BTreeMap<String, u64>")]
     file: &'a [(u32, u64)],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "nodes")]
+    #[schemars(with = "BTreeMap<String, u64>")]
     anon: &'a [(u32, u64)],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "nodes")]
+    #[schemars(with = "BTreeMap<String, u64>")]
     unevictable: &'a [(u32, u64)],
 }
 
@@ -336,7 +267,8 @@ fn nodes<S: Serializer>(nodes: &[(u32, u64)], serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(sorted)
 }
 
-#[derive(Default, Serialize)]
+/// How often a limit was reached.
+#[derive(Default, JsonSchema, Serialize)]
 struct MemoryEvents {
     high: u64,
     max: u64,
@@ -384,8 +316,9 @@ impl<'a> From<&'a NumaPages> for NumaStats<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct HugetlbStats {
+/// Huge pages of one size, in bytes.
+#[derive(JsonSchema, Serialize)]
+pub(in crate::views) struct HugetlbStats {
     #[serde(skip_serializing_if = "is_zero")]
     usage: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -405,7 +338,8 @@ pub(in crate::views) fn page_sizes<S: Serializer>(sizes: &[Hugetlb], serializer:
     serializer.collect_map(sorted.iter().map(|(page_size, stats)| (&***page_size, stats)))
 }
 
-#[derive(Default, Serialize)]
+/// Tasks by state.
+#[derive(Default, JsonSchema, Serialize)]
 pub(in crate::views) struct LoadStats {
     nr_sleeping: u64,
     nr_running: u64,
@@ -426,7 +360,8 @@ impl From<TaskStates> for LoadStats {
     }
 }
 
-#[derive(Default, Serialize)]
+/// Processes, threads and descriptors.
+#[derive(Default, JsonSchema, Serialize)]
 pub(in crate::views) struct ProcessStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     process_count: Option<u64>,
@@ -443,7 +378,7 @@ pub(in crate::views) struct ProcessStats {
 }
 
 /// -1 means unlimited.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct UlimitSpec {
     name: &'static str,
     soft_limit: i64,
@@ -466,13 +401,15 @@ impl From<&Processes> for ProcessStats {
     }
 }
 
-#[derive(Serialize)]
+/// The cpuset controller.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "CPUSetStats")]
 struct Cpuset {
     memory_migrate: u64,
 }
 
 /// The runtime's health check; empty without a runtime.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Health<'a> {
     status: &'a str,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::sample::machine::Machine;
@@ -10,7 +11,8 @@ use crate::views::machine::{
     self, DiskInfo, FsInfo, HugePagesInfo, MachineInfo, NetInfo, NodeInfo, container_os_version, kernel_version,
 };
 
-#[derive(Serialize)]
+/// The versions on the machine, and some of what the machine is.
+#[derive(JsonSchema, Serialize)]
 struct Attributes<'a> {
     kernel_version: &'a str,
     container_os_version: &'a str,
@@ -30,6 +32,11 @@ struct Attributes<'a> {
     topology: Option<Vec<NodeInfo<'a>>>,
     cloud_provider: &'static str,
     instance_type: &'a str,
+}
+
+/// The schema of one.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Attributes<'_>>()
 }
 
 /// Renders the attributes of a machine with this version of the collector.

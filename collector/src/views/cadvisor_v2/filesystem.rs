@@ -1,5 +1,6 @@
 //! v2.1's file systems: `FilesystemStats` of a container, `MachineFsStats` of the machine.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::sample::machine::{DiskCounters, Filesystem};
@@ -9,7 +10,7 @@ use crate::views::cadvisor_v1::filesystem::kind;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// What a container's files take.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct FilesystemStats {
     #[serde(rename = "totalUsageBytes")]
     total_usage_bytes: u64,
@@ -34,7 +35,7 @@ impl FilesystemStats {
 }
 
 /// A file system of the machine.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct MachineFsStats<'a> {
     device: &'a str,
     r#type: &'static str,
@@ -46,7 +47,7 @@ pub(super) struct MachineFsStats<'a> {
 }
 
 /// What its device has done; times in nanoseconds, where v1 has milliseconds.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct DiskStats {
     reads_completed: u64,
     reads_merged: u64,

@@ -1,8 +1,9 @@
 //! cAdvisor's API v2.0 and v2.1, in cAdvisor's key order.
 //!
 //! The rules of v1 for what is not known hold here too; v2.1 leaves out more. Every answer is a pure function of what
-//! [`super::source`] supplies; application metrics are not collected, so that resource has its empty shape.
+//! [`super::source`] supplies.
 
+mod application;
 mod attributes;
 mod filesystem;
 mod options;
@@ -18,16 +19,19 @@ mod tests;
 use std::sync::Arc;
 
 use axum::response::Response;
+use schemars::{Schema, SchemaGenerator};
 use tokio::task::spawn_blocking;
 
 pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
 pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
+pub(super) use storage::parameters as storage_parameters;
 
+use super::Count;
 use super::cadvisor_v1::StatsQuery;
+use super::openapi::{array, map};
 use super::responses::{self, ApiError, Form};
 use super::source::{Limits, Node, ProcessesOf, ProcessesUnavailable};
-use super::{Count, json};
 use crate::sample::event::Name;
 use processes::CgroupPaths;
 use storage::Wanted;
@@ -158,17 +162,38 @@ async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
     Ok(responses::json(spawn_blocking(move || processes::render(&list, paths)).await?))
 }
 
-/// As in cAdvisor there is one key, the name that was asked for, however many containers that selects.
-async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
-    let selection = selected(source, name, options).await?;
-    let mut body = vec![b'{'];
-    if !selection.names.is_empty() {
-        json::append_entry(&mut body, name, &NoMetrics {});
+/// What a resource is, and the schema of its answer.
+pub(super) fn schema(resource: Resource, schemas: &mut SchemaGenerator) -> (&'static str, Schema) {
+    match resource {
+        Resource::AppMetrics => {
+            ("What the container's application tells of itself.", map(&application::schema(schemas)))
+        }
+        Resource::Attributes => ("The versions on the machine, and what it has.", attributes::schema(schemas)),
+        Resource::DeprecatedStats => ("Samples by container.", map(&stats::deprecated_schema(schemas))),
+        Resource::MachineStats => ("The machine's samples.", stats::machine_schema(schemas)),
+        Resource::Processes => ("The container's own processes.", array(&processes::schema(schemas))),
+        Resource::Spec => ("Limits by container.", map(&spec::schema(schemas))),
+        Resource::Stats => ("Limits and samples by container, without the root.", map(&stats::schema(schemas))),
+        Resource::Storage => ("The machine's file systems.", storage::schema(schemas)),
+        Resource::Summary => ("What containers used lately.", map(&summary::schema(schemas))),
     }
-    body.push(b'}');
-    Ok(responses::json(body))
 }
 
-/// No metric.
-#[derive(serde::Serialize)]
-struct NoMetrics {}
+/// As in cAdvisor there is one key, the name that was asked for, however many containers that selects.
+async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let Selection { names, limits } = selected(source, name, options).await?;
+    let query = StatsQuery { count: options.count, ..StatsQuery::default() };
+    let mut last = None;
+    // The last one counts; a container that ended meanwhile does not.
+    for container in names.iter().rev() {
+        if let Ok(view) = source.container(container, &query, limits).await {
+            last = Some(view);
+            break;
+        }
+    }
+    let rendered = spawn_blocking({
+        let name = Name::clone(name);
+        move || application::render(&name, last.as_ref())
+    });
+    Ok(responses::json(rendered.await?))
+}

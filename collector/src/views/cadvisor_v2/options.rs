@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::views::Count;
 use crate::views::json::Quoted;
+use crate::views::openapi::parameter;
 
 /// How many samples a request gets that does not say.
 const DEFAULT_SAMPLES: usize = 64;
@@ -82,6 +85,26 @@ impl RequestOptions {
             extent: if value("recursive") == Some("true") { Extent::Recursive } else { Extent::Itself },
             max_age: value("max_age").map(duration).transpose()?,
         })
+    }
+}
+
+impl RequestOptions {
+    /// The parameters, for the API's description.
+    pub(in crate::views) fn parameters() -> Vec<Value> {
+        let kinds = json!({ "type": "string", "enum": ["name", "docker", "podman"], "default": "name" });
+        let count = json!({ "type": "integer", "format": "int32", "minimum": -1, "default": DEFAULT_SAMPLES });
+        let recursive = json!({ "type": "string", "enum": ["true", "false"], "default": "false" });
+        let age = json!({ "type": "string", "examples": ["10s", "1m30s", "0"] });
+        vec![
+            parameter("type", &kinds, "What kind of name the name is."),
+            parameter("count", &count, "At most so many samples, the newest; -1 for all."),
+            parameter(
+                "recursive",
+                &recursive,
+                "Whether every container whose name begins with the name is meant, too.",
+            ),
+            parameter("max_age", &age, "A container whose newest sample is older is read before the answer."),
+        ]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use crate::sample::process::{Process, ProcessList};
@@ -16,7 +17,8 @@ pub(super) enum CgroupPaths {
     Blank,
 }
 
-#[derive(Serialize)]
+/// A process in the words of `ps`; sizes in bytes.
+#[derive(JsonSchema, Serialize)]
 struct ProcessInfo<'a> {
     user: &'a str,
     pid: u32,
@@ -29,6 +31,7 @@ struct ProcessInfo<'a> {
     status: &'a str,
     running_time: String,
     cgroup_path: Lossy<'a>,
+    #[schemars(with = "String")]
     cmd: Command<'a>,
     fd_count: u64,
     psr: u32,
@@ -64,6 +67,11 @@ impl<'a> ProcessInfo<'a> {
             psr: process.processor,
         }
     }
+}
+
+/// The schema of one.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ProcessInfo<'_>>()
 }
 
 /// Renders a listing.

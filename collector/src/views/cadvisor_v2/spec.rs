@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::sample::spec::Spec;
 use crate::units::Bytes;
+use crate::views::cadvisor_v1::application::{self, MetricSpec};
 use crate::views::cadvisor_v1::spec::{WireCpu, WireMemory, WireProcesses};
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, Identity, json};
 
 /// Limits and identity; without quota, period and the limit of processes, which cAdvisor's v2 never has.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.ContainerSpec")]
 pub(super) struct ContainerSpec<'a> {
     creation_time: GoTime,
     start_time: GoTime,
@@ -30,6 +33,8 @@ pub(super) struct ContainerSpec<'a> {
     memory: WireMemory,
     has_hugetlb: bool,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    custom_metrics: Vec<MetricSpec<'a>>,
     has_processes: bool,
     processes: WireProcesses,
     has_network: bool,
@@ -56,7 +61,8 @@ impl<'a> ContainerSpec<'a> {
             has_memory: memory.is_some(),
             memory: memory.as_ref().map(|memory| WireMemory::new(memory, machine_memory)).unwrap_or_default(),
             has_hugetlb: *has_hugetlb,
-            has_custom_metrics: false,
+            has_custom_metrics: !view.application.specs.is_empty(),
+            custom_metrics: application::specs(&view.application.specs),
             has_processes: processes.is_some(),
             processes: WireProcesses::default(),
             has_network: view.has_network(),
@@ -65,6 +71,11 @@ impl<'a> ContainerSpec<'a> {
             image,
         }
     }
+}
+
+/// The schema of one.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ContainerSpec<'_>>()
 }
 
 /// Appends a container's name and spec.

@@ -3,6 +3,9 @@
 //! A part is there when the sample has it; cAdvisor looks at the container's limits instead, and ends the request where
 //! the two differ. Only the network is shown by the limits, which tell whose it is.
 
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::filesystem::{FilesystemStats, MachineFsStats};
@@ -11,17 +14,19 @@ use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, Network, Sample};
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Bytes;
+use crate::views::cadvisor_v1::application::CustomMetrics;
+use crate::views::cadvisor_v1::diskio::DiskIoStats;
 use crate::views::cadvisor_v1::filesystem::FsStats;
-use crate::views::cadvisor_v1::hardware::{Resctrl, core_events, uncore_events};
+use crate::views::cadvisor_v1::hardware::{PerfStat, PerfUncoreStat, Resctrl, core_events, uncore_events};
 use crate::views::cadvisor_v1::is_zero;
-use crate::views::cadvisor_v1::network::{Advanced, Sockets, Tcp, Udp, interfaces};
-use crate::views::cadvisor_v1::stats::{CpuStats, DiskIoStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
+use crate::views::cadvisor_v1::network::{Advanced, InterfaceStats, Sockets, Tcp, Udp, interfaces};
+use crate::views::cadvisor_v1::stats::{CpuStats, HugetlbStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, FilesystemUse, json};
 
 /// v2.0: every block is there, beside a flag that tells whether it means something.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct DeprecatedContainerStats<'a> {
     timestamp: GoTime,
     has_cpu: bool,
@@ -34,6 +39,7 @@ struct DeprecatedContainerStats<'a> {
     memory: MemoryStats<'a>,
     has_hugetlb: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    #[schemars(with = "BTreeMap<String, HugetlbStats>")]
     hugetlb: &'a [Hugetlb],
     has_network: bool,
     network: NetworkStats<'a>,
@@ -46,9 +52,13 @@ struct DeprecatedContainerStats<'a> {
     has_load: bool,
     load_stats: LoadStats,
     has_custom_metrics: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metrics: Option<CustomMetrics<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    #[schemars(with = "Vec<PerfStat<'a>>")]
     perf_stats: &'a [PerfEvent],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    #[schemars(with = "Vec<PerfUncoreStat<'a>>")]
     perf_uncore_stats: &'a [UncorePerfEvent],
     #[serde(skip_serializing_if = "is_zero")]
     referenced_memory: u64,
@@ -56,7 +66,8 @@ struct DeprecatedContainerStats<'a> {
 }
 
 /// v2.1: only what is there.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.ContainerStats")]
 struct ContainerStats<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +79,7 @@ struct ContainerStats<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryStats<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "page_sizes")]
+    #[schemars(with = "BTreeMap<String, HugetlbStats>")]
     hugetlb: &'a [Hugetlb],
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<NetworkStats<'a>>,
@@ -75,9 +87,13 @@ struct ContainerStats<'a> {
     processes: Option<ProcessStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filesystem: Option<FilesystemStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metrics: Option<CustomMetrics<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "core_events")]
+    #[schemars(with = "Vec<PerfStat<'a>>")]
     perf_stats: &'a [PerfEvent],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "uncore_events")]
+    #[schemars(with = "Vec<PerfUncoreStat<'a>>")]
     perf_uncore_stats: &'a [UncorePerfEvent],
     #[serde(skip_serializing_if = "is_zero")]
     referenced_memory: u64,
@@ -85,7 +101,7 @@ struct ContainerStats<'a> {
 }
 
 /// The root container's samples as the machine's.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct MachineStats<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +116,9 @@ struct MachineStats<'a> {
     filesystem: Vec<MachineFsStats<'a>>,
 }
 
-#[derive(Serialize)]
+/// A container with its limits and its samples.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.ContainerInfo")]
 struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -108,13 +126,13 @@ struct ContainerInfo<'a> {
 }
 
 /// CPU use since the sample before.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CpuInst {
     usage: CpuInstUsage,
 }
 
 /// In nanoseconds of CPU time per second.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct CpuInstUsage {
     total: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -132,9 +150,11 @@ impl From<CpuRates> for CpuInst {
 }
 
 /// v1's without the first interface at its top level.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "v2.NetworkStats")]
 struct NetworkStats<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "interfaces")]
+    #[schemars(with = "Vec<InterfaceStats<'a>>")]
     interfaces: &'a [Interface],
     tcp: Tcp,
     tcp6: Tcp,
@@ -153,6 +173,11 @@ impl<'a> From<&'a Network> for NetworkStats<'a> {
 /// The network of a container that has one of its own.
 fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> {
     sample.network.as_ref().filter(|_| view.has_network())
+}
+
+/// What the application told before the sample.
+fn custom_metrics<'a>(view: &'a ContainerView, sample: &Sample) -> Option<CustomMetrics<'a>> {
+    view.application.at(sample.at).map(CustomMetrics::from)
 }
 
 /// A sample with what is told beside it.
@@ -177,7 +202,7 @@ fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
-    fn new(view: &ContainerView, told: Told<'a>) -> Self {
+    fn new(view: &'a ContainerView, told: Told<'a>) -> Self {
         let Told { previous, sample, filesystems } = told;
         let network = network(view, sample);
         Self {
@@ -199,7 +224,8 @@ impl<'a> DeprecatedContainerStats<'a> {
             filesystem: FsStats::list(filesystems),
             has_load: false,
             load_stats: LoadStats::default(),
-            has_custom_metrics: false,
+            has_custom_metrics: !view.application.specs.is_empty(),
+            custom_metrics: custom_metrics(view, sample),
             perf_stats: sample.perf.as_deref().unwrap_or_default(),
             perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
             referenced_memory: sample.referenced.unwrap_or_default().0,
@@ -209,7 +235,7 @@ impl<'a> DeprecatedContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
-    fn new(view: &ContainerView, told: Told<'a>) -> Self {
+    fn new(view: &'a ContainerView, told: Told<'a>) -> Self {
         let Told { previous, sample, filesystems } = told;
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -221,6 +247,7 @@ impl<'a> ContainerStats<'a> {
             network: network(view, sample).map(NetworkStats::from),
             processes: sample.processes.as_ref().map(ProcessStats::from),
             filesystem: FilesystemStats::of(filesystems),
+            custom_metrics: custom_metrics(view, sample),
             perf_stats: sample.perf.as_deref().unwrap_or_default(),
             perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
             referenced_memory: sample.referenced.unwrap_or_default().0,
@@ -241,6 +268,21 @@ impl<'a> MachineStats<'a> {
             filesystem: MachineFsStats::list(filesystems),
         }
     }
+}
+
+/// The schema of a container's samples in v2.0.
+pub(super) fn deprecated_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Vec<DeprecatedContainerStats<'_>>>()
+}
+
+/// The schema of a container in v2.1.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ContainerInfo<'_>>()
+}
+
+/// The schema of the machine's samples.
+pub(super) fn machine_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Option<Vec<MachineStats<'_>>>>()
 }
 
 /// Appends a container's name and samples as v2.0 has them.

@@ -1,11 +1,14 @@
 //! v2 `FsInfo`: the machine's file systems and how full they are.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
 use crate::units::WallTime;
-use crate::views::json::{self, Quoted};
+use crate::views::json::{Quoted, to_bytes};
+use crate::views::openapi::parameter;
 use crate::views::time::GoTime;
 
 /// Which file systems are wanted.
@@ -41,7 +44,24 @@ pub enum StorageError {
     Uuid,
 }
 
-#[derive(Serialize)]
+/// The parameters, for the API's description.
+pub(in crate::views) fn parameters() -> Vec<Value> {
+    let text = json!({ "type": "string" });
+    vec![
+        parameter("label", &text, "File systems with this label, such as `root`."),
+        parameter("uuid", &text, "The file system with this id, as one object; goes before the label."),
+    ]
+}
+
+/// The schema of an answer: a list, or one file system where its id was asked for.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<FsInfo<'_>>();
+    json_schema!({ "anyOf": [{ "type": "array", "items": one }, one] })
+}
+
+/// A file system of the machine and how full it is, in bytes.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "v2.FsInfo")]
 struct FsInfo<'a> {
     timestamp: GoTime,
     device: &'a str,
@@ -90,15 +110,15 @@ impl<'a> FsInfo<'a> {
 pub(super) fn render(filesystems: &Filesystems, wanted: &Wanted) -> Result<bytes::Bytes, StorageError> {
     let Filesystems { at, list, .. } = filesystems;
     match wanted {
-        Wanted::All => Ok(json::to_bytes(&list.iter().map(|fs| FsInfo::new(fs, *at)).collect::<Vec<_>>())),
+        Wanted::All => Ok(to_bytes(&list.iter().map(|fs| FsInfo::new(fs, *at)).collect::<Vec<_>>())),
         Wanted::Labelled(wanted) => {
             let labelled = list.iter().filter(|fs| labels(fs).any(|label| label == wanted));
             let labelled: Vec<_> = labelled.map(|fs| FsInfo::new(fs, *at)).collect();
-            if labelled.is_empty() { Err(StorageError::Label(wanted.clone())) } else { Ok(json::to_bytes(&labelled)) }
+            if labelled.is_empty() { Err(StorageError::Label(wanted.clone())) } else { Ok(to_bytes(&labelled)) }
         }
         Wanted::WithUuid(wanted) => {
             let found = list.iter().find(|fs| fs.uuid.as_ref() == Some(wanted)).ok_or(StorageError::Uuid)?;
-            Ok(json::to_bytes(&FsInfo::new(found, *at)))
+            Ok(to_bytes(&FsInfo::new(found, *at)))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `DerivedStats`: what containers used lately.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::sample::event::Name;
@@ -7,7 +8,8 @@ use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::views::json;
 use crate::views::time::GoTime;
 
-#[derive(Serialize)]
+/// What a container used lately.
+#[derive(JsonSchema, Serialize)]
 struct DerivedStats {
     timestamp: GoTime,
     latest_usage: InstantUsage,
@@ -17,20 +19,24 @@ struct DerivedStats {
 }
 
 /// CPU in thousandths of a core, memory in bytes.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 struct InstantUsage {
     cpu: u64,
     memory: u64,
 }
 
-#[derive(Default, Serialize)]
+/// What was used over a span of time, of which so many percent are known.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "Usage")]
 struct WireUsage {
     percent_complete: u32,
     cpu: WirePercentiles,
     memory: WirePercentiles,
 }
 
-#[derive(Default, Serialize)]
+/// CPU in thousandths of a core, or memory in bytes, over a span of time.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "Percentiles")]
 struct WirePercentiles {
     present: bool,
     mean: u64,
@@ -67,6 +73,11 @@ impl From<Percentiles> for WirePercentiles {
     fn from(Percentiles { mean, std, max, fifty, ninety, ninety_five, count }: Percentiles) -> Self {
         Self { present: true, mean, std, max, fifty, ninety, ninetyfive: ninety_five, count }
     }
+}
+
+/// The schema of one.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<DerivedStats>()
 }
 
 /// Renders the summaries by container; one without a sample yet has zeros and cAdvisor's zero time.

@@ -4,4 +4,5 @@ mod query;
 mod wire;
 
 pub use self::query::{Delivery, EventQuery, QueryError, Subcontainers, below, matches, select};
-pub use self::wire::{append_line, append_missed, render};
+pub use self::wire::{append, append_line, append_missed};
+pub(super) use self::wire::{line_schema, schema};

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::sample::event::{Event, EventKind, Name};
 use crate::units::WallTime;
+use crate::views::openapi::parameter;
 use crate::views::{Count, NegativeCount, time};
 
 /// How many events a request gets that does not say.
@@ -69,7 +72,8 @@ impl EventQuery {
         let flag = |key: &str| value(key).is_some_and(is_true);
         let time = |key: &str| value(key).and_then(|text| time::parse(text).ok()).flatten();
 
-        let kinds = EventKind::ALL.into_iter().filter(|kind| flag("all_events") || flag(parameter(*kind))).collect();
+        let kinds =
+            EventKind::ALL.into_iter().filter(|kind| flag("all_events") || flag(kind_parameter(*kind))).collect();
         let subcontainers = if flag("subcontainers") { Subcontainers::Included } else { Subcontainers::Excluded };
         let delivery = if flag("stream") { Delivery::Stream } else { Delivery::History };
         let (start, end) = (time("start_time"), time("end_time"));
@@ -80,6 +84,26 @@ impl EventQuery {
             (Delivery::History, None) => Count::Newest(DEFAULT_EVENTS),
         };
         Ok(Self { kinds, name, subcontainers, max_events, start, end, delivery })
+    }
+
+    /// The parameters, for the API's description.
+    pub(in crate::views) fn parameters() -> Vec<serde_json::Value> {
+        let flag =
+            |name: &str, meaning: &str| parameter(name, &json!({ "type": "boolean", "default": false }), meaning);
+        let time =
+            |name: &str, meaning: &str| parameter(name, &json!({ "type": "string", "format": "date-time" }), meaning);
+        let count = json!({ "type": "integer", "format": "int64", "minimum": -1, "default": DEFAULT_EVENTS });
+        let kinds =
+            EventKind::ALL.map(|kind| flag(kind_parameter(kind), &format!("Events of the type {}.", kind.name())));
+        let others = [
+            flag("all_events", "Events of every type."),
+            flag("subcontainers", "Those of everything below the container, too."),
+            flag("stream", "Events as they happen, a line each, from now on and without an end."),
+            parameter("max_events", &count, "At most so many of each type; -1 for all."),
+            time("start_time", "Not before this."),
+            time("end_time", "Not after this."),
+        ];
+        kinds.into_iter().chain(others).collect()
     }
 
     fn covers(&self, at: WallTime) -> bool {
@@ -100,7 +124,7 @@ pub fn below(ancestor: &[u8], container: &[u8]) -> bool {
 }
 
 /// The query parameter that asks for a kind.
-const fn parameter(kind: EventKind) -> &'static str {
+const fn kind_parameter(kind: EventKind) -> &'static str {
     match kind {
         EventKind::Oom => "oom_events",
         EventKind::OomKill => "oom_kill_events",

@@ -2,8 +2,7 @@
 //!
 //! Keys of cAdvisor come first and keep their meaning. Of our additions, those that are not known are left out.
 
-use std::sync::Arc;
-
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::sample::event::{Constraint, Event, EventData, EventKind, OomKill, OomParty};
@@ -14,24 +13,19 @@ use crate::views::time::GoTime;
 /// cAdvisor's exit code for "not known": cgroups have none.
 const UNKNOWN_EXIT_CODE: i32 = -1;
 
-/// A list of events as one array.
-pub fn render(events: &[Arc<Event>]) -> bytes::Bytes {
-    let events: Vec<_> = events.iter().map(|event| WireEvent::from(&**event)).collect();
-    json::to_bytes(&events)
+/// Appends one event.
+pub fn append(out: &mut Vec<u8>, event: &Event) {
+    json::append(out, &WireEvent::from(event));
 }
 
 /// Appends one line of a stream.
 pub fn append_line(out: &mut Vec<u8>, event: &Event) {
-    json::append(out, &WireEvent::from(event));
+    append(out, event);
     out.push(b'\n');
 }
 
 /// Appends the last line of a stream whose client did not keep up.
 pub fn append_missed(out: &mut Vec<u8>, missed: u64) {
-    #[derive(Serialize)]
-    struct Missed {
-        error: String,
-    }
     let error = format!(
         "this client is {missed} events behind and the stream ends here; read faster, connect again, and ask \
          without stream=true and with start_time for what was missed"
@@ -40,7 +34,26 @@ pub fn append_missed(out: &mut Vec<u8>, missed: u64) {
     out.push(b'\n');
 }
 
-#[derive(Serialize)]
+/// The schema of an event.
+pub(in crate::views) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<WireEvent<'_>>()
+}
+
+/// The schema of a line of a stream.
+pub(in crate::views) fn line_schema(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [schema(generator), generator.subschema_for::<Missed>()] })
+}
+
+/// The last line of a stream whose client did not keep up.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "StreamEnd")]
+struct Missed {
+    error: String,
+}
+
+/// Something that happened to a container.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Event")]
 struct WireEvent<'a> {
     container_name: Lossy<'a>,
     timestamp: GoTime,
@@ -48,7 +61,9 @@ struct WireEvent<'a> {
     event_data: WireData<'a>,
 }
 
-#[derive(Default, Serialize)]
+/// What there is to say of an event, by its type.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "EventData")]
 struct WireData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     oom: Option<WireOom<'a>>,
@@ -58,19 +73,23 @@ struct WireData<'a> {
     deletion: Option<Deletion<'a>>,
 }
 
-#[derive(Serialize)]
+/// How a container ended; -1 is not known.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ContainerDeletionEventData")]
 struct ContainerDeletion {
     exit_code: i32,
 }
 
 /// Ours.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FinalStats")]
 struct Deletion<'a> {
     final_stats: ContainerStats<'a>,
 }
 
 /// cAdvisor's three keys, 0 or empty when unknown, then ours.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OomKillEventData")]
 struct WireOom<'a> {
     pid: u32,
     process_name: Lossy<'a>,
@@ -153,6 +172,8 @@ fn wire_oom(kill: &OomKill) -> Option<WireOom<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -165,7 +186,6 @@ mod tests {
         let mut line = Vec::new();
         append_line(&mut line, &event);
         let line = String::from_utf8(line).unwrap();
-        assert_eq!(render(&[Arc::new(event)]), format!("[{}]", line.trim_end()).as_bytes());
         serde_json::from_str::<serde_json::Value>(&line).unwrap();
         expected.assert_eq(&line);
     }

@@ -1,20 +1,21 @@
 //! The body of `/stats/container`: a request of v1 that names its container.
 
-use serde_json::Value;
+use schemars::Schema;
+use serde_json::{Value, json};
 
 use crate::sample::event::Name;
 use crate::views::cadvisor_v1::{DecodeError, StatsQuery};
 
 /// Whether what is below a container counts too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Below {
+pub(in crate::views) enum Below {
     Included,
     LeftOut,
 }
 
 /// What the body says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ContainerRequest {
+pub(in crate::views) struct ContainerRequest {
     /// The cgroup's name; the root where there is none.
     pub(super) name: Name,
     pub(super) query: StatsQuery,
@@ -22,6 +23,16 @@ pub(super) struct ContainerRequest {
 }
 
 impl ContainerRequest {
+    /// The schema of the body, for the document of the API.
+    pub(in crate::views) fn schema() -> Schema {
+        let mut schema = StatsQuery::schema();
+        if let Some(keys) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            keys.insert("containerName".to_owned(), json!({ "type": "string", "default": "/" }));
+            keys.insert("subcontainers".to_owned(), json!({ "type": "boolean", "default": false }));
+        }
+        schema
+    }
+
     /// Reads the body; none asks for the defaults.
     ///
     /// # Errors

@@ -10,11 +10,13 @@ mod resource_metrics;
 mod routes;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use schemars::{Schema, SchemaGenerator};
 
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
@@ -25,11 +27,17 @@ use crate::sample::pods::PodFiles;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
+pub(super) use legacy::ContainerRequest;
 pub use legacy::at_or_below;
 pub use resource_metrics::render as render_resource_metrics;
-pub(super) use routes::{Page, answer};
-pub use routes::{resource_metrics_path, router};
+pub use routes::router;
+pub(super) use routes::{Page, answer, summary_parameters};
 pub use summary::{Incomplete, render};
+
+/// The schema of the summary, for the document of the API.
+pub(super) fn schema(schemas: &mut SchemaGenerator) -> Schema {
+    schemas.subschema_for::<wire::Summary>()
+}
 
 /// How much is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::legacy::{self, ContainerRequest};
@@ -19,17 +20,12 @@ use crate::views::cadvisor_v1::{self, DecodeError, StatsQuery};
 use crate::views::path;
 use crate::views::responses::{self, ApiError, Form};
 use crate::views::source::{Limits, Node, Unavailable};
-use crate::views::{json, machine, scrape};
+use crate::views::{json, machine, openapi, resources, scrape};
 
 /// A request body is a small object; more than this is not read.
 const BODY_LIMIT: usize = 1 << 20;
 /// The parameter of the summary.
 const ONLY_CPU_AND_MEMORY: &str = "only_cpu_and_memory";
-
-/// The path of the metrics of resources.
-pub const fn resource_metrics_path() -> &'static str {
-    "/metrics/resource"
-}
 
 /// What a path of the kubelet's asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,37 +48,37 @@ pub(in crate::views) enum Page {
 }
 
 impl Page {
-    /// What a decoded path asks for; `None` for one that is not the kubelet's.
-    pub(in crate::views) fn of(path: &[u8]) -> Option<Self> {
+    /// What a decoded path asks for.
+    pub(in crate::views) fn of(path: &[u8]) -> Self {
         if matches!(path, b"/spec" | b"/spec/") {
-            return Some(Self::Spec);
+            return Self::Spec;
         }
-        let below = path.strip_prefix(b"/stats").filter(|below| below.is_empty() || below.starts_with(b"/"))?;
-        let below = below.strip_suffix(b"/").unwrap_or(below);
-        let Ok(below) = str::from_utf8(below) else { return Some(Self::Unknown) };
+        let below = path.strip_prefix(b"/stats").filter(|below| below.is_empty() || below.starts_with(b"/"));
+        let below = below.map(|below| below.strip_suffix(b"/").unwrap_or(below));
+        let Some(below) = below.and_then(|below| str::from_utf8(below).ok()) else { return Self::Unknown };
         let segments: Vec<&str> = below.split('/').skip(1).collect();
         let of_pod = |namespace: &str, pod: &str, container: &str| Self::OfPod {
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             container: container.to_owned(),
         };
-        Some(match segments.as_slice() {
+        match segments.as_slice() {
             [] => Self::Root,
             ["summary"] => Self::Summary,
             ["container"] => Self::Containers,
             [pod, container] => of_pod("default", pod, container),
             [namespace, pod, _uid, container] => of_pod(namespace, pod, container),
             _ => Self::Unknown,
-        })
+        }
     }
 }
 
 /// The kubelet's paths alone, at the top: for its own ports.
 pub fn router<S: Node>(source: Arc<S>) -> Router {
     Router::new()
-        .route("/healthz", any(async || "ok"))
-        .route("/metrics/cadvisor", any(scrape::kubelet_metrics::<S>))
-        .route(resource_metrics_path(), any(scrape::resource_metrics::<S>))
+        .route(resources::Page::Health.path(), any(async || "ok"))
+        .route(resources::Page::MetricsOfKubelet.path(), any(scrape::kubelet_metrics::<S>))
+        .route(resources::Page::MetricsOfResources.path(), any(scrape::resource_metrics::<S>))
         .fallback(by_path::<S>)
         .with_state(source)
 }
@@ -90,7 +86,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
 async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
-    answer(source, Page::of(&path).unwrap_or(Page::Unknown), parts, body).await
+    answer(source, Page::of(&path), parts, body).await
 }
 
 /// Answers a request for one of the kubelet's paths.
@@ -146,6 +142,12 @@ async fn node_summary<S: Node>(source: &S, parts: &Parts, body: Body) -> Result<
     let depth = depth(parts.uri.query().unwrap_or_default().as_bytes(), &form);
     let snapshot = source.node(depth).await;
     Ok(responses::json(spawn_blocking(move || summary::render(&snapshot, depth)).await??))
+}
+
+/// The parameters of the summary, for the document of the API.
+pub(in crate::views) fn summary_parameters() -> Vec<Value> {
+    let schema = serde_json::json!({ "type": "string" });
+    vec![openapi::parameter(ONLY_CPU_AND_MEMORY, &schema, "`true`: CPU, memory and swap alone.")]
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -210,24 +212,24 @@ mod tests {
             container: "app".to_owned(),
         };
         for (path, expected) in [
-            ("/spec", Some(Page::Spec)),
-            ("/spec/", Some(Page::Spec)),
-            ("/spec/x", None),
-            ("/stats", Some(Page::Root)),
-            ("/stats/", Some(Page::Root)),
-            ("/stats/summary", Some(Page::Summary)),
-            ("/stats/summary/", Some(Page::Summary)),
-            ("/stats/container/", Some(Page::Containers)),
-            ("/stats/web-0/app", Some(of_pod("default"))),
-            ("/stats/shop/web-0/u1/app", Some(of_pod("shop"))),
-            ("/stats/shop/web-0/u1", Some(Page::Unknown)),
-            ("/stats/x", Some(Page::Unknown)),
-            ("/statistics", None),
-            ("/", None),
+            ("/spec", Page::Spec),
+            ("/spec/", Page::Spec),
+            ("/spec/x", Page::Unknown),
+            ("/stats", Page::Root),
+            ("/stats/", Page::Root),
+            ("/stats/summary", Page::Summary),
+            ("/stats/summary/", Page::Summary),
+            ("/stats/container/", Page::Containers),
+            ("/stats/web-0/app", of_pod("default")),
+            ("/stats/shop/web-0/u1/app", of_pod("shop")),
+            ("/stats/shop/web-0/u1", Page::Unknown),
+            ("/stats/x", Page::Unknown),
+            ("/statistics", Page::Unknown),
+            ("/", Page::Unknown),
         ] {
             assert_eq!(Page::of(path.as_bytes()), expected, "{path}");
         }
-        assert_eq!(Page::of(b"/stats/\xff"), Some(Page::Unknown));
+        assert_eq!(Page::of(b"/stats/\xff"), Page::Unknown);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The summary's objects, in the kubelet's key order. What is not known is left out.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::units::WallTime;
@@ -19,14 +22,29 @@ impl Serialize for Time {
     }
 }
 
-#[derive(Serialize)]
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "KubernetesTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "null"], "format": "date-time" })
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
 pub(super) struct Summary {
     pub(super) node: NodeStats,
     pub(super) pods: Vec<PodStats>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryNodeStats")]
 pub(super) struct NodeStats {
     pub(super) node_name: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,15 +68,17 @@ pub(super) struct NodeStats {
     pub(super) swap: Option<SwapStats>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, JsonSchema, Serialize)]
+#[schemars(rename = "SummaryPodReference")]
 pub(super) struct PodReference {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) uid: String,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryPodStats")]
 pub(super) struct PodStats {
     pub(super) pod_ref: PodReference,
     pub(super) start_time: Time,
@@ -81,8 +101,9 @@ pub(super) struct PodStats {
     pub(super) swap: Option<SwapStats>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryContainerStats")]
 pub(super) struct ContainerStats {
     pub(super) name: String,
     pub(super) start_time: Time,
@@ -100,8 +121,9 @@ pub(super) struct ContainerStats {
     pub(super) swap: Option<SwapStats>,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryCpuStats")]
 pub(super) struct CpuStats {
     pub(super) time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,8 +134,9 @@ pub(super) struct CpuStats {
     pub(super) psi: Option<PsiStats>,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryMemoryStats")]
 pub(super) struct MemoryStats {
     pub(super) time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,21 +155,24 @@ pub(super) struct MemoryStats {
     pub(super) psi: Option<PsiStats>,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, JsonSchema, Serialize)]
+#[schemars(rename = "SummaryIoStats")]
 pub(super) struct IoStats {
     pub(super) time: Time,
     pub(super) psi: PsiStats,
 }
 
 /// The kernel does not tell when all tasks waited for a CPU before 5.13.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, JsonSchema, Serialize)]
+#[schemars(rename = "SummaryPsiStats")]
 pub(super) struct PsiStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) full: Option<PsiData>,
     pub(super) some: PsiData,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, JsonSchema, Serialize)]
+#[schemars(rename = "SummaryPsiData")]
 pub(super) struct PsiData {
     /// Nanoseconds.
     pub(super) total: u64,
@@ -155,8 +181,9 @@ pub(super) struct PsiData {
     pub(super) avg300: f64,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummarySwapStats")]
 pub(super) struct SwapStats {
     pub(super) time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +192,8 @@ pub(super) struct SwapStats {
     pub(super) swap_usage_bytes: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "SummaryNetworkStats")]
 pub(super) struct NetworkStats {
     pub(super) time: Time,
     #[serde(flatten)]
@@ -174,8 +202,9 @@ pub(super) struct NetworkStats {
     pub(super) interfaces: Vec<InterfaceStats>,
 }
 
-#[derive(Clone, Default, Serialize)]
+#[derive(Clone, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryInterfaceStats")]
 pub(super) struct InterfaceStats {
     pub(super) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,8 +217,9 @@ pub(super) struct InterfaceStats {
     pub(super) tx_errors: Option<u64>,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryFsStats")]
 pub(super) struct FsStats {
     pub(super) time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,8 +236,9 @@ pub(super) struct FsStats {
     pub(super) inodes_used: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SummaryRuntimeStats")]
 pub(super) struct RuntimeStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) image_fs: Option<FsStats>,
@@ -215,7 +246,8 @@ pub(super) struct RuntimeStats {
     pub(super) container_fs: Option<FsStats>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "SummaryRlimitStats")]
 pub(super) struct RlimitStats {
     pub(super) time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,12 +256,14 @@ pub(super) struct RlimitStats {
     pub(super) curproc: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "SummaryProcessStats")]
 pub(super) struct ProcessStats {
     pub(super) process_count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "SummaryVolumeStats")]
 pub(super) struct VolumeStats {
     #[serde(flatten)]
     pub(super) fs: FsStats,

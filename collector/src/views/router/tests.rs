@@ -16,12 +16,12 @@ use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems,
 use crate::sample::process::ProcessList;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
-use crate::views::ContainerView;
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
     Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
-    TooManyStreams, Unavailable,
+    TooManyStreams, Unavailable, Validation,
 };
+use crate::views::{ContainerView, events};
 
 /// A node with fixed containers and events.
 #[derive(Default)]
@@ -152,6 +152,10 @@ impl Status for Fixed {
 
     fn health_report(&self) -> String {
         "events: from the kernel\n".to_owned()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation { hierarchies: "v2", kernel_events: "scan", shortcomings: Vec::new(), containers: 3 }
     }
 
     fn readiness(&self) -> Readiness {
@@ -365,6 +369,25 @@ async fn past_events() {
 }
 
 #[tokio::test]
+async fn a_long_log_is_one_array_however_it_is_cut() {
+    for count in [0, 1, 500, 1000, 2000] {
+        let event = |second: u64| Event {
+            container: vec![b'x'; 200].into(),
+            at: WallTime(second * 1_000_000_000),
+            kind: EventKind::ContainerCreation,
+            data: EventData::None,
+        };
+        let node = Fixed { events: (0..count).map(|at| Arc::new(event(at))).collect(), ..Fixed::default() };
+        let target = "/api/v1.3/events/?creation_events=1&subcontainers=1&max_events=-1";
+        let response = respond(node, Request::get(target).body(Body::empty()).unwrap()).await;
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
+        assert_eq!(list.len(), count as usize);
+        assert!(list.iter().is_sorted_by_key(|event| event["timestamp"].as_str().unwrap().to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn a_stream_sends_what_is_pending_in_one_piece_and_ends_with_a_note_when_the_client_lags() {
     let mut node = node();
     node.stream = node.events.iter().cloned().map(StreamItem::Event).collect();
@@ -391,6 +414,10 @@ async fn the_page_and_the_redirects() {
         ("/healthz/", 307, "/containers/"),
         ("/containers", 301, "/containers/"),
         ("/api", 301, "/api/"),
+        ("/docker", 301, "/docker/"),
+        ("/podman", 301, "/podman/"),
+        ("/static", 301, "/static/"),
+        ("/validate", 301, "/validate/"),
     ] {
         let response = respond(node(), Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!((response.status().as_u16(), &response.headers()["location"]), (status, &location.parse().unwrap()));
@@ -409,6 +436,12 @@ async fn the_page_and_the_redirects() {
         assert!(page.contains(&asset[1..]));
         assert_eq!(get(asset).await.0, 200);
     }
+    for path in ["/docker/", "/docker/web", "/podman/"] {
+        assert_eq!(get(path).await, (200, page.clone()), "{path}");
+    }
+    assert!(
+        get("/validate/x").await.1.starts_with("cAdvisor version: v0.1.0\n\nOS version: Unknown\n\nKernel version: ")
+    );
     assert_eq!(get("/static/x").await, (404, "unknown static resource \"x\"\n".to_owned()));
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }

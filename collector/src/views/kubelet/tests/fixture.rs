@@ -21,7 +21,7 @@ const NAMELESS: &str = "bbbbbbbb-7c1f-4c58-9a54-0123456789ab";
 
 /// The hierarchy that the memory controller is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(in crate::views) enum Layout {
     V1,
     V2,
 }
@@ -165,7 +165,7 @@ pub(super) fn member(layout: Layout, uid: &str, id: &str, mib: u64) -> Entry {
 }
 
 /// The node.
-pub(super) fn node(layout: Layout) -> Snapshot {
+pub(in crate::views) fn node(layout: Layout) -> Snapshot {
     let pod_labels = [("pod.name", "web-0"), ("pod.namespace", "shop"), ("pod.uid", UID)];
     let labelled = |id: &str, container: Option<&str>| {
         let own = container.map(|container| ("container.name", container));

@@ -1,6 +1,6 @@
 //! The summary and its metrics, over a node with pods of every sort.
 
 mod clients;
-mod fixture;
+pub(in crate::views) mod fixture;
 mod golden;
 mod rules;

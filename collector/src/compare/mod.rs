@@ -1,0 +1,92 @@
+//! `collector compare --with URL`: what a running cAdvisor answers, held against what a running collector answers.
+//!
+//! `walk` asks both for every resource, `values` and `metrics` compare without asking anybody, `rules` says how
+//! closely numbers have to agree and `known` which differences are deliberate, `text` and `json` show the result.
+//! It knows no part of the collector: it is a client like any other, and judges the collector by its answers alone.
+
+mod client;
+pub mod json;
+pub mod known;
+mod metrics;
+pub mod report;
+mod rules;
+pub mod text;
+mod values;
+mod walk;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+pub use client::{ClientError, Header, Origin};
+use report::Report;
+pub use report::Verbosity;
+
+/// How the comparison is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one object.
+    Json,
+}
+
+/// One of the two servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub origin: Origin,
+    /// What is sent with each request, for example an authorization.
+    pub headers: Vec<Header>,
+}
+
+/// What to compare, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The cAdvisor.
+    pub theirs: Peer,
+    /// The collector.
+    pub ours: Peer,
+    /// How the result is printed.
+    pub format: Format,
+    /// Whether what only the collector has is told too.
+    pub verbosity: Verbosity,
+    /// How long the whole comparison may take.
+    pub timeout: Duration,
+}
+
+/// Exit code when nothing differs but what is known to.
+const EQUAL: u8 = 0;
+/// Exit code when something differs.
+const DIFFERENT: u8 = 1;
+/// Exit code when there was no comparison.
+const NOT_COMPARED: u8 = 2;
+
+/// Compares, prints the result and returns the exit code: 0 equal, 1 differences, 2 could not compare.
+pub fn run(options: &Options) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return NOT_COMPARED;
+        }
+    };
+    match runtime.block_on(walk::compare(options)) {
+        Ok(report) => {
+            print(&report, options);
+            if report.differs() { DIFFERENT } else { EQUAL }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            NOT_COMPARED
+        }
+    }
+}
+
+fn print(report: &Report, options: &Options) {
+    let rendered = match options.format {
+        Format::Text => text::render(report),
+        Format::Json => json::render(report),
+    };
+    // Whoever reads may have read enough; the exit code tells the rest.
+    let _ = std::io::stdout().write_all(rendered.as_bytes());
+}

@@ -1,0 +1,116 @@
+//! The readings of a container's application endpoints, each beside the first sample that was taken after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::history::Limits;
+use crate::sample::application::{MetricSpec, Round};
+use crate::units::WallTime;
+
+/// Values kept of one container, whatever their age: an endpoint may offer many, and change them all every second.
+const MAX_VALUES: usize = 20_000;
+
+/// The readings kept, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Application {
+    /// What the container offers, by its newest reading.
+    pub specs: Arc<[MetricSpec]>,
+    /// The time of a sample, and the newest reading before it.
+    pub rounds: VecDeque<(WallTime, Arc<Round>)>,
+    /// A reading that no sample followed yet.
+    pending: Option<Arc<Round>>,
+}
+
+impl Application {
+    /// The reading that belongs to the sample of this time.
+    pub fn at(&self, sample: WallTime) -> Option<&Round> {
+        let found = self.rounds.binary_search_by_key(&sample, |(at, _)| *at).ok()?;
+        self.rounds.get(found).map(|(_, round)| &**round)
+    }
+
+    /// Takes a reading; one that still waits for its sample is replaced.
+    pub(super) fn offer(&mut self, round: Round) {
+        self.specs = Arc::clone(&round.specs);
+        self.pending = Some(Arc::new(round));
+    }
+
+    /// A sample was taken: what waits belongs to it.
+    pub(super) fn attach(&mut self, sample: WallTime, limits: Limits) {
+        let oldest = sample.back(limits.age);
+        if let Some(round) = self.pending.take_if(|_| self.rounds.back().is_none_or(|(last, _)| *last < sample)) {
+            self.rounds.push_back((sample, round));
+        }
+        let mut values: usize = self.rounds.iter().map(|(_, round)| round.len()).sum();
+        while let Some((at, round)) = self.rounds.front() {
+            if *at > oldest && self.rounds.len() <= limits.count && values <= MAX_VALUES {
+                break;
+            }
+            values -= round.len();
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Values kept.
+    #[cfg(test)]
+    fn values(&self) -> usize {
+        self.rounds.iter().map(|(_, round)| round.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sample::application::{Number, Value};
+
+    const LIMITS: Limits = Limits { age: Duration::from_secs(10), count: 5 };
+
+    fn second(second: u64) -> WallTime {
+        WallTime(second * 1_000_000_000)
+    }
+
+    fn round(value: i64, count: usize) -> Round {
+        let value = Value { at: second(1), number: Number::Integer(value), labels: None };
+        Round { values: [("m".to_owned(), vec![value; count])].into(), ..Round::default() }
+    }
+
+    #[test]
+    fn a_reading_belongs_to_the_sample_after_it() {
+        let mut application = Application::default();
+        application.attach(second(1), LIMITS);
+        assert_eq!(application.at(second(1)), None);
+        application.offer(round(1, 1));
+        application.offer(round(2, 1));
+        assert_eq!(application.rounds.len(), 0, "no sample yet");
+        application.attach(second(2), LIMITS);
+        application.attach(second(3), LIMITS);
+        assert_eq!(application.at(second(2)), Some(&round(2, 1)));
+        assert_eq!(application.at(second(3)), None, "read for one sample only");
+        application.offer(round(3, 1));
+        application.attach(second(2), LIMITS);
+        assert_eq!(application.rounds.len(), 1, "a sample that is no newer gets none");
+        application.attach(second(4), LIMITS);
+        assert_eq!(application.at(second(4)), Some(&round(3, 1)));
+    }
+
+    #[test]
+    fn age_count_and_values_are_bounded() {
+        let mut application = Application::default();
+        for at in 1..=20 {
+            application.offer(round(0, 1));
+            application.attach(second(at), LIMITS);
+        }
+        assert_eq!(application.rounds.len(), 5);
+        application.attach(second(40), LIMITS);
+        assert_eq!(application.rounds.len(), 0);
+        for at in 41..=44 {
+            application.offer(round(0, MAX_VALUES / 2));
+            application.attach(second(at), LIMITS);
+        }
+        assert_eq!((application.rounds.len(), application.values()), (2, MAX_VALUES));
+        application.offer(round(0, MAX_VALUES + 1));
+        application.attach(second(45), LIMITS);
+        assert_eq!(application.values(), 0);
+    }
+}

@@ -1,0 +1,106 @@
+//! Containers that come, end and are told for a while after.
+
+use super::event_log::KindLimits;
+use super::*;
+
+fn store() -> Store {
+    Store::new(StoreLimits {
+        history: Limits { age: Duration::from_secs(120), count: 100 },
+        events: EventLimits {
+            default: KindLimits { age: Duration::from_secs(10), count: None },
+            kinds: std::collections::HashMap::new(),
+        },
+        ended_retention: Duration::from_secs(120),
+    })
+}
+
+fn name(text: &str) -> Name {
+    text.as_bytes().into()
+}
+
+#[test]
+fn children_are_direct_and_prefixes_are_plain() {
+    let store = store();
+    for path in ["/", "/a", "/a/b", "/a/b/c", "/a-x", "/a/d", "/ab"] {
+        store.begin(&name(path), Listed::Yes);
+    }
+    store.begin(&name("/a/m.mount"), Listed::OnlyAsChild);
+    store.begin(&name("/a/secret"), Listed::Excluded);
+    assert_eq!(store.children(b"/"), [name("/a"), name("/a-x"), name("/ab")]);
+    assert_eq!(store.children(b"/a"), [name("/a/b"), name("/a/d"), name("/a/m.mount")]);
+    assert_eq!(store.children(b"/ab"), [] as [Name; 0]);
+    let names: Vec<_> =
+        store.with_prefix(b"/a").iter().map(|c| String::from_utf8_lossy(c.name()).into_owned()).collect();
+    assert_eq!(names, ["/a", "/a-x", "/a/b", "/a/b/c", "/a/d", "/ab"]);
+    assert_eq!(store.len(), 7);
+    assert!(store.get(b"/a/m.mount").is_none() && store.get(b"/a/secret").is_none());
+}
+
+#[test]
+fn oom_kills_outlive_the_container_and_add_up() {
+    let store = store();
+    let second = |second: u64| WallTime(second * 1_000_000_000);
+    let first = store.begin(&name("/x"), Listed::Yes);
+    first.add_oom_kills(2);
+    store.end(&first, second(1000));
+    assert!(store.get(b"/x").is_none());
+    assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 2)].into());
+    let again = store.begin(&name("/x"), Listed::Yes);
+    again.add_oom_kills(1);
+    assert_eq!(store.oom_counts(second(1100)), [(name("/x"), 3)].into());
+    assert_eq!(store.oom_counts(second(1121)), [(name("/x"), 1)].into());
+    store.end(&first, second(1121));
+    assert!(store.get(b"/x").is_some(), "ending the first life does not end the second");
+}
+
+#[test]
+fn an_ended_container_keeps_its_last_sample_for_a_while() {
+    let store = store();
+    let second = |second: u64| WallTime(second * 1_000_000_000);
+    let names = |now| -> Vec<(String, Option<WallTime>)> {
+        let told = |container: &Arc<Container>| {
+            let at = container.latest().map(|sample| sample.at);
+            (String::from_utf8_lossy(container.name()).into_owned(), at)
+        };
+        store.ended(now).iter().map(told).collect()
+    };
+    let container = store.begin(&name("/x"), Listed::Yes);
+    for at in [999, 1000] {
+        container.push(Sample { at: second(at), ..Sample::default() });
+    }
+    let child = store.begin(&name("/x/y.mount"), Listed::OnlyAsChild);
+    store.end(&child, second(1000));
+    store.end(&container, second(1001));
+    container.keep_latest_only();
+    assert_eq!(names(second(1121)), [("/x".to_owned(), Some(second(1000)))]);
+    assert_eq!(container.samples(Selection { count: Some(5), ..Selection::default() }).len(), 0);
+    assert_eq!(names(second(1122)), []);
+
+    for number in 0..=MAX_ENDED_SAMPLES {
+        let container = store.begin(&name(&format!("/{number}")), Listed::Yes);
+        container.push(Sample { at: second(1000), ..Sample::default() });
+        store.end(&container, second(1122));
+    }
+    let told = names(second(1122));
+    assert_eq!(told.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
+    assert_eq!(told[0], ("/0".to_owned(), None));
+}
+
+#[test]
+fn without_retention_nothing_of_an_ended_container_is_told() {
+    let store = Store::new(StoreLimits { ended_retention: Duration::ZERO, ..store().limits });
+    let container = store.begin(&name("/x"), Listed::Yes);
+    container.add_oom_kills(1);
+    store.end(&container, WallTime(5));
+    assert!(store.ended(WallTime(5)).is_empty() && store.oom_counts(WallTime(5)).is_empty());
+}
+
+#[test]
+fn the_closing_sample_has_the_last_kill() {
+    let container = store().begin(&name("/x"), Listed::Yes);
+    assert_eq!(container.closing_sample(), None);
+    container.push(Sample { at: WallTime(5), ..Sample::default() });
+    container.add_oom_kills(1);
+    assert_eq!(container.closing_sample().unwrap().oom_kills, 1);
+    assert_eq!(container.latest().unwrap().oom_kills, 0);
+}
