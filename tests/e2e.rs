@@ -29,6 +29,7 @@ mod fuzz_api;
 mod globs;
 mod hierarchies;
 mod history;
+mod kubelet;
 mod machine;
 mod manifests;
 mod metrics;
@@ -112,6 +113,7 @@ const FILES: &[&[Case]] = &[
     engine_containers::CASES,
     docker_api::CASES,
     pods::CASES,
+    kubelet::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

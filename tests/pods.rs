@@ -127,7 +127,7 @@ fn identified(teller: Teller, told: &Value, cgroup: &str) -> Result<()> {
     Ok(())
 }
 
-fn first_process(cgroup: &str) -> Result<u32> {
+pub(crate) fn first_process(cgroup: &str) -> Result<u32> {
     for mount in Layout::detect()?.mounts {
         let listed = bytes::read(mount.dir(cgroup.as_ref()).join("cgroup.procs")).unwrap_or_default();
         if let Some(pid) = listed.lines().next() {

@@ -11,6 +11,7 @@ mod exporters;
 mod hardware;
 mod host;
 pub mod invocation;
+mod kubelet;
 mod logging;
 mod metrics;
 mod retention;
@@ -37,6 +38,7 @@ use crate::views::prometheus::Options;
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
+pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -62,6 +64,8 @@ struct Args {
     #[command(flatten)]
     exporters: exporters::ExporterArgs,
     #[command(flatten)]
+    kubelet: kubelet::KubeletArgs,
+    #[command(flatten)]
     logging: logging::LoggingArgs,
     // The last: it leaves out what the others have.
     #[command(flatten)]
@@ -81,6 +85,8 @@ pub struct Config {
     pub metrics_path: String,
     /// Who may ask.
     pub access: Access,
+    /// What is served in a kubelet's place.
+    pub kubelet: KubeletConfig,
     /// Where the host is mounted.
     pub roots: HostRoots,
     /// Base sampling interval.
@@ -170,6 +176,7 @@ impl Config {
             host,
             access,
             exporters,
+            kubelet,
             logging,
             accepted,
         } = args;
@@ -180,12 +187,15 @@ impl Config {
         let (push, mut notes) = exporters.options(retention.storage_duration)?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
+        let listen = server.listen()?;
+        let access = access.access()?;
         Ok(Self {
-            listen: server.listen()?,
             docker_socket: server.docker_socket(),
+            kubelet: kubelet.config(listen.ip(), access.tls.as_ref(), access.settings.tokens.as_ref())?,
+            listen,
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
-            access: access.access()?,
+            access,
             runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),

@@ -5,8 +5,11 @@ mod answers;
 mod application;
 mod degraded;
 mod docker;
+pub mod embedded;
 mod extras;
 mod guard;
+mod kubelet;
+mod ports;
 mod push;
 mod scrapes;
 mod server;
@@ -24,7 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::access::{self, FileError, Guard};
+use crate::access::tls::ClientCertificates;
+use crate::access::{FileError, Guard};
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
@@ -54,6 +58,7 @@ use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
 use guard::Guarded;
+use kubelet::NodeFacts;
 use server::{Accept, Server};
 use socket::Socket;
 
@@ -87,6 +92,16 @@ pub enum DaemonError {
     Socket {
         /// What was asked for.
         path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A port for the kubelet's endpoints cannot be had.
+    #[error("error: cannot listen on {address}: {source}; choose another with --{flag}")]
+    ListenAsKubelet {
+        /// What was asked for.
+        address: SocketAddr,
+        /// With which flag.
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
@@ -164,7 +179,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
     let guard = Guard::load(&config.access.settings)?;
     let tls =
-        config.access.tls.as_ref().map(|files| access::tls::acceptor(&files.certificate, &files.key)).transpose()?;
+        config.access.tls.as_ref().map(|files| ports::acceptor(files, ClientCertificates::NotAsked)).transpose()?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
@@ -174,6 +189,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         .as_deref()
         .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
     let socket = socket.transpose()?;
+    let kubelet_ports = ports::bind(&config.kubelet).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
     let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
@@ -188,6 +204,10 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let mut servers = JoinSet::new();
     let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
     servers.spawn(serve_until(server, stopped(), events.clone()));
+    for port in kubelet_ports {
+        let server = port.server(&parts.answers, &slots);
+        servers.spawn(serve_until(server, stopped(), events.clone()));
+    }
     if let Some(listener) = socket {
         let routes = views::docker::router(Arc::clone(&parts.answers));
         let server = Server { listener, tls: None, routes, slots };
@@ -270,7 +290,7 @@ impl Parts {
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
         let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
-            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every);
+            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);
             let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
             samplers.extend(threads);
             Some(news)
@@ -303,15 +323,9 @@ impl Parts {
         }
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
-        let answers = Arc::new(Answers::new(
-            Arc::clone(&engine),
-            metrics,
-            counters,
-            progress,
-            degraded,
-            storage.clone(),
-            requests,
-        ));
+        let answers =
+            Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone(), requests);
+        let answers = Arc::new(answers.of(NodeFacts::find(config)));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())

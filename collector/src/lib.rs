@@ -14,6 +14,7 @@
 //!  doctor   -> config, kernel, sample
 //!  compare  -> nothing of ours: a client like any other
 //!  daemon   -> every module; nobody imports daemon
+//!  embed    -> views, sample, units
 //!  views    -> store, rates, sample, units
 //!  push     -> store, rates, sample, units
 //!  application -> store, sample, units
@@ -32,6 +33,7 @@ pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod embed;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

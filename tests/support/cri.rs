@@ -111,7 +111,10 @@ impl ContainerEngine for Pod {
         let linux = Message::default()
             .message(1, &Message::default().number(4, MEMORY_LIMIT))
             .message(2, &self.network.context(3));
+        // The kubelet tells the name a second time, as a label.
+        let label = Message::default().text(1, "io.kubernetes.container.name").text(2, &name);
         let config = labelled(Message::default(), 9)
+            .message(9, &label)
             .message(1, &Message::default().text(1, &name))
             .message(2, &Message::default().text(1, IMAGE))
             .text(3, "/bin/busybox")

@@ -8,6 +8,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::degraded::DegradedList;
+use super::kubelet::NodeFacts;
 use super::scrapes::{self, Requests};
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
@@ -66,6 +67,7 @@ pub(super) struct Answers {
     streams: Arc<()>,
     closing: watch::Sender<bool>,
     scrapes: Requests,
+    node: NodeFacts,
 }
 
 impl Answers {
@@ -91,6 +93,7 @@ impl Answers {
             streams: Arc::default(),
             closing: watch::Sender::new(false),
             scrapes,
+            node: NodeFacts::default(),
         }
     }
 
@@ -112,6 +115,16 @@ impl Answers {
             // An error means that nobody is left to answer.
             let _ = closing.wait_for(|closing| *closing).await;
         }
+    }
+
+    /// With what is known of the node.
+    pub(super) fn of(self, node: NodeFacts) -> Self {
+        Self { node, ..self }
+    }
+
+    /// What is known of the node.
+    pub(super) fn node_facts(&self) -> &NodeFacts {
+        &self.node
     }
 
     /// A newer description of the machine. Block devices may have come or gone, so their names are looked up anew.
@@ -316,7 +329,7 @@ impl EventSource for Answers {
 
 /// One client's event stream.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub struct Stream {
     subscription: LogSubscription,
     _open: Arc<()>,
 }

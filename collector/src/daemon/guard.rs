@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use super::server::Peer;
 use crate::access::{Attempt, Decision, Guard};
 use crate::config::Protected;
 use crate::views::mount::Mount;
@@ -57,7 +58,8 @@ impl Inner {
             Protected::Pages => audience != Audience::Readers,
             Protected::Everything => audience == Audience::Everybody,
         };
-        let info = if open {
+        let is_known = request.extensions().get() == Some(&Peer::Certified);
+        let info = if open || is_known {
             None
         } else {
             let checked = self.check(&request);

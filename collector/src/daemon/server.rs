@@ -94,6 +94,15 @@ pub(super) struct Server<L> {
     pub(super) slots: Arc<Semaphore>,
 }
 
+/// What is known of a client before it asks: in each request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Nothing.
+    Anybody,
+    /// It has shown a certificate that was asked for and is in order.
+    Certified,
+}
+
 impl<L: Accept> Server<L> {
     /// Serves until it is told to stop, then until the requests that are open then are answered.
     pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
@@ -149,19 +158,22 @@ impl Connection {
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         // Below the encryption: what is left to read at the end need not make sense.
         let stream = Lingering::new(Box::pin(stream));
-        let Some(tls) = tls else { return self.speak(stream, Protocol::Http1).await };
+        let Some(tls) = tls else { return self.speak(stream, Protocol::Http1, Peer::Anybody).await };
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let agreed = stream.get_ref().1.alpn_protocol();
-                let protocol = if agreed == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-                self.speak(stream, protocol).await;
+                let agreed = stream.get_ref().1;
+                let protocol = if agreed.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+                // There are none unless they were asked for and verified.
+                let is_certified = agreed.peer_certificates().is_some_and(|shown| !shown.is_empty());
+                let peer = if is_certified { Peer::Certified } else { Peer::Anybody };
+                self.speak(stream, protocol, peer).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS connection"),
             Err(_) => tracing::debug!(%address, "no TLS connection in time"),
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol) {
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol, peer: Peer) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES as u32);
@@ -172,7 +184,10 @@ impl Connection {
             Protocol::Http2 => builder.http2_only(),
         };
         let routes = self.routes;
-        let service = service_fn(move |request| answer(routes.clone(), protocol, request));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            answer(routes.clone(), protocol, request)
+        });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(error, address = %self.address, "a connection ended early");

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mounts;
 pub mod network_devices;
 pub mod statfs;
+pub mod tasks;
 pub mod topology;
 
 use std::os::unix::ffi::OsStrExt;

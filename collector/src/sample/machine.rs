@@ -277,6 +277,17 @@ pub struct Core {
     pub uncore_caches: Vec<Cache>,
 }
 
+/// Tasks of the machine; every thread is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// When they were counted.
+    pub at: WallTime,
+    /// The most there may be: the smaller of `/proc/sys/kernel/pid_max` and `threads-max`.
+    pub max: Option<u64>,
+    /// All that exist: the number behind the slash in `/proc/loadavg`.
+    pub current: Option<u64>,
+}
+
 /// A cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cache {

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod kinds;
 pub mod live;
 pub mod machine;
+pub mod pods;
 pub mod process;
 pub mod sockets;
 pub mod spec;

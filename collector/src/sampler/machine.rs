@@ -14,12 +14,12 @@ use crate::kernel::machine::identity::{self, IdentityFiles};
 use crate::kernel::machine::memory::MemInfo;
 use crate::kernel::machine::topology::Cpu;
 use crate::kernel::machine::{
-    Survey, disks, diskstats, filesystems, memory, network_devices, topology as kernel_topology,
+    Survey, disks, diskstats, filesystems, memory, network_devices, tasks, topology as kernel_topology,
 };
 use crate::sample::filesystem::{Holds, ImageStore};
 use crate::sample::machine::{
     Cloud, CloudProvider, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems, HugePages, Machine,
-    MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
+    MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory, Tasks,
 };
 use crate::units::{Bytes, WallTime};
 
@@ -149,6 +149,17 @@ fn filesystems_with(survey: &mut Survey, roots: &HostRoots, image_stores: &[Imag
         }
     }
     listed
+}
+
+/// How many tasks there are and may be.
+pub fn tasks(roots: &HostRoots, now: WallTime) -> Tasks {
+    let tasks::Tasks { max, current } = tasks::read(&mut Survey::default(), roots);
+    Tasks { at: now, max, current }
+}
+
+/// The listed file system that a directory of the host is on.
+pub fn filesystem_of<'a>(roots: &HostRoots, directory: &Path, listed: &'a Filesystems) -> Option<&'a Filesystem> {
+    layer::filesystem_of(roots, directory, &listed.list)
 }
 
 fn disk_counters(stats: diskstats::DiskStats) -> DiskCounters {

@@ -58,6 +58,12 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
     Ok(ProcessList { at: clock.wall, processes })
 }
 
+/// How many processes this very cgroup has; `None` where none can be seen.
+pub fn count(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Option<u64> {
+    let members = members(ctx.hierarchies(), name, scratch.buffer());
+    (!members.is_empty()).then_some(members.len() as u64)
+}
+
 /// The members of a cgroup by the memory controller's list, else by that of cpu or of any hierarchy it is in.
 pub(super) fn members(hierarchies: &Hierarchies, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
     let preferred = ["memory", "cpu"].into_iter().filter_map(|controller| hierarchies.with_controller(controller));

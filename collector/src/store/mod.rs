@@ -5,6 +5,7 @@
 pub mod application;
 pub mod event_log;
 pub mod history;
+pub mod pods;
 pub mod summary;
 pub mod timeline;
 
@@ -25,6 +26,7 @@ use crate::units::WallTime;
 use application::Application;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
+use pods::Pods;
 use summary::{Recorder, Summary};
 use timeline::Timeline;
 
@@ -224,6 +226,7 @@ pub struct Store {
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
+    pods: Pods,
 }
 
 impl Store {
@@ -237,12 +240,18 @@ impl Store {
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
+            pods: Pods::default(),
         }
     }
 
     /// The event log.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// What pods keep on the node.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
     }
 
     /// The machine's file systems, as last read.

@@ -11,6 +11,7 @@ pub mod events;
 #[cfg(test)]
 mod golden_tests;
 pub mod json;
+pub mod kubelet;
 pub mod machine;
 pub mod mount;
 mod openapi;

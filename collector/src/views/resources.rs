@@ -17,27 +17,36 @@ pub(super) enum Page {
     Metrics,
     /// With the labels of a kubelet.
     MetricsOfKubelet,
+    /// What the metrics server reads of a kubelet.
+    MetricsOfResources,
     OpenApi,
     Podman,
     Readiness,
+    /// The machine, as older kubelets tell it.
+    Spec,
     /// What the page is made of.
     Static,
+    /// The kubelet's summary, and containers as older kubelets tell them.
+    Stats,
     Validate,
 }
 
 impl Page {
     /// All of them.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Api,
         Self::Containers,
         Self::Docker,
         Self::Health,
         Self::Metrics,
         Self::MetricsOfKubelet,
+        Self::MetricsOfResources,
         Self::OpenApi,
         Self::Podman,
         Self::Readiness,
+        Self::Spec,
         Self::Static,
+        Self::Stats,
         Self::Validate,
     ];
 
@@ -50,10 +59,13 @@ impl Page {
             Self::Health => "/healthz",
             Self::Metrics => "/metrics",
             Self::MetricsOfKubelet => "/metrics/cadvisor",
+            Self::MetricsOfResources => "/metrics/resource",
             Self::OpenApi => "/api/openapi.json",
             Self::Podman => "/podman/",
             Self::Readiness => "/readyz",
+            Self::Spec => "/spec/",
             Self::Static => "/static/",
+            Self::Stats => "/stats/",
             Self::Validate => "/validate/",
         }
     }

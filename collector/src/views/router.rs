@@ -20,7 +20,7 @@ use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, docker, json, machine, openapi, scrape, validate, web};
+use super::{cadvisor_v1, docker, json, kubelet, machine, openapi, scrape, validate, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -36,10 +36,18 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
         Page::Metrics => routes.route(page.path(), any(scrape::metrics::<S>)),
         Page::MetricsOfKubelet => routes.route(page.path(), any(scrape::kubelet_metrics::<S>)),
+        Page::MetricsOfResources => routes.route(page.path(), any(scrape::resource_metrics::<S>)),
         Page::OpenApi => routes.route(page.path(), any(openapi::<S>)),
         Page::Readiness => routes.route(page.path(), any(readyz::<S>)),
         // By their beginnings.
-        Page::Api | Page::Containers | Page::Docker | Page::Podman | Page::Static | Page::Validate => routes,
+        Page::Api
+        | Page::Containers
+        | Page::Docker
+        | Page::Podman
+        | Page::Spec
+        | Page::Static
+        | Page::Stats
+        | Page::Validate => routes,
     });
     routes.fallback(by_prefix::<S>).with_state(source)
 }
@@ -61,8 +69,11 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
         }
         Some(page @ Page::Static) => web::asset(below(page)),
         Some(Page::Validate) => validate::answer(&*source),
+        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
         Some(_) => web::page(base.path()),
         None => match Page::without_slash(&path) {
+            // With a redirect the request would lose its body.
+            Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
             Some(page) => redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
             None => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
         },

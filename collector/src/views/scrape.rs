@@ -6,11 +6,13 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use tokio::task::spawn_blocking;
 
 use super::cadvisor_v2::{Error, NameKind, RequestOptions};
-use super::prometheus::{Accepted, Encoding, Endpoint, Scrape, content_encoding};
+use super::kubelet::{self, Depth};
+use super::prometheus::{Accepted, Encoder, Encoding, Endpoint, Scrape, content_encoding};
 use super::responses::ApiError;
-use super::source::Node;
+use super::source::{MetricsUnavailable, Node};
 use crate::sample::identity::Runtime;
 
 /// The collector's endpoint. As in cAdvisor `type` and `max_age` count; `count` has to be a number, and neither it nor
@@ -44,6 +46,21 @@ pub(super) async fn kubelet_metrics<S: Node>(
     answer(&*source, &headers, Endpoint::Kubelet, None).await
 }
 
+/// The kubelet's metrics of resources.
+pub(super) async fn resource_metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
+    let encoding = Encoding::by(&all_of(&headers, ACCEPT_ENCODING));
+    let snapshot = source.node(Depth::CpuAndMemory).await;
+    let render = move || {
+        let text = kubelet::render_resource_metrics(&snapshot, accepted.format);
+        Ok::<_, MetricsUnavailable>(Encoder::new(encoding)?.finish(text)?)
+    };
+    Ok(page(accepted, encoding, spawn_blocking(render).await??))
+}
+
 async fn answer(
     source: &impl Node,
     headers: &HeaderMap,
@@ -53,13 +70,17 @@ async fn answer(
     let accepted = Accepted::by(&all_of(headers, ACCEPT));
     let encoding = Encoding::by(&all_of(headers, ACCEPT_ENCODING));
     let body = source.metrics(Scrape { endpoint, format: accepted.format, encoding, only }).await?;
+    Ok(page(accepted, encoding, body))
+}
+
+fn page(accepted: Accepted, encoding: Encoding, body: Vec<u8>) -> Response {
     let mut response = ([(CONTENT_TYPE, accepted.content_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     if let Some(encoding) = content_encoding(encoding) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
-    Ok(response)
+    response
 }
 
 /// The header's lines as one.

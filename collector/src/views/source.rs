@@ -9,6 +9,7 @@ use super::cadvisor_v1::StatsQuery;
 use super::docker::Engine;
 use super::events::EventQuery;
 use super::json::Quoted;
+use super::kubelet;
 use super::prometheus::{EncodingError, Scrape};
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
@@ -67,6 +68,13 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
 }
 
+/// The node as a kubelet tells of it.
+pub trait Kubelet: Send + Sync + 'static {
+    /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
+    /// executor.
+    fn node(&self, depth: kubelet::Depth) -> impl Future<Output = kubelet::Snapshot> + Send;
+}
+
 /// Whose processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessesOf {
@@ -82,9 +90,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + Engine + EventSource + Host + Status {}
+pub trait Node: Containers + Engine + EventSource + Host + Kubelet + Status {}
 
-impl<T: Containers + Engine + EventSource + Host + Status> Node for T {}
+impl<T: Containers + Engine + EventSource + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
@@ -11,6 +11,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("views", &["store", "rates", "sample", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.
     ("push", &["store", "rates", "sample", "units"]),
+    // The daemon's answers as an interface for other programs.
+    ("embed", &["views", "sample", "units"]),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
     ("kernel", &["units"]),
@@ -31,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "application",
             "access",
             "config",
+            "embed",
             "kernel",
             "own_metrics",
             "push",

@@ -8,6 +8,7 @@ pub mod idle;
 pub mod logs;
 pub mod overlay;
 pub mod place;
+pub mod pods;
 pub mod quota;
 pub mod thin;
 pub mod walk;

@@ -42,6 +42,11 @@ pub fn resolved(roots: &HostRoots, open: &OwnedFd) -> Option<PathBuf> {
     Some(Path::new("/").join(path.strip_prefix(&roots.rootfs).ok()?))
 }
 
+/// The path by which this process reaches a path of the host that has no links on its way.
+pub fn path(roots: &HostRoots, path: &Path) -> PathBuf {
+    if roots.rootfs == Path::new("/") { path.to_path_buf() } else { below(&roots.rootfs, path) }
+}
+
 /// The path below another root directory.
 fn below(root: &Path, path: &Path) -> PathBuf {
     let relative = path.as_os_str().as_bytes();

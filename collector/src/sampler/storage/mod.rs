@@ -7,6 +7,7 @@
 
 pub(in crate::sampler) mod layer;
 mod pace;
+mod pods;
 mod timetable;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,8 @@ use crate::store::Store;
 use crate::units::WallTime;
 use layer::{Known, Survey};
 use pace::{Budget, Pace};
+pub use pods::PodPlaces;
+use pods::{PodDone, PodJob, PodList, PodTimetable};
 use timetable::Timetable;
 
 /// Threads that look at files.
@@ -80,10 +83,12 @@ enum Message {
     Identified(Name),
     Told(RuntimeStorage),
     Done(Box<Done>),
+    Pods(PodList),
+    Pod(Box<PodDone>),
     Stop,
 }
 
-/// Starts the threads; `every` is the time between two looks at a container's files.
+/// Starts the threads; `every` is the time between two looks at a container's or a pod's files.
 ///
 /// # Errors
 /// The system has no thread to give.
@@ -91,6 +96,7 @@ pub fn start(
     engine: &Arc<Engine>,
     metrics: Metrics,
     every: Duration,
+    places: &PodPlaces,
 ) -> std::io::Result<(StorageNews, Vec<JoinHandle<()>>)> {
     let (sender, receiver) = mpsc::channel();
     let jobs = Arc::new(Jobs::default());
@@ -98,12 +104,18 @@ pub fn start(
     let mut threads = Vec::new();
     for number in 0..THREADS {
         let (jobs, budget, done, engine) = (Arc::clone(&jobs), budget.clone(), sender.clone(), Arc::clone(engine));
+        let places = places.clone();
         let work = move || {
             give_way();
             let mut pace = Pace::new(budget);
             while let Some(job) = jobs.next() {
-                let result = look(&engine, job, &mut pace);
-                if done.send(Message::Done(Box::new(result))).is_err() {
+                let roots = engine.context().roots();
+                let result = match job {
+                    Job::Container(job) => Message::Done(Box::new(look(&engine, job, &mut pace))),
+                    Job::Pods => Message::Pods(pods::list(roots, &places)),
+                    Job::Pod(job) => Message::Pod(Box::new(pods::look(roots, &places, job, &mut pace))),
+                };
+                if done.send(result).is_err() {
                     return;
                 }
                 // What a small tree took counts too.
@@ -121,6 +133,8 @@ pub fn start(
         jobs,
         budget,
         timetable: Timetable::new(every),
+        pods: PodTimetable::new(every),
+        listing: Listing::Idle,
         every,
         told: BTreeMap::new(),
         filesystems_at: None,
@@ -131,9 +145,18 @@ pub fn start(
     Ok((StorageNews { messages: sender, complaint }, threads))
 }
 
+/// What to look at.
+#[derive(Debug)]
+enum Job {
+    Container(ContainerJob),
+    /// Which pods there are.
+    Pods,
+    Pod(PodJob),
+}
+
 /// A container to look at.
 #[derive(Debug)]
-struct Job {
+struct ContainerJob {
     name: Name,
     files: ContainerFiles,
     told: Option<RuntimeLayer>,
@@ -202,6 +225,13 @@ impl Jobs {
     }
 }
 
+/// Whether somebody looks which pods there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Idle,
+    UnderWay,
+}
+
 /// Whether a container was looked at before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -210,8 +240,8 @@ enum Turn {
 }
 
 /// Looks at one container's files, on a thread that may take its time.
-fn look(engine: &Engine, job: Job, pace: &mut Pace) -> Done {
-    let Job { name, files, told, filesystems, inodes } = job;
+fn look(engine: &Engine, job: ContainerJob, pace: &mut Pace) -> Done {
+    let ContainerJob { name, files, told, filesystems, inodes } = job;
     let began = own_cpu_time();
     let context = engine.context();
     let place = files.layer.clone().or_else(|| {
@@ -235,6 +265,8 @@ struct Coordinator {
     jobs: Arc<Jobs>,
     budget: Budget,
     timetable: Timetable,
+    pods: PodTimetable,
+    listing: Listing,
     every: Duration,
     /// What runtimes told about layers.
     told: BTreeMap<Runtime, BTreeMap<String, RuntimeLayer>>,
@@ -248,12 +280,15 @@ impl Coordinator {
         loop {
             let now = Instant::now();
             self.keep_time(now);
-            let next = [self.filesystems_at, self.others_at, self.timetable.next()].into_iter().flatten().min();
+            let times = [self.filesystems_at, self.others_at, self.timetable.next(), self.pods.next()];
+            let next = times.into_iter().flatten().min();
             let wait = next.map_or(self.every, |next| next.saturating_duration_since(Instant::now()));
             match messages.recv_timeout(wait) {
                 Ok(Message::Identified(name)) => self.identified(&name),
                 Ok(Message::Told(told)) => self.told(told),
                 Ok(Message::Done(done)) => self.done(*done),
+                Ok(Message::Pods(list)) => self.listed(list),
+                Ok(Message::Pod(done)) => self.pod_done(*done),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.budget.stop();
                     self.jobs.stop();
@@ -280,7 +315,14 @@ impl Coordinator {
                     self.timetable.begin(&name, now);
                 }
             }
+            if self.listing == Listing::Idle {
+                self.listing = Listing::UnderWay;
+                self.jobs.push(Job::Pods, Turn::Again);
+            }
             self.others_at = Some(now + LOOK_FOR_OTHERS);
+        }
+        while let Some((job, turn)) = self.pods.take_due(now) {
+            self.jobs.push(Job::Pod(job), turn);
         }
         while let Some((name, turn)) = self.timetable.take_due(now) {
             self.dispatch(name, turn);
@@ -305,7 +347,8 @@ impl Coordinator {
         let oldest = WallTime::from(SystemTime::now()).back(self.every.saturating_mul(TOLD_INTERVALS));
         let told = told.filter(|told| told.measured.at >= oldest).cloned();
         let inodes = self.timetable.inodes(&name);
-        self.jobs.push(Job { name, files: identity.files.clone(), told, filesystems, inodes }, turn);
+        let job = ContainerJob { name, files: identity.files.clone(), told, filesystems, inodes };
+        self.jobs.push(Job::Container(job), turn);
     }
 
     fn identified(&mut self, name: &Name) {
@@ -342,6 +385,29 @@ impl Coordinator {
             self.timetable.end(&name);
             return;
         };
+        self.complain(&errors);
+        if storage.at().is_some() {
+            container.set_storage(WallTime::from(SystemTime::now()), storage);
+        }
+    }
+
+    fn listed(&mut self, list: PodList) {
+        self.listing = Listing::Idle;
+        self.complain(&list.errors);
+        let uids = self.pods.listed(list, Instant::now());
+        self.store().pods().keep(&uids);
+    }
+
+    fn pod_done(&mut self, done: PodDone) {
+        let PodDone { uid, files, errors, cpu } = done;
+        self.metrics.disk_usage(None, errors.len(), cpu);
+        self.complain(&errors);
+        if self.pods.done(&uid, Instant::now(), cpu) {
+            self.store().pods().set(&uid, files);
+        }
+    }
+
+    fn complain(&self, errors: &[ReadError]) {
         if let Some(error) = errors.first() {
             let reason = format!(
                 "not known of all containers: {error}; it takes the right to read the \
@@ -352,9 +418,6 @@ impl Coordinator {
             } else {
                 tracing::debug!(%error, "what a container's files take is not known");
             }
-        }
-        if storage.at().is_some() {
-            container.set_storage(WallTime::from(SystemTime::now()), storage);
         }
     }
 }

@@ -23,7 +23,7 @@ use schemars::{Schema, SchemaGenerator};
 use tokio::task::spawn_blocking;
 
 pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
-pub use selection::SelectionError;
+pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
 pub(super) use storage::parameters as storage_parameters;
 
@@ -34,7 +34,6 @@ use super::responses::{self, ApiError, Form};
 use super::source::{Limits, Node, ProcessesOf, ProcessesUnavailable};
 use crate::sample::event::Name;
 use processes::CgroupPaths;
-use selection::{Selection, select};
 use storage::Wanted;
 
 /// What v2 serves beside what it shares with v1.

@@ -8,9 +8,11 @@ use crate::views::source::{Containers, Limits, NoSuchAlias};
 
 /// The containers a request selects, by name, and how new their limits have to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Selection {
-    pub(super) names: Vec<Name>,
-    pub(super) limits: Limits,
+pub struct Selection {
+    /// Their names, sorted.
+    pub names: Vec<Name>,
+    /// How new their limits have to be.
+    pub limits: Limits,
 }
 
 /// Nothing can be selected, in cAdvisor's words.
@@ -32,11 +34,10 @@ pub enum SelectionError {
 
 /// Finds the containers. As in cAdvisor, what is below a name is what begins with it, path or not, and a runtime's
 /// containers go by their aliases, or, for all of them, by `/`.
-pub(super) fn select(
-    source: &impl Containers,
-    name: &Name,
-    options: &RequestOptions,
-) -> Result<Selection, SelectionError> {
+///
+/// # Errors
+/// When nothing is selected.
+pub fn select(source: &impl Containers, name: &Name, options: &RequestOptions) -> Result<Selection, SelectionError> {
     match options.name_kind {
         NameKind::Full => by_full_name(source, name, options.extent),
         NameKind::Docker => of_runtime(source, Runtime::Docker, name, options.extent),

@@ -18,10 +18,10 @@ use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::events::{self, EventQuery};
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Containers, EventSource, Host, Kubelet, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
-use crate::views::{ContainerView, FilesystemUse, Identity};
+use crate::views::{ContainerView, FilesystemUse, Identity, kubelet};
 
 /// The container of which everything is known.
 const FULL: &str = "/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -246,6 +246,23 @@ impl Engine for Fixture {
 
     fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
+    }
+}
+
+impl Kubelet for Fixture {
+    async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
+        let node = kubelet::tests::fixture::node(kubelet::tests::fixture::Layout::V2);
+        match self.0 {
+            Known::Everything => node,
+            Known::Little => {
+                let root = kubelet::Entry {
+                    name: (*b"/").into(),
+                    newest: Some(Arc::new(Sample { at: AT, ..Sample::default() })),
+                    ..kubelet::Entry::default()
+                };
+                kubelet::Snapshot { entries: vec![root], ..kubelet::Snapshot::default() }
+            }
+        }
     }
 }
 

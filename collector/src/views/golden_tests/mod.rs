@@ -39,7 +39,7 @@ const fn case(file: &'static str, path: &'static str, request: &'static str) -> 
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const CASES: [Case; 34] = [
+const CASES: [Case; 36] = [
     case("v1_container_full", "/api/v1.3/containers/{name}", "/api/v1.3/containers/docker/ID"),
     case("v1_container_minimal", "/api/v1.3/containers/{name}", "/api/v1.3/containers/minimal"),
     Case {
@@ -56,6 +56,8 @@ const CASES: [Case; 34] = [
     case("v1_docker_one", "/api/v1.3/docker/{name}", "/api/v1.3/docker/web"),
     case("machine_full", "/api/v1.3/machine", "/api/v1.3/machine"),
     Case { known: Known::Little, ..case("machine_minimal", "/api/v2.0/machine", "/api/v2.0/machine") },
+    case("kubelet_summary_full", "/stats/summary", "/stats/summary"),
+    Case { known: Known::Little, ..case("kubelet_summary_minimal", "/stats/summary", "/stats/summary/") },
     case("v2_attributes_full", "/api/v2.1/attributes", "/api/v2.1/attributes"),
     Case { known: Known::Little, ..case("v2_attributes_minimal", "/api/v2.0/attributes", "/api/v2.0/attributes") },
     case("v2_0_stats_full", "/api/v2.0/stats/{name}", "/api/v2.0/stats/web?type=docker"),

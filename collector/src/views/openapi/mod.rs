@@ -32,7 +32,7 @@ is 500 with a line of text, and an incomplete path is 400 with a listing. Keys m
 pub(super) fn document(version: &str, base: &str) -> Value {
     let mut schemas = generator();
     let mut paths: BTreeMap<String, Value> = BTreeMap::new();
-    let listed = Page::ALL.into_iter().flat_map(operations::of_page);
+    let listed = Page::ALL.into_iter().flat_map(|page| operations::of_page(page, &mut schemas)).collect::<Vec<_>>();
     for (path, operation) in listed {
         paths.insert(path, operation.into_item());
     }

@@ -7,8 +7,8 @@ use super::parameter;
 use crate::views::cadvisor_v1::{self, StatsQuery};
 use crate::views::cadvisor_v2::{self, RequestOptions};
 use crate::views::events::{self, EventQuery};
-use crate::views::machine;
 use crate::views::resources::{Page, Resource};
+use crate::views::{kubelet, machine};
 
 /// One path.
 pub(super) struct Operation {
@@ -113,7 +113,7 @@ fn path_parameter(name: &str, description: &str) -> Value {
 }
 
 /// The paths of a top-level page.
-pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
+pub(super) fn of_page(page: Page, schemas: &mut SchemaGenerator) -> Vec<(String, Operation)> {
     let path = page.path();
     let one = |operation| vec![(path.to_owned(), operation)];
     match page {
@@ -144,6 +144,11 @@ pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
         Page::MetricsOfKubelet => {
             one(Operation::new("metrics.kubelet", "Metrics of containers with the kubelet's labels.", scrapes()))
         }
+        Page::MetricsOfResources => {
+            one(Operation::new("metrics.resource", "CPU and memory of pods, for the metrics server.", scrapes()))
+        }
+        Page::Spec => one(Operation::new("spec", "The machine.", vec![Answer::json(machine::schema(schemas))])),
+        Page::Stats => stats(path, schemas),
         Page::OpenApi => {
             let document = Answer::json(schemars::json_schema!({ "type": "object" }));
             one(Operation::new("openapi", "This document.", vec![document]))
@@ -165,6 +170,37 @@ pub(super) fn of_page(page: Page) -> Vec<(String, Operation)> {
             one(Operation::new("validate", "What the machine offers, in cAdvisor's words.", answers))
         }
     }
+}
+
+/// What the kubelet has below this path.
+fn stats(path: &str, schemas: &mut SchemaGenerator) -> Vec<(String, Operation)> {
+    let missing = || Answer::text(404, "There is no such container.");
+    let with_samples = |id: &str, summary, answer: Schema, body: Schema| Operation {
+        body: Some(body.to_value()),
+        ..Operation::new(id, summary, vec![Answer::json(answer), missing(), Answer::failed()])
+    };
+    let container = cadvisor_v1::schema(schemas);
+    let summary = vec![Answer::json(kubelet::schema(schemas)), Answer::failed()];
+    let summary =
+        Operation::new("stats.summary", "The node and its pods.", summary).with(kubelet::summary_parameters());
+    let by_name = "A container, by default the root, or all below it, by full name.";
+    let by_name = with_samples("stats.container", by_name, map(&container), kubelet::ContainerRequest::schema());
+    let root = with_samples("stats", "The root container.", container.clone(), StatsQuery::schema());
+    let of_pod = |id: &str, names: &[&str]| {
+        let parameters = names.iter().map(|name| path_parameter(name, "As the pod's description has it."));
+        let summary = "A container of a pod, of the namespace `default` where none is named.";
+        (
+            names.iter().fold(path.trim_end_matches('/').to_owned(), |path, name| format!("{path}/{{{name}}}")),
+            with_samples(id, summary, container.clone(), StatsQuery::schema()).with(parameters),
+        )
+    };
+    vec![
+        (path.to_owned(), root),
+        (format!("{path}summary"), summary),
+        (format!("{path}container/"), by_name),
+        of_pod("stats.pod", &["pod", "container"]),
+        of_pod("stats.namespace", &["namespace", "pod", "uid", "container"]),
+    ]
 }
 
 /// Answers of the endpoints for Prometheus.

@@ -14,7 +14,7 @@ use crate::units::{Bytes, WallTime};
 
 /// A metric's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::views) enum Kind {
     /// Only grows while its container lives.
     Counter,
     /// Goes up and down.

@@ -176,7 +176,7 @@ const POD: &str = "io.kubernetes.pod.name";
 const NAMESPACE: &str = "io.kubernetes.pod.namespace";
 
 /// Appends a label's value as both formats want it.
-pub(super) fn append_escaped(out: &mut Vec<u8>, value: &str) {
+pub(in crate::views) fn append_escaped(out: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
     let mut written = 0;
     for (at, byte) in bytes.iter().enumerate() {

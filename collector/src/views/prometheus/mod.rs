@@ -27,12 +27,16 @@ use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
 pub use encoding::{Encoder, EncodingError};
+pub(super) use family::Kind;
 use family::{Context, Emit, Family, FilesystemRow, Group, Moment, Row};
+pub(super) use labels::append_escaped;
 use labels::{Arena, Block};
 pub use negotiation::{Accepted, content_encoding};
+pub(super) use number::append_scaled;
 pub use options::{ContainerLabels, Encoding, Endpoint, Format, LabelSet, Options, Profile, Scrape, Timestamps};
 pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
+pub(super) use writer::{append_head, append_timestamp};
 
 use crate::sample::container::ReportedKeys;
 use crate::sample::machine::Filesystem;

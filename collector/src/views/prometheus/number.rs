@@ -59,7 +59,7 @@ pub(super) fn append_digits(out: &mut Vec<u8>, number: u64) {
 }
 
 /// Appends `number / 10^decimals`.
-pub(super) fn append_scaled(out: &mut Vec<u8>, number: u64, decimals: u8) {
+pub(in crate::views) fn append_scaled(out: &mut Vec<u8>, number: u64, decimals: u8) {
     if number >= EXACT {
         append_float(out, number as f64 / 10_f64.powi(i32::from(decimals)));
         return;

@@ -321,7 +321,7 @@ fn append_value(out: &mut Vec<u8>, value: Value) {
 }
 
 /// A space and a time: milliseconds, or in `OpenMetrics` seconds.
-fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) {
+pub(in crate::views) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) {
     let millis = at.millis();
     out.push(b' ');
     match format {
@@ -364,7 +364,7 @@ fn append_text(out: &mut Vec<u8>, text: Text<'_>) {
 const UNITS: [&str; 4] = ["bytes", "ratio", "seconds", "watts"];
 
 /// `# HELP`, `# TYPE`, and in `OpenMetrics` `# UNIT` where the name ends in one.
-pub(super) fn append_head(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
+pub(in crate::views) fn append_head(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
     // In OpenMetrics a counter's family has no suffix and its series have one. A counter that cAdvisor named without
     // it could only keep its name as a family of unknown type.
     let (family, kind, unit) = match (format, kind) {

@@ -21,8 +21,8 @@ use crate::units::{self, Nanos, WallTime};
 use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
-    Host, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription, TooManyStreams,
-    Unavailable, Validation,
+    Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
+    TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, events};
 
@@ -160,6 +160,18 @@ impl Engine for Fixed {
 
     fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
+    }
+}
+
+impl Kubelet for Fixed {
+    async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
+        let sample = Sample { at: WallTime(5_000_000_000), ..Sample::default() };
+        let root = kubelet::Entry {
+            name: Name::from(*b"/"),
+            newest: Some(Arc::new(sample)).filter(|_| self.ready),
+            ..kubelet::Entry::default()
+        };
+        kubelet::Snapshot { node: "n1".to_owned(), entries: vec![root], ..kubelet::Snapshot::default() }
     }
 }
 
@@ -478,4 +490,5 @@ async fn the_page_and_the_redirects() {
 
 mod docker;
 mod metrics;
+mod pods;
 mod v2;

@@ -1,0 +1,73 @@
+//! A node agent with the collector inside: `sudo target/debug/examples/embed [collector's flags]`.
+//!
+//! Prints what the kubelet asks the cAdvisor in it, the kubelet's summary, and events until it is interrupted.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use collector::config::invocation::Invocation;
+use collector::daemon::embedded::Collector;
+use collector::embed::NodeStatistics;
+use collector::sample::identity::Runtime;
+use collector::views::Count;
+use collector::views::cadvisor_v1::StatsQuery;
+use collector::views::events::EventQuery;
+use collector::views::kubelet::{Depth, render};
+use collector::views::source::{StreamItem, Subscription};
+
+fn main() -> Result<()> {
+    let Invocation::Run(config) = Invocation::from_command_line(std::env::args_os())? else {
+        bail!("only flags; the commands are the collector's own");
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let collector = Collector::start(&config)?;
+        while !collector.is_ready() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Two samples make a rate.
+        tokio::time::sleep(config.interval * 2).await;
+        describe(&collector).await;
+        let summary = render(&collector.node(Depth::Full).await, Depth::Full)?;
+        println!("summary: {}", String::from_utf8_lossy(&summary));
+        tokio::select! {
+            watched = watch(&collector) => watched,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+/// Knows the trait alone: an agent would be written so.
+async fn describe(node: &impl NodeStatistics) {
+    let (machine, version) = (node.machine_info(), node.version_info());
+    println!("{} CPUs, memory {:?}, kernel {}", machine.cpus.online, machine.memory, version.kernel);
+    match node.root_fs_info().await {
+        Ok(found) => println!("root: {} with {:?} free", found.filesystem.device, found.filesystem.available),
+        Err(error) => println!("root: {error}"),
+    }
+    for runtime in [Runtime::CriO, Runtime::Containerd, Runtime::Docker] {
+        match node.images_fs_info(runtime).await {
+            Ok(found) => println!("images: {} with {:?} free", found.filesystem.device, found.filesystem.available),
+            Err(error) => println!("images: {error}"),
+        }
+    }
+    let newest = StatsQuery { count: Count::Newest(1), ..StatsQuery::default() };
+    match node.subcontainer_info(b"/", &newest).await {
+        Ok(containers) => {
+            for (name, view) in containers {
+                let memory = view.samples.last().and_then(|sample| sample.memory.as_ref());
+                println!("{}: {:?}", name.escape_ascii(), memory.map(|memory| memory.working_set));
+            }
+        }
+        Err(error) => println!("containers: {error}"),
+    }
+}
+
+async fn watch(node: &impl NodeStatistics) -> Result<()> {
+    let query = EventQuery::parse((*b"/").into(), "stream=true&all_events=true&subcontainers=true")?;
+    let mut events = node.watch_events(query)?;
+    while let Some(StreamItem::Event(event)) = events.next().await {
+        println!("{:?} {}", event.kind, event.container.escape_ascii());
+    }
+    Ok(())
+}

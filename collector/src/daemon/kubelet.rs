@@ -1,0 +1,263 @@
+//! The node as a kubelet tells of it, from what the store has.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::answers::Answers;
+use crate::config::{Config, SystemCgroups};
+use crate::kernel::cgroup::{Hierarchies, Version};
+use crate::kernel::machine::boot_time;
+use crate::runtime::cgroup_names;
+use crate::sample::event::Name;
+use crate::sample::identity::Identity;
+use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
+use crate::sampler::container::Scratch;
+use crate::sampler::engine::Engine;
+use crate::sampler::{machine, processes};
+use crate::store::Container;
+use crate::store::history::Selection;
+use crate::units::WallTime;
+use crate::views::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
+use crate::views::source::{Containers as _, Host as _, Kubelet};
+
+/// A sample older than this is followed by a new one before the answer: no kubelet's are older.
+const MAX_AGE: Duration = Duration::from_secs(15);
+/// The label by which Kubernetes' runtimes tell a pod's name.
+const POD_NAME: &str = "io.kubernetes.pod.name";
+/// Slices in which distributions start the kubelet and the runtime.
+const SLICES: [&str; 4] = ["/system.slice", "/podruntime.slice", "/runtime.slice", "/kubelet.slice"];
+/// Their units.
+const KUBELETS: [&str; 1] = ["kubelet.service"];
+const RUNTIMES: [&str; 4] = ["crio.service", "cri-o.service", "containerd.service", "docker.service"];
+
+/// What does not change about the node.
+#[derive(Debug, Default)]
+pub(super) struct NodeFacts {
+    name: String,
+    /// Found out once: it is told with every summary and must be the same each time.
+    booted: Option<WallTime>,
+    kubelet_root: PathBuf,
+    cgroups: SystemCgroups,
+}
+
+impl NodeFacts {
+    /// Finds it out.
+    pub(super) fn find(config: &Config) -> Self {
+        let now = WallTime::from(SystemTime::now());
+        Self {
+            name: config.kubelet.node_name.clone(),
+            booted: boot_time(&config.roots, now).ok(),
+            kubelet_root: config.kubelet.places.kubelet.clone(),
+            cgroups: config.kubelet.cgroups.clone(),
+        }
+    }
+
+    /// The kubelet's root directory on the host.
+    pub(super) fn kubelet_root(&self) -> &Path {
+        &self.kubelet_root
+    }
+}
+
+impl Kubelet for Answers {
+    async fn node(&self, depth: Depth) -> Snapshot {
+        let wanted = wanted(self.engine(), &self.node_facts().cgroups);
+        let oldest = WallTime::from(SystemTime::now()).back(MAX_AGE);
+        let stale = wanted.containers.iter().filter(|(container, _)| {
+            let newest = container.latest();
+            newest.is_some_and(|sample| sample.at < oldest)
+        });
+        let stale: Vec<Name> = stale.map(|(container, _)| Name::clone(container.name())).collect();
+        if !stale.is_empty() {
+            self.refresh(&stale, MAX_AGE).await;
+        }
+        let store = self.engine().store();
+        let filesystems = match store.filesystems() {
+            _ if depth == Depth::CpuAndMemory => None,
+            // As of a few seconds ago, or where nobody looks at them regularly as they are now.
+            None => Some(self.filesystems().await),
+            known => known,
+        };
+        let snapshot = Snapshot {
+            node: self.node_facts().name.clone(),
+            booted: self.node_facts().booted,
+            system: wanted.system,
+            files: store.pods().all(),
+            machine: self.current_machine(),
+            swap_limit: swap_limit(self.engine().context().hierarchies()),
+            filesystems,
+            ..Snapshot::default()
+        };
+        let engine = Arc::clone(self.engine());
+        let directory = self.node_facts().kubelet_root.clone();
+        let complete = move || {
+            let mut scratch = Scratch::default();
+            let entry =
+                |(container, role): (Arc<Container>, Role)| entry(&engine, &container, role, depth, &mut scratch);
+            let entries = wanted.containers.into_iter().map(entry).collect();
+            let roots = engine.context().roots();
+            let full = depth == Depth::Full;
+            let at = WallTime::from(SystemTime::now());
+            let on = |all: &Arc<Filesystems>| {
+                machine::filesystem_of(roots, &directory, all).or_else(|| root_filesystem(all)).cloned()
+            };
+            let node_filesystem = snapshot.filesystems.as_ref().and_then(on);
+            Snapshot { entries, node_filesystem, tasks: full.then(|| machine::tasks(roots, at)), ..snapshot }
+        };
+        tokio::task::spawn_blocking(complete).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the node could not be looked at");
+            Snapshot::default()
+        })
+    }
+}
+
+/// A host without a kubelet has no directory of its: the root directory's file system stands for it.
+fn root_filesystem(all: &Filesystems) -> Option<&Filesystem> {
+    all.list.iter().find(|filesystem| filesystem.roles.contains(&FilesystemRole::Root))
+}
+
+fn swap_limit(hierarchies: &Hierarchies) -> SwapLimit {
+    match hierarchies.with_controller("memory").map(|hierarchy| hierarchy.version) {
+        Some(Version::V1) => SwapLimit::WithMemory,
+        Some(Version::V2) | None => SwapLimit::Alone,
+    }
+}
+
+/// The cgroups that a node is told by.
+struct Wanted {
+    containers: Vec<(Arc<Container>, Role)>,
+    system: Vec<(SystemContainer, Name)>,
+}
+
+fn wanted(engine: &Engine, told: &SystemCgroups) -> Wanted {
+    let all = engine.store().with_prefix(b"/");
+    let names: HashSet<&[u8]> = all.iter().map(|container| &**container.name()).collect();
+    let system = system_containers(&names, told);
+    let is_wanted = |container: &Arc<Container>, role: &Role| {
+        let is_labelled = |identity: &Arc<Identity>| identity.labels.contains_key(POD_NAME);
+        *role != Role::Other
+            || **container.name() == *b"/"
+            || system.iter().any(|(_, name)| name == container.name())
+            || container.identity().as_ref().is_some_and(is_labelled)
+    };
+    let with_roles = all.iter().map(|container| (Arc::clone(container), role(container.name())));
+    let containers = with_roles.filter(|(container, role)| is_wanted(container, role)).collect();
+    Wanted { containers, system }
+}
+
+/// What a path says of pods.
+fn role(name: &[u8]) -> Role {
+    let Some(pod) = cgroup_names::pod(name) else { return Role::Other };
+    match cgroup_names::pod_cgroup(name) {
+        Some(cgroup) if cgroup_names::identify(name).is_some() => {
+            Role::Container { pod: pod.uid, pod_cgroup: cgroup.into() }
+        }
+        _ => {
+            let above = name.iter().rposition(|byte| *byte == b'/').map(|at| &name[..at]).unwrap_or_default();
+            let is_pods = cgroup_names::pod(above).is_none() && cgroup_names::enclosing(name).is_none();
+            if is_pods { Role::Pod(pod.uid) } else { Role::Other }
+        }
+    }
+}
+
+/// The cgroups of the system: as told, or where they usually are.
+fn system_containers(names: &HashSet<&[u8]>, told: &SystemCgroups) -> Vec<(SystemContainer, Name)> {
+    let unit = |units: &[&str]| {
+        let mut paths = units.iter().flat_map(|unit| SLICES.iter().map(move |slice| format!("{slice}/{unit}")));
+        paths.find(|path| names.contains(path.as_bytes())).map(|path| path.as_bytes().into())
+    };
+    let is_root_of_pods = |name: &&&[u8]| {
+        let is_shaped = name.ends_with(b"/kubepods") || name.ends_with(b"kubepods.slice");
+        is_shaped && cgroup_names::enclosing(name).is_none()
+    };
+    let pods = names.iter().filter(is_root_of_pods).min_by_key(|name| (name.len(), **name));
+    let found = [
+        (SystemContainer::Kubelet, told.kubelet.clone().or_else(|| unit(&KUBELETS))),
+        (SystemContainer::Misc, told.misc.clone()),
+        (SystemContainer::Pods, pods.map(|name| Name::from(*name))),
+        (SystemContainer::Runtime, told.runtime.clone().or_else(|| unit(&RUNTIMES))),
+    ];
+    found.into_iter().filter_map(|(part, name)| Some((part, name?))).collect()
+}
+
+fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> Entry {
+    let mut samples = container.samples(Selection { start: None, end: None, count: Some(2) }).into_iter().rev();
+    let (newest, before) = (samples.next(), samples.next());
+    let is_counted =
+        newest.as_ref().and_then(|sample| sample.processes.as_ref()).is_some_and(|all| all.count.is_some());
+    let identity = container.identity();
+    let is_container = identity.is_some() || matches!(role, Role::Container { .. });
+    let count = depth == Depth::Full && is_container && !is_counted;
+    Entry {
+        name: Name::clone(container.name()),
+        role,
+        spec: container.spec().0,
+        newest,
+        before,
+        storage: container.storage(),
+        processes: if count { processes::count(engine.context(), container.name(), scratch) } else { None },
+        identity,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "3f2a8a52-7c1f-4c58-9a54-0123456789ab";
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn roles_by_both_drivers_of_cgroups() {
+        let in_slice = UID.replace('-', "_");
+        let pods = [
+            format!("/kubepods/burstable/pod{UID}"),
+            format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{in_slice}.slice"),
+        ];
+        for (pod, container) in pods.iter().zip([ID.to_owned(), format!("cri-containerd-{ID}.scope")]) {
+            assert_eq!(role(pod.as_bytes()), Role::Pod(UID.to_owned()), "{pod}");
+            let name = format!("{pod}/{container}");
+            let expected = Role::Container { pod: UID.to_owned(), pod_cgroup: pod.as_bytes().into() };
+            assert_eq!(role(name.as_bytes()), expected, "{name}");
+            for other in [format!("{name}/init.scope"), format!("{pod}/other")] {
+                assert_eq!(role(other.as_bytes()), Role::Other, "{other}");
+            }
+        }
+        for other in ["/", "/kubepods", "/system.slice/kubelet.service", "/kubepods.slice/kubepods-besteffort.slice"] {
+            assert_eq!(role(other.as_bytes()), Role::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_system() {
+        let names: HashSet<&[u8]> = [
+            "/system.slice/kubelet.service",
+            "/podruntime.slice/containerd.service",
+            "/system.slice/docker.service",
+            "/kubepods.slice",
+            "/kubepods.slice/kubepods-burstable.slice",
+            "/other",
+        ]
+        .iter()
+        .map(|name| name.as_bytes())
+        .collect();
+        let found = |told: &SystemCgroups| {
+            let found = system_containers(&names, told);
+            found
+                .into_iter()
+                .map(|(part, name)| (part, String::from_utf8_lossy(&name).into_owned()))
+                .collect::<Vec<_>>()
+        };
+        let usual = [
+            (SystemContainer::Kubelet, "/system.slice/kubelet.service".to_owned()),
+            (SystemContainer::Pods, "/kubepods.slice".to_owned()),
+            (SystemContainer::Runtime, "/podruntime.slice/containerd.service".to_owned()),
+        ];
+        assert_eq!(found(&SystemCgroups::default()), usual);
+        let told = SystemCgroups { misc: Some((*b"/other").into()), runtime: Some((*b"/r").into()), kubelet: None };
+        let parts = found(&told);
+        assert!(parts.contains(&(SystemContainer::Misc, "/other".to_owned())), "{parts:?}");
+        assert!(parts.contains(&(SystemContainer::Runtime, "/r".to_owned())), "{parts:?}");
+    }
+}

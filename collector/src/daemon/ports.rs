@@ -1,0 +1,70 @@
+//! Ports for the kubelet's endpoints alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::answers::Answers;
+use super::guard::Guarded;
+use super::server::Server;
+use super::{DaemonError, system};
+use crate::access::tls::{self, ClientCertificates};
+use crate::access::{FileError, Guard, Settings};
+use crate::config::{KubeletConfig, Protected, SecurePort, TlsFiles};
+use crate::views::kubelet;
+use crate::views::mount::Mount;
+
+/// A port that is taken, and who may ask there.
+pub(super) struct Port {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    guard: Option<Guard>,
+}
+
+/// Encrypts connections with these files.
+pub(super) fn acceptor(files: &TlsFiles, clients: ClientCertificates<'_>) -> Result<TlsAcceptor, FileError> {
+    tls::acceptor(&files.certificate, &files.key, clients)
+}
+
+/// Takes the ports that are asked for.
+pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonError> {
+    let mut ports = Vec::new();
+    if let Some(address) = config.read_only {
+        let listener = listen(address, "kubelet_read_only_port").await?;
+        tracing::info!("the kubelet's endpoints for everybody: http://{}", bound(&listener)?);
+        ports.push(Port { listener, tls: None, guard: None });
+    }
+    if let Some(SecurePort { listen: address, tls, client_ca, tokens }) = &config.secure {
+        let guard = Guard::load(&Settings { passwords: None, tokens: tokens.clone() })?;
+        let clients = client_ca.as_deref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
+        let tls = acceptor(tls, clients)?;
+        let listener = listen(*address, "kubelet_port").await?;
+        tracing::info!("the kubelet's endpoints for known clients: https://{}", bound(&listener)?);
+        ports.push(Port { listener, tls: Some(tls), guard: Some(guard) });
+    }
+    Ok(ports)
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, DaemonError> {
+    let failed = |source| DaemonError::ListenAsKubelet { address, flag, source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+fn bound(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
+    listener.local_addr().map_err(system("asking for the listening address"))
+}
+
+impl Port {
+    /// What serves it.
+    pub(super) fn server(self, answers: &Arc<Answers>, slots: &Arc<Semaphore>) -> Server<TcpListener> {
+        let routes = kubelet::router(Arc::clone(answers));
+        let routes = match self.guard {
+            Some(guard) => Guarded::new(guard, Protected::Everything, Mount::new("", "/metrics")).over(routes),
+            None => routes,
+        };
+        Server { listener: self.listener, tls: self.tls, routes, slots: Arc::clone(slots) }
+    }
+}
