@@ -226,8 +226,7 @@ fn heapster_asks() -> Result<()> {
         let root: Value = collector.json("/api/v1.3/containers/", Some(r#"{"num_stats":60}"#))?;
         let times: Vec<_> = root["stats"].as_array().into_iter().flatten().map(|stats| &stats["timestamp"]).collect();
         let (start, end) = (times.first().context("no sample")?, times.last().context("no sample")?);
-        let body =
-            format!(r#"{{"containerName":"/","num_stats":1,"start":{start},"end":{end},"subcontainers":true}}"#,);
+        let body = format!(r#"{{"containerName":"/","num_stats":1,"start":{start},"end":{end},"subcontainers":true}}"#);
         let told: Value = collector.json("/stats/container/", Some(&body))?;
         let stats = told[&name]["stats"].as_array().with_context(|| format!("no samples of {name}"))?;
         ensure!(stats.len() == 1 && number(&stats[0]["cpu"]["usage"], "total")? > 0, "{stats:?}");
