@@ -23,7 +23,7 @@ use crate::views::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemConta
 use crate::views::source::{Containers as _, Host as _, Kubelet};
 
 /// A sample older than this is followed by a new one before the answer: no kubelet's are older.
-const MAX_AGE: Duration = Duration::from_secs(15);
+const MAX_AGE: Duration = Duration::from_secs(10);
 /// The label by which Kubernetes' runtimes tell a pod's name.
 const POD_NAME: &str = "io.kubernetes.pod.name";
 /// Slices in which distributions start the kubelet and the runtime.
