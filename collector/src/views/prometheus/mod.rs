@@ -5,6 +5,7 @@
 //! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
 //! another series is not told, whichever rule of the families' decides it.
 
+mod application;
 mod budget;
 mod container;
 mod encoding;
@@ -84,23 +85,57 @@ pub fn render(
         Endpoint::Kubelet => &[],
     };
     let own_series = own.iter().map(own::series).sum::<usize>();
-    let plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
-    let own = with_own_counts(own, &plan, counts.iter().sum::<usize>() + own_series);
-    let mut own = own.iter().peekable();
+    let mut plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
+    let mut series = counts.iter().sum::<usize>() + own_series;
+    let mut applications = application::families(&entries, own);
+    let of_applications = applications.iter().map(|family| family.series.len()).sum::<usize>();
+    if options.profile == Profile::Recommended {
+        plan.shed.profile += of_applications;
+        applications.clear();
+    } else {
+        series += of_applications;
+        if options.max_series.is_some_and(|limit| series + OWN_COUNTS > limit) {
+            plan.shed.families += of_applications;
+            applications.clear();
+        }
+    }
+    let own = with_own_counts(own, &plan, series);
+    let mut others: Vec<Other<'_>> = own.iter().map(Other::Own).collect();
+    others.extend(applications.iter().map(Other::Application));
+    others.sort_by(|one, other| one.name().cmp(other.name()));
+    let mut others = others.into_iter().peekable();
     writer.write();
     for (position, family) in families.iter().enumerate() {
-        while let Some(own) = own.next_if(|own| own.name() < family.name) {
-            writer.foreign(|out, format| own::append(out, format, snapshot.at, own));
+        while let Some(other) = others.next_if(|other| other.name() < family.name) {
+            page.other(other, &mut writer);
         }
         if !plan.families.contains(&position) {
             page.family(family, &plan.containers, &mut writer);
         }
     }
-    for own in own {
-        writer.foreign(|out, format| own::append(out, format, snapshot.at, own));
+    for other in others {
+        page.other(other, &mut writer);
     }
     if scrape.format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
+    }
+}
+
+/// A family that is not among [`FAMILIES`].
+#[derive(Clone, Copy)]
+enum Other<'a> {
+    /// The collector's.
+    Own(&'a MetricFamily),
+    /// Of containers' applications.
+    Application(&'a application::Family<'a>),
+}
+
+impl Other<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(family) => family.name(),
+            Self::Application(family) => &family.name,
+        }
     }
 }
 
@@ -135,6 +170,19 @@ impl Page<'_> {
                         out.row(&self.arena.blocks[position], self.time(family, row));
                         emit(row, &self.context, out);
                     }
+                }
+            }
+        }
+    }
+
+    fn other(&self, other: Other<'_>, out: &mut Writer<'_>) {
+        match other {
+            Other::Own(own) => out.foreign(|out, format| own::append(out, format, self.snapshot.at, own)),
+            Other::Application(family) => {
+                out.foreign(|out, format| append_head(out, format, &family.name, application::HELP, Kind::Gauge));
+                for (key, value) in &family.series {
+                    out.row(&self.arena.blocks[key.row], None);
+                    out.application(&family.name, &key.labels, *value);
                 }
             }
         }

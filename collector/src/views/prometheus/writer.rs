@@ -3,6 +3,8 @@
 //! Nothing is allocated for a series: a line is put together from the family's name, the pieces of the container's
 //! labels, and digits.
 
+use std::collections::BTreeMap;
+
 use super::family::{Family, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
 use super::number::{append_digits, append_float, append_scaled, append_signed};
@@ -260,6 +262,35 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(b"\"} 1");
         append_timestamp(self.out, self.format, kill.at);
         self.out.push(b'\n');
+    }
+
+    /// A series that a container's application tells. Its labels begin with `app_`, before all of the container's.
+    pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
+        let labels = &self.arena.text[self.block.all()];
+        if self.format == Format::RemoteWrite {
+            self.message.clear();
+            remote_write::append_label(&mut self.message, "__name__", name.as_bytes());
+            for (name, value) in own {
+                remote_write::append_label(&mut self.message, name, value.as_bytes());
+            }
+            self.message.extend_from_slice(labels);
+            remote_write::append_sample(&mut self.message, value.number(), self.at.millis());
+            remote_write::append_series(self.out, &self.message);
+            return;
+        }
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'{');
+        for (name, value) in own {
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"=\"");
+            append_escaped(self.out, value);
+            self.out.extend_from_slice(b"\",");
+        }
+        self.out.extend_from_slice(labels);
+        // The comma after the last one: a container has an id at least.
+        self.out.pop();
+        self.out.push(b'}');
+        self.finish(value);
     }
 
     fn name(&mut self) {

@@ -1,5 +1,6 @@
 //! Families against cAdvisor's, and whole answers.
 
+mod applications;
 mod contract;
 mod fixture;
 mod golden;
