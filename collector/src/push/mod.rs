@@ -1,7 +1,7 @@
 //! Sends what is known to others, who do not ask: OpenTelemetry's protocol, Prometheus' remote write, lines on standard
 //! output. All of it is off unless a flag names a receiver.
 //!
-//! Each exporter is a producer and a sender with a bounded [`queue`] between them. A receiver that is away costs nothing
+//! Each exporter is a producer and a sender with a bounded `queue` between them. A receiver that is away costs nothing
 //! but what no longer fits in the queue, oldest first, and that is counted.
 
 mod connector;
