@@ -84,15 +84,16 @@ impl Drop for Folder {
     }
 }
 
-/// A busy container in cgroups as the kubelet names them.
-fn shaped(cgroups: &Cgroups, driver: Driver) -> Result<(Cgroup<'_>, Workload)> {
+/// A container in cgroups as the kubelet names them: one process uses a CPU, another holds memory.
+fn shaped(cgroups: &Cgroups, driver: Driver) -> Result<(Cgroup<'_>, [Workload; 2])> {
     let [root, class, pod, container] = driver.cgroups();
     for parent in [root, class, pod] {
         cgroups.make(parent)?.delegate()?;
     }
     let container = cgroups.make(container)?;
+    let holds = Plan::new(Work::Hold(8), &container).start_ready()?;
     let busy = Plan::new(Work::Spin, &container).start_ready()?;
-    Ok((container, busy))
+    Ok((container, [holds, busy]))
 }
 
 /// The kubelet's folders, with a volume and logs of the pod.
@@ -154,7 +155,7 @@ fn pods_by_path(driver: Driver) -> Result<()> {
         let cache = number(&volumes[0], "usedBytes")?;
         ensure!((1 << 20..3 << 20).contains(&cache), "{cache} bytes of a mebibyte");
         ensure!(number(&found["logs"], "usedBytes")? >= 100_000, "{found}");
-        ensure!(number(&told["process_stats"], "process_count")? == 1, "{told}");
+        ensure!(number(&told["process_stats"], "process_count")? == 2, "{told}");
         Ok(summary)
     })?;
     let node = &summary["node"];
