@@ -20,6 +20,8 @@ enum When {
     HostNetwork,
     /// No runtime tells about the container: its cgroup's name has no id in it.
     PlainCgroup,
+    /// The collector's time of day is the minute after cAdvisor's.
+    MinuteLater,
 }
 
 /// Where a deliberate difference is seen.
@@ -154,6 +156,7 @@ const PLACES: &[Place] = &[
     place("ps", Difference::Value, "/ps", "cgroup_path"),
     place("ps", Difference::Value, "/ps", "cmd"),
     place("ps", Difference::Value, "/ps", "user"),
+    Place { when: When::MinuteLater, ..place("ps", Difference::Value, "/ps", "start_time") },
     place("error-texts", Difference::Value, "", "error"),
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_seconds_total[]"),
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_weighted_seconds_total[]"),
@@ -190,6 +193,7 @@ pub(super) fn explanation(
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))
                 }
+                When::MinuteLater => is_minute_later(&finding.theirs, &finding.ours),
                 When::PlainCgroup => !finding.container.as_deref().is_some_and(names_an_id),
             }
     };
@@ -215,6 +219,15 @@ fn says_nothing(value: &Value) -> bool {
         Value::Array(entries) => entries.iter().all(says_nothing),
         Value::Object(entries) => entries.values().all(says_nothing),
     }
+}
+
+/// Whether both are times of day in quotation marks, `"23:59"`, and the second is the minute after the first.
+fn is_minute_later(theirs: &str, ours: &str) -> bool {
+    let minute = |shown: &str| {
+        let (hour, minute) = shown.trim_matches('"').split_once(':')?;
+        Some(hour.parse::<u16>().ok()?.checked_mul(60)?.checked_add(minute.parse().ok()?)? % 1440)
+    };
+    minute(theirs).is_some_and(|theirs| minute(ours) == Some((theirs + 1) % 1440))
 }
 
 /// Whether the last part of a cgroup's name has the id of a container in it: 64 hexadecimal digits.
@@ -270,6 +283,14 @@ mod tests {
         let missing = |theirs: &Value| explained("/api/v2.0/storage", "[x]", Difference::Missing, theirs);
         assert_eq!(missing(&json!({"device": "x", "capacity": 0})), Some("gone-file-systems"));
         assert_eq!(missing(&json!({"device": "x", "capacity": 1})), None);
+    }
+
+    #[test]
+    fn the_minute_after_is_found_across_midnight() {
+        assert!(is_minute_later("\"22:44\"", "\"22:45\"") && is_minute_later("\"23:59\"", "\"00:00\""));
+        for (theirs, ours) in [("22:45", "22:44"), ("22:44", "22:46"), ("Nov21", "22:45"), ("22:44", "99999:9")] {
+            assert!(!is_minute_later(theirs, ours), "{theirs} {ours}");
+        }
     }
 
     #[test]
