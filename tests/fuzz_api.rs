@@ -34,7 +34,7 @@ const SLACK_KIB: u64 = 24 << 10;
 const PATIENCE: u64 = 5;
 
 /// How the texts of errors begin that cAdvisor gives; the last two stand for crashes of its handler.
-const COMPLAINTS: [&str; 23] = [
+const COMPLAINTS: [&str; 24] = [
     "unsupported API version ",
     "unknown request type ",
     "failed to get container ",
@@ -58,6 +58,8 @@ const COMPLAINTS: [&str; 23] = [
     "for a call to watch, request.StartTime and request.EndTime must be uninitialized",
     "max_events: only -1 (all) and larger values are allowed, not ",
     "num_stats: only -1 (all) and larger values are allowed, not ",
+    // The kubelet's.
+    "Internal Error: unable to decode the json value: ",
 ];
 
 /// A request, as bytes and in what matters of its answer.
