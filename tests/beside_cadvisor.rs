@@ -181,8 +181,13 @@ fn real_cadvisor_agrees() -> Result<()> {
     ensure!(answers >= 100 && values >= 2000, "only {answers} answers and {values} values were compared");
     let unmatched: Vec<_> = expected.intersection(&comparison.unmatched_containers).collect();
     ensure!(unmatched.is_empty(), "no samples around those of {unmatched:?}");
-    // Each of these was held against the collector's: there are as many as this cAdvisor has, not a failed scrape's.
-    let metrics = Metrics::parse(&theirs.get("/metrics")?.text());
+    // These were held against the collector's. A scrape of cAdvisor's that broke off tells of no container.
+    let metrics = wait::eventually(wait::seconds(20), || {
+        let scraped = Metrics::parse(&theirs.get("/metrics")?.text());
+        let error = scraped.value("container_scrape_error", &[]);
+        ensure!(error == Some(0.0), "container_scrape_error is {error:?}");
+        Ok(scraped)
+    })?;
     for name in &expected {
         let about = metrics.lines().iter().filter(|line| line.label("id") == name);
         let families: BTreeSet<&str> = about.map(Line::name).collect();

@@ -19,6 +19,7 @@ mod dimensions_memory;
 mod dimensions_namespaces;
 mod dimensions_privileges;
 mod discovery;
+mod docker_api;
 mod doctor;
 mod engine_containers;
 mod events_http;
@@ -41,6 +42,7 @@ mod paths;
 mod pods;
 mod programs;
 mod prometheus;
+mod push;
 mod recreate;
 mod runtimes;
 mod selftest;
@@ -89,6 +91,7 @@ const FILES: &[&[Case]] = &[
     degraded::CASES,
     unprivileged::CASES,
     doctor::CASES,
+    push::CASES,
     bad_input::CASES,
     fuzz_api::CASES,
     flags::CASES,
@@ -108,6 +111,7 @@ const FILES: &[&[Case]] = &[
     deployed::CASES,
     contained::CASES,
     engine_containers::CASES,
+    docker_api::CASES,
     pods::CASES,
     kubelet::CASES,
     // Last: lockdown stays until the next boot.

@@ -225,6 +225,12 @@ fn slow_client() -> Result<()> {
     let mut collector = Collector::start(&[])?;
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(Set::One)?;
+    // Its own creation is not to be among those of the streams.
+    wait::eventually(wait::seconds(5), || {
+        let told = collector.events(&cgroups.name(), &["creation_events"])?;
+        ensure!(!told.is_empty(), "the creation of {} is not told", cgroups.name());
+        Ok(())
+    })?;
     let kinds = "creation_events=true&deletion_events=true&subcontainers=true&stream=true";
     let mut slow = connect_slowly(collector.address())?;
     write!(slow, "GET /api/v1.3/events{}?{kinds} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", cgroups.name())?;
@@ -235,6 +241,10 @@ fn slow_client() -> Result<()> {
         // Long names fill the slow client's buffers.
         let name = format!("{}-{number}", "x".repeat(200));
         cgroups.make(name)?.remove()?;
+        // The kernel's buffer is not the point: it holds more than this, however late the collector has its turn.
+        if number % 1000 == 999 {
+            fast.wait_for(2 * (number + 1), wait::seconds(15))?;
+        }
     }
     let events = fast.wait_for(2 * CGROUPS, wait::seconds(15))?;
     ensure!(events.len() == 2 * CGROUPS, "{} events for {CGROUPS} cgroups", events.len());

@@ -1,22 +1,16 @@
 //! What was written to start cAdvisor starts the collector.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, Rights, run_to_end};
 use crate::support::harness::Case;
-use crate::support::settings::settings;
-use crate::support::time::Time;
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("flags::written_for_cadvisor", written_for_cadvisor),
     Case::new("flags::below_a_prefix", below_a_prefix),
-    Case::new("flags::samples_on_standard_output", samples_on_standard_output),
     Case::new("flags::version_and_verbosity", version_and_verbosity),
 ];
 
@@ -120,62 +114,6 @@ fn below_a_prefix() -> Result<()> {
     let asked: BTreeMap<String, Value> =
         collector.json("/node/one/api/v1.3/containers/", Some(r#"{"num_stats":1}"#))?;
     ensure!(asked.get("name").context("a name")? == "/", "{asked:?}");
-    Ok(())
-}
-
-/// A process, ended when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Each sample once and in order, and the last one of a container that is gone.
-fn samples_on_standard_output() -> Result<()> {
-    let cgroups = Cgroups::new(Set::Every)?;
-    let prefix = format!("--raw_cgroup_prefix_whitelist={}", cgroups.name());
-    let mut running = Command::new(&settings().collector)
-        .args(["--port=0", "--listen_ip=127.0.0.1", "--storage_driver=stdout", "--housekeeping_interval=200ms"])
-        .args(["--allow_dynamic_housekeeping=false", &prefix])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map(Running)?;
-    let mut lines = BufReader::new(running.0.stdout.take().context("a pipe")?).lines();
-    let (lives, ends) = (cgroups.make("lives")?, cgroups.make("ends")?);
-    let mut written: BTreeMap<String, Vec<Time>> = BTreeMap::new();
-    let mut removed = false;
-    // The test's deadline ends a collector that writes nothing.
-    loop {
-        let line: Value = serde_json::from_str(&lines.next().context("standard output ended")??)?;
-        let name = line["container_Name"].as_str().context("a name")?.to_owned();
-        // Containers of engines are listed whatever the prefix.
-        if !name.starts_with(&cgroups.name()) {
-            continue;
-        }
-        let stats = &line["container_stats"];
-        ensure!(line["timestamp"] == stats["timestamp"] && stats["cpu"].is_object(), "{line}");
-        let times = written.entry(name).or_default();
-        let time: Time = serde_json::from_value(line["timestamp"].clone())?;
-        ensure!(times.last().is_none_or(|last| *last < time), "not in order: {line}");
-        times.push(time);
-        let count = |name: &str| written.get(name).map_or(0, Vec::len);
-        if !removed && count(&ends.name()) >= 5 {
-            ends.remove()?;
-            removed = true;
-        }
-        if removed && count(&lives.name()) >= 30 {
-            break;
-        }
-    }
-    let times = &written[&lives.name()];
-    let gaps: Vec<i128> = times.windows(2).map(|pair| pair[1].nanos - pair[0].nanos).collect();
-    let missing = gaps.iter().filter(|gap| **gap > 1_000_000_000).count();
-    ensure!(missing * 4 < gaps.len(), "samples are missing between those written: {gaps:?}");
-    ensure!(running.0.try_wait()?.is_none(), "it ended");
     Ok(())
 }
 

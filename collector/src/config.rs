@@ -7,13 +7,13 @@ mod accepted;
 mod access;
 mod compare;
 mod containers;
+mod exporters;
 mod hardware;
 mod host;
 pub mod invocation;
 mod kubelet;
 mod logging;
 mod metrics;
-mod push;
 mod retention;
 mod sampling;
 mod server;
@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kernel::HostRoots;
+use crate::push;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
@@ -38,7 +39,6 @@ pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
-pub use push::SampleOutput;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -62,7 +62,7 @@ struct Args {
     #[command(flatten)]
     access: access::AccessArgs,
     #[command(flatten)]
-    push: push::PushArgs,
+    exporters: exporters::ExporterArgs,
     #[command(flatten)]
     kubelet: kubelet::KubeletArgs,
     #[command(flatten)]
@@ -77,6 +77,8 @@ struct Args {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where Docker's API is served beside the port.
+    pub docker_socket: Option<PathBuf>,
     /// The path below which everything is answered, such as `/cadvisor`; empty for the top.
     pub base_path: String,
     /// The path of the metrics, below the former.
@@ -125,10 +127,10 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
+    /// What is sent to whom.
+    pub push: push::Options,
     /// How many CPUs may be used at once; `None` for all.
     pub max_procs: Option<usize>,
-    /// Where samples go besides the API.
-    pub output: SampleOutput,
     /// What is logged where the environment does not say.
     pub log: &'static str,
     /// A line for the log about each flag that has no effect.
@@ -173,7 +175,7 @@ impl Config {
             metrics,
             host,
             access,
-            push,
+            exporters,
             kubelet,
             logging,
             accepted,
@@ -182,12 +184,13 @@ impl Config {
         let kinds = sampling.kinds()?;
         let disk_usage_every = sampling.disk_usage_interval.max(Duration::from_secs(1));
         let [machine_id_files, boot_id_files] = sampling.id_files();
-        let (output, mut notes) = push.output()?;
+        let (push, mut notes) = exporters.options(retention.storage_duration)?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
         let listen = server.listen()?;
         let access = access.access()?;
         Ok(Self {
+            docker_socket: server.docker_socket(),
             kubelet: kubelet.config(listen.ip(), access.tls.as_ref(), access.settings.tokens.as_ref())?,
             listen,
             base_path: server.base_path()?,
@@ -213,8 +216,8 @@ impl Config {
             ebpf_log: host.ebpf_log,
             roots: host.roots(),
             grace: server.shutdown_grace_period,
+            push,
             max_procs: sampling.max_procs(),
-            output,
             log: logging.filter(),
             notes,
         })

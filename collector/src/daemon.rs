@@ -4,29 +4,32 @@
 mod answers;
 mod application;
 mod degraded;
+mod docker;
 pub mod embedded;
 mod extras;
 mod guard;
 mod kubelet;
-mod output;
 mod ports;
+mod push;
 mod scrapes;
 mod server;
+mod socket;
 pub mod statistics;
 mod unread;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::access::tls::ClientCertificates;
 use crate::access::{FileError, Guard};
-use crate::config::{Config, EbpfLog, KernelEvents, LoadReading, SampleOutput};
+use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -35,6 +38,7 @@ use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
+use crate::push::InvalidReceiver;
 use crate::runtime::Lookup;
 use crate::sample::event::Name;
 use crate::sample::identity::Identity;
@@ -48,13 +52,15 @@ use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
+use crate::views;
 use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
 use degraded::DegradedList;
 use guard::Guarded;
 use kubelet::NodeFacts;
-use server::Server;
+use server::{Accept, Server};
+use socket::Socket;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -78,6 +84,14 @@ pub enum DaemonError {
     Listen {
         /// What was asked for.
         address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The socket for Docker's API cannot be had.
+    #[error("error: --docker_socket={path}: {source}")]
+    Socket {
+        /// What was asked for.
+        path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
@@ -108,6 +122,14 @@ pub enum DaemonError {
     /// `collector statistics` was asked about a cgroup that is not there.
     #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
     NoCgroup(String),
+    /// A receiver cannot be sent to.
+    #[error("error: --{flag}: {source}")]
+    Receiver {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Why.
+        source: InvalidReceiver,
+    },
     /// Two own metrics have one name.
     #[error("error: own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -162,6 +184,11 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+    let socket = config
+        .docker_socket
+        .as_deref()
+        .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
+    let socket = socket.transpose()?;
     let kubelet_ports = ports::bind(&config.kubelet).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
@@ -169,27 +196,24 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let (stop, stopped) = watch::channel(());
     let mount = Mount::new(&config.base_path, &config.metrics_path);
     let guarded = Guarded::new(guard, config.access.protected, mount.clone());
     let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
     let slots = server::slots();
-    let mut servers = vec![Server { listener, tls, routes, slots: Arc::clone(&slots) }];
-    servers.extend(kubelet_ports.into_iter().map(|port| port.server(&parts.answers, &slots)));
-    let mut running = JoinSet::new();
-    for server in servers {
-        let mut stopped = stopped.clone();
-        let graceful = async move {
-            // Either told to stop, or the daemon is gone.
-            let _ = stopped.changed().await;
-        };
-        running.spawn(server.run(graceful));
+    let stopped = || parts.answers.closed();
+    let mut servers = JoinSet::new();
+    let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
+    servers.spawn(serve_until(server, stopped(), events.clone()));
+    for port in kubelet_ports {
+        let server = port.server(&parts.answers, &slots);
+        servers.spawn(serve_until(server, stopped(), events.clone()));
     }
-    let server_events = events.clone();
-    let server = tokio::spawn(async move {
-        while running.join_next().await.is_some() {}
-        let _ = server_events.send(Event::ServerEnded).await;
-    });
+    if let Some(listener) = socket {
+        let routes = views::docker::router(Arc::clone(&parts.answers));
+        let server = Server { listener, tls: None, routes, slots };
+        servers.spawn(serve_until(server, stopped(), events.clone()));
+    }
+    let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
     tokio::spawn(async move {
         let name = signals.next().await;
@@ -213,14 +237,20 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         }
     };
     // New connections are refused, event streams end after what they have queued.
-    let _ = stop.send(());
-    parts.engine.store().events().close();
-    if tokio::time::timeout(config.grace, server).await.is_err() {
+    parts.answers.close();
+    let ended = async { tokio::join!(servers.join_all(), exporters.join_all()) };
+    if tokio::time::timeout(config.grace, ended).await.is_err() {
         warn!("requests were still open after --shutdown_grace_period; they are cut off");
     }
     tokio::task::block_in_place(|| parts.stop());
     info!("stopped");
     outcome
+}
+
+/// Serves until it is told to stop; tells that it ended.
+async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
+    server.run(stopped).await;
+    let _ = events.send(Event::ServerEnded).await;
 }
 
 /// Everything that runs on threads of its own.
@@ -258,9 +288,6 @@ impl Parts {
         let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
-        if config.output == SampleOutput::Stdout {
-            output::start(&engine).map_err(system("starting the thread that writes samples"))?;
-        }
         let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
             let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);

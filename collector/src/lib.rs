@@ -16,6 +16,7 @@
 //!  daemon   -> every module; nobody imports daemon
 //!  embed    -> views, sample, units
 //!  views    -> store, rates, sample, units
+//!  push     -> store, rates, sample, units
 //!  application -> store, sample, units
 //!  sampler  -> kernel, runtime, store, sample, units
 //!  store    -> sample, units
@@ -36,6 +37,7 @@ pub mod embed;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
+pub mod push;
 pub mod rates;
 pub mod runtime;
 pub mod sample;

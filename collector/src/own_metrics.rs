@@ -11,6 +11,7 @@ use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Op
 
 use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
+use crate::push::Metrics as PushMetrics;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics as SamplerMetrics;
 
@@ -27,6 +28,7 @@ pub struct OwnMetrics {
     map_bytes: IntGauge,
     descriptors: IntGauge,
     degraded: GaugeVec,
+    push: PushMetrics,
     application: IntCounterVec,
     rendering: Histogram,
     /// Of two scrapes at once, each must add its own difference only.
@@ -58,6 +60,7 @@ impl OwnMetrics {
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
             )?,
+            push: PushMetrics::register(&registry)?,
             application: by(
                 "collector_application_polls_total",
                 "Attempts to read the applications in containers, by what became of them.",
@@ -92,6 +95,11 @@ impl OwnMetrics {
     /// The sampler's part.
     pub fn sampler(&self) -> SamplerMetrics {
         self.sampler.clone()
+    }
+
+    /// The exporters' part.
+    pub fn push(&self) -> &PushMetrics {
+        &self.push
     }
 
     /// The counter of attempts to read applications.

@@ -23,6 +23,11 @@ impl From<Micros> for Nanos {
 pub struct WallTime(pub u64);
 
 impl WallTime {
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     /// How long before `self` the other point lies; zero when it lies after.
     pub fn since(self, earlier: Self) -> Nanos {
         Nanos(self.0.saturating_sub(earlier.0))

@@ -29,6 +29,7 @@ pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod runtime;
 pub(crate) mod settings;
 pub(crate) mod stalls;

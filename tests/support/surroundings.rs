@@ -49,6 +49,8 @@ pub(crate) struct Surroundings {
     mounts: Vec<Mounting>,
     /// The errno that `bpf` is answered with by a filter.
     bpf_errno: Option<i32>,
+    /// Environment variables beside those of the test.
+    variables: BTreeMap<String, PathBuf>,
 }
 
 /// A change of what is mounted.
@@ -153,10 +155,16 @@ impl Surroundings {
         self
     }
 
+    /// With an environment variable that names a file.
+    pub(crate) fn with_variable(mut self, name: &str, path: &Path) -> Self {
+        self.variables.insert(name.to_owned(), path.to_owned());
+        self
+    }
+
     /// The command that takes them on and becomes a program, whose arguments can follow.
     pub(crate) fn command(&self, program: &Path) -> Result<Command> {
         let mut command = Command::new("/proc/self/exe");
-        command.args([ARGUMENT, &serde_json::to_string(self)?]).arg(program);
+        command.args([ARGUMENT, &serde_json::to_string(self)?]).arg(program).envs(&self.variables);
         Ok(command)
     }
 

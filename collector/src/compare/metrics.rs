@@ -27,7 +27,9 @@ pub(super) type Families = BTreeMap<String, Family>;
 /// What a sample's name may have behind its family's.
 const ENDINGS: [&str; 6] = ["_bucket", "_sum", "_count", "_total", "_info", "_created"];
 /// Families that say when somebody looked, or something about cAdvisor's own process.
-const MOMENTS: [&str; 2] = ["container_last_seen", "container_scrape_error"];
+const MOMENTS: [&str; 2] = ["container_last_seen", BROKE_OFF];
+/// Is 1 where cAdvisor could not read a container and so tells of none.
+pub(super) const BROKE_OFF: &str = "container_scrape_error";
 
 /// Reads the text; lines that are none of the format are left out.
 pub(super) fn parse(text: &str) -> Families {
@@ -94,6 +96,11 @@ fn quoted(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+/// Whether cAdvisor could not read its containers for this answer.
+pub(super) fn broke_off(families: &Families) -> bool {
+    families.get(BROKE_OFF).is_some_and(|family| family.series.values().any(|value| *value > 0.0))
 }
 
 /// Compares what cAdvisor said with what the collector said before and after. Series of containers that only one of
@@ -213,6 +220,8 @@ mod tests {
         assert_eq!(labels["v"], "a\"b\\,}");
         assert!(value.is_nan());
         assert!(!families.contains_key("broken"));
+        let scrape = |value| parse(&format!("# TYPE container_scrape_error gauge\ncontainer_scrape_error {value}\n"));
+        assert!(broke_off(&scrape("1")) && !broke_off(&scrape("0")) && !broke_off(&families));
     }
 
     fn found(theirs: &str, before: &str, after: &str) -> Vec<(Difference, String)> {

@@ -39,8 +39,7 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
 }
 
 const APP: &str = "applications are asked over plain HTTP";
-const DRIVER: &str =
-    "samples are not pushed to a database; scrape /metrics, or write them with --storage_driver=stdout";
+const DRIVER: &str = "no database is spoken to; use --otlp_endpoint, --remote_write_url or --storage_driver=stdout";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
 const LOG_FORM: &str = "log lines have one form";
 const MESOS: &str = "Mesos is not asked; its containers are listed by their cgroups";
@@ -79,7 +78,6 @@ const ACCEPTED: &[Accepted] = {
         accepted("skip_headers", Switch, LOG_FORM),
         accepted("skip_log_headers", Switch, LOG_FORM),
         accepted("stderrthreshold", Text, LOG_FILE),
-        accepted("storage_driver_buffer_duration", Duration, DRIVER),
         accepted("storage_driver_db", Text, DRIVER),
         accepted("storage_driver_es_enable_sniffer", Switch, DRIVER),
         accepted("storage_driver_es_host", Text, DRIVER),

@@ -14,7 +14,7 @@ use crate::store::history::Limits;
 pub(super) struct RetentionArgs {
     /// How long samples are kept
     #[arg(long = "storage_duration", default_value = "2m0s", value_parser = go_duration)]
-    storage_duration: Duration,
+    pub(super) storage_duration: Duration,
     /// How long events are kept, by kind: `default=24h,oom=48h`
     #[arg(long = "event_storage_age_limit", default_value = "default=24h")]
     event_storage_age_limit: String,

@@ -1,6 +1,7 @@
 //! Where and how requests are answered.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConfigError, value_error};
@@ -14,6 +15,9 @@ pub(super) struct ServerArgs {
     /// Port to listen on; 0 for any free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Unix socket at which Docker's API is served, for `DOCKER_HOST`; empty for none
+    #[arg(long = "docker_socket", default_value = "")]
+    docker_socket: String,
     /// Path below which everything is answered, such as /cadvisor
     #[arg(long = "url_base_prefix", default_value = "")]
     url_base_prefix: String,
@@ -33,6 +37,12 @@ impl ServerArgs {
             ip => ip.parse().map_err(|_| value_error("listen_ip", &ip, &"not an IP address; try 127.0.0.1"))?,
         };
         Ok(SocketAddr::new(ip, self.port))
+    }
+
+    /// Where Docker's API is served beside the port.
+    pub(super) fn docker_socket(&self) -> Option<PathBuf> {
+        let path = self.docker_socket.strip_prefix("unix://").unwrap_or(&self.docker_socket);
+        (!path.is_empty()).then(|| PathBuf::from(path))
     }
 
     /// The path below which everything is answered, without a slash at its end; empty for the top.

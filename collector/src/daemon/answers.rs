@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use prometheus::proto::MetricFamily;
+use tokio::sync::watch;
 
 use super::degraded::DegradedList;
 use super::kubelet::NodeFacts;
@@ -12,6 +13,7 @@ use super::scrapes::{self, Requests};
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
+use crate::push::Metrics;
 use crate::sample;
 use crate::sample::container::Sample;
 use crate::sample::event::{Event, Name};
@@ -63,6 +65,7 @@ pub(super) struct Answers {
     degraded: DegradedList,
     storage: Option<StorageNews>,
     streams: Arc<()>,
+    closing: watch::Sender<bool>,
     scrapes: Requests,
     node: NodeFacts,
 }
@@ -88,8 +91,29 @@ impl Answers {
             degraded,
             storage,
             streams: Arc::default(),
+            closing: watch::Sender::new(false),
             scrapes,
             node: NodeFacts::default(),
+        }
+    }
+
+    /// The exporters' counters.
+    pub(super) fn push_metrics(&self) -> &Metrics {
+        self.metrics.push()
+    }
+
+    /// Ends the streams that would go on for ever.
+    pub(super) fn close(&self) {
+        self.closing.send_replace(true);
+        self.engine.store().events().close();
+    }
+
+    /// Waits for [`Self::close`].
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // An error means that nobody is left to answer.
+            let _ = closing.wait_for(|closing| *closing).await;
         }
     }
 

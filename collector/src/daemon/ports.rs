@@ -59,7 +59,7 @@ fn bound(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 
 impl Port {
     /// What serves it.
-    pub(super) fn server(self, answers: &Arc<Answers>, slots: &Arc<Semaphore>) -> Server {
+    pub(super) fn server(self, answers: &Arc<Answers>, slots: &Arc<Semaphore>) -> Server<TcpListener> {
         let routes = kubelet::router(Arc::clone(answers));
         let routes = match self.guard {
             Some(guard) => Guarded::new(guard, Protected::Everything, Mount::new("", "/metrics")).over(routes),

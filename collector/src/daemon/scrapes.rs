@@ -89,7 +89,7 @@ fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
         },
         kills: match scrape.format {
             Format::OpenMetrics => kills(engine),
-            Format::Text => BTreeMap::new(),
+            Format::Text | Format::RemoteWrite => BTreeMap::new(),
         },
     }
 }
@@ -105,6 +105,7 @@ fn entries(engine: &Engine, now: WallTime) -> Vec<Entry> {
         spec: container.spec().0,
         identity: container.identity(),
         storage: container.storage(),
+        application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };
     // One that ended after it was listed as running is in both lists, one made anew meanwhile too.

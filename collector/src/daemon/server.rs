@@ -1,9 +1,9 @@
-//! Serves connections: plain ones speak HTTP/1.1, encrypted ones also HTTP/2. A client that is slow holds up nobody, and
-//! nothing for long.
+//! Serves connections over TCP and over a socket in the file system: plain ones speak HTTP/1.1, encrypted ones also
+//! HTTP/2. A client that is slow holds up nobody, and nothing for long.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use super::socket::Socket;
 use super::unread::{After, Lingering, RequestBody};
 
 /// How long a write may wait for the client to read. A stalled client holds a connection and what is queued for it;
@@ -40,26 +41,57 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A head of a request that is not complete when so much of it is there is refused; twice as much may be by then.
 const HEAD_BYTES: usize = 64 << 10;
-/// Connections at once; more wait to be accepted. Fewer than the descriptors that are left for them.
+/// Connections at once, of all servers together; more wait to be accepted. Fewer than the descriptors that are left for
+/// them.
 const CONNECTIONS: usize = 448;
 /// Wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// What connections come in through.
+pub(super) trait Accept: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// The next connection, and who asks.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, String)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, String)> {
+        let (stream, address) = TcpListener::accept(self).await?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers to {address} may be delayed by the network's batching");
+        }
+        Ok((stream, address.to_string()))
+    }
+}
+
+impl Accept for Socket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, String)> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, "the socket".to_owned()))
+    }
+}
+
+/// The connections there may be at once.
+pub(super) fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
 /// See the module.
-pub(super) struct Server {
+pub(super) struct Server<L> {
     /// Where connections come in.
-    pub(super) listener: TcpListener,
+    pub(super) listener: L,
     /// How they are encrypted, if at all.
     pub(super) tls: Option<TlsAcceptor>,
     /// What answers.
     pub(super) routes: Router,
-    /// Connections that may still be accepted, by this and the others.
+    /// One for each connection.
     pub(super) slots: Arc<Semaphore>,
-}
-
-/// Places for as many connections as there may be at once.
-pub(super) fn slots() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(CONNECTIONS))
 }
 
 /// What is known of a client before it asks: in each request's extensions.
@@ -71,7 +103,7 @@ pub(super) enum Peer {
     Certified,
 }
 
-impl Server {
+impl<L: Accept> Server<L> {
     /// Serves until it is told to stop, then until the requests that are open then are answered.
     pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
         let Self { listener, tls, routes, slots } = self;
@@ -107,7 +139,7 @@ impl Server {
 }
 
 struct Connection {
-    address: SocketAddr,
+    address: String,
     routes: Router,
     watcher: Watcher,
 }
@@ -120,11 +152,8 @@ enum Protocol {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        let address = self.address;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "answers to {address} may be delayed by the network's batching");
-        }
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + 'static, tls: Option<TlsAcceptor>) {
+        let address = self.address.clone();
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         // Below the encryption: what is left to read at the end need not make sense.

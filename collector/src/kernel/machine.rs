@@ -5,6 +5,7 @@
 //! the sampler and the views.
 
 pub mod cloud;
+pub mod cpu_times;
 pub mod cpuinfo;
 pub mod disks;
 pub mod diskstats;

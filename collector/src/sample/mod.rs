@@ -7,6 +7,7 @@ pub mod filesystem;
 pub mod hardware;
 pub mod identity;
 pub mod kinds;
+pub mod live;
 pub mod machine;
 pub mod pods;
 pub mod process;

@@ -6,6 +6,7 @@
 //! - [`filter`]: which of them are listed;
 //! - [`engine`]: the sampling threads and their queue;
 //! - [`container`]: one container's files become a sample;
+//! - [`live`]: what is read when somebody asks, beside a sample;
 //! - [`machine`]: the machine's description;
 //! - [`processes`]: the processes of a container, when somebody asks.
 
@@ -14,6 +15,7 @@ pub mod discovery;
 pub mod engine;
 pub mod filter;
 pub mod follow;
+pub mod live;
 pub mod machine;
 pub mod metrics;
 pub mod processes;

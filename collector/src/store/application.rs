@@ -28,6 +28,11 @@ impl Application {
         self.rounds.get(found).map(|(_, round)| &**round)
     }
 
+    /// The newest reading that a sample followed.
+    pub(super) fn newest(&self) -> Option<Arc<Round>> {
+        self.rounds.back().map(|(_, round)| Arc::clone(round))
+    }
+
     /// Takes a reading; one that still waits for its sample is replaced.
     pub(super) fn offer(&mut self, round: Round) {
         self.specs = Arc::clone(&round.specs);
@@ -87,6 +92,7 @@ mod tests {
         application.attach(second(3), LIMITS);
         assert_eq!(application.at(second(2)), Some(&round(2, 1)));
         assert_eq!(application.at(second(3)), None, "read for one sample only");
+        assert_eq!(application.newest().as_deref(), Some(&round(2, 1)));
         application.offer(round(3, 1));
         application.attach(second(2), LIMITS);
         assert_eq!(application.rounds.len(), 1, "a sample that is no newer gets none");

@@ -103,6 +103,18 @@ impl Subscription {
         self.queue.len()
     }
 
+    /// What is there already, without waiting; `None` when nothing is.
+    pub fn try_receive(&mut self) -> Option<Received> {
+        match self.queue.try_recv() {
+            Ok(event) => Some(Received::Event(event)),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(match self.missed.load(Ordering::Acquire) {
+                0 => Received::Ended,
+                behind => Received::CutOff { behind },
+            }),
+        }
+    }
+
     /// The next event if one is waiting already, for sending several at once.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         self.queue.try_recv().ok()

@@ -151,6 +151,11 @@ impl Container {
         lock(&self.recent).application.as_deref().cloned()
     }
 
+    /// The newest of it that is kept.
+    pub fn newest_of_application(&self) -> Option<Arc<Round>> {
+        lock(&self.recent).application.as_deref()?.newest()
+    }
+
     /// Bytes the history and the summary hold.
     pub fn history_memory(&self) -> usize {
         let recent = lock(&self.recent);

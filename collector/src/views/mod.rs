@@ -6,6 +6,7 @@
 
 pub mod cadvisor_v1;
 pub mod cadvisor_v2;
+pub mod docker;
 pub mod events;
 #[cfg(test)]
 mod golden_tests;

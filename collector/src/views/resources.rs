@@ -1,4 +1,8 @@
 //! Everything that is served, as tables: the router is built from them, and so is the OpenAPI document.
+//!
+//! Docker's API is not in them. It is a foreign one: which paths are its own depends on their version and on who asks,
+//! and its answers are described by Docker's document for each version, not by ours. Its table is `Call::of` in
+//! `super::docker`.
 
 use super::cadvisor_v2::Resource as V2;
 

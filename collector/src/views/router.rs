@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode, Uri};
+use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::task::spawn_blocking;
@@ -19,7 +20,7 @@ use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError, Form};
 use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
-use super::{cadvisor_v1, json, kubelet, machine, openapi, scrape, validate, web};
+use super::{cadvisor_v1, docker, json, kubelet, machine, openapi, scrape, validate, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -55,6 +56,10 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
 async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
     let path = path::decode(request.uri().path());
     let (parts, body) = request.into_parts();
+    let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+    if let Some(call) = docker::Call::beside_pages(&path, accept) {
+        return docker::answer(source, call, &parts).await;
+    }
     let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
     let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
     let below = |page: Page| path.get(page.path().len()..).unwrap_or_default();

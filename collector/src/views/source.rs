@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ContainerView;
 use super::cadvisor_v1::StatsQuery;
+use super::docker::Engine;
 use super::events::EventQuery;
 use super::json::Quoted;
 use super::kubelet;
@@ -89,9 +90,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + EventSource + Host + Kubelet + Status {}
+pub trait Node: Containers + Engine + EventSource + Host + Kubelet + Status {}
 
-impl<T: Containers + EventSource + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + Engine + EventSource + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,14 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("units", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
+    // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.
+    ("push", &["store", "rates", "sample", "units"]),
     // The daemon's answers as an interface for other programs.
     ("embed", &["views", "sample", "units"]),
     // Speaks to the applications in containers; what it reads goes beside their samples.
@@ -18,13 +20,13 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["access", "compare", "kernel", "runtime", "sample", "sampler", "store", "units", "views"]),
+    ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["units"]),
     ("shutdown", &[]),
-    ("own_metrics", &["kernel", "sampler", "store", "sample", "units"]),
+    ("own_metrics", &["kernel", "push", "sampler", "store", "sample", "units"]),
     (
         "daemon",
         &[
@@ -34,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "embed",
             "kernel",
             "own_metrics",
+            "push",
             "rates",
             "runtime",
             "sample",
@@ -50,7 +53,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
 const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 11] = [
+const FOREIGN: [(&str, &[&str]); 14] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
@@ -58,10 +61,13 @@ const FOREIGN: [(&str, &[&str]); 11] = [
     ("clap", &["config", "main.rs"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
+    ("hyper_rustls", &["push"]),
+    ("opentelemetry_proto", &["push"]),
     ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
-    ("prometheus", &["views", "own_metrics", "daemon", "sampler"]),
+    ("prometheus", &["views", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
     ("serde", &["views", "runtime", "doctor/json", "application", "compare/json"]),
+    ("snap", &["push"]),
 ];
 
 /// The places that turn data into bytes for others: the views what is served, the doctor and the comparison what they print.

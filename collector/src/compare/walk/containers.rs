@@ -1,6 +1,7 @@
 //! Answers about one container: limits, samples, processes, use over time.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +18,9 @@ const THOROUGHLY: usize = 2;
 /// What cAdvisor is asked for, and the collector, among whose samples are those around cAdvisor's.
 const ONE_SAMPLE: &str = r#"{"num_stats":1}"#;
 const SAMPLES: &str = r#"{"num_stats":64}"#;
+
+/// So old may the file systems of the machine be in the collector's samples, save in the newest: reading them may block.
+const DISKS_AGE: Duration = Duration::from_secs(12);
 
 /// Where a resource has its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +174,7 @@ impl Walk {
         };
         let (their_samples, our_samples) = (stats(&theirs), stats(&ours));
         if !in_list {
-            let (theirs, ours) = (without_stats(theirs), without_stats(ours));
+            let (theirs, ours) = (without("stats", theirs), without("stats", ours));
             let mut comparison = self.comparison(&question.resource, Some(name), Structure::Spec, Depth::Values);
             comparison.compare("", &theirs, &[&ours]);
         }
@@ -183,8 +187,18 @@ impl Walk {
         }
         let depth = if around.is_some() { Depth::Values } else { Depth::Keys };
         let around = around.unwrap_or_else(|| vec![newest]);
-        let path = if in_list { "" } else { "stats" };
-        self.comparison(&question.resource, Some(name), Structure::Sample, depth).compare(path, sample, &around);
+        let (path, disks_path) = if in_list { ("", "filesystem") } else { ("stats", "stats.filesystem") };
+        let mut comparison = self.comparison(&question.resource, Some(name), Structure::Sample, depth);
+        let disks: Vec<&Value> = recent(sample, &our_samples).filter_map(|ours| ours.get("filesystem")).collect();
+        match sample.get("filesystem") {
+            Some(their_disks) if name == "/" && !disks.is_empty() => {
+                let rest: Vec<Value> = around.iter().map(|ours| without("filesystem", (*ours).clone())).collect();
+                let rest: Vec<&Value> = rest.iter().collect();
+                comparison.compare(path, &without("filesystem", sample.clone()), &rest);
+                comparison.compare(disks_path, their_disks, &disks);
+            }
+            _ => comparison.compare(path, sample, &around),
+        }
     }
 
     /// What is not in samples.
@@ -242,16 +256,25 @@ async fn ask(client: &mut Client, question: &Question, who: usize) -> Result<Ans
     }
 }
 
-fn without_stats(mut container: Value) -> Value {
-    if let Some(entries) = container.as_object_mut() {
-        entries.remove("stats");
+fn without(member: &str, mut of: Value) -> Value {
+    if let Some(members) = of.as_object_mut() {
+        members.remove(member);
     }
-    container
+    of
+}
+
+/// The collector's samples since [`DISKS_AGE`] before a sample of cAdvisor's.
+fn recent<'a>(sample: &Value, ours: &'a [Value]) -> impl Iterator<Item = &'a Value> {
+    let since = time(sample).and_then(|at| at.checked_sub(BLUR + DISKS_AGE).ok());
+    ours.iter().filter(move |ours| time(ours) >= since)
+}
+
+fn time(sample: &Value) -> Option<Timestamp> {
+    sample.get("timestamp")?.as_str()?.parse().ok()
 }
 
 /// The samples from the last one before to the first one after, if there are both.
 fn around<'a>(sample: &Value, ours: &'a [Value]) -> Option<Vec<&'a Value>> {
-    let time = |sample: &Value| sample.get("timestamp")?.as_str()?.parse::<Timestamp>().ok();
     let at = time(sample)?;
     let (earliest, latest) = (at.checked_sub(BLUR).ok()?, at.checked_add(BLUR).ok()?);
     let before = ours.iter().rposition(|ours| time(ours).is_some_and(|time| time <= earliest))?;
@@ -307,6 +330,9 @@ mod tests {
         assert_eq!(found(1), None);
         assert_eq!(found(9), None);
         assert_eq!(around(&json!({}), &ours), None);
+        let later: Vec<Value> = (10..=40).map(at).collect();
+        assert_eq!(recent(&at(30), &later).next(), Some(&at(18)));
+        assert_eq!(recent(&at(15), &later).count(), 31);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::client::ClientError;
+use super::super::client::{Answer, ClientError};
 use super::super::metrics;
 use super::super::report::Difference;
 use super::super::rules::Structure;
@@ -28,6 +28,8 @@ const MISTAKES: [&str; 10] = [
 const LOOK: &str = "/api/v2.0/stats/?recursive=true&count=0&max_age=0s";
 /// The same for cAdvisor, whose `stats` may break down.
 const LOOK_THERE: &str = "/api/v2.0/spec/?recursive=true&max_age=0s";
+/// How often cAdvisor is asked for its metrics, until it has them.
+const SCRAPES: usize = 5;
 
 impl Walk {
     /// Everything that is not about one container.
@@ -170,6 +172,36 @@ impl Walk {
     /// `/metrics`, scraped before and after cAdvisor's, each time with fresh samples.
     pub(super) async fn metrics(&mut self) -> Result<(), ClientError> {
         let target = "/metrics";
+        let parsed = |answer: &Answer| metrics::parse(&String::from_utf8_lossy(&answer.body));
+        let mut tries = 0;
+        let [before, theirs, after] = loop {
+            let answers = self.scrape(target).await?;
+            tries += 1;
+            // One container that ends meanwhile, and cAdvisor tells of none.
+            if tries == SCRAPES || !metrics::broke_off(&parsed(&answers[1])) {
+                break answers;
+            }
+        };
+        let [earlier, told, later] = [&before, &theirs, &after].map(parsed);
+        let broke_off = theirs.status == 200 && metrics::broke_off(&told);
+        if theirs.status != 200 || after.status != 200 || broke_off {
+            let mut comparison = self.comparison(target, None, Structure::Other, Depth::Keys);
+            // It may have been told to serve them elsewhere.
+            if theirs.status != 404 {
+                let theirs = if broke_off { metrics::BROKE_OFF.to_owned() + " 1" } else { theirs.excerpt() };
+                comparison.put("", Difference::Answer, None, theirs, after.excerpt());
+            }
+            return Ok(());
+        }
+        let containers = std::mem::take(&mut self.containers);
+        let mut comparison = self.comparison(target, None, Structure::Other, Depth::Values);
+        metrics::compare(&mut comparison, &told, &earlier, &later, &containers);
+        self.containers = containers;
+        Ok(())
+    }
+
+    /// The collector's answer, cAdvisor's, and the collector's again.
+    async fn scrape(&mut self, target: &str) -> Result<[Answer; 3], ClientError> {
         self.ours.get(LOOK).await?;
         let before = self.ours.get(target).await?;
         tokio::time::sleep(BLUR).await;
@@ -177,21 +209,7 @@ impl Walk {
         let theirs = self.theirs.get(target).await?;
         tokio::time::sleep(BLUR).await;
         self.ours.get(LOOK).await?;
-        let after = self.ours.get(target).await?;
-        if theirs.status != 200 || after.status != 200 {
-            let mut comparison = self.comparison(target, None, Structure::Other, Depth::Keys);
-            if theirs.status == 200 {
-                comparison.put("", Difference::Answer, None, theirs.excerpt(), after.excerpt());
-            }
-            return Ok(());
-        }
-        let text = |answer: &super::Answer| String::from_utf8_lossy(&answer.body).into_owned();
-        let parsed = [&theirs, &before, &after].map(|answer| metrics::parse(&text(answer)));
-        let containers = std::mem::take(&mut self.containers);
-        let mut comparison = self.comparison(target, None, Structure::Other, Depth::Values);
-        metrics::compare(&mut comparison, &parsed[0], &parsed[1], &parsed[2], &containers);
-        self.containers = containers;
-        Ok(())
+        Ok([before, theirs, self.ours.get(target).await?])
     }
 }
 

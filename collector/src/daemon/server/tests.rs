@@ -1,7 +1,7 @@
 //! Requests of which not everything is read, over real sockets: only there an answer can be lost by a reset.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -7,12 +7,14 @@ use super::full::{AT, application, files, filesystems, full_machine, full_sample
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
 use crate::sample::identity::{NetworkOwner, Runtime};
+use crate::sample::live::Live;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::{Process, ProcessList};
 use crate::store::application::Application;
 use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
+use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::events::{self, EventQuery};
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
@@ -209,6 +211,41 @@ impl Subscription for Stream {
 
     fn try_next(&mut self) -> Option<StreamItem> {
         self.0.pop()
+    }
+}
+
+/// Nothing of Docker's API, which has tests of its own.
+impl Engine for Fixture {
+    fn runtime_containers(&self) -> Vec<RuntimeContainer> {
+        Vec::new()
+    }
+
+    fn container_id(&self, _: &[u8]) -> Option<String> {
+        None
+    }
+
+    fn identity(&self, _: &[u8]) -> Option<Arc<crate::sample::identity::Identity>> {
+        None
+    }
+
+    async fn live(&self, _: &Name) -> Live {
+        Live::default()
+    }
+
+    fn cgroup_version(&self) -> CgroupVersion {
+        CgroupVersion::V2
+    }
+
+    fn host_name(&self) -> String {
+        "node".to_owned()
+    }
+
+    fn now(&self) -> WallTime {
+        AT
+    }
+
+    fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The labels that every series of a container carries, rendered once per container.
+//! The labels that every series of a container carries, rendered once per container, as the format wants them.
 //!
 //! Labels are sorted by name. Those of single families (`cpu`, `device`, ...) fall between the container's own, so a
 //! container's labels are kept in pieces between which others can be put.
@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use super::options::{ContainerLabels, LabelSet};
+use super::options::{ContainerLabels, Format, LabelSet};
+use super::remote_write;
 use super::snapshot::Entry;
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Machine;
@@ -26,6 +27,9 @@ pub(super) enum Slot {
 }
 
 impl Slot {
+    /// All of them in their order.
+    pub(super) const ALL: [Self; 4] = [Self::BeforeId, Self::BeforeName, Self::BeforePod, Self::Last];
+
     /// The slot of a label. None of these falls between `id` and `image` or between `name` and `namespace`.
     pub(super) fn of(label: &str) -> Self {
         match label {
@@ -39,7 +43,7 @@ impl Slot {
     }
 }
 
-/// A container's labels in the arena: each label is followed by a comma.
+/// A container's labels in the arena: in a text each label is followed by a comma.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Block {
     all: Range<usize>,
@@ -67,6 +71,7 @@ impl Block {
 /// Everybody's labels.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
+    format: Format,
     pub(super) text: Vec<u8>,
     /// One per container, in the order given.
     pub(super) blocks: Vec<Block>,
@@ -76,9 +81,9 @@ pub(super) struct Arena {
 
 impl Arena {
     /// Renders the labels of all containers.
-    pub(super) fn new(set: &LabelSet, entries: &[&Entry], machine: &Machine) -> Self {
+    pub(super) fn new(format: Format, set: &LabelSet, entries: &[&Entry], machine: &Machine) -> Self {
         let ids = unique_ids(entries);
-        let mut arena = Self { text: Vec::with_capacity(entries.len() * 160), ..Self::default() };
+        let mut arena = Self { format, text: Vec::with_capacity(entries.len() * 160), ..Self::default() };
         arena.machine_labels(machine);
         match set {
             LabelSet::Cadvisor(which) => arena.cadvisor(which, entries, &ids),
@@ -91,14 +96,12 @@ impl Arena {
         let columns = Columns::new(which, entries);
         let named = entries.iter().any(|entry| alias(entry).is_some_and(|name| !name.is_empty()));
         let imaged = entries.iter().any(|entry| image(entry).is_some());
-        let mut values = vec![None; columns.prefixes.len()];
+        let mut values = vec![None; columns.names.len()];
         for (position, entry) in entries.iter().enumerate() {
             let start = self.text.len();
             columns.pick(which, entry.identity.as_deref(), &mut values);
-            for (prefix, value) in columns.prefixes.iter().zip(&values) {
-                self.text.extend_from_slice(prefix.as_bytes());
-                append_escaped(&mut self.text, value.unwrap_or_default());
-                self.text.extend_from_slice(b"\",");
+            for (name, value) in columns.names.iter().zip(&values) {
+                self.label(name, value.unwrap_or_default());
             }
             let before_id = self.text.len();
             self.id(entry, ids.get(&position));
@@ -156,6 +159,10 @@ impl Arena {
     }
 
     fn label(&mut self, name: &str, value: &str) {
+        if self.format == Format::RemoteWrite {
+            remote_write::append_label(&mut self.text, name, value.as_bytes());
+            return;
+        }
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"=\"");
         append_escaped(&mut self.text, value);
@@ -243,8 +250,8 @@ fn pod_cgroups<'a>(entries: &[&'a Entry]) -> HashMap<&'a [u8], (&'a str, &'a str
 
 /// The labels and environment variables that some container has, as columns: every container shows all of them.
 struct Columns<'a> {
-    /// `container_label_x="`, sorted.
-    prefixes: Vec<String>,
+    /// `container_label_x`, sorted.
+    names: Vec<String>,
     labels: HashMap<&'a str, usize>,
     variables: HashMap<&'a str, usize>,
 }
@@ -279,7 +286,7 @@ impl<'a> Columns<'a> {
         for (key, position) in &mut variables {
             *position = column("container_env_", key);
         }
-        Self { prefixes: names.into_keys().map(|name| name + "=\"").collect(), labels, variables }
+        Self { names: names.into_keys().collect(), labels, variables }
     }
 
     /// A container's values. Of several keys with one name the lowest that has a value counts.

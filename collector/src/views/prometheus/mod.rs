@@ -1,9 +1,11 @@
-//! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`.
+//! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`, and the same as series of
+//! remote write.
 //!
 //! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and told once, containers by name within
 //! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
 //! another series is not told, whichever rule of the families' decides it.
 
+mod application;
 mod budget;
 mod container;
 mod encoding;
@@ -14,6 +16,7 @@ mod negotiation;
 mod number;
 mod options;
 mod own;
+mod remote_write;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -63,7 +66,7 @@ pub fn render(
     let is_selected =
         |entry: &&Entry| scrape.only.is_none_or(|only| entry.identity.as_ref().is_some_and(|id| id.runtime == only));
     let entries: Vec<&Entry> = snapshot.containers.iter().filter(is_selected).collect();
-    let arena = Arena::new(labels, &entries, &snapshot.machine);
+    let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
     let context = Context {
         at: snapshot.at,
         kinds: options.kinds,
@@ -74,7 +77,7 @@ pub fn render(
     let families: Vec<_> = FAMILIES.iter().copied().filter(|family| family.is_told(options)).collect();
     let page =
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
-    let mut writer = Writer::new(out, drain, scrape.format, &arena);
+    let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
 
     let counts = page.count(&families, &mut writer);
     let own: &[MetricFamily] = match scrape.endpoint {
@@ -82,23 +85,57 @@ pub fn render(
         Endpoint::Kubelet => &[],
     };
     let own_series = own.iter().map(own::series).sum::<usize>();
-    let plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
-    let own = with_own_counts(own, &plan, counts.iter().sum::<usize>() + own_series);
-    let mut own = own.iter().peekable();
+    let mut plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
+    let mut series = counts.iter().sum::<usize>() + own_series;
+    let mut applications = application::families(&entries, own);
+    let of_applications = applications.iter().map(|family| family.series.len()).sum::<usize>();
+    if options.profile == Profile::Recommended {
+        plan.shed.profile += of_applications;
+        applications.clear();
+    } else {
+        series += of_applications;
+        if options.max_series.is_some_and(|limit| series + OWN_COUNTS > limit) {
+            plan.shed.families += of_applications;
+            applications.clear();
+        }
+    }
+    let own = with_own_counts(own, &plan, series);
+    let mut others: Vec<Other<'_>> = own.iter().map(Other::Own).collect();
+    others.extend(applications.iter().map(Other::Application));
+    others.sort_by(|one, other| one.name().cmp(other.name()));
+    let mut others = others.into_iter().peekable();
     writer.write();
     for (position, family) in families.iter().enumerate() {
-        while let Some(own) = own.next_if(|own| own.name() < family.name) {
-            writer.foreign(|out, format| own::append(out, format, own));
+        while let Some(other) = others.next_if(|other| other.name() < family.name) {
+            page.other(other, &mut writer);
         }
         if !plan.families.contains(&position) {
             page.family(family, &plan.containers, &mut writer);
         }
     }
-    for own in own {
-        writer.foreign(|out, format| own::append(out, format, own));
+    for other in others {
+        page.other(other, &mut writer);
     }
     if scrape.format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
+    }
+}
+
+/// A family that is not among [`FAMILIES`].
+#[derive(Clone, Copy)]
+enum Other<'a> {
+    /// The collector's.
+    Own(&'a MetricFamily),
+    /// Of containers' applications.
+    Application(&'a application::Family<'a>),
+}
+
+impl Other<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(family) => family.name(),
+            Self::Application(family) => &family.name,
+        }
     }
 }
 
@@ -133,6 +170,19 @@ impl Page<'_> {
                         out.row(&self.arena.blocks[position], self.time(family, row));
                         emit(row, &self.context, out);
                     }
+                }
+            }
+        }
+    }
+
+    fn other(&self, other: Other<'_>, out: &mut Writer<'_>) {
+        match other {
+            Other::Own(own) => out.foreign(|out, format| own::append(out, format, self.snapshot.at, own)),
+            Other::Application(family) => {
+                out.foreign(|out, format| append_head(out, format, &family.name, application::HELP, Kind::Gauge));
+                for (key, value) in &family.series {
+                    out.row(&self.arena.blocks[key.row], None);
+                    out.application(&family.name, &key.labels, *value);
                 }
             }
         }

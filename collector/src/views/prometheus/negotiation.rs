@@ -50,6 +50,7 @@ impl Accepted {
         let kind = match self.format {
             Format::Text => "text/plain; version=0.0.4",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0",
+            Format::RemoteWrite => return "application/x-protobuf".to_owned(),
         };
         format!("{kind}; charset=utf-8; escaping={}", self.escaping.name())
     }

@@ -96,7 +96,7 @@ pub enum Endpoint {
     Kubelet,
 }
 
-/// A text format.
+/// A format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus' text format 0.0.4.
@@ -104,6 +104,9 @@ pub enum Format {
     Text,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
+    /// The series of Prometheus' remote write 1.0, which nobody can ask for: it is pushed. No family has a head, and no
+    /// label is without a value. What has no time of its own has that of the snapshot.
+    RemoteWrite,
 }
 
 /// A content coding.

@@ -1,4 +1,4 @@
-//! The collector's own metrics, which a registry keeps, in both formats and among the other families.
+//! The collector's own metrics, which a registry keeps, in every format and among the other families.
 
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -6,10 +6,19 @@ use super::family::Kind;
 use super::labels::append_escaped;
 use super::number::append_float;
 use super::options::Format;
+use super::remote_write;
 use super::writer::append_head;
+use crate::units::WallTime;
 
-/// Appends a family.
-pub(super) fn append(out: &mut Vec<u8>, format: Format, family: &MetricFamily) {
+/// Where lines go.
+struct Lines<'a> {
+    out: &'a mut Vec<u8>,
+    format: Format,
+    at: WallTime,
+}
+
+/// Appends a family; its values have this time where they have to have one.
+pub(super) fn append(out: &mut Vec<u8>, format: Format, at: WallTime, family: &MetricFamily) {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
         MetricType::GAUGE => Kind::Gauge,
@@ -18,27 +27,56 @@ pub(super) fn append(out: &mut Vec<u8>, format: Format, family: &MetricFamily) {
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
     append_head(out, format, family.name(), family.help(), kind);
+    let mut lines = Lines { out, format, at };
     for metric in family.get_metric() {
         let labels = metric.get_label();
         match kind {
-            Kind::Counter => line(out, [family.name(), ""], labels, None, metric.get_counter().get_value()),
-            Kind::Gauge => line(out, [family.name(), ""], labels, None, metric.get_gauge().get_value()),
-            Kind::Histogram => histogram(out, family.name(), metric),
+            Kind::Counter => lines.add([family.name(), ""], labels, None, metric.get_counter().get_value()),
+            Kind::Gauge => lines.add([family.name(), ""], labels, None, metric.get_gauge().get_value()),
+            Kind::Histogram => lines.histogram(family.name(), metric),
         }
     }
 }
 
-fn histogram(out: &mut Vec<u8>, name: &str, metric: &Metric) {
-    let histogram = metric.get_histogram();
-    let labels = metric.get_label();
-    for bucket in histogram.get_bucket() {
-        let count = bucket.cumulative_count() as f64;
-        line(out, [name, "_bucket"], labels, Some(bucket.upper_bound()), count);
+impl Lines<'_> {
+    fn histogram(&mut self, name: &str, metric: &Metric) {
+        let histogram = metric.get_histogram();
+        let labels = metric.get_label();
+        for bucket in histogram.get_bucket() {
+            let count = bucket.cumulative_count() as f64;
+            self.add([name, "_bucket"], labels, Some(bucket.upper_bound()), count);
+        }
+        let all = histogram.get_sample_count() as f64;
+        self.add([name, "_bucket"], labels, Some(f64::INFINITY), all);
+        self.add([name, "_sum"], labels, None, histogram.get_sample_sum());
+        self.add([name, "_count"], labels, None, all);
     }
-    let all = histogram.get_sample_count() as f64;
-    line(out, [name, "_bucket"], labels, Some(f64::INFINITY), all);
-    line(out, [name, "_sum"], labels, None, histogram.get_sample_sum());
-    line(out, [name, "_count"], labels, None, all);
+
+    fn add(&mut self, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
+        match self.format {
+            Format::Text | Format::OpenMetrics => line(self.out, name, labels, bound, value),
+            Format::RemoteWrite => message(self.out, self.at, name, labels, bound, value),
+        }
+    }
+}
+
+/// A series of remote write. A registry sorts labels; `le` has its place among them.
+fn message(out: &mut Vec<u8>, at: WallTime, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
+    let mut series = Vec::new();
+    remote_write::append_label(&mut series, "__name__", name.concat().as_bytes());
+    let bound = bound.map(|bound| {
+        let mut text = Vec::new();
+        append_bound(&mut text, bound);
+        text
+    });
+    let own = labels.iter().map(|label| (label.name(), label.value().as_bytes()));
+    let mut all: Vec<(&str, &[u8])> = own.chain(bound.as_deref().map(|bound| ("le", bound))).collect();
+    all.sort_unstable();
+    for (name, value) in all {
+        remote_write::append_label(&mut series, name, value);
+    }
+    remote_write::append_sample(&mut series, value, at.millis());
+    remote_write::append_series(out, &series);
 }
 
 fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 
+use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::filesystem::Storage;
@@ -47,6 +48,8 @@ pub struct Entry {
     pub identity: Option<Arc<Identity>>,
     /// What its files take.
     pub storage: Option<Arc<Storage>>,
+    /// What its application told last.
+    pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.
     pub oom_kills: u64,
 }

@@ -3,10 +3,13 @@
 //! Nothing is allocated for a series: a line is put together from the family's name, the pieces of the container's
 //! labels, and digits.
 
+use std::collections::BTreeMap;
+
 use super::family::{Family, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
 use super::number::{append_digits, append_float, append_scaled, append_signed};
 use super::options::Format;
+use super::remote_write;
 use super::snapshot::Kill;
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 use crate::views::json::lossy;
@@ -58,6 +61,20 @@ impl From<Micros> for Value {
     }
 }
 
+impl Value {
+    /// In the base unit, as a reader of the text would have it.
+    fn number(self) -> f64 {
+        match self {
+            Self::Count(count) => count as f64,
+            Self::Signed(number) => number as f64,
+            Self::Nanos(nanos) => nanos as f64 / 1e9,
+            Self::Micros(micros) => micros as f64 / 1e6,
+            Self::Millis(millis) => millis as f64 / 1e3,
+            Self::Float(number) => number,
+        }
+    }
+}
+
 /// The value of a label that a single family has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Text<'a> {
@@ -94,6 +111,8 @@ pub(super) struct Writer<'a> {
     drain: &'a mut dyn FnMut(&mut Vec<u8>),
     format: Format,
     sink: Sink,
+    /// The time of what has none of its own, where that has to be told.
+    at: WallTime,
     arena: &'a Arena,
     family: Option<&'static Family>,
     head_written: bool,
@@ -102,6 +121,10 @@ pub(super) struct Writer<'a> {
     timestamp: Option<WallTime>,
     /// `timestamp` as text with a space before it.
     timestamp_text: Vec<u8>,
+    /// A series of remote write while it is put together.
+    message: Vec<u8>,
+    /// The value of one of its labels likewise.
+    number: Vec<u8>,
     /// Series so far.
     pub(super) series: usize,
     /// Series that a profile does without.
@@ -116,6 +139,7 @@ impl<'a> Writer<'a> {
         out: &'a mut Vec<u8>,
         drain: &'a mut dyn FnMut(&mut Vec<u8>),
         format: Format,
+        at: WallTime,
         arena: &'a Arena,
     ) -> Self {
         Self {
@@ -123,12 +147,15 @@ impl<'a> Writer<'a> {
             drain,
             format,
             sink: Sink::Write,
+            at,
             arena,
             family: None,
             head_written: false,
             block: Block::default(),
             timestamp: None,
             timestamp_text: Vec::new(),
+            message: Vec::new(),
+            number: Vec::new(),
             series: 0,
             left_out: 0,
         }
@@ -172,6 +199,10 @@ impl<'a> Writer<'a> {
         if matches!(self.sink, Sink::Count) {
             return;
         }
+        if self.format == Format::RemoteWrite {
+            self.message(&[], value.into());
+            return;
+        }
         self.name();
         let labels = &self.arena.text[self.block.all()];
         if let [labels @ .., b','] = labels {
@@ -193,10 +224,14 @@ impl<'a> Writer<'a> {
         if matches!(self.sink, Sink::Count) {
             return;
         }
+        if self.format == Format::RemoteWrite {
+            self.message(own, value.into());
+            return;
+        }
         self.name();
         self.out.push(b'{');
         let mut own = own.iter().peekable();
-        for slot in [Slot::BeforeId, Slot::BeforeName, Slot::BeforePod, Slot::Last] {
+        for slot in Slot::ALL {
             self.out.extend_from_slice(&self.arena.text[self.block.before(slot)]);
             while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
                 self.out.extend_from_slice(name.as_bytes());
@@ -229,6 +264,35 @@ impl<'a> Writer<'a> {
         self.out.push(b'\n');
     }
 
+    /// A series that a container's application tells. Its labels begin with `app_`, before all of the container's.
+    pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
+        let labels = &self.arena.text[self.block.all()];
+        if self.format == Format::RemoteWrite {
+            self.message.clear();
+            remote_write::append_label(&mut self.message, "__name__", name.as_bytes());
+            for (name, value) in own {
+                remote_write::append_label(&mut self.message, name, value.as_bytes());
+            }
+            self.message.extend_from_slice(labels);
+            remote_write::append_sample(&mut self.message, value.number(), self.at.millis());
+            remote_write::append_series(self.out, &self.message);
+            return;
+        }
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'{');
+        for (name, value) in own {
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"=\"");
+            append_escaped(self.out, value);
+            self.out.extend_from_slice(b"\",");
+        }
+        self.out.extend_from_slice(labels);
+        // The comma after the last one: a container has an id at least.
+        self.out.pop();
+        self.out.push(b'}');
+        self.finish(value);
+    }
+
     fn name(&mut self) {
         let Some(family) = self.family else { return };
         if !self.head_written {
@@ -243,6 +307,31 @@ impl<'a> Writer<'a> {
         append_value(self.out, value);
         self.out.extend_from_slice(&self.timestamp_text);
         self.out.push(b'\n');
+    }
+
+    /// A series of remote write.
+    fn message(&mut self, own: &[Label<'_>], value: Value) {
+        let Some(family) = self.family else { return };
+        let (series, number) = (&mut self.message, &mut self.number);
+        series.clear();
+        // Before all others, whose names begin with letters.
+        remote_write::append_label(series, "__name__", family.name.as_bytes());
+        let mut own = own.iter().peekable();
+        for slot in Slot::ALL {
+            series.extend_from_slice(&self.arena.text[self.block.before(slot)]);
+            while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
+                if let Text::Is(text) = text {
+                    // As it is, where a line of text has it escaped.
+                    remote_write::append_label(series, name, text.as_bytes());
+                } else {
+                    number.clear();
+                    append_text(number, *text);
+                    remote_write::append_label(series, name, number);
+                }
+            }
+        }
+        remote_write::append_sample(series, value.number(), self.timestamp.unwrap_or(self.at).millis());
+        remote_write::append_series(self.out, series);
     }
 
     /// Appends a family that is rendered elsewhere.
@@ -264,9 +353,11 @@ fn append_value(out: &mut Vec<u8>, value: Value) {
 
 /// A space and a time: milliseconds, or in `OpenMetrics` seconds.
 pub(in crate::views) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) {
-    let millis = at.0 / 1_000_000;
+    let millis = at.millis();
     out.push(b' ');
     match format {
+        // Remote write has them elsewhere.
+        Format::RemoteWrite => {}
         Format::Text => append_digits(out, millis),
         Format::OpenMetrics => {
             append_digits(out, millis / 1000);
@@ -308,6 +399,7 @@ pub(in crate::views) fn append_head(out: &mut Vec<u8>, format: Format, name: &st
     // In OpenMetrics a counter's family has no suffix and its series have one. A counter that cAdvisor named without
     // it could only keep its name as a family of unknown type.
     let (family, kind, unit) = match (format, kind) {
+        (Format::RemoteWrite, _) => return,
         (Format::Text, _) => (name, kind.name(), None),
         (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix("_total") {
             Some(family) => (family, kind.name(), unit(family)),

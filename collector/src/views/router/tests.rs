@@ -12,10 +12,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::sample::container::{Cpu, Sample};
 use crate::sample::event::{Event, EventData, EventKind};
+use crate::sample::identity::Identity;
+use crate::sample::live::{Live, MachineCpu};
 use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
+use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::prometheus::Scrape;
 use crate::views::source::{
     Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
@@ -118,6 +121,45 @@ impl Host for Fixed {
             return Err(ProcessesUnavailable("no procfs".to_owned()));
         }
         Ok(ProcessList::default())
+    }
+}
+
+impl Engine for Fixed {
+    fn runtime_containers(&self) -> Vec<RuntimeContainer> {
+        let container = |digit: &str, name: &str| {
+            let id = digit.repeat(64);
+            let identity = Identity { name: Some(name.to_owned()), ..Identity::from_path(Runtime::Docker, id.clone()) };
+            RuntimeContainer { cgroup: Name::from(*b"/a"), id, identity: Some(Arc::new(identity)) }
+        };
+        vec![container("a1", "web"), container("a2", "a1"), container("b", "db")]
+    }
+
+    fn container_id(&self, name: &[u8]) -> Option<String> {
+        (name != b"/").then(|| "a1".repeat(32))
+    }
+
+    fn identity(&self, _: &[u8]) -> Option<Arc<Identity>> {
+        self.runtime_containers().swap_remove(0).identity
+    }
+
+    async fn live(&self, _: &Name) -> Live {
+        Live { machine: Some(MachineCpu { total: Nanos(9_000_000_000), online: 2 }), tasks: Some(3) }
+    }
+
+    fn cgroup_version(&self) -> CgroupVersion {
+        CgroupVersion::V2
+    }
+
+    fn host_name(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime(1_000_000_000_000)
+    }
+
+    fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
     }
 }
 
@@ -446,6 +488,7 @@ async fn the_page_and_the_redirects() {
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
 
+mod docker;
 mod metrics;
 mod pods;
 mod v2;

@@ -10,6 +10,8 @@ use crate::views::prometheus::Format;
 
 /// CPU time in nanoseconds, memory in bytes, milliseconds since 1970.
 type Point = (u64, u64, u64);
+/// The points of containers by namespace and pod.
+type Pods = BTreeMap<(String, String), BTreeMap<String, Point>>;
 
 fn is_read(name: &str) -> bool {
     let read = ["cpu_usage_seconds_total", "memory_working_set_bytes", "start_time_seconds"];
@@ -18,9 +20,9 @@ fn is_read(name: &str) -> bool {
 
 /// What the metrics server takes from a page: the node's point, and those of containers by namespace and pod. It looks for
 /// five names and three labels, without regard to types and escapes.
-fn metrics_server(page: &str) -> (Option<Point>, BTreeMap<(String, String), BTreeMap<String, Point>>) {
+fn metrics_server(page: &str) -> (Option<Point>, Pods) {
     let mut node = Point::default();
-    let mut pods: BTreeMap<(String, String), BTreeMap<String, Point>> = BTreeMap::new();
+    let mut pods = Pods::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let end = line.find(['{', ' ']).expect("a name");
         let (name, rest) = line.split_at(end);

@@ -65,9 +65,8 @@ pub(super) fn network(names: &[&str]) -> Network {
 pub(super) fn entry(layout: Layout, path: &str, role: Role, mib: u64) -> Entry {
     let created = WallTime(1_704_164_000 * SECOND + mib * SECOND + 500_000_000);
     let limit = |bytes| match layout {
-        Layout::V1 => MemoryLimit::Bytes(Bytes(bytes)),
         Layout::V2 if bytes > 1 << 40 => MemoryLimit::Max,
-        Layout::V2 => MemoryLimit::Bytes(Bytes(bytes)),
+        Layout::V1 | Layout::V2 => MemoryLimit::Bytes(Bytes(bytes)),
     };
     let swap = if layout == Layout::V1 { (mib << 21) + 8192 } else { 8192 };
     let memory = MemorySpec { limit: Some(limit(mib << 21)), reservation: None, swap_limit: Some(limit(swap)) };

@@ -1,8 +1,10 @@
 //! Families against cAdvisor's, and whole answers.
 
+mod applications;
 mod contract;
 mod fixture;
 mod golden;
 mod limits;
 mod parsed;
+mod remote_write;
 mod series;

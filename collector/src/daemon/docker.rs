@@ -1,0 +1,65 @@
+//! What Docker's API asks for, answered from the store and the kernel.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::answers::Answers;
+use crate::kernel::cgroup::Mode;
+use crate::runtime::cgroup_names;
+use crate::sample::event::Name;
+use crate::sample::identity::Identity;
+use crate::sample::live::Live;
+use crate::sampler::container::Scratch;
+use crate::sampler::live;
+use crate::units::WallTime;
+use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
+
+impl Engine for Answers {
+    fn runtime_containers(&self) -> Vec<RuntimeContainer> {
+        let containers = self.engine().store().with_prefix(b"/");
+        let of_a_runtime = containers.iter().filter_map(|container| {
+            let (cgroup, identity) = (Name::clone(container.name()), container.identity());
+            let told = || identity.as_ref().map(|identity| identity.id.clone());
+            let id = self.container_id(&cgroup).or_else(told)?;
+            Some(RuntimeContainer { cgroup, id, identity })
+        });
+        of_a_runtime.collect()
+    }
+
+    fn container_id(&self, name: &[u8]) -> Option<String> {
+        cgroup_names::identify(name).map(|found| found.id.to_owned())
+    }
+
+    fn identity(&self, name: &[u8]) -> Option<Arc<Identity>> {
+        self.engine().store().get(name)?.identity()
+    }
+
+    async fn live(&self, name: &Name) -> Live {
+        let (engine, name) = (Arc::clone(self.engine()), Name::clone(name));
+        let read = move || live::read(engine.context(), &name, &mut Scratch::default());
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the machine's CPU time could not be read");
+            Live::default()
+        })
+    }
+
+    fn cgroup_version(&self) -> CgroupVersion {
+        match self.engine().context().hierarchies().mode {
+            Mode::V1 | Mode::Hybrid => CgroupVersion::V1,
+            Mode::V2 => CgroupVersion::V2,
+        }
+    }
+
+    fn host_name(&self) -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime::from(SystemTime::now())
+    }
+
+    fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.closed()
+    }
+}

@@ -1,0 +1,142 @@
+//! Starts the exporters that were asked for.
+
+use std::convert::Infallible;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, block_in_place};
+use tracing::info;
+
+use super::answers::Answers;
+use super::{DaemonError, system};
+use crate::push::observe::{Extent, Observed, Observer};
+use crate::push::{
+    ExporterMetrics, InvalidReceiver, Options, OtlpOptions, Queue, Receiver, Request, Source, Transport, deliver, otlp,
+    produce, remote_write, stdout,
+};
+use crate::units::WallTime;
+use crate::views::docker::Engine as _;
+use crate::views::prometheus::{Encoding, Format, Scrape};
+use crate::views::sample_line;
+use crate::views::source::{Host as _, Status as _};
+
+/// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
+pub(super) fn start(options: &Options, answers: &Arc<Answers>) -> Result<JoinSet<()>, DaemonError> {
+    let invalid = |flag| move |source| DaemonError::Receiver { flag, source };
+    let mut tasks = JoinSet::new();
+    if let Some(options) = &options.otlp {
+        start_otlp(options, answers, &mut tasks).map_err(invalid("otlp_endpoint"))?;
+    }
+    if let Some(receiver) = &options.remote_write {
+        start_remote_write(receiver, answers, &mut tasks).map_err(invalid("remote_write_url"))?;
+    }
+    if let Some(every) = options.stdout {
+        start_stdout(every, answers, &mut tasks).map_err(system("starting the thread that writes samples"))?;
+    }
+    Ok(tasks)
+}
+
+fn start_otlp(options: &OtlpOptions, answers: &Arc<Answers>, tasks: &mut JoinSet<()>) -> Result<(), InvalidReceiver> {
+    let exporter = otlp::Exporter::new(options)?;
+    let Receiver { url, interval, queue_size, .. } = options.receiver.clone();
+    info!(%url, every = ?interval, "OTLP metrics are pushed");
+    let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("otlp"));
+    let queue = Arc::new(Queue::new(queue_size));
+    tasks.spawn(send(Arc::clone(&queue), exporter, metrics.clone()));
+    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Newest);
+    let closed = answers.closed();
+    let source = Containers { answers, observer };
+    tasks.spawn(async move { produce(interval, closed, &queue, &metrics, source).await });
+    Ok(())
+}
+
+/// What OTLP tells.
+struct Containers {
+    answers: Arc<Answers>,
+    observer: Observer,
+}
+
+impl Source for Containers {
+    async fn requests(&mut self) -> Vec<Request> {
+        let machine = self.answers.machine();
+        let memory = machine.memory.map(|memory| memory.0);
+        let host = otlp::Host { name: self.answers.host_name(), id: machine.machine_id.clone(), memory };
+        // A thousand containers take some milliseconds.
+        block_in_place(|| otlp::requests(&self.observer.observe(), &host))
+    }
+}
+
+fn start_remote_write(
+    receiver: &Receiver,
+    answers: &Arc<Answers>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), InvalidReceiver> {
+    let exporter = remote_write::Exporter::new(receiver)?;
+    let Receiver { url, interval, queue_size, .. } = receiver.clone();
+    info!(%url, every = ?interval, "metrics are pushed by remote write");
+    let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("remote_write"));
+    let queue = Arc::new(Queue::new(queue_size));
+    tasks.spawn(send(Arc::clone(&queue), exporter, metrics.clone()));
+    let target = [("job", "collector".to_owned()), ("instance", answers.host_name())];
+    let writer = remote_write::Writer::new(target.map(|(key, value)| (key.to_owned(), value)).into());
+    let closed = answers.closed();
+    let source = Series { answers, writer };
+    tasks.spawn(async move { produce(interval, closed, &queue, &metrics, source).await });
+    Ok(())
+}
+
+/// What a scrape would get.
+struct Series {
+    answers: Arc<Answers>,
+    writer: remote_write::Writer,
+}
+
+impl Source for Series {
+    async fn requests(&mut self) -> Vec<Request> {
+        // Compressed, so that it need not be in memory whole.
+        let scrape = Scrape { format: Format::RemoteWrite, encoding: Encoding::Zstd, ..Scrape::default() };
+        let page = match self.answers.metrics(scrape).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "there is nothing to push by remote write this time");
+                return Vec::new();
+            }
+        };
+        let now = WallTime::from(SystemTime::now());
+        // Of a thousand containers a tenth of a second.
+        block_in_place(|| self.writer.requests(page, now)).unwrap_or_else(|error| {
+            tracing::error!(%error, "the series for remote write cannot be read");
+            Vec::new()
+        })
+    }
+}
+
+fn start_stdout(every: Duration, answers: &Arc<Answers>, tasks: &mut JoinSet<()>) -> std::io::Result<()> {
+    let metrics = answers.push_metrics().exporter("stdout");
+    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Every);
+    let machine = answers.host_name();
+    let render = move |out: &mut Vec<u8>, observed: &Observed| {
+        for sample in &observed.samples {
+            sample_line::append(out, &machine, &observed.name, observed.identity.as_deref(), sample);
+        }
+    };
+    let (open, closing) = mpsc::channel::<Infallible>();
+    let (running, ended) = oneshot::channel::<Infallible>();
+    std::thread::Builder::new().name("output".into()).spawn(move || {
+        stdout::run(every, &closing, observer, &metrics, render);
+        drop(running);
+    })?;
+    let closed = answers.closed();
+    tasks.spawn(async move {
+        closed.await;
+        drop(open);
+        // Nothing is ever sent: an error is the end.
+        let _ = ended.await;
+    });
+    Ok(())
+}
+
+async fn send(queue: Arc<Queue>, exporter: impl Transport, metrics: ExporterMetrics) {
+    deliver(&queue, &exporter, &metrics).await;
+}

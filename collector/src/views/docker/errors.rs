@@ -1,0 +1,62 @@
+//! Errors in the engine's words: clients look for them.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::task::JoinError;
+
+use super::request::{ApiVersion, NEWEST, OLDEST};
+use crate::views::source::TooManyStreams;
+use crate::views::{json, responses};
+
+/// Why a call is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("page not found")]
+    PageNotFound,
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    #[error("multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    #[error(
+        "client version {} is too old. Minimum supported API version is {}, please upgrade your client to a newer \
+         version", .0.text(), OLDEST.text()
+    )]
+    TooOld(ApiVersion),
+    #[error("client version {} is too new. Maximum supported API version is {}", .0.text(), NEWEST.text())]
+    TooNew(ApiVersion),
+    #[error("invalid filter: {0}")]
+    Filters(#[from] serde_json::Error),
+    #[error("invalid filter '{0}': this collector cannot tell")]
+    UnknownFilter(String),
+    #[error("invalid value for {name}: {value}")]
+    Value { name: &'static str, value: String },
+    #[error(transparent)]
+    TooManyEvents(#[from] TooManyStreams),
+    #[error("{0} streams of statistics are open already, and more are not allowed")]
+    TooManyStreams(usize),
+    #[error("the answer could not be rendered: {0}")]
+    Interrupted(#[from] JoinError),
+}
+
+#[derive(Serialize)]
+struct Body {
+    message: String,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::PageNotFound | Self::NoSuchContainer(_) => StatusCode::NOT_FOUND,
+            Self::TooManyEvents(_) | Self::TooManyStreams(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Interrupted(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let mut body = Vec::new();
+        json::append(&mut body, &Body { message: self.to_string() });
+        body.push(b'\n');
+        let mut response = responses::json(body);
+        *response.status_mut() = status;
+        response
+    }
+}
