@@ -383,6 +383,7 @@ fn stdout() -> Result<()> {
     })?;
     let used = bytes::read_number(cgroup.v1_file("cpuacct", "cpuacct.usage")?);
     work.end()?;
+    wait::pause_of_a_runtime();
     cgroup.remove()?;
     let written = wait::eventually(wait::seconds(20), || {
         let before = of_it()?;

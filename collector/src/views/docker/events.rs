@@ -88,8 +88,11 @@ pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Respo
 }
 
 /// Waits for a container that has just been told of to be listed, if it ever is: clients ask for what they are told of at
-/// once, and give up when it is not there.
-async fn listed<S: Containers>(source: &S, name: &[u8]) {
+/// once, and give up when it is not there. Nobody is told of other cgroups, and thousands of them may come and go.
+async fn listed<S: Containers + Engine>(source: &S, name: &[u8]) {
+    if source.container_id(name).is_none() {
+        return;
+    }
     for _ in 0..LISTED_TRIES {
         if source.is_known(name) {
             return;

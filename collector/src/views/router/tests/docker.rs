@@ -133,3 +133,19 @@ async fn events_of_the_past_and_to_come() {
         lines[0]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn cgroups_that_are_no_containers_hold_nobody_up() {
+    let event = |name: &[u8], kind| {
+        StreamItem::Event(Arc::new(Event { container: name.into(), at: WallTime(7), kind, data: EventData::None }))
+    };
+    let mut stream: Vec<_> = (0..1000).map(|_| event(b"/", EventKind::ContainerCreation)).collect();
+    stream.push(event(b"/a", EventKind::ContainerDeletion));
+    let request = Request::builder().uri("/v1.41/events").body(Body::empty()).unwrap();
+    let node = Fixed { containers: BTreeMap::new(), stream, ..node() };
+    let mut body = respond(node, request).await.into_body().into_data_stream();
+    let started = tokio::time::Instant::now();
+    let line = body.next().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&line).contains(r#""Action":"die""#), "{line:?}");
+    assert!(started.elapsed() < Duration::from_secs(60), "it took {:?}", started.elapsed());
+}
