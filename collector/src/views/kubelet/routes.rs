@@ -115,7 +115,7 @@ enum Failed {
     Incomplete(#[from] Incomplete),
     #[error("Internal Error: unable to decode the json value: {0}")]
     Body(#[from] DecodeError),
-    #[error("Internal Error: the request's body cannot be read: {0}")]
+    #[error("Internal Error: unable to decode the json value: {0}")]
     UnreadableBody(#[source] axum::Error),
     #[error("Internal Error: {0}")]
     Api(#[from] ApiError),
