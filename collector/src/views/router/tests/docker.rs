@@ -144,8 +144,7 @@ async fn cgroups_that_are_no_containers_hold_nobody_up() {
     let request = Request::builder().uri("/v1.41/events").body(Body::empty()).unwrap();
     let node = Fixed { containers: BTreeMap::new(), stream, ..node() };
     let mut body = respond(node, request).await.into_body().into_data_stream();
-    let started = tokio::time::Instant::now();
-    let line = body.next().await.unwrap().unwrap();
+    let line = tokio::time::timeout(Duration::from_secs(60), body.next()).await.expect("it takes long");
+    let line = line.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&line).contains(r#""Action":"die""#), "{line:?}");
-    assert!(started.elapsed() < Duration::from_secs(60), "it took {:?}", started.elapsed());
 }
