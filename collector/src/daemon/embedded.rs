@@ -168,7 +168,7 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
-            self.answers.engine().store().events().close();
+            self.answers.close();
             parts.stop();
         }
     }

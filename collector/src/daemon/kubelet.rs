@@ -11,7 +11,7 @@ use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::machine::boot_time;
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
-use crate::sample::identity::Identity;
+use crate::sample::identity::{Identity, kubernetes};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
 use crate::sampler::container::Scratch;
 use crate::sampler::engine::Engine;
@@ -24,8 +24,6 @@ use crate::views::source::{Containers as _, Host as _, Kubelet};
 
 /// A sample older than this is followed by a new one before the answer: no kubelet's are older.
 const MAX_AGE: Duration = Duration::from_secs(10);
-/// The label by which Kubernetes' runtimes tell a pod's name.
-const POD_NAME: &str = "io.kubernetes.pod.name";
 /// Slices in which distributions start the kubelet and the runtime.
 const SLICES: [&str; 4] = ["/system.slice", "/podruntime.slice", "/runtime.slice", "/kubelet.slice"];
 /// Their units.
@@ -135,7 +133,7 @@ fn wanted(engine: &Engine, told: &SystemCgroups) -> Wanted {
     let names: HashSet<&[u8]> = all.iter().map(|container| &**container.name()).collect();
     let system = system_containers(&names, told);
     let is_wanted = |container: &Arc<Container>, role: &Role| {
-        let is_labelled = |identity: &Arc<Identity>| identity.labels.contains_key(POD_NAME);
+        let is_labelled = |identity: &Arc<Identity>| identity.labels.contains_key(kubernetes::POD_NAME);
         *role != Role::Other
             || **container.name() == *b"/"
             || system.iter().any(|(_, name)| name == container.name())

@@ -6,6 +6,18 @@ use std::net::IpAddr;
 use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
 
+/// The labels by which Kubernetes' runtimes tell whose a container is.
+pub mod kubernetes {
+    /// The pod's name.
+    pub const POD_NAME: &str = "io.kubernetes.pod.name";
+    /// The pod's namespace.
+    pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+    /// The pod's uid.
+    pub const POD_UID: &str = "io.kubernetes.pod.uid";
+    /// The container's name in its pod.
+    pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+}
+
 /// A container runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Runtime {

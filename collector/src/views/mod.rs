@@ -34,7 +34,7 @@ use std::sync::Arc;
 use crate::sample::container::{Network, Sample};
 use crate::sample::event::Name;
 use crate::sample::filesystem::Storage;
-use crate::sample::identity::{NetworkOwner, Runtime};
+use crate::sample::identity::{NetworkOwner, Runtime, kubernetes};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::store::application::Application;
@@ -133,9 +133,6 @@ pub struct Identity {
     pub health: String,
 }
 
-/// The label by which Kubernetes' runtimes tell a pod's uid.
-const POD_UID: &str = "io.kubernetes.pod.uid";
-
 impl Identity {
     /// What the runtime knows about the container of this name.
     pub fn new(identity: &crate::sample::identity::Identity, name: &[u8]) -> Self {
@@ -147,7 +144,7 @@ impl Identity {
         let mut labels = identity.labels.clone();
         // As long as no runtime has told anything the path does.
         if let Some(pod) = identity.pod.as_ref().filter(|_| labels.is_empty()) {
-            labels.insert(POD_UID.to_owned(), pod.uid.clone());
+            labels.insert(kubernetes::POD_UID.to_owned(), pod.uid.clone());
         }
         Self {
             id: identity.id.clone(),

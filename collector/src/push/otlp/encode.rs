@@ -16,6 +16,7 @@ use crate::push::queue::Request;
 use crate::rates;
 use crate::sample::container::{IoStat, Sample};
 use crate::sample::identity::Identity;
+use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sample::spec::{MemoryLimit, Spec};
 use crate::units::WallTime;
 
@@ -102,10 +103,10 @@ fn runtime_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
     }
     // What the kubelet writes on each container.
     let kubernetes = [
-        ("io.kubernetes.pod.namespace", "k8s.namespace.name"),
-        ("io.kubernetes.pod.name", "k8s.pod.name"),
-        ("io.kubernetes.pod.uid", "k8s.pod.uid"),
-        ("io.kubernetes.container.name", "k8s.container.name"),
+        (POD_NAMESPACE, "k8s.namespace.name"),
+        (POD_NAME, "k8s.pod.name"),
+        (POD_UID, "k8s.pod.uid"),
+        (CONTAINER_NAME, "k8s.container.name"),
     ];
     let labels = kubernetes.iter().filter_map(|(label, key)| Some(text(key, identity.labels.get(*label)?)));
     attributes.extend(labels);

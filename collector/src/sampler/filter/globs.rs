@@ -3,9 +3,7 @@
 use globset::{Candidate, GlobBuilder, GlobSet};
 
 use crate::sample::identity::Identity;
-
-/// The label in which Kubernetes has a pod's namespace.
-const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+use crate::sample::identity::kubernetes::POD_NAMESPACE;
 
 /// A glob that is not one.
 #[derive(Debug, thiserror::Error)]

@@ -34,7 +34,7 @@ pub(super) struct Known<'a> {
     pub(super) inodes: Option<u64>,
 }
 
-/// Looks at a container's files. What could not be found out is absent, and told in `errors` unless it is simply not
+/// Looks at a container's or a pod's files. What could not be found out is absent, and told in `errors` unless it is simply not
 /// there.
 #[derive(Debug)]
 pub(super) struct Survey<'a> {
@@ -135,10 +135,16 @@ impl Survey<'_> {
             LogPlace::File(file) => logs::with_rotated(self.roots, file),
             LogPlace::Directory(directory) => logs::in_directory(self.roots, directory),
         };
-        self.note(counted).flatten().map(walked)
+        self.counted(counted)
     }
 
-    fn walk(&mut self, directory: &Path) -> Option<Measured> {
+    /// Files that were counted one by one, if there are any.
+    pub(super) fn counted(&mut self, tree: Result<Option<Tree>, ReadError>) -> Option<Measured> {
+        self.note(tree).flatten().map(walked)
+    }
+
+    /// What a tree takes; `None` when it is gone or may not be read.
+    pub(super) fn walk(&mut self, directory: &Path) -> Option<Measured> {
         let Self { roots, pace, .. } = self;
         match walk::tree(roots, directory, &mut || pace.step()) {
             Ok(tree) => Some(walked(tree)),
@@ -148,7 +154,7 @@ impl Survey<'_> {
     }
 
     /// The value, or a note of why there is none.
-    fn note<T>(&mut self, result: Result<T, ReadError>) -> Option<T> {
+    pub(super) fn note<T>(&mut self, result: Result<T, ReadError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             // It ended, or its files are not visible from here at all.

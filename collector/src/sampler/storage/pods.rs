@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Turn;
+use super::layer::Survey;
 use super::pace::Pace;
 use super::timetable::Timetable;
 use crate::kernel::HostRoots;
@@ -12,10 +13,9 @@ use crate::kernel::error::ReadError;
 use crate::kernel::machine::statfs::{self, Size};
 use crate::kernel::storage::idle::own_cpu_time;
 use crate::kernel::storage::pods::{VolumeDirectory, directories, kubelet_files, volumes};
-use crate::kernel::storage::walk::{self, Tree, WalkError};
 use crate::kernel::storage::{logs, place};
 use crate::sample::event::Name;
-use crate::sample::filesystem::{DiskUsage, Measured, Method};
+use crate::sample::filesystem::DiskUsage;
 use crate::sample::pods::{PodFiles, PodName, Volume, VolumeFilesystem, VolumeKind};
 use crate::units::{Bytes, WallTime};
 
@@ -139,7 +139,7 @@ fn of_log_directory(directory: &str) -> Option<(&str, PodName)> {
 /// Looks at one pod's files, on a thread that may take its time.
 pub(super) fn look(roots: &HostRoots, places: &PodPlaces, job: PodJob, pace: &mut Pace) -> PodDone {
     let began = own_cpu_time();
-    let mut survey = PodSurvey { roots, pace, errors: Vec::new() };
+    let mut survey = Survey { roots, pace, errors: Vec::new() };
     let PodJob { uid, logs } = job;
     let pod = places.kubelet.join("pods").join(&uid);
     let mut files = PodFiles {
@@ -159,13 +159,8 @@ pub(super) fn look(roots: &HostRoots, places: &PodPlaces, job: PodJob, pace: &mu
     PodDone { uid, files, errors, cpu: own_cpu_time().saturating_sub(began) }
 }
 
-struct PodSurvey<'a> {
-    roots: &'a HostRoots,
-    pace: &'a mut Pace,
-    errors: Vec<ReadError>,
-}
-
-impl PodSurvey<'_> {
+/// What of a survey is about pods.
+impl Survey<'_> {
     fn volumes(&mut self, pod: &Path) -> Vec<Volume> {
         let found = self.note(volumes(self.roots, pod)).unwrap_or_default();
         // The pod's own directory, too: what is on another file system than that is mounted.
@@ -186,7 +181,7 @@ impl PodSurvey<'_> {
         let size = self.note(size)?;
         let kind = kind(&volume.plugin, size.device == node);
         let used = match kind {
-            VolumeKind::LocalEphemeral | VolumeKind::Ephemeral => self.walk(&volume.path),
+            VolumeKind::LocalEphemeral | VolumeKind::Ephemeral => self.walk(&volume.path).map(|walked| walked.usage),
             VolumeKind::Persistent => Some(DiskUsage {
                 bytes: Bytes(size.capacity.0.saturating_sub(size.free.0)),
                 inodes: Some(size.inodes.saturating_sub(size.inodes_free)),
@@ -195,33 +190,6 @@ impl PodSurvey<'_> {
         let Size { capacity, available, inodes, inodes_free, .. } = size;
         let filesystem = VolumeFilesystem { capacity, available, inodes, inodes_free };
         Some(Volume { name: volume.name.clone(), kind, filesystem, used, at: now() })
-    }
-
-    /// What a tree takes; `None` when it is gone or may not be read.
-    fn walk(&mut self, directory: &Path) -> Option<DiskUsage> {
-        let Self { roots, pace, .. } = self;
-        match walk::tree(roots, directory, &mut || pace.step()) {
-            Ok(Tree { bytes, inodes }) => Some(DiskUsage { bytes, inodes: Some(inodes) }),
-            Err(WalkError::Stopped) => None,
-            Err(WalkError::Read(error)) => self.note(Err(error)),
-        }
-    }
-
-    fn counted(&mut self, tree: Result<Option<Tree>, ReadError>) -> Option<Measured> {
-        let Tree { bytes, inodes } = self.note(tree)??;
-        Some(Measured { usage: DiskUsage { bytes, inodes: Some(inodes) }, at: now(), by: Method::Walk })
-    }
-
-    /// The value, or a note of why there is none.
-    fn note<T>(&mut self, result: Result<T, ReadError>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(ReadError::Missing(_) | ReadError::Gone(_)) => None,
-            Err(error) => {
-                self.errors.push(error);
-                None
-            }
-        }
     }
 }
 

@@ -10,13 +10,10 @@ use super::wire::PodReference;
 use super::{Entry, Role, Snapshot, figures};
 use crate::sample::event::Name;
 use crate::sample::identity::NetworkOwner;
+use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sample::pods::PodFiles;
 use crate::units::WallTime;
 
-const POD_NAME: &str = "io.kubernetes.pod.name";
-const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-const POD_UID: &str = "io.kubernetes.pod.uid";
-const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 /// What containerd says of each container of a pod.
 const CONTAINERD_KIND: &str = "io.cri-containerd.kind";
 /// The name that Docker's and CRI-O's sandboxes have as containers.

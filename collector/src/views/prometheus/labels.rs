@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::options::{ContainerLabels, Format, LabelSet};
 use super::remote_write;
 use super::snapshot::Entry;
+use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE};
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Machine;
 use crate::views::json::lossy;
@@ -121,13 +122,13 @@ impl Arena {
         let pods = pod_cgroups(entries);
         for (position, entry) in entries.iter().enumerate() {
             let label = |key: &str| entry.identity.as_ref()?.labels.get(key).map(String::as_str);
-            let mut pod = label(POD).unwrap_or_default();
-            let mut namespace = label(NAMESPACE).unwrap_or_default();
+            let mut pod = label(POD_NAME).unwrap_or_default();
+            let mut namespace = label(POD_NAMESPACE).unwrap_or_default();
             if pod.is_empty() && namespace.is_empty() {
                 (namespace, pod) = pods.get(&*entry.name).copied().unwrap_or_default();
             }
             let start = self.text.len();
-            self.label("container", label(CONTAINER).unwrap_or_default());
+            self.label("container", label(CONTAINER_NAME).unwrap_or_default());
             let before_id = self.text.len();
             self.id(entry, ids.get(&position));
             self.label("image", image(entry).unwrap_or_default());
@@ -169,11 +170,6 @@ impl Arena {
         self.text.extend_from_slice(b"\",");
     }
 }
-
-/// Kubernetes' labels of a container.
-const CONTAINER: &str = "io.kubernetes.container.name";
-const POD: &str = "io.kubernetes.pod.name";
-const NAMESPACE: &str = "io.kubernetes.pod.namespace";
 
 /// Appends a label's value as both formats want it.
 pub(in crate::views) fn append_escaped(out: &mut Vec<u8>, value: &str) {
@@ -237,7 +233,9 @@ fn pod_cgroups<'a>(entries: &[&'a Entry]) -> HashMap<&'a [u8], (&'a str, &'a str
     let mut pods = HashMap::new();
     for entry in entries {
         let Some(identity) = &entry.identity else { continue };
-        let (Some(pod), Some(namespace)) = (identity.labels.get(POD), identity.labels.get(NAMESPACE)) else { continue };
+        let (Some(pod), Some(namespace)) = (identity.labels.get(POD_NAME), identity.labels.get(POD_NAMESPACE)) else {
+            continue;
+        };
         let Some(slash) = entry.name.iter().rposition(|byte| *byte == b'/') else { continue };
         let parent = &entry.name[..slash];
         let own = parent.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
