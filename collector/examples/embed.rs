@@ -2,9 +2,11 @@
 //!
 //! Prints what the kubelet asks the cAdvisor in it, the kubelet's summary, and events until it is interrupted.
 
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use collector::config::Config;
 use collector::config::invocation::Invocation;
 use collector::daemon::embedded::Collector;
 use collector::embed::NodeStatistics;
@@ -21,13 +23,8 @@ fn main() -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let collector = Collector::start(&config)?;
-        while !collector.is_ready() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        // Two samples make a rate.
-        tokio::time::sleep(config.interval * 2).await;
-        describe(&collector).await;
+        let collector = start(&config).await?;
+        describe(&collector, &mut stdout()).await?;
         let summary = render(&collector.node(Depth::Full).await, Depth::Full)?;
         println!("summary: {}", String::from_utf8_lossy(&summary));
         tokio::select! {
@@ -37,18 +34,30 @@ fn main() -> Result<()> {
     })
 }
 
+/// Starts it and waits until two samples make a rate.
+async fn start(config: &Config) -> Result<Collector> {
+    let collector = Collector::start(config)?;
+    while !collector.is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(config.interval * 2).await;
+    Ok(collector)
+}
+
 /// Knows the trait alone: an agent would be written so.
-async fn describe(node: &impl NodeStatistics) {
+async fn describe(node: &impl NodeStatistics, out: &mut impl Write) -> Result<()> {
     let (machine, version) = (node.machine_info(), node.version_info());
-    println!("{} CPUs, memory {:?}, kernel {}", machine.cpus.online, machine.memory, version.kernel);
+    writeln!(out, "{} CPUs, memory {:?}, kernel {}", machine.cpus.online, machine.memory, version.kernel)?;
     match node.root_fs_info().await {
-        Ok(found) => println!("root: {} with {:?} free", found.filesystem.device, found.filesystem.available),
-        Err(error) => println!("root: {error}"),
+        Ok(found) => writeln!(out, "root: {} with {:?} free", found.filesystem.device, found.filesystem.available)?,
+        Err(error) => writeln!(out, "root: {error}")?,
     }
     for runtime in [Runtime::CriO, Runtime::Containerd, Runtime::Docker] {
         match node.images_fs_info(runtime).await {
-            Ok(found) => println!("images: {} with {:?} free", found.filesystem.device, found.filesystem.available),
-            Err(error) => println!("images: {error}"),
+            Ok(found) => {
+                writeln!(out, "images: {} with {:?} free", found.filesystem.device, found.filesystem.available)?;
+            }
+            Err(error) => writeln!(out, "images: {error}")?,
         }
     }
     let newest = StatsQuery { count: Count::Newest(1), ..StatsQuery::default() };
@@ -56,11 +65,12 @@ async fn describe(node: &impl NodeStatistics) {
         Ok(containers) => {
             for (name, view) in containers {
                 let memory = view.samples.last().and_then(|sample| sample.memory.as_ref());
-                println!("{}: {:?}", name.escape_ascii(), memory.map(|memory| memory.working_set));
+                writeln!(out, "{}: {:?}", name.escape_ascii(), memory.map(|memory| memory.working_set))?;
             }
         }
-        Err(error) => println!("containers: {error}"),
+        Err(error) => writeln!(out, "containers: {error}")?,
     }
+    Ok(())
 }
 
 async fn watch(node: &impl NodeStatistics) -> Result<()> {
@@ -70,4 +80,22 @@ async fn watch(node: &impl NodeStatistics) -> Result<()> {
         println!("{:?} {}", event.kind, event.container.escape_ascii());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_agent_learns_of_the_machine_and_its_containers() {
+        let arguments = ["embed", "--housekeeping_interval=100ms"].map(std::ffi::OsString::from);
+        let Invocation::Run(config) = Invocation::from_command_line(arguments).unwrap() else { unreachable!() };
+        let collector = start(&config).await.unwrap();
+        let mut told = Vec::new();
+        describe(&collector, &mut told).await.unwrap();
+        let told = String::from_utf8(told).unwrap();
+        for expected in [" CPUs, memory Some(", "root: ", "images: ", "\n/: "] {
+            assert!(told.contains(expected), "no {expected:?} in {told}");
+        }
+    }
 }

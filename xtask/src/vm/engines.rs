@@ -13,9 +13,10 @@ use crate::privilege::Privilege;
 use crate::{apt, test};
 
 /// The tests that such a machine is for.
-pub(super) const TESTS: [&str; 1] = ["engine_containers::"];
+pub(super) const TESTS: [&str; 2] = ["engine_containers::", "docker_api::as_the_engine"];
 /// Tests that need an engine. Where there is none, in the other virtual machines, they are not selected.
-pub(super) const NEED_ENGINES: [&str; 3] = ["engine_containers::", "selftest::docker_", "beside_cadvisor::real_"];
+pub(super) const NEED_ENGINES: [&str; 4] =
+    ["engine_containers::", "docker_api::", "selftest::docker_", "beside_cadvisor::real_"];
 
 /// Drivers that only such a machine needs: of its root, and of containers' images.
 pub(super) const MODULES: [&str; 1] = ["overlay"];
