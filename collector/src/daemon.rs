@@ -44,7 +44,7 @@ use crate::sample::event::Name;
 use crate::sample::identity::Identity;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, ReaderContext};
+use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::sampler::follow::{self, News, Progress, Source, Stop};
 use crate::sampler::storage::{self, StorageNews};
@@ -279,7 +279,8 @@ impl Parts {
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine, extras::find(config));
+        let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras::find(config));
         for limitation in context.limitations() {
             degraded.add(&limitation.facility(), limitation);
         }
@@ -434,12 +435,19 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
 }
 
 /// Finds out where statistics are on this machine.
-fn reader_context(config: &Config, hierarchies: Arc<Hierarchies>, machine: &Machine, extras: Extras) -> ReaderContext {
+fn reader_context(
+    config: &Config,
+    hierarchies: Arc<Hierarchies>,
+    machine: &Machine,
+    network_files: NetworkFiles,
+    extras: Extras,
+) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
         kinds: config.kinds,
         budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
+        network_files,
         errors: Arc::default(),
         load: load_reader(config),
         extras,

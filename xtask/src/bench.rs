@@ -130,7 +130,7 @@ impl Bench {
             tree.grow_to(size, &self.interrupt)?;
             let grown = Instant::now();
             let stopped = process.stop()?;
-            let floor = floor::measure(&tree, self.window / 2, &self.interrupt)?;
+            let floor = floor::measure(tree.files(), self.window / 2, &self.interrupt)?;
             if size == REFERENCE {
                 for _ in 0..STARTS {
                     report.starts.push(self.time_start(binary, &tree)?);

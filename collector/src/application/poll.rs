@@ -18,7 +18,7 @@ use crate::store::{Container, Store};
 use crate::units::WallTime;
 
 /// How often it is looked for containers that ask for it.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(3);
 /// Endpoints that are read at once.
 const AT_ONCE: usize = 8;
 /// Wait before a file that could not be used is read again; doubled for each further time.

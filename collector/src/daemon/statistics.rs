@@ -10,7 +10,7 @@ use crate::kernel::cgroup::{Hierarchies, Mode};
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::sample::statistic::Statistics;
-use crate::sampler::container::{ContainerReader, Extras, Member, Scratch};
+use crate::sampler::container::{ContainerReader, Extras, Member, NetworkFiles, Scratch};
 use crate::views::statistics;
 
 /// Prints every statistic of the cgroup.
@@ -33,7 +33,7 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
         Mode::V2 => "v2",
     };
     let machine = read_machine(&config.roots, &IdentityFiles::default());
-    let context = reader_context(config, hierarchies, &machine, Extras::default());
+    let context = reader_context(config, hierarchies, &machine, NetworkFiles::OpenedEachTime, Extras::default());
     let mut reader = ContainerReader::new(cgroup.as_slice().into(), &members);
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
     let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;

@@ -3,7 +3,7 @@
 //! Not a parser and no path arithmetic of cgroups beyond joining the three parts of a file's place.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -143,12 +143,12 @@ impl ReadBuffer {
 
     /// Reads from offset 0 with one system call, repeated with more room while the text fills the buffer: a kernfs
     /// file is made anew for each read at 0, so pieces of two reads must not be joined.
-    fn read_at_start(&mut self, file: impl AsFd) -> Result<usize, Errno> {
+    fn read_at_start(&mut self, file: BorrowedFd<'_>) -> Result<usize, Errno> {
         if self.bytes.is_empty() {
             self.grow();
         }
         loop {
-            match rustix::io::pread(&file, self.bytes.as_mut_slice(), 0) {
+            match rustix::io::pread(file, self.bytes.as_mut_slice(), 0) {
                 Ok(length) if length == self.bytes.len() => self.grow(),
                 Ok(length) => return Ok(length),
                 Err(Errno::INTR) => {}
@@ -158,12 +158,22 @@ impl ReadBuffer {
     }
 
     fn read_to_end(&mut self, file: &OwnedFd) -> Result<usize, Errno> {
+        self.read_pieces(|buffer, _| rustix::io::read(file, buffer))
+    }
+
+    /// As [`ReadBuffer::read_to_end`], from offset 0 of a file that may have been read before.
+    fn read_again_to_end(&mut self, file: BorrowedFd<'_>) -> Result<usize, Errno> {
+        self.read_pieces(|buffer, length| rustix::io::pread(file, buffer, length as u64))
+    }
+
+    /// Reads until there is no more. The reader is told where the next piece goes, and how much was read.
+    fn read_pieces(&mut self, read: impl Fn(&mut [u8], usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
         let mut length = 0;
         loop {
             if length == self.bytes.len() {
                 self.grow();
             }
-            match rustix::io::read(file, &mut self.bytes[length..]) {
+            match read(&mut self.bytes[length..], length) {
                 Ok(0) => return Ok(length),
                 Ok(more) => length += more,
                 Err(Errno::INTR) => {}
@@ -247,10 +257,31 @@ impl KeptFile {
         budget: &Arc<FileBudget>,
         buffer: &'b mut ReadBuffer,
     ) -> Result<Option<&'b [u8]>, ReadError> {
+        self.read_with(at, budget, buffer, ReadBuffer::read_at_start)
+    }
+
+    /// The same for a file that comes in several pieces (`net/dev`).
+    pub fn read_to_end<'b>(
+        &mut self,
+        at: FileAt<'_>,
+        budget: &Arc<FileBudget>,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Option<&'b [u8]>, ReadError> {
+        self.read_with(at, budget, buffer, ReadBuffer::read_again_to_end)
+    }
+
+    #[inline]
+    fn read_with<'b>(
+        &mut self,
+        at: FileAt<'_>,
+        budget: &Arc<FileBudget>,
+        buffer: &'b mut ReadBuffer,
+        read: fn(&mut ReadBuffer, BorrowedFd<'_>) -> Result<usize, Errno>,
+    ) -> Result<Option<&'b [u8]>, ReadError> {
         let result = match &self.0 {
             State::Absent => return Ok(None),
-            State::Open(file, _) => buffer.read_at_start(file),
-            State::Closed => self.open_and_read(at, budget, buffer),
+            State::Open(file, _) => read(buffer, file.as_fd()),
+            State::Closed => self.open_and_read(at, budget, buffer, read),
         };
         match result {
             Ok(length) => Ok(Some(buffer.text(length))),
@@ -263,9 +294,10 @@ impl KeptFile {
         at: FileAt<'_>,
         budget: &Arc<FileBudget>,
         buffer: &mut ReadBuffer,
+        read: fn(&mut ReadBuffer, BorrowedFd<'_>) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let file = at.open(OFlags::RDONLY, buffer)?;
-        let length = buffer.read_at_start(&file)?;
+        let length = read(buffer, file.as_fd())?;
         if let Some(permit) = budget.permit() {
             self.0 = State::Open(file, permit);
         }

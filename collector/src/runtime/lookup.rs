@@ -30,7 +30,7 @@ const LONGEST_AFTER_ERROR: Duration = Duration::from_secs(4);
 /// Longest wait while the runtimes say that they do not know the container: it may be another runtime's.
 const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 /// How often an absent runtime is looked for.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Tells the lookup which containers there are. Cheap, never waits.
 #[derive(Clone, Debug)]
@@ -156,7 +156,7 @@ async fn watch(slot: usize, runtime: Runtime, endpoint: Endpoint, runtimes: Runt
             }
             Err(error) if !absence_told => {
                 absence_told = true;
-                tracing::debug!(runtime = name, %error, "not there; it is looked for every second");
+                tracing::debug!(runtime = name, %error, "not there; it is looked for every two seconds");
             }
             Err(_) => {}
         }

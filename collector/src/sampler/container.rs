@@ -34,7 +34,7 @@ use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
-pub use context::{ContextParts, Extras, MachineFacts, ReaderContext};
+pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
 pub use devices::DeviceNames;
 pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
@@ -281,6 +281,11 @@ impl ContainerReader {
         self.network.refresh();
     }
 
+    /// The container's last process has ended: what keeps its network namespace is let go.
+    pub fn leave_network(&mut self) {
+        self.network.leave();
+    }
+
     /// Looks again for files that were absent.
     pub fn refresh(&mut self) {
         self.each_file(KeptFile::retry);
@@ -307,6 +312,7 @@ impl ContainerReader {
         self.io.each(&mut each);
         self.processes.each(&mut each);
         self.hugetlb.each(&mut each);
+        self.network.each(&mut each);
         each(&mut self.memory_migrate);
         each(&mut self.oom_kills);
     }

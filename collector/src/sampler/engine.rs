@@ -1,19 +1,17 @@
 //! Takes the samples: a few threads of its own, one queue of what is due.
 //!
 //! Urgent work (the first and the last sample of a container) goes before periodic work, and one thread does nothing
-//! else: it has not used up its share of the CPU when a container ends, so the scheduler lets it run at once. Periodic samples of one
-//! container always fall on the same phase of the interval, so that rates over equal spans are comparable; the phases
-//! are spread over a fixed number of slots, so that a thread wakes a few times per interval and not once per container.
-//! A read that hangs holds up one thread and the one container it belongs to; the other threads go on.
+//! else: it has not used up its share of the CPU when a container ends, so the scheduler lets it run at once. Periodic
+//! samples of one container always fall on the same phase of the interval. A read that hangs holds up one thread and the
+//! one container it belongs to; the other threads go on.
 
 mod limits;
 mod oom;
+mod phases;
 mod queue;
 mod tracked;
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -28,15 +26,16 @@ use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
 use oom::{Baseline, OomTally};
-use queue::{Demand, Due, Duty, Job, Queue, take_due};
+use phases::Phases;
+use queue::{Demand, Due, Duty, Job, Queue};
 use tracked::Reading;
 pub use tracked::{Origin, Tracked};
 
-/// Wake-ups per interval. Few, because at each one a thread finds its caches cold: with 16 of them a hundred containers
-/// cost 62 µs each per second, with 4 of them 44 µs (a thousand: 38 and 35).
-const SLOTS: u32 = 4;
-/// Containers taken from the queue at once, so that the lock is not the bottleneck and other threads get a share.
-const BATCH: usize = 32;
+/// More urgent jobs than this are not left to the one thread alone that is for them.
+const MANY_URGENT: usize = 32;
+/// How long a thread works before another one helps: one whose caches are warm is done with a few containers sooner, and
+/// cheaper, than two.
+const HELP_AFTER: Duration = Duration::from_millis(20);
 /// How long after the last process's end more closing samples are taken: a process is charged for its last moments only
 /// when the scheduler has let go of it, which may be after its cgroup reported empty, and longer after where the CPUs are
 /// busy or the machine is a virtual one that has to wait for its turn.
@@ -86,6 +85,13 @@ pub enum OomSource {
     Counters,
 }
 
+/// What a thread does between two waits.
+#[derive(Debug, Default)]
+struct Stretch {
+    began: Option<Instant>,
+    is_periodic: bool,
+}
+
 /// The sampler's shared part: the tracked containers, the queue, and what reading needs.
 #[derive(Debug)]
 pub struct Engine {
@@ -96,15 +102,18 @@ pub struct Engine {
     tracked: RwLock<HashMap<Name, Arc<Tracked>>>,
     queue: Mutex<Queue>,
     urgent_wake: Condvar,
+    /// For the thread that waits for the next periodic sample.
     tick_wake: Condvar,
-    /// Zero of the phases.
-    epoch: Instant,
+    /// For those that wait until it needs help.
+    help_wake: Condvar,
+    phases: Arc<Phases>,
 }
 
 impl Engine {
     /// An engine without containers and without threads.
     pub fn new(config: EngineConfig, context: ReaderContext, store: Arc<Store>, metrics: Metrics) -> Self {
         Self {
+            phases: Arc::new(Phases::new(config.interval)),
             config,
             context,
             store,
@@ -113,7 +122,7 @@ impl Engine {
             queue: Mutex::default(),
             urgent_wake: Condvar::new(),
             tick_wake: Condvar::new(),
-            epoch: Instant::now(),
+            help_wake: Condvar::new(),
         }
     }
 
@@ -132,6 +141,7 @@ impl Engine {
         lock(&self.queue).stopping = true;
         self.urgent_wake.notify_all();
         self.tick_wake.notify_all();
+        self.help_wake.notify_all();
     }
 
     /// How OOM kills are found.
@@ -177,13 +187,15 @@ impl Engine {
             urgent: AtomicU32::new(0),
             doublings: AtomicU8::new(0),
             populated: AtomicBool::new(false),
+            closing: AtomicU8::new(0),
+            phase: self.phases.take(),
         });
         self.tracked.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), Arc::clone(&tracked));
         if listed == Listed::Yes {
             // A container found by a scan is sampled at once: it may have been there for long.
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
-            self.at(self.next_phase(&tracked, Instant::now() + delay), &tracked, Purpose::Tick);
+            self.at(tracked.phase.next(Instant::now() + delay), &tracked, Purpose::Tick);
         } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
             // Never sampled, but its OOM kills are told.
             self.push_urgent(Job::CountOom(tracked));
@@ -205,6 +217,7 @@ impl Engine {
     /// The container's last process ended: its closing samples are taken now and in a moment, for as long as it is there.
     pub fn emptied(&self, tracked: &Arc<Tracked>) {
         tracked.populated.store(false, Ordering::Relaxed);
+        tracked.closing.store(1 + CLOSING_DELAYS.len() as u8, Ordering::Relaxed);
         self.urgent(tracked, Purpose::Final);
         let now = Instant::now();
         for delay in CLOSING_DELAYS {
@@ -250,6 +263,7 @@ impl Engine {
         let demands = containers.into_iter().map(|what| Demand { what, not_before, _done: Arc::clone(&done) });
         lock(&self.queue).demanded.extend(demands);
         self.tick_wake.notify_all();
+        self.help_wake.notify_all();
         receiver
     }
 
@@ -274,10 +288,17 @@ impl Engine {
     fn push_urgent(&self, job: Job) {
         let mut queue = lock(&self.queue);
         queue.urgent.push_back(job);
-        let waiting = queue.urgent.len();
-        drop(queue);
         self.urgent_wake.notify_one();
-        if waiting > BATCH {
+        if queue.urgent.len() > MANY_URGENT {
+            self.call_help(&queue);
+        }
+    }
+
+    /// Wakes a thread that does all, if one waits.
+    fn call_help(&self, queue: &Queue) {
+        if queue.helpers > 0 {
+            self.help_wake.notify_one();
+        } else if queue.is_awaited {
             self.tick_wake.notify_one();
         }
     }
@@ -297,19 +318,6 @@ impl Engine {
         }
     }
 
-    /// The next moment after `after` that has the container's phase.
-    fn next_phase(&self, tracked: &Tracked, after: Instant) -> Instant {
-        let mut hasher = DefaultHasher::new();
-        tracked.container.name().hash(&mut hasher);
-        let slot = (hasher.finish() % u64::from(SLOTS)) as u32;
-        let interval = self.config.interval;
-        let phase = interval * slot / SLOTS;
-        let since = after.saturating_duration_since(self.epoch).saturating_sub(phase).as_nanos();
-        let periods = since / interval.as_nanos().max(1) + 1;
-        let nanos = periods.saturating_mul(interval.as_nanos());
-        self.epoch + phase + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
     fn work(&self, duty: Duty) {
         // The closing sample has a few milliseconds between the last process's end and the directory's removal, also
         // on a machine that is busy. Without the right to it (CAP_SYS_NICE) the thread runs at normal priority.
@@ -319,74 +327,76 @@ impl Engine {
             tracing::debug!(%errno, "closing samples are taken at normal priority");
         }
         let mut scratch = Scratch::default();
-        let mut batch = Vec::with_capacity(BATCH);
-        while self.next(duty, &mut batch) {
-            let began = Instant::now();
-            let periodic = batch.iter().any(|job| matches!(job, Job::Sample(_, Purpose::Tick)));
-            for job in batch.drain(..) {
-                match job {
-                    Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
-                    Job::Demand(demand) => self.meet(&demand, &mut scratch),
-                    Job::CountOom(tracked) => {
-                        let mut reading = lock(&tracked.reader);
-                        tracked.deliver_news(&mut reading);
-                        self.read_oom_counter(&tracked, &mut reading, &mut scratch);
-                        reading.oom_baseline = Baseline::Unsettled;
-                    }
-                    Job::Close(tracked, at) => {
-                        // Jobs of one container may run on several threads; the last one out closes.
-                        drop(lock(&tracked.reader));
-                        tracked.urgent.fetch_sub(1, Ordering::AcqRel);
-                        self.close(&tracked, at);
-                    }
+        let mut stretch = Stretch::default();
+        while let Some(job) = self.next(duty, &mut stretch) {
+            match job {
+                Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
+                Job::Demand(demand) => self.meet(&demand, &mut scratch),
+                Job::CountOom(tracked) => {
+                    let mut reading = lock(&tracked.reader);
+                    tracked.deliver_news(&mut reading);
+                    self.read_oom_counter(&tracked, &mut reading, &mut scratch);
+                    reading.oom_baseline = Baseline::Unsettled;
                 }
-            }
-            if periodic {
-                self.metrics.tick(began.elapsed());
+                Job::Close(tracked, at) => {
+                    // Jobs of one container may run on several threads; the last one out closes.
+                    drop(lock(&tracked.reader));
+                    tracked.urgent.fetch_sub(1, Ordering::AcqRel);
+                    self.close(&tracked, at);
+                }
             }
         }
     }
 
-    /// Waits for work; false when there will be none.
-    fn next(&self, duty: Duty, batch: &mut Vec<Job>) -> bool {
+    /// Waits for work; `None` when there will be none.
+    fn next(&self, duty: Duty, stretch: &mut Stretch) -> Option<Job> {
         let mut queue = lock(&self.queue);
         loop {
-            if let Some(job) = queue.urgent.pop_front() {
-                batch.push(job);
-                return true;
+            let now = Instant::now();
+            if let Some(job) = queue.take(duty, now) {
+                let began = *stretch.began.get_or_insert(now);
+                stretch.is_periodic |= matches!(job, Job::Sample(_, Purpose::Tick));
+                if now.saturating_duration_since(began) >= HELP_AFTER && queue.has_more(now) {
+                    self.call_help(&queue);
+                }
+                return Some(job);
             }
             if queue.stopping {
-                return false;
+                return None;
             }
-            let now = Instant::now();
-            take_due(&mut queue.soon, now, batch);
-            if !batch.is_empty() {
-                if queue.soon.peek().is_some_and(|due| due.at <= now) {
-                    self.tick_wake.notify_one();
-                }
-                return true;
+            if let Stretch { began: Some(began), is_periodic: true } = std::mem::take(stretch) {
+                self.metrics.tick(now.saturating_duration_since(began));
             }
-            if duty == Duty::All {
-                // Half of a batch: however many requests there are, what is due is read.
-                let count = queue.demanded.len().min(BATCH / 2);
-                batch.extend(queue.demanded.drain(..count).map(Job::Demand));
-                take_due(&mut queue.ticks, now, batch);
-                if !batch.is_empty() {
-                    if queue.ticks.peek().is_some_and(|due| due.at <= now) {
-                        self.tick_wake.notify_one();
-                    }
-                    return true;
-                }
-            }
-            let (next, wake) = match duty {
-                Duty::Urgent => (queue.soon.peek(), &self.urgent_wake),
-                Duty::All => (queue.ticks.peek(), &self.tick_wake),
-            };
-            queue = match next.map(|due| due.at.saturating_duration_since(now)) {
-                Some(wait) => wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
+            queue = self.wait(queue, duty, now);
         }
+    }
+
+    /// Waits until there may be work. Of the threads that do all, one waits for the next periodic sample. The others
+    /// wait to be called, and look by themselves when nobody took that sample in time: a read may hang.
+    fn wait<'q>(&self, mut queue: MutexGuard<'q, Queue>, duty: Duty, now: Instant) -> MutexGuard<'q, Queue> {
+        let wait_for = |wake: &Condvar, queue, at: Option<Instant>| match at {
+            Some(at) => {
+                let timeout = at.saturating_duration_since(now);
+                wake.wait_timeout(queue, timeout).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        };
+        if duty == Duty::Urgent {
+            let next = queue.soon.peek().map(|due| due.at);
+            return wait_for(&self.urgent_wake, queue, next);
+        }
+        let next = queue.ticks.peek().map(|due| due.at);
+        if queue.is_awaited {
+            queue.helpers += 1;
+            let late = next.unwrap_or(now) + self.config.interval / 2;
+            queue = wait_for(&self.help_wake, queue, Some(late));
+            queue.helpers -= 1;
+        } else {
+            queue.is_awaited = true;
+            queue = wait_for(&self.tick_wake, queue, next);
+            queue.is_awaited = false;
+        }
+        queue
     }
 
     fn run(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) {
@@ -395,7 +405,7 @@ impl Engine {
             if purpose == Purpose::Tick {
                 let interval = self.interval(tracked, unchanged);
                 let skip = interval.saturating_sub(self.config.interval);
-                self.at(self.next_phase(tracked, Instant::now() + skip), tracked, Purpose::Tick);
+                self.at(tracked.phase.next(Instant::now() + skip), tracked, Purpose::Tick);
             }
         }
         if purpose != Purpose::Tick {
@@ -417,6 +427,9 @@ impl Engine {
         tracked.deliver_news(&mut reading);
         self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
         let sampled = reading.reader.sample(&self.context, scratch);
+        if purpose == Purpose::Final {
+            tracked.closing_sample_taken(&mut reading.reader);
+        }
         let sampled_once = sampled.is_ok().then(|| std::mem::replace(&mut reading.oom_baseline, Baseline::Known));
         match (self.config.oom, sampled_once) {
             (OomSource::Counters, Some(baseline)) => self.compare_oom_counter(tracked, &mut reading, baseline, scratch),

@@ -67,6 +67,12 @@ impl Hierarchies {
         Self::v1(&mounts)
     }
 
+    /// The files of a cgroup, given by its path within the hierarchies, that exist.
+    pub(super) fn files_of(&self, cgroup: &Path) -> Vec<PathBuf> {
+        let all = self.files.iter().map(|(index, file)| self.roots[*index].join(cgroup).join(file));
+        all.filter(|path| path.is_file()).collect()
+    }
+
     fn v1(mounts: &str) -> Result<Self> {
         let mut roots = Vec::new();
         let mut files = Vec::new();
@@ -147,12 +153,10 @@ impl Tree {
         Ok(self.parent(&self.hierarchies.roots[*index]).join(name))
     }
 
-    /// The files of a child that exist.
-    pub(super) fn files(&self, number: usize) -> impl Iterator<Item = PathBuf> + '_ {
-        let files = self.hierarchies.files.iter();
-        files
-            .map(move |(index, file)| self.parent(&self.hierarchies.roots[*index]).join(child(number)).join(file))
-            .filter(|path| path.is_file())
+    /// The files of each child that exist.
+    pub(super) fn files(&self) -> impl Iterator<Item = Vec<PathBuf>> + '_ {
+        let parent = self.name.trim_start_matches('/');
+        (0..self.len).map(move |number| self.hierarchies.files_of(&Path::new(parent).join(child(number))))
     }
 
     fn parent(&self, root: &Path) -> PathBuf {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::cgroups::Tree;
+use super::cgroups::{Hierarchies, Tree};
 use super::process::Process;
 use super::report::{DockerRow, Report};
-use super::{Bench, INTERVAL, SETTLE, per_container, say};
+use super::{Bench, INTERVAL, SETTLE, floor, per_container, say};
 use crate::interrupt::Interrupt;
 use crate::shell;
 
@@ -38,13 +38,20 @@ impl Bench {
         for (binary, name, ready) in [(Some(collector), "collector", "/readyz"), (cadvisor, "cadvisor", "/healthz")] {
             let Some(binary) = binary else { continue };
             let process = self.start(binary, name, ready, INTERVAL, &[&flag])?;
-            let mut row = DockerRow { name, containers: count, cpu: 0.0, resident: 0, beside: None };
+            let mut row = DockerRow { name, containers: count, cpu: 0.0, floor: None, resident: 0, beside: None };
             say(&format!("{name} beside an idle engine"));
             self.interrupt.sleep(SETTLE)?;
             let idle = self.cpu_over_window(&process, report)?;
             say(&format!("{name} with {count} Docker containers"));
             engine.run(count, &self.interrupt)?;
             self.wait_listed(&process, count)?;
+            if name == "collector" {
+                say("the floor of the containers");
+                let stopped = process.stop()?;
+                let files = engine.files(&self.hierarchies)?;
+                row.floor = Some(floor::measure(files.into_iter(), self.window / 2, &self.interrupt)?);
+                drop(stopped);
+            }
             self.interrupt.sleep(SETTLE)?;
             let with_containers = self.cpu_over_window(&process, report)?;
             row.cpu = per_container(with_containers, idle, count);
@@ -147,6 +154,22 @@ impl Engine {
             shell::output(command.args(["/bin/busybox", "sleep", "100000"]))?;
         }
         Ok(())
+    }
+
+    /// What is read of each running container: the files of its cgroups, and its network's counters.
+    fn files(&self, hierarchies: &Hierarchies) -> Result<Vec<Vec<PathBuf>>> {
+        let ids = shell::output(self.docker().args(["ps", "--quiet", "--no-trunc"]))?;
+        let mut inspect = self.docker();
+        inspect.args(["inspect", "--format", "{{.Id}} {{.State.Pid}}"]).args(ids.split_whitespace());
+        let told = shell::output(&mut inspect)?;
+        let all = told.lines().map(|line| {
+            let (id, pid) = line.split_once(' ').with_context(|| format!("no id and process in {line:?}"))?;
+            let mut files = hierarchies.files_of(&Path::new(PARENT).join(id));
+            ensure!(!files.is_empty(), "container {id} has no cgroup below {PARENT}");
+            files.push(Path::new("/proc").join(pid).join("net/dev"));
+            Ok(files)
+        });
+        all.collect()
     }
 
     fn remove_all(&self) {

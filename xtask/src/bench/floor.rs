@@ -1,13 +1,13 @@
 //! The floor: what reading the same files costs when nothing is done with them.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::cgroups::Tree;
 use crate::interrupt::Interrupt;
 
 /// Descriptors that are not for cgroup files.
@@ -24,13 +24,16 @@ pub(super) struct Floor {
     pub(super) containers: usize,
 }
 
-/// Reads all kept files of the tree once a second for as long as given.
-pub(super) fn measure(tree: &Tree, window: Duration, interrupt: &Interrupt) -> Result<Floor> {
+/// Reads the files of all containers, those kept open that fit, once a second for as long as given.
+pub(super) fn measure(
+    all: impl Iterator<Item = Vec<PathBuf>>,
+    window: Duration,
+    interrupt: &Interrupt,
+) -> Result<Floor> {
     let limit = RaisedLimit::new()?;
     let mut files = Vec::new();
     let mut containers = 0;
-    for number in 0..tree.len() {
-        let paths: Vec<_> = tree.files(number).collect();
+    for paths in all {
         if (files.len() + paths.len()) as u64 + RESERVED > limit.hard {
             break;
         }

@@ -54,6 +54,8 @@ pub(super) struct DockerRow {
     pub(super) containers: usize,
     /// Microseconds of CPU per Docker container and second.
     pub(super) cpu: f64,
+    /// What reading the same files costs, in the same run.
+    pub(super) floor: Option<Floor>,
     /// Resident bytes with the containers.
     pub(super) resident: u64,
     /// A number of cgroups beside the containers, and microseconds of CPU per cgroup and second.
@@ -116,6 +118,11 @@ impl Report {
             let bar = Bar::new(&name, row.cpu, 100.0, "µs");
             let is_ours = row.name == "collector";
             bars.push(if is_ours { bar } else { Bar { limit: None, ..bar } });
+            if let Some(floor) = row.floor {
+                let name = format!("the floor of their {:.0} files", floor.files);
+                bars.push(Bar { limit: None, ..Bar::new(&name, floor.micros, 0.0, "µs") });
+                bars.push(Bar::new("the collector, as a multiple of it", row.cpu / floor.micros, 3.0, "×"));
+            }
             if let Some((size, cpu)) = row.beside {
                 bars.push(Bar::new(
                     &format!("{}: CPU per cgroup-second, {size} beside them", row.name),
@@ -240,6 +247,7 @@ mod tests {
                 name: "collector",
                 containers: 50,
                 cpu: 90.0,
+                floor: Some(Floor { micros: 60.0, files: 12.0, containers: 50 }),
                 resident: 20_000_000,
                 beside: Some((1000, 41.0)),
             }],
@@ -255,6 +263,8 @@ mod tests {
             "beyond | 2.00 × | 2.5 × | ok |",
             "slowest of 2 | 301.00 ms | 300 ms | NOT MET |",
             "| collector: CPU per Docker container-second at 50 | 90.00 µs | 100 µs | ok |",
+            "| the floor of their 12 files | 60.00 µs |  |  |",
+            "| the collector, as a multiple of it | 1.50 × | 3 × | ok |",
             "| collector: CPU per cgroup-second, 1000 beside them | 41.00 µs | 40 µs | NOT MET |",
             "| event to stream client, p50 | 0.50 ms |  |  |",
             "| event to stream client, p99 | 0.99 ms | 2 ms | ok |",

@@ -50,6 +50,15 @@ pub struct Extras {
     pub perf: Option<PerfEvents>,
 }
 
+/// Whether a file of a container's network namespace stays open between samples. While it does, the namespace cannot go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFiles {
+    /// Until the container's last process has ended: the kernel's events tell when.
+    Kept,
+    /// Opened for each sample: nobody would tell when to let go.
+    OpenedEachTime,
+}
+
 /// The parts of a [`ReaderContext`] that are decided elsewhere.
 #[derive(Debug)]
 pub struct ContextParts {
@@ -61,6 +70,8 @@ pub struct ContextParts {
     pub kinds: KindSet,
     /// How many descriptors may be kept.
     pub budget: Arc<FileBudget>,
+    /// Whether files of network namespaces are among them.
+    pub network_files: NetworkFiles,
     /// Where failures are counted.
     pub errors: Arc<ReadErrors>,
     /// Counts tasks by state, where switched on.
@@ -80,6 +91,8 @@ pub struct ReaderContext {
     pub(super) hierarchies: Arc<Hierarchies>,
     pub(super) kinds: KindSet,
     pub(super) budget: Arc<FileBudget>,
+    /// The same for files of network namespaces; without room where none are kept.
+    pub(super) network_budget: Arc<FileBudget>,
     pub(super) errors: Arc<ReadErrors>,
     pub(super) load: Option<LoadReader>,
     pub(super) referenced_reset: ResetEvery,
@@ -253,7 +266,8 @@ impl Sources {
 impl ReaderContext {
     /// Finds out where the wanted statistics are on this machine.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { roots, hierarchies, kinds, budget, errors, load, extras, machine, clock } = parts;
+        let ContextParts { roots, hierarchies, kinds, budget, network_files, errors, load, extras, machine, clock } =
+            parts;
         let Extras { referenced_reset, resctrl, perf } = extras;
         let surroundings = Surroundings::look(&roots.proc);
         let mut limitations = limitations::of_cgroups(&hierarchies).into_iter().collect::<Vec<_>>();
@@ -264,7 +278,12 @@ impl ReaderContext {
             Some(_) => page_sizes(&roots.sys).iter().map(|size| PageSize::new(size)).collect(),
             None => Vec::new(),
         };
+        let network_budget = match network_files {
+            NetworkFiles::Kept => Arc::clone(&budget),
+            NetworkFiles::OpenedEachTime => Arc::new(FileBudget::new(0)),
+        };
         Self {
+            network_budget,
             devices: DeviceNames::new(roots.sys.clone()),
             layouts: StatLayouts::default(),
             page_sizes,

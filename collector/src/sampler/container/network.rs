@@ -1,7 +1,10 @@
 //! Network counters of a container's processes, where they live in another network namespace than the host.
 //!
 //! A process of the container stands for all of them. Its namespace is compared with the host's at every one of the
-//! first samples, since a runtime makes the namespace after the process, and seldom later.
+//! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
+//! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
+//! descriptor keeps the namespace, so it is closed when the last process has ended, or at the next look if the process
+//! is in another namespace by then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,8 @@ use super::context::{Hints, ProcessSource};
 use super::processes::parsed;
 use super::sockets;
 use crate::kernel::cgroup::{Hierarchy, children};
+use crate::kernel::error::ReadError;
+use crate::kernel::file::KeptFile;
 use crate::kernel::network::{Counters, interfaces};
 use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace, process_ids};
 use crate::kernel::process_index::ProcessIndex;
@@ -36,6 +41,8 @@ pub(super) struct NetworkState {
     hint: Option<u32>,
     looks: Looks,
     own: Option<OwnNamespace>,
+    /// `net/dev` of that namespace.
+    devices: KeptFile,
     /// The process last looked at, where processes are looked up in an index.
     looked_at: Option<u32>,
     /// The hierarchy in which processes were found, or the one to ask next.
@@ -87,9 +94,19 @@ impl NetworkState {
     /// Where the counters come from, as far as the container's runtime told.
     pub(super) fn set_source(&mut self, source: NetworkSource) {
         if std::mem::replace(&mut self.source, source) != source {
-            self.own = None;
+            self.leave();
             self.refresh();
         }
+    }
+
+    /// Lets go of the namespace.
+    pub(super) fn leave(&mut self) {
+        self.own = None;
+        self.devices.close();
+    }
+
+    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
+        each(&mut self.devices);
     }
 
     pub(super) fn is_own(&self) -> bool {
@@ -110,22 +127,29 @@ impl NetworkState {
             return self.read(reading, FIRST_PROCESS);
         }
         let due = self.looks.due();
-        if due || !self.still_there(reading) {
+        if due || !self.stays(reading) {
             // Without a live process or the right to look at it nothing is known; an empty container is not looked at
             // again before it is due.
             if !due && self.own.is_none() {
                 return None;
             }
+            let before = self.own.map(|own| own.id);
             self.own = self.find(reading);
+            if before != self.own.map(|own| own.id) {
+                self.devices.close();
+            }
         }
         let own = self.own?;
         self.read(reading, own.pid)
     }
 
-    /// Whether the process is still alive and in the namespace: its number may be another's by now.
-    fn still_there(&self, reading: &mut Reading<'_>) -> bool {
+    /// Whether what is read belongs to the container without looking for a process: an open file does. Otherwise the
+    /// process has to be still alive and in the namespace; its number may be another's by now.
+    fn stays(&self, reading: &mut Reading<'_>) -> bool {
+        let from_file = reading.ctx.kinds.has(MetricKind::Network) && !sockets::are_wanted(reading.ctx.kinds);
         self.own.is_some_and(|own| {
-            network_namespace(&reading.ctx.roots.proc, own.pid, reading.buffer).is_ok_and(|id| id == own.id)
+            (from_file && self.devices.is_kept())
+                || network_namespace(&reading.ctx.roots.proc, own.pid, reading.buffer).is_ok_and(|id| id == own.id)
         })
     }
 
@@ -254,12 +278,32 @@ impl NetworkState {
     fn read(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
         let mut network = Network::default();
         if reading.ctx.kinds.has(MetricKind::Network) {
-            let process = ProcessDir::new(pid);
-            let at = process.file(&reading.ctx.roots.proc, "net/dev");
-            network = parsed(reading, at, "net/dev", |text| self.network(text))?;
+            network = self.read_devices(reading, pid)?;
         }
         sockets::read(reading, pid, &mut network, &mut self.counters);
         Some(network)
+    }
+
+    fn read_devices(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
+        let process = ProcessDir::new(pid);
+        let at = process.file(&reading.ctx.roots.proc, "net/dev");
+        let mut devices = std::mem::take(&mut self.devices);
+        let result = match devices.read_to_end(at, &reading.ctx.network_budget, reading.buffer) {
+            Ok(Some(text)) => self.network(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }),
+            Ok(None) => Err(ReadError::Missing(at.path())),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(network) => {
+                self.devices = devices;
+                Some(network)
+            }
+            Err(error) => {
+                // Closed by dropping it: the next sample looks by the process again.
+                reading.ctx.errors.count("net/dev", &error);
+                None
+            }
+        }
     }
 
     fn network(&mut self, text: &[u8]) -> Result<Network, FormatError> {

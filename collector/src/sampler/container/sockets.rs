@@ -8,13 +8,18 @@ use crate::kernel::process::ProcessDir;
 use crate::kernel::sockets::{Udp, counters, tcp_states};
 use crate::kernel::text_formats::{FormatError, number};
 use crate::sample::container::Network;
-use crate::sample::kinds::MetricKind;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TCP_ROW, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::units::Bytes;
 
 /// The kinds that are read from a network namespace.
 pub(super) const NETWORK_KINDS: [MetricKind; 4] =
     [MetricKind::Network, MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp];
+
+/// Whether any of the kinds that are read here is switched on.
+pub(super) fn are_wanted(kinds: KindSet) -> bool {
+    [MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp].into_iter().any(|kind| kinds.has(kind))
+}
 
 /// Adds what the process's namespace has. `keys` are those of the last time, so that samples share them.
 pub(super) fn read(reading: &mut Reading<'_>, pid: u32, network: &mut Network, keys: &mut Arc<[&'static str]>) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{BATCH, Tracked};
+use super::Tracked;
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
 
@@ -22,6 +22,11 @@ pub(super) struct Queue {
     pub(super) soon: BinaryHeap<Due>,
     /// What requests wait for. Never goes before the first and the last samples.
     pub(super) demanded: VecDeque<Demand>,
+    is_demands_turn: bool,
+    /// A thread waits for the next periodic sample.
+    pub(super) is_awaited: bool,
+    /// Threads that wait for that one to need help.
+    pub(super) helpers: usize,
     pub(super) stopping: bool,
 }
 
@@ -79,11 +84,11 @@ impl PartialEq for Due {
 }
 impl Eq for Due {}
 
-/// Moves what is due into the batch. What ended meanwhile is dropped, and so is the closing sample of a container that
-/// has processes again.
-pub(super) fn take_due(heap: &mut BinaryHeap<Due>, now: Instant, batch: &mut Vec<Job>) {
-    while batch.len() < BATCH && heap.peek().is_some_and(|due| due.at <= now) {
-        let Some(due) = heap.pop() else { break };
+/// Takes the first that is due. What ended meanwhile is dropped, and so is the closing sample of a container that has
+/// processes again.
+fn take_due(heap: &mut BinaryHeap<Due>, now: Instant) -> Option<Job> {
+    while heap.peek().is_some_and(|due| due.at <= now) {
+        let due = heap.pop()?;
         let Some(tracked) = due.what.upgrade() else { continue };
         if due.purpose == Purpose::Final && tracked.populated.load(Ordering::Relaxed) {
             continue;
@@ -91,6 +96,38 @@ pub(super) fn take_due(heap: &mut BinaryHeap<Due>, now: Instant, batch: &mut Vec
         if due.purpose != Purpose::Tick {
             tracked.urgent.fetch_add(1, Ordering::AcqRel);
         }
-        batch.push(Job::Sample(tracked, due.purpose));
+        return Some(Job::Sample(tracked, due.purpose));
+    }
+    None
+}
+
+impl Queue {
+    /// The next job of a thread, if there is one now.
+    pub(super) fn take(&mut self, duty: Duty, now: Instant) -> Option<Job> {
+        if let Some(job) = self.urgent.pop_front() {
+            return Some(job);
+        }
+        if self.stopping {
+            return None;
+        }
+        if let Some(job) = take_due(&mut self.soon, now) {
+            return Some(job);
+        }
+        if duty == Duty::Urgent {
+            return None;
+        }
+        // By turns: however many requests there are, what is due is read.
+        self.is_demands_turn = !self.is_demands_turn;
+        if self.is_demands_turn {
+            let demanded = self.demanded.pop_front().map(Job::Demand);
+            return demanded.or_else(|| take_due(&mut self.ticks, now));
+        }
+        take_due(&mut self.ticks, now).or_else(|| self.demanded.pop_front().map(Job::Demand))
+    }
+
+    /// Whether there is work for another thread that does all.
+    pub(super) fn has_more(&self, now: Instant) -> bool {
+        let is_due = |heap: &BinaryHeap<Due>| heap.peek().is_some_and(|due| due.at <= now);
+        !self.urgent.is_empty() || !self.demanded.is_empty() || is_due(&self.soon) || is_due(&self.ticks)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::oom::{Baseline, OomTally};
+use super::phases::Phase;
 use super::{Engine, lock};
 use crate::sample::identity::Identity;
 use crate::sampler::container::{ContainerReader, Member};
@@ -44,6 +45,10 @@ pub struct Tracked {
     pub(super) urgent: AtomicU32,
     pub(super) doublings: AtomicU8,
     pub(super) populated: AtomicBool,
+    /// Closing samples that are still to come.
+    pub(super) closing: AtomicU8,
+    /// When within the interval it is sampled.
+    pub(super) phase: Phase,
 }
 
 #[derive(Debug)]
@@ -99,6 +104,15 @@ impl Tracked {
         }
         if news.populated {
             reading.reader.refresh_network();
+        }
+    }
+
+    /// With the last of them the network namespace is let go, if nobody lives in the container again.
+    pub(super) fn closing_sample_taken(&self, reader: &mut ContainerReader) {
+        let count_down = |left: u8| left.checked_sub(1);
+        let left = self.closing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down);
+        if left.is_ok_and(|left| left == 1) && !self.populated.load(Ordering::Relaxed) {
+            reader.leave_network();
         }
     }
 }

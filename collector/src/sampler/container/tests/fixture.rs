@@ -10,7 +10,9 @@ use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::read_errors::ReadErrors;
 use crate::sample::kinds::{KindSet, MetricKind};
-use crate::sampler::container::{ContainerReader, ContextParts, Extras, MachineFacts, Member, ReaderContext, Scratch};
+use crate::sampler::container::{
+    ContainerReader, ContextParts, Extras, MachineFacts, Member, NetworkFiles, ReaderContext, Scratch,
+};
 use crate::units::{Bytes, WallTime};
 
 pub(super) const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
@@ -19,6 +21,7 @@ pub(super) const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 pub(super) struct Host {
     directory: tempfile::TempDir,
     pub(super) budget: Arc<FileBudget>,
+    pub(super) network_files: NetworkFiles,
     pub(super) errors: Arc<ReadErrors>,
     pub(super) scratch: Scratch,
 }
@@ -28,6 +31,7 @@ impl Host {
         let host = Self {
             directory: tempfile::tempdir().unwrap(),
             budget: Arc::new(FileBudget::new(1000)),
+            network_files: NetworkFiles::OpenedEachTime,
             errors: Arc::default(),
             scratch: Scratch::default(),
         };
@@ -122,6 +126,7 @@ impl Host {
             roots: self.roots(),
             kinds,
             budget: Arc::clone(&self.budget),
+            network_files: self.network_files,
             errors: Arc::clone(&self.errors),
             load: None,
             extras,

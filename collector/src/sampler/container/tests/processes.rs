@@ -6,7 +6,7 @@ use crate::sample::hardware::{Resctrl, ResctrlDomain};
 use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{TcpSockets, UdpSockets};
-use crate::sampler::container::{Extras, ResctrlReader};
+use crate::sampler::container::{Extras, NetworkFiles, ResctrlReader};
 use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
@@ -92,6 +92,59 @@ fn a_process_that_ends_is_replaced_by_another() {
     host.write("cgroup/a/cgroup.procs", "");
     assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
     assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
+}
+
+#[test]
+fn an_open_file_is_read_until_its_namespace_is_left() {
+    let mut host = v2_host();
+    host.network_files = NetworkFiles::Kept;
+    write_process(&host, 42, Some(100));
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = Host::reader(&ctx, "/a");
+    // Past the first samples, at which it is looked for.
+    for _ in 0..11 {
+        assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
+    }
+    let kept = reader.kept();
+    // The process ends; what it received last is still told.
+    host.write("proc/42/net/dev", &net_dev(&[("eth0", 150)]));
+    let file = host.path("proc/42/net/dev");
+    std::fs::hard_link(&file, host.path("namespace")).unwrap();
+    host.remove("proc/42");
+    host.write("cgroup/a/cgroup.procs", "");
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(150));
+    reader.leave_network();
+    assert_eq!(reader.kept(), kept - 1);
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
+    assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
+}
+
+#[test]
+fn an_open_file_is_left_for_that_of_another_namespace() {
+    let mut host = v2_host();
+    host.network_files = NetworkFiles::Kept;
+    write_process(&host, 42, Some(100));
+    write_process(&host, 43, Some(200));
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = Host::reader(&ctx, "/a");
+    for _ in 0..11 {
+        assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
+    }
+    host.write("cgroup/a/cgroup.procs", "43\n");
+    let seen: Vec<_> = (0..10).map(|_| received(&reader.sample(&ctx, &mut host.scratch).unwrap())).collect();
+    assert_eq!(seen.first(), Some(&Some(100)), "the file of before is open");
+    assert_eq!(seen.last(), Some(&Some(200)), "{seen:?}");
+    // With sockets, which are read by the process, it has to be there at each sample.
+    let ctx = host.context(kinds(&[MetricKind::Network, MetricKind::Tcp]));
+    let mut reader = Host::reader(&ctx, "/a");
+    for _ in 0..11 {
+        assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(200));
+    }
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    host.remove("proc/43");
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
 }
 
 #[test]
