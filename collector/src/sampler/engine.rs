@@ -288,19 +288,18 @@ impl Engine {
     fn push_urgent(&self, job: Job) {
         let mut queue = lock(&self.queue);
         queue.urgent.push_back(job);
+        let help = (queue.urgent.len() > MANY_URGENT).then(|| self.help(&queue)).flatten();
+        drop(queue);
         self.urgent_wake.notify_one();
-        if queue.urgent.len() > MANY_URGENT {
-            self.call_help(&queue);
+        if let Some(wake) = help {
+            wake.notify_one();
         }
     }
 
-    /// Wakes a thread that does all, if one waits.
-    fn call_help(&self, queue: &Queue) {
-        if queue.helpers > 0 {
-            self.help_wake.notify_one();
-        } else if queue.is_awaited {
-            self.tick_wake.notify_one();
-        }
+    /// What wakes a thread that does all, if one waits.
+    fn help(&self, queue: &Queue) -> Option<&Condvar> {
+        let waiting = [(queue.helpers > 0, &self.help_wake), (queue.is_awaited, &self.tick_wake)];
+        waiting.into_iter().find_map(|(waits, wake)| waits.then_some(wake))
     }
 
     fn at(&self, at: Instant, tracked: &Arc<Tracked>, purpose: Purpose) {
@@ -356,8 +355,11 @@ impl Engine {
             if let Some(job) = queue.take(duty, now) {
                 let began = *stretch.began.get_or_insert(now);
                 stretch.is_periodic |= matches!(job, Job::Sample(_, Purpose::Tick));
-                if now.saturating_duration_since(began) >= HELP_AFTER && queue.has_more(now) {
-                    self.call_help(&queue);
+                let is_long = now.saturating_duration_since(began) >= HELP_AFTER;
+                let help = (is_long && queue.has_more(now)).then(|| self.help(&queue)).flatten();
+                drop(queue);
+                if let Some(wake) = help {
+                    wake.notify_one();
                 }
                 return Some(job);
             }
