@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("network::of_the_host", of_the_host),
     Case::new("network::absent_in_the_hosts_namespace", absent_in_the_hosts_namespace),
     Case::new("network::no_dead_namespace_is_kept", no_dead_namespace_is_kept),
+    Case::new("network::last_counters", last_counters).on_every_unified_kernel(),
     Case::new("network::sockets_of_an_own_namespace", sockets_of_an_own_namespace).on_every_unified_kernel(),
 ];
 
@@ -116,6 +117,28 @@ fn no_dead_namespace_is_kept() -> Result<()> {
     let (_, stats) = fresh(&collector, &cgroup.name())?;
     ensure!(stats.network.is_none(), "the namespace is gone, its numbers are not: {:?}", stats.network);
     Ok(())
+}
+
+/// The last sample, taken when nobody lives in the namespace any more, has its counters.
+fn last_counters() -> Result<()> {
+    let collector = Collector::start(&FLAGS)?;
+    collector.require_ebpf()?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let cgroup = cgroups.make("networked")?;
+    let worker = Plan::new(Work::Network(10), &cgroup).start_ready()?;
+    let (_, stats) = fresh(&collector, &cgroup.name())?;
+    ensure!(stats.network.is_some(), "no network");
+    worker.end()?;
+    wait::pause_of_a_runtime();
+    cgroup.remove()?;
+    wait::eventually(wait::seconds(3), || {
+        let events = collector.events(&cgroup.name(), &["deletion_events"])?;
+        let deletion = events.first().and_then(|event| event.event_data.deletion.as_ref()).context("no deletion")?;
+        let stats = deletion.final_stats.as_ref().context("no last sample")?;
+        let network = stats.network.as_ref().context("the last sample has no network")?;
+        ensure!(network.first.tx_bytes >= 10 * PACKET, "10 packets were sent: {network:?}");
+        Ok(())
+    })
 }
 
 /// TCP and UDP sockets are counted where their kinds are on, and only there.

@@ -281,7 +281,12 @@ impl ContainerReader {
         self.network.refresh();
     }
 
-    /// The container's last process has ended: what keeps its network namespace is let go.
+    /// The container's last process has ended: of its network what is open is read until it is left.
+    pub fn keep_network(&mut self) {
+        self.network.keep();
+    }
+
+    /// The closing samples are taken: what keeps its network namespace is let go.
     pub fn leave_network(&mut self) {
         self.network.leave();
     }

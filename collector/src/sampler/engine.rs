@@ -204,7 +204,7 @@ impl Engine {
 
     /// The container's first process came.
     pub fn populated(&self, tracked: &Arc<Tracked>) {
-        lock(&tracked.news).populated = true;
+        lock(&tracked.news).populated = Some(true);
         tracked.populated.store(true, Ordering::Relaxed);
         tracked.doublings.store(0, Ordering::Relaxed);
         let now = WallTime::from(SystemTime::now());
@@ -216,6 +216,7 @@ impl Engine {
 
     /// The container's last process ended: its closing samples are taken now and in a moment, for as long as it is there.
     pub fn emptied(&self, tracked: &Arc<Tracked>) {
+        lock(&tracked.news).populated = Some(false);
         tracked.populated.store(false, Ordering::Relaxed);
         tracked.closing.store(1 + CLOSING_DELAYS.len() as u8, Ordering::Relaxed);
         self.urgent(tracked, Purpose::Final);

@@ -57,8 +57,11 @@ impl Metrics {
                 "Counters of the kernel that were read smaller than before and were corrected.",
             )?,
             ticks: Histogram::with_opts(
-                HistogramOpts::new("collector_tick_seconds", "Time a thread was busy with periodic samples without a pause.")
-                    .buckets(vec![0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]),
+                HistogramOpts::new(
+                    "collector_tick_seconds",
+                    "Time a thread was busy with periodic samples without a pause.",
+                )
+                .buckets(vec![0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]),
             )?,
             reconciles: counters(
                 "collector_reconciles_total",

@@ -43,6 +43,8 @@ pub(super) struct NetworkState {
     own: Option<OwnNamespace>,
     /// `net/dev` of that namespace.
     devices: KeptFile,
+    /// The last process has ended: there is none to look for.
+    is_empty: bool,
     /// The process last looked at, where processes are looked up in an index.
     looked_at: Option<u32>,
     /// The hierarchy in which processes were found, or the one to ask next.
@@ -88,6 +90,7 @@ impl NetworkState {
     }
 
     pub(super) fn refresh(&mut self) {
+        self.is_empty = false;
         self.looks = Looks::default();
     }
 
@@ -99,9 +102,15 @@ impl NetworkState {
         }
     }
 
+    /// Nobody lives in it any more; what is open is read as it is.
+    pub(super) fn keep(&mut self) {
+        self.is_empty = true;
+    }
+
     /// Lets go of the namespace.
     pub(super) fn leave(&mut self) {
         self.own = None;
+        self.is_empty = false;
         self.devices.close();
     }
 
@@ -126,7 +135,7 @@ impl NetworkState {
         if reading.is_root() {
             return self.read(reading, FIRST_PROCESS);
         }
-        let due = self.looks.due();
+        let due = self.looks.due() && !(self.is_empty && self.devices.is_kept());
         if due || !self.stays(reading) {
             // Without a live process or the right to look at it nothing is known; an empty container is not looked at
             // again before it is due.

@@ -64,7 +64,8 @@ pub(super) struct Reading {
 pub(super) struct News {
     members: Option<Vec<Member>>,
     first_process: Option<u32>,
-    pub(super) populated: bool,
+    /// Whether processes came, or the last one ended, whichever was last.
+    pub(super) populated: Option<bool>,
 }
 
 impl Tracked {
@@ -102,8 +103,10 @@ impl Tracked {
         if let Some(pid) = news.first_process {
             reading.reader.process_hint(pid);
         }
-        if news.populated {
-            reading.reader.refresh_network();
+        match news.populated {
+            Some(true) => reading.reader.refresh_network(),
+            Some(false) => reading.reader.keep_network(),
+            None => {}
         }
     }
 
