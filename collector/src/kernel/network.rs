@@ -1,6 +1,6 @@
 //! Network counters of a process's namespace: `/proc/<pid>/net/dev`.
 //!
-//! The file is opened, read and closed each time: a descriptor kept open would keep a dead namespace alive.
+//! A descriptor kept open keeps a dead namespace alive; whoever keeps one has to know when to close it.
 
 use crate::kernel::text_formats::{FormatError, lines, number, words};
 

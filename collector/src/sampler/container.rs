@@ -9,6 +9,7 @@ mod devices;
 mod files;
 mod hugetlb;
 mod io;
+mod kept;
 mod limitations;
 mod load;
 mod memory;
@@ -259,8 +260,8 @@ impl ContainerReader {
             members.iter().map(|member| Tracked { member: *member, presence: presence(member) }).collect();
         if self.members.iter().any(|old| !members.contains(&old.member)) {
             // Descriptors of the cgroup that left may be among the kept ones; the others are opened again at the next
-            // sample.
-            self.close();
+            // sample. What is read of its network belongs to no cgroup.
+            self.close_cgroup_files();
         }
         self.members = tracked;
         self.update_live();
@@ -289,37 +290,6 @@ impl ContainerReader {
     /// The closing samples are taken: what keeps its network namespace is let go.
     pub fn leave_network(&mut self) {
         self.network.leave();
-    }
-
-    /// Looks again for files that were absent.
-    pub fn refresh(&mut self) {
-        self.each_file(KeptFile::retry);
-        self.memory.retry();
-        self.io.retry();
-    }
-
-    /// Closes every file. A later sample opens them again.
-    pub fn close(&mut self) {
-        self.each_file(KeptFile::close);
-        self.perf.close();
-    }
-
-    /// How many descriptors the container holds.
-    pub fn kept(&mut self) -> usize {
-        let mut kept = 0;
-        self.each_file(|file| kept += usize::from(file.is_kept()));
-        kept
-    }
-
-    fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
-        self.cpu.each(&mut each);
-        self.memory.each(&mut each);
-        self.io.each(&mut each);
-        self.processes.each(&mut each);
-        self.hugetlb.each(&mut each);
-        self.network.each(&mut each);
-        each(&mut self.memory_migrate);
-        each(&mut self.oom_kills);
     }
 
     /// Takes a sample. What cannot be read is left out of it; `oom_kills` is left at 0.

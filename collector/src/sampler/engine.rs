@@ -12,23 +12,22 @@ mod queue;
 mod tracked;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::container::{ContainerReader, Member, ReaderContext, SampleError, Scratch};
+use super::container::{Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
 use crate::sample::container::Sample;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
-use oom::{Baseline, OomTally};
+use oom::Baseline;
 use phases::Phases;
 use queue::{Demand, Due, Duty, Job, Queue};
-use tracked::Reading;
 pub use tracked::{Origin, Tracked};
 
 /// More urgent jobs than this are not left to the one thread alone that is for them.
@@ -36,6 +35,8 @@ const MANY_URGENT: usize = 32;
 /// How long a thread works before another one helps: one whose caches are warm is done with a few containers sooner, and
 /// cheaper, than two.
 const HELP_AFTER: Duration = Duration::from_millis(20);
+/// How late a sample may be before another thread looks after it: the one it is left to may hang in a read.
+const HELP_LATE: Duration = Duration::from_millis(250);
 /// How long after the last process's end more closing samples are taken: a process is charged for its last moments only
 /// when the scheduler has let go of it, which may be after its cgroup reported empty, and longer after where the CPUs are
 /// busy or the machine is a virtual one that has to wait for its turn.
@@ -171,31 +172,14 @@ impl Engine {
 
     /// Begins to sample a container.
     pub fn begin(&self, name: &Name, members: &[Member], origin: Origin, listed: Listed) {
-        let tracked = Arc::new(Tracked {
-            container: self.store.begin(name, listed),
-            origin,
-            reader: Mutex::new(Reading {
-                reader: ContainerReader::new(Arc::clone(name), members),
-                retries: 0,
-                created: None,
-                // What was killed before a container was found is not known to be new.
-                oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
-            }),
-            news: Mutex::default(),
-            oom: Mutex::new(OomTally::default()),
-            ended: AtomicBool::new(false),
-            urgent: AtomicU32::new(0),
-            doublings: AtomicU8::new(0),
-            populated: AtomicBool::new(false),
-            closing: AtomicU8::new(0),
-            phase: self.phases.take(),
-        });
+        let phase = (listed == Listed::Yes).then(|| self.phases.take());
+        let tracked = Arc::new(Tracked::new(self.store.begin(name, listed), origin, members, phase));
         self.tracked.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), Arc::clone(&tracked));
         if listed == Listed::Yes {
             // A container found by a scan is sampled at once: it may have been there for long.
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
-            self.at(tracked.phase.next(Instant::now() + delay), &tracked, Purpose::Tick);
+            self.tick_after(Instant::now() + delay, &tracked);
         } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
             // Never sampled, but its OOM kills are told.
             self.push_urgent(Job::CountOom(tracked));
@@ -205,6 +189,7 @@ impl Engine {
     /// The container's first process came.
     pub fn populated(&self, tracked: &Arc<Tracked>) {
         lock(&tracked.news).populated = Some(true);
+        tracked.forget_last_network();
         tracked.populated.store(true, Ordering::Relaxed);
         tracked.doublings.store(0, Ordering::Relaxed);
         let now = WallTime::from(SystemTime::now());
@@ -269,7 +254,7 @@ impl Engine {
     }
 
     fn close(&self, tracked: &Tracked, at: WallTime) {
-        let final_sample = tracked.container.closing_sample();
+        let final_sample = tracked.closing_sample();
         tracked.container.keep_latest_only();
         self.store.events().publish(Event {
             container: Arc::clone(tracked.container.name()),
@@ -318,6 +303,13 @@ impl Engine {
         }
     }
 
+    /// Samples the container when its phase comes next after this.
+    fn tick_after(&self, after: Instant, tracked: &Arc<Tracked>) {
+        if let Some(phase) = &tracked.phase {
+            self.at(phase.next(after), tracked, Purpose::Tick);
+        }
+    }
+
     fn work(&self, duty: Duty) {
         // The closing sample has a few milliseconds between the last process's end and the directory's removal, also
         // on a machine that is busy. Without the right to it (CAP_SYS_NICE) the thread runs at normal priority.
@@ -356,7 +348,13 @@ impl Engine {
             if let Some(job) = queue.take(duty, now) {
                 let began = *stretch.began.get_or_insert(now);
                 stretch.is_periodic |= matches!(job, Job::Sample(_, Purpose::Tick));
-                let is_long = now.saturating_duration_since(began) >= HELP_AFTER;
+                let lasted = now.saturating_duration_since(began);
+                if lasted >= self.config.interval && stretch.is_periodic {
+                    // It does not get to the end of what is due.
+                    self.metrics.tick(lasted);
+                    stretch.began = Some(now);
+                }
+                let is_long = lasted >= HELP_AFTER;
                 let help = (is_long && queue.has_more(now)).then(|| self.help(&queue)).flatten();
                 drop(queue);
                 if let Some(wake) = help {
@@ -390,8 +388,11 @@ impl Engine {
         }
         let next = queue.ticks.peek().map(|due| due.at);
         if queue.is_awaited {
+            let interval = self.config.interval;
+            let expected = next.map_or(now + interval, |at| at.min(now + interval));
+            // One after the other, so that they do not all wake up for nothing.
+            let late = expected + HELP_LATE.min(interval / 2) + interval * queue.helpers;
             queue.helpers += 1;
-            let late = next.unwrap_or(now) + self.config.interval / 2;
             queue = wait_for(&self.help_wake, queue, Some(late));
             queue.helpers -= 1;
         } else {
@@ -408,7 +409,7 @@ impl Engine {
             if purpose == Purpose::Tick {
                 let interval = self.interval(tracked, unchanged);
                 let skip = interval.saturating_sub(self.config.interval);
-                self.at(tracked.phase.next(Instant::now() + skip), tracked, Purpose::Tick);
+                self.tick_after(Instant::now() + skip, tracked);
             }
         }
         if purpose != Purpose::Tick {
@@ -431,7 +432,7 @@ impl Engine {
         self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
         let sampled = reading.reader.sample(&self.context, scratch);
         if purpose == Purpose::Final {
-            tracked.closing_sample_taken(&mut reading.reader);
+            tracked.closing_sample_taken(&mut reading.reader, sampled.as_ref().ok());
         }
         let sampled_once = sampled.is_ok().then(|| std::mem::replace(&mut reading.oom_baseline, Baseline::Known));
         match (self.config.oom, sampled_once) {

@@ -104,7 +104,7 @@ impl Engine {
         let mounts = std::fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?;
         let leftovers = cgroup_mounts(&mounts).map(|mount| mount.join(PARENT)).filter(|path| !path.exists()).collect();
         let child = Command::new("dockerd")
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args([format!("--data-root={}", at("data")), format!("--exec-root={}", at("run"))])
             .args([format!("--pidfile={}", at("pid")), format!("--host=unix://{}", at("sock"))])
             .stdin(Stdio::null())

@@ -53,7 +53,7 @@ pub struct Extras {
 /// Whether a file of a container's network namespace stays open between samples. While it does, the namespace cannot go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkFiles {
-    /// Until the container's last process has ended: the kernel's events tell when.
+    /// Until the container's last process has ended, which the kernel's events tell, or it is found to be elsewhere.
     Kept,
     /// Opened for each sample: nobody would tell when to let go.
     OpenedEachTime,

@@ -3,11 +3,11 @@
 //! A process of the container stands for all of them. Its namespace is compared with the host's at every one of the
 //! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
 //! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
-//! descriptor keeps the namespace, so it is closed when the last process has ended, or at the next look if the process
-//! is in another namespace by then.
+//! descriptor keeps the namespace, so it is closed when the container's last process has ended, or at the next look if
+//! there is no process any more, as with a sandbox without any of its own, or it is in another namespace.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Reading;
 use super::context::{Hints, ProcessSource};
@@ -29,6 +29,8 @@ use crate::sample::kinds::MetricKind;
 const SETTLING: u32 = 10;
 /// How often it is looked for later, in samples.
 const LOOK_EVERY: u32 = 10;
+/// How often at least, where samples are rare.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
 /// How old an index of the host's processes may be at the first samples, and later.
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Cgroups below a container's that are looked at for a process, at most.
@@ -60,12 +62,18 @@ pub(super) struct NetworkState {
 #[derive(Debug, Default)]
 struct Looks {
     samples: u32,
+    last: Option<Instant>,
 }
 
 impl Looks {
     fn due(&mut self) -> bool {
-        let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY);
+        let now = Instant::now();
+        let is_long_ago = self.last.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AFTER);
+        let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY) || is_long_ago;
         self.samples = self.samples.saturating_add(1);
+        if due {
+            self.last = Some(now);
+        }
         due
     }
 
@@ -98,7 +106,6 @@ impl NetworkState {
     pub(super) fn set_source(&mut self, source: NetworkSource) {
         if std::mem::replace(&mut self.source, source) != source {
             self.leave();
-            self.refresh();
         }
     }
 
@@ -110,8 +117,9 @@ impl NetworkState {
     /// Lets go of the namespace.
     pub(super) fn leave(&mut self) {
         self.own = None;
-        self.is_empty = false;
+        self.hint = None;
         self.devices.close();
+        self.refresh();
     }
 
     pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {

@@ -26,7 +26,7 @@ pub(super) struct Queue {
     /// A thread waits for the next periodic sample.
     pub(super) is_awaited: bool,
     /// Threads that wait for that one to need help.
-    pub(super) helpers: usize,
+    pub(super) helpers: u32,
     pub(super) stopping: bool,
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::oom::{Baseline, OomTally};
 use super::phases::Phase;
 use super::{Engine, lock};
+use crate::sample::container::{Network, Sample};
 use crate::sample::identity::Identity;
 use crate::sampler::container::{ContainerReader, Member};
 use crate::store::{Container, Listed};
@@ -47,8 +48,10 @@ pub struct Tracked {
     pub(super) populated: AtomicBool,
     /// Closing samples that are still to come.
     pub(super) closing: AtomicU8,
-    /// When within the interval it is sampled.
-    pub(super) phase: Phase,
+    /// What the closing samples had of its network: later ones find nobody in it.
+    last_network: Mutex<Option<Network>>,
+    /// When within the interval it is sampled, if it is.
+    pub(super) phase: Option<Phase>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,22 @@ impl Tracked {
     /// How it became known.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Its processes came again: what is known of its network is no longer the last.
+    pub(super) fn forget_last_network(&self) {
+        *lock(&self.last_network) = None;
+    }
+
+    /// The last word about it.
+    pub(super) fn closing_sample(&self) -> Option<Arc<Sample>> {
+        let sample = self.container.closing_sample()?;
+        match lock(&self.last_network).take() {
+            Some(network) if sample.network.is_none() => {
+                Some(Arc::new(Sample { network: Some(network), ..Sample::clone(&sample) }))
+            }
+            _ => Some(sample),
+        }
     }
 
     /// It is now in these hierarchies.
@@ -110,8 +129,35 @@ impl Tracked {
         }
     }
 
-    /// With the last of them the network namespace is let go, if nobody lives in the container again.
-    pub(super) fn closing_sample_taken(&self, reader: &mut ContainerReader) {
+    /// A container of these cgroups that nobody has read yet.
+    pub(super) fn new(container: Arc<Container>, origin: Origin, members: &[Member], phase: Option<Phase>) -> Self {
+        Self {
+            reader: Mutex::new(Reading {
+                reader: ContainerReader::new(Arc::clone(container.name()), members),
+                retries: 0,
+                created: None,
+                // What was killed before a container was found is not known to be new.
+                oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
+            }),
+            container,
+            origin,
+            news: Mutex::default(),
+            oom: Mutex::new(OomTally::default()),
+            ended: AtomicBool::new(false),
+            urgent: AtomicU32::new(0),
+            doublings: AtomicU8::new(0),
+            populated: AtomicBool::new(false),
+            closing: AtomicU8::new(0),
+            last_network: Mutex::default(),
+            phase,
+        }
+    }
+
+    /// With the last closing sample the network namespace is let go, if nobody lives in the container again.
+    pub(super) fn closing_sample_taken(&self, reader: &mut ContainerReader, sample: Option<&Sample>) {
+        if let Some(network) = sample.and_then(|sample| sample.network.as_ref()) {
+            *lock(&self.last_network) = Some(network.clone());
+        }
         let count_down = |left: u8| left.checked_sub(1);
         let left = self.closing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down);
         if left.is_ok_and(|left| left == 1) && !self.populated.load(Ordering::Relaxed) {
