@@ -72,8 +72,8 @@ impl FileAt<'_> {
         rustix::fs::stat(terminated(&mut buffer.path)?)
     }
 
-    /// Opens, reads to the end and closes: for files that come in several pieces (`cgroup.procs`), and for
-    /// what is read too rarely to be kept.
+    /// Opens, reads to the end and closes: for files that come in several pieces (`cgroup.procs`), and for what is read
+    /// too rarely to be kept.
     pub fn read<'b>(&self, buffer: &'b mut ReadBuffer) -> Result<&'b [u8], ReadError> {
         let result = self.open(OFlags::RDONLY, buffer).and_then(|file| buffer.read_to_end(&file));
         match result {

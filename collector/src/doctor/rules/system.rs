@@ -9,7 +9,7 @@ use crate::kernel::facts::port::Port;
 use crate::kernel::file::RESERVED_DESCRIPTORS;
 
 /// Files kept open for each cgroup with the default kinds of statistics, where all controllers are mounted; fewer where
-/// some are not.
+/// some are not, and one more with a network of its own.
 const FILES_PER_CGROUP: u64 = 11;
 /// 2025-01-01: a clock that is earlier was never set.
 const EARLIEST_PLAUSIBLE: i64 = 1_735_689_600;

@@ -72,6 +72,30 @@ pub(super) struct News {
 }
 
 impl Tracked {
+    /// A container of these cgroups that nobody has read yet.
+    pub(super) fn new(container: Arc<Container>, origin: Origin, members: &[Member], phase: Option<Phase>) -> Self {
+        Self {
+            reader: Mutex::new(Reading {
+                reader: ContainerReader::new(Arc::clone(container.name()), members),
+                retries: 0,
+                created: None,
+                // What was killed before a container was found is not known to be new.
+                oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
+            }),
+            container,
+            origin,
+            news: Mutex::default(),
+            oom: Mutex::new(OomTally::default()),
+            ended: AtomicBool::new(false),
+            urgent: AtomicU32::new(0),
+            doublings: AtomicU8::new(0),
+            populated: AtomicBool::new(false),
+            closing: AtomicU8::new(0),
+            last_network: Mutex::default(),
+            phase,
+        }
+    }
+
     /// The container in the store.
     pub fn container(&self) -> &Arc<Container> {
         &self.container
@@ -126,30 +150,6 @@ impl Tracked {
             Some(true) => reading.reader.refresh_network(),
             Some(false) => reading.reader.keep_network(),
             None => {}
-        }
-    }
-
-    /// A container of these cgroups that nobody has read yet.
-    pub(super) fn new(container: Arc<Container>, origin: Origin, members: &[Member], phase: Option<Phase>) -> Self {
-        Self {
-            reader: Mutex::new(Reading {
-                reader: ContainerReader::new(Arc::clone(container.name()), members),
-                retries: 0,
-                created: None,
-                // What was killed before a container was found is not known to be new.
-                oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
-            }),
-            container,
-            origin,
-            news: Mutex::default(),
-            oom: Mutex::new(OomTally::default()),
-            ended: AtomicBool::new(false),
-            urgent: AtomicU32::new(0),
-            doublings: AtomicU8::new(0),
-            populated: AtomicBool::new(false),
-            closing: AtomicU8::new(0),
-            last_network: Mutex::default(),
-            phase,
         }
     }
 

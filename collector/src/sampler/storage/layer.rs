@@ -34,8 +34,8 @@ pub(super) struct Known<'a> {
     pub(super) inodes: Option<u64>,
 }
 
-/// Looks at a container's or a pod's files. What could not be found out is absent, and told in `errors` unless it is simply not
-/// there.
+/// Looks at a container's or a pod's files. What could not be found out is absent, and told in `errors` unless it is
+/// simply not there.
 #[derive(Debug)]
 pub(super) struct Survey<'a> {
     pub(super) roots: &'a HostRoots,
