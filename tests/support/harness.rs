@@ -118,13 +118,13 @@ impl std::error::Error for Skip {}
 
 /// How a test ended.
 enum Outcome {
-    /// With the rows it found for the tables of the README.
+    /// With the rows it found for the tables of the documents.
     Passed(Vec<String>),
     Failed(String),
     Skipped(String),
 }
 
-/// Starts a line that a test found for a table of the README.
+/// Starts a line that a test found for a table of the documents.
 const TABLE: &str = "TABLE ";
 
 /// Reports a row of one of the tables that `cargo xtask vm` makes: what this kernel has, as one JSON object.

@@ -59,7 +59,7 @@ impl About {
 
 /// Runs the command.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let collector = workspace::build_static_collector()?;
+    let collector = workspace::build_static_collector(workspace::Profile::Release)?;
     let output = args.output.clone().unwrap_or_else(default_path);
     let summary = write(&collector, &output, args.tag.as_deref())?;
     println!("{summary}");

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// So many virtual machines at a time
     #[arg(long, value_name = "NUMBER", default_value_t = AT_ONCE)]
     at_once: usize,
-    /// Write the tables that the whole matrix makes into the README
+    /// Write the tables that the whole matrix makes into the documents
     #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "engines", "filter", "shell"])]
     write_tables: bool,
 }
@@ -78,7 +78,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         None => fetch(&boots)?,
     };
     let programs =
-        Programs { collector: workspace::build_static_collector()?, suite: workspace::build_static_suite()? };
+        Programs { collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?, suite: workspace::build_static_suite()? };
     if args.shell {
         let boot = boots.first().context("there is nothing to boot")?;
         let kernel = kernels.get(&boot.kernel).context("there is no kernel")?;
@@ -121,7 +121,7 @@ impl Prepared {
         Ok(Self { boots, kernels })
     }
 
-    /// Runs the tests. A table in the README that is not what this run makes counts as one failed test.
+    /// Runs the tests. A table in the documents that is not what this run makes counts as one failed test.
     pub(crate) fn test(&self, programs: &Programs) -> Result<Counts> {
         let all = matrix::run(self, programs, AT_ONCE, &Interrupt::install()?)?;
         let mut counts = matrix::summarize(&all);

@@ -71,18 +71,38 @@ fn static_flags() -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
+/// One of the profiles in Cargo.toml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As users run it.
+    Release,
+    /// Built in a fraction of the time, for the end-to-end tests.
+    EndToEnd,
+}
+
+impl Profile {
+    /// Its name in Cargo.toml, and that of the folder with what is built by it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::EndToEnd => "e2e",
+        }
+    }
+}
+
 /// Builds the collector without shared libraries and returns its binary.
-pub(crate) fn build_static_collector() -> Result<PathBuf> {
+pub(crate) fn build_static_collector(profile: Profile) -> Result<PathBuf> {
     let (mut command, folder, triple) = static_cargo()?;
-    command.args(["build", "--release", "--package", "collector", "--bin", "collector", "--target", &triple]);
-    crate::shell::run(&mut command)?;
-    Ok(folder.join("release/collector"))
+    command.args(["build", "--profile", profile.name(), "--package", "collector", "--bin", "collector"]);
+    crate::shell::run(command.args(["--target", &triple]))?;
+    Ok(folder.join(profile.name()).join("collector"))
 }
 
 /// Builds the end-to-end suite without shared libraries and returns its binary.
 pub(crate) fn build_static_suite() -> Result<PathBuf> {
     let (mut command, _, triple) = static_cargo()?;
-    command.args(["test", "--no-run", "--release", "--package", "collector-tests", "--test", "e2e"]);
+    command.args(["test", "--no-run", "--profile", Profile::EndToEnd.name()]);
+    command.args(["--package", "collector-tests", "--test", "e2e"]);
     command.args(["--target", &triple, "--message-format", "json-render-diagnostics"]);
     eprintln!("$ {}", crate::shell::describe(&command));
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;

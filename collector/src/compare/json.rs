@@ -40,7 +40,7 @@ struct WireFinding<'a> {
     difference: &'static str,
     /// Whether it counts as a difference.
     fails: bool,
-    /// The id of the deliberate difference in the README; `null` for others.
+    /// The id of the deliberate difference in docs/migrating.md; `null` for others.
     known: Option<&'static str>,
     resource: &'a str,
     container: Option<&'a str>,

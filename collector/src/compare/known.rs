@@ -1,4 +1,4 @@
-//! Differences from cAdvisor that are there on purpose. The README tells the reason of each by its id.
+//! Differences from cAdvisor that are there on purpose. docs/migrating.md gives the reason of each by its id.
 
 use std::collections::BTreeSet;
 
@@ -300,16 +300,16 @@ mod tests {
         assert!(!names_an_id("/docker") && !names_an_id(&format!("/docker/{id}/nested")));
     }
 
-    /// The README has a row for each.
+    /// docs/migrating.md has a row for each.
     #[test]
     fn every_difference_is_documented() {
-        let readme = include_str!("../../../README.md");
+        let document = include_str!("../../../docs/migrating.md");
         for id in ids() {
-            assert!(readme.contains(&format!("| `{id}` |")), "{id} is not in the README's table of differences");
+            assert!(document.contains(&format!("| `{id}` |")), "{id} is not in the table of differences");
         }
-        let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | deliberate |"));
+        let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | deliberate |"));
         for (id, _) in rows {
-            assert!(ids().contains(&id), "{id} is in the README's table, but no difference");
+            assert!(ids().contains(&id), "{id} is in the table, but no difference");
         }
     }
 }

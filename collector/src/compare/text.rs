@@ -20,7 +20,7 @@ pub fn render(report: &Report) -> String {
     }
     let (known, more): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.first.known.is_some());
     if !known.is_empty() {
-        text.push_str("\nDeliberate differences, see the README by these ids:\n");
+        text.push_str("\nDeliberate differences, see docs/migrating.md by these ids:\n");
         describe(&mut text, &known);
     }
     if !more.is_empty() {

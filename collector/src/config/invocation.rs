@@ -49,7 +49,7 @@ enum Command {
     Statistics(Box<StatisticsArgs>),
     /// Compare what a running cAdvisor answers with what a running collector answers, name by name
     ///
-    /// Both have to run on the same machine. Exits with 0 when nothing differs but what the README lists as deliberate,
+    /// Both have to run on the same machine. Exits with 0 when nothing differs but what docs/migrating.md lists as deliberate,
     /// 1 when something differs, 2 when they could not be compared.
     Compare(Box<CompareArgs>),
 }

@@ -1,4 +1,4 @@
-//! The report for programs: one JSON object. Keys and ids are only ever added; the README documents them.
+//! The report for programs: one JSON object. Keys and ids are only ever added; docs/doctor.md documents them.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
-//! The tables of the README that show what each kernel has: made from rows that the suite says in the machines.
+//! The tables of the documents that show what each kernel has: made from rows that the suite says in the machines.
 //!
 //! A table stands between `<!-- table:NAME -->` and `<!-- /table:NAME -->`. The whole matrix fails when a table is not
-//! what it has just seen, so that the README cannot promise what a kernel does not keep.
+//! what it has just seen, so that no document can promise what a kernel does not keep.
 
 mod programs;
 mod statistics;
@@ -16,10 +16,19 @@ use super::kernel::RELEASES;
 use super::matrix::Finished;
 use crate::workspace;
 
-/// A table's name, and what makes it of all that was said.
-type Table = (&'static str, fn(&[Said<'_>]) -> Result<String>);
+/// A generated table.
+struct Table {
+    name: &'static str,
+    /// The document that holds it, below the project's top folder.
+    document: &'static str,
+    /// Makes it of all rows that were reported.
+    render: fn(&[Said<'_>]) -> Result<String>,
+}
 
-const TABLES: [Table; 2] = [(programs::NAME, programs::render), (statistics::NAME, statistics::render)];
+const TABLES: [Table; 2] = [
+    Table { name: programs::NAME, document: "docs/kernels.md", render: programs::render },
+    Table { name: statistics::NAME, document: "docs/statistics.md", render: statistics::render },
+];
 
 /// Stands in a cell between what must not change and what was measured.
 const MEASURED: &str = " · ";
@@ -67,37 +76,38 @@ fn markdown(head: &[&str], alignment: &str, rows: impl Iterator<Item = Vec<Strin
     text
 }
 
-/// Fails when a table in the README is not what these boots make, except for what was measured.
+/// Fails when a table in the documents is not what these boots make, except for what was measured.
 pub(super) fn compare(all: &[Finished]) -> Result<()> {
-    let readme = read()?;
-    for (name, render) in TABLES {
+    for Table { name, document, render } in TABLES {
+        let text = read(document)?;
         let made = render(&said_in(all))?;
-        let (start, end) = place(&readme, name)?;
-        let difference = first_difference(&readme[start..end], &made);
+        let (start, end) = place(&text, name)?;
+        let difference = first_difference(&text[start..end], &made);
         if let Some((old, new)) = difference {
             bail!(
-                "the README's table `{name}` is not what the kernels say; `cargo xtask vm --write-tables` writes it\n  \
-                 README: {old}\n  now:    {new}"
+                "the table `{name}` in {document} is not what the kernels have; `cargo xtask vm --write-tables` writes it\n  \
+                 there: {old}\n  now:   {new}"
             );
         }
     }
     Ok(())
 }
 
-/// Writes the tables that these boots make into the README.
+/// Writes the tables that these boots make into the documents.
 pub(super) fn write(all: &[Finished]) -> Result<()> {
-    let mut readme = read()?;
-    for (name, render) in TABLES {
+    for Table { name, document, render } in TABLES {
+        let mut text = read(document)?;
         let made = render(&said_in(all))?;
-        let (start, end) = place(&readme, name)?;
-        readme.replace_range(start..end, &made);
+        let (start, end) = place(&text, name)?;
+        text.replace_range(start..end, &made);
+        let path = workspace::root().join(document);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let path = workspace::root().join("README.md");
-    std::fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
+    Ok(())
 }
 
-fn read() -> Result<String> {
-    let path = workspace::root().join("README.md");
+fn read(document: &str) -> Result<String> {
+    let path = workspace::root().join(document);
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -112,12 +122,12 @@ fn said_in(all: &[Finished]) -> Vec<Said<'_>> {
     said
 }
 
-/// Where a table begins and ends in the README.
-fn place(readme: &str, name: &str) -> Result<(usize, usize)> {
+/// Where a table begins and ends in its document.
+fn place(text: &str, name: &str) -> Result<(usize, usize)> {
     let (open, close) = (format!("<!-- table:{name} -->\n"), format!("<!-- /table:{name} -->"));
-    let start = readme.find(&open).with_context(|| format!("the README has no line {}", open.trim_end()))? + open.len();
-    let length = readme[start..].find(&close).with_context(|| format!("the README has no line {close}"))?;
-    ensure!(!readme[start..start + length].contains("<!--"), "the README's table {name} is not closed");
+    let start = text.find(&open).with_context(|| format!("there is no line {}", open.trim_end()))? + open.len();
+    let length = text[start..].find(&close).with_context(|| format!("there is no line {close}"))?;
+    ensure!(!text[start..start + length].contains("<!--"), "the table {name} is not closed");
     Ok((start, start + length))
 }
 
@@ -147,18 +157,17 @@ mod tests {
 
     #[test]
     fn a_table_has_its_place() {
-        let readme = "a\n<!-- table:x -->\n| 1 |\n<!-- /table:x -->\nb\n";
-        let (start, end) = place(readme, "x").unwrap();
-        assert_eq!(&readme[start..end], "| 1 |\n");
-        assert!(place(readme, "y").is_err());
+        let text = "a\n<!-- table:x -->\n| 1 |\n<!-- /table:x -->\nb\n";
+        let (start, end) = place(text, "x").unwrap();
+        assert_eq!(&text[start..end], "| 1 |\n");
+        assert!(place(text, "y").is_err());
         assert!(place("<!-- table:x -->\n<!-- table:y -->\n<!-- /table:x -->", "x").is_err());
     }
 
     #[test]
-    fn the_readme_has_a_place_for_every_table() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-        for (name, _) in TABLES {
-            place(&readme, name).unwrap();
+    fn every_table_has_a_place() {
+        for Table { name, document, .. } in TABLES {
+            place(&read(document).unwrap(), name).unwrap();
         }
     }
 
