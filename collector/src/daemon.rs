@@ -3,7 +3,6 @@
 
 mod answers;
 mod application;
-mod degraded;
 mod docker;
 pub mod embedded;
 mod extras;
@@ -30,6 +29,7 @@ use tracing::{error, info, warn};
 use crate::access::tls::ClientCertificates;
 use crate::access::{FileError, Guard};
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
+use crate::degradations::Degradations;
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -56,7 +56,6 @@ use crate::views;
 use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
-use degraded::DegradedList;
 use guard::Guarded;
 use kubelet::NodeFacts;
 use server::{Accept, Server};
@@ -268,10 +267,10 @@ struct Parts {
 
 impl Parts {
     fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
-        let metrics = OwnMetrics::new()?;
+        let degradations = Degradations::default();
+        let metrics = OwnMetrics::new(degradations.clone())?;
         // Attach first, then scan: what happens in between is told by the events.
-        let mut degraded = DegradedList::default();
-        let attached = attach(config, &mut degraded)?;
+        let attached = attach(config, &degradations)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) | None => OomSource::Counters,
@@ -282,9 +281,8 @@ impl Parts {
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
         let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras::find(config));
         for limitation in context.limitations() {
-            degraded.add(&limitation.facility(), limitation);
+            degradations.set(&limitation.facility(), limitation);
         }
-        degraded.facilities().for_each(|facility| metrics.set_degraded(facility));
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_SAMPLING_THREADS);
         let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
@@ -325,7 +323,7 @@ impl Parts {
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =
-            Answers::new(Arc::clone(&engine), metrics, counters, progress, degraded, storage.clone(), requests);
+            Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
         let answers = Arc::new(answers.of(NodeFacts::find(config)));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
@@ -366,7 +364,7 @@ impl Parts {
 type Attached = (Probes, crate::kernel::probes::EventReader);
 
 /// Loads and attaches the programs, and notes what of it is done without.
-fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attached>, DaemonError> {
+fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attached>, DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
         info!("kernel events: scan, as asked for by --kernel_events=scan");
         return Ok(None);
@@ -380,7 +378,7 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
     match Probes::load(&config.roots, &options) {
         Ok(attached) => {
             if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
-                degraded.add(&unavailable.facility, &unavailable);
+                degradations.set(&unavailable.facility, &unavailable);
             }
             Ok(Some(attached))
         }
@@ -388,7 +386,7 @@ fn attach(config: &Config, degraded: &mut DegradedList) -> Result<Option<Attache
             Err(DaemonError::EventsRequired(Box::new(unavailable)))
         }
         Err(unavailable) => {
-            degraded.add(&unavailable.facility, &unavailable);
+            degradations.set(&unavailable.facility, &unavailable);
             Ok(None)
         }
     }

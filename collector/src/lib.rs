@@ -25,6 +25,7 @@
 //!  kernel   -> units, collector-ebpf (its library)
 //!  runtime  -> sample, units
 //!  access   -> nothing of ours
+//!  degradations -> nothing of ours; whoever finds something missing reports it there
 //! ```
 
 pub mod access;
@@ -32,6 +33,7 @@ pub mod application;
 pub mod compare;
 pub mod config;
 pub mod daemon;
+pub mod degradations;
 pub mod doctor;
 pub mod embed;
 mod go_flags;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
 use crate::push::Metrics as PushMetrics;
@@ -28,6 +29,7 @@ pub struct OwnMetrics {
     map_bytes: IntGauge,
     descriptors: IntGauge,
     degraded: GaugeVec,
+    degradations: Degradations,
     push: PushMetrics,
     application: IntCounterVec,
     rendering: Histogram,
@@ -40,7 +42,7 @@ impl OwnMetrics {
     ///
     /// # Errors
     /// When two metrics have one name, which a test rules out.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(degradations: Degradations) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let by = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
@@ -56,6 +58,7 @@ impl OwnMetrics {
             history_bytes: IntGauge::new("collector_history_bytes", "Memory the kept samples take.")?,
             map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory the programs' maps take.")?,
             descriptors: IntGauge::new("collector_open_descriptors", "Descriptors of statistics files kept open.")?,
+            degradations,
             degraded: GaugeVec::new(
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
@@ -112,11 +115,6 @@ impl OwnMetrics {
         self.map_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// The collector does without this facility.
-    pub fn set_degraded(&self, facility: &str) {
-        self.degraded.with_label_values(&[facility]).set(1.0);
-    }
-
     /// Rendering the metrics of all containers took so long.
     pub fn rendered(&self, took: Duration) {
         self.rendering.observe(took.as_secs_f64());
@@ -140,6 +138,10 @@ impl OwnMetrics {
                 catch_up(&self.lost, kind.name(), counts.lost(kind));
             }
         }
+        self.degraded.reset();
+        for facility in self.degradations.facilities() {
+            self.degraded.with_label_values(&[facility]).set(1.0);
+        }
         for (file, count) in engine.context().errors().counts() {
             catch_up(&self.read_errors, file, count);
         }
@@ -156,6 +158,6 @@ mod tests {
 
     #[test]
     fn every_name_is_used_once() {
-        OwnMetrics::new().unwrap();
+        OwnMetrics::new(Degradations::default()).unwrap();
     }
 }

@@ -198,7 +198,10 @@ fn in_vm(filter: Option<&str>) -> Result<Counts> {
 
 /// The collector and the suite, the same binaries on the host and in the virtual machines.
 fn build_suite() -> Result<vm::Programs> {
-    Ok(vm::Programs { collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?, suite: workspace::build_static_suite()? })
+    Ok(vm::Programs {
+        collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?,
+        suite: workspace::build_static_suite()?,
+    })
 }
 
 /// Runs the end-to-end suite and reads its counts from what it prints.

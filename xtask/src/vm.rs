@@ -77,8 +77,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
         None => fetch(&boots)?,
     };
-    let programs =
-        Programs { collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?, suite: workspace::build_static_suite()? };
+    let programs = Programs {
+        collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?,
+        suite: workspace::build_static_suite()?,
+    };
     if args.shell {
         let boot = boots.first().context("there is nothing to boot")?;
         let kernel = kernels.get(&boot.kernel).context("there is no kernel")?;

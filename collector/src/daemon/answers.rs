@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
-use super::degraded::DegradedList;
 use super::kubelet::NodeFacts;
 use super::scrapes::{self, Requests};
+use crate::degradations::Degradations;
 use crate::kernel::cgroup::Mode;
 use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
@@ -62,7 +62,7 @@ pub(super) struct Answers {
     machine: RwLock<Arc<Machine>>,
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
-    degraded: DegradedList,
+    degradations: Degradations,
     storage: Option<StorageNews>,
     streams: Arc<()>,
     closing: watch::Sender<bool>,
@@ -77,7 +77,7 @@ impl Answers {
         metrics: OwnMetrics,
         counters: Option<CounterReader>,
         progress: Arc<Progress>,
-        degraded: DegradedList,
+        degradations: Degradations,
         storage: Option<StorageNews>,
         scrapes: Requests,
     ) -> Self {
@@ -88,7 +88,7 @@ impl Answers {
             progress,
             machine: RwLock::default(),
             filesystems: tokio::sync::Mutex::default(),
-            degraded,
+            degradations,
             storage,
             streams: Arc::default(),
             closing: watch::Sender::new(false),
@@ -408,7 +408,7 @@ impl Status for Answers {
                 Mode::Hybrid => "v1 and v2 (hybrid)",
             },
             kernel_events: if self.counters.is_some() { "ebpf" } else { "scan" },
-            shortcomings: self.degraded.reasons().map(ToString::to_string).collect(),
+            shortcomings: self.degradations.reasons(),
             containers: self.engine.store().len(),
         }
     }

@@ -3,8 +3,10 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("units", &[]),
+    // Whoever finds something missing reports it there.
+    ("degradations", &[]),
     ("sample", &["units"]),
     ("store", &["sample", "units"]),
     ("rates", &["sample", "units"]),
@@ -16,8 +18,8 @@ const LAYERS: [(&str, &[&str]); 18] = [
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
     ("kernel", &["units"]),
-    ("runtime", &["sample", "units"]),
-    ("sampler", &["kernel", "runtime", "store", "sample", "units"]),
+    ("runtime", &["degradations", "sample", "units"]),
+    ("sampler", &["degradations", "kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
     ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
@@ -26,13 +28,14 @@ const LAYERS: [(&str, &[&str]); 18] = [
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["units"]),
     ("shutdown", &[]),
-    ("own_metrics", &["kernel", "push", "sampler", "store", "sample", "units"]),
+    ("own_metrics", &["degradations", "kernel", "push", "sampler", "store", "sample", "units"]),
     (
         "daemon",
         &[
             "application",
             "access",
             "config",
+            "degradations",
             "embed",
             "kernel",
             "own_metrics",
