@@ -362,6 +362,19 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_sample_comes_back_with_every_number_in_its_place() {
+        let mut history = History::default();
+        let samples: Vec<_> =
+            (0..40).map(|n| Sample { at: at(n), ..crate::sample::walk::complete(1_000 + 10_000 * n) }).collect();
+        for sample in &samples {
+            assert_eq!(history.push(sample.clone(), LIMITS), Pushed { regressions: 0, unchanged: false });
+        }
+        assert_eq!(history.chunks.len(), 2, "one shape: a chunk is full, or the samples would not be pressed together");
+        let all: Vec<_> = history.select(Selection::default(), LIMITS).iter().map(|s| Sample::clone(s)).collect();
+        assert_eq!(all, samples);
+    }
+
+    #[test]
     fn age_and_count_bound_it() {
         let mut history = History::default();
         for n in 0..1000 {
