@@ -34,7 +34,7 @@ use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
-use crate::kernel::machine::boot_time;
+use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
@@ -462,6 +462,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
     });
     MachineFacts {
         cpus: machine.cpus.online as usize,
+        present_cpus: present_cpus(roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1)),
         memory: machine.memory.unwrap_or_default(),
         swap: machine.swap.unwrap_or_default(),
         booted,

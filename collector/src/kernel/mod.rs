@@ -11,6 +11,7 @@ pub mod facts;
 pub mod file;
 pub mod machine;
 pub mod network;
+pub mod odd_lines;
 pub mod oom_watch;
 pub mod own_process;
 pub mod perf;

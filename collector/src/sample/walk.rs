@@ -49,11 +49,13 @@ impl Sample {
             }
         }
         for page_size in self.hugetlb.iter_mut().flatten() {
-            visitor.gauge(&mut page_size.usage.0);
+            if let Some(usage) = &mut page_size.usage {
+                visitor.gauge(&mut usage.0);
+            }
             if let Some(max) = &mut page_size.max_usage {
                 visitor.gauge(&mut max.0);
             }
-            visitor.gauge(&mut page_size.failcnt);
+            page_size.failcnt.iter_mut().for_each(|failures| visitor.gauge(failures));
         }
         if let Some(network) = &mut self.network {
             network.walk(visitor);
@@ -92,7 +94,8 @@ impl Sample {
                 _ => false,
             }
         }
-        both(self.cpu.as_ref(), other.cpu.as_ref(), Cpu::same_shape)
+        self.unread == other.unread
+            && both(self.cpu.as_ref(), other.cpu.as_ref(), Cpu::same_shape)
             && both(self.memory.as_ref(), other.memory.as_ref(), Memory::same_shape)
             && both(self.io.as_ref(), other.io.as_ref(), Io::same_shape)
             && both(self.processes.as_ref(), other.processes.as_ref(), |a, b| {
@@ -104,7 +107,12 @@ impl Sample {
                     && a.max_open_files.is_some() == b.max_open_files.is_some()
             })
             && both(self.hugetlb.as_ref(), other.hugetlb.as_ref(), |a, b| {
-                same_list(a, b, |a, b| a.page_size == b.page_size && a.max_usage.is_some() == b.max_usage.is_some())
+                same_list(a, b, |a, b| {
+                    a.page_size == b.page_size
+                        && a.usage.is_some() == b.usage.is_some()
+                        && a.max_usage.is_some() == b.max_usage.is_some()
+                        && a.failcnt.is_some() == b.failcnt.is_some()
+                })
             })
             && both(self.network.as_ref(), other.network.as_ref(), Network::same_shape)
             && self.cpuset_memory_migrate.is_some() == other.cpuset_memory_migrate.is_some()
@@ -125,7 +133,8 @@ fn same_list<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
 }
 
 fn same_pressure(a: Option<&Pressure>, b: Option<&Pressure>) -> bool {
-    a.map(|pressure| pressure.full.is_some()) == b.map(|pressure| pressure.full.is_some())
+    let rows = |pressure: &Pressure| (pressure.some.is_some(), pressure.full.is_some());
+    a.map(rows) == b.map(rows)
 }
 
 fn walk_perf(PerfCount { counted, enabled, running }: &mut PerfCount, visitor: &mut impl Visitor) {
@@ -136,7 +145,7 @@ fn walk_perf(PerfCount { counted, enabled, running }: &mut PerfCount, visitor: &
 
 fn walk_pressure(pressure: Option<&mut Pressure>, visitor: &mut impl Visitor) {
     let Some(pressure) = pressure else { return };
-    for row in std::iter::once(&mut pressure.some).chain(&mut pressure.full) {
+    for row in pressure.some.iter_mut().chain(&mut pressure.full) {
         visitor.counter(&mut row.total.0);
         visitor.gauge(&mut row.avg10);
         visitor.gauge(&mut row.avg60);
@@ -155,13 +164,11 @@ impl Cpu {
             visitor.counter(&mut cpu.0);
         }
         if let Some(cfs) = &mut self.cfs {
-            visitor.counter(&mut cfs.periods);
-            visitor.counter(&mut cfs.throttled_periods);
-            visitor.counter(&mut cfs.throttled_time.0);
-            if let Some(periods) = &mut cfs.burst_periods {
-                visitor.counter(periods);
+            let Cfs { periods, throttled_periods, throttled_time, burst_periods, burst_time } = cfs;
+            for count in [periods, throttled_periods, burst_periods].into_iter().flatten() {
+                visitor.counter(count);
             }
-            if let Some(time) = &mut cfs.burst_time {
+            for time in [throttled_time, burst_time].into_iter().flatten() {
                 visitor.counter(&mut time.0);
             }
         }
@@ -178,11 +185,15 @@ impl Cpu {
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        let bursts = |cfs: &Cfs| (cfs.burst_periods.is_some(), cfs.burst_time.is_some());
+        let counters = |cfs: &Cfs| {
+            let Cfs { periods, throttled_periods, throttled_time, burst_periods, burst_time } = cfs;
+            let counts = [periods, throttled_periods, burst_periods].map(Option::is_some);
+            (counts, [throttled_time, burst_time].map(Option::is_some))
+        };
         self.user.is_some() == other.user.is_some()
             && self.system.is_some() == other.system.is_some()
             && self.per_cpu.as_ref().map(Vec::len) == other.per_cpu.as_ref().map(Vec::len)
-            && self.cfs.as_ref().map(bursts) == other.cfs.as_ref().map(bursts)
+            && self.cfs.as_ref().map(counters) == other.cfs.as_ref().map(counters)
             && self.schedstat.is_some() == other.schedstat.is_some()
             && self.load.is_some() == other.load.is_some()
             && same_pressure(self.pressure.as_ref(), other.pressure.as_ref())
@@ -209,7 +220,8 @@ impl Memory {
         }
         if let Some(events) = &mut self.events {
             let MemoryEvents { low, high, max, oom, oom_kill, oom_group_kill } = events;
-            [low, high, max, oom, oom_kill].into_iter().chain(oom_group_kill).for_each(|value| visitor.counter(value));
+            let all = [low, high, max, oom, oom_kill, oom_group_kill];
+            all.into_iter().flatten().for_each(|value| visitor.counter(value));
         }
         walk_pressure(self.pressure.as_mut(), visitor);
         if let Some(numa) = &mut self.numa {
@@ -234,7 +246,10 @@ impl Memory {
                 .enumerate()
                 .flat_map(|(list, pages)| pages.iter().map(move |(node, _)| (list, *node)))
         }
-        let events = |events: &MemoryEvents| events.oom_group_kill.is_some();
+        let events = |events: &MemoryEvents| {
+            let MemoryEvents { low, high, max, oom, oom_kill, oom_group_kill } = events;
+            [low, high, max, oom, oom_kill, oom_group_kill].map(Option::is_some)
+        };
         self.max_usage.is_some() == other.max_usage.is_some()
             && self.swap.is_some() == other.swap.is_some()
             && self.active_file.is_some() == other.active_file.is_some()

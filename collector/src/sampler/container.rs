@@ -10,6 +10,7 @@ mod files;
 mod hugetlb;
 mod io;
 mod kept;
+mod late;
 mod limitations;
 mod load;
 mod memory;
@@ -28,11 +29,13 @@ use std::sync::Arc;
 
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
-use crate::kernel::file::{KeptFile, ReadBuffer};
+use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::{FormatError, unsigned};
 use crate::sample::container::Sample;
 use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
+use crate::sample::unread::{Part, Unread};
 use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
@@ -40,15 +43,12 @@ pub use devices::DeviceNames;
 pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
+pub(crate) use processes::processes_of;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
 pub use referenced::ResetEvery;
 pub use resctrl::ResctrlReader;
 
 use context::MemorySource;
-
-/// After this many samples files that were absent are looked for again: on cgroup v2 a controller may be switched on
-/// at any time, and nothing tells.
-const RETRY_ABSENT_EVERY: u32 = 64;
 
 /// What a sampling thread keeps between containers.
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ pub struct ContainerReader {
     live: u64,
     /// Some file of the last sample was opened by its path, which might by now belong to another cgroup.
     opened_by_path: bool,
-    samples: u32,
+    late: late::Late,
     cpu: cpu::CpuFiles,
     memory: memory::MemoryFiles,
     io: io::IoFiles,
@@ -132,6 +132,8 @@ struct Reading<'a> {
     /// Hierarchies in which a file reported its end.
     gone: u64,
     opened_by_path: bool,
+    /// What the kernel has and could not be read.
+    unread: Unread,
 }
 
 impl<'a> Reading<'a> {
@@ -177,6 +179,54 @@ impl<'a> Reading<'a> {
         self.outcome(position, counted_as, parsed)
     }
 
+    /// As [`Reading::kept`], for a file of which each line that is not understood costs its own key.
+    #[inline]
+    fn kept_lines<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+    ) -> Option<T> {
+        self.kept_lines_as(position, file, file, kept, parse)
+    }
+
+    /// As [`Reading::kept_lines`], for a file whose name differs from the one its odd lines are counted under.
+    #[inline]
+    fn kept_lines_as<T>(
+        &mut self,
+        position: usize,
+        file: &str,
+        counted_as: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+    ) -> Option<T> {
+        let mut odd = OddLines::default();
+        let value = self.kept_as(position, file, counted_as, kept, |text| Ok(parse(text, &mut odd)));
+        if odd.count() > 0
+            && let Some(hierarchy) = self.hierarchy(position)
+        {
+            self.note(hierarchy.file(self.name, file), counted_as, odd);
+        }
+        value
+    }
+
+    /// Counts lines that were not understood.
+    #[cold]
+    fn note(&mut self, at: FileAt<'_>, counted_as: &'static str, odd: OddLines) {
+        if let Some(error) = ReadError::of_odd_lines(&at.path(), odd) {
+            self.lost(counted_as);
+            self.ctx.errors.count(counted_as, &error);
+        }
+    }
+
+    /// What this file has is not known of this sample.
+    fn lost(&mut self, file: &str) {
+        if let Some(part) = Part::of_file(file) {
+            self.unread.add(part);
+        }
+    }
+
     /// Reads and parses a file once: opened, read to its end, closed.
     fn once<T>(
         &mut self,
@@ -199,9 +249,12 @@ impl<'a> Reading<'a> {
             }
             Err(ReadError::Gone(_)) => {
                 self.gone |= bit(position);
+                self.lost(counted_as);
                 None
             }
+            Err(ReadError::Missing(_) | ReadError::Unsupported(_)) => None,
             Err(error) => {
+                self.lost(counted_as);
                 self.ctx.errors.count(counted_as, &error);
                 None
             }
@@ -229,7 +282,7 @@ impl ContainerReader {
             members: members.iter().map(tracked).collect(),
             live: 0,
             opened_by_path: false,
-            samples: 0,
+            late: late::Late::default(),
             cpu: cpu::CpuFiles::default(),
             memory: memory::MemoryFiles::default(),
             io: io::IoFiles::default(),
@@ -298,10 +351,7 @@ impl ContainerReader {
         if self.live == 0 {
             return Err(self.gone());
         }
-        self.samples = self.samples.wrapping_add(1);
-        if self.samples.is_multiple_of(RETRY_ABSENT_EVERY) {
-            self.refresh();
-        }
+        self.look_for_late_files(ctx, &mut scratch.buffer);
         let mut reading = Reading {
             ctx,
             name: &self.name,
@@ -310,6 +360,7 @@ impl ContainerReader {
             values: 0,
             gone: 0,
             opened_by_path: false,
+            unread: Unread::default(),
         };
         let mut sample = Sample {
             cpu: self.cpu.sample(&mut reading),
@@ -338,7 +389,9 @@ impl ContainerReader {
         sample.resctrl = self.resctrl.sample(&mut reading);
         sample.perf = self.perf.sample_core(&mut reading);
         sample.perf_uncore = self.perf.sample_uncore(&mut reading);
-        let Reading { values, gone, opened_by_path, .. } = reading;
+        let Reading { values, gone, opened_by_path, unread, .. } = reading;
+        sample.unread = unread;
+        self.late.found(&sample, self.live);
         self.opened_by_path = opened_by_path;
         if gone != 0 {
             self.look_again(gone);
@@ -402,11 +455,11 @@ impl ContainerReader {
         let kills = match ctx.sources.memory_unless_off() {
             Some(MemorySource::V1(position)) => {
                 let parse = crate::kernel::cgroup::v1::memory::oom_kills;
-                reading.kept(position, "memory.oom_control", file, parse).flatten()
+                reading.kept_lines(position, "memory.oom_control", file, parse).flatten()
             }
             Some(MemorySource::V2(position)) => {
                 let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
-                reading.kept(position, "memory.events.local", file, parse).map(|events| events.oom_kill)
+                reading.kept_lines(position, "memory.events.local", file, parse).and_then(|events| events.oom_kill)
             }
             None => None,
         };
@@ -416,7 +469,8 @@ impl ContainerReader {
     }
 
     fn reading<'a>(&'a self, ctx: &'a ReaderContext, buffer: &'a mut ReadBuffer) -> Reading<'a> {
-        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false }
+        let unread = Unread::default();
+        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false, unread }
     }
 
     /// Looks for the directories of members that were not seen yet, and makes sure that a directory is still the right

@@ -35,7 +35,7 @@ pub fn read(roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> (Machine, 
 
 fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> Machine {
     let cpu_info = survey.text(&roots.proc.join("cpuinfo")).map(|text| CpuInfo::parse(&text)).unwrap_or_default();
-    let mem_info = survey.parsed(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
+    let mem_info = survey.lines(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
     let cpus = kernel_topology::cpus(survey, roots).unwrap_or_default();
     let nodes = topology::nodes(survey, roots, &cpus);
     Machine {

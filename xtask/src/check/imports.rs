@@ -7,8 +7,9 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("units", &[]),
     // Whoever finds something missing reports it there.
     ("degradations", &[]),
+    ("steady", &["units"]),
     ("sample", &["units"]),
-    ("store", &["sample", "units"]),
+    ("store", &["sample", "steady", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.

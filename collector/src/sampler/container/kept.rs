@@ -43,5 +43,6 @@ impl ContainerReader {
         self.hugetlb.each(&mut each);
         each(&mut self.memory_migrate);
         each(&mut self.oom_kills);
+        self.late.each(&mut each);
     }
 }

@@ -61,7 +61,7 @@ fn cpu_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
     reading.hierarchy(position)?;
     let max = reading.once(position, "cpu.max", v2::cpu::CpuMax::parse);
     Some(CpuSpec {
-        shares: reading.once(position, "cpu.weight", unsigned).and_then(shares_of_weight),
+        shares: shares(reading, position),
         quota: max.and_then(|max| match max.quota {
             Limit::Value(quota) => Some(Micros(quota)),
             Limit::Max => None,
@@ -71,9 +71,15 @@ fn cpu_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
     })
 }
 
+/// The shares of a cgroup that is idle (`cpu.idle`, since 5.15; its weight is said to be 0) are the fewest there are: it
+/// runs when nobody else does.
+fn shares(reading: &mut Reading<'_>, position: usize) -> Option<u64> {
+    shares_of_weight(reading.once(position, "cpu.weight", unsigned)?)
+}
+
 /// v1 shares (2 to 262144) that correspond to a v2 weight (1 to 10000).
 fn shares_of_weight(weight: u64) -> Option<u64> {
-    (1..=10_000).contains(&weight).then(|| 2 + (weight - 1) * 262_142 / 9_999)
+    (0..=10_000).contains(&weight).then(|| 2 + weight.saturating_sub(1) * 262_142 / 9_999)
 }
 
 fn mask(reading: &mut Reading<'_>, position: usize, file: &'static str) -> Option<String> {
@@ -98,11 +104,15 @@ fn memory(reading: &mut Reading<'_>) -> Option<MemorySpec> {
             reservation: memory_limit(reading, position, "memory.soft_limit_in_bytes"),
             swap_limit: memory_limit(reading, position, "memory.memsw.limit_in_bytes"),
         }),
-        Some(MemorySource::V2(position)) => memory_limit(reading, position, "memory.max").map(|max| MemorySpec {
-            limit: Some(max),
-            reservation: memory_limit(reading, position, "memory.min"),
-            swap_limit: memory_limit(reading, position, "memory.swap.max"),
-        }),
+        Some(MemorySource::V2(position)) => {
+            let spec = MemorySpec {
+                limit: memory_limit(reading, position, "memory.max"),
+                reservation: memory_limit(reading, position, "memory.min"),
+                swap_limit: memory_limit(reading, position, "memory.swap.max"),
+            };
+            // Without any of them the controller is off.
+            (spec != MemorySpec::default()).then_some(spec)
+        }
         None => None,
     };
     if !reading.is_root() {
@@ -166,7 +176,7 @@ mod tests {
         assert_eq!(shares_of_weight(1), Some(2));
         assert_eq!(shares_of_weight(100), Some(2597));
         assert_eq!(shares_of_weight(10_000), Some(262_144));
-        assert_eq!(shares_of_weight(0), None);
+        assert_eq!(shares_of_weight(0), Some(2), "cpu.idle");
         assert_eq!(shares_of_weight(10_001), None);
     }
 }

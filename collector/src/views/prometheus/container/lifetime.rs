@@ -132,8 +132,9 @@ fn started(row: &Row<'_>) -> Option<WallTime> {
 }
 
 fn cpu(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&CpuSpec) -> Option<u64>) {
+    let Some(sample) = row.sample else { return };
     if let Some(spec) = row.spec.cpu.as_ref().filter(|_| listed(row)) {
-        ctx.value(get(spec), out);
+        ctx.value(sample, &[], get(spec), out);
     }
 }
 
