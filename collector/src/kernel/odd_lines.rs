@@ -54,7 +54,7 @@ pub mod properties {
     use std::collections::BTreeMap;
     use std::fmt::Debug;
 
-    /// The values of a text by what they are of. Those named `line n` are compared by their place, all others by name.
+    /// The values of a text by their names.
     pub type Values = BTreeMap<String, String>;
 
     /// Lines that no kernel file has, with what real ones have been seen with: a number below zero or beyond 64 bits,
@@ -74,12 +74,23 @@ pub mod properties {
         b"odd\0 1",
     ];
 
-    /// A line's key is taken from it by `key`; a value belongs to a line where its name begins with the key.
+    /// What becomes of the values of a line that is there twice.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Doubled {
+        /// They stay.
+        Same,
+        /// Lines are counted, so that each counts.
+        Adds,
+    }
+
+    /// A file and its parser.
     pub struct Recorded<'a> {
         /// The file.
         pub text: &'a [u8],
-        /// Which values a line may cost, by its text.
-        pub of_line: &'a dyn Fn(&str) -> Vec<String>,
+        /// What is told of a line that is there twice.
+        pub doubled: Doubled,
+        /// Whether a line, by its text, may cost the value of this name.
+        pub of_line: &'a dyn Fn(&str, &str) -> bool,
         /// All values of a text.
         pub values: &'a dyn Fn(&[u8]) -> Values,
     }
@@ -90,10 +101,10 @@ pub mod properties {
 
     /// Everything but the values of this line is as it was.
     fn assert_only_costs(recorded: &Recorded<'_>, line: Option<&[u8]>, text: &[u8], what: &dyn Debug) {
-        let cost = line.map(|line| (recorded.of_line)(&String::from_utf8_lossy(line))).unwrap_or_default();
+        let line = line.map(String::from_utf8_lossy);
         let (before, after) = ((recorded.values)(recorded.text), (recorded.values)(text));
         for (name, value) in &before {
-            if !cost.iter().any(|lost| lost == name) {
+            if !line.as_ref().is_some_and(|line| (recorded.of_line)(line, name)) {
                 assert_eq!(after.get(name), Some(value), "{name} after {what:?}:\n{}", text.escape_ascii());
             }
         }
@@ -119,7 +130,8 @@ pub mod properties {
             assert_only_costs(recorded, Some(line), &joined(&dropped), &("dropped", at));
             let mut doubled = lines.clone();
             doubled.insert(at, line.clone());
-            assert_only_costs(recorded, None, &joined(&doubled), &("doubled", at));
+            let cost = Some(line.as_slice()).filter(|_| recorded.doubled == Doubled::Adds);
+            assert_only_costs(recorded, cost, &joined(&doubled), &("doubled", at));
             for end in 0..line.len() {
                 let mut cut = lines.clone();
                 cut[at].truncate(end);
@@ -135,7 +147,12 @@ pub mod properties {
         }
         let carriage: Vec<_> = lines.iter().map(|line| [line.as_slice(), b"\r"].concat()).collect();
         assert_only_costs(recorded, None, &joined(&carriage), &"CRLF");
-        assert_only_costs(recorded, None, recorded.text.strip_suffix(b"\n").unwrap_or(recorded.text), &"no last line end");
+        assert_only_costs(
+            recorded,
+            None,
+            recorded.text.strip_suffix(b"\n").unwrap_or(recorded.text),
+            &"no last line end",
+        );
         // Cut anywhere: what lies before the cut stays.
         for end in 0..recorded.text.len() {
             let _ = (recorded.values)(&recorded.text[..end]);

@@ -24,6 +24,9 @@ struct Entry {
     logged: AtomicU8,
 }
 
+/// Files that describe the machine and are counted by their names; all others together as `machine`.
+const MACHINE_FILES: [&str; 7] = ["cpuinfo", "diskstats", "distance", "loadavg", "meminfo", "mountinfo", "online"];
+
 /// Kinds of failures, of which each is logged once for a file.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -60,8 +63,20 @@ impl ReadErrors {
             return;
         }
         match kind {
-            Kind::OddLines => tracing::warn!(file, count, %error, "a line of a kernel file is not understood; its values are left out"),
+            Kind::OddLines => {
+                tracing::warn!(file, count, %error, "a line of a kernel file is not understood; its values are left out")
+            }
             _ => tracing::warn!(file, count, %error, "cannot read a kernel file; its values are left out"),
+        }
+    }
+
+    /// The same for a file that describes the machine, of which only odd text is a failure: some may be read by nobody but
+    /// root, and a file system may be out of reach.
+    pub fn count_of_machine(&self, error: &ReadError) {
+        if matches!(error, ReadError::Malformed { .. } | ReadError::OddLines { .. }) {
+            let name = error.path().file_name().and_then(|name| name.to_str());
+            let known = MACHINE_FILES.iter().find(|file| Some(**file) == name);
+            self.count(known.unwrap_or(&"machine"), error);
         }
     }
 
@@ -80,6 +95,7 @@ impl ReadErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::text_formats::FormatError;
 
     #[test]
     fn failures_are_counted_by_file_and_normal_ends_are_not() {
@@ -90,6 +106,36 @@ mod tests {
         errors.count("io.stat", &ReadError::Gone("/b/io.stat".into()));
         errors.count("io.stat", &ReadError::Missing("/b/io.stat".into()));
         assert_eq!(errors.counts().collect::<Vec<_>>(), [("memory.stat", 2), ("cpu.stat", 1)]);
+    }
+
+    #[test]
+    fn odd_text_about_the_machine_is_counted_by_file() {
+        let errors = ReadErrors::default();
+        let odd = |path: &str, count| ReadError::OddLines {
+            path: path.into(),
+            count,
+            reason: FormatError::at(1, "odd"),
+            text: "x".into(),
+        };
+        errors.count_of_machine(&odd("/proc/diskstats", 2));
+        errors.count_of_machine(&odd("/sys/devices/x/level", 1));
+        errors.count_of_machine(&ReadError::Denied("/sys/class/dmi/id/product_uuid".into()));
+        assert_eq!(errors.counts().collect::<Vec<_>>(), [("diskstats", 2), ("machine", 1)]);
+    }
+
+    #[test]
+    fn each_kind_of_failure_is_logged_once_for_a_file() {
+        let errors = ReadErrors::default();
+        let logged = || errors.entry("memory.stat").logged.load(Ordering::Relaxed).count_ones();
+        for _ in 0..3 {
+            errors.count("memory.stat", &ReadError::Denied("/a".into()));
+        }
+        assert_eq!(logged(), 1);
+        let reason = FormatError::at(1, "odd");
+        for _ in 0..3 {
+            errors.count("memory.stat", &ReadError::Malformed { path: "/a".into(), reason: reason.clone() });
+        }
+        assert_eq!((logged(), errors.counts().last()), (2, Some(("memory.stat", 6))));
     }
 
     #[test]

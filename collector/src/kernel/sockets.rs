@@ -86,7 +86,8 @@ pub fn counters<'a>(
     // The last row that is none of numbers names what the next one of numbers has.
     let (mut names, mut pair, mut unpaired) = (None, (&[][..], &[][..]), None);
     for (line, row) in rows {
-        let is_of_values = words(row).next().is_some_and(|first| number(first.strip_prefix(b"-").unwrap_or(first)).is_some());
+        let is_of_values =
+            words(row).next().is_some_and(|first| number(first.strip_prefix(b"-").unwrap_or(first)).is_some());
         unpaired = unpaired.or(Some(line));
         match names {
             _ if !is_of_values => names = Some(row),

@@ -43,8 +43,8 @@ pub use devices::DeviceNames;
 pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
-pub(crate) use processes::processes_of;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
+pub(crate) use processes::processes_of;
 pub use referenced::ResetEvery;
 pub use resctrl::ResctrlReader;
 

@@ -129,7 +129,11 @@ impl Recorder {
         let point = Point {
             at: sample.at,
             cpu: sample.cpu.as_ref().map(|cpu| cpu.total).filter(|_| !sample.unread.has(Part::CpuTotal)),
-            memory: sample.memory.as_ref().map(|memory| memory.working_set).filter(|_| !sample.unread.has(Part::WorkingSet)),
+            memory: sample
+                .memory
+                .as_ref()
+                .map(|memory| memory.working_set)
+                .filter(|_| !sample.unread.has(Part::WorkingSet)),
         };
         self.at = point.at;
         match &mut self.newest {

@@ -331,7 +331,7 @@ mod tests {
             let (plain, values) = StatLayout::learn(text.as_bytes(), &mut odd);
             prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last, &mut again), values.clone());
             prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last, &mut OddLines::default()), values);
-            prop_assert_eq!(plain.keys(), last.unwrap().keys());
+            prop_assert_eq!(plain.keys(), last.as_ref().unwrap().keys());
             prop_assert_eq!(odd.count(), again.count());
         }
 

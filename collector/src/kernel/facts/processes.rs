@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::mounts::mounts;
-use crate::kernel::process::{descriptors, network_namespace};
 use crate::kernel::odd_lines::OddLines;
+use crate::kernel::process::{descriptors, network_namespace};
 use crate::kernel::surroundings::Surroundings;
 use crate::kernel::{error::ReadError, file::ReadBuffer};
 

@@ -58,7 +58,10 @@ pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
 /// The own mount table cannot be read.
 pub fn read(roots: &HostRoots) -> Result<(MountTable, Option<ReadError>), ReadError> {
     let on_the_host = roots.rootfs == Path::new("/");
-    if !on_the_host && let Ok((mounts, odd)) = read_lines(&roots.proc.join("1/mountinfo"), parse) {
+    if !on_the_host
+        && let Ok((mounts, odd)) = read_lines(&roots.proc.join("1/mountinfo"), parse)
+        && !mounts.is_empty()
+    {
         return Ok((MountTable { mounts, root: roots.rootfs.clone() }, odd));
     }
     let (mounts, odd) = read_lines(&roots.proc.join("self/mountinfo"), parse)?;
@@ -68,9 +71,9 @@ pub fn read(roots: &HostRoots) -> Result<(MountTable, Option<ReadError>), ReadEr
 /// Parses lines such as `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`. A line with
 /// too few fields or without a device number is noted and left out.
 pub fn parse(content: &[u8], odd: &mut OddLines) -> Vec<Mount> {
-    let mounts = lines(content).filter(|(_, line)| !line.is_empty()).filter_map(|(number, line)| {
-        parse_line(line).inspect_err(|what| odd.note(number, what, line)).ok()
-    });
+    let mounts = lines(content)
+        .filter(|(_, line)| !line.is_empty())
+        .filter_map(|(number, line)| parse_line(line).inspect_err(|what| odd.note(number, what, line)).ok());
     mounts.collect()
 }
 

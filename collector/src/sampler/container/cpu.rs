@@ -72,7 +72,7 @@ impl CpuFiles {
             user: split.and_then(|split| split.user).map(ticks),
             system: split.and_then(|split| split.system).map(ticks),
             per_cpu,
-            cfs: cfs.map(|stat| Cfs {
+            cfs: cfs.filter(|stat| *stat != v1::cpu::CpuStat::default()).map(|stat| Cfs {
                 periods: stat.nr_periods,
                 throttled_periods: stat.nr_throttled,
                 throttled_time: stat.throttled_time.map(Nanos),

@@ -150,13 +150,7 @@ impl IoFiles {
 }
 
 /// Appends the devices of one v1 file; the lines of a device follow one another, and each operation counts once.
-fn blkio_file(
-    text: &[u8],
-    odd: &mut OddLines,
-    stat: IoStat,
-    names: &DeviceNames,
-    devices: &mut Vec<DeviceIo>,
-) {
+fn blkio_file(text: &[u8], odd: &mut OddLines, stat: IoStat, names: &DeviceNames, devices: &mut Vec<DeviceIo>) {
     for line in blkio_lines(text, odd) {
         let operation = (line.operation.name(), line.value);
         let known = devices.iter_mut().rev().take_while(|device| device.stat == stat);

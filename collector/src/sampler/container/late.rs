@@ -46,7 +46,8 @@ impl Late {
     pub(super) fn found(&mut self, sample: &Sample, live: u64) {
         let has_bandwidth = sample.cpu.as_ref().is_some_and(|cpu| cpu.cfs.is_some());
         let has_threads = sample.processes.as_ref().is_some_and(|processes| processes.threads.is_some());
-        let families = [sample.memory.is_some(), sample.hugetlb.is_some(), has_bandwidth, sample.io.is_some(), has_threads];
+        let families =
+            [sample.memory.is_some(), sample.hugetlb.is_some(), has_bandwidth, sample.io.is_some(), has_threads];
         let found = Some(Found { families, live });
         self.news |= self.found.is_some() && self.found != found;
         self.found = found;

@@ -123,9 +123,7 @@ impl MemoryFiles {
             cache: Bytes(known.number(pick(StatKey::TotalCache, StatKey::Cache), Part::Cache)),
             rss: Bytes(known.number(pick(StatKey::TotalRss, StatKey::Rss), Part::Rss)),
             swap: stat.get(pick(StatKey::TotalSwap, StatKey::Swap)).map(Bytes),
-            mapped_file: Bytes(
-                known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile),
-            ),
+            mapped_file: Bytes(known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile)),
             working_set,
             active_file: stat.get(StatKey::TotalActiveFile).map(Bytes),
             inactive_file: inactive_file.map(Bytes),

@@ -354,7 +354,6 @@ fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
     id.inspect_err(|error| reading.ctx.errors.count("ns/net", error)).ok()
 }
 
-
 fn traffic(counters: Counters) -> Traffic {
     let Counters { bytes, packets, errs, drop } = counters;
     Traffic { bytes, packets, errors: errs, dropped: drop }

@@ -59,7 +59,12 @@ fn v1(second: u64) -> Frame {
             user: Some(Nanos(600)),
             system: Some(Nanos(300)),
             per_cpu: Some(vec![Nanos(400), Nanos(600 + second)]),
-            cfs: Some(Cfs { periods: Some(9), throttled_periods: Some(2), throttled_time: Some(Nanos(77)), ..Cfs::default() }),
+            cfs: Some(Cfs {
+                periods: Some(9),
+                throttled_periods: Some(2),
+                throttled_time: Some(Nanos(77)),
+                ..Cfs::default()
+            }),
             ..Cpu::default()
         }),
         memory: Some(Memory {

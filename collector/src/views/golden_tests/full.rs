@@ -87,7 +87,14 @@ pub(super) fn full_sample(step: u64) -> Sample {
             kernel: Some(Bytes(4096)),
             own_faults: Faults { pgfault: 11, pgmajfault: 1 },
             hierarchical_faults: Faults { pgfault: 22, pgmajfault: 2 },
-            events: Some(MemoryEvents { low: Some(1), high: Some(2), max: Some(3), oom: Some(4), oom_kill: Some(5), oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(1),
+                high: Some(2),
+                max: Some(3),
+                oom: Some(4),
+                oom_kill: Some(5),
+                oom_group_kill: Some(0),
+            }),
             pressure: Some(pressure()),
             numa: Some(Numa { own: numa(100), hierarchical: numa(200) }),
             stat: MemoryStat {
@@ -153,6 +160,7 @@ pub(super) fn full_sample(step: u64) -> Sample {
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::wire::PodReference;
 use super::{Entry, Role, Snapshot, figures};
-use crate::sample::unread::Part;
 use crate::sample::event::Name;
 use crate::sample::identity::NetworkOwner;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sample::pods::PodFiles;
+use crate::sample::unread::Part;
 use crate::units::WallTime;
 
 /// What containerd says of each container of a pod.

@@ -90,11 +90,11 @@ pub(super) const FAMILIES: &[Family] = &[
     .labels(&["node_id", "page_size"]),
     Family::machine("machine_node_distance", "Distance of NUMA nodes; 10 to itself.", |snapshot, out| {
         for node in &snapshot.machine.nodes {
-            // The kernel lists the distances to the nodes that there are, by their ids.
-            let distances = node.distances.iter().flatten();
-            for (target, distance) in snapshot.machine.nodes.iter().zip(distances) {
-                let own = [("node_id", Text::Id(node.id)), ("target_node_id", Text::Id(target.id))];
-                out.with(&own, *distance);
+            for (position, distance) in node.distances.iter().flatten().enumerate() {
+                // The kernel lists the distances to the nodes that there are, in the order of their ids.
+                let target = snapshot.machine.nodes.get(position);
+                let target = target.map_or(Text::Number(position as u64), |target| Text::Id(target.id));
+                out.with(&[("node_id", Text::Id(node.id)), ("target_node_id", target)], *distance);
             }
         }
     })

@@ -29,7 +29,7 @@ use prometheus::proto::MetricFamily;
 use budget::{Plan, Shed};
 pub use encoding::{Encoder, EncodingError};
 pub(super) use family::Kind;
-use family::{Counted, Context, Emit, Family, FilesystemRow, Group, Moment, Row};
+use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
 pub(super) use labels::append_escaped;
 use labels::{Arena, Block};
 pub use negotiation::{Accepted, content_encoding};

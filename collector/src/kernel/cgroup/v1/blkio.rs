@@ -108,9 +108,7 @@ mod tests {
 
     fn all(text: &[u8]) -> Result<Vec<(u32, u32, &'static str, u64)>, FormatError> {
         without_odd_lines(text, |text, odd| {
-            blkio_lines(text, odd)
-                .map(|line| (line.major, line.minor, line.operation.name(), line.value))
-                .collect()
+            blkio_lines(text, odd).map(|line| (line.major, line.minor, line.operation.name(), line.value)).collect()
         })
     }
 

@@ -58,7 +58,8 @@ mod tests {
         assert_eq!(parse(new), Ok(CpuStat { nr_bursts: Some(1), burst_time: Some(5), ..stat }));
         assert_eq!(parse(b"nr_periods 3\nnr_throttled 2\nthrottled_time 170000000\n"), Ok(stat));
         assert!(parse(b"nr_periods\n").is_err());
-        let odd = CpuStat::parse(b"nr_periods 3\nnr_throttled -2\nthrottled_time 170000000\n", &mut OddLines::default());
+        let odd =
+            CpuStat::parse(b"nr_periods 3\nnr_throttled -2\nthrottled_time 170000000\n", &mut OddLines::default());
         assert_eq!(odd, CpuStat { nr_throttled: None, ..stat });
     }
 

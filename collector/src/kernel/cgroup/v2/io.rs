@@ -96,7 +96,8 @@ mod tests {
     fn a_row_of_no_device_costs_itself() {
         let mut odd = OddLines::default();
         let mut devices = Vec::new();
-        let text = b"(unknown) rbytes=7 wbytes=8\n8:0 rbytes=1 wbytes=x rios=3 wios=4\n9999999999:0 rbytes=5\n8:16 rbytes=6\n";
+        let text =
+            b"(unknown) rbytes=7 wbytes=8\n8:0 rbytes=1 wbytes=x rios=3 wios=4\n9999999999:0 rbytes=5\n8:16 rbytes=6\n";
         io_stat(text, &mut odd, |device| devices.push((device.major, device.minor, device.rbytes, device.wbytes)));
         assert_eq!(devices, [(8, 0, Some(1), None), (8, 16, Some(6), None)]);
         assert_eq!(odd.count(), 3);

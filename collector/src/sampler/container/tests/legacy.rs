@@ -215,8 +215,12 @@ fn every_kind() {
     write_v1(&host, "/a");
     let ctx = host.context(KindSet::all());
     let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
-    let huge =
-        Hugetlb { page_size: "2MB".into(), usage: Some(Bytes(2_097_152)), max_usage: Some(Bytes(4_194_304)), failcnt: Some(6) };
+    let huge = Hugetlb {
+        page_size: "2MB".into(),
+        usage: Some(Bytes(2_097_152)),
+        max_usage: Some(Bytes(4_194_304)),
+        failcnt: Some(6),
+    };
     assert_eq!(sample.hugetlb, Some(vec![huge]));
     assert_eq!(sample.cpuset_memory_migrate, Some(1));
     let numa = Numa {
@@ -297,7 +301,8 @@ fn an_unreadable_file_costs_only_its_own_value() {
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.cpu, Some(Cpu { cfs: None, ..cpu() }));
     assert_eq!(sample.memory, Some(Memory { failcnt: None, ..memory() }));
-    assert_eq!(sample.io.unwrap().devices, io().devices[1..]);
+    let first = DeviceIo { operations: vec![("Read", 1)], ..io().devices[0].clone() };
+    assert_eq!(sample.io.unwrap().devices, [&[first], &io().devices[1..]].concat());
     reader.sample(&ctx, &mut host.scratch).unwrap();
     let counts = host.error_counts();
     assert_eq!(counts, [("cpu.stat", 2), ("memory.failcnt", 2), ("blkio.throttle.io_serviced_recursive", 2)]);

@@ -76,7 +76,14 @@ fn full() -> Sample {
             kernel: Some(bytes),
             own_faults: faults,
             hierarchical_faults: faults,
-            events: Some(MemoryEvents { low: Some(0), high: Some(0), max: Some(0), oom: Some(0), oom_kill: Some(0), oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(0),
+                high: Some(0),
+                max: Some(0),
+                oom: Some(0),
+                oom_kill: Some(0),
+                oom_group_kill: Some(0),
+            }),
             pressure,
             numa: Some(Numa { own: pages.clone(), hierarchical: pages }),
             stat: MemoryStat { keys: ["anon", "pgscan"].map(Into::into).into(), values: vec![0, 0] },
@@ -90,7 +97,12 @@ fn full() -> Sample {
             threads_max: Some(0),
             max_open_files: Some((0, 0)),
         }),
-        hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: Some(bytes), max_usage: Some(bytes), failcnt: Some(0) }]),
+        hugetlb: Some(vec![Hugetlb {
+            page_size: "2MB".into(),
+            usage: Some(bytes),
+            max_usage: Some(bytes),
+            failcnt: Some(0),
+        }]),
         network: Some(Network {
             interfaces: vec![interface("eth0"), interface("eth1")],
             tcp: Some(TcpSockets::default()),
@@ -108,6 +120,7 @@ fn full() -> Sample {
         perf: Some(vec![PerfEvent { name: "cycles".into(), cpu: 0, count }]),
         perf_uncore: Some(vec![UncorePerfEvent { name: "reads".into(), pmu: "imc_0".into(), socket: 0, count }]),
         oom_kills: 0,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

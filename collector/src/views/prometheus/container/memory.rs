@@ -11,7 +11,7 @@ use crate::views::prometheus::options::Profile;
 use crate::views::prometheus::writer::{Text, Value, Writer};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family::gauge("container_memory_usage_bytes", "Memory in use, page cache included.", |row, ctx, out| {
+    Family::gauge("container_memory_usage_bytes", "Memory in use, page cache included.", |row, _, out| {
         Context::memory_in(row, out, Part::MemoryUsage, |memory| memory.usage);
     })
     .of(Memory, Group::Core)
@@ -19,16 +19,16 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::gauge(
         "container_memory_working_set_bytes",
         "Memory in use without file pages that were not used lately.",
-        |row, ctx, out| Context::memory_in(row, out, Part::WorkingSet, |memory| memory.working_set),
+        |row, _, out| Context::memory_in(row, out, Part::WorkingSet, |memory| memory.working_set),
     )
     .of(Memory, Group::Core)
     .recommended(),
-    Family::gauge("container_memory_rss", "Anonymous memory, in bytes.", |row, ctx, out| {
+    Family::gauge("container_memory_rss", "Anonymous memory, in bytes.", |row, _, out| {
         Context::memory_in(row, out, Part::Rss, |memory| memory.rss);
     })
     .of(Memory, Group::Core)
     .recommended(),
-    Family::gauge("container_memory_cache", "Page cache, in bytes.", |row, ctx, out| {
+    Family::gauge("container_memory_cache", "Page cache, in bytes.", |row, _, out| {
         Context::memory_in(row, out, Part::Cache, |memory| memory.cache);
     })
     .of(Memory, Group::MoreMemory)
@@ -38,7 +38,7 @@ pub(super) const FAMILIES: &[Family] = &[
     })
     .of(Memory, Group::MoreMemory)
     .recommended(),
-    Family::gauge("container_memory_mapped_file", "Mapped files, in bytes.", |row, ctx, out| {
+    Family::gauge("container_memory_mapped_file", "Mapped files, in bytes.", |row, _, out| {
         Context::memory_in(row, out, Part::MappedFile, |memory| memory.mapped_file);
     })
     .of(Memory, Group::MoreMemory),

@@ -114,7 +114,13 @@ fn interfaces(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl 
     }
 }
 
-fn tcp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, part: Part, get: impl FnOnce(&Network) -> Option<TcpSockets>) {
+fn tcp(
+    row: &Row<'_>,
+    ctx: &Context<'_>,
+    out: &mut Writer<'_>,
+    part: Part,
+    get: impl FnOnce(&Network) -> Option<TcpSockets>,
+) {
     let Some((sample, network)) = sampled(row) else { return };
     let Some(mut sockets) = ctx.or_zero(sample, &[part], get(network)) else { return };
     for (state, count) in STATES.into_iter().zip(sockets.counts_mut()) {
@@ -122,7 +128,13 @@ fn tcp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, part: Part, get: 
     }
 }
 
-fn udp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, part: Part, get: impl FnOnce(&Network) -> Option<UdpSockets>) {
+fn udp(
+    row: &Row<'_>,
+    ctx: &Context<'_>,
+    out: &mut Writer<'_>,
+    part: Part,
+    get: impl FnOnce(&Network) -> Option<UdpSockets>,
+) {
     let Some((sample, network)) = sampled(row) else { return };
     let Some(sockets) = ctx.or_zero(sample, &[part], get(network)) else { return };
     let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;

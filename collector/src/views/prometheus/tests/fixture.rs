@@ -146,6 +146,7 @@ pub(super) fn v1_sample() -> Sample {
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 3, running: 1, stopped: 0, uninterruptible: 2, io_wait: 4 }),
         oom_kills: 0,
+        unread: crate::sample::unread::Unread::default(),
         referenced: Some(Bytes(12_288)),
         resctrl: Some(Resctrl {
             domains: vec![
@@ -197,7 +198,14 @@ pub(super) fn v2_sample() -> Sample {
             inactive_file: Some(Bytes(17_108_864)),
             own_faults: Faults { pgfault: 1000, pgmajfault: 5 },
             hierarchical_faults: Faults { pgfault: 1000, pgmajfault: 5 },
-            events: Some(MemoryEvents { low: Some(0), high: Some(4), max: Some(6), oom: Some(1), oom_kill: Some(1), oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(0),
+                high: Some(4),
+                max: Some(6),
+                oom: Some(1),
+                oom_kill: Some(1),
+                oom_group_kill: Some(0),
+            }),
             pressure: Some(pressure(400)),
             stat: stat(&[
                 ("file_dirty", 4096),
