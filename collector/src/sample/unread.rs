@@ -80,6 +80,14 @@ parts! {
     Pids = "pids.current";
     /// How many are allowed.
     PidsMax = "pids.max";
+    /// Limits of CPU time: of a spec.
+    CpuLimits = "cpu.shares" | "cpu.weight" | "cpu.max" | "cpu.cfs_period_us" | "cpu.cfs_quota_us";
+    /// Limit of memory: of a spec.
+    MemoryLimit = "memory.limit_in_bytes" | "memory.max";
+    /// Memory that is not taken away: of a spec.
+    MemoryReservation = "memory.soft_limit_in_bytes" | "memory.min";
+    /// Limit of swap: of a spec.
+    SwapLimit = "memory.memsw.limit_in_bytes" | "memory.swap.max";
     /// v1 `cpuset.memory_migrate`.
     Migrate = "cpuset.memory_migrate";
     /// Memory touched lately.

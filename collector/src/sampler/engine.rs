@@ -15,13 +15,12 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::container::{Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
-use crate::sample::container::Sample;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;

@@ -53,14 +53,14 @@ impl HugetlbFiles {
 
 impl SizeFiles {
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize, size: &PageSize) -> Option<Hugetlb> {
-        let mut usage = None;
-        // The reservations' files count where they are there, whether or not they can be read.
-        let mut read = |(names, kept): (_, &mut KeptFile)| {
-            let names: &[String; 3] = names;
-            usage = reading.kept_as(position, &names[0], COUNTED_AS, kept, unsigned);
-            (usage.is_some() || !kept.is_absent()).then_some(names)
-        };
-        let names = size.v1.iter().zip(&mut self.usage).find_map(&mut read)?;
+        let (mut names, mut usage) = (&size.v1[1], None);
+        for (of, kept) in size.v1.iter().zip(&mut self.usage) {
+            (names, usage) = (of, reading.kept_as(position, &of[0], COUNTED_AS, kept, unsigned));
+            // The reservations' files count where they are there, whether or not they can be read.
+            if usage.is_some() || !kept.is_absent() {
+                break;
+            }
+        }
         let max_usage = reading.kept_as(position, &names[1], COUNTED_AS, &mut self.max_usage, unsigned);
         let failcnt = reading.kept_as(position, &names[2], COUNTED_AS, &mut self.failures, unsigned);
         let page_size = Arc::clone(&size.name);

@@ -30,7 +30,7 @@ impl ContainerReader {
         kept
     }
 
-    fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
+    pub(super) fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
         self.network.each(&mut each);
         self.each_cgroup_file(each);
     }

@@ -18,11 +18,14 @@ use crate::sample::container::Sample;
 const YOUNG: Duration = Duration::from_secs(60);
 /// How long absent files are not looked for at most.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// How long it is not asked again which files there are to choose from.
+const CHOSEN_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Late {
     first: Option<Instant>,
     looked: Option<Instant>,
+    chosen: Option<Instant>,
     controllers: KeptFile,
     /// The content of the file above when it was last read.
     last: Option<Box<[u8]>>,
@@ -79,6 +82,7 @@ impl ContainerReader {
         let now = Instant::now();
         let first = *self.late.first.get_or_insert(now);
         let looked = *self.late.looked.get_or_insert(now);
+        let chosen = *self.late.chosen.get_or_insert(now);
         let since = |time| now.saturating_duration_since(time);
         let lacks_leading = self.memory.lacks_leading()
             || self.io.lacks_leading()
@@ -89,6 +93,10 @@ impl ContainerReader {
                 && (since(first) < YOUNG || self.late.controllers_changed(ctx, &self.name, self.live, buffer)));
         if due {
             self.late.looked = Some(now);
+            self.each_file(KeptFile::retry);
+        }
+        if since(chosen) >= CHOSEN_FOR {
+            self.late.chosen = Some(now);
             self.refresh();
         }
     }

@@ -285,7 +285,8 @@ impl NetworkState {
     }
 
     fn ask(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<u32> {
-        let pid = first_member(reading, reading.hierarchy(position)?, reading.name)?;
+        let (hierarchy, name) = (reading.hierarchy(position)?, reading.name);
+        let pid = first_member(reading, hierarchy, name)?;
         self.position = position;
         Some(pid)
     }

@@ -6,6 +6,7 @@ use crate::kernel::cgroup::{Version, v2};
 use crate::kernel::text_formats::{FormatError, Signed, limit, signed, unsigned};
 use crate::sample::kinds::MetricKind;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
+use crate::sample::unread::{Part, Unread};
 use crate::units::{Bytes, Limit, Micros, WallTime};
 
 /// Reads the spec. `created` is left out.
@@ -16,7 +17,7 @@ pub(super) fn read(reading: &mut Reading<'_>, has_own_network: bool) -> Spec {
         _ => false,
     };
     let on_v2 = ctx.sources.unified_only.is_some_and(|position| reading.hierarchy(position).is_some());
-    Spec {
+    let mut spec = Spec {
         created: None,
         cpu: match ctx.sources.cpu {
             Some(CpuSource::V2(position)) => cpu_v2(reading, position),
@@ -27,7 +28,10 @@ pub(super) fn read(reading: &mut Reading<'_>, has_own_network: bool) -> Spec {
         has_hugetlb: is_member(reading, ctx.sources.hugetlb),
         has_network: if reading.is_root() { ctx.machine.has_network } else { has_own_network },
         has_diskio: on_v2 || is_member(reading, ctx.sources.io),
-    }
+        unread: Unread::default(),
+    };
+    spec.unread = reading.unread;
+    spec
 }
 
 fn cpu_v1(reading: &mut Reading<'_>) -> Option<CpuSpec> {
@@ -111,7 +115,8 @@ fn memory(reading: &mut Reading<'_>) -> Option<MemorySpec> {
                 swap_limit: memory_limit(reading, position, "memory.swap.max"),
             };
             // Without any of them the controller is off.
-            (spec != MemorySpec::default()).then_some(spec)
+            let parts = [Part::MemoryLimit, Part::MemoryReservation, Part::SwapLimit];
+            (spec != MemorySpec::default() || reading.unread.has_any(&parts)).then_some(spec)
         }
         None => None,
     };
@@ -138,7 +143,8 @@ fn processes(reading: &mut Reading<'_>) -> Option<Limit> {
     if let Some(position) = reading.ctx.sources.unified_only {
         reading.hierarchy(position)?;
         // Without the controller, and at the root, nothing limits the number.
-        return Some(reading.once(position, "pids.max", limit).unwrap_or(Limit::Max));
+        let max = reading.once(position, "pids.max", limit);
+        return max.or((!reading.unread.has(Part::PidsMax)).then_some(Limit::Max));
     }
     let (Source::V1(position) | Source::V2(position)) = reading.ctx.sources.pids?;
     if !reading.ctx.kinds.has(MetricKind::Process) {

@@ -45,6 +45,7 @@ fn v2_spec() -> Spec {
         has_hugetlb: false,
         has_network: false,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 
@@ -128,6 +129,7 @@ fn a_v1_container() {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     };
     let count = PerfCount { counted: 1000, enabled: Nanos(4), running: Nanos(2) };
     let sample = Sample {

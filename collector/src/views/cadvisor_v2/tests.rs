@@ -54,6 +54,7 @@ fn spec() -> Spec {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

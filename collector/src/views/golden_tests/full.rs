@@ -182,6 +182,7 @@ pub(super) fn full_spec() -> Spec {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

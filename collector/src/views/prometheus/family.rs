@@ -10,7 +10,7 @@ use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
 use crate::sample::spec::Spec;
-use crate::sample::unread::Part;
+use crate::sample::unread::{Part, Unread};
 use crate::units::{Bytes, WallTime};
 
 /// A metric's type.
@@ -269,9 +269,9 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// The value. Where the kernel has none cAdvisor says 0, and so does the compatible profile; but not where the kernel
     /// has these parts of the sample, one of which the value is of, and they could not be read.
-    pub(super) fn or_zero<T: Default>(&self, sample: &Sample, parts: &[Part], value: Option<T>) -> Option<T> {
+    pub(super) fn or_zero<T: Default>(&self, unread: Unread, parts: &[Part], value: Option<T>) -> Option<T> {
         match self.profile {
-            Profile::Compatible if !sample.unread.has_any(parts) => Some(value.unwrap_or_default()),
+            Profile::Compatible if !unread.has_any(parts) => Some(value.unwrap_or_default()),
             Profile::Compatible | Profile::Recommended => value,
         }
     }
@@ -284,7 +284,7 @@ impl Context<'_> {
         value: Option<T>,
         out: &mut Writer<'_>,
     ) {
-        if let Some(value) = self.or_zero(sample, parts, value) {
+        if let Some(value) = self.or_zero(sample.unread, parts, value) {
             out.value(value);
         }
     }

@@ -364,6 +364,7 @@ fn fill_spec(rows: &mut Rows<'_>, spec: &Spec) {
         // They follow from which hierarchies and counters there are.
         has_hugetlb: _,
         has_network: _,
+        unread: _,
         has_diskio: _,
     } = spec;
     // Of the collector's own kernel events where there are any.

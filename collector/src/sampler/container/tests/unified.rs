@@ -290,5 +290,13 @@ fn specs() {
     host.remove("cgroup/a/memory.max");
     let spec = reader.spec(&ctx, &mut host.scratch);
     assert_eq!(spec.cpu, Some(CpuSpec { quota: None, mask: Some("0-3".into()), ..cpu }));
-    assert_eq!(spec.memory, None);
+    assert_eq!(spec.memory.unwrap().limit, None);
+    for file in ["memory.min", "memory.swap.max"] {
+        host.remove(&format!("cgroup/a/{file}"));
+    }
+    assert_eq!(reader.spec(&ctx, &mut host.scratch).memory, None, "the controller is off");
+    host.write("cgroup/a/memory.max", "odd\n");
+    let spec = reader.spec(&ctx, &mut host.scratch);
+    assert_eq!(spec.memory, Some(MemorySpec::default()));
+    assert!(spec.unread.has(crate::sample::unread::Part::MemoryLimit));
 }

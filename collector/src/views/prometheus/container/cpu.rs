@@ -171,7 +171,7 @@ fn load(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce
 
 fn tasks(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     let Some(sample) = row.sample else { return };
-    let Some(states) = ctx.or_zero(sample, &[Part::Tasks], sample.tasks) else { return };
+    let Some(states) = ctx.or_zero(sample.unread, &[Part::Tasks], sample.tasks) else { return };
     let TaskStates { sleeping, running, stopped, uninterruptible, io_wait } = states;
     for (state, count) in [
         ("sleeping", sleeping),

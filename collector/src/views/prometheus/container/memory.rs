@@ -214,7 +214,7 @@ fn hugetlb<T: Into<Value> + Default>(
 ) {
     let Some(sample) = row.sample else { return };
     for size in sample.hugetlb.iter().flatten() {
-        if let Some(value) = ctx.or_zero(sample, &[Part::Hugetlb], get(size)) {
+        if let Some(value) = ctx.or_zero(sample.unread, &[Part::Hugetlb], get(size)) {
             out.with(&[("pagesize", Text::Is(&size.page_size))], value);
         }
     }

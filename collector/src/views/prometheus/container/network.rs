@@ -122,7 +122,7 @@ fn tcp(
     get: impl FnOnce(&Network) -> Option<TcpSockets>,
 ) {
     let Some((sample, network)) = sampled(row) else { return };
-    let Some(mut sockets) = ctx.or_zero(sample, &[part], get(network)) else { return };
+    let Some(mut sockets) = ctx.or_zero(sample.unread, &[part], get(network)) else { return };
     for (state, count) in STATES.into_iter().zip(sockets.counts_mut()) {
         out.with(&[("tcp_state", Text::Is(state))], *count);
     }
@@ -136,7 +136,7 @@ fn udp(
     get: impl FnOnce(&Network) -> Option<UdpSockets>,
 ) {
     let Some((sample, network)) = sampled(row) else { return };
-    let Some(sockets) = ctx.or_zero(sample, &[part], get(network)) else { return };
+    let Some(sockets) = ctx.or_zero(sample.unread, &[part], get(network)) else { return };
     let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;
     for (state, value) in
         [("listen", sockets), ("dropped", dropped), ("rxqueued", receive_queue.0), ("txqueued", transmit_queue.0)]
@@ -148,7 +148,7 @@ fn udp(
 fn advanced(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     let Some((sample, network)) = sampled(row) else { return };
     let parts = &[Part::TcpAdvanced];
-    let Some(counters) = ctx.or_zero(sample, parts, network.tcp_advanced.clone()) else { return };
+    let Some(counters) = ctx.or_zero(sample.unread, parts, network.tcp_advanced.clone()) else { return };
     // The kernel's keys are in the order of the list.
     let mut known = counters.iter().peekable();
     for key in TCP_ADVANCED {

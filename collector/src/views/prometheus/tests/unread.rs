@@ -44,8 +44,8 @@ fn a_family_whose_controller_is_off_or_not_read_yet_has_no_series() {
 #[test]
 fn a_number_that_could_not_be_read_is_absent_and_all_others_stay() {
     let all = render(v2_sample());
-    for (part, clear, families) in [
-        (Part::MemoryUsage, None, &["container_memory_usage_bytes"][..]),
+    let cases: [(Part, Option<fn(&mut Sample)>, &[&str]); 11] = [
+        (Part::MemoryUsage, None, &["container_memory_usage_bytes"]),
         (Part::WorkingSet, None, &["container_memory_working_set_bytes"]),
         (Part::Rss, None, &["container_memory_rss"]),
         (Part::Cache, None, &["container_memory_cache"]),
@@ -53,7 +53,7 @@ fn a_number_that_could_not_be_read_is_absent_and_all_others_stay() {
         (Part::CpuTotal, None, &["container_cpu_usage_seconds_total"]),
         (
             Part::MemoryPeak,
-            Some((|sample: &mut Sample| sample.memory.as_mut().unwrap().max_usage = None) as fn(&mut Sample)),
+            Some(|sample| sample.memory.as_mut().unwrap().max_usage = None),
             &["container_memory_max_usage_bytes"],
         ),
         (
@@ -68,7 +68,8 @@ fn a_number_that_could_not_be_read_is_absent_and_all_others_stay() {
             &["container_threads_max"],
         ),
         (Part::Failcnt, Some(|sample| sample.memory.as_mut().unwrap().failcnt = None), &["container_memory_failcnt"]),
-    ] {
+    ];
+    for (part, clear, families) in cases {
         let mut sample = without(&[part]);
         if let Some(clear) = clear {
             clear(&mut sample);
