@@ -15,6 +15,9 @@ fn rows<'a>(text: &'a [u8], odd: &mut OddLines, mut each: impl FnMut(&'a [u8]) -
             None | Some(b"sl") => continue,
             Some(first) => first.strip_suffix(b":").is_some_and(|slot| number(slot).is_some()),
         };
+        if line == 1 && !is_row {
+            continue;
+        }
         let read = if is_row { each(text) } else { Err("no row of a socket") };
         if let Err(what) = read {
             odd.note(line, what, text);
@@ -142,7 +145,7 @@ IpExt: 3\n";
         assert_eq!((counts[10], counts[1], counts[6], counts[0]), (1, 2, 1, 1));
         assert_eq!(counts.iter().sum::<u64>(), 5);
         assert_eq!(parse(b"  sl  local_address\n").unwrap(), [0; TCP_STATES]);
-        assert!(parse(b" 0: a b\n").is_err() && parse(b" 0: a b XY\n").is_err() && parse(b"odd\n").is_err());
+        assert!(parse(b" 0: a b\n").is_err() && parse(b" 0: a b XY\n").is_err() && parse(b"sl\nodd\n").is_err());
         let odd = [b" 0: a b\nodd a b 01\n", TCP].concat();
         assert_eq!(tcp_states(&odd, &mut OddLines::default()), counts);
     }

@@ -30,7 +30,7 @@ impl CpuFiles {
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Cpu> {
-        let mut cpu = match reading.ctx.sources.cpu? {
+        let (total, mut cpu) = match reading.ctx.sources.cpu? {
             CpuSource::V1 { cpuacct, cpu, .. } if reading.hierarchy(cpuacct).is_some() => {
                 self.v1(reading, cpuacct, cpu)
             }
@@ -39,10 +39,18 @@ impl CpuFiles {
             CpuSource::V2(position) => self.v2(reading, position),
         };
         cpu.pressure = read_pressure(reading, "cpu.pressure", &mut self.pressure);
-        (cpu != Cpu::default()).then_some(cpu)
+        let is_known = total.is_some() || cpu != Cpu::default();
+        match total {
+            // The list of the CPUs may be odd, and the sum be read elsewhere.
+            Some(_) => reading.unread.remove(Part::CpuTotal),
+            None if is_known => reading.unread.add(Part::CpuTotal),
+            None => {}
+        }
+        cpu.total = total.unwrap_or_default();
+        is_known.then_some(cpu)
     }
 
-    fn v1(&mut self, reading: &mut Reading<'_>, cpuacct: usize, cpu: Option<usize>) -> Cpu {
+    fn v1(&mut self, reading: &mut Reading<'_>, cpuacct: usize, cpu: Option<usize>) -> (Option<Nanos>, Cpu) {
         // The kernel sums the same per-CPU counters up for cpuacct.usage: one file less to read.
         let mut per_cpu = if reading.ctx.kinds.has(MetricKind::PerCpu) {
             let mut list = Vec::with_capacity(reading.ctx.machine.cpus);
@@ -64,11 +72,7 @@ impl CpuFiles {
         let ticks = |ticks: u64| Nanos(ticks.saturating_mul(NANOS_PER_TICK));
         let parse = v1::cpu::CpuStat::parse;
         let cfs = cpu.and_then(|position| reading.kept_lines(position, "cpu.stat", &mut self.stat, parse));
-        if total.is_none() {
-            reading.unread.add(Part::CpuTotal);
-        }
-        Cpu {
-            total: Nanos(total.unwrap_or_default()),
+        let cpu = Cpu {
             user: split.and_then(|split| split.user).map(ticks),
             system: split.and_then(|split| split.system).map(ticks),
             per_cpu,
@@ -80,21 +84,18 @@ impl CpuFiles {
                 burst_time: stat.burst_time.map(Nanos),
             }),
             ..Cpu::default()
-        }
+        };
+        (total.map(Nanos), cpu)
     }
 
-    fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> Cpu {
+    fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> (Option<Nanos>, Cpu) {
         let stat = reading.kept_lines(position, "cpu.stat", &mut self.stat, v2::cpu::CpuStat::parse);
         let stat = stat.unwrap_or_default();
         // The kernel scales the two so that their sum is the whole.
         let sum = || Some(stat.user_usec?.saturating_add(stat.system_usec?));
         let total = stat.usage_usec.or_else(sum);
-        if total.is_none() {
-            reading.unread.add(Part::CpuTotal);
-        }
         let nanos = |micros| Nanos::from(Micros(micros));
-        Cpu {
-            total: nanos(total.unwrap_or_default()),
+        let cpu = Cpu {
             user: stat.user_usec.map(nanos),
             system: stat.system_usec.map(nanos),
             cfs: stat.bandwidth.map(|bandwidth| Cfs {
@@ -105,7 +106,8 @@ impl CpuFiles {
                 burst_time: bandwidth.burst_usec.map(nanos),
             }),
             ..Cpu::default()
-        }
+        };
+        (total.map(nanos), cpu)
     }
 }
 
