@@ -39,7 +39,8 @@ impl CpuFiles {
             CpuSource::V2(position) => self.v2(reading, position),
         };
         cpu.pressure = read_pressure(reading, "cpu.pressure", &mut self.pressure);
-        let is_known = total.is_some() || cpu != Cpu::default();
+        // A cgroup that ended while it was read has no half of a sample.
+        let is_known = total.is_some() || (cpu != Cpu::default() && reading.gone == 0);
         match total {
             // The list of the CPUs may be odd, and the sum be read elsewhere.
             Some(_) => reading.unread.remove(Part::CpuTotal),

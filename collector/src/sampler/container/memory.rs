@@ -85,7 +85,9 @@ impl MemoryFiles {
             MemorySource::V2(position) => self.v2(reading, position)?,
         };
         memory.pressure = read_pressure(reading, "memory.pressure", &mut self.pressure);
-        (reading.values > values).then_some(memory)
+        // A cgroup that ended, or whose controller was switched off, while it was read has no half of a sample.
+        let ended = reading.gone != 0 && reading.unread.has_any(&[Part::MemoryUsage, Part::MemoryStat]);
+        (reading.values > values && !ended).then_some(memory)
     }
 
     fn stat(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Stat> {
