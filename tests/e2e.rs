@@ -34,6 +34,7 @@ mod machine;
 mod manifests;
 mod metrics;
 mod network;
+mod odd_kernel_text;
 mod on_request;
 mod oom;
 mod openapi;
@@ -72,6 +73,7 @@ const FILES: &[&[Case]] = &[
     recreate::CASES,
     statistics_v1::CASES,
     statistics_v2::CASES,
+    odd_kernel_text::CASES,
     parity::CASES,
     network::CASES,
     on_request::CASES,

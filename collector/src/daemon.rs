@@ -34,8 +34,8 @@ use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
-use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
+use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
@@ -426,7 +426,9 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
         loop {
             std::thread::sleep(every);
             let Some(answers) = answers.upgrade() else { return };
-            answers.set_machine(read_machine(&roots, &ids));
+            let (machine, errors) = crate::sampler::machine::read(&roots, &ids, now());
+            errors.iter().for_each(|error| answers.engine().context().errors().count_of_machine(error));
+            answers.set_machine(machine);
         }
     })?;
     Ok(())
@@ -462,6 +464,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
     });
     MachineFacts {
         cpus: machine.cpus.online as usize,
+        present_cpus: present_cpus(roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1)),
         memory: machine.memory.unwrap_or_default(),
         swap: machine.swap.unwrap_or_default(),
         booted,

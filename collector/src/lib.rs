@@ -45,6 +45,7 @@ pub mod runtime;
 pub mod sample;
 pub mod sampler;
 pub mod shutdown;
+pub mod steady;
 pub mod store;
 pub mod units;
 pub mod views;

@@ -1,6 +1,7 @@
 //! Two samples of one container as rates. Pure, without state.
 
 use crate::sample::container::{Cpu, Sample};
+use crate::sample::unread::Part;
 use crate::units::{Nanos, WallTime};
 
 /// How fast a container used CPU time between two samples: nanoseconds of CPU time per second, that is nanocores.
@@ -20,6 +21,9 @@ pub struct CpuRates {
 /// CPUs are others, or when a counter fell: then it was reset in between.
 pub fn cpu(before: &Sample, after: &Sample) -> Option<CpuRates> {
     let elapsed = Elapsed::between(before.at, after.at)?;
+    if before.unread.has(Part::CpuTotal) || after.unread.has(Part::CpuTotal) {
+        return None;
+    }
     let (before, after) = (before.cpu.as_ref()?, after.cpu.as_ref()?);
     let (cpus_before, cpus_after) = (per_cpu(before), per_cpu(after));
     if cpus_before.len() != cpus_after.len() {

@@ -35,6 +35,8 @@ pub(crate) enum Work {
     Grow(u64),
     /// Starts so many idle threads and idles.
     Threads(u64),
+    /// Uses a CPU in a second thread, until its parent is gone.
+    SpinThread,
     /// Starts a process that ends, does not look after it, and idles.
     Zombie,
     /// Makes a network namespace with one pair of interfaces, sends so many packets through it and idles.
@@ -226,6 +228,14 @@ pub(crate) fn main(plan: &str) -> Result<()> {
                 memory.push(std::hint::black_box(vec![1_u8; bytes::MIB as usize]));
             }
             Ok(())
+        }
+        Work::SpinThread => {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+            idle()
         }
         Work::Threads(count) => {
             for _ in 0..count {

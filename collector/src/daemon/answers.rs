@@ -160,7 +160,7 @@ impl Answers {
         let is_root = **container.name() == *b"/";
         ContainerView {
             name: Arc::clone(container.name()),
-            spec: container.spec().0,
+            spec: container.spec(),
             children: self.engine.store().children(container.name()),
             has_filesystem: is_root || disks_are_read && identity.is_some(),
             filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
@@ -191,13 +191,11 @@ impl Answers {
     /// A container whose limits should be read again first.
     fn with_stale_spec(&self, name: &[u8], limits: Limits) -> Option<Arc<Tracked>> {
         let tracked = self.engine.tracked(name)?;
-        let read_at = tracked.container().spec().1;
-        let now = WallTime::from(SystemTime::now());
         let age = match limits {
             Limits::Current => CURRENT,
             Limits::Recent => RECENT,
         };
-        (now.since(read_at).0 > age.as_nanos() as u64).then_some(tracked)
+        tracked.container().spec_age().is_none_or(|read| read > age).then_some(tracked)
     }
 }
 
@@ -255,9 +253,8 @@ impl Containers for Answers {
     }
 
     async fn refresh(&self, names: &[Name], max_age: Duration) {
-        let not_before = WallTime::from(SystemTime::now()).back(max_age);
         let tracked: Vec<_> = names.iter().filter_map(|name| self.engine.tracked(name)).collect();
-        let all_done = self.engine.demand(tracked, not_before);
+        let all_done = self.engine.demand(tracked, max_age);
         if tokio::time::timeout(DEMAND, all_done).await.is_err() {
             tracing::debug!("samples that a request waited for were not taken in time");
         }

@@ -61,11 +61,8 @@ impl NodeFacts {
 impl Kubelet for Answers {
     async fn node(&self, depth: Depth) -> Snapshot {
         let wanted = wanted(self.engine(), &self.node_facts().cgroups);
-        let oldest = WallTime::from(SystemTime::now()).back(MAX_AGE);
-        let stale = wanted.containers.iter().filter(|(container, _)| {
-            let newest = container.latest();
-            newest.is_some_and(|sample| sample.at < oldest)
-        });
+        let stale = wanted.containers.iter();
+        let stale = stale.filter(|(container, _)| container.latest_age().is_some_and(|age| age > MAX_AGE));
         let stale: Vec<Name> = stale.map(|(container, _)| Name::clone(container.name())).collect();
         if !stale.is_empty() {
             self.refresh(&stale, MAX_AGE).await;
@@ -190,7 +187,7 @@ fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scrat
     Entry {
         name: Name::clone(container.name()),
         role,
-        spec: container.spec().0,
+        spec: container.spec(),
         newest,
         before,
         storage: container.storage(),

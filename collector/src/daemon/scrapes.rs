@@ -102,7 +102,7 @@ fn entries(engine: &Engine, now: WallTime) -> Vec<Entry> {
         name: Arc::clone(container.name()),
         life,
         sample: container.latest(),
-        spec: container.spec().0,
+        spec: container.spec(),
         identity: container.identity(),
         storage: container.storage(),
         application: container.newest_of_application(),

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::FormatError;
+
 /// A read that gave no value.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -34,7 +37,19 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        reason: crate::kernel::text_formats::FormatError,
+        reason: FormatError,
+    },
+    /// Lines of it are not what the kernel documents; the others were read.
+    #[error("{path}: {reason}: \"{text}\"", path = path.display())]
+    OddLines {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+        /// What is wrong with the first.
+        reason: FormatError,
+        /// The beginning of the first.
+        text: Box<str>,
     },
 }
 
@@ -51,6 +66,13 @@ impl ReadError {
         }
     }
 
+    /// The error of lines that were not understood, if there were any.
+    pub fn of_odd_lines(path: &Path, odd: OddLines) -> Option<Self> {
+        let count = odd.count();
+        let (reason, text) = odd.first()?;
+        Some(Self::OddLines { path: path.to_path_buf(), count, reason, text })
+    }
+
     /// The path that was read.
     pub fn path(&self) -> &Path {
         match self {
@@ -59,7 +81,8 @@ impl ReadError {
             | Self::Unsupported(path)
             | Self::Denied(path)
             | Self::Failed { path, .. }
-            | Self::Malformed { path, .. } => path,
+            | Self::Malformed { path, .. }
+            | Self::OddLines { path, .. } => path,
         }
     }
 }

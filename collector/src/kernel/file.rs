@@ -323,6 +323,11 @@ impl KeptFile {
         matches!(self.0, State::Open(..))
     }
 
+    /// Whether the kernel did not offer it when it was last looked for.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.0, State::Absent)
+    }
+
     /// Forgets that the file was absent, so that the next read looks again.
     pub fn retry(&mut self) {
         if matches!(self.0, State::Absent) {

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::FormatError;
 use crate::units::{Bytes, WallTime};
 
@@ -74,6 +75,18 @@ impl Survey {
         self.keep(read_parsed(path, parse))
     }
 
+    /// The file, through a parser that notes what it does not understand.
+    pub fn lines<T>(&mut self, path: &Path, parse: impl FnOnce(&[u8], &mut OddLines) -> T) -> Option<T> {
+        let (value, odd) = self.keep(read_lines(path, parse))?;
+        self.note(odd);
+        Some(value)
+    }
+
+    /// Notes what was not understood of a file that was read.
+    pub fn note(&mut self, odd: Option<ReadError>) {
+        self.errors.extend(odd);
+    }
+
     /// The names in a directory, sorted by their bytes.
     pub fn names(&mut self, directory: &Path) -> Option<Vec<String>> {
         self.keep(names(directory))
@@ -86,6 +99,16 @@ fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
 
 fn read_parsed<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, FormatError>) -> Result<T, ReadError> {
     parse(&read(path)?).map_err(|reason| ReadError::Malformed { path: path.to_path_buf(), reason })
+}
+
+/// What a parser made of the file, and what it did not understand of it.
+fn read_lines<T>(
+    path: &Path,
+    parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+) -> Result<(T, Option<ReadError>), ReadError> {
+    let mut odd = OddLines::default();
+    let value = parse(&read(path)?, &mut odd);
+    Ok((value, ReadError::of_odd_lines(path, odd)))
 }
 
 /// A name that is no UTF-8 is left out: sysfs has none.
@@ -127,7 +150,7 @@ fn numbered<T: FromStr>(name: &str, prefix: &str, suffix: &str) -> Option<T> {
 /// The file cannot be read or has no such line.
 pub fn memory_capacity(roots: &HostRoots) -> Result<Bytes, ReadError> {
     let path = roots.proc.join("meminfo");
-    let mem_info = read_parsed(&path, memory::MemInfo::parse)?;
+    let (mem_info, _) = read_lines(&path, memory::MemInfo::parse)?;
     mem_info.mem_total_kb.map(kilobytes).ok_or_else(|| malformed(&path, "no MemTotal line"))
 }
 
@@ -137,6 +160,14 @@ pub fn memory_capacity(roots: &HostRoots) -> Result<Bytes, ReadError> {
 /// The file cannot be read, or is not a list of CPUs. It is missing where the kernel cannot switch CPUs off.
 pub fn online_cpus(roots: &HostRoots) -> Result<Vec<u32>, ReadError> {
     read_parsed(&roots.sys.join("devices/system/cpu/online"), topology::parse_cpu_list)
+}
+
+/// The CPUs that are there, switched on or not, ascending: `/sys/devices/system/cpu/present`.
+///
+/// # Errors
+/// The file cannot be read, or is not a list of CPUs.
+pub fn present_cpus(roots: &HostRoots) -> Result<Vec<u32>, ReadError> {
+    read_parsed(&roots.sys.join("devices/system/cpu/present"), topology::parse_cpu_list)
 }
 
 /// When the machine started: `now` less the uptime (`/proc/uptime`, first field), cut to the minute, because uptime and

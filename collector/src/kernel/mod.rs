@@ -9,8 +9,11 @@ pub mod container_file;
 pub mod error;
 pub mod facts;
 pub mod file;
+#[cfg(test)]
+mod line_properties;
 pub mod machine;
 pub mod network;
+pub mod odd_lines;
 pub mod oom_watch;
 pub mod own_process;
 pub mod perf;

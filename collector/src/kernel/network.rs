@@ -2,7 +2,8 @@
 //!
 //! A descriptor kept open keeps a dead namespace alive; whoever keeps one has to know when to close it.
 
-use crate::kernel::text_formats::{FormatError, lines, number, words};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{lines, number, words};
 
 /// Interfaces that are not counted, by the beginning of their name in any case: loopback and those that carry the
 /// containers' traffic a second time.
@@ -41,11 +42,15 @@ impl InterfaceLine<'_> {
     }
 }
 
-/// The lines of `net/dev` after its two header lines, in the file's order.
-pub fn interfaces(text: &[u8]) -> impl Iterator<Item = Result<InterfaceLine<'_>, FormatError>> {
-    lines(text)
-        .skip(2)
-        .map(|(line, text)| interface(text).ok_or(FormatError::at(line, "not a name and sixteen numbers")))
+/// The interfaces of `net/dev`, in the file's order. A line that is neither one nor of the header is noted and left out.
+pub fn interfaces<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = InterfaceLine<'a>> {
+    lines(text).filter_map(|(line, text)| {
+        let interface = interface(text);
+        if interface.is_none() && !text.contains(&b'|') && !text.trim_ascii().is_empty() {
+            odd.note(line, "not a name and sixteen numbers", text);
+        }
+        interface
+    })
 }
 
 fn interface(line: &[u8]) -> Option<InterfaceLine<'_>> {
@@ -58,8 +63,7 @@ fn interface(line: &[u8]) -> Option<InterfaceLine<'_>> {
     }
     let counters =
         |at: usize| Counters { bytes: values[at], packets: values[at + 1], errs: values[at + 2], drop: values[at + 3] };
-    let complete = fields.next().is_none() && !name.is_empty();
-    complete.then(|| InterfaceLine { name, receive: counters(0), transmit: counters(8) })
+    (!name.is_empty()).then(|| InterfaceLine { name, receive: counters(0), transmit: counters(8) })
 }
 
 #[cfg(test)]
@@ -77,7 +81,8 @@ Inter-|   Receive                                                |  Transmit
 
     #[test]
     fn recorded() {
-        let all: Vec<_> = interfaces(RECORDED).collect::<Result<_, _>>().unwrap();
+        let mut odd = OddLines::default();
+        let all: Vec<_> = interfaces(RECORDED, &mut odd).collect();
         assert_eq!(all.len(), 2);
         assert!(all[0].is_ignored());
         assert_eq!(all[1].name, b"eth0");
@@ -101,16 +106,21 @@ Inter-|   Receive                                                |  Transmit
     #[test]
     fn old_kernels_put_no_space_after_the_colon() {
         let text = b"h\nh\neth0:1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n";
-        assert_eq!(interfaces(text).next().unwrap().unwrap().receive.bytes, 1);
+        assert_eq!(interfaces(text, &mut OddLines::default()).next().unwrap().receive.bytes, 1);
         for wrong in [&b"h\nh\neth0: 1 2 3\n"[..], b"h\nh\neth0\n", b"h\nh\n: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n"] {
-            assert!(interfaces(wrong).next().unwrap().is_err());
+            let text = [wrong, b"eth1: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0 99\n"].concat();
+            let mut odd = OddLines::default();
+            assert_eq!(interfaces(&text, &mut odd).map(|line| line.name.to_vec()).collect::<Vec<_>>(), [b"eth1"]);
+            assert_eq!(odd.count(), 3);
         }
     }
 
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..300), likely in "h\nh\n[a-z]{0,3}:([0-9]{1,21} ){0,18}") {
-            let _ = (interfaces(&text).count(), interfaces(likely.as_bytes()).count());
+            let mut odd = OddLines::default();
+            let _ = interfaces(&text, &mut odd).count();
+            let _ = interfaces(likely.as_bytes(), &mut odd).count();
         }
     }
 }

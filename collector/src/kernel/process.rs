@@ -3,6 +3,7 @@
 pub mod referenced;
 pub mod table;
 
+use std::collections::HashSet;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::{FormatError, digits, lines, number, words};
 
 /// The directory of a process below procfs, `/1234`, built without allocation.
@@ -45,19 +47,27 @@ impl ProcessDir {
     }
 }
 
-/// The process ids of `cgroup.procs` or `cgroup.threads`, one per line. Ids the reader's pid namespace has no number
-/// for (0) are left out.
-pub fn process_ids(text: &[u8]) -> impl Iterator<Item = Result<u32, FormatError>> {
+/// The ids of `cgroup.procs` or `cgroup.threads`, one per line; 0 for those that the reader's pid namespace has no number
+/// for. A line that is none is noted and left out.
+pub fn process_ids<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = u32> {
     lines(text).filter_map(|(line, text)| {
         let pid = number(text.trim_ascii()).and_then(|pid| u32::try_from(pid).ok());
-        Some(pid.ok_or(FormatError::at(line, "not a process id"))).filter(|pid| *pid != Ok(0))
+        if pid.is_none() && !text.trim_ascii().is_empty() {
+            odd.note(line, "not a process id", text);
+        }
+        pid
     })
+}
+
+/// The first id of such a file that the reader's pid namespace has a number for.
+pub fn first_id(text: &[u8], odd: &mut OddLines) -> Option<u32> {
+    process_ids(text, odd).find(|pid| *pid != 0)
 }
 
 /// The processes of `cgroup.procs` or threads of `cgroup.threads`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Ids in the reader's pid namespace.
+    /// Ids in the reader's pid namespace, each once: v1 may list one twice.
     pub visible: Vec<u32>,
     /// How many there are beside them that have no id in the reader's pid namespace: cgroup v2 lists them as 0, v1 not
     /// at all.
@@ -66,16 +76,55 @@ pub struct Listing {
 
 impl Listing {
     /// Parses the file.
-    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        let visible = process_ids(text).collect::<Result<Vec<_>, _>>()?;
-        let hidden = (lines(text).count() - visible.len()) as u64;
-        Ok(Self { visible, hidden })
+    pub fn parse(text: &[u8], odd: &mut OddLines) -> Self {
+        let mut listing = Self::default();
+        let mut is_ascending = true;
+        for pid in process_ids(text, odd) {
+            if pid == 0 {
+                listing.hidden += 1;
+                continue;
+            }
+            is_ascending &= listing.visible.last().is_none_or(|last| *last < pid);
+            listing.visible.push(pid);
+        }
+        if !is_ascending {
+            let mut seen = HashSet::with_capacity(listing.visible.len());
+            listing.visible.retain(|pid| seen.insert(*pid));
+        }
+        listing
     }
 
     /// All of them.
     pub fn count(&self) -> u64 {
         self.visible.len() as u64 + self.hidden
     }
+}
+
+/// The process that a thread belongs to: the line `Tgid` of `/proc/<tid>/status`.
+pub fn process_of_thread(text: &[u8]) -> Result<u32, FormatError> {
+    let mut rows = lines(text).filter_map(|(line, text)| Some((line, text.strip_prefix(b"Tgid:")?)));
+    let (line, value) = rows.next().ok_or(FormatError::at(1, "no line \"Tgid\""))?;
+    let id = number(value.trim_ascii()).and_then(|id| u32::try_from(id).ok());
+    id.ok_or(FormatError::at(line, "not a process id"))
+}
+
+/// The threads of a process: the names in `/proc/<pid>/task`.
+///
+/// # Errors
+/// The directory cannot be listed; where the process has ended it is missing.
+pub fn threads(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Vec<u32>, ReadError> {
+    let process = ProcessDir::new(pid);
+    let place = process.file(proc, "task");
+    let failed = |errno| ReadError::from_errno(&place.path(), errno);
+    let directory = place.open_directory(buffer).map_err(failed)?;
+    let mut ids = Vec::new();
+    let mut entries = [MaybeUninit::uninit(); 4096];
+    let mut reader = RawDir::new(&directory, &mut entries);
+    while let Some(entry) = reader.next() {
+        let entry = entry.map_err(failed)?;
+        ids.extend(number(entry.file_name().to_bytes()).and_then(|id| u32::try_from(id).ok()));
+    }
+    Ok(ids)
 }
 
 /// `/proc/<pid>/schedstat`.
@@ -253,13 +302,15 @@ mod tests {
 
     #[test]
     fn lists_and_rows() {
-        let ids: Result<Vec<_>, _> = process_ids(b"12\n0\n3456\n").collect();
-        assert_eq!(ids, Ok(vec![12, 3456]));
-        assert!(process_ids(b"x\n").next().unwrap().is_err());
-        let listing = Listing::parse(b"12\n0\n3456\n0\n0\n").unwrap();
+        let mut odd = OddLines::default();
+        assert_eq!(process_ids(b"12\n0\nx\n-1\n3456\n", &mut odd).collect::<Vec<_>>(), [12, 0, 3456]);
+        assert_eq!((odd.count(), first_id(b"0\nx\n7\n8\n", &mut odd)), (2, Some(7)));
+        let listing = Listing::parse(b"12\n0\n3456\n0\n0\n", &mut odd);
         assert_eq!(listing, Listing { visible: vec![12, 3456], hidden: 3 });
-        assert_eq!((listing.count(), Listing::parse(b"").unwrap().count()), (5, 0));
-        assert!(Listing::parse(b"1\nx\n").is_err());
+        assert_eq!((listing.count(), Listing::parse(b"", &mut odd).count()), (5, 0));
+        assert_eq!(Listing::parse(b"8\n1\nx\n1\n\n8\n9", &mut odd).visible, [8, 1, 9]);
+        assert_eq!(process_of_thread(b"Name:\tTgid: 3\nTgid:\t7\nPid:\t9\n"), Ok(7));
+        assert!(process_of_thread(b"Name:\tx\n").is_err() && process_of_thread(b"Tgid:\tx\n").is_err());
         let schedstat = Schedstat { run_time: 5, runqueue_time: 56_878, run_periods: 1 };
         assert_eq!(Schedstat::parse(b"5 56878 1\n"), Ok(schedstat));
         assert!(Schedstat::parse(b"0 1\n").is_err());
@@ -309,7 +360,9 @@ Max open files            1024                 unlimited            files     \n
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "(Max open files|SwapTotal:|SwapFree:)[0-9a-z \n]{0,60}") {
-            let _ = (Listing::parse(&text), process_ids(&text).count(), Schedstat::parse(&text), max_open_files(&text));
+            let mut odd = OddLines::default();
+            let _ = (Listing::parse(&text, &mut odd), Schedstat::parse(&text), max_open_files(&text));
+            let _ = process_of_thread(&text);
             let _ = (MachineSwap::parse(&text), max_open_files(likely.as_bytes()), MachineSwap::parse(likely.as_bytes()));
         }
     }

@@ -14,6 +14,7 @@ use crate::kernel::cgroup::mounts::memberships;
 use crate::kernel::cgroup::{Hierarchies, Hierarchy, scan};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::process::{ProcessDir, process_ids};
 use crate::kernel::surroundings::{CgroupNamespace, Surroundings};
 
@@ -94,7 +95,7 @@ impl ProcessIndex {
     pub fn belongs(&self, pid: u32, cgroup: &[u8], buffer: &mut ReadBuffer) -> bool {
         let place = ProcessDir::new(pid);
         let Ok(text) = place.file(&self.shared.proc, "cgroup").read(buffer) else { return false };
-        memberships(text).flatten().any(|line| {
+        memberships(text, &mut OddLines::default()).any(|line| {
             let base = self.shared.bases.get(&line.hierarchy);
             base.is_some_and(|base| joined(base, line.path) == cgroup)
         })
@@ -131,7 +132,7 @@ fn read_all(proc: &Path, bases: &HashMap<u32, Vec<u8>>) -> Reading {
     for pid in pids {
         // A process that ended since it was listed has no file.
         let Ok(text) = ProcessDir::new(pid).file(proc, "cgroup").read(&mut buffer) else { continue };
-        for line in memberships(text).flatten() {
+        for line in memberships(text, &mut OddLines::default()) {
             let (Some(base), Some(lists)) = (bases.get(&line.hierarchy), by_hierarchy.get_mut(&line.hierarchy)) else {
                 continue;
             };
@@ -170,7 +171,9 @@ fn bases(proc: &Path, hierarchies: &Hierarchies, own_pid: u32) -> HashMap<u32, V
             bases.insert(hierarchy.id, hierarchy.top.to_vec());
             continue;
         }
-        let Some(own) = memberships(&own).flatten().find(|line| line.hierarchy == hierarchy.id) else { continue };
+        let mut odd = OddLines::default();
+        let found = memberships(&own, &mut odd).find(|line| line.hierarchy == hierarchy.id);
+        let Some(own) = found else { continue };
         let found = last.clone().filter(|cgroup| holds(hierarchy, cgroup, own_pid, &mut buffer));
         let found = found.or_else(|| own_cgroup(hierarchy, own.path, own_pid).ok().flatten());
         let below = if own.path == b"/" { b"" } else { own.path };
@@ -202,7 +205,7 @@ fn own_cgroup(hierarchy: &Hierarchy, path: &[u8], own_pid: u32) -> Result<Option
 /// Whether a process of the collector's own pid namespace is in this cgroup.
 fn holds(hierarchy: &Hierarchy, cgroup: &[u8], pid: u32, buffer: &mut ReadBuffer) -> bool {
     let procs = hierarchy.file(cgroup, "cgroup.procs").read(buffer);
-    procs.is_ok_and(|text| process_ids(text).any(|listed| listed == Ok(pid)))
+    procs.is_ok_and(|text| process_ids(text, &mut OddLines::default()).any(|listed| listed == pid))
 }
 
 #[cfg(test)]

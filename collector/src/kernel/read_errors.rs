@@ -1,8 +1,7 @@
 //! How often each kernel file could not be read, for the collector's own metrics and the log.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::kernel::error::ReadError;
 
@@ -10,13 +9,9 @@ use crate::kernel::error::ReadError;
 const NAMES: usize = 96;
 /// The name under which files beyond the table's end are counted.
 const OTHER: &str = "other";
-/// A file's failures are logged at most this often.
-const LOG_EVERY: Duration = Duration::from_mins(1);
-
 /// Counters by file name, of a fixed size and shared by all sampling threads.
 #[derive(Debug)]
 pub struct ReadErrors {
-    started: Instant,
     entries: [Entry; NAMES],
     other: Entry,
 }
@@ -25,32 +20,63 @@ pub struct ReadErrors {
 struct Entry {
     name: OnceLock<&'static str>,
     count: AtomicU64,
-    /// Milliseconds since the start plus one; 0 before the first message.
-    logged: AtomicU64,
+    /// A bit for each kind of failure that was logged.
+    logged: AtomicU8,
+}
+
+/// Files that describe the machine and are counted by their names; all others together as `machine`.
+const MACHINE_FILES: [&str; 7] = ["cpuinfo", "diskstats", "distance", "loadavg", "meminfo", "mountinfo", "online"];
+
+/// Kinds of failures, of which each is logged once for a file.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Denied,
+    Failed,
+    Malformed,
+    OddLines,
 }
 
 impl Default for ReadErrors {
     fn default() -> Self {
-        Self { started: Instant::now(), entries: std::array::from_fn(|_| Entry::default()), other: Entry::default() }
+        Self { entries: std::array::from_fn(|_| Entry::default()), other: Entry::default() }
     }
 }
 
 impl ReadErrors {
-    /// Counts a failure to read this file and logs it unless that was done within the last minute. A cgroup or process
-    /// that ended, a file that is not there and one for a feature that is switched off are no failures.
+    /// Counts a failure to read this file, or the lines of it that were not understood, and logs the first of each kind.
+    /// A cgroup or process that ended, a file that is not there and one for a feature that is switched off are no
+    /// failures.
     #[cold]
     pub fn count(&self, file: &'static str, error: &ReadError) {
-        if matches!(error, ReadError::Missing(_) | ReadError::Gone(_) | ReadError::Unsupported(_)) {
+        let (kind, more) = match error {
+            ReadError::Missing(_) | ReadError::Gone(_) | ReadError::Unsupported(_) => return,
+            ReadError::Denied(_) => (Kind::Denied, 1),
+            ReadError::Failed { .. } => (Kind::Failed, 1),
+            ReadError::Malformed { .. } => (Kind::Malformed, 1),
+            ReadError::OddLines { count, .. } => (Kind::OddLines, *count),
+        };
+        let entry = self.entry(file);
+        let count = entry.count.fetch_add(more, Ordering::Relaxed) + more;
+        let bit = 1 << kind as u8;
+        // Of several threads only one logs.
+        if entry.logged.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return;
         }
-        let entry = self.entry(file);
-        let count = entry.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        let logged = entry.logged.load(Ordering::Relaxed);
-        let due = logged == 0 || now.saturating_sub(logged) >= LOG_EVERY.as_millis() as u64;
-        // Of several threads only one logs.
-        if due && entry.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            tracing::warn!(file, count, %error, "cannot read a kernel file; its values are left out");
+        match kind {
+            Kind::OddLines => {
+                tracing::warn!(file, count, %error, "a line of a kernel file is not understood; its values are left out")
+            }
+            _ => tracing::warn!(file, count, %error, "cannot read a kernel file; its values are left out"),
+        }
+    }
+
+    /// The same for a file that describes the machine, of which only odd text is a failure: some may be read by nobody but
+    /// root, and a file system may be out of reach.
+    pub fn count_of_machine(&self, error: &ReadError) {
+        if matches!(error, ReadError::Malformed { .. } | ReadError::OddLines { .. }) {
+            let name = error.path().file_name().and_then(|name| name.to_str());
+            let known = MACHINE_FILES.iter().find(|file| Some(**file) == name);
+            self.count(known.unwrap_or(&"machine"), error);
         }
     }
 
@@ -69,6 +95,7 @@ impl ReadErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::text_formats::FormatError;
 
     #[test]
     fn failures_are_counted_by_file_and_normal_ends_are_not() {
@@ -79,6 +106,36 @@ mod tests {
         errors.count("io.stat", &ReadError::Gone("/b/io.stat".into()));
         errors.count("io.stat", &ReadError::Missing("/b/io.stat".into()));
         assert_eq!(errors.counts().collect::<Vec<_>>(), [("memory.stat", 2), ("cpu.stat", 1)]);
+    }
+
+    #[test]
+    fn odd_text_about_the_machine_is_counted_by_file() {
+        let errors = ReadErrors::default();
+        let odd = |path: &str, count| ReadError::OddLines {
+            path: path.into(),
+            count,
+            reason: FormatError::at(1, "odd"),
+            text: "x".into(),
+        };
+        errors.count_of_machine(&odd("/proc/diskstats", 2));
+        errors.count_of_machine(&odd("/sys/devices/x/level", 1));
+        errors.count_of_machine(&ReadError::Denied("/sys/class/dmi/id/product_uuid".into()));
+        assert_eq!(errors.counts().collect::<Vec<_>>(), [("diskstats", 2), ("machine", 1)]);
+    }
+
+    #[test]
+    fn each_kind_of_failure_is_logged_once_for_a_file() {
+        let errors = ReadErrors::default();
+        let logged = || errors.entry("memory.stat").logged.load(Ordering::Relaxed).count_ones();
+        for _ in 0..3 {
+            errors.count("memory.stat", &ReadError::Denied("/a".into()));
+        }
+        assert_eq!(logged(), 1);
+        let reason = FormatError::at(1, "odd");
+        for _ in 0..3 {
+            errors.count("memory.stat", &ReadError::Malformed { path: "/a".into(), reason: reason.clone() });
+        }
+        assert_eq!((logged(), errors.counts().last()), (2, Some(("memory.stat", 6))));
     }
 
     #[test]

@@ -112,7 +112,9 @@ impl Groups {
         };
         // Empty in a kernel without a mounted file system; then it has no slash either.
         let control = row(b"res:").ok_or(FormatError::at(1, "no control group"))?;
-        Ok(Self { control, monitoring: row(b"mon:").unwrap_or_default() })
+        // Taken for none, the group's tasks would be moved to another.
+        let monitoring = row(b"mon:").ok_or(FormatError::at(1, "no monitoring group"))?;
+        Ok(Self { control, monitoring })
     }
 }
 
@@ -242,6 +244,6 @@ mod tests {
                 if directory.is_empty() { resctrl.root().to_owned() } else { resctrl.root().join(directory) };
             assert_eq!(resctrl.directory(&groups), expected, "{text}");
         }
-        assert!(Groups::parse(b"").is_err());
+        assert!(Groups::parse(b"").is_err() && Groups::parse(b"res:gold\nmox:other\n").is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::kernel::cgroup::mounts::memberships;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::words;
 
 /// Inode number of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`).
@@ -85,7 +86,7 @@ fn namespaces_of_pid(status: &[u8]) -> usize {
 /// A container that runs an operating system has a first process in another cgroup than the collector's, and that
 /// cgroup lies within the collector's cgroup namespace.
 fn place(cgroups: CgroupNamespace, procfs: ProcfsView, own: &[u8], first: &[u8]) -> Place {
-    let is_outside = memberships(first).flatten().any(|line| line.path.starts_with(b"/.."));
+    let is_outside = memberships(first, &mut OddLines::default()).any(|line| line.path.starts_with(b"/.."));
     match (procfs, cgroups) {
         (ProcfsView::Initial, CgroupNamespace::Initial) => Place::Machine,
         (ProcfsView::Own, _) if !is_outside && !first.is_empty() && first != own => Place::Machine,

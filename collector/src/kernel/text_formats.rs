@@ -5,6 +5,7 @@
 
 use std::iter::FusedIterator;
 
+use crate::kernel::odd_lines::OddLines;
 use crate::units::Limit;
 
 /// The content of a kernel file is not what the kernel documents.
@@ -121,50 +122,28 @@ impl<'a> Iterator for Lines<'a> {
 
 impl FusedIterator for Lines<'_> {}
 
-/// The words of a line, separated by spaces or tabs.
+/// The words of a line, separated by spaces or tabs; a carriage return at its end is no part of the last one.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
+    line.split(|byte| matches!(byte, b' ' | b'\t' | b'\r')).filter(|word| !word.is_empty())
 }
 
-/// A flat keyed file: lines of `key value`, as in `cpu.stat`.
-pub fn flat_keyed(text: &[u8]) -> FlatKeyed<'_> {
-    FlatKeyed { rest: text, line: 0 }
-}
-
-/// Iterator of [`flat_keyed`]. It ends after its first error.
-#[derive(Clone, Debug)]
-pub struct FlatKeyed<'a> {
-    rest: &'a [u8],
-    line: usize,
-}
-
-impl<'a> Iterator for FlatKeyed<'a> {
-    type Item = Result<(&'a [u8], u64), FormatError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+/// A flat keyed file: lines of `key value`, as in `cpu.stat`. A line of another form, or with a number below zero or
+/// beyond 64 bits, is noted and left out.
+pub fn flat_keyed<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = (&'a [u8], u64)> {
+    lines(text).filter_map(|(number, line)| {
+        let pair = flat_pair(line);
+        if pair.is_none() && !line.trim_ascii().is_empty() {
+            odd.note(number, "not \"key number\"", line);
         }
-        self.line += 1;
-        let pair = flat_pair(self.rest);
-        self.rest = pair.map_or(&[], |(_, _, rest)| rest);
-        Some(pair.map(|(key, value, _)| (key, value)).ok_or(FormatError::at(self.line, "not \"key number\"")))
-    }
+        pair
+    })
 }
-
-impl FusedIterator for FlatKeyed<'_> {}
 
 #[inline]
-fn flat_pair(text: &[u8]) -> Option<(&[u8], u64, &[u8])> {
-    let space = text.iter().position(|byte| matches!(byte, b' ' | b'\n'))?;
-    let key = text.get(..space)?;
-    let (value, rest) = digits(text.get(space..)?.strip_prefix(b" ")?)?;
-    match rest {
-        [] => Some((key, value, rest)),
-        [b'\n', rest @ ..] => Some((key, value, rest)),
-        _ => None,
-    }
+fn flat_pair(line: &[u8]) -> Option<(&[u8], u64)> {
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (value, rest) = digits(line.get(space + 1..)?)?;
+    rest.trim_ascii().is_empty().then_some((line.get(..space)?, value))
 }
 
 /// The fields of a nested keyed line after its name: `rbytes=1 wbytes=2`. A field without `=` has no value.
@@ -253,13 +232,22 @@ mod tests {
 
     #[test]
     fn flat_keyed_lines() {
-        let pairs: Result<Vec<_>, _> = flat_keyed(b"user 44\nsystem 0\n").collect();
-        assert_eq!(pairs, Ok(vec![(&b"user"[..], 44), (b"system", 0)]));
-        assert_eq!(flat_keyed(b"").next(), None);
-        assert_eq!(flat_keyed(b"last 1").next(), Some(Ok((&b"last"[..], 1))));
-        let broken: Vec<_> = flat_keyed(b"a 1\nb\nc 3\n").collect();
-        assert_eq!(broken, [Ok((&b"a"[..], 1)), Err(FormatError::at(2, "not \"key number\""))]);
-        assert!(flat_keyed(b"a 1x\n").next().is_some_and(|pair| pair.is_err()));
+        let all = |text: &'static [u8]| {
+            let mut odd = OddLines::default();
+            let pairs: Vec<_> = flat_keyed(text, &mut odd).map(|(key, value)| (key.to_vec(), value)).collect();
+            (pairs, odd.first())
+        };
+        let pairs = |list: &[(&str, u64)]| list.iter().map(|(key, value)| (key.as_bytes().to_vec(), *value)).collect();
+        assert_eq!(all(b"user 44\nsystem 0\n"), (pairs(&[("user", 44), ("system", 0)]), None));
+        assert_eq!(all(b""), (vec![], None));
+        assert_eq!(all(b"last 1"), (pairs(&[("last", 1)]), None));
+        assert_eq!(all(b"a 1\r\n\nb 2 \n"), (pairs(&[("a", 1), ("b", 2)]), None));
+        let wrong = |line, text: &str| Some((FormatError::at(line, "not \"key number\""), text.into()));
+        assert_eq!(all(b"a 1\nb\nc 3\n"), (pairs(&[("a", 1), ("c", 3)]), wrong(2, "b")));
+        for odd in ["b -1", "b 1x", "b 1 2", "b  1", "b 18446744073709551616"] {
+            let text: &'static str = format!("{odd}\nc 3\n").leak();
+            assert_eq!(all(text.as_bytes()), (pairs(&[("c", 3)]), wrong(1, odd)));
+        }
     }
 
     #[test]
@@ -305,7 +293,7 @@ mod tests {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (digits(&text), number(&text), unsigned(&text), signed(&text), limit(&text));
-            let _ = (flat_keyed(&text).count(), lines(&text).count(), words(&text).count());
+            let _ = (flat_keyed(&text, &mut OddLines::default()).count(), lines(&text).count(), words(&text).count());
             let _ = (nested_fields(&text).count(), device_number(&text), hundredths(&text), id_list(&text));
         }
 
@@ -313,7 +301,7 @@ mod tests {
         fn never_panics_on_likely_text(text in "[0-9a-z:=.,\\- \n]{0,100}") {
             let text = text.as_bytes();
             let _ = (digits(text), number(text), unsigned(text), signed(text), limit(text));
-            let _ = (flat_keyed(text).count(), lines(text).count(), words(text).count());
+            let _ = (flat_keyed(text, &mut OddLines::default()).count(), lines(text).count(), words(text).count());
             let _ = (nested_fields(text).count(), device_number(text), hundredths(text), id_list(text));
         }
 

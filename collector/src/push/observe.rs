@@ -85,7 +85,7 @@ impl Observer {
                 Extent::Every => None,
             };
             let samples = container.samples(Selection { start: Some(since), end: None, count });
-            let (identity, spec) = (container.identity(), container.spec().0);
+            let (identity, spec) = (container.identity(), container.spec());
             let name = Name::clone(container.name());
             let Some(last) = samples.last().cloned() else {
                 if let Some(before) = before {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::hardware::{PerfEvent, Resctrl, UncorePerfEvent};
 use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
+use super::unread::Unread;
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// What one cgroup looked like at one moment.
@@ -43,6 +44,8 @@ pub struct Sample {
     /// OOM kills of this cgroup's processes, as the kernel counts them; where it does not, since the collector knows the
     /// cgroup.
     pub oom_kills: u64,
+    /// What of all this the kernel has although it is absent, or 0 where it cannot be absent: it could not be read.
+    pub unread: Unread,
 }
 
 /// CPU statistics.
@@ -58,7 +61,7 @@ pub struct Cpu {
     pub per_cpu: Option<Vec<Nanos>>,
     /// CFS bandwidth: `cpu.stat`.
     pub cfs: Option<Cfs>,
-    /// Sum over the processes of the subtree (kind `sched`).
+    /// Sum over the threads of the subtree (kind `sched`), those that ended with what they had last.
     pub schedstat: Option<Schedstat>,
     /// Smoothed load (`--enable_load_reader`, cgroup v1).
     pub load: Option<Load>,
@@ -66,22 +69,22 @@ pub struct Cpu {
     pub pressure: Option<Pressure>,
 }
 
-/// CFS bandwidth control.
+/// CFS bandwidth control. A counter is absent where its line could not be read; those of bursts also before 5.15.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cfs {
     /// `nr_periods`.
-    pub periods: u64,
+    pub periods: Option<u64>,
     /// `nr_throttled`.
-    pub throttled_periods: u64,
+    pub throttled_periods: Option<u64>,
     /// v1 `throttled_time`; v2 `throttled_usec`.
-    pub throttled_time: Nanos,
+    pub throttled_time: Option<Nanos>,
     /// `nr_bursts`; v2 since 5.15, and v1 since the same.
     pub burst_periods: Option<u64>,
     /// v1 `burst_time`; v2 `burst_usec`.
     pub burst_time: Option<Nanos>,
 }
 
-/// Scheduler statistics of processes: `/proc/<pid>/schedstat`.
+/// Scheduler statistics of threads: `/proc/<pid>/task/<tid>/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Schedstat {
     /// Time on a CPU.
@@ -119,8 +122,8 @@ pub struct TaskStates {
 /// One pressure file.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pressure {
-    /// At least one task stalled.
-    pub some: PressureRow,
+    /// At least one task stalled; absent where the row could not be read.
+    pub some: Option<PressureRow>,
     /// All tasks stalled; absent for the CPU before 5.13.
     pub full: Option<PressureRow>,
 }
@@ -186,19 +189,19 @@ pub struct Faults {
     pub pgmajfault: u64,
 }
 
-/// v2 `memory.events`, counts over the subtree.
+/// v2 `memory.events`, counts over the subtree. One whose line could not be read is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MemoryEvents {
     /// Reclaimed although below `memory.low`.
-    pub low: u64,
+    pub low: Option<u64>,
     /// Throttled above `memory.high`.
-    pub high: u64,
+    pub high: Option<u64>,
     /// Hit `memory.max`.
-    pub max: u64,
+    pub max: Option<u64>,
     /// Ran out of memory.
-    pub oom: u64,
+    pub oom: Option<u64>,
     /// Processes killed.
-    pub oom_kill: u64,
+    pub oom_kill: Option<u64>,
     /// Group kills, since 5.17.
     pub oom_group_kill: Option<u64>,
 }
@@ -380,12 +383,12 @@ pub struct Processes {
 pub struct Hugetlb {
     /// As in the file names: `2MB`, `1GB`.
     pub page_size: Arc<str>,
-    /// v1 `usage_in_bytes`, v2 `current`; the reservation's where the kernel has it.
-    pub usage: Bytes,
+    /// v1 `usage_in_bytes`, v2 `current`; the reservation's where the kernel has it. Absent where it could not be read.
+    pub usage: Option<Bytes>,
     /// v1 `max_usage_in_bytes`.
     pub max_usage: Option<Bytes>,
-    /// v1 `failcnt`, v2 `events` key `max`.
-    pub failcnt: u64,
+    /// v1 `failcnt`, v2 `events` key `max`. Absent where it could not be read.
+    pub failcnt: Option<u64>,
 }
 
 /// A network namespace's counters.

@@ -63,8 +63,7 @@ pub struct OsRelease {
 pub struct CpuCounts {
     /// CPUs that are switched on; each hardware thread is one.
     pub online: u32,
-    /// Different core ids. The ids count from 0 in each socket, so a machine of two sockets with N cores each has N.
-    /// Where `/proc/cpuinfo` has no core ids: cores.
+    /// Cores, of all sockets. cAdvisor counts ids of cores, which begin anew in each socket.
     pub cores: Option<u32>,
     /// Sockets.
     pub sockets: Option<u32>,

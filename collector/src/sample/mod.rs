@@ -14,4 +14,5 @@ pub mod process;
 pub mod sockets;
 pub mod spec;
 pub mod statistic;
+pub mod unread;
 pub mod walk;

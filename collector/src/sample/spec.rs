@@ -1,5 +1,6 @@
 //! What a cgroup is allowed and configured to do, as opposed to what it did.
 
+use super::unread::Unread;
 use crate::units::{Bytes, Limit, Micros, WallTime};
 
 /// Limits and identity of a cgroup, read from its files.
@@ -20,6 +21,8 @@ pub struct Spec {
     pub has_network: bool,
     /// The cgroup's samples carry block device counters.
     pub has_diskio: bool,
+    /// Limits that the kernel has although they are absent: they could not be read.
+    pub unread: Unread,
 }
 
 /// CPU limits.

@@ -84,6 +84,7 @@ parts! {
     Sample {
         moment at, counter oom_kills, part cpu, part memory, part io, part processes, part hugetlb, part network,
         gauge cpuset_memory_migrate, part tasks, gauge referenced, part resctrl, part perf, part perf_uncore,
+        shape unread,
     }
     // The kernel scales user and system so that their sum is the total; either may step back by a tick.
     Cpu {
@@ -246,7 +247,7 @@ named!(u32, &'static str);
 #[cfg(test)]
 pub(crate) fn complete(first: u64) -> Sample {
     fn pressure() -> Option<Pressure> {
-        Some(Pressure { some: PressureRow::default(), full: Some(PressureRow::default()) })
+        Some(Pressure { some: Some(PressureRow::default()), full: Some(PressureRow::default()) })
     }
     fn interface(name: &str) -> Interface {
         Interface { name: name.into(), receive: Traffic::default(), transmit: Traffic::default() }
@@ -273,7 +274,7 @@ pub(crate) fn complete(first: u64) -> Sample {
         device: "/dev/sda".into(),
         operations: vec![("Read", 0), ("Write", 0)],
     };
-    let hugetlb = |size: &str| Hugetlb { page_size: size.into(), usage: Bytes(0), max_usage: bytes(), failcnt: 0 };
+    let hugetlb = |size: &str| Hugetlb { page_size: size.into(), usage: bytes(), max_usage: bytes(), failcnt: Some(0) };
     let mut sample = Sample {
         at: crate::units::WallTime::default(),
         cpu: Some(Cpu {
@@ -281,7 +282,13 @@ pub(crate) fn complete(first: u64) -> Sample {
             user: nanos(),
             system: nanos(),
             per_cpu: Some(vec![Nanos(0), Nanos(0)]),
-            cfs: Some(Cfs { burst_periods: Some(0), burst_time: nanos(), ..Cfs::default() }),
+            cfs: Some(Cfs {
+                periods: Some(0),
+                throttled_periods: Some(0),
+                throttled_time: nanos(),
+                burst_periods: Some(0),
+                burst_time: nanos(),
+            }),
             schedstat: Some(Schedstat::default()),
             load: Some(Load::default()),
             pressure: pressure(),
@@ -293,7 +300,14 @@ pub(crate) fn complete(first: u64) -> Sample {
             inactive_file: bytes(),
             failcnt: Some(0),
             kernel: bytes(),
-            events: Some(MemoryEvents { oom_group_kill: Some(0), ..MemoryEvents::default() }),
+            events: Some(MemoryEvents {
+                low: Some(0),
+                high: Some(0),
+                max: Some(0),
+                oom: Some(0),
+                oom_kill: Some(0),
+                oom_group_kill: Some(0),
+            }),
             pressure: pressure(),
             numa: Some(Numa { own: pages(), hierarchical: pages() }),
             stat: MemoryStat { keys: ["cache".into(), "rss".into()].into(), values: vec![0, 0] },
@@ -326,6 +340,7 @@ pub(crate) fn complete(first: u64) -> Sample {
         perf: Some(vec![PerfEvent::default(), PerfEvent { cpu: 1, ..PerfEvent::default() }]),
         perf_uncore: Some(vec![UncorePerfEvent::default()]),
         oom_kills: 0,
+        unread: super::unread::Unread::default(),
     };
     sample.walk(&mut Numbered(first));
     sample

@@ -10,12 +10,14 @@ mod files;
 mod hugetlb;
 mod io;
 mod kept;
+mod late;
 mod limitations;
 mod load;
 mod memory;
 mod network;
 mod perf;
 mod processes;
+mod reading;
 mod referenced;
 mod resctrl;
 mod sockets;
@@ -26,13 +28,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::kernel::cgroup::Hierarchy;
-use crate::kernel::error::ReadError;
 use crate::kernel::file::{KeptFile, ReadBuffer};
-use crate::kernel::text_formats::{FormatError, unsigned};
+use crate::kernel::text_formats::unsigned;
 use crate::sample::container::Sample;
 use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
+use crate::sample::unread::Unread;
 use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
@@ -41,14 +42,12 @@ pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
+pub(crate) use processes::processes_of;
 pub use referenced::ResetEvery;
 pub use resctrl::ResctrlReader;
 
 use context::MemorySource;
-
-/// After this many samples files that were absent are looked for again: on cgroup v2 a controller may be switched on
-/// at any time, and nothing tells.
-const RETRY_ABSENT_EVERY: u32 = 64;
+use reading::{Reading, bit};
 
 /// What a sampling thread keeps between containers.
 #[derive(Debug, Default)]
@@ -106,7 +105,7 @@ pub struct ContainerReader {
     live: u64,
     /// Some file of the last sample was opened by its path, which might by now belong to another cgroup.
     opened_by_path: bool,
-    samples: u32,
+    late: late::Late,
     cpu: cpu::CpuFiles,
     memory: memory::MemoryFiles,
     io: io::IoFiles,
@@ -121,105 +120,6 @@ pub struct ContainerReader {
     perf: perf::PerfState,
 }
 
-/// One pass over a container's files.
-struct Reading<'a> {
-    ctx: &'a ReaderContext,
-    name: &'a [u8],
-    live: u64,
-    buffer: &'a mut ReadBuffer,
-    /// Files that gave a value.
-    values: u32,
-    /// Hierarchies in which a file reported its end.
-    gone: u64,
-    opened_by_path: bool,
-}
-
-impl<'a> Reading<'a> {
-    /// The hierarchy at this place, if the container is in it.
-    fn hierarchy(&self, position: usize) -> Option<&'a Hierarchy> {
-        if self.live & bit(position) == 0 { None } else { self.ctx.hierarchies.at(position) }
-    }
-
-    fn is_root(&self) -> bool {
-        self.name == b"/"
-    }
-
-    /// Reads and parses a file that is kept open.
-    #[inline]
-    fn kept<T>(
-        &mut self,
-        position: usize,
-        file: &'static str,
-        kept: &mut KeptFile,
-        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
-    ) -> Option<T> {
-        self.kept_as(position, file, file, kept, parse)
-    }
-
-    /// As [`Reading::kept`], for a file whose name differs from the one its failures are counted under.
-    #[inline]
-    fn kept_as<T>(
-        &mut self,
-        position: usize,
-        file: &str,
-        counted_as: &'static str,
-        kept: &mut KeptFile,
-        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
-    ) -> Option<T> {
-        let hierarchy = self.hierarchy(position)?;
-        let at = hierarchy.file(self.name, file);
-        let parsed = match kept.read(at, &self.ctx.budget, self.buffer) {
-            Ok(Some(text)) => parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }),
-            Ok(None) => return None,
-            Err(error) => Err(error),
-        };
-        self.opened_by_path |= !kept.is_kept();
-        self.outcome(position, counted_as, parsed)
-    }
-
-    /// Reads and parses a file once: opened, read to its end, closed.
-    fn once<T>(
-        &mut self,
-        position: usize,
-        file: &'static str,
-        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
-    ) -> Option<T> {
-        let at = self.hierarchy(position)?.file(self.name, file);
-        let parsed = at
-            .read(self.buffer)
-            .and_then(|text| parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
-        self.outcome(position, file, parsed)
-    }
-
-    fn outcome<T>(&mut self, position: usize, counted_as: &'static str, result: Result<T, ReadError>) -> Option<T> {
-        match result {
-            Ok(value) => {
-                self.values += 1;
-                Some(value)
-            }
-            Err(ReadError::Gone(_)) => {
-                self.gone |= bit(position);
-                None
-            }
-            Err(error) => {
-                self.ctx.errors.count(counted_as, &error);
-                None
-            }
-        }
-    }
-
-    /// Places of the hierarchies the container is in.
-    fn live_positions(&self) -> impl Iterator<Item = usize> + use<> {
-        let live = self.live;
-        (0..64).filter(move |position| live & bit(*position) != 0)
-    }
-}
-
-/// The bit of a hierarchy's place; none for places beyond what is followed (the kernel has 16 controllers).
-const fn bit(position: usize) -> u64 {
-    if position < 64 { 1 << position } else { 0 }
-}
-
 impl ContainerReader {
     /// A reader for the container of this name with its cgroups.
     pub fn new(name: Arc<[u8]>, members: &[Member]) -> Self {
@@ -229,7 +129,7 @@ impl ContainerReader {
             members: members.iter().map(tracked).collect(),
             live: 0,
             opened_by_path: false,
-            samples: 0,
+            late: late::Late::default(),
             cpu: cpu::CpuFiles::default(),
             memory: memory::MemoryFiles::default(),
             io: io::IoFiles::default(),
@@ -298,10 +198,7 @@ impl ContainerReader {
         if self.live == 0 {
             return Err(self.gone());
         }
-        self.samples = self.samples.wrapping_add(1);
-        if self.samples.is_multiple_of(RETRY_ABSENT_EVERY) {
-            self.refresh();
-        }
+        self.look_for_late_files(ctx, &mut scratch.buffer);
         let mut reading = Reading {
             ctx,
             name: &self.name,
@@ -310,6 +207,7 @@ impl ContainerReader {
             values: 0,
             gone: 0,
             opened_by_path: false,
+            unread: Unread::default(),
         };
         let mut sample = Sample {
             cpu: self.cpu.sample(&mut reading),
@@ -338,7 +236,9 @@ impl ContainerReader {
         sample.resctrl = self.resctrl.sample(&mut reading);
         sample.perf = self.perf.sample_core(&mut reading);
         sample.perf_uncore = self.perf.sample_uncore(&mut reading);
-        let Reading { values, gone, opened_by_path, .. } = reading;
+        let Reading { values, gone, opened_by_path, unread, .. } = reading;
+        sample.unread = unread;
+        self.late.found(&sample, self.live);
         self.opened_by_path = opened_by_path;
         if gone != 0 {
             self.look_again(gone);
@@ -402,11 +302,11 @@ impl ContainerReader {
         let kills = match ctx.sources.memory_unless_off() {
             Some(MemorySource::V1(position)) => {
                 let parse = crate::kernel::cgroup::v1::memory::oom_kills;
-                reading.kept(position, "memory.oom_control", file, parse).flatten()
+                reading.kept_lines(position, "memory.oom_control", file, parse).flatten()
             }
             Some(MemorySource::V2(position)) => {
                 let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
-                reading.kept(position, "memory.events.local", file, parse).map(|events| events.oom_kill)
+                reading.kept_lines(position, "memory.events.local", file, parse).and_then(|events| events.oom_kill)
             }
             None => None,
         };
@@ -416,7 +316,8 @@ impl ContainerReader {
     }
 
     fn reading<'a>(&'a self, ctx: &'a ReaderContext, buffer: &'a mut ReadBuffer) -> Reading<'a> {
-        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false }
+        let unread = Unread::default();
+        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false, unread }
     }
 
     /// Looks for the directories of members that were not seen yet, and makes sure that a directory is still the right

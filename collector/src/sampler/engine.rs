@@ -15,13 +15,12 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::container::{Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
-use crate::sample::container::Sample;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
@@ -192,9 +191,7 @@ impl Engine {
         tracked.forget_last_network();
         tracked.populated.store(true, Ordering::Relaxed);
         tracked.doublings.store(0, Ordering::Relaxed);
-        let now = WallTime::from(SystemTime::now());
-        let fresh = |sample: &Sample| now.since(sample.at).0 < FRESH.as_nanos() as u64;
-        if !tracked.container.latest().is_some_and(|sample| fresh(&sample)) {
+        if tracked.container.latest_age().is_none_or(|age| age >= FRESH) {
             self.urgent(tracked, Purpose::First);
         }
     }
@@ -240,13 +237,14 @@ impl Engine {
         self.urgent(tracked, Purpose::OnDemand);
     }
 
-    /// Samples these containers unless they have a sample of this time or later. The receiver ends, with the error that
+    /// Samples these containers unless they have a sample that is at most so old. The receiver ends, with the error that
     /// there is no sender any more, when all of them are done. The sampling threads get to it in their own time, so
     /// whoever waits sets a limit.
-    pub fn demand(&self, containers: Vec<Arc<Tracked>>, not_before: WallTime) -> oneshot::Receiver<()> {
+    pub fn demand(&self, containers: Vec<Arc<Tracked>>, max_age: Duration) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         let done = Arc::new(done);
-        let demands = containers.into_iter().map(|what| Demand { what, not_before, _done: Arc::clone(&done) });
+        let since = Instant::now();
+        let demands = containers.into_iter().map(|what| Demand { what, since, max_age, _done: Arc::clone(&done) });
         lock(&self.queue).demanded.extend(demands);
         self.tick_wake.notify_all();
         self.help_wake.notify_all();
@@ -419,7 +417,7 @@ impl Engine {
 
     fn meet(&self, demand: &Demand, scratch: &mut Scratch) {
         let tracked = &demand.what;
-        let met = tracked.container.latest().is_some_and(|sample| sample.at >= demand.not_before);
+        let met = tracked.container.latest_age().is_some_and(|age| age <= demand.max_age + demand.since.elapsed());
         if !met && !tracked.ended.load(Ordering::Acquire) {
             self.sample(tracked, Purpose::OnDemand, scratch);
         }
@@ -431,6 +429,7 @@ impl Engine {
         tracked.deliver_news(&mut reading);
         self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
         let sampled = reading.reader.sample(&self.context, scratch);
+        self.read_limits_of_new_controllers(tracked, &mut reading, scratch);
         if purpose == Purpose::Final {
             tracked.closing_sample_taken(&mut reading.reader, sampled.as_ref().ok());
         }

@@ -35,7 +35,7 @@ pub fn read(roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> (Machine, 
 
 fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> Machine {
     let cpu_info = survey.text(&roots.proc.join("cpuinfo")).map(|text| CpuInfo::parse(&text)).unwrap_or_default();
-    let mem_info = survey.parsed(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
+    let mem_info = survey.lines(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
     let cpus = kernel_topology::cpus(survey, roots).unwrap_or_default();
     let nodes = topology::nodes(survey, roots, &cpus);
     Machine {
@@ -70,8 +70,8 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
     }
 }
 
-/// cAdvisor's counts: the CPUs of the nodes' cores, and the different ids in `/proc/cpuinfo`, or where it has none the
-/// different pairs of id and socket in sysfs.
+/// The CPUs of the nodes' cores, and the different ids in `/proc/cpuinfo`, of cores those with their sockets; or where it
+/// has none the different pairs of id and socket in sysfs.
 fn cpu_counts(info: &CpuInfo, cpus: &[Cpu], nodes: &[Node]) -> CpuCounts {
     let in_cores = nodes.iter().flat_map(|node| &node.cores).map(|core| core.threads.len()).sum::<usize>();
     let online = if in_cores == 0 { cpus.len() } else { in_cores };
@@ -79,7 +79,7 @@ fn cpu_counts(info: &CpuInfo, cpus: &[Cpu], nodes: &[Node]) -> CpuCounts {
     let has_drawers = cpus.iter().any(|cpu| cpu.drawer_id.is_some());
     CpuCounts {
         online: online as u32,
-        cores: listed(info.core_ids).or_else(|| distinct(cpus, |cpu| cpu.core_id.unwrap_or(0))),
+        cores: listed(info.cores).or_else(|| distinct(cpus, |cpu| cpu.core_id.unwrap_or(0))),
         sockets: listed(info.physical_ids).or_else(|| distinct(cpus, |_| 0)),
         books: listed(info.book_ids).or_else(|| distinct(cpus, |cpu| cpu.book_id.clone()).filter(|_| has_books)),
         drawers: listed(info.drawer_ids)

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::container::{ReaderContext, Scratch};
+use super::container::{ReaderContext, Scratch, processes_of};
 use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::process::table::{self, Stat, Status};
 use crate::kernel::process::{ProcessDir, process_ids};
 use crate::kernel::text_formats::FormatError;
@@ -34,7 +35,7 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
     let proc = &ctx.roots().proc;
     let members = match whose {
         Whose::Machine => HashSet::new(),
-        Whose::Container(name) => members(ctx.hierarchies(), name, buffer),
+        Whose::Container(name) => members(ctx, name, buffer),
     };
     let users = Users::read(ctx.roots(), buffer).unwrap_or_else(|error| {
         ctx.errors().count("passwd", &error);
@@ -43,7 +44,7 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
     let clock = Clock::now(ctx);
     let mut processes = Vec::new();
     for pid in table::all_ids(proc, buffer)? {
-        let Some(cgroup) = read(ctx, pid, "cgroup", buffer, table::cgroup) else { continue };
+        let Some(cgroup) = read_lines(ctx, pid, "cgroup", buffer, table::cgroup) else { continue };
         // A zombie is in no list of members, and where procfs is that of another pid namespace the lists are in other
         // numbers: the process's own word counts too.
         let wanted = match whose {
@@ -60,19 +61,25 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
 
 /// How many processes this very cgroup has; `None` where none can be seen.
 pub fn count(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Option<u64> {
-    let members = members(ctx.hierarchies(), name, scratch.buffer());
+    let members = members(ctx, name, scratch.buffer());
     (!members.is_empty()).then_some(members.len() as u64)
 }
 
 /// The members of a cgroup by the memory controller's list, else by that of cpu or of any hierarchy it is in.
-pub(super) fn members(hierarchies: &Hierarchies, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
+pub(super) fn members(ctx: &ReaderContext, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
+    let hierarchies: &Hierarchies = ctx.hierarchies();
     let preferred = ["memory", "cpu"].into_iter().filter_map(|controller| hierarchies.with_controller(controller));
     for hierarchy in preferred.chain(hierarchies) {
-        for file in ["cgroup.procs", "cgroup.threads"] {
-            // A threaded cgroup of v2 lists only threads: the main ones among them are the processes.
-            if let Ok(text) = hierarchy.file(name, file).read(buffer) {
-                return process_ids(text).filter_map(Result::ok).collect();
+        let mut odd = OddLines::default();
+        match hierarchy.file(name, "cgroup.procs").read(buffer) {
+            Ok(text) => return process_ids(text, &mut odd).filter(|pid| *pid != 0).collect(),
+            // A threaded cgroup of v2 lists only threads.
+            Err(ReadError::Unsupported(_)) => {
+                let Ok(text) = hierarchy.file(name, "cgroup.threads").read(buffer) else { continue };
+                let tids: Vec<u32> = process_ids(text, &mut odd).filter(|tid| *tid != 0).collect();
+                return processes_of(&ctx.roots().proc, &tids, buffer).into_iter().collect();
             }
+            Err(_) => {}
         }
     }
     HashSet::new()
@@ -100,6 +107,24 @@ fn read<T>(
     }
 }
 
+/// The same for a file of which each line that is not understood costs its own key.
+fn read_lines<T>(
+    ctx: &ReaderContext,
+    pid: u32,
+    file: &'static str,
+    buffer: &mut ReadBuffer,
+    parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+) -> Option<T> {
+    let mut odd = OddLines::default();
+    let value = read(ctx, pid, file, buffer, |text| Ok(parse(text, &mut odd)))?;
+    if odd.count() > 0 {
+        let directory = ProcessDir::new(pid);
+        let path = directory.file(&ctx.roots().proc, file).path();
+        ReadError::of_odd_lines(&path, odd).inspect(|error| ctx.errors().count(file, error));
+    }
+    Some(value)
+}
+
 fn process(
     ctx: &ReaderContext,
     pid: u32,
@@ -109,7 +134,7 @@ fn process(
     buffer: &mut ReadBuffer,
 ) -> Option<Process> {
     let stat = read(ctx, pid, "stat", buffer, Stat::parse)?;
-    let status = read(ctx, pid, "status", buffer, Status::parse)?;
+    let status = read_lines(ctx, pid, "status", buffer, Status::parse)?;
     let descriptors = match table::open_descriptors(&ctx.roots().proc, pid, buffer) {
         Ok(open) => Some(open),
         // A zombie has closed them all.
@@ -120,8 +145,10 @@ fn process(
     let age = Nanos(clock.since_boot.0.saturating_sub(clock.duration(stat.start_ticks).0));
     let resident = kib(status.resident_kb);
     let memory = ctx.machine_memory();
+    let named = |id| users.name(id).map_or_else(|| id.to_string(), str::to_owned);
+    let user = status.effective_user.map(named);
     Some(Process {
-        user: users.name(status.effective_user).map_or_else(|| status.effective_user.to_string(), str::to_owned),
+        user: user.unwrap_or_else(|| "?".to_owned()),
         pid,
         parent: stat.parent,
         started: WallTime(clock.wall.0.saturating_sub(age.0)),

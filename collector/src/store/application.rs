@@ -42,7 +42,11 @@ impl Application {
     /// A sample was taken: what waits belongs to it.
     pub(super) fn attach(&mut self, sample: WallTime, limits: Limits) {
         let oldest = sample.back(limits.age);
-        if let Some(round) = self.pending.take_if(|_| self.rounds.back().is_none_or(|(last, _)| *last < sample)) {
+        if let Some(round) = self.pending.take_if(|_| self.rounds.back().is_none_or(|(last, _)| *last != sample)) {
+            // After the clock was set back the samples' times come again.
+            while self.rounds.back().is_some_and(|(last, _)| *last > sample) {
+                self.rounds.pop_back();
+            }
             self.rounds.push_back((sample, round));
         }
         let mut values: usize = self.rounds.iter().map(|(_, round)| round.len()).sum();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::sample::event::{Event, EventData, EventKind};
+use crate::steady::{Clock, Steady};
 use crate::units::WallTime;
 
 /// Events a subscriber may lag behind before it is cut off, beyond what the connection's buffers hold: a quarter of a
@@ -49,7 +50,9 @@ pub struct EventLog {
 
 #[derive(Debug, Default)]
 struct Inner {
-    kinds: HashMap<EventKind, VecDeque<Arc<Event>>>,
+    /// In the order of their times, whatever the clock on the wall was then.
+    kinds: HashMap<EventKind, VecDeque<(Steady, Arc<Event>)>>,
+    clock: Clock,
     subscribers: Vec<Subscriber>,
 }
 
@@ -149,16 +152,17 @@ impl EventLog {
         if limits.count == Some(0) {
             return;
         }
-        let oldest = event.at.back(limits.age);
+        let at = inner.clock.steady(event.at);
+        let oldest = at.back(limits.age);
         let events = inner.kinds.entry(event.kind).or_default();
         // Containers found at start are announced with their own, older creation times.
         let position = match events.back() {
-            Some(last) if last.at > event.at => events.partition_point(|earlier| earlier.at <= event.at),
+            Some((last, _)) if *last > at => events.partition_point(|(earlier, _)| *earlier <= at),
             _ => events.len(),
         };
-        events.insert(position, event);
-        while let Some(first) = events.front()
-            && (first.at < oldest || limits.count.is_some_and(|count| events.len() > count))
+        events.insert(position, (at, event));
+        while let Some((first, _)) = events.front()
+            && (*first < oldest || limits.count.is_some_and(|count| events.len() > count))
         {
             events.pop_front();
         }
@@ -178,8 +182,9 @@ impl EventLog {
         let mut newest_first: Vec<_> = events
             .iter()
             .rev()
-            .skip_while(|event| end.is_some_and(|end| event.at > end))
-            .take_while(|event| start.is_none_or(|start| event.at >= start))
+            .map(|(_, event)| event)
+            // In no order by these times if the clock was set meanwhile.
+            .filter(|event| end.is_none_or(|end| event.at <= end) && start.is_none_or(|start| event.at >= start))
             .take(count)
             .cloned()
             .collect();
@@ -204,9 +209,9 @@ impl EventLog {
 }
 
 /// Exactly one event passes out of the window of [`FINAL_SAMPLES`] with each addition.
-fn forget_old_final_sample(events: &mut VecDeque<Arc<Event>>) {
+fn forget_old_final_sample(events: &mut VecDeque<(Steady, Arc<Event>)>) {
     let Some(position) = events.len().checked_sub(FINAL_SAMPLES + 1) else { return };
-    let Some(event) = events.get_mut(position) else { return };
+    let Some((_, event)) = events.get_mut(position) else { return };
     if matches!(event.data, EventData::Deletion { final_sample: Some(_) }) {
         let mut stripped = Event::clone(event);
         stripped.data = EventData::Deletion { final_sample: None };

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
@@ -22,6 +22,7 @@ use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
+use crate::steady::{Clock, Steady};
 use crate::units::WallTime;
 use application::Application;
 use event_log::{EventLimits, EventLog};
@@ -53,7 +54,7 @@ pub struct Container {
     listed: Listed,
     oom_kills: AtomicU64,
     recent: Mutex<Recent>,
-    spec: Mutex<(Spec, WallTime)>,
+    spec: Mutex<(Spec, Option<Instant>)>,
     identity: Mutex<Option<Arc<Identity>>>,
     storage: Mutex<Timeline<Storage>>,
     limits: Limits,
@@ -66,6 +67,8 @@ struct Recent {
     summary: Recorder,
     /// Of the few containers whose labels ask for it.
     application: Option<Box<Application>>,
+    /// When the newest sample came; the clock on the wall may be set meanwhile.
+    pushed_at: Option<Instant>,
 }
 
 /// Whether a cgroup is a container in the eyes of the API.
@@ -94,8 +97,9 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary, application } = &mut *recent;
+        let Recent { history, summary, application, pushed_at } = &mut *recent;
         let pushed = history.push(sample, self.limits);
+        *pushed_at = Some(Instant::now());
         if let Some(stored) = history.latest() {
             summary.add(stored);
             if let Some(application) = application {
@@ -108,6 +112,11 @@ impl Container {
     /// The newest sample.
     pub fn latest(&self) -> Option<Arc<Sample>> {
         lock(&self.recent).history.latest().cloned()
+    }
+
+    /// How long ago the newest sample came; `None` before the first.
+    pub fn latest_age(&self) -> Option<Duration> {
+        lock(&self.recent).pushed_at.map(|at| at.elapsed())
     }
 
     /// The newest sample for the closing account: with the OOM kills of the end, which come after the last reading.
@@ -162,19 +171,19 @@ impl Container {
         recent.history.memory() + recent.summary.memory()
     }
 
-    /// The limits as last read, and when that was (the epoch if never).
-    pub fn spec(&self) -> (Spec, WallTime) {
-        lock(&self.spec).clone()
+    /// The limits as last read.
+    pub fn spec(&self) -> Spec {
+        lock(&self.spec).0.clone()
     }
 
-    /// When the limits were last read; the epoch if never.
-    pub fn spec_read_at(&self) -> WallTime {
-        lock(&self.spec).1
+    /// How long ago the limits were last read; `None` if never. The clock on the wall may be set meanwhile.
+    pub fn spec_age(&self) -> Option<Duration> {
+        lock(&self.spec).1.map(|at| at.elapsed())
     }
 
     /// Keeps limits just read.
-    pub fn set_spec(&self, spec: Spec, at: WallTime) {
-        *lock(&self.spec) = (spec, at);
+    pub fn set_spec(&self, spec: Spec) {
+        *lock(&self.spec) = (spec, Some(Instant::now()));
     }
 
     /// Who it is, as far as its path or its runtime told.
@@ -219,7 +228,7 @@ pub type OomCounts = BTreeMap<Name, u64>;
 #[derive(Debug)]
 struct Ended {
     container: Arc<Container>,
-    at: WallTime,
+    at: Steady,
 }
 
 /// The handle.
@@ -228,6 +237,7 @@ pub struct Store {
     limits: StoreLimits,
     containers: RwLock<BTreeMap<Name, Arc<Container>>>,
     ended: Mutex<VecDeque<Ended>>,
+    clock: Mutex<Clock>,
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
@@ -242,6 +252,7 @@ impl Store {
             limits,
             containers: RwLock::default(),
             ended: Mutex::default(),
+            clock: Mutex::default(),
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
@@ -316,6 +327,7 @@ impl Store {
         {
             return;
         }
+        let now = lock(&self.clock).steady(now);
         let mut ended = lock(&self.ended);
         ended.push_back(Ended { container: Arc::clone(container), at: now });
         if let Some(older) = ended.len().checked_sub(MAX_ENDED_SAMPLES + 1) {
@@ -329,7 +341,7 @@ impl Store {
 
     /// The listed containers that ended within the retention time, the last one last.
     pub fn ended(&self, now: WallTime) -> Vec<Arc<Container>> {
-        let oldest = now.back(self.limits.ended_retention);
+        let oldest = lock(&self.clock).steady(now).back(self.limits.ended_retention);
         let ended = lock(&self.ended);
         let recent = ended.iter().filter(|ended| ended.at >= oldest && ended.container.listed == Listed::Yes);
         recent.map(|ended| Arc::clone(&ended.container)).collect()
@@ -411,7 +423,7 @@ impl Store {
                 counts.insert(Arc::clone(name), kills);
             }
         }
-        let oldest = now.back(self.limits.ended_retention);
+        let oldest = lock(&self.clock).steady(now).back(self.limits.ended_retention);
         for ended in lock(&self.ended).iter().filter(|ended| ended.at >= oldest) {
             let kills = ended.container.oom_kills();
             if kills > 0 {

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::sample::container::Sample;
+use crate::sample::unread::Part;
 use crate::units::{Bytes, Nanos, WallTime};
 
 /// More than any container's summary holds.
@@ -127,8 +128,12 @@ impl Recorder {
     pub(super) fn add(&mut self, sample: &Sample) {
         let point = Point {
             at: sample.at,
-            cpu: sample.cpu.as_ref().map(|cpu| cpu.total),
-            memory: sample.memory.as_ref().map(|memory| memory.working_set),
+            cpu: sample.cpu.as_ref().map(|cpu| cpu.total).filter(|_| !sample.unread.has(Part::CpuTotal)),
+            memory: sample
+                .memory
+                .as_ref()
+                .map(|memory| memory.working_set)
+                .filter(|_| !sample.unread.has(Part::WorkingSet)),
         };
         self.at = point.at;
         match &mut self.newest {

@@ -3,12 +3,13 @@
 use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("units", &[]),
     // Whoever finds something missing reports it there.
     ("degradations", &[]),
+    ("steady", &["units"]),
     ("sample", &["units"]),
-    ("store", &["sample", "units"]),
+    ("store", &["sample", "steady", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.

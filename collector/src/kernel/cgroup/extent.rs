@@ -48,6 +48,7 @@ mod tests {
     use super::*;
     use crate::kernel::cgroup::Hierarchies;
     use crate::kernel::cgroup::mounts::{memberships, mounts};
+    use crate::kernel::odd_lines::OddLines;
 
     #[test]
     fn a_cgroup_namespace_hides_what_is_whole() {
@@ -58,8 +59,9 @@ mod tests {
 2 1 0:32 /../.. /host/sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 3 1 0:32 /docker/1 /part/memory rw - cgroup cgroup rw,memory
 ";
-        let mounted: Vec<_> = mounts(TEXT).collect::<Result<_, _>>().unwrap();
-        let known: Vec<_> = memberships(b"4:memory:/a\n").collect::<Result<_, _>>().unwrap();
+        let (mut odd, mut odd_memberships) = (OddLines::default(), OddLines::default());
+        let mounted: Vec<_> = mounts(TEXT, &mut odd).collect();
+        let known: Vec<_> = memberships(b"4:memory:/a\n", &mut odd_memberships).collect();
         let look = |cgroups, place, root: &str, whole: &'static str| {
             let initial = Surroundings::look(Path::new("/nonexistent"));
             let surroundings = Surroundings { cgroups, place, ..initial };

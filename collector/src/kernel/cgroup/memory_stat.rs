@@ -6,7 +6,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::kernel::text_formats::{FormatError, digits, flat_keyed};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{digits, lines};
 
 macro_rules! known_keys {
     ($($(#[$doc:meta])* $variant:ident = $key:literal;)*) => {
@@ -61,16 +62,27 @@ known_keys! {
     Kernel = "kernel";
 }
 
+/// Beginnings of the keys, without `total_`, whose values only grow. Of these none is ever below zero.
+const COUNTERS: [&[u8]; 7] = [b"pg", b"workingset_", b"thp_", b"numa_", b"swpin", b"swpout", b"zswp"];
+
 /// The keys of a `memory.stat`, learnt from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatLayout {
     keys: Arc<[Box<str>]>,
     /// Every key with the space after it, one after another.
     prefixes: Box<[u8]>,
-    /// Where each of them ends.
-    ends: Box<[u32]>,
-    /// The line of each known key.
+    lines: Box<[Line]>,
+    /// The value of each known key.
     known: [Option<u16>; KNOWN.len()],
+}
+
+/// A line of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// A value, whose key ends here among the prefixes.
+    Value(u32),
+    /// One that is not understood, or has a key for the second time.
+    Odd,
 }
 
 impl StatLayout {
@@ -85,43 +97,100 @@ impl StatLayout {
         values.get(usize::from(self.known[key as usize]?)).copied()
     }
 
-    /// The values of a text that has exactly these keys.
-    fn values(&self, text: &[u8]) -> Option<Vec<u64>> {
-        let mut values = Vec::with_capacity(self.ends.len());
+    /// The values of a text that has exactly these lines.
+    fn values(&self, text: &[u8], odd: &mut OddLines) -> Option<Vec<u64>> {
+        let mut values = Vec::with_capacity(self.keys.len());
         let mut rest = text;
         let mut start = 0;
-        for end in &self.ends {
-            let end = *end as usize;
-            let (value, after) = digits(rest.strip_prefix(self.prefixes.get(start..end)?)?)?;
-            rest = after.strip_prefix(b"\n")?;
-            start = end;
-            values.push(value);
+        for (number, line) in self.lines.iter().enumerate() {
+            match *line {
+                Line::Value(end) => {
+                    let key = self.prefixes.get(start..end as usize)?;
+                    let after_key = rest.strip_prefix(key)?;
+                    let (value, after) = digits(after_key).or_else(|| below_zero(key, after_key))?;
+                    values.push(value);
+                    start = end as usize;
+                    rest = match after {
+                        [b'\n', after @ ..] => after,
+                        // Only the last line may lack its end.
+                        [] => after,
+                        _ => return None,
+                    };
+                }
+                Line::Odd => rest = self.odd_line(number + 1, rest, odd)?,
+            }
         }
         rest.is_empty().then_some(values)
     }
 
-    fn learn(text: &[u8]) -> Result<(Self, Vec<u64>), FormatError> {
+    /// What follows an odd line, if it still is one.
+    #[cold]
+    fn odd_line<'a>(&self, number: usize, rest: &'a [u8], odd: &mut OddLines) -> Option<&'a [u8]> {
+        let (_, line) = lines(rest).next()?;
+        if stat_line(line).is_some_and(|(key, _)| !self.keys.iter().any(|known| **known == *key)) {
+            return None;
+        }
+        note(number, line, odd);
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1);
+        rest.get(end..)
+    }
+
+    fn learn(text: &[u8], odd: &mut OddLines) -> (Self, Vec<u64>) {
         let mut keys: Vec<Box<str>> = Vec::new();
         let mut prefixes = Vec::new();
-        let mut ends = Vec::new();
+        let mut pieces = Vec::new();
         let mut values = Vec::new();
-        for pair in flat_keyed(text) {
-            let (key, value) = pair?;
-            let Ok(key) = std::str::from_utf8(key) else {
-                return Err(FormatError::at(keys.len() + 1, "a key that is not text"));
-            };
-            keys.push(key.into());
-            prefixes.extend_from_slice(key.as_bytes());
-            prefixes.push(b' ');
-            ends.push(prefixes.len() as u32);
-            values.push(value);
+        for (number, line) in lines(text) {
+            match stat_line(line) {
+                Some((key, value)) if !keys.iter().any(|known| **known == *key) => {
+                    keys.push(key.into());
+                    prefixes.extend_from_slice(key.as_bytes());
+                    prefixes.push(b' ');
+                    pieces.push(Line::Value(prefixes.len() as u32));
+                    values.push(value);
+                }
+                _ => {
+                    note(number, line, odd);
+                    pieces.push(Line::Odd);
+                }
+            }
         }
         let known = std::array::from_fn(|index| {
             let line = keys.iter().position(|key| &**key == KNOWN[index])?;
             u16::try_from(line).ok()
         });
-        Ok((Self { keys: keys.into(), prefixes: prefixes.into(), ends: ends.into(), known }, values))
+        (Self { keys: keys.into(), prefixes: prefixes.into(), lines: pieces.into(), known }, values)
     }
+
+    fn is_odd(&self) -> bool {
+        self.lines.contains(&Line::Odd)
+    }
+}
+
+fn note(number: usize, line: &[u8], odd: &mut OddLines) {
+    if !line.trim_ascii().is_empty() {
+        odd.note(number, "not a new key and its number", line);
+    }
+}
+
+/// The key and the value of a line. The kernel adds the counters of all CPUs up without stopping them, so that the sum
+/// of what comes and goes may be below zero for a moment: that is 0.
+fn stat_line(line: &[u8]) -> Option<(&str, u64)> {
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (key, rest) = (line.get(..space)?, line.get(space + 1..)?);
+    let (value, after) = digits(rest).or_else(|| below_zero(key, rest))?;
+    let is_key = !key.is_empty() && key.iter().all(u8::is_ascii_graphic);
+    let key = str::from_utf8(key).ok().filter(|_| is_key && after.trim_ascii().is_empty())?;
+    Some((key, value))
+}
+
+/// 0 for a number below zero that is of no counter, and what follows it.
+#[cold]
+fn below_zero<'a>(key: &[u8], text: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    let (_, after) = digits(text.strip_prefix(b"-")?)?;
+    let plain = key.strip_prefix(b"total_").unwrap_or(key);
+    let is_counter = COUNTERS.iter().any(|counter| plain.starts_with(counter));
+    (!is_counter).then_some((0, after))
 }
 
 /// The layouts met so far: one per hierarchy, in practice one or two. Shared by all threads.
@@ -131,32 +200,40 @@ pub struct StatLayouts(Mutex<Vec<Arc<StatLayout>>>);
 impl StatLayouts {
     /// More are not kept; files with yet other keys are still read right.
     const KEPT: usize = 16;
+    /// Of these so many at most have odd lines, which may be others each time.
+    const KEPT_ODD: usize = 8;
 
-    /// The values of a `memory.stat`. `last` is the layout this cgroup had last time, and is brought up to date.
+    /// The values of a `memory.stat`. `last` is the layout this cgroup had last time, and is brought up to date. A line
+    /// that is not understood, or whose key was there before, costs itself.
     #[inline]
-    pub fn parse(&self, text: &[u8], last: &mut Option<Arc<StatLayout>>) -> Result<Vec<u64>, FormatError> {
-        match last.as_ref().and_then(|layout| layout.values(text)) {
-            Some(values) => Ok(values),
-            None => self.find(text, last),
+    pub fn parse(&self, text: &[u8], last: &mut Option<Arc<StatLayout>>, odd: &mut OddLines) -> Vec<u64> {
+        match last.as_ref().and_then(|layout| layout.values(text, odd)) {
+            Some(values) => values,
+            None => self.find(text, last, odd),
         }
     }
 
     #[cold]
-    fn find(&self, text: &[u8], last: &mut Option<Arc<StatLayout>>) -> Result<Vec<u64>, FormatError> {
+    fn find(&self, text: &[u8], last: &mut Option<Arc<StatLayout>>, odd: &mut OddLines) -> Vec<u64> {
         let mut layouts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for layout in layouts.iter() {
-            if let Some(values) = layout.values(text) {
+            // What another layout found odd before it did not fit is not counted.
+            let mut of_this = OddLines::default();
+            if let Some(values) = layout.values(text, &mut of_this) {
                 *last = Some(Arc::clone(layout));
-                return Ok(values);
+                *odd = of_this;
+                return values;
             }
         }
-        let (layout, values) = StatLayout::learn(text)?;
+        *odd = OddLines::default();
+        let (layout, values) = StatLayout::learn(text, odd);
         let layout = Arc::new(layout);
-        if layouts.len() < Self::KEPT {
+        let has_room = !layout.is_odd() || layouts.iter().filter(|layout| layout.is_odd()).count() < Self::KEPT_ODD;
+        if layouts.len() < Self::KEPT && has_room {
             layouts.push(Arc::clone(&layout));
         }
         *last = Some(layout);
-        Ok(values)
+        values
     }
 }
 
@@ -166,12 +243,16 @@ mod tests {
 
     use super::*;
 
+    fn parse(layouts: &StatLayouts, text: &[u8], last: &mut Option<Arc<StatLayout>>) -> Vec<u64> {
+        layouts.parse(text, last, &mut OddLines::default())
+    }
+
     #[test]
     fn keys_are_shared_between_cgroups() {
         let layouts = StatLayouts::default();
         let (mut first, mut second) = (None, None);
-        assert_eq!(layouts.parse(b"cache 1\ntotal_cache 3\n", &mut first), Ok(vec![1, 3]));
-        assert_eq!(layouts.parse(b"cache 20\ntotal_cache 40\n", &mut second), Ok(vec![20, 40]));
+        assert_eq!(parse(&layouts, b"cache 1\ntotal_cache 3\n", &mut first), [1, 3]);
+        assert_eq!(parse(&layouts, b"cache 20\ntotal_cache 40\n", &mut second), [20, 40]);
         let (first, second) = (first.unwrap(), second.unwrap());
         assert!(Arc::ptr_eq(first.keys(), second.keys()));
         assert_eq!(first.value(&[20, 40], StatKey::TotalCache), Some(40));
@@ -182,13 +263,56 @@ mod tests {
     fn other_keys_make_another_layout() {
         let layouts = StatLayouts::default();
         let mut last = None;
-        layouts.parse(b"anon 1\nfile 2\n", &mut last).unwrap();
+        parse(&layouts, b"anon 1\nfile 2\n", &mut last);
         for text in [&b"anon 1\nfile 2\nkernel 3\n"[..], b"anon 1\n", b"file 2\nanon 1\n", b"anonfile 1\nx 2\n"] {
-            let values = layouts.parse(text, &mut last).unwrap();
+            let values = parse(&layouts, text, &mut last);
             assert_eq!(values.len(), last.as_ref().unwrap().keys().len(), "{}", text.escape_ascii());
         }
         assert_eq!(&*last.unwrap().keys()[0], "anonfile");
-        assert!(layouts.parse(b"anon x\n", &mut None).is_err());
+    }
+
+    #[test]
+    fn a_value_below_zero_is_zero_unless_it_only_grows() {
+        let layouts = StatLayouts::default();
+        let mut last = None;
+        for _ in 0..2 {
+            let mut odd = OddLines::default();
+            let values = layouts.parse(b"anon 5\nsock -4096\ntotal_swap -1\nfile 7\n", &mut last, &mut odd);
+            assert_eq!((values, odd.count()), (vec![5, 0, 0, 7], 0));
+        }
+        let kept = last.clone();
+        assert_eq!(parse(&layouts, b"anon 5\nsock 8\ntotal_swap 9\nfile 7\n", &mut last), [5, 8, 9, 7]);
+        assert_eq!(kept, last);
+        let mut odd = OddLines::default();
+        assert_eq!(layouts.parse(b"anon 5\ntotal_pgfault -1\nfile 7\n", &mut last, &mut odd), [5, 7]);
+        assert_eq!((odd.count(), last.unwrap().keys().join(" ")), (1, "anon file".into()));
+    }
+
+    #[test]
+    fn an_odd_line_costs_itself_and_comes_back_when_it_is_odd_no_more() {
+        let layouts = StatLayouts::default();
+        let mut last = None;
+        for line in ["sock x", "sock", "sock 1 2", "sock 18446744073709551616", "so\0ck 1", "anon 6", "s\u{e9} 1"] {
+            for _ in 0..2 {
+                let mut odd = OddLines::default();
+                let text = format!("anon 5\n{line}\nfile 7\n");
+                let values = layouts.parse(text.as_bytes(), &mut last, &mut odd);
+                assert_eq!((values, odd.count()), (vec![5, 7], 1), "{line:?}");
+                assert_eq!(last.as_ref().unwrap().keys().join(" "), "anon file");
+            }
+            assert_eq!(parse(&layouts, b"anon 5\nsock 6\nfile 7\n", &mut last), [5, 6, 7], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn layouts_are_not_kept_without_end() {
+        let layouts = StatLayouts::default();
+        for number in 0..100 {
+            parse(&layouts, format!("anon 5\n{}sock x\n", "odd\n".repeat(number)).as_bytes(), &mut None);
+        }
+        assert_eq!(layouts.0.lock().unwrap().len(), StatLayouts::KEPT_ODD);
+        parse(&layouts, b"anon 5\nfile 7\n", &mut None);
+        assert_eq!(layouts.0.lock().unwrap().len(), StatLayouts::KEPT_ODD + 1);
     }
 
     #[test]
@@ -199,13 +323,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_agrees_with_the_plain_parser(text in "([a-c]{1,3} [0-9]{1,20}\n){0,5}[a-c0-9 \n]{0,5}") {
+        fn a_known_layout_changes_nothing(text in "([a-c]{1,3} -?[0-9]{1,20}\n){0,5}[a-c0-9 \n]{0,5}") {
             let layouts = StatLayouts::default();
             let mut last = None;
-            layouts.parse(b"a 1\nb 2\n", &mut last).unwrap();
-            let plain: Result<Vec<_>, _> = flat_keyed(text.as_bytes()).map(|pair| pair.map(|(_, value)| value)).collect();
-            prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last), plain.clone());
-            prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last), plain);
+            parse(&layouts, b"a 1\nb 2\n", &mut last);
+            let (mut odd, mut again) = (OddLines::default(), OddLines::default());
+            let (plain, values) = StatLayout::learn(text.as_bytes(), &mut odd);
+            prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last, &mut again), values.clone());
+            prop_assert_eq!(layouts.parse(text.as_bytes(), &mut last, &mut OddLines::default()), values);
+            prop_assert_eq!(plain.keys(), last.as_ref().unwrap().keys());
+            prop_assert_eq!(odd.count(), again.count());
+        }
+
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (layouts, mut last) = (StatLayouts::default(), None);
+            parse(&layouts, &text, &mut last);
+            parse(&layouts, &text, &mut last);
         }
     }
 }

@@ -18,8 +18,9 @@ use rustix::io::Errno;
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::surroundings::Surroundings;
-use crate::kernel::text_formats::{FormatError, words};
+use crate::kernel::text_formats::words;
 use mounts::{Membership, Mount, memberships, mounts};
 
 pub use extent::Extent;
@@ -158,15 +159,18 @@ impl Hierarchies {
         };
         let (mount_path, mount_text) = text("self/mountinfo")?;
         let (membership_path, membership_text) = text("self/cgroup")?;
-        let malformed = |path: PathBuf| move |reason| DetectError::Proc(ReadError::Malformed { path, reason });
-        let mounted = mounts(&mount_text).collect::<Result<Vec<_>, FormatError>>().map_err(malformed(mount_path))?;
-        let known = memberships(&membership_text)
-            .collect::<Result<Vec<_>, FormatError>>()
-            .map_err(malformed(membership_path))?;
+        let (mut odd_mounts, mut odd_memberships) = (OddLines::default(), OddLines::default());
+        let mounted: Vec<_> = mounts(&mount_text, &mut odd_mounts).collect();
+        let known: Vec<_> = memberships(&membership_text, &mut odd_memberships).collect();
         let surroundings = Surroundings::look(&roots.proc);
         let is_root = |place: &Path| rustix::fs::stat(place).is_ok_and(|stat| stat.st_ino == ROOT_INODE);
-        let mut found = Self::from_mounts(&root, &mounted, &known, View { surroundings, is_root: &is_root })
-            .ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
+        let found = Self::from_mounts(&root, &mounted, &known, View { surroundings, is_root: &is_root });
+        for (path, odd) in [(&mount_path, odd_mounts), (&membership_path, odd_memberships)] {
+            if let Some(error) = ReadError::of_odd_lines(path, odd) {
+                tracing::warn!(%error, "a line is passed over");
+            }
+        }
+        let mut found = found.ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
         // The root may be given as a place the host's mounts are not at. Every cgroup of either version has this file.
         found.list.retain(|hierarchy| hierarchy.mount.join("cgroup.procs").exists());
         if found.list.is_empty() {
@@ -352,8 +356,9 @@ mod tests {
     const HYBRID_SELF: &[u8] = b"9:name=systemd:/\n4:memory:/a\n1:cpu,cpuacct:/\n0::/\n";
 
     fn found(root: &str, mountinfo: &[u8], self_cgroup: &[u8]) -> Option<Hierarchies> {
-        let mounted: Vec<_> = mounts(mountinfo).collect::<Result<_, _>>().unwrap();
-        let known: Vec<_> = memberships(self_cgroup).collect::<Result<_, _>>().unwrap();
+        let (mut odd_mounts, mut odd_memberships) = (OddLines::default(), OddLines::default());
+        let mounted: Vec<_> = mounts(mountinfo, &mut odd_mounts).collect();
+        let known: Vec<_> = memberships(self_cgroup, &mut odd_memberships).collect();
         let surroundings = Surroundings::look(Path::new("/nonexistent"));
         Hierarchies::from_mounts(Path::new(root), &mounted, &known, View { surroundings, is_root: &|_| false })
     }

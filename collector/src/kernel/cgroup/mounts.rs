@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::kernel::text_formats::{FormatError, lines, number};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{lines, number};
 
 /// One line of `/proc/<pid>/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +18,15 @@ pub struct Mount<'a> {
     pub super_options: &'a [u8],
 }
 
-/// The mounts of `/proc/<pid>/mountinfo`.
-pub fn mounts(text: &[u8]) -> impl Iterator<Item = Result<Mount<'_>, FormatError>> {
-    lines(text).map(|(line, text)| mount(text).ok_or(FormatError::at(line, "not a line of mountinfo")))
+/// The mounts of `/proc/<pid>/mountinfo`. A line of another form is noted and left out.
+pub fn mounts<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = Mount<'a>> {
+    lines(text).filter_map(|(line, text)| {
+        let mount = mount(text);
+        if mount.is_none() && !text.is_empty() {
+            odd.note(line, "not a line of mountinfo", text);
+        }
+        mount
+    })
 }
 
 fn mount(line: &[u8]) -> Option<Mount<'_>> {
@@ -70,9 +77,15 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// The lines of `/proc/<pid>/cgroup`.
-pub fn memberships(text: &[u8]) -> impl Iterator<Item = Result<Membership<'_>, FormatError>> {
-    lines(text).map(|(line, text)| membership(text).ok_or(FormatError::at(line, "not \"id:controllers:path\"")))
+/// The lines of `/proc/<pid>/cgroup`. A line of another form is noted and left out.
+pub fn memberships<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = Membership<'a>> {
+    lines(text).filter_map(|(line, text)| {
+        let membership = membership(text);
+        if membership.is_none() && !text.is_empty() {
+            odd.note(line, "not \"id:controllers:path\"", text);
+        }
+        membership
+    })
 }
 
 fn membership(line: &[u8]) -> Option<Membership<'_>> {
@@ -93,13 +106,14 @@ mod tests {
 36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:7 - ext3 /dev/root rw,errors=continue
 32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 ";
-        let all: Vec<_> = mounts(text).collect::<Result<_, _>>().unwrap();
+        let mut odd = OddLines::default();
+        let all: Vec<_> = mounts(text, &mut odd).collect();
         assert_eq!(&*all[0].point, b"/mnt 2");
         assert_eq!(&*all[0].root, b"/mnt1");
         assert_eq!(all[0].file_system, b"ext3");
         assert_eq!(all[1].super_options, b"rw,cpu");
-        assert_eq!(mounts(b"1 2 3\n").next(), Some(Err(FormatError::at(1, "not a line of mountinfo"))));
-        assert!(mounts(b"36 35 98:0 / / rw,noatime ext3 /dev/root rw\n").next().unwrap().is_err());
+        let odd = [b"1 2 3\n36 35 98:0 / / rw,noatime ext3 /dev/root rw\n", text.as_slice()].concat();
+        assert_eq!(mounts(&odd, &mut OddLines::default()).collect::<Vec<_>>(), all);
     }
 
     #[test]
@@ -112,24 +126,29 @@ mod tests {
     #[test]
     fn membership_lines() {
         let text = b"9:name=systemd:/\n2:cpu,cpuacct:/a:b\n0::/init.scope\n";
-        let all: Vec<_> = memberships(text).collect::<Result<_, _>>().unwrap();
+        let mut odd = OddLines::default();
+        let all: Vec<_> = memberships(text, &mut odd).collect();
         assert_eq!(all[1].hierarchy, 2);
         assert_eq!(all[1].controllers().collect::<Vec<_>>(), [&b"cpu"[..], b"cpuacct"]);
         assert_eq!(all[1].path, b"/a:b");
         assert_eq!(all[2].controllers().count(), 0);
-        assert!(memberships(b"x:cpu:/\n").next().unwrap().is_err());
-        assert!(memberships(b"4:cpu\n").next().unwrap().is_err());
+        let odd = [b"x:cpu:/\n4:cpu\n", text.as_slice()].concat();
+        assert_eq!(memberships(&odd, &mut OddLines::default()).collect::<Vec<_>>(), all);
     }
 
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (mounts(&text).count(), memberships(&text).count(), unescaped(&text));
+            let mut odd = OddLines::default();
+            let _ = (mounts(&text, &mut odd).count(), unescaped(&text));
+            let _ = memberships(&text, &mut odd).count();
         }
 
         #[test]
         fn never_panics_on_likely_text(text in "[0-9a-z/:,\\\\ \n-]{0,100}") {
-            let _ = (mounts(text.as_bytes()).count(), memberships(text.as_bytes()).count());
+            let mut odd = OddLines::default();
+            let _ = mounts(text.as_bytes(), &mut odd).count();
+            let _ = memberships(text.as_bytes(), &mut odd).count();
         }
     }
 }

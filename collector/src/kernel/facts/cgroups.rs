@@ -145,7 +145,7 @@ pub(super) fn gather(roots: &HostRoots) -> Result<CgroupFacts, DetectError> {
 
 fn errno_of(error: &ReadError) -> Errno {
     match error {
-        ReadError::Missing(_) | ReadError::Malformed { .. } => Errno::NOENT,
+        ReadError::Missing(_) | ReadError::Malformed { .. } | ReadError::OddLines { .. } => Errno::NOENT,
         ReadError::Gone(_) => Errno::NODEV,
         ReadError::Unsupported(_) => Errno::OPNOTSUPP,
         ReadError::Denied(_) => Errno::ACCESS,

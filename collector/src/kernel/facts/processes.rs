@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::mounts::mounts;
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::process::{descriptors, network_namespace};
 use crate::kernel::surroundings::Surroundings;
 use crate::kernel::{error::ReadError, file::ReadBuffer};
@@ -55,7 +56,8 @@ fn hidepid(proc: &Path) -> Option<String> {
     use std::os::unix::ffi::OsStrExt as _;
     let place = std::fs::canonicalize(proc).ok()?;
     let table = std::fs::read(proc.join("self/mountinfo")).ok()?;
-    let mounted = mounts(&table).filter_map(Result::ok).filter(|mount| *mount.point == *place.as_os_str().as_bytes());
+    let mut odd = OddLines::default();
+    let mounted = mounts(&table, &mut odd).filter(|mount| *mount.point == *place.as_os_str().as_bytes());
     let options = mounted.last().filter(|mount| mount.file_system == b"proc")?.super_options;
     let value = options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(b"hidepid="))?;
     // Before 5.8 a number, since then a word; "0" and "off" hide nothing.

@@ -31,20 +31,27 @@ pub fn cpu_times(roots: &HostRoots, buffer: &mut ReadBuffer) -> Result<CpuTimes,
 }
 
 fn parse(text: &[u8]) -> Result<CpuTimes, FormatError> {
-    let (mut total, mut online) = (None, 0);
+    let (mut total, mut online, mut last) = (None, 0, None);
     for (line, text) in lines(text) {
         let mut words = words(text);
         match words.next() {
-            Some(b"cpu") => {
+            // The CPUs come first, and what follows is long.
+            Some(b"intr") => break,
+            Some(b"cpu") if total.is_none() => {
                 let mut sum = 0_u64;
                 for word in words.take(COUNTED) {
                     sum = sum.saturating_add(number(word).ok_or(FormatError::at(line, "not a number of ticks"))?);
                 }
                 total = Some(Nanos(sum.saturating_mul(NANOS_PER_TICK)));
             }
-            Some(word) if word.strip_prefix(b"cpu").is_some_and(|id| number(id).is_some()) => online += 1,
-            // The CPUs come first.
-            _ => break,
+            Some(word) => {
+                if let Some(id) = word.strip_prefix(b"cpu").and_then(number)
+                    && last != Some(id)
+                {
+                    (online, last) = (online + 1, Some(id));
+                }
+            }
+            None => {}
         }
     }
     let total = total.ok_or(FormatError::at(1, "no line begins with cpu"))?;

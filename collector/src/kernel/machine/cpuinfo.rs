@@ -10,8 +10,8 @@ pub struct CpuInfo {
     /// `cpu MHz`, `CPU MHz` (some MIPS) or `clock` (POWER) of the first CPU that has it, in kHz. It is the clock of
     /// this moment, not the highest.
     pub frequency_khz: Option<u64>,
-    /// Different values of `core id`. The ids count from 0 in every socket.
-    pub core_ids: u32,
+    /// Different pairs of `physical id` and `core id`: the ids of cores count from 0 in every socket.
+    pub cores: u32,
     /// Different values of `physical id`.
     pub physical_ids: u32,
     /// Different values of `book id` (s390x).
@@ -26,12 +26,24 @@ impl CpuInfo {
         let mut info = Self::default();
         let (mut cores, mut sockets, mut books, mut drawers) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut socket = "";
         for line in content.lines() {
             let Some((key, value)) = line.split_once(':') else { continue };
             let value = value.trim();
             let ids = match key.trim() {
-                "core id" => &mut cores,
-                "physical id" => &mut sockets,
+                // Begins the block of another CPU, in which the socket comes before the core.
+                "processor" => {
+                    socket = "";
+                    continue;
+                }
+                "core id" if is_id(value) => {
+                    cores.insert((socket, value));
+                    continue;
+                }
+                "physical id" => {
+                    socket = value;
+                    &mut sockets
+                }
                 "book id" => &mut books,
                 "drawer id" => &mut drawers,
                 "vendor_id" => {
@@ -47,16 +59,20 @@ impl CpuInfo {
                 }
                 _ => continue,
             };
-            if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            if is_id(value) {
                 ids.insert(value);
             }
         }
-        info.core_ids = cores.len() as u32;
+        info.cores = cores.len() as u32;
         info.physical_ids = sockets.len() as u32;
         info.book_ids = books.len() as u32;
         info.drawer_ids = drawers.len() as u32;
         info
     }
+}
+
+fn is_id(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `2599.996` or `3425.000000MHz`. The product is cut, not rounded, as cAdvisor does it.
@@ -87,7 +103,7 @@ mod tests {
                 CpuInfo {
                     vendor_id: intel,
                     frequency_khz: Some(2_599_996),
-                    core_ids: 2,
+                    cores: 4,
                     physical_ids: 2,
                     ..CpuInfo::default()
                 },
@@ -98,7 +114,7 @@ mod tests {
                 CpuInfo {
                     vendor_id: Some("IBM".to_owned()),
                     frequency_khz: None,
-                    core_ids: 1,
+                    cores: 1,
                     physical_ids: 1,
                     book_ids: 1,
                     drawer_ids: 1,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::Survey;
 use crate::kernel::HostRoots;
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::lines;
 
 /// The first eleven counters of a line; newer kernels add those of discards (4.18) and flushes (5.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,23 +52,23 @@ impl DiskTable {
 
 /// The counters of all devices; none when the file cannot be read.
 pub fn read(survey: &mut Survey, roots: &HostRoots) -> DiskTable {
-    survey.parsed(&roots.proc.join("diskstats"), parse).unwrap_or_default()
+    survey.lines(&roots.proc.join("diskstats"), parse).unwrap_or_default()
 }
 
 /// Parses lines such as ` 254  0 vda 100 2 800 30 50 1 400 20 0 45 50 0 0 0 0 5 1`.
-///
-/// # Errors
-/// A line has no numbers where numbers have to be.
-pub fn parse(content: &[u8]) -> Result<DiskTable, FormatError> {
-    let text = String::from_utf8_lossy(content);
+/// A line of another form is noted and left out.
+pub fn parse(content: &[u8], odd: &mut OddLines) -> DiskTable {
     let mut table = DiskTable::default();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let broken = FormatError { line: index + 1, what: "not a disk's counters" };
-        let (number, name, stats) = parse_line(line).ok_or(broken)?;
-        table.by_number.insert(number, stats);
-        table.by_name.insert(name.to_owned(), stats);
+    for (number, line) in lines(content) {
+        let parsed = str::from_utf8(line).ok().and_then(parse_line);
+        if let Some((number, name, stats)) = parsed {
+            table.by_number.entry(number).or_insert(stats);
+            table.by_name.entry(name.to_owned()).or_insert(stats);
+        } else if !line.trim_ascii().is_empty() {
+            odd.note(number, "not a disk's counters", line);
+        }
     }
-    Ok(table)
+    table
 }
 
 fn parse_line(line: &str) -> Option<((u32, u32), &str, DiskStats)> {
@@ -97,12 +98,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
 
     #[test]
     fn lines() {
-        let found = parse(
-            b" 254       0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n   7       0 loop0 0 0 0 0 0 0 0 0 0 0 0\n",
-        );
+        let text =
+            b" 254       0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n   7       0 loop0 0 0 0 0 0 0 0 0 0 0 0\n";
         let expected = DiskStats {
             reads: 1,
             reads_merged: 2,
@@ -116,21 +117,23 @@ mod tests {
             io_ms: 10,
             weighted_io_ms: 11,
         };
-        let found = found.unwrap();
+        let found = without_odd_lines(text, parse).unwrap();
         assert_eq!(found.of("/dev/vda", (0, 42)), Some(expected));
         assert_eq!(found.of("/dev/mapper/root", (254, 0)), Some(expected));
         assert_eq!(found.of("/dev/loop0", (7, 0)), Some(DiskStats::default()));
         assert_eq!(found.of("tank/data", (0, 50)), None);
         for broken in ["8 0 sda 1 2 3", "x 0 sda 1 2 3 4 5 6 7 8 9 10 11", "8 0 sda 1 2 3 4 5 6 7 8 9 10 -1"] {
-            assert!(parse(broken.as_bytes()).is_err(), "{broken:?}");
+            assert!(without_odd_lines(broken.as_bytes(), parse).is_err(), "{broken:?}");
+            let beside = [broken.as_bytes(), b"\n", text].concat();
+            assert_eq!(parse(&beside, &mut OddLines::default()), found, "{broken:?}");
         }
-        assert_eq!(parse(b"").unwrap(), DiskTable::default());
+        assert_eq!(parse(b"", &mut OddLines::default()), DiskTable::default());
     }
 
     proptest! {
         #[test]
         fn never_panics(content: Vec<u8>) {
-            let _ = parse(&content);
+            let _ = parse(&content, &mut OddLines::default());
         }
     }
 }

@@ -123,7 +123,8 @@ pub struct Filesystem {
 /// One that is hidden below another mount, or not visible to this process, is left out: what would be measured is
 /// another file system.
 pub fn filesystems(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
-    let Some(table) = survey.keep(mounts::table(roots)) else { return Vec::new() };
+    let Some((table, odd)) = survey.keep(mounts::read(roots)) else { return Vec::new() };
+    survey.note(odd);
     let mut partitions = partitions(&table.mounts);
     partitions.sort_by_key(Partition::is_remote);
     let paths = partitions.iter().map(|partition| table.path(&partition.mount_point)).collect::<Vec<_>>();
@@ -171,9 +172,10 @@ fn link_target(link: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::odd_lines::OddLines;
 
     fn table(lines: &[&str]) -> Vec<(String, u32, u32, String)> {
-        let mounts = mounts::parse(lines.join("\n").as_bytes()).unwrap();
+        let mounts = mounts::parse(lines.join("\n").as_bytes(), &mut OddLines::default());
         let partitions = partitions(&mounts);
         partitions.into_iter().map(|p| (p.device, p.major, p.minor, p.mount_point.display().to_string())).collect()
     }

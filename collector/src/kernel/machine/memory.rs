@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::{Survey, numbered};
 use crate::kernel::HostRoots;
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{self, lines, words};
 
 /// What is of use in `/proc/meminfo`, or in a NUMA node's `meminfo`, which has no swap line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,24 +18,24 @@ pub struct MemInfo {
 }
 
 impl MemInfo {
-    /// Parses `MemTotal:       24684084 kB`, and the form of a NUMA node, `Node 0 MemTotal:       24684084 kB`.
-    ///
-    /// # Errors
-    /// One of the two lines has no number.
-    pub fn parse(content: &[u8]) -> Result<Self, FormatError> {
-        let content = String::from_utf8_lossy(content);
+    /// Parses `MemTotal:       24684084 kB`, and the form of a NUMA node, `Node 0 MemTotal:       24684084 kB`. One of the
+    /// two lines without a number is noted and left out.
+    pub fn parse(content: &[u8], odd: &mut OddLines) -> Self {
         let mut info = Self::default();
-        for (index, line) in content.lines().enumerate() {
-            let Some((key, value)) = line.split_once(':') else { continue };
-            let slot = match key.rsplit(' ').next() {
-                Some("MemTotal") => &mut info.mem_total_kb,
-                Some("SwapTotal") => &mut info.swap_total_kb,
+        for (number, line) in lines(content) {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let slot = match line[..colon].rsplit(|byte| *byte == b' ').next() {
+                Some(b"MemTotal") => &mut info.mem_total_kb,
+                Some(b"SwapTotal") => &mut info.swap_total_kb,
                 _ => continue,
             };
-            let number = value.trim().strip_suffix("kB").and_then(|value| value.trim_end().parse().ok());
-            *slot = Some(number.ok_or(FormatError { line: index + 1, what: "not a number of kB" })?);
+            let mut fields = words(&line[colon + 1..]);
+            match (fields.next().and_then(text_formats::number), fields.next(), fields.next()) {
+                (Some(value), Some(b"kB"), None) => *slot = Some(value),
+                _ => odd.note(number, "not a number of kB", line),
+            }
         }
-        Ok(info)
+        info
     }
 }
 
@@ -125,6 +126,8 @@ pub fn persistent_regions(survey: &mut Survey, roots: &HostRoots) -> Option<u64>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
+    use crate::kernel::text_formats::FormatError;
 
     #[test]
     fn only_regions_of_memory_count() {
@@ -163,7 +166,7 @@ mod tests {
             ("a\nMemTotal: x kB\n", Err(FormatError { line: 2, what: "not a number of kB" })),
             ("MemTotal: 18446744073709551616 kB\n", Err(FormatError { line: 1, what: "not a number of kB" })),
         ] {
-            assert_eq!(MemInfo::parse(content.as_bytes()), expected, "{content}");
+            assert_eq!(without_odd_lines(content.as_bytes(), MemInfo::parse), expected, "{content}");
         }
     }
 }

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::{below, disks, read_parsed};
+use super::{below, disks, read_lines};
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::lines;
 
 /// One line of a mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,25 +49,32 @@ impl MountTable {
 /// # Errors
 /// The own mount table cannot be read.
 pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
-    let on_the_host = roots.rootfs == Path::new("/");
-    if !on_the_host && let Ok(mounts) = read_parsed(&roots.proc.join("1/mountinfo"), parse) {
-        return Ok(MountTable { mounts, root: roots.rootfs.clone() });
-    }
-    let mounts = read_parsed(&roots.proc.join("self/mountinfo"), parse)?;
-    Ok(MountTable { mounts, root: "/".into() })
+    read(roots).map(|(table, _)| table)
 }
 
-/// Parses lines such as `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`.
+/// The same, and what of it was not understood.
 ///
 /// # Errors
-/// A line has too few fields or no device number.
-pub fn parse(content: &[u8]) -> Result<Vec<Mount>, FormatError> {
-    content
-        .split(|byte| *byte == b'\n')
-        .enumerate()
+/// The own mount table cannot be read.
+pub fn read(roots: &HostRoots) -> Result<(MountTable, Option<ReadError>), ReadError> {
+    let on_the_host = roots.rootfs == Path::new("/");
+    if !on_the_host
+        && let Ok((mounts, odd)) = read_lines(&roots.proc.join("1/mountinfo"), parse)
+        && !mounts.is_empty()
+    {
+        return Ok((MountTable { mounts, root: roots.rootfs.clone() }, odd));
+    }
+    let (mounts, odd) = read_lines(&roots.proc.join("self/mountinfo"), parse)?;
+    Ok((MountTable { mounts, root: "/".into() }, odd))
+}
+
+/// Parses lines such as `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`. A line with
+/// too few fields or without a device number is noted and left out.
+pub fn parse(content: &[u8], odd: &mut OddLines) -> Vec<Mount> {
+    let mounts = lines(content)
         .filter(|(_, line)| !line.is_empty())
-        .map(|(index, line)| parse_line(line).map_err(|what| FormatError { line: index + 1, what }))
-        .collect()
+        .filter_map(|(number, line)| parse_line(line).inspect_err(|what| odd.note(number, what, line)).ok());
+    mounts.collect()
 }
 
 fn parse_line(line: &[u8]) -> Result<Mount, &'static str> {
@@ -111,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lines() {
+    fn lines_of_a_table() {
         for (line, expected) in [
             (&b"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard"[..], Ok(mount(254, 0, "/", "ext4", "/dev/vda"))),
             (
@@ -130,21 +138,23 @@ mod tests {
         ] {
             assert_eq!(parse_line(line), expected, "{}", String::from_utf8_lossy(line));
         }
-        assert_eq!(parse(b"27 1 254:0 / / rw - ext4 d rw\nx\n"), Err(FormatError { line: 2, what: "too few fields" }));
-        assert_eq!(parse(b""), Ok(Vec::new()));
+        let mut odd = OddLines::default();
+        let found = parse(b"x\n27 1 254:0 / / rw - ext4 d rw\nx y z\n", &mut odd);
+        assert_eq!((found, odd.count()), (vec![mount(254, 0, "/", "ext4", "d")], 2));
+        assert_eq!(parse(b"", &mut odd), []);
     }
 
     proptest! {
         #[test]
         fn never_panics(content: Vec<u8>) {
-            let _ = parse(&content);
+            let _ = parse(&content, &mut OddLines::default());
         }
 
         #[test]
         fn never_panics_on_lines_like_its_own(
             line in r"1 1 [0-9]{1,11}:[0-9]{1,3} / /([a-z\\0-9]{0,9}) rw( -)? [a-z0-9\\ ]{0,20}"
         ) {
-            let _ = parse(line.as_bytes());
+            let _ = parse(line.as_bytes(), &mut OddLines::default());
         }
     }
 }

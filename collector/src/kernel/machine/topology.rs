@@ -72,7 +72,7 @@ pub fn numa_nodes(survey: &mut Survey, roots: &HostRoots) -> Vec<NumaNode> {
         NumaNode {
             id,
             cpus: numbers(&survey.names(&directory).unwrap_or_default(), "cpu"),
-            mem_total_kb: survey.parsed(&directory.join("meminfo"), MemInfo::parse).and_then(|info| info.mem_total_kb),
+            mem_total_kb: survey.lines(&directory.join("meminfo"), MemInfo::parse).and_then(|info| info.mem_total_kb),
             huge_pages: huge_pages_in(survey, &directory.join("hugepages")),
             distances: survey.parsed(&directory.join("distance"), parse_distances),
         }

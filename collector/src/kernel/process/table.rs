@@ -9,7 +9,8 @@ use super::ProcessDir;
 use crate::kernel::cgroup::mounts::{Membership, memberships};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, ReadBuffer};
-use crate::kernel::text_formats::{FormatError, digits, lines, number, words};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{FormatError, lines, number, words};
 
 /// The ids of all processes, threads not among them, in procfs' order.
 ///
@@ -81,7 +82,7 @@ impl Stat {
     /// Parses the file: `1 (init) S 0 1 1 0 -1 ...`.
     ///
     /// # Errors
-    /// There are no parentheses, too few fields, or one that is not a number.
+    /// There are no parentheses, too few fields, or one of those above that is not a number.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         let wrong = || FormatError::at(1, "not \"pid (command) state numbers...\"");
         // The command may hold parentheses and line breaks; nothing after it does.
@@ -90,9 +91,9 @@ impl Stat {
         let command = text.get(open + 1..close).ok_or_else(wrong)?;
         let mut fields = words(text.get(close + 1..).unwrap_or_default().trim_ascii());
         let state = fields.next().and_then(|state| state.first()).ok_or_else(wrong)?;
-        let fields: Vec<i128> = fields.map(signed).collect::<Option<_>>().ok_or_else(wrong)?;
-        // The first of the rest is field 4.
-        let field = |number: usize| fields.get(number - 4).copied().ok_or_else(wrong);
+        let fields: Vec<&[u8]> = fields.collect();
+        // The first of the rest is field 4. What is of no use here may be anything.
+        let field = |number: usize| fields.get(number - 4).and_then(|field| self::signed(field)).ok_or_else(wrong);
         let unsigned = |number| field(number).map(|value| u64::try_from(value).unwrap_or_default());
         let narrow = |number| field(number).map(|value| u32::try_from(value).unwrap_or_default());
         let signed = |number| field(number).map(|value| i64::try_from(value).unwrap_or_default());
@@ -125,7 +126,7 @@ fn signed(word: &[u8]) -> Option<i128> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// `Uid`, second number: the effective user.
-    pub effective_user: u32,
+    pub effective_user: Option<u32>,
     /// `VmSize` in KiB.
     pub size_kb: Option<u64>,
     /// `VmLck` in KiB.
@@ -135,45 +136,45 @@ pub struct Status {
 }
 
 impl Status {
-    /// Parses lines such as `VmRSS:      3712 kB`, and `Uid:` with four numbers and tabs between them.
-    ///
-    /// # Errors
-    /// There is no line `Uid`, or a line without its number.
-    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+    /// Parses lines such as `VmRSS:      3712 kB`, and `Uid:` with four numbers and tabs between them. A line of these
+    /// without its number is noted and left out.
+    pub fn parse(text: &[u8], odd: &mut OddLines) -> Self {
         let mut status = Self::default();
-        let mut user = None;
         for (line, text) in lines(text) {
             let Some(colon) = text.iter().position(|byte| *byte == b':') else { continue };
             let (key, value) = (&text[..colon], text[colon + 1..].trim_ascii());
-            let wrong = || FormatError::at(line, "not a number");
-            let slot = match key {
+            let is_understood = match key {
                 b"Uid" => {
-                    let mut ids = value.split(|byte| *byte == b'\t').filter(|id| !id.is_empty());
-                    let id = ids.nth(1).and_then(number).and_then(|id| u32::try_from(id).ok());
-                    user = Some(id.ok_or_else(wrong)?);
-                    continue;
+                    let user = words(value).nth(1).and_then(number).and_then(|id| u32::try_from(id).ok());
+                    status.effective_user = user.or(status.effective_user);
+                    user.is_some()
                 }
-                b"VmSize" => &mut status.size_kb,
-                b"VmLck" => &mut status.locked_kb,
-                b"VmRSS" => &mut status.resident_kb,
+                b"VmSize" => set(&mut status.size_kb, value),
+                b"VmLck" => set(&mut status.locked_kb, value),
+                b"VmRSS" => set(&mut status.resident_kb, value),
                 _ => continue,
             };
-            *slot = Some(digits(value).ok_or_else(wrong)?.0);
+            if !is_understood {
+                odd.note(line, "not a number", text);
+            }
         }
-        status.effective_user = user.ok_or(FormatError::at(1, "no line \"Uid\""))?;
-        Ok(status)
+        status
     }
+}
+
+fn set(slot: &mut Option<u64>, value: &[u8]) -> bool {
+    let kb = words(value).next().and_then(number);
+    *slot = kb.or(*slot);
+    kb.is_some()
 }
 
 /// The cgroup that a process is said to be in, from `/proc/<pid>/cgroup`: that of the memory controller, else of cpu;
 /// and where these are not there or the root, that of cgroup2. A zombie has left its v1 cgroups, but not that of cgroup2.
-///
-/// # Errors
-/// A line is none of this file.
-pub fn cgroup(text: &[u8]) -> Result<Vec<u8>, FormatError> {
+/// A line that is none of this file is noted and left out.
+pub fn cgroup(text: &[u8], odd: &mut OddLines) -> Vec<u8> {
     let (mut of_memory, mut of_cpu, mut unified) = (None, None, None);
-    for line in memberships(text) {
-        let line: Membership<'_> = line?;
+    for line in memberships(text, odd) {
+        let line: Membership<'_> = line;
         let has = |controller: &[u8]| line.controllers().any(|name| name == controller);
         if has(b"memory") {
             of_memory = Some(line.path);
@@ -184,7 +185,7 @@ pub fn cgroup(text: &[u8]) -> Result<Vec<u8>, FormatError> {
         }
     }
     let legacy = of_memory.or(of_cpu).filter(|path| *path != b"/");
-    Ok(legacy.or(unified).unwrap_or(b"/").to_vec())
+    legacy.or(unified).unwrap_or(b"/").to_vec()
 }
 
 #[cfg(test)]
@@ -192,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
 
     #[test]
     fn stat_with_any_command() {
@@ -224,13 +226,16 @@ mod tests {
     fn status_lines() {
         let text = b"Name:\tcat\nUmask:\t0022\nUid:\t1000\t33\t1000\t1000\nVmSize:\t    5492 kB\nVmLck:\t       0 kB\n\
                      VmRSS:\t     936 kB\nThreads:\t1\n";
-        let expected = Status { effective_user: 33, size_kb: Some(5492), locked_kb: Some(0), resident_kb: Some(936) };
-        assert_eq!(Status::parse(text), Ok(expected));
+        let expected =
+            Status { effective_user: Some(33), size_kb: Some(5492), locked_kb: Some(0), resident_kb: Some(936) };
+        let parse = |text: &[u8]| without_odd_lines(text, Status::parse);
+        assert_eq!(parse(text), Ok(expected));
         let thread = b"Name:\tkthreadd\nUid:\t0\t0\t0\t0\n";
-        assert_eq!(Status::parse(thread), Ok(Status::default()));
-        assert!(Status::parse(b"Name:\tcat\n").is_err());
-        assert!(Status::parse(b"Uid:\t1\n").is_err());
-        assert!(Status::parse(b"Uid:\t1\t1\nVmRSS:\tx\n").is_err());
+        assert_eq!(parse(thread), Ok(Status { effective_user: Some(0), ..Status::default() }));
+        assert_eq!(parse(b"Name:\tcat\n"), Ok(Status::default()));
+        assert!(parse(b"Uid:\t1\n").is_err());
+        let odd = Status::parse(b"Uid:\t1\t1\nVmSize:\tx\nVmRSS:\t9 kB\n", &mut OddLines::default());
+        assert_eq!(odd, Status { effective_user: Some(1), resident_kb: Some(9), ..Status::default() });
     }
 
     #[test]
@@ -245,9 +250,9 @@ mod tests {
             (b"", b"/"),
         ];
         for (text, expected) in cases {
-            assert_eq!(cgroup(text).unwrap(), expected, "{}", text.escape_ascii());
+            assert_eq!(cgroup(text, &mut OddLines::default()), expected, "{}", text.escape_ascii());
         }
-        assert!(cgroup(b"x\n").is_err());
+        assert_eq!(cgroup(b"x\n9:memory:/m\n", &mut OddLines::default()), b"/m");
     }
 
     #[test]
@@ -260,20 +265,22 @@ mod tests {
         let process = ProcessDir::new(own);
         let stat = Stat::parse(process.file(proc, "stat").read(&mut buffer).unwrap()).unwrap();
         assert_eq!(stat.parent, std::os::unix::process::parent_id());
-        let status = Status::parse(process.file(proc, "status").read(&mut buffer).unwrap()).unwrap();
-        assert_eq!(status.effective_user, rustix::process::geteuid().as_raw());
+        let status = Status::parse(process.file(proc, "status").read(&mut buffer).unwrap(), &mut OddLines::default());
+        assert_eq!(status.effective_user, Some(rustix::process::geteuid().as_raw()));
         assert!(status.resident_kb > Some(0));
     }
 
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (Stat::parse(&text), Status::parse(&text), cgroup(&text));
+            let mut odd = OddLines::default();
+            let _ = (Stat::parse(&text), Status::parse(&text, &mut odd), cgroup(&text, &mut odd));
         }
 
         #[test]
         fn never_panics_on_likely_text(text in "[0-9]{1,3} \\([a-z )]{0,5}\\) [RSZ]( -?[0-9]{1,20}){0,40}", lines in "(Uid|VmRSS|0):[\t0-9:a-z ]{0,9}\n") {
-            let _ = (Stat::parse(text.as_bytes()), Status::parse(lines.as_bytes()), cgroup(lines.as_bytes()));
+            let mut odd = OddLines::default();
+            let _ = (Stat::parse(text.as_bytes()), Status::parse(lines.as_bytes(), &mut odd), cgroup(lines.as_bytes(), &mut odd));
         }
     }
 }

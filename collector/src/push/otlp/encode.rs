@@ -18,6 +18,7 @@ use crate::sample::container::{IoStat, Sample};
 use crate::sample::identity::Identity;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sample::spec::{MemoryLimit, Spec};
+use crate::sample::unread::Part;
 use crate::units::WallTime;
 
 /// The convention's version, as receivers look it up.
@@ -189,7 +190,8 @@ fn metrics(observed: &Observed, sample: &Sample, host: &Host) -> Vec<Metric> {
     if let Some(started) = started.filter(|started| *started > WallTime::default()) {
         points.gauge("container.uptime", "s", sample.at.since(started).0 as f64 / NANOS_PER_SECOND);
     }
-    if let Some(cpu) = &sample.cpu {
+    let is_read = |part| !sample.unread.has(part);
+    if let Some(cpu) = sample.cpu.as_ref().filter(|_| is_read(Part::CpuTotal)) {
         let seconds = number_data_point::Value::AsDouble(cpu.total.0 as f64 / NANOS_PER_SECOND);
         points.sum("container.cpu.time", "s", Kind::Counter, vec![(seconds, Vec::new())]);
     }
@@ -197,17 +199,25 @@ fn metrics(observed: &Observed, sample: &Sample, host: &Host) -> Vec<Metric> {
         points.gauge("container.cpu.usage", "{cpu}", rates.total as f64 / NANOS_PER_SECOND);
     }
     if let Some(memory) = &sample.memory {
-        points.bytes("container.memory.usage", memory.usage.0);
-        points.bytes("container.memory.rss", memory.rss.0);
-        points.bytes("container.memory.working_set", memory.working_set.0);
-        if let Some(limit) = memory_limit(spec, host) {
+        for (name, bytes, part) in [
+            ("container.memory.usage", memory.usage, Part::MemoryUsage),
+            ("container.memory.rss", memory.rss, Part::Rss),
+            ("container.memory.working_set", memory.working_set, Part::WorkingSet),
+        ] {
+            if is_read(part) {
+                points.bytes(name, bytes.0);
+            }
+        }
+        if let Some(limit) = memory_limit(spec, host).filter(|_| is_read(Part::WorkingSet)) {
             points.bytes("container.memory.available", limit.saturating_sub(memory.working_set.0));
         }
         let faults = memory.hierarchical_faults;
         let fault = |kind: &str, count| (integer(count), vec![text("system.paging.fault.type", kind)]);
         let of_both_kinds =
             vec![fault("major", faults.pgmajfault), fault("minor", faults.pgfault.saturating_sub(faults.pgmajfault))];
-        points.sum("container.paging.faults", "{fault}", Kind::Counter, of_both_kinds);
+        if is_read(Part::AllFaults) && is_read(Part::AllMajorFaults) {
+            points.sum("container.paging.faults", "{fault}", Kind::Counter, of_both_kinds);
+        }
     }
     points.sum("container.disk.io", "By", Kind::Counter, disk(sample));
     points.sum("container.network.io", "By", Kind::Counter, network(sample));

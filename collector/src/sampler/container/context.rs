@@ -27,6 +27,8 @@ use crate::units::{Bytes, WallTime};
 pub struct MachineFacts {
     /// Logical CPUs.
     pub cpus: usize,
+    /// One more than the highest number of a CPU that is there, switched on or not; `None` where it is not known.
+    pub present_cpus: Option<usize>,
     /// `MemTotal`.
     pub memory: Bytes,
     /// `SwapTotal`.

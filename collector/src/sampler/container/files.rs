@@ -32,7 +32,7 @@ pub fn read_inside(
 ) -> Result<Vec<u8>, InsideError> {
     let buffer = scratch.buffer();
     let mut pids: Vec<u32> = match &ctx.processes {
-        ProcessSource::Listed(_) => members(ctx.hierarchies(), name, buffer).into_iter().collect(),
+        ProcessSource::Listed(_) => members(ctx, name, buffer).into_iter().collect(),
         ProcessSource::Indexed(index) => {
             let of = |id| index.processes(id, name, Duration::ZERO);
             let mut pids = ctx.hierarchies().iter().map(|hierarchy| of(hierarchy.id)).find(|pids| !pids.is_empty());

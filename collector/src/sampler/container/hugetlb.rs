@@ -44,32 +44,42 @@ impl HugetlbFiles {
         let sizes: Vec<_> = ctx.page_sizes.iter().zip(&mut self.sizes).filter_map(read).collect();
         (!sizes.is_empty()).then_some(sizes)
     }
+
+    /// Whether a size has no file of what is in use.
+    pub(super) fn lacks_leading(&self) -> bool {
+        self.sizes.iter().any(|SizeFiles { usage, .. }| usage.iter().all(KeptFile::is_absent))
+    }
 }
 
 impl SizeFiles {
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize, size: &PageSize) -> Option<Hugetlb> {
-        let (names, usage) = size.v1.iter().zip(&mut self.usage).find_map(|(names, kept)| {
-            Some((names, reading.kept_as(position, &names[0], COUNTED_AS, kept, unsigned)?))
-        })?;
-        Some(Hugetlb {
-            page_size: Arc::clone(&size.name),
-            usage: Bytes(usage),
-            max_usage: reading.kept_as(position, &names[1], COUNTED_AS, &mut self.max_usage, unsigned).map(Bytes),
-            failcnt: reading.kept_as(position, &names[2], COUNTED_AS, &mut self.failures, unsigned)?,
-        })
+        let (mut names, mut usage) = (&size.v1[1], None);
+        for (of, kept) in size.v1.iter().zip(&mut self.usage) {
+            (names, usage) = (of, reading.kept_as(position, &of[0], COUNTED_AS, kept, unsigned));
+            // The reservations' files count where they are there, whether or not they can be read.
+            if usage.is_some() || !kept.is_absent() {
+                break;
+            }
+        }
+        let max_usage = reading.kept_as(position, &names[1], COUNTED_AS, &mut self.max_usage, unsigned);
+        let failcnt = reading.kept_as(position, &names[2], COUNTED_AS, &mut self.failures, unsigned);
+        let page_size = Arc::clone(&size.name);
+        let is_known = usage.is_some() || max_usage.is_some() || failcnt.is_some();
+        is_known.then(|| Hugetlb { page_size, usage: usage.map(Bytes), max_usage: max_usage.map(Bytes), failcnt })
     }
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize, size: &PageSize) -> Option<Hugetlb> {
-        let usage = size
-            .v2_usage
-            .iter()
-            .zip(&mut self.usage)
-            .find_map(|(name, kept)| reading.kept_as(position, name, COUNTED_AS, kept, unsigned))?;
-        Some(Hugetlb {
-            page_size: Arc::clone(&size.name),
-            usage: Bytes(usage),
-            max_usage: None,
-            failcnt: reading.kept_as(position, &size.v2_events, COUNTED_AS, &mut self.failures, events_max)?,
-        })
+        let mut usage = None;
+        for (name, kept) in size.v2_usage.iter().zip(&mut self.usage) {
+            usage = reading.kept_as(position, name, COUNTED_AS, kept, unsigned);
+            if usage.is_some() || !kept.is_absent() {
+                break;
+            }
+        }
+        let failures = &mut self.failures;
+        let failcnt = reading.kept_lines_as(position, &size.v2_events, COUNTED_AS, failures, events_max).flatten();
+        let page_size = Arc::clone(&size.name);
+        let is_known = usage.is_some() || failcnt.is_some();
+        is_known.then(|| Hugetlb { page_size, usage: usage.map(Bytes), max_usage: None, failcnt })
     }
 }

@@ -7,7 +7,7 @@ use super::devices::DeviceNames;
 use crate::kernel::cgroup::v1::blkio::blkio_lines;
 use crate::kernel::cgroup::v2::io::io_stat;
 use crate::kernel::file::KeptFile;
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::odd_lines::OddLines;
 use crate::sample::container::{DeviceIo, Io, IoStat};
 
 /// Files of one I/O scheduler with the statistic each holds.
@@ -72,6 +72,11 @@ impl IoFiles {
         self.group.take_if(|(_, files)| !files.iter().any(KeptFile::is_kept));
     }
 
+    /// Whether the file of v2 is not there.
+    pub(super) fn lacks_leading(&self) -> bool {
+        self.stat.is_absent()
+    }
+
     /// The files that were chosen on v1.
     pub(super) fn group(&self) -> Option<Group> {
         self.group.as_ref().map(|(group, _)| *group)
@@ -104,7 +109,8 @@ impl IoFiles {
         for ((file, stat), kept) in group.iter().zip(files) {
             let names = &reading.ctx.devices;
             let complete = devices.len();
-            let read = reading.kept(position, file, kept, |text| blkio_file(text, *stat, names, &mut devices));
+            let read =
+                reading.kept_lines(position, file, kept, |text, odd| blkio_file(text, odd, *stat, names, &mut devices));
             match read {
                 Some(()) => any = true,
                 None => devices.truncate(complete),
@@ -115,15 +121,16 @@ impl IoFiles {
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Vec<DeviceIo>> {
         let names = &reading.ctx.devices;
-        reading.kept(position, "io.stat", &mut self.stat, |text| {
-            let mut devices = Vec::new();
-            io_stat(text, |line| {
+        reading.kept_lines(position, "io.stat", &mut self.stat, |text, odd| {
+            let mut devices: Vec<DeviceIo> = Vec::new();
+            io_stat(text, odd, |line| {
                 let device = names.get(line.major, line.minor);
                 let mut push = |stat, operations: Vec<(&'static str, Option<u64>)>| {
                     let operations: Vec<_> =
                         operations.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-                    if !operations.is_empty() {
-                        let (major, minor) = (line.major, line.minor);
+                    let (major, minor) = (line.major, line.minor);
+                    let is_told = |device: &DeviceIo| (device.stat, device.major, device.minor) == (stat, major, minor);
+                    if !operations.is_empty() && !devices.iter().any(is_told) {
                         devices.push(DeviceIo { stat, major, minor, device: device.clone(), operations });
                     }
                 };
@@ -136,22 +143,22 @@ impl IoFiles {
                 push(IoStat::CostWait, vec![("Count", line.cost_wait)]);
                 push(IoStat::CostIndebt, vec![("Count", line.cost_indebt)]);
                 push(IoStat::CostIndelay, vec![("Count", line.cost_indelay)]);
-            })?;
-            Ok(devices)
+            });
+            devices
         })
     }
 }
 
-/// Appends the devices of one v1 file; the lines of a device follow one another.
-fn blkio_file(text: &[u8], stat: IoStat, names: &DeviceNames, devices: &mut Vec<DeviceIo>) -> Result<(), FormatError> {
-    for line in blkio_lines(text) {
-        let line = line?;
+/// Appends the devices of one v1 file; the lines of a device follow one another, and each operation counts once.
+fn blkio_file(text: &[u8], odd: &mut OddLines, stat: IoStat, names: &DeviceNames, devices: &mut Vec<DeviceIo>) {
+    for line in blkio_lines(text, odd) {
         let operation = (line.operation.name(), line.value);
-        match devices.last_mut() {
-            Some(last) if (last.stat, last.major, last.minor) == (stat, line.major, line.minor) => {
-                last.operations.push(operation);
-            }
-            _ => devices.push(DeviceIo {
+        let known = devices.iter_mut().rev().take_while(|device| device.stat == stat);
+        let mut known = known.filter(|device| (device.major, device.minor) == (line.major, line.minor));
+        match known.next() {
+            Some(device) if device.operations.iter().any(|(name, _)| *name == operation.0) => {}
+            Some(device) => device.operations.push(operation),
+            None => devices.push(DeviceIo {
                 stat,
                 major: line.major,
                 minor: line.minor,
@@ -160,5 +167,4 @@ fn blkio_file(text: &[u8], stat: IoStat, names: &DeviceNames, devices: &mut Vec<
             }),
         }
     }
-    Ok(())
 }

@@ -30,7 +30,7 @@ impl ContainerReader {
         kept
     }
 
-    fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
+    pub(super) fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
         self.network.each(&mut each);
         self.each_cgroup_file(each);
     }
@@ -43,5 +43,6 @@ impl ContainerReader {
         self.hugetlb.each(&mut each);
         each(&mut self.memory_migrate);
         each(&mut self.oom_kills);
+        self.late.each(&mut each);
     }
 }

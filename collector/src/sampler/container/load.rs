@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Reading;
 use crate::kernel::taskstats::{CgroupStats, TaskstatsError, TaskstatsSocket};
 use crate::sample::container::{Load, TaskStates};
+use crate::sample::unread::Part;
 
 /// Over how long the load is smoothed, seconds.
 const SMOOTHED_OVER: f64 = 10.0;
@@ -42,10 +43,13 @@ impl LoadState {
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<(TaskStates, Load)> {
         let load = reading.ctx.load.as_ref()?;
         let hierarchy = reading.hierarchy(reading.ctx.sources.tasks?)?;
+        // Unless the kernel tells, what it has is not known.
+        reading.unread.add(Part::Tasks);
         let directory = hierarchy.file(reading.name, "").open_directory(reading.buffer).ok()?;
         let stats = load.socket.lock().unwrap_or_else(PoisonError::into_inner).cgroup(&directory);
         // A cgroup that ended meanwhile is refused by the kernel.
         let stats = stats.inspect_err(|error| tracing::debug!(%error, "no tasks by state")).ok()?;
+        reading.unread.remove(Part::Tasks);
         Some(self.update(stats, load.decay))
     }
 

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use super::Reading;
 use super::context::{Hints, ProcessSource};
-use super::processes::parsed;
+use super::processes::first_member;
 use super::sockets;
 use crate::kernel::cgroup::{Hierarchy, children};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::KeptFile;
 use crate::kernel::network::{Counters, interfaces};
-use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace, process_ids};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace};
 use crate::kernel::process_index::ProcessIndex;
-use crate::kernel::text_formats::FormatError;
 use crate::runtime::cgroup_names;
 use crate::sample::container::{Interface, Network, Traffic};
 use crate::sample::identity::NetworkSource;
@@ -239,9 +239,7 @@ impl NetworkState {
     fn first_in(&self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<u32> {
         match &reading.ctx.processes {
             ProcessSource::Hidden => None,
-            ProcessSource::Listed(_) => {
-                parsed(reading, hierarchy.file(cgroup, "cgroup.procs"), "cgroup.procs", first_process).flatten()
-            }
+            ProcessSource::Listed(_) => first_member(reading, hierarchy, cgroup),
             ProcessSource::Indexed(index) => {
                 let mut pids = index.processes(hierarchy.id, cgroup, self.index_age()).into_iter();
                 pids.find(|pid| index.belongs(*pid, cgroup, reading.buffer))
@@ -287,7 +285,8 @@ impl NetworkState {
     }
 
     fn ask(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<u32> {
-        let pid = reading.once(position, "cgroup.procs", first_process).flatten()?;
+        let (hierarchy, name) = (reading.hierarchy(position)?, reading.name);
+        let pid = first_member(reading, hierarchy, name)?;
         self.position = position;
         Some(pid)
     }
@@ -305,13 +304,17 @@ impl NetworkState {
         let process = ProcessDir::new(pid);
         let at = process.file(&reading.ctx.roots.proc, "net/dev");
         let mut devices = std::mem::take(&mut self.devices);
+        let mut odd = OddLines::default();
         let result = match devices.read_to_end(at, &reading.ctx.network_budget, reading.buffer) {
-            Ok(Some(text)) => self.network(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }),
+            Ok(Some(text)) => Ok(self.network(text, &mut odd)),
             Ok(None) => Err(ReadError::Missing(at.path())),
             Err(error) => Err(error),
         };
         match result {
             Ok(network) => {
+                if odd.count() > 0 {
+                    reading.note(at, "net/dev", odd);
+                }
                 self.devices = devices;
                 Some(network)
             }
@@ -323,11 +326,12 @@ impl NetworkState {
         }
     }
 
-    fn network(&mut self, text: &[u8]) -> Result<Network, FormatError> {
+    fn network(&mut self, text: &[u8], odd: &mut OddLines) -> Network {
         let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
-        for line in interfaces(text) {
-            let line = line?;
-            if line.is_ignored() {
+        for line in interfaces(text, odd) {
+            // A namespace has each name once.
+            let is_told = |interface: &Interface| interface.name.as_bytes() == line.name;
+            if line.is_ignored() || network.interfaces.iter().any(is_told) {
                 continue;
             }
             let index = network.interfaces.len();
@@ -342,17 +346,13 @@ impl NetworkState {
                 transmit: traffic(line.transmit),
             });
         }
-        Ok(network)
+        network
     }
 }
 
 fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
     let id = network_namespace(&reading.ctx.roots.proc, pid, reading.buffer);
     id.inspect_err(|error| reading.ctx.errors.count("ns/net", error)).ok()
-}
-
-fn first_process(text: &[u8]) -> Result<Option<u32>, FormatError> {
-    process_ids(text).next().transpose()
 }
 
 fn traffic(counters: Counters) -> Traffic {

@@ -7,6 +7,7 @@ use super::processes::{any_still_there, own_processes, process_hierarchy};
 use crate::kernel::error::ReadError;
 use crate::kernel::process::referenced::{clear_referenced, referenced_kb};
 use crate::sample::kinds::MetricKind;
+use crate::sample::unread::Part;
 use crate::units::Bytes;
 
 /// How often the marks are cleared, in samples of a container; `None` for never, and then nothing is written.
@@ -22,6 +23,14 @@ impl ReferencedState {
         if !reading.ctx.kinds.has(MetricKind::ReferencedMemory) {
             return None;
         }
+        let sum = self.sum(reading);
+        if sum.is_none() {
+            reading.unread.add(Part::Referenced);
+        }
+        sum
+    }
+
+    fn sum(&mut self, reading: &mut Reading<'_>) -> Option<Bytes> {
         let hierarchy = process_hierarchy(reading)?;
         let pids = own_processes(reading, hierarchy, reading.name)?.pids?;
         let proc = &reading.ctx.roots.proc;

@@ -4,16 +4,16 @@
 //! within the control group that its first process is in, and removes it when the container ends.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Reading;
-use super::processes::{own_processes, parsed, process_hierarchy};
+use super::processes::{own_processes, parsed_lines, process_hierarchy};
 use crate::kernel::cgroup::Version;
 use crate::kernel::process::Listing;
 use crate::kernel::resctrl::{Domain, Groups, PREFIX, Resctrl, add_tasks, domains, remove};
 use crate::runtime::cgroup_names;
 use crate::sample::hardware;
-use crate::units::{Bytes, WallTime};
+use crate::units::Bytes;
 
 /// After how long a group is looked for again that could not be made: the container had no process yet, or the processor
 /// no more groups.
@@ -42,7 +42,7 @@ impl ResctrlReader {
 #[derive(Debug, Default)]
 pub(super) struct ResctrlState {
     group: Option<Group>,
-    looked: Option<WallTime>,
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl ResctrlState {
         if reading.is_root() {
             return read(reading, reader.resctrl.root());
         }
-        let now = (reading.ctx.clock)();
-        let age = self.looked.map(|at| Duration::from_nanos(now.since(at).0));
+        let now = Instant::now();
+        let age = self.looked.map(|at| now.saturating_duration_since(at));
         let due = match (&self.group, age) {
             (_, None) => true,
             (None, Some(age)) => age >= RETRY,
@@ -117,7 +117,7 @@ impl ResctrlState {
         if let Some(Group::Made(path)) = &self.group {
             // A process is put there thread by thread.
             let threads = if hierarchy.version == Version::V1 { "tasks" } else { "cgroup.threads" };
-            let tasks = parsed(reading, hierarchy.file(reading.name, threads), threads, Listing::parse)?;
+            let tasks = parsed_lines(reading, hierarchy.file(reading.name, threads), threads, Listing::parse)?;
             let added = add_tasks(path, &tasks.visible);
             added.inspect_err(|error| reading.ctx.errors.count("resctrl tasks", error)).ok()?;
         }

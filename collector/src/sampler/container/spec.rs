@@ -6,6 +6,7 @@ use crate::kernel::cgroup::{Version, v2};
 use crate::kernel::text_formats::{FormatError, Signed, limit, signed, unsigned};
 use crate::sample::kinds::MetricKind;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
+use crate::sample::unread::{Part, Unread};
 use crate::units::{Bytes, Limit, Micros, WallTime};
 
 /// Reads the spec. `created` is left out.
@@ -16,7 +17,7 @@ pub(super) fn read(reading: &mut Reading<'_>, has_own_network: bool) -> Spec {
         _ => false,
     };
     let on_v2 = ctx.sources.unified_only.is_some_and(|position| reading.hierarchy(position).is_some());
-    Spec {
+    let mut spec = Spec {
         created: None,
         cpu: match ctx.sources.cpu {
             Some(CpuSource::V2(position)) => cpu_v2(reading, position),
@@ -27,7 +28,10 @@ pub(super) fn read(reading: &mut Reading<'_>, has_own_network: bool) -> Spec {
         has_hugetlb: is_member(reading, ctx.sources.hugetlb),
         has_network: if reading.is_root() { ctx.machine.has_network } else { has_own_network },
         has_diskio: on_v2 || is_member(reading, ctx.sources.io),
-    }
+        unread: Unread::default(),
+    };
+    spec.unread = reading.unread;
+    spec
 }
 
 fn cpu_v1(reading: &mut Reading<'_>) -> Option<CpuSpec> {
@@ -61,7 +65,7 @@ fn cpu_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
     reading.hierarchy(position)?;
     let max = reading.once(position, "cpu.max", v2::cpu::CpuMax::parse);
     Some(CpuSpec {
-        shares: reading.once(position, "cpu.weight", unsigned).and_then(shares_of_weight),
+        shares: shares(reading, position),
         quota: max.and_then(|max| match max.quota {
             Limit::Value(quota) => Some(Micros(quota)),
             Limit::Max => None,
@@ -71,9 +75,15 @@ fn cpu_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
     })
 }
 
+/// The shares of a cgroup that is idle (`cpu.idle`, since 5.15; its weight is said to be 0) are the fewest there are: it
+/// runs when nobody else does.
+fn shares(reading: &mut Reading<'_>, position: usize) -> Option<u64> {
+    shares_of_weight(reading.once(position, "cpu.weight", unsigned)?)
+}
+
 /// v1 shares (2 to 262144) that correspond to a v2 weight (1 to 10000).
 fn shares_of_weight(weight: u64) -> Option<u64> {
-    (1..=10_000).contains(&weight).then(|| 2 + (weight - 1) * 262_142 / 9_999)
+    (0..=10_000).contains(&weight).then(|| 2 + weight.saturating_sub(1) * 262_142 / 9_999)
 }
 
 fn mask(reading: &mut Reading<'_>, position: usize, file: &'static str) -> Option<String> {
@@ -98,11 +108,16 @@ fn memory(reading: &mut Reading<'_>) -> Option<MemorySpec> {
             reservation: memory_limit(reading, position, "memory.soft_limit_in_bytes"),
             swap_limit: memory_limit(reading, position, "memory.memsw.limit_in_bytes"),
         }),
-        Some(MemorySource::V2(position)) => memory_limit(reading, position, "memory.max").map(|max| MemorySpec {
-            limit: Some(max),
-            reservation: memory_limit(reading, position, "memory.min"),
-            swap_limit: memory_limit(reading, position, "memory.swap.max"),
-        }),
+        Some(MemorySource::V2(position)) => {
+            let spec = MemorySpec {
+                limit: memory_limit(reading, position, "memory.max"),
+                reservation: memory_limit(reading, position, "memory.min"),
+                swap_limit: memory_limit(reading, position, "memory.swap.max"),
+            };
+            // Without any of them the controller is off.
+            let parts = [Part::MemoryLimit, Part::MemoryReservation, Part::SwapLimit];
+            (spec != MemorySpec::default() || reading.unread.has_any(&parts)).then_some(spec)
+        }
         None => None,
     };
     if !reading.is_root() {
@@ -128,7 +143,8 @@ fn processes(reading: &mut Reading<'_>) -> Option<Limit> {
     if let Some(position) = reading.ctx.sources.unified_only {
         reading.hierarchy(position)?;
         // Without the controller, and at the root, nothing limits the number.
-        return Some(reading.once(position, "pids.max", limit).unwrap_or(Limit::Max));
+        let max = reading.once(position, "pids.max", limit);
+        return max.or((!reading.unread.has(Part::PidsMax)).then_some(Limit::Max));
     }
     let (Source::V1(position) | Source::V2(position)) = reading.ctx.sources.pids?;
     if !reading.ctx.kinds.has(MetricKind::Process) {
@@ -166,7 +182,7 @@ mod tests {
         assert_eq!(shares_of_weight(1), Some(2));
         assert_eq!(shares_of_weight(100), Some(2597));
         assert_eq!(shares_of_weight(10_000), Some(262_144));
-        assert_eq!(shares_of_weight(0), None);
+        assert_eq!(shares_of_weight(0), Some(2), "cpu.idle");
         assert_eq!(shares_of_weight(10_001), None);
     }
 }

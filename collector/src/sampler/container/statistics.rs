@@ -362,7 +362,7 @@ fn there(at: FileAt<'_>, key: &Key, buffer: &mut ReadBuffer) -> Result<SourceFil
             return Err(Absence::Denied { path, right });
         }
         Err(ReadError::Gone(_)) => return Err(Absence::Ended),
-        Err(error @ (ReadError::Failed { .. } | ReadError::Malformed { .. })) => {
+        Err(error @ (ReadError::Failed { .. } | ReadError::Malformed { .. } | ReadError::OddLines { .. })) => {
             return Err(Absence::Failed { path, problem: error.to_string() });
         }
     };

@@ -4,6 +4,7 @@ mod contained;
 mod fixture;
 mod legacy;
 mod lifetime;
+mod odd;
 mod processes;
 mod statistics;
 mod unified;

@@ -39,13 +39,25 @@ impl Engine {
         purpose: Purpose,
         scratch: &mut Scratch,
     ) {
-        let read_at = tracked.container.spec_read_at();
+        let age = tracked.container.spec_age();
         let due = match purpose {
-            Purpose::First => read_at == WallTime::default(),
-            Purpose::Tick => WallTime::from(SystemTime::now()).back(longest_age(tracked)) >= read_at,
+            Purpose::First => age.is_none(),
+            Purpose::Tick => age.is_none_or(|age| age >= longest_age(tracked)),
             Purpose::Final | Purpose::OnDemand => false,
         };
         if due {
+            self.read_limits(tracked, reading, scratch);
+        }
+    }
+
+    /// Reads the limits after a sample that found other controllers than the one before: with them limits come and go.
+    pub(super) fn read_limits_of_new_controllers(
+        &self,
+        tracked: &Tracked,
+        reading: &mut Reading,
+        scratch: &mut Scratch,
+    ) {
+        if reading.reader.take_news_of_controllers() {
             self.read_limits(tracked, reading, scratch);
         }
     }
@@ -54,7 +66,7 @@ impl Engine {
         let mut spec = reading.reader.spec(&self.context, scratch);
         let now = WallTime::from(SystemTime::now());
         spec.created = self.created(tracked, reading, scratch, now);
-        tracked.container.set_spec(spec, now);
+        tracked.container.set_spec(spec);
     }
 
     /// When the container was made. By its files also where an event told: a collector that is started later has only

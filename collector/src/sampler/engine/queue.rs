@@ -4,7 +4,7 @@ use std::cmp::Ordering as Order;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -52,8 +52,10 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Demand {
     pub(super) what: Arc<Tracked>,
-    /// A sample of this time or later will do.
-    pub(super) not_before: WallTime,
+    /// When it was demanded.
+    pub(super) since: Instant,
+    /// A sample that was at most so old then will do.
+    pub(super) max_age: Duration,
     /// Its receiver learns that all of a request's demands are done when the last of them is dropped.
     pub(super) _done: Arc<oneshot::Sender<()>>,
 }

@@ -136,7 +136,7 @@ fn a_numa_machine_with_hyperthreads() {
     assert_eq!(machine.at, WallTime(7));
     assert_eq!(
         machine.cpus,
-        CpuCounts { online: 7, cores: Some(2), sockets: Some(2), books: None, drawers: None },
+        CpuCounts { online: 7, cores: Some(4), sockets: Some(2), books: None, drawers: None },
         "core ids count from 0 in both sockets"
     );
     assert_eq!(machine.cpu_vendor.as_deref(), Some("GenuineIntel"));
@@ -290,10 +290,10 @@ fn broken_files_cost_only_themselves() {
     assert_eq!(
         errors,
         [
-            "/proc/meminfo: line 1: not a number of kB",
+            "/proc/meminfo: line 1: not a number of kB: \"MemTotal: lots\"",
             "/sys/devices/system/node/node1/distance: line 1: not a row of distances",
             "/sys/devices/system/edac/mc/mc1/dimm0/size: line 1: not a number",
-            "/proc/self/mountinfo: line 1: too few fields",
+            "/proc/self/mountinfo: line 1: too few fields: \"nonsense\"",
         ]
     );
     assert_eq!((machine.memory, machine.cpus.online, machine.nodes.len()), (None, 7, 2));

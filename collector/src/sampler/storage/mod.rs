@@ -246,7 +246,7 @@ fn look(engine: &Engine, job: ContainerJob, pace: &mut Pace) -> Done {
     let context = engine.context();
     let place = files.layer.clone().or_else(|| {
         // Whatever its runtime says or does not say: the process knows what its root directory is.
-        let pids = processes::members(context.hierarchies(), &name, &mut ReadBuffer::new());
+        let pids = processes::members(context, &name, &mut ReadBuffer::new());
         let upper = overlay::upper_directory(context.roots(), pids.into_iter().min()?)?;
         Some(LayerPlace::Directory(upper))
     });
@@ -344,8 +344,10 @@ impl Coordinator {
             return;
         };
         let told = self.told.get(&identity.runtime).and_then(|layers| layers.get(&identity.id));
-        let oldest = WallTime::from(SystemTime::now()).back(self.every.saturating_mul(TOLD_INTERVALS));
-        let told = told.filter(|told| told.measured.at >= oldest).cloned();
+        // One from the future was measured before the clock was set back: nobody knows when.
+        let now = WallTime::from(SystemTime::now());
+        let oldest = now.back(self.every.saturating_mul(TOLD_INTERVALS));
+        let told = told.filter(|told| (oldest..=now).contains(&told.measured.at)).cloned();
         let inodes = self.timetable.inodes(&name);
         let job = ContainerJob { name, files: identity.files.clone(), told, filesystems, inodes };
         self.jobs.push(Job::Container(job), turn);

@@ -159,9 +159,9 @@ impl<'a> From<&'a Cpu> for CpuStats<'a> {
                 system: cpu.system.unwrap_or_default().0,
             },
             cfs: CpuCfs {
-                periods,
-                throttled_periods,
-                throttled_time: throttled_time.0,
+                periods: periods.unwrap_or(0),
+                throttled_periods: throttled_periods.unwrap_or(0),
+                throttled_time: throttled_time.unwrap_or_default().0,
                 bursts_periods: burst_periods.unwrap_or(0),
                 burst_time: burst_time.unwrap_or_default().0,
             },
@@ -197,7 +197,7 @@ struct PsiData {
 
 impl From<Pressure> for Psi {
     fn from(Pressure { some, full }: Pressure) -> Self {
-        Self { full: full.unwrap_or_default().into(), some: some.into() }
+        Self { full: full.unwrap_or_default().into(), some: some.unwrap_or_default().into() }
     }
 }
 
@@ -305,7 +305,7 @@ impl<'a> From<&'a Memory> for MemoryStats<'a> {
             container_data: data(memory.own_faults, numa.map(|Numa { own, .. }| own)),
             hierarchical_data: data(memory.hierarchical_faults, numa.map(|Numa { hierarchical, .. }| hierarchical)),
             psi: memory.pressure.map(Psi::from),
-            events: MemoryEvents { high: events.high, max: events.max },
+            events: MemoryEvents { high: events.high.unwrap_or(0), max: events.max.unwrap_or(0) },
         }
     }
 }
@@ -330,8 +330,8 @@ pub(in crate::views) fn page_sizes<S: Serializer>(sizes: &[Hugetlb], serializer:
     let mut sorted: Vec<(&Arc<str>, HugetlbStats)> = sizes
         .iter()
         .map(|size| {
-            let max_usage = size.max_usage.unwrap_or_default().0;
-            (&size.page_size, HugetlbStats { usage: size.usage.0, max_usage, failcnt: size.failcnt })
+            let [usage, max_usage] = [size.usage, size.max_usage].map(|bytes| bytes.unwrap_or_default().0);
+            (&size.page_size, HugetlbStats { usage, max_usage, failcnt: size.failcnt.unwrap_or(0) })
         })
         .collect();
     sorted.sort_by_key(|(page_size, _)| *page_size);

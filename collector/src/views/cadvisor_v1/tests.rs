@@ -45,6 +45,7 @@ fn v2_spec() -> Spec {
         has_hugetlb: false,
         has_network: false,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 
@@ -128,6 +129,7 @@ fn a_v1_container() {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     };
     let count = PerfCount { counted: 1000, enabled: Nanos(4), running: Nanos(2) };
     let sample = Sample {
@@ -146,7 +148,12 @@ fn a_v1_container() {
             user: Some(Nanos(30_000_000)),
             system: Some(Nanos(10_000_000)),
             per_cpu: Some(vec![Nanos(40_000_000), Nanos(3_210_987)]),
-            cfs: Some(Cfs { periods: 9, throttled_periods: 2, throttled_time: Nanos(77), ..Cfs::default() }),
+            cfs: Some(Cfs {
+                periods: Some(9),
+                throttled_periods: Some(2),
+                throttled_time: Some(Nanos(77)),
+                ..Cfs::default()
+            }),
             schedstat: Some(Schedstat { run_time: Nanos(5), runqueue_time: Nanos(6), run_periods: 7 }),
             load: Some(Load { running_milli: 1500, uninterruptible_milli: u64::MAX }),
             pressure: None,
@@ -188,13 +195,19 @@ fn a_v1_container() {
             max_open_files: Some((1024, u64::MAX)),
         }),
         hugetlb: Some(vec![
-            Hugetlb { page_size: "2MB".into(), usage: Bytes(2_097_152), max_usage: Some(Bytes(4_194_304)), failcnt: 1 },
-            Hugetlb { page_size: "1GB".into(), usage: Bytes(0), max_usage: None, failcnt: 0 },
+            Hugetlb {
+                page_size: "2MB".into(),
+                usage: Some(Bytes(2_097_152)),
+                max_usage: Some(Bytes(4_194_304)),
+                failcnt: Some(1),
+            },
+            Hugetlb { page_size: "1GB".into(), usage: Some(Bytes(0)), max_usage: None, failcnt: Some(0) },
         ]),
         network: None,
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
+        unread: crate::sample::unread::Unread::default(),
     };
     check(
         &view(b"/docker/abc", spec, [sample]),
@@ -207,19 +220,25 @@ fn a_v1_container() {
 #[test]
 fn a_v2_container_with_pressure_and_identity() {
     let row = |total, avg10| PressureRow { total: Micros(total), avg10, avg60: 150, avg300: 1 };
-    let pressure = Pressure { some: row(123, 10_000), full: Some(row(45, 25)) };
+    let pressure = Pressure { some: Some(row(123, 10_000)), full: Some(row(45, 25)) };
     let stat = ["file_dirty", "pgscan", "workingset_refault_anon"];
     let sample = Sample {
         at: AT,
         cpu: Some(Cpu {
             total: Nanos(1_000),
             cfs: Some(Cfs { burst_periods: Some(1), burst_time: Some(Nanos(2000)), ..Cfs::default() }),
-            pressure: Some(Pressure { some: row(1, 0), full: None }),
+            pressure: Some(Pressure { some: Some(row(1, 0)), full: None }),
             ..Cpu::default()
         }),
         memory: Some(Memory {
             usage: Bytes(u64::MAX),
-            events: Some(MemoryEvents { high: 3, max: 4, oom: 1, oom_kill: 1, ..MemoryEvents::default() }),
+            events: Some(MemoryEvents {
+                high: Some(3),
+                max: Some(4),
+                oom: Some(1),
+                oom_kill: Some(1),
+                ..MemoryEvents::default()
+            }),
             pressure: Some(pressure),
             stat: MemoryStat { keys: stat.map(Box::from).into(), values: vec![1, 2, 3] },
             ..Memory::default()

@@ -54,6 +54,7 @@ fn spec() -> Spec {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 
@@ -71,7 +72,12 @@ fn sample(second: u64) -> Sample {
         memory: Some(Memory { usage: Bytes(4096), working_set: Bytes(2048), ..Memory::default() }),
         io: Some(Io::default()),
         processes: Some(Processes { count: Some(2), descriptors: Some(9), sockets: Some(1), ..Processes::default() }),
-        hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: Bytes(2 << 20), max_usage: None, failcnt: 0 }]),
+        hugetlb: Some(vec![Hugetlb {
+            page_size: "2MB".into(),
+            usage: Some(Bytes(2 << 20)),
+            max_usage: None,
+            failcnt: Some(0),
+        }]),
         network: Some(Network {
             interfaces: vec![Interface { name: "eth0".into(), receive: one, transmit: one }],
             ..Network::default()

@@ -223,7 +223,11 @@ impl<'a> From<&'a Cpu> for CpuUsage<'a> {
 
 impl From<&Cfs> for Throttling {
     fn from(cfs: &Cfs) -> Self {
-        Self { periods: cfs.periods, throttled_periods: cfs.throttled_periods, throttled_time: cfs.throttled_time.0 }
+        Self {
+            periods: cfs.periods.unwrap_or(0),
+            throttled_periods: cfs.throttled_periods.unwrap_or(0),
+            throttled_time: cfs.throttled_time.unwrap_or_default().0,
+        }
     }
 }
 
@@ -250,7 +254,7 @@ impl<'a> MemoryStats<'a> {
         });
         let (max_usage, failcnt) = match subject.version {
             CgroupVersion::V1 => (memory.max_usage.map(|max| max.0), memory.failcnt),
-            CgroupVersion::V2 => (None, memory.events.map(|events| events.oom)),
+            CgroupVersion::V2 => (None, memory.events.and_then(|events| events.oom)),
         };
         Self {
             usage: memory.usage.0,

@@ -59,7 +59,12 @@ fn v1(second: u64) -> Frame {
             user: Some(Nanos(600)),
             system: Some(Nanos(300)),
             per_cpu: Some(vec![Nanos(400), Nanos(600 + second)]),
-            cfs: Some(Cfs { periods: 9, throttled_periods: 2, throttled_time: Nanos(77), ..Cfs::default() }),
+            cfs: Some(Cfs {
+                periods: Some(9),
+                throttled_periods: Some(2),
+                throttled_time: Some(Nanos(77)),
+                ..Cfs::default()
+            }),
             ..Cpu::default()
         }),
         memory: Some(Memory {
@@ -108,7 +113,7 @@ fn v2(second: u64) -> Frame {
         memory: Some(Memory {
             usage: Bytes(5_000_000),
             max_usage: Some(Bytes(6_000_000)),
-            events: Some(MemoryEvents { oom: 4, ..MemoryEvents::default() }),
+            events: Some(MemoryEvents { oom: Some(4), ..MemoryEvents::default() }),
             stat: stat(&[("anon", 1), ("file", 2), ("slab", 3), ("inactive_file", 4), ("zswapped", 5)]),
             ..Memory::default()
         }),

@@ -26,7 +26,7 @@ pub(super) fn later(seconds: u64) -> WallTime {
 
 fn pressure() -> Pressure {
     let row = |total| PressureRow { total: Micros(total), avg10: 1234, avg60: 56, avg300: 7 };
-    Pressure { some: row(9000), full: Some(row(8000)) }
+    Pressure { some: Some(row(9000)), full: Some(row(8000)) }
 }
 
 fn numa(pages: u64) -> NumaPages {
@@ -63,9 +63,9 @@ pub(super) fn full_sample(step: u64) -> Sample {
             system: Some(Nanos(10_000_000 + step * 200_000_000)),
             per_cpu: Some(vec![Nanos(25_000_000 + step * 100_000_000), Nanos(15_000_000 + step * 400_000_000)]),
             cfs: Some(Cfs {
-                periods: 90,
-                throttled_periods: 5,
-                throttled_time: Nanos(77_000),
+                periods: Some(90),
+                throttled_periods: Some(5),
+                throttled_time: Some(Nanos(77_000)),
                 burst_periods: Some(2),
                 burst_time: Some(Nanos(8000)),
             }),
@@ -87,7 +87,14 @@ pub(super) fn full_sample(step: u64) -> Sample {
             kernel: Some(Bytes(4096)),
             own_faults: Faults { pgfault: 11, pgmajfault: 1 },
             hierarchical_faults: Faults { pgfault: 22, pgmajfault: 2 },
-            events: Some(MemoryEvents { low: 1, high: 2, max: 3, oom: 4, oom_kill: 5, oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(1),
+                high: Some(2),
+                max: Some(3),
+                oom: Some(4),
+                oom_kill: Some(5),
+                oom_group_kill: Some(0),
+            }),
             pressure: Some(pressure()),
             numa: Some(Numa { own: numa(100), hierarchical: numa(200) }),
             stat: MemoryStat {
@@ -122,9 +129,9 @@ pub(super) fn full_sample(step: u64) -> Sample {
         }),
         hugetlb: Some(vec![Hugetlb {
             page_size: "2MB".into(),
-            usage: Bytes(2_097_152),
+            usage: Some(Bytes(2_097_152)),
             max_usage: Some(Bytes(4_194_304)),
-            failcnt: 1,
+            failcnt: Some(1),
         }]),
         network: Some(Network {
             interfaces: vec![Interface { name: "eth0".into(), receive: traffic(1000), transmit: traffic(2000) }],
@@ -153,6 +160,7 @@ pub(super) fn full_sample(step: u64) -> Sample {
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 
@@ -174,6 +182,7 @@ pub(super) fn full_spec() -> Spec {
         has_hugetlb: true,
         has_network: true,
         has_diskio: true,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

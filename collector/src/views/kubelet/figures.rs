@@ -9,6 +9,7 @@ use crate::sample::container::{Interface, Network, Pressure, PressureRow, Sample
 use crate::sample::filesystem::Measured;
 use crate::sample::machine::Filesystem;
 use crate::sample::spec::{MemoryLimit, MemorySpec};
+use crate::sample::unread::Part;
 use crate::units::{Bytes, Nanos, WallTime};
 
 /// A limit above this is none.
@@ -23,7 +24,7 @@ pub(super) fn cpu(entry: &Entry) -> Option<CpuStats> {
     Some(CpuStats {
         time: Time(Some(sample.at)),
         usage_nano_cores: rate(entry),
-        usage_core_nano_seconds: Some(cpu.total.0),
+        usage_core_nano_seconds: (!sample.unread.has(Part::CpuTotal)).then_some(cpu.total.0),
         psi: cpu.pressure.as_ref().map(psi),
     })
 }
@@ -39,14 +40,16 @@ pub(super) fn memory(entry: &Entry, snapshot: &Snapshot) -> Option<MemoryStats> 
     let sample = entry.newest.as_deref()?;
     let memory = sample.memory.as_ref()?;
     let limit = memory_limit(entry, snapshot);
+    let read = |value: u64, part| (!sample.unread.has(part)).then_some(value);
+    let working_set = read(memory.working_set.0, Part::WorkingSet);
     Some(MemoryStats {
         time: Time(Some(sample.at)),
-        available_bytes: limit.map(|limit| limit.saturating_sub(memory.working_set.0)),
-        usage_bytes: Some(memory.usage.0),
-        working_set_bytes: Some(memory.working_set.0),
-        rss_bytes: Some(memory.rss.0),
-        page_faults: Some(memory.own_faults.pgfault),
-        major_page_faults: Some(memory.own_faults.pgmajfault),
+        available_bytes: limit.zip(working_set).map(|(limit, used)| limit.saturating_sub(used)),
+        usage_bytes: read(memory.usage.0, Part::MemoryUsage),
+        working_set_bytes: working_set,
+        rss_bytes: read(memory.rss.0, Part::Rss),
+        page_faults: read(memory.own_faults.pgfault, Part::OwnFaults),
+        major_page_faults: read(memory.own_faults.pgmajfault, Part::OwnMajorFaults),
         psi: memory.pressure.as_ref().map(psi),
     })
 }
@@ -116,7 +119,7 @@ fn psi(pressure: &Pressure) -> PsiStats {
             avg300: percent(row.avg300),
         }
     };
-    PsiStats { full: pressure.full.as_ref().map(data), some: data(&pressure.some) }
+    PsiStats { full: pressure.full.as_ref().map(data), some: data(&pressure.some.unwrap_or_default()) }
 }
 
 /// The counters of a network namespace.

@@ -12,6 +12,7 @@ use crate::sample::event::Name;
 use crate::sample::identity::NetworkOwner;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sample::pods::PodFiles;
+use crate::sample::unread::Part;
 use crate::units::WallTime;
 
 /// What containerd says of each container of a pod.
@@ -172,7 +173,8 @@ fn is_alive(entry: &Entry) -> bool {
         (None, None) => false,
         (_, Some(memory)) => {
             let swapped = memory.swap.is_some_and(|swap| swap.0 > 0);
-            memory.rss.0 > 0 || swapped || figures::rate(entry).unwrap_or(0) > 0
+            let unknown = sample.unread.has(Part::Rss);
+            unknown || memory.rss.0 > 0 || swapped || figures::rate(entry).unwrap_or(0) > 0
         }
         (Some(_), None) => true,
     }

@@ -10,6 +10,7 @@ use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
 use crate::sample::spec::Spec;
+use crate::sample::unread::{Part, Unread};
 use crate::units::{Bytes, WallTime};
 
 /// A metric's type.
@@ -228,6 +229,24 @@ pub(super) struct FilesystemRow<'a> {
     pub(super) inodes_free: Option<u64>,
     /// What its block device has done, for everybody.
     pub(super) disk: Option<DiskCounters>,
+    /// Whether the kernel counts what is done on it: it is on a block device.
+    pub(super) counted: Counted,
+}
+
+/// Whether `/proc/diskstats` has what a file system is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It is a block device of its own.
+    Yes,
+    /// It is in memory, on another machine, or on several devices.
+    No,
+}
+
+impl Counted {
+    /// File systems without a block device of their own have numbers with a major part of 0.
+    pub(super) fn by_number(major: u32) -> Self {
+        if major == 0 { Self::No } else { Self::Yes }
+    }
 }
 
 impl Row<'_> {
@@ -248,25 +267,52 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// A value of a container that has a sample. Where the kernel has none cAdvisor says 0, and so does the compatible
-    /// profile.
-    pub(super) fn value<T: Into<Value> + Default>(&self, value: Option<T>, out: &mut Writer<'_>) {
-        match (value, self.profile) {
-            (Some(value), _) => out.value(value),
-            (None, Profile::Compatible) => out.value(T::default()),
-            (None, Profile::Recommended) => {}
+    /// The value. Where the kernel has none cAdvisor says 0, and so does the compatible profile; but not where the kernel
+    /// has these parts of the sample, one of which the value is of, and they could not be read.
+    pub(super) fn or_zero<T: Default>(&self, unread: Unread, parts: &[Part], value: Option<T>) -> Option<T> {
+        match self.profile {
+            Profile::Compatible if !unread.has_any(parts) => Some(value.unwrap_or_default()),
+            Profile::Compatible | Profile::Recommended => value,
         }
     }
 
-    /// A value of a container's memory.
+    /// Tells the value, or 0 as [`Context::or_zero`] has it.
+    pub(super) fn value<T: Into<Value> + Default>(
+        &self,
+        sample: &Sample,
+        parts: &[Part],
+        value: Option<T>,
+        out: &mut Writer<'_>,
+    ) {
+        if let Some(value) = self.or_zero(sample.unread, parts, value) {
+            out.value(value);
+        }
+    }
+
+    /// A value of a container's memory, which these parts of the sample have.
     pub(super) fn memory<T: Into<Value> + Default>(
         &self,
         row: &Row<'_>,
         out: &mut Writer<'_>,
+        parts: &[Part],
         get: impl FnOnce(&Memory) -> Option<T>,
     ) {
-        if let Some(sample) = row.sample {
-            self.value(sample.memory.as_ref().and_then(get), out);
+        let Some(sample) = row.sample else { return };
+        if let Some(memory) = &sample.memory {
+            self.value(sample, parts, get(memory), out);
+        }
+    }
+
+    /// A value that is there whenever there is a sample of memory, unless this part of it could not be read.
+    pub(super) fn memory_in<T: Into<Value>>(
+        row: &Row<'_>,
+        out: &mut Writer<'_>,
+        part: Part,
+        get: impl FnOnce(&Memory) -> T,
+    ) {
+        let Some(sample) = row.sample.filter(|sample| !sample.unread.has(part)) else { return };
+        if let Some(memory) = &sample.memory {
+            out.value(get(memory));
         }
     }
 

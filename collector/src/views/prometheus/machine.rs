@@ -90,10 +90,11 @@ pub(super) const FAMILIES: &[Family] = &[
     .labels(&["node_id", "page_size"]),
     Family::machine("machine_node_distance", "Distance of NUMA nodes; 10 to itself.", |snapshot, out| {
         for node in &snapshot.machine.nodes {
-            for (target, distance) in node.distances.iter().flatten().enumerate() {
-                let own =
-                    [("node_id", Text::Id(node.id)), ("target_node_id", Text::Number(target as u64))];
-                out.with(&own, *distance);
+            for (position, distance) in node.distances.iter().flatten().enumerate() {
+                // The kernel lists the distances to the nodes that there are, in the order of their ids.
+                let target = snapshot.machine.nodes.get(position);
+                let target = target.map_or(Text::Number(position as u64), |target| Text::Id(target.id));
+                out.with(&[("node_id", Text::Id(node.id)), ("target_node_id", target)], *distance);
             }
         }
     })
@@ -132,28 +133,33 @@ fn cores(snapshot: &Snapshot) -> impl Iterator<Item = (&Node, &Core)> {
     snapshot.machine.nodes.iter().flat_map(|node| node.cores.iter().map(move |core| (node, core)))
 }
 
-/// Core ids count from 0 in each socket, so in a node of two sockets two cores may be called the same; and a core may
-/// have several caches of one level and type. Of these the first is told.
+/// Core ids count from 0 in each socket, so in a node of two sockets two cores may be called the same: the later one then
+/// has its socket before its id. A core may have several caches of one level and type: of these the first is told.
 fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
     for node in &snapshot.machine.nodes {
         let of_cores = node.cores.iter().enumerate().flat_map(|(position, core)| {
-            let first = !node.cores[..position].iter().any(|other| other.id == core.id);
-            core.caches
-                .iter()
-                .chain(&core.uncore_caches)
-                .filter(move |_| first)
-                .map(move |cache| (Some(core.id), cache))
+            let is_known = node.cores[..position].iter().any(|other| other.id == core.id);
+            let socket = is_known.then_some(core.socket);
+            core.caches.iter().chain(&core.uncore_caches).map(move |cache| (Some((socket, core.id)), cache))
         });
-        let all: Vec<(Option<i32>, &Cache)> = of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
+        type Of<'a> = (Option<(Option<i32>, i32)>, &'a Cache);
+        let all: Vec<Of<'_>> = of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
         for (position, (core, cache)) in all.iter().enumerate() {
-            let same = |(other_core, other): &(Option<i32>, &Cache)| {
+            let same = |(other_core, other): &Of<'_>| {
                 (other_core, other.level, &other.kind) == (core, cache.level, &cache.kind)
             };
             if all[..position].iter().any(same) {
                 continue;
             }
             let own = [
-                ("core_id", core.map_or(Text::Is(""), Text::Id)),
+                (
+                    "core_id",
+                    match core {
+                        None => Text::Is(""),
+                        Some((None, id)) => Text::Id(*id),
+                        Some((Some(socket), id)) => Text::IdIn(*socket, *id),
+                    },
+                ),
                 ("level", Text::Number(cache.level.into())),
                 ("node_id", Text::Id(node.id)),
                 ("type", Text::Is(&cache.kind)),

@@ -29,7 +29,7 @@ use prometheus::proto::MetricFamily;
 use budget::{Plan, Shed};
 pub use encoding::{Encoder, EncodingError};
 pub(super) use family::Kind;
-use family::{Context, Emit, Family, FilesystemRow, Group, Moment, Row};
+use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
 pub(super) use labels::append_escaped;
 use labels::{Arena, Block};
 pub use negotiation::{Accepted, content_encoding};
@@ -299,6 +299,7 @@ fn filesystems<'a>(snapshot: &'a Snapshot, entry: &'a Entry) -> Vec<FilesystemRo
             inodes: Some(filesystem.inodes),
             inodes_free: Some(filesystem.inodes_free),
             disk: filesystem.disk,
+            counted: Counted::by_number(filesystem.major),
         };
         return (0..all.len()).filter(first).map(|position| row(&all[position])).collect();
     }
@@ -315,5 +316,6 @@ fn filesystems<'a>(snapshot: &'a Snapshot, entry: &'a Entry) -> Vec<FilesystemRo
         inodes: used.and_then(|used| used.inodes),
         inodes_free: None,
         disk: all.iter().find(|other| other.device == filesystem.device).and_then(|other| other.disk),
+        counted: Counted::by_number(filesystem.major),
     }]
 }

@@ -86,6 +86,8 @@ pub(super) enum Text<'a> {
     Number(u64),
     /// A number that may be negative.
     Id(i32),
+    /// `1:7`: what is 7 in 1.
+    IdIn(i32, i32),
     /// `cpu00`.
     Cpu(usize),
     /// `8:16`, for a device that has no name.
@@ -368,16 +370,23 @@ pub(in crate::views) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: 
     }
 }
 
+fn append_id(out: &mut Vec<u8>, id: i32) {
+    if id < 0 {
+        out.push(b'-');
+    }
+    append_digits(out, id.unsigned_abs().into());
+}
+
 fn append_text(out: &mut Vec<u8>, text: Text<'_>) {
     match text {
         Text::Is(text) => append_escaped(out, text),
         Text::Lower(text) => out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase())),
         Text::Number(number) => append_digits(out, number),
-        Text::Id(id) => {
-            if id < 0 {
-                out.push(b'-');
-            }
-            append_digits(out, id.unsigned_abs().into());
+        Text::Id(id) => append_id(out, id),
+        Text::IdIn(outer, id) => {
+            append_id(out, outer);
+            out.push(b':');
+            append_id(out, id);
         }
         Text::Cpu(number) => {
             out.extend_from_slice(if number < 10 { b"cpu0" } else { b"cpu" });

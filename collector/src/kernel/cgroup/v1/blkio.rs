@@ -1,7 +1,8 @@
 //! The blkio controller of cgroup v1. Which files there are depends on the kernel's I/O schedulers; all have lines of
 //! the same two forms.
 
-use crate::kernel::text_formats::{FormatError, device_number, lines, number, words};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{device_number, lines, number, words};
 
 /// The operation of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,16 @@ pub struct BlkioLine {
     pub value: u64,
 }
 
-/// The lines of a file. The sum over all devices (`Total N`) and operations no kernel documents are left out.
-pub fn blkio_lines(text: &[u8]) -> impl Iterator<Item = Result<BlkioLine, FormatError>> {
+/// The lines of a file. The sum over all devices (`Total N`) and operations no kernel documents are left out, and so is,
+/// noted, a line of another form.
+pub fn blkio_lines<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<Item = BlkioLine> {
     lines(text).filter_map(|(line, text)| match parse_line(text) {
-        Line::Value(value) => Some(Ok(value)),
+        Line::Value(value) => Some(value),
         Line::LeftOut => None,
-        Line::Wrong => Some(Err(FormatError::at(line, "not \"MAJ:MIN OPERATION NUMBER\""))),
+        Line::Wrong => {
+            odd.note(line, "not \"MAJ:MIN OPERATION NUMBER\"", text);
+            None
+        }
     })
 }
 
@@ -98,11 +103,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
+    use crate::kernel::text_formats::FormatError;
 
     fn all(text: &[u8]) -> Result<Vec<(u32, u32, &'static str, u64)>, FormatError> {
-        blkio_lines(text)
-            .map(|line| line.map(|line| (line.major, line.minor, line.operation.name(), line.value)))
-            .collect()
+        without_odd_lines(text, |text, odd| {
+            blkio_lines(text, odd).map(|line| (line.major, line.minor, line.operation.name(), line.value)).collect()
+        })
     }
 
     #[test]

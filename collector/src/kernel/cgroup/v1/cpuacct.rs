@@ -1,28 +1,29 @@
 //! The cpuacct controller of cgroup v1: `cpuacct.stat`, `cpuacct.usage_percpu`. (`cpuacct.usage` is a single number.)
 
+use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::{FormatError, digits, flat_keyed};
 
 /// `cpuacct.stat`, in ticks of a hundredth of a second (the kernel converts to its `USER_HZ`, which is 100).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuacctStat {
     /// `user`.
-    pub user: u64,
+    pub user: Option<u64>,
     /// `system`.
-    pub system: u64,
+    pub system: Option<u64>,
 }
 
 impl CpuacctStat {
     /// Parses `cpuacct.stat`.
-    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+    pub fn parse(text: &[u8], odd: &mut OddLines) -> Self {
         let mut stat = Self::default();
-        for pair in flat_keyed(text) {
-            match pair? {
-                (b"user", ticks) => stat.user = ticks,
-                (b"system", ticks) => stat.system = ticks,
+        for pair in flat_keyed(text, odd) {
+            match pair {
+                (b"user", ticks) => stat.user = Some(ticks),
+                (b"system", ticks) => stat.system = Some(ticks),
                 _ => {}
             }
         }
-        Ok(stat)
+        stat
     }
 }
 
@@ -56,7 +57,9 @@ mod tests {
 
     #[test]
     fn recorded() {
-        assert_eq!(CpuacctStat::parse(b"user 44\nsystem 3\n"), Ok(CpuacctStat { user: 44, system: 3 }));
+        let parse = |text: &[u8]| CpuacctStat::parse(text, &mut OddLines::default());
+        assert_eq!(parse(b"user 44\nsystem 3\n"), CpuacctStat { user: Some(44), system: Some(3) });
+        assert_eq!(parse(b"user x\nsystem 3\n"), CpuacctStat { user: None, system: Some(3) });
         assert_eq!(list(b"7533579 432726396 \n"), Ok(vec![7_533_579, 432_726_396]));
         assert_eq!(list(b"0 \n"), Ok(vec![0]));
         assert_eq!(list(b"\n"), Ok(vec![]));
@@ -67,7 +70,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (CpuacctStat::parse(&text), list(&text));
+            let _ = (CpuacctStat::parse(&text, &mut OddLines::default()), list(&text));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The memory controller of cgroup v1: `memory.numa_stat` and `memory.oom_control`. `memory.stat` is in
 //! [`memory_stat`](crate::kernel::cgroup::memory_stat), the other files are single numbers.
 
-use crate::kernel::text_formats::{FormatError, digits, flat_keyed, lines, number, words};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{digits, flat_keyed, lines, number, words};
 
 /// The rows of `memory.numa_stat` that are reported: (node, pages) in the file's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,13 +26,15 @@ pub struct NumaRows {
 
 impl NumaStat {
     /// Parses `memory.numa_stat`: `file=54 N0=50 N1=4`.
-    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+    pub fn parse(text: &[u8], odd: &mut OddLines) -> Self {
         let mut stat = Self::default();
         for (line, text) in lines(text) {
-            let wrong = FormatError::at(line, "not \"kind=pages N0=pages\"");
             let mut fields = words(text);
             let Some(first) = fields.next() else { continue };
-            let equals = first.iter().position(|byte| *byte == b'=').ok_or(wrong.clone())?;
+            let Some(equals) = first.iter().position(|byte| *byte == b'=') else {
+                odd.note(line, "not \"kind=pages N0=pages\"", text);
+                continue;
+            };
             let row = match &first[..equals] {
                 b"file" => &mut stat.own.file,
                 b"anon" => &mut stat.own.anon,
@@ -41,11 +44,12 @@ impl NumaStat {
                 b"hierarchical_unevictable" => &mut stat.hierarchical.unevictable,
                 _ => continue,
             };
-            for field in fields {
-                row.push(node_pages(field).ok_or(wrong.clone())?);
+            match fields.map(node_pages).collect::<Option<Vec<_>>>() {
+                Some(nodes) => *row = nodes,
+                None => odd.note(line, "not \"kind=pages N0=pages\"", text),
             }
         }
-        Ok(stat)
+        stat
     }
 }
 
@@ -56,13 +60,8 @@ pub(in crate::kernel::cgroup) fn node_pages(field: &[u8]) -> Option<(u32, u64)> 
 }
 
 /// `memory.oom_control`: how many processes of this very cgroup the OOM killer ended (`oom_kill`, since 4.13).
-pub fn oom_kills(text: &[u8]) -> Result<Option<u64>, FormatError> {
-    for pair in flat_keyed(text) {
-        if let (b"oom_kill", kills) = pair? {
-            return Ok(Some(kills));
-        }
-    }
-    Ok(None)
+pub fn oom_kills(text: &[u8], odd: &mut OddLines) -> Option<u64> {
+    flat_keyed(text, odd).find_map(|(key, kills)| (key == b"oom_kill").then_some(kills))
 }
 
 #[cfg(test)]
@@ -70,6 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
 
     #[test]
     fn recorded_numa() {
@@ -83,24 +83,29 @@ hierarchical_file=54 N0=50 N1=4
 hierarchical_anon=7 N0=4 N1=3
 hierarchical_unevictable=0 N0=0 N1=0
 ";
-        let stat = NumaStat::parse(text).unwrap();
+        let stat = without_odd_lines(text, NumaStat::parse).unwrap();
         assert_eq!(stat.own.file, [(0, 50), (1, 4)]);
         assert_eq!(stat.hierarchical.anon, [(0, 4), (1, 3)]);
         assert_eq!(stat.hierarchical.unevictable, [(0, 0), (1, 0)]);
-        assert!(NumaStat::parse(b"file=1 X0=1\n").is_err());
-        assert!(NumaStat::parse(b"file\n").is_err());
+        for odd in [&b"file=1 X0=1\n"[..], b"file\n"] {
+            assert!(without_odd_lines(odd, NumaStat::parse).is_err());
+            assert_eq!(NumaStat::parse(&[odd, text].concat(), &mut OddLines::default()), stat);
+        }
     }
 
     #[test]
     fn recorded_oom_control() {
-        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Ok(Some(3)));
-        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\n"), Ok(None));
+        let kills = |text: &[u8]| oom_kills(text, &mut OddLines::default());
+        assert_eq!(kills(b"oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
+        assert_eq!(kills(b"oom_kill_disable\nunder_oom x\noom_kill 3\n"), Some(3));
+        assert_eq!(kills(b"oom_kill_disable 0\nunder_oom 0\n"), None);
     }
 
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200), likely in "[a-zN0-9=_ \n]{0,80}") {
-            let _ = (NumaStat::parse(&text), oom_kills(&text), NumaStat::parse(likely.as_bytes()));
+            let mut odd = OddLines::default();
+            let _ = (NumaStat::parse(&text, &mut odd), oom_kills(&text, &mut odd), NumaStat::parse(likely.as_bytes(), &mut odd));
         }
     }
 }

@@ -1,15 +1,11 @@
 //! The hugetlb controller of cgroup v2: `hugetlb.<size>.events`.
 
-use crate::kernel::text_formats::{FormatError, flat_keyed};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::flat_keyed;
 
 /// `max`: how often an allocation failed at the limit.
-pub fn events_max(text: &[u8]) -> Result<u64, FormatError> {
-    for pair in flat_keyed(text) {
-        if let (b"max", count) = pair? {
-            return Ok(count);
-        }
-    }
-    Err(FormatError::at(1, "no \"max\""))
+pub fn events_max(text: &[u8], odd: &mut OddLines) -> Option<u64> {
+    flat_keyed(text, odd).find_map(|(key, count)| (key == b"max").then_some(count))
 }
 
 #[cfg(test)]
@@ -18,8 +14,9 @@ mod tests {
 
     #[test]
     fn recorded() {
-        assert_eq!(events_max(b"max 3\n"), Ok(3));
-        assert!(events_max(b"").is_err());
-        assert!(events_max(b"max\n").is_err());
+        let parse = |text: &[u8]| events_max(text, &mut OddLines::default());
+        assert_eq!(parse(b"max 3\n"), Some(3));
+        assert_eq!(parse(b"low x\nmax 3\n"), Some(3));
+        assert_eq!((parse(b""), parse(b"max\n")), (None, None));
     }
 }

@@ -1,6 +1,7 @@
 //! The io controller of cgroup v2: `io.stat`.
 
-use crate::kernel::text_formats::{FormatError, device_number, lines, nested_fields, number};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::{device_number, lines, nested_fields, number};
 
 /// One device of `io.stat`; a key the kernel did not print is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,10 +34,10 @@ pub struct IoStat {
 
 /// Gives each device of `io.stat` to `each`: lines of `8:0 rbytes=1 wbytes=2 ...`.
 ///
-/// A device without counters is left out; some kernels print its number without ending the line.
-pub fn io_stat(text: &[u8], mut each: impl FnMut(IoStat)) -> Result<(), FormatError> {
+/// A device without counters is left out; some kernels print its number without ending the line. A counter that is not
+/// understood costs itself; a row of no device, such as `(unknown) rbytes=7`, costs the row.
+pub fn io_stat(text: &[u8], odd: &mut OddLines, mut each: impl FnMut(IoStat)) {
     for (line, text) in lines(text) {
-        let wrong = |what| FormatError::at(line, what);
         let mut device: Option<IoStat> = None;
         let mut counters = 0;
         for (key, value) in nested_fields(text) {
@@ -49,7 +50,10 @@ pub fn io_stat(text: &[u8], mut each: impl FnMut(IoStat)) -> Result<(), FormatEr
                 }
                 continue;
             };
-            let device = device.as_mut().ok_or(wrong("a counter before the device's number"))?;
+            let Some(device) = device.as_mut() else {
+                odd.note(line, "counters of no device", text);
+                break;
+            };
             let field = match key {
                 b"rbytes" => &mut device.rbytes,
                 b"wbytes" => &mut device.wbytes,
@@ -63,12 +67,16 @@ pub fn io_stat(text: &[u8], mut each: impl FnMut(IoStat)) -> Result<(), FormatEr
                 b"cost.indelay" => &mut device.cost_indelay,
                 _ => continue,
             };
-            *field = Some(number(value).ok_or(wrong("a counter that is not a number"))?);
-            counters += 1;
+            match number(value) {
+                Some(value) => {
+                    *field = Some(value);
+                    counters += 1;
+                }
+                None => odd.note(line, "a counter that is not a number", text),
+            }
         }
         device.filter(|_| counters > 0).into_iter().for_each(&mut each);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -76,10 +84,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::odd_lines::without_odd_lines;
+    use crate::kernel::text_formats::FormatError;
 
     fn all(text: &[u8]) -> Result<Vec<IoStat>, FormatError> {
         let mut devices = Vec::new();
-        io_stat(text, |device| devices.push(device)).map(|()| devices)
+        without_odd_lines(text, |text, odd| io_stat(text, odd, |device| devices.push(device))).map(|()| devices)
+    }
+
+    #[test]
+    fn a_row_of_no_device_costs_itself() {
+        let mut odd = OddLines::default();
+        let mut devices = Vec::new();
+        let text =
+            b"(unknown) rbytes=7 wbytes=8\n8:0 rbytes=1 wbytes=x rios=3 wios=4\n9999999999:0 rbytes=5\n8:16 rbytes=6\n";
+        io_stat(text, &mut odd, |device| devices.push((device.major, device.minor, device.rbytes, device.wbytes)));
+        assert_eq!(devices, [(8, 0, Some(1), None), (8, 16, Some(6), None)]);
+        assert_eq!(odd.count(), 3);
     }
 
     #[test]

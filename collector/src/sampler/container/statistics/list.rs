@@ -33,7 +33,8 @@ fn flat<T>(value: Option<&Option<T>>) -> Option<&T> {
 /// Appends every statistic.
 pub(super) fn fill(rows: &mut Rows<'_>, sample: &Sample, spec: &Spec, oom_kills: Option<u64>) {
     let Sample {
-        at: _, // the collector's clock
+        at: _,     // the collector's clock
+        unread: _, // what is absent is told by the rows
         cpu,
         memory,
         io,
@@ -84,11 +85,11 @@ fn fill_cpu(rows: &mut Rows<'_>, cpu: Option<&Cpu>) {
     fields!(flat(cfs) => Cfs { periods, throttled_periods, throttled_time, burst_periods, burst_time });
     let stat = |v1, v2| (Family::CpuBandwidth, [key("cpu.stat", v1)], [key("cpu.stat", v2)]);
     let (family, v1, v2) = stat("nr_periods", "nr_periods");
-    rows.add("cpu.cfs.periods", periods, family, v1, v2);
+    rows.add("cpu.cfs.periods", flat(periods), family, v1, v2);
     let (family, v1, v2) = stat("nr_throttled", "nr_throttled");
-    rows.add("cpu.cfs.throttled_periods", throttled_periods, family, v1, v2);
+    rows.add("cpu.cfs.throttled_periods", flat(throttled_periods), family, v1, v2);
     let (family, v1, v2) = stat("throttled_time", "throttled_usec");
-    rows.add("cpu.cfs.throttled_time", throttled_time, family, v1, v2);
+    rows.add("cpu.cfs.throttled_time", flat(throttled_time), family, v1, v2);
     let (family, v1, v2) = stat("nr_bursts", "nr_bursts");
     rows.add("cpu.cfs.burst_periods", flat(burst_periods), family, v1.map(since_bursts), v2.map(since_bursts));
     let (family, v1, v2) = stat("burst_time", "burst_usec");
@@ -137,7 +138,7 @@ fn fill_pressure(
     pressure: Option<&Pressure>,
 ) {
     fields!(pressure => Pressure { some, full });
-    rows.add(names[0], some, Family::Pressure, Keys::NONE, [key(file, "some").since("4.20")]);
+    rows.add(names[0], flat(some), Family::Pressure, Keys::NONE, [key(file, "some").since("4.20")]);
     rows.add(names[1], flat(full), Family::Pressure, Keys::NONE, [key(file, "full").since(full_since)]);
 }
 
@@ -197,7 +198,7 @@ fn fill_memory(rows: &mut Rows<'_>, memory: Option<&Memory>) {
         ("memory.events.oom", oom, "oom"),
         ("memory.events.oom_kill", oom_kill, "oom_kill"),
     ] {
-        rows.add(name, value, Family::Memory, Keys::NONE, [key("memory.events", word)]);
+        rows.add(name, flat(value), Family::Memory, Keys::NONE, [key("memory.events", word)]);
     }
     let v2 = [key("memory.events", "oom_group_kill").since("5.17")];
     rows.add("memory.events.oom_group_kill", flat(oom_group_kill), Family::Memory, Keys::NONE, v2);
@@ -265,7 +266,8 @@ fn fill_stat(rows: &mut Rows<'_>, stat: Option<&MemoryStat>) {
 fn fill_hugetlb(rows: &mut Rows<'_>, sizes: Option<&[Hugetlb]>) {
     let mut values = [const { Vec::<(String, Value)>::new() }; 3];
     for Hugetlb { page_size, usage, max_usage, failcnt } in sizes.into_iter().flatten() {
-        let size_values = [Some(usage.into()), max_usage.as_ref().map(Value::from), Some(failcnt.into())];
+        let size_values = [usage, max_usage].map(|bytes| bytes.as_ref().map(Value::from));
+        let size_values = size_values.into_iter().chain([failcnt.as_ref().map(Value::from)]);
         for (values, value) in values.iter_mut().zip(size_values) {
             values.extend(value.map(|value| (page_size.to_string(), value)));
         }
@@ -362,6 +364,7 @@ fn fill_spec(rows: &mut Rows<'_>, spec: &Spec) {
         // They follow from which hierarchies and counters there are.
         has_hugetlb: _,
         has_network: _,
+        unread: _,
         has_diskio: _,
     } = spec;
     // Of the collector's own kernel events where there are any.

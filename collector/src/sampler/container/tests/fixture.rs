@@ -132,6 +132,7 @@ impl Host {
             extras,
             machine: MachineFacts {
                 cpus: 4,
+                present_cpus: Some(4),
                 memory: Bytes(1_024_000),
                 swap: Bytes(102_400),
                 booted: WallTime(1_000_000_000),

@@ -145,9 +145,9 @@ fn cpu() -> Cpu {
         system: Some(Nanos(30_000_000)),
         per_cpu: Some(vec![Nanos(7_533_579), Nanos(432_726_396)]),
         cfs: Some(Cfs {
-            periods: 7,
-            throttled_periods: 2,
-            throttled_time: Nanos(170_000_000),
+            periods: Some(7),
+            throttled_periods: Some(2),
+            throttled_time: Some(Nanos(170_000_000)),
             burst_periods: Some(1),
             burst_time: Some(Nanos(9)),
         }),
@@ -215,8 +215,12 @@ fn every_kind() {
     write_v1(&host, "/a");
     let ctx = host.context(KindSet::all());
     let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
-    let huge =
-        Hugetlb { page_size: "2MB".into(), usage: Bytes(2_097_152), max_usage: Some(Bytes(4_194_304)), failcnt: 6 };
+    let huge = Hugetlb {
+        page_size: "2MB".into(),
+        usage: Some(Bytes(2_097_152)),
+        max_usage: Some(Bytes(4_194_304)),
+        failcnt: Some(6),
+    };
     assert_eq!(sample.hugetlb, Some(vec![huge]));
     assert_eq!(sample.cpuset_memory_migrate, Some(1));
     let numa = Numa {
@@ -297,7 +301,8 @@ fn an_unreadable_file_costs_only_its_own_value() {
     let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
     assert_eq!(sample.cpu, Some(Cpu { cfs: None, ..cpu() }));
     assert_eq!(sample.memory, Some(Memory { failcnt: None, ..memory() }));
-    assert_eq!(sample.io.unwrap().devices, io().devices[1..]);
+    let first = DeviceIo { operations: vec![("Read", 1)], ..io().devices[0].clone() };
+    assert_eq!(sample.io.unwrap().devices, [&[first], &io().devices[1..]].concat());
     reader.sample(&ctx, &mut host.scratch).unwrap();
     let counts = host.error_counts();
     assert_eq!(counts, [("cpu.stat", 2), ("memory.failcnt", 2), ("blkio.throttle.io_serviced_recursive", 2)]);
@@ -331,9 +336,9 @@ fn hybrid_takes_counters_from_v1_and_pressure_from_cgroup2() {
     let some = PressureRow { total: Micros(12_876_437), avg10: 587, avg60: 326, avg300: 103 };
     let ctx = host.context(KindSet::default());
     let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();
-    assert_eq!(sample.cpu, Some(Cpu { pressure: Some(Pressure { some, full: Some(some) }), ..cpu() }));
+    assert_eq!(sample.cpu, Some(Cpu { pressure: Some(Pressure { some: Some(some), full: Some(some) }), ..cpu() }));
     assert_eq!(sample.memory, Some(memory()));
-    assert_eq!(sample.io, Some(Io { devices: vec![], pressure: Some(Pressure { some, full: None }) }));
+    assert_eq!(sample.io, Some(Io { devices: vec![], pressure: Some(Pressure { some: Some(some), full: None }) }));
     // Switched off, only counters remain.
     let ctx = host.context(KindSet::default().without([MetricKind::Pressure]));
     let sample = Host::reader(&ctx, "/a").sample(&ctx, &mut host.scratch).unwrap();

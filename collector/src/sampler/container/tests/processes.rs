@@ -6,12 +6,13 @@ use crate::sample::hardware::{Resctrl, ResctrlDomain};
 use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{TcpSockets, UdpSockets};
+use crate::sample::unread::Part;
 use crate::sampler::container::{Extras, NetworkFiles, ResctrlReader};
 use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
     let directory = format!("proc/{pid}");
-    host.write(&format!("{directory}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
+    host.write(&format!("{directory}/task/{pid}/schedstat"), &format!("{} {} {}\n", pid * 10, pid, 2));
     host.write(
         &format!("{directory}/limits"),
         "Max processes             1                2                processes \n\
@@ -353,5 +354,62 @@ fn scheduler_statistics_cover_the_subtree_and_ended_processes() {
     host.remove("proc/43");
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, Some(sum));
     host.write("cgroup/a/cgroup.procs", "42\n99\n");
-    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat, None, "99 is hidden");
+    let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
+    assert_eq!(sample.cpu.unwrap().schedstat, None, "99 is hidden");
+    assert!(sample.unread.has(Part::Schedstat));
+}
+
+#[test]
+fn every_thread_counts_for_the_scheduler_statistics() {
+    let mut host = v2_host();
+    write_process(&host, 42, None);
+    host.write("proc/42/task/44/schedstat", "5000 600 70\n");
+    host.write("cgroup/a/cgroup.procs", "42\n");
+    let ctx = host.context(kinds(&[MetricKind::Sched]));
+    let mut reader = Host::reader(&ctx, "/a");
+    let mut sample = |host: &mut Host| reader.sample(&ctx, &mut host.scratch).unwrap().cpu.unwrap().schedstat;
+    let sum = Schedstat { run_time: Nanos(5420), runqueue_time: Nanos(642), run_periods: 72 };
+    assert_eq!(sample(&mut host), Some(sum));
+    host.write("proc/42/task/44/schedstat", "6000 700 80\n");
+    let sum = Schedstat { run_time: Nanos(6420), runqueue_time: Nanos(742), run_periods: 82 };
+    assert_eq!(sample(&mut host), Some(sum));
+    host.remove("proc/42/task/44");
+    assert_eq!(sample(&mut host), Some(sum), "what a thread had that ended stays");
+    host.write("proc/42/task/44/schedstat", "7 8 1\n");
+    let sum = Schedstat { run_time: Nanos(6427), runqueue_time: Nanos(750), run_periods: 83 };
+    assert_eq!(sample(&mut host), Some(sum), "its number is another thread's now");
+    host.write("proc/42/task/44/schedstat", "odd\n");
+    assert_eq!(sample(&mut host), None);
+}
+
+/// Reading it gives EINVAL, as reading `cgroup.procs` of a threaded cgroup gives EOPNOTSUPP: not for this one.
+const NOT_FOR_THIS_ONE: &str = "/sys/class/net/lo/speed";
+
+#[test]
+fn a_threaded_cgroup_has_the_processes_of_its_threads() {
+    let mut host = v2_host();
+    for pid in [42, 43] {
+        write_process(&host, pid, Some(7));
+        host.write(&format!("proc/{pid}/status"), &format!("Name:\tx\nTgid:\t{pid}\n"));
+    }
+    for tid in [50, 51, 52] {
+        host.write(&format!("proc/{tid}/status"), "Name:\tx\nTgid:\t42\n");
+        host.write(&format!("proc/42/task/{tid}/schedstat"), "100 10 1\n");
+    }
+    host.remove("cgroup/a/cgroup.procs");
+    std::os::unix::fs::symlink(NOT_FOR_THIS_ONE, host.path("cgroup/a/cgroup.procs")).unwrap();
+    host.write("cgroup/a/cgroup.threads", "52\n51\n50\n43\n");
+    let ctx = host.context(kinds(&[MetricKind::Process, MetricKind::Sched]));
+    let mut reader = Host::reader(&ctx, "/a");
+    let sample = reader.sample(&ctx, &mut host.scratch).unwrap();
+    let processes = sample.processes.unwrap();
+    assert_eq!((processes.count, processes.descriptors, processes.threads), (Some(2), Some(6), Some(4)));
+    let of_own_threads = Schedstat { run_time: Nanos(730), runqueue_time: Nanos(73), run_periods: 5 };
+    assert_eq!(sample.cpu.unwrap().schedstat, Some(of_own_threads), "not of the first thread, which is elsewhere");
+    let members = crate::sampler::processes::count(&ctx, b"/a", &mut host.scratch);
+    assert_eq!(members, Some(2));
+    host.write("cgroup/a/cgroup.threads", "42\n50\n51\n52\n");
+    let processes = reader.sample(&ctx, &mut host.scratch).unwrap().processes.unwrap();
+    assert_eq!((processes.count, processes.descriptors, processes.threads), (Some(1), Some(3), Some(4)));
+    assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
 }

@@ -20,7 +20,7 @@ use crate::units::{Bytes, Micros, Nanos, WallTime};
 /// A sample in which everything is present, without `..`: a new field has to be thought of here too.
 fn full() -> Sample {
     let row = PressureRow { total: Micros(0), avg10: 0, avg60: 0, avg300: 0 };
-    let pressure = Some(Pressure { some: row, full: Some(row) });
+    let pressure = Some(Pressure { some: Some(row), full: Some(row) });
     let faults = Faults { pgfault: 0, pgmajfault: 0 };
     let pages = NumaPages { file: vec![(0, 0), (1, 0)], anon: vec![(0, 0)], unevictable: vec![(0, 0)] };
     let traffic = Traffic { bytes: 0, packets: 0, errors: 0, dropped: 0 };
@@ -52,9 +52,9 @@ fn full() -> Sample {
             system: Some(Nanos(0)),
             per_cpu: Some(vec![Nanos(0), Nanos(0)]),
             cfs: Some(Cfs {
-                periods: 0,
-                throttled_periods: 0,
-                throttled_time: Nanos(0),
+                periods: Some(0),
+                throttled_periods: Some(0),
+                throttled_time: Some(Nanos(0)),
                 burst_periods: Some(0),
                 burst_time: Some(Nanos(0)),
             }),
@@ -76,7 +76,14 @@ fn full() -> Sample {
             kernel: Some(bytes),
             own_faults: faults,
             hierarchical_faults: faults,
-            events: Some(MemoryEvents { low: 0, high: 0, max: 0, oom: 0, oom_kill: 0, oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(0),
+                high: Some(0),
+                max: Some(0),
+                oom: Some(0),
+                oom_kill: Some(0),
+                oom_group_kill: Some(0),
+            }),
             pressure,
             numa: Some(Numa { own: pages.clone(), hierarchical: pages }),
             stat: MemoryStat { keys: ["anon", "pgscan"].map(Into::into).into(), values: vec![0, 0] },
@@ -90,7 +97,12 @@ fn full() -> Sample {
             threads_max: Some(0),
             max_open_files: Some((0, 0)),
         }),
-        hugetlb: Some(vec![Hugetlb { page_size: "2MB".into(), usage: bytes, max_usage: Some(bytes), failcnt: 0 }]),
+        hugetlb: Some(vec![Hugetlb {
+            page_size: "2MB".into(),
+            usage: Some(bytes),
+            max_usage: Some(bytes),
+            failcnt: Some(0),
+        }]),
         network: Some(Network {
             interfaces: vec![interface("eth0"), interface("eth1")],
             tcp: Some(TcpSockets::default()),
@@ -108,6 +120,7 @@ fn full() -> Sample {
         perf: Some(vec![PerfEvent { name: "cycles".into(), cpu: 0, count }]),
         perf_uncore: Some(vec![UncorePerfEvent { name: "reads".into(), pmu: "imc_0".into(), socket: 0, count }]),
         oom_kills: 0,
+        unread: crate::sample::unread::Unread::default(),
     }
 }
 

@@ -77,7 +77,7 @@ const PRESSURE: &str =
 
 fn pressure() -> Pressure {
     Pressure {
-        some: PressureRow { total: Micros(7), avg10: 100, avg60: 50, avg300: 25 },
+        some: Some(PressureRow { total: Micros(7), avg10: 100, avg60: 50, avg300: 25 }),
         full: Some(PressureRow { total: Micros(3), avg10: 0, avg60: 0, avg300: 1 }),
     }
 }
@@ -132,7 +132,14 @@ fn memory(sample: &Sample) -> Memory {
         kernel: Some(Bytes(524_288)),
         own_faults: Faults { pgfault: 3300, pgmajfault: 12 },
         hierarchical_faults: Faults { pgfault: 3300, pgmajfault: 12 },
-        events: Some(MemoryEvents { low: 1, high: 2, max: 3, oom: 4, oom_kill: 5, oom_group_kill: Some(6) }),
+        events: Some(MemoryEvents {
+            low: Some(1),
+            high: Some(2),
+            max: Some(3),
+            oom: Some(4),
+            oom_kill: Some(5),
+            oom_group_kill: Some(6),
+        }),
         pressure: Some(pressure()),
         numa: None,
         stat: sample.memory.as_ref().unwrap().stat.clone(),
@@ -151,9 +158,9 @@ fn a_whole_sample() {
         user: Some(Nanos(3_000_000)),
         system: Some(Nanos(2_000_000)),
         cfs: Some(Cfs {
-            periods: 10,
-            throttled_periods: 4,
-            throttled_time: Nanos(123_000),
+            periods: Some(10),
+            throttled_periods: Some(4),
+            throttled_time: Some(Nanos(123_000)),
             burst_periods: Some(2),
             burst_time: Some(Nanos(45_000)),
         }),
@@ -184,7 +191,7 @@ fn a_whole_sample() {
     assert_eq!(io.pressure, Some(pressure()));
     let processes = Processes { threads: Some(3), threads_max: Some(100), ..sample.processes.unwrap() };
     assert_eq!(sample.processes, Some(processes));
-    let huge = Hugetlb { page_size: "2MB".into(), usage: Bytes(4_194_304), max_usage: None, failcnt: 9 };
+    let huge = Hugetlb { page_size: "2MB".into(), usage: Some(Bytes(4_194_304)), max_usage: None, failcnt: Some(9) };
     assert_eq!(sample.hugetlb, Some(vec![huge]));
     assert_eq!(sample.cpuset_memory_migrate, None);
     assert_eq!(reader.oom_kill_counter(&ctx, &mut host.scratch), Some(2));
@@ -217,15 +224,7 @@ fn without_controllers_only_what_is_always_there() {
     let cpu = Cpu { total: Nanos(5000), user: Some(Nanos(3000)), system: Some(Nanos(2000)), ..Cpu::default() };
     let expected = Sample { at: NOW, cpu: Some(cpu), ..Sample::default() };
     assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(expected.clone()));
-    // Absent files are not looked for in each sample, but when told, and now and then.
-    host.write("cgroup/bare/memory.current", "1\n");
-    host.write("cgroup/bare/memory.stat", "anon 1\nfile 0\n");
-    assert_eq!(reader.sample(&ctx, &mut host.scratch), Ok(expected));
-    reader.refresh();
-    assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().memory.unwrap().usage, Bytes(1));
-    host.write("cgroup/bare/memory.peak", "2\n");
-    let samples: Vec<_> = (0..64).map(|_| reader.sample(&ctx, &mut host.scratch).unwrap()).collect();
-    assert_eq!(samples.last().unwrap().memory.as_ref().unwrap().max_usage, Some(Bytes(2)));
+    assert!(!reader.take_news_of_controllers());
 }
 
 #[test]
@@ -291,5 +290,13 @@ fn specs() {
     host.remove("cgroup/a/memory.max");
     let spec = reader.spec(&ctx, &mut host.scratch);
     assert_eq!(spec.cpu, Some(CpuSpec { quota: None, mask: Some("0-3".into()), ..cpu }));
-    assert_eq!(spec.memory, None);
+    assert_eq!(spec.memory.unwrap().limit, None);
+    for file in ["memory.min", "memory.swap.max"] {
+        host.remove(&format!("cgroup/a/{file}"));
+    }
+    assert_eq!(reader.spec(&ctx, &mut host.scratch).memory, None, "the controller is off");
+    host.write("cgroup/a/memory.max", "odd\n");
+    let spec = reader.spec(&ctx, &mut host.scratch);
+    assert_eq!(spec.memory, Some(MemorySpec::default()));
+    assert!(spec.unread.has(crate::sample::unread::Part::MemoryLimit));
 }

@@ -32,7 +32,7 @@ pub(super) fn name(text: &str) -> Name {
 
 fn pressure(layout: Layout, total: u64) -> Option<Pressure> {
     let row = |total| PressureRow { total: Micros(total), avg10: 1234, avg60: 5, avg300: 100 };
-    (layout == Layout::V2).then(|| Pressure { some: row(total), full: Some(row(total / 2)) })
+    (layout == Layout::V2).then(|| Pressure { some: Some(row(total)), full: Some(row(total / 2)) })
 }
 
 /// A sample of a cgroup that used so many milliseconds of CPU time and has so many MiB.

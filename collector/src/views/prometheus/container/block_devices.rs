@@ -6,8 +6,9 @@
 use crate::sample::container::{DeviceIo, Io, IoStat, Pressure};
 use crate::sample::kinds::MetricKind::{DiskIo, Pressure as PressureKind};
 use crate::sample::machine::DiskCounters;
+use crate::sample::unread::Part;
 use crate::units::Micros;
-use crate::views::prometheus::family::{Context, Family, Group, Row};
+use crate::views::prometheus::family::{Context, Counted, Family, Group, Row};
 use crate::views::prometheus::options::Profile;
 use crate::views::prometheus::writer::{Text, Value, Writer};
 
@@ -118,7 +119,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "container_pressure_io_waiting_seconds_total",
         "Time in which at least one task waited for a block device.",
-        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some.total)),
+        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some?.total)),
     )
     .of(PressureKind, Group::Pressure)
     .recommended(),
@@ -202,7 +203,11 @@ fn devices(
         for device in ctx.at_most(DEVICES, of_statistic(io, stat), out) {
             match (operation(device, name_of_operation), ctx.profile) {
                 (Some(count), _) => out.with(&[("device", name(device))], value(count)),
-                (None, Profile::Compatible) => out.with(&[("device", name(device))], Value::Count(0)),
+                // The kernel has none such, unless its line could not be read.
+                (None, Profile::Compatible) if !row.sample.is_some_and(|sample| sample.unread.has(Part::Io)) => {
+                    out.with(&[("device", name(device))], Value::Count(0));
+                }
+                (None, Profile::Compatible) => {}
                 (None, Profile::Recommended) => {}
             }
         }
@@ -215,7 +220,12 @@ fn devices(
         if own {
             continue;
         }
-        let count = filesystem.disk.as_ref().map(of_disk).unwrap_or_default();
+        // A file system without a block device has none; of a block device the line could not be read.
+        let count = match (&filesystem.disk, filesystem.counted) {
+            (Some(disk), _) => of_disk(disk),
+            (None, Counted::No) => 0,
+            (None, Counted::Yes) => continue,
+        };
         let told = match value(count) {
             Value::Nanos(millis) => Value::Millis(millis),
             other => other,
@@ -233,7 +243,8 @@ fn cost(row: &Row<'_>, _: &Context<'_>, out: &mut Writer<'_>, stat: IoStat) {
 }
 
 fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
-    if let Some(io) = io(row) {
-        ctx.value(io.pressure.as_ref().and_then(get), out);
+    let Some(sample) = row.sample else { return };
+    if let Some(io) = &sample.io {
+        ctx.value(sample, &[Part::IoPressure], io.pressure.as_ref().and_then(get), out);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::sample::container::{Cfs, Load, Pressure, Schedstat, TaskStates};
 use crate::sample::kinds::MetricKind::{Cpu, CpuLoad, Pressure as PressureKind, Sched};
+use crate::sample::unread::Part;
 use crate::units::Micros;
 use crate::views::prometheus::family::{Context, Family, Group, Row};
 use crate::views::prometheus::options::Profile;
@@ -13,33 +14,33 @@ pub(super) const FAMILIES: &[Family] = &[
         .labels(&["cpu"])
         .recommended(),
     Family::counter("container_cpu_user_seconds_total", "CPU time used in user mode.", |row, ctx, out| {
-        ctx.cpu(row, out, |cpu| cpu.user);
+        ctx.cpu(row, out, SPLIT, |cpu| cpu.user);
     })
     .of(Cpu, Group::Core)
     .recommended(),
     Family::counter("container_cpu_system_seconds_total", "CPU time used in the kernel.", |row, ctx, out| {
-        ctx.cpu(row, out, |cpu| cpu.system);
+        ctx.cpu(row, out, SPLIT, |cpu| cpu.system);
     })
     .of(Cpu, Group::Core)
     .recommended(),
     Family::counter(
         "container_cpu_cfs_periods_total",
         "Enforcement periods that have passed while the container was runnable.",
-        |row, ctx, out| cfs(row, ctx, out, |cfs| Some(cfs.periods)),
+        |row, ctx, out| cfs(row, ctx, out, |cfs| cfs.periods),
     )
     .of(Cpu, Group::Limits)
     .recommended(),
     Family::counter(
         "container_cpu_cfs_throttled_periods_total",
         "Enforcement periods in which the container was held back.",
-        |row, ctx, out| cfs(row, ctx, out, |cfs| Some(cfs.throttled_periods)),
+        |row, ctx, out| cfs(row, ctx, out, |cfs| cfs.throttled_periods),
     )
     .of(Cpu, Group::Limits)
     .recommended(),
     Family::counter(
         "container_cpu_cfs_throttled_seconds_total",
         "Time for which the container's tasks were held back.",
-        |row, ctx, out| cfs(row, ctx, out, |cfs| Some(cfs.throttled_time)),
+        |row, ctx, out| cfs(row, ctx, out, |cfs| cfs.throttled_time),
     )
     .of(Cpu, Group::Limits)
     .recommended(),
@@ -91,7 +92,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "container_pressure_cpu_waiting_seconds_total",
         "Time in which at least one task waited for a CPU.",
-        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some.total)),
+        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some?.total)),
     )
     .of(PressureKind, Group::Pressure)
     .recommended(),
@@ -104,18 +105,23 @@ pub(super) const FAMILIES: &[Family] = &[
     .recommended(),
 ];
 
+/// Where time in user mode and in the kernel is told.
+const SPLIT: &[Part] = &[Part::CpuSplit, Part::CpuStat];
+
 type Sampled = crate::sample::container::Cpu;
 
 impl Context<'_> {
-    /// A value of a container's CPU statistics.
+    /// A value of a container's CPU statistics, which these parts of the sample have.
     fn cpu<T: Into<Value> + Default>(
         &self,
         row: &Row<'_>,
         out: &mut Writer<'_>,
+        parts: &[Part],
         get: impl FnOnce(&Sampled) -> Option<T>,
     ) {
-        if let Some(sample) = row.sample {
-            self.value(sample.cpu.as_ref().and_then(get), out);
+        let Some(sample) = row.sample else { return };
+        if let Some(cpu) = &sample.cpu {
+            self.value(sample, parts, get(cpu), out);
         }
     }
 }
@@ -130,6 +136,7 @@ fn usage(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
             }
         }
         // A counter that is there from the beginning has its first increase counted.
+        _ if row.sample.is_some_and(|sample| sample.unread.has(Part::CpuTotal)) => {}
         _ if cpu.total.0 > 0 || ctx.profile == Profile::Recommended => {
             out.with(&[("cpu", Text::Is("total"))], cpu.total);
         }
@@ -145,7 +152,7 @@ fn cfs<T: Into<Value> + Default>(
 ) {
     let quota = row.spec.cpu.as_ref().and_then(|cpu| cpu.quota).unwrap_or_default();
     if quota != Micros(0) {
-        ctx.cpu(row, out, |cpu| cpu.cfs.as_ref().and_then(get));
+        ctx.cpu(row, out, &[Part::CpuStat], |cpu| cpu.cfs.as_ref().and_then(get));
     }
 }
 
@@ -155,20 +162,16 @@ fn schedstat<T: Into<Value> + Default>(
     out: &mut Writer<'_>,
     get: impl FnOnce(&Schedstat) -> T,
 ) {
-    ctx.cpu(row, out, |cpu| cpu.schedstat.as_ref().map(get));
+    ctx.cpu(row, out, &[Part::Schedstat], |cpu| cpu.schedstat.as_ref().map(get));
 }
 
 fn load(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Load) -> u64) {
-    ctx.cpu(row, out, |cpu| cpu.load.as_ref().map(get));
+    ctx.cpu(row, out, &[Part::Tasks], |cpu| cpu.load.as_ref().map(get));
 }
 
 fn tasks(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     let Some(sample) = row.sample else { return };
-    let states = match (sample.tasks, ctx.profile) {
-        (Some(states), _) => states,
-        (None, Profile::Compatible) => TaskStates::default(),
-        (None, Profile::Recommended) => return,
-    };
+    let Some(states) = ctx.or_zero(sample.unread, &[Part::Tasks], sample.tasks) else { return };
     let TaskStates { sleeping, running, stopped, uninterruptible, io_wait } = states;
     for (state, count) in [
         ("sleeping", sleeping),
@@ -182,5 +185,5 @@ fn tasks(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
 }
 
 fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
-    ctx.cpu(row, out, |cpu| cpu.pressure.as_ref().and_then(get));
+    ctx.cpu(row, out, &[Part::CpuPressure], |cpu| cpu.pressure.as_ref().and_then(get));
 }

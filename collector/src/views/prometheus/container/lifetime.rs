@@ -3,6 +3,7 @@
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind::OomEvent;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec};
+use crate::sample::unread::Part;
 use crate::units::{Bytes, Micros, WallTime};
 use crate::views::prometheus::family::{Context, Family, Group, Moment, Row};
 use crate::views::prometheus::options::Profile;
@@ -83,7 +84,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .at(Moment::None)
     .recommended(),
     Family::gauge("container_spec_memory_limit_bytes", "Memory limit; 0 for none.", |row, ctx, out| {
-        memory(row, ctx, out, |spec| match (spec.limit, ctx.machine_memory) {
+        memory(row, ctx, out, Part::MemoryLimit, |spec| match (spec.limit, ctx.machine_memory) {
             // A limit of 0 is none that a container could live with.
             (Some(MemoryLimit::Bytes(Bytes(0))), Some(machine)) => Some(MemoryLimit::Bytes(machine)),
             (limit, _) => limit,
@@ -95,14 +96,14 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::gauge(
         "container_spec_memory_reservation_limit_bytes",
         "Memory that is not taken away; on cgroup v1 the soft limit.",
-        |row, ctx, out| memory(row, ctx, out, |spec| spec.reservation),
+        |row, ctx, out| memory(row, ctx, out, Part::MemoryReservation, |spec| spec.reservation),
     )
     .group(Group::Limits)
     .at(Moment::None),
     Family::gauge(
         "container_spec_memory_swap_limit_bytes",
         "Swap limit; on cgroup v1 of memory and swap together; 0 for none.",
-        |row, ctx, out| memory(row, ctx, out, |spec| spec.swap_limit),
+        |row, ctx, out| memory(row, ctx, out, Part::SwapLimit, |spec| spec.swap_limit),
     )
     .group(Group::Limits)
     .at(Moment::None)
@@ -132,8 +133,9 @@ fn started(row: &Row<'_>) -> Option<WallTime> {
 }
 
 fn cpu(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&CpuSpec) -> Option<u64>) {
-    if let Some(spec) = row.spec.cpu.as_ref().filter(|_| listed(row)) {
-        ctx.value(get(spec), out);
+    let Some(spec) = row.spec.cpu.as_ref().filter(|_| listed(row)) else { return };
+    if let Some(value) = ctx.or_zero(row.spec.unread, &[Part::CpuLimits], get(spec)) {
+        out.value(value);
     }
 }
 
@@ -144,10 +146,12 @@ fn memory(
     row: &Row<'_>,
     ctx: &Context<'_>,
     out: &mut Writer<'_>,
+    part: Part,
     get: impl FnOnce(&MemorySpec) -> Option<MemoryLimit>,
 ) {
     let Some(spec) = row.spec.memory.as_ref().filter(|_| listed(row)) else { return };
     match (get(spec), ctx.profile) {
+        (None, _) if row.spec.unread.has(part) => {}
         (Some(MemoryLimit::Bytes(Bytes(bytes))), _) if bytes <= UNLIMITED => out.value(bytes),
         (Some(_), _) | (None, Profile::Compatible) => out.value(0_u64),
         (None, Profile::Recommended) => {}

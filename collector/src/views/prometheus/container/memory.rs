@@ -1,65 +1,66 @@
 //! Memory, memory pressure, NUMA and huge pages.
 
-use crate::sample::container::{Faults, Hugetlb, NumaPages, Pressure, ReportedStat};
+use crate::sample::container::{Hugetlb, NumaPages, Pressure, ReportedStat};
 use crate::sample::kinds::MetricKind::{
     Cpuset, Hugetlb as HugetlbKind, Memory, MemoryNuma, Pressure as PressureKind, ReferencedMemory,
 };
+use crate::sample::unread::Part;
 use crate::units::Micros;
 use crate::views::prometheus::family::{Context, Family, Group, Row};
 use crate::views::prometheus::options::Profile;
 use crate::views::prometheus::writer::{Text, Value, Writer};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family::gauge("container_memory_usage_bytes", "Memory in use, page cache included.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| Some(memory.usage));
+    Family::gauge("container_memory_usage_bytes", "Memory in use, page cache included.", |row, _, out| {
+        Context::memory_in(row, out, Part::MemoryUsage, |memory| memory.usage);
     })
     .of(Memory, Group::Core)
     .recommended(),
     Family::gauge(
         "container_memory_working_set_bytes",
         "Memory in use without file pages that were not used lately.",
-        |row, ctx, out| ctx.memory(row, out, |memory| Some(memory.working_set)),
+        |row, _, out| Context::memory_in(row, out, Part::WorkingSet, |memory| memory.working_set),
     )
     .of(Memory, Group::Core)
     .recommended(),
-    Family::gauge("container_memory_rss", "Anonymous memory, in bytes.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| Some(memory.rss));
+    Family::gauge("container_memory_rss", "Anonymous memory, in bytes.", |row, _, out| {
+        Context::memory_in(row, out, Part::Rss, |memory| memory.rss);
     })
     .of(Memory, Group::Core)
     .recommended(),
-    Family::gauge("container_memory_cache", "Page cache, in bytes.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| Some(memory.cache));
+    Family::gauge("container_memory_cache", "Page cache, in bytes.", |row, _, out| {
+        Context::memory_in(row, out, Part::Cache, |memory| memory.cache);
     })
     .of(Memory, Group::MoreMemory)
     .recommended(),
     Family::gauge("container_memory_swap", "Swap space in use, in bytes.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| memory.swap);
+        ctx.memory(row, out, &[Part::Swap, Part::MemoryStat], |memory| memory.swap);
     })
     .of(Memory, Group::MoreMemory)
     .recommended(),
-    Family::gauge("container_memory_mapped_file", "Mapped files, in bytes.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| Some(memory.mapped_file));
+    Family::gauge("container_memory_mapped_file", "Mapped files, in bytes.", |row, _, out| {
+        Context::memory_in(row, out, Part::MappedFile, |memory| memory.mapped_file);
     })
     .of(Memory, Group::MoreMemory),
     Family::gauge("container_memory_max_usage_bytes", "Most memory ever in use.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| memory.max_usage);
+        ctx.memory(row, out, &[Part::MemoryPeak], |memory| memory.max_usage);
     })
     .of(Memory, Group::MoreMemory)
     .recommended(),
     Family::gauge("container_memory_kernel_usage", "Memory that the kernel uses, in bytes.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| memory.kernel);
+        ctx.memory(row, out, &[Part::KernelMemory, Part::MemoryStat], |memory| memory.kernel);
     })
     .of(Memory, Group::MoreMemory),
     Family::gauge(
         "container_memory_total_active_file_bytes",
         "File pages that were used lately, of the subtree.",
-        |row, ctx, out| ctx.memory(row, out, |memory| memory.active_file),
+        |row, ctx, out| ctx.memory(row, out, &[Part::MemoryStat], |memory| memory.active_file),
     )
     .of(Memory, Group::MoreMemory),
     Family::gauge(
         "container_memory_total_inactive_file_bytes",
         "File pages that were not used lately, of the subtree.",
-        |row, ctx, out| ctx.memory(row, out, |memory| memory.inactive_file),
+        |row, ctx, out| ctx.memory(row, out, &[Part::MemoryStat], |memory| memory.inactive_file),
     )
     .of(Memory, Group::MoreMemory),
     Family::gauge("container_memory_file_dirty_bytes", "File pages to be written back.", |row, ctx, out| {
@@ -71,7 +72,7 @@ pub(super) const FAMILIES: &[Family] = &[
     })
     .of(Memory, Group::MoreMemory),
     Family::counter("container_memory_failcnt", "Times that a memory limit was hit.", |row, ctx, out| {
-        ctx.memory(row, out, |memory| memory.failcnt);
+        ctx.memory(row, out, &[Part::Failcnt], |memory| memory.failcnt);
     })
     .of(Memory, Group::MoreMemory)
     .recommended(),
@@ -82,14 +83,14 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "container_memory_events_high_total",
         "Times that the container was throttled above memory.high.",
-        |row, ctx, out| ctx.memory(row, out, |memory| Some(memory.events?.high)),
+        |row, ctx, out| ctx.memory(row, out, &[Part::MemoryEvents], |memory| memory.events?.high),
     )
     .of(Memory, Group::MoreMemory)
     .recommended(),
     Family::counter(
         "container_memory_events_max_total",
         "Times that the container was about to exceed memory.max.",
-        |row, ctx, out| ctx.memory(row, out, |memory| Some(memory.events?.max)),
+        |row, ctx, out| ctx.memory(row, out, &[Part::MemoryEvents], |memory| memory.events?.max),
     )
     .of(Memory, Group::MoreMemory)
     .recommended(),
@@ -118,14 +119,14 @@ pub(super) const FAMILIES: &[Family] = &[
         "Whether memory moves along when the cpuset changes: 1 or 0.",
         |row, ctx, out| {
             if let Some(sample) = row.sample {
-                ctx.value(sample.cpuset_memory_migrate, out);
+                ctx.value(sample, &[Part::Migrate], sample.cpuset_memory_migrate, out);
             }
         },
     )
     .of(Cpuset, Group::MemoryDetails),
     Family::gauge("container_referenced_bytes", "Memory that the processes touched lately.", |row, ctx, out| {
         if let Some(sample) = row.sample {
-            ctx.value(sample.referenced, out);
+            ctx.value(sample, &[Part::Referenced], sample.referenced, out);
         }
     })
     .of(ReferencedMemory, Group::MemoryDetails),
@@ -133,7 +134,7 @@ pub(super) const FAMILIES: &[Family] = &[
         .of(MemoryNuma, Group::MemoryDetails)
         .labels(&["node", "scope", "type"]),
     Family::gauge("container_hugetlb_usage_bytes", "Huge pages in use, by size.", |row, ctx, out| {
-        hugetlb(row, ctx, out, |size| Some(size.usage));
+        hugetlb(row, ctx, out, |size| size.usage);
     })
     .of(HugetlbKind, Group::MemoryDetails)
     .labels(&["pagesize"]),
@@ -146,7 +147,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "container_hugetlb_failcnt",
         "Times that a limit of huge pages was hit, by size.",
         |row, ctx, out| {
-            hugetlb(row, ctx, out, |size| Some(size.failcnt));
+            hugetlb(row, ctx, out, |size| size.failcnt);
         },
     )
     .of(HugetlbKind, Group::MemoryDetails)
@@ -154,7 +155,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "container_pressure_memory_waiting_seconds_total",
         "Time in which at least one task waited for memory.",
-        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some.total)),
+        |row, ctx, out| pressure(row, ctx, out, |pressure| Some(pressure.some?.total)),
     )
     .of(PressureKind, Group::Pressure)
     .recommended(),
@@ -168,26 +169,25 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 fn stat(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&ReportedStat) -> Option<u64>) {
-    ctx.memory(row, out, |_| get(&row.stat));
+    ctx.memory(row, out, &[Part::MemoryStat], |_| get(&row.stat));
 }
 
 /// By type and scope; in the recommended profile those that needed I/O, of the subtree.
 fn failures(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     let Some(sample) = row.sample else { return };
-    let (own, hierarchical) = match (&sample.memory, ctx.profile) {
-        (Some(memory), _) => (memory.own_faults, memory.hierarchical_faults),
-        (None, Profile::Compatible) => (Faults::default(), Faults::default()),
-        (None, Profile::Recommended) => return,
-    };
-    let mut tell = |kind, scope, count: u64| {
-        out.with(&[("failure_type", Text::Is(kind)), ("scope", Text::Is(scope))], count);
+    let Some(memory) = &sample.memory else { return };
+    let (own, hierarchical) = (memory.own_faults, memory.hierarchical_faults);
+    let mut tell = |kind, scope, part, count: u64| {
+        if !sample.unread.has(part) {
+            out.with(&[("failure_type", Text::Is(kind)), ("scope", Text::Is(scope))], count);
+        }
     };
     if ctx.profile == Profile::Compatible {
-        tell("pgfault", "container", own.pgfault);
-        tell("pgfault", "hierarchy", hierarchical.pgfault);
-        tell("pgmajfault", "container", own.pgmajfault);
+        tell("pgfault", "container", Part::OwnFaults, own.pgfault);
+        tell("pgfault", "hierarchy", Part::AllFaults, hierarchical.pgfault);
+        tell("pgmajfault", "container", Part::OwnMajorFaults, own.pgmajfault);
     }
-    tell("pgmajfault", "hierarchy", hierarchical.pgmajfault);
+    tell("pgmajfault", "hierarchy", Part::AllMajorFaults, hierarchical.pgmajfault);
 }
 
 fn numa(row: &Row<'_>, _: &Context<'_>, out: &mut Writer<'_>) {
@@ -212,16 +212,14 @@ fn hugetlb<T: Into<Value> + Default>(
     out: &mut Writer<'_>,
     get: impl Fn(&Hugetlb) -> Option<T>,
 ) {
-    for size in row.sample.and_then(|sample| sample.hugetlb.as_ref()).into_iter().flatten() {
-        let value = match (get(size), ctx.profile) {
-            (Some(value), _) => value,
-            (None, Profile::Compatible) => T::default(),
-            (None, Profile::Recommended) => continue,
-        };
-        out.with(&[("pagesize", Text::Is(&size.page_size))], value);
+    let Some(sample) = row.sample else { return };
+    for size in sample.hugetlb.iter().flatten() {
+        if let Some(value) = ctx.or_zero(sample.unread, &[Part::Hugetlb], get(size)) {
+            out.with(&[("pagesize", Text::Is(&size.page_size))], value);
+        }
     }
 }
 
 fn pressure(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Pressure) -> Option<Micros>) {
-    ctx.memory(row, out, |memory| memory.pressure.as_ref().and_then(get));
+    ctx.memory(row, out, &[Part::MemoryPressure], |memory| memory.pressure.as_ref().and_then(get));
 }

@@ -1,10 +1,10 @@
 //! Network interfaces and sockets of a container's network namespace.
 
-use crate::sample::container::{Interface, Network};
+use crate::sample::container::{Interface, Network, Sample};
 use crate::sample::kinds::MetricKind::{AdvTcp, Network as NetworkKind, Tcp, Udp};
 use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TcpSockets, UdpSockets};
+use crate::sample::unread::Part;
 use crate::views::prometheus::family::{Context, Family, Group, Row};
-use crate::views::prometheus::options::Profile;
 use crate::views::prometheus::writer::{Text, Value, Writer};
 
 /// TCP's states, in the order of their numbers.
@@ -70,26 +70,26 @@ pub(super) const FAMILIES: &[Family] = &[
     .recommended(),
     // Gauges, whatever cAdvisor called them.
     Family::gauge("container_network_tcp_usage_total", "TCP sockets by state, IPv4.", |row, ctx, out| {
-        tcp(row, ctx, out, |network| network.tcp);
+        tcp(row, ctx, out, Part::Tcp, |network| network.tcp);
     })
     .of(Tcp, Group::Sockets)
     .labels(&["tcp_state"]),
     Family::gauge("container_network_tcp6_usage_total", "TCP sockets by state, IPv6.", |row, ctx, out| {
-        tcp(row, ctx, out, |network| network.tcp6);
+        tcp(row, ctx, out, Part::Tcp6, |network| network.tcp6);
     })
     .of(Tcp, Group::Sockets)
     .labels(&["tcp_state"]),
     Family::gauge(
         "container_network_udp_usage_total",
         "UDP sockets, IPv4: how many, datagrams dropped, bytes waiting to be read and to be sent.",
-        |row, ctx, out| udp(row, ctx, out, |network| network.udp),
+        |row, ctx, out| udp(row, ctx, out, Part::Udp, |network| network.udp),
     )
     .of(Udp, Group::Sockets)
     .labels(&["udp_state"]),
     Family::gauge(
         "container_network_udp6_usage_total",
         "UDP sockets, IPv6: how many, datagrams dropped, bytes waiting to be read and to be sent.",
-        |row, ctx, out| udp(row, ctx, out, |network| network.udp6),
+        |row, ctx, out| udp(row, ctx, out, Part::Udp6, |network| network.udp6),
     )
     .of(Udp, Group::Sockets)
     .labels(&["udp_state"]),
@@ -98,12 +98,13 @@ pub(super) const FAMILIES: &[Family] = &[
         .labels(&["tcp_state"]),
 ];
 
-fn network<'a>(row: &Row<'a>) -> Option<&'a Network> {
-    row.sample?.network.as_ref()
+fn sampled<'a>(row: &Row<'a>) -> Option<(&'a Sample, &'a Network)> {
+    let sample = row.sample?;
+    Some((sample, sample.network.as_ref()?))
 }
 
 fn interfaces(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl Fn(&Interface) -> u64) {
-    let Some(network) = network(row) else { return };
+    let Some((_, network)) = sampled(row) else { return };
     let all = &network.interfaces;
     // A namespace has each name once; a list read while one was replaced may have it twice.
     let first = |position: usize| !all[..position].iter().any(|other| other.name == all[position].name);
@@ -113,25 +114,29 @@ fn interfaces(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl 
     }
 }
 
-/// The value, or zeros in the compatible profile.
-fn or_zeros<T: Default>(value: Option<T>, ctx: &Context<'_>) -> Option<T> {
-    match ctx.profile {
-        Profile::Compatible => Some(value.unwrap_or_default()),
-        Profile::Recommended => value,
-    }
-}
-
-fn tcp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Network) -> Option<TcpSockets>) {
-    let Some(network) = network(row) else { return };
-    let Some(mut sockets) = or_zeros(get(network), ctx) else { return };
+fn tcp(
+    row: &Row<'_>,
+    ctx: &Context<'_>,
+    out: &mut Writer<'_>,
+    part: Part,
+    get: impl FnOnce(&Network) -> Option<TcpSockets>,
+) {
+    let Some((sample, network)) = sampled(row) else { return };
+    let Some(mut sockets) = ctx.or_zero(sample.unread, &[part], get(network)) else { return };
     for (state, count) in STATES.into_iter().zip(sockets.counts_mut()) {
         out.with(&[("tcp_state", Text::Is(state))], *count);
     }
 }
 
-fn udp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Network) -> Option<UdpSockets>) {
-    let Some(network) = network(row) else { return };
-    let Some(sockets) = or_zeros(get(network), ctx) else { return };
+fn udp(
+    row: &Row<'_>,
+    ctx: &Context<'_>,
+    out: &mut Writer<'_>,
+    part: Part,
+    get: impl FnOnce(&Network) -> Option<UdpSockets>,
+) {
+    let Some((sample, network)) = sampled(row) else { return };
+    let Some(sockets) = ctx.or_zero(sample.unread, &[part], get(network)) else { return };
     let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;
     for (state, value) in
         [("listen", sockets), ("dropped", dropped), ("rxqueued", receive_queue.0), ("txqueued", transmit_queue.0)]
@@ -141,14 +146,17 @@ fn udp(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>, get: impl FnOnce(
 }
 
 fn advanced(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
-    let Some(network) = network(row) else { return };
-    let Some(counters) = or_zeros(network.tcp_advanced.clone(), ctx) else { return };
+    let Some((sample, network)) = sampled(row) else { return };
+    let parts = &[Part::TcpAdvanced];
+    let Some(counters) = ctx.or_zero(sample.unread, parts, network.tcp_advanced.clone()) else { return };
     // The kernel's keys are in the order of the list.
     let mut known = counters.iter().peekable();
     for key in TCP_ADVANCED {
         let value = match known.next_if(|(name, _)| *name == key) {
             Some((_, value)) if key == MAX_CONN => Value::Signed(value.cast_signed()),
             Some((_, value)) => Value::Count(value),
+            // One that could not be read.
+            None if sample.unread.has_any(parts) => continue,
             None => Value::Count(0),
         };
         out.with(&[("tcp_state", Text::Lower(key))], value);

@@ -1,6 +1,7 @@
 //! Processes, threads, descriptors.
 
 use crate::sample::kinds::MetricKind::Process;
+use crate::sample::unread::Part;
 use crate::views::prometheus::family::{Context, Family, Group};
 use crate::views::prometheus::writer::{Text, Value};
 
@@ -20,12 +21,14 @@ pub(super) const FAMILIES: &[Family] = &[
     .of(Process, Group::Processes),
     Family::gauge("container_threads", "Tasks of the subtree.", |row, _, out| {
         // Without a controller that counts them: at least the processes, as cAdvisor has it.
-        Context::processes(row, out, |processes| processes.threads.or(processes.count));
+        let counted = row.sample.is_some_and(|sample| sample.unread.has(Part::Pids));
+        Context::processes(row, out, |processes| processes.threads.or(processes.count.filter(|_| !counted)));
     })
     .of(Process, Group::Processes)
     .recommended(),
     Family::gauge("container_threads_max", "Tasks that are allowed; 0 for any number.", |row, _, out| {
-        Context::processes(row, out, |processes| Some(processes.threads_max.unwrap_or(0)));
+        let is_read = row.sample.is_some_and(|sample| !sample.unread.has(Part::PidsMax));
+        Context::processes(row, out, |processes| processes.threads_max.or(is_read.then_some(0)));
     })
     .of(Process, Group::Processes),
     Family::gauge("container_ulimits_soft", "Soft limits of the first process; -1 for none.", |row, _, out| {

@@ -63,7 +63,7 @@ fn disk() -> DiskCounters {
 
 fn pressure(total: u64) -> Pressure {
     let row = |total| PressureRow { total: Micros(total), avg10: 12, avg60: 5, avg300: 1 };
-    Pressure { some: row(total), full: Some(row(total / 2)) }
+    Pressure { some: Some(row(total)), full: Some(row(total / 2)) }
 }
 
 fn stat(pairs: &[(&str, u64)]) -> MemoryStat {
@@ -85,9 +85,9 @@ pub(super) fn v1_sample() -> Sample {
             system: Some(Nanos(13_210_000_000)),
             per_cpu: Some(vec![Nanos(40_000_000_000), Nanos(0), Nanos(3_210_987_654)]),
             cfs: Some(Cfs {
-                periods: 1_234_567,
-                throttled_periods: 89,
-                throttled_time: Nanos(7_000_000_123),
+                periods: Some(1_234_567),
+                throttled_periods: Some(89),
+                throttled_time: Some(Nanos(7_000_000_123)),
                 ..Cfs::default()
             }),
             schedstat: Some(Schedstat { run_time: Nanos(5), runqueue_time: Nanos(6_000), run_periods: 7 }),
@@ -138,14 +138,15 @@ pub(super) fn v1_sample() -> Sample {
         }),
         hugetlb: Some(vec![Hugetlb {
             page_size: "2MB".into(),
-            usage: Bytes(4_194_304),
+            usage: Some(Bytes(4_194_304)),
             max_usage: Some(Bytes(6_291_456)),
-            failcnt: 1,
+            failcnt: Some(1),
         }]),
         network: Some(network()),
         cpuset_memory_migrate: Some(1),
         tasks: Some(TaskStates { sleeping: 3, running: 1, stopped: 0, uninterruptible: 2, io_wait: 4 }),
         oom_kills: 0,
+        unread: crate::sample::unread::Unread::default(),
         referenced: Some(Bytes(12_288)),
         resctrl: Some(Resctrl {
             domains: vec![
@@ -176,9 +177,9 @@ pub(super) fn v2_sample() -> Sample {
             user: Some(Nanos(3_000_000_000)),
             system: Some(Nanos(2_000_001_000)),
             cfs: Some(Cfs {
-                periods: 100,
-                throttled_periods: 10,
-                throttled_time: Nanos(1_500_000_000),
+                periods: Some(100),
+                throttled_periods: Some(10),
+                throttled_time: Some(Nanos(1_500_000_000)),
                 burst_periods: Some(2),
                 burst_time: Some(Nanos(30_000)),
             }),
@@ -197,7 +198,14 @@ pub(super) fn v2_sample() -> Sample {
             inactive_file: Some(Bytes(17_108_864)),
             own_faults: Faults { pgfault: 1000, pgmajfault: 5 },
             hierarchical_faults: Faults { pgfault: 1000, pgmajfault: 5 },
-            events: Some(MemoryEvents { low: 0, high: 4, max: 6, oom: 1, oom_kill: 1, oom_group_kill: Some(0) }),
+            events: Some(MemoryEvents {
+                low: Some(0),
+                high: Some(4),
+                max: Some(6),
+                oom: Some(1),
+                oom_kill: Some(1),
+                oom_group_kill: Some(0),
+            }),
             pressure: Some(pressure(400)),
             stat: stat(&[
                 ("file_dirty", 4096),

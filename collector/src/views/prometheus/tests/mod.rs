@@ -8,3 +8,4 @@ mod limits;
 mod parsed;
 mod remote_write;
 mod series;
+mod unread;

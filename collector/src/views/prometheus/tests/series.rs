@@ -69,8 +69,9 @@ fn a_limit_of_the_containers_own_goes_before_the_size_of_its_file_system() {
 #[test]
 fn values_that_the_kernel_lacks() {
     let sample = Sample { cpu: Some(Cpu { total: Nanos(1), ..Cpu::default() }), ..Sample::default() };
-    let entry = Entry { spec: Spec::default(), ..running("/x", sample) };
-    let compatible = render(&of(vec![entry.clone()]), &everything());
+    let with_memory = Sample { memory: Some(Memory::default()), ..sample.clone() };
+    let entry = |sample| Entry { spec: Spec::default(), ..running("/x", sample) };
+    let compatible = render(&of(vec![entry(with_memory)]), &everything());
     for zero in [
         "container_cpu_user_seconds_total",
         "container_memory_usage_bytes",
@@ -92,7 +93,9 @@ fn values_that_the_kernel_lacks() {
     ] {
         assert!(!compatible.has_family(absent), "{absent}");
     }
-    let recommended = render(&of(vec![entry]), &Options { profile: Profile::Recommended, ..everything() });
+    let without_memory = render(&of(vec![entry(sample.clone())]), &everything());
+    assert!(!without_memory.has_family("container_memory_usage_bytes"), "no memory is not 0");
+    let recommended = render(&of(vec![entry(sample)]), &Options { profile: Profile::Recommended, ..everything() });
     let names: Vec<_> = recommended.series.iter().map(|series| series.name.as_str()).collect();
     let told: Vec<_> = names.into_iter().filter(|name| name.starts_with("container_")).collect();
     assert_eq!(told, ["container_cpu_usage_seconds_total", "container_oom_events_total", "container_scrape_error"]);

@@ -1,0 +1,166 @@
+//! One pass over a container's files: what is read, what ended meanwhile, what could not be read.
+
+use super::context::ReaderContext;
+use crate::kernel::cgroup::Hierarchy;
+use crate::kernel::error::ReadError;
+use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::text_formats::FormatError;
+use crate::sample::unread::{Part, Unread};
+
+/// One pass over a container's files.
+pub(super) struct Reading<'a> {
+    pub(super) ctx: &'a ReaderContext,
+    pub(super) name: &'a [u8],
+    pub(super) live: u64,
+    pub(super) buffer: &'a mut ReadBuffer,
+    /// Files that gave a value.
+    pub(super) values: u32,
+    /// Hierarchies in which a file reported its end.
+    pub(super) gone: u64,
+    pub(super) opened_by_path: bool,
+    /// What the kernel has and could not be read.
+    pub(super) unread: Unread,
+}
+
+impl<'a> Reading<'a> {
+    /// The hierarchy at this place, if the container is in it.
+    pub(super) fn hierarchy(&self, position: usize) -> Option<&'a Hierarchy> {
+        if self.live & bit(position) == 0 { None } else { self.ctx.hierarchies.at(position) }
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.name == b"/"
+    }
+
+    /// Reads and parses a file that is kept open.
+    #[inline]
+    pub(super) fn kept<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        self.kept_as(position, file, file, kept, parse)
+    }
+
+    /// As [`Reading::kept`], for a file whose name differs from the one its failures are counted under.
+    #[inline]
+    pub(super) fn kept_as<T>(
+        &mut self,
+        position: usize,
+        file: &str,
+        counted_as: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        let hierarchy = self.hierarchy(position)?;
+        let at = hierarchy.file(self.name, file);
+        let parsed = match kept.read(at, &self.ctx.budget, self.buffer) {
+            Ok(Some(text)) => parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }),
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        self.opened_by_path |= !kept.is_kept();
+        self.outcome(position, counted_as, parsed)
+    }
+
+    /// As [`Reading::kept`], for a file of which each line that is not understood costs its own key.
+    #[inline]
+    pub(super) fn kept_lines<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+    ) -> Option<T> {
+        self.kept_lines_as(position, file, file, kept, parse)
+    }
+
+    /// As [`Reading::kept_lines`], for a file whose name differs from the one its odd lines are counted under.
+    #[inline]
+    pub(super) fn kept_lines_as<T>(
+        &mut self,
+        position: usize,
+        file: &str,
+        counted_as: &'static str,
+        kept: &mut KeptFile,
+        parse: impl FnOnce(&[u8], &mut OddLines) -> T,
+    ) -> Option<T> {
+        let mut odd = OddLines::default();
+        let value = self.kept_as(position, file, counted_as, kept, |text| Ok(parse(text, &mut odd)));
+        if odd.count() > 0
+            && let Some(hierarchy) = self.hierarchy(position)
+        {
+            self.note(hierarchy.file(self.name, file), counted_as, odd);
+        }
+        value
+    }
+
+    /// Counts lines that were not understood.
+    #[cold]
+    pub(super) fn note(&mut self, at: FileAt<'_>, counted_as: &'static str, odd: OddLines) {
+        if let Some(error) = ReadError::of_odd_lines(&at.path(), odd) {
+            self.lost(counted_as);
+            self.ctx.errors.count(counted_as, &error);
+        }
+    }
+
+    /// What this file has is not known of this sample.
+    pub(super) fn lost(&mut self, file: &str) {
+        if let Some(part) = Part::of_file(file) {
+            self.unread.add(part);
+        }
+    }
+
+    /// Reads and parses a file once: opened, read to its end, closed.
+    pub(super) fn once<T>(
+        &mut self,
+        position: usize,
+        file: &'static str,
+        parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Option<T> {
+        let at = self.hierarchy(position)?.file(self.name, file);
+        let parsed = at
+            .read(self.buffer)
+            .and_then(|text| parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
+        self.outcome(position, file, parsed)
+    }
+
+    pub(super) fn outcome<T>(
+        &mut self,
+        position: usize,
+        counted_as: &'static str,
+        result: Result<T, ReadError>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.values += 1;
+                Some(value)
+            }
+            Err(ReadError::Gone(_)) => {
+                self.gone |= bit(position);
+                self.lost(counted_as);
+                None
+            }
+            Err(ReadError::Missing(_) | ReadError::Unsupported(_)) => None,
+            Err(error) => {
+                self.lost(counted_as);
+                self.ctx.errors.count(counted_as, &error);
+                None
+            }
+        }
+    }
+
+    /// Places of the hierarchies the container is in.
+    pub(super) fn live_positions(&self) -> impl Iterator<Item = usize> + use<> {
+        let live = self.live;
+        (0..64).filter(move |position| live & bit(*position) != 0)
+    }
+}
+
+/// The bit of a hierarchy's place; none for places beyond what is followed (the kernel has 16 controllers).
+pub(super) const fn bit(position: usize) -> u64 {
+    if position < 64 { 1 << position } else { 0 }
+}
