@@ -78,6 +78,20 @@ impl Listing {
     }
 }
 
+/// When the process began, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+pub fn start_ticks(stat: &[u8]) -> Option<u64> {
+    // The name may hold anything, blanks and brackets too.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    words(stat.get(after_name..)?).nth(19).and_then(number)
+}
+
+/// The ids of a process in its pid namespaces, from that of procfs down to its own: row `NSpid` of
+/// `/proc/<pid>/status`, since kernel 4.1. Empty where there is none.
+pub fn namespaced_ids(status: &[u8]) -> Vec<u32> {
+    let row = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    words(row.unwrap_or_default()).filter_map(number).filter_map(|id| u32::try_from(id).ok()).collect()
+}
+
 /// `/proc/<pid>/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedstat {
@@ -242,6 +256,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn age_and_namespaces() {
+        let stat = b"42 (a) b (c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987 1000 5 18446744073709551615";
+        assert_eq!(start_ticks(stat), Some(987));
+        assert_eq!((start_ticks(b"42 (a) S 1"), start_ticks(b"42"), start_ticks(b"42 (a)")), (None, None, None));
+        assert_eq!(namespaced_ids(b"Name:\tx\nNSpid:\t27780\t24\t1\nNSpgid:\t1\n"), [27780, 24, 1]);
+        assert_eq!(namespaced_ids(b"Name:\tNSpid: 1 2\n"), Vec::<u32>::new());
+    }
 
     #[test]
     fn process_directories() {
