@@ -7,6 +7,7 @@ mod docker;
 pub mod embedded;
 mod extras;
 mod guard;
+mod identities;
 mod kubelet;
 mod ports;
 mod push;
@@ -37,16 +38,13 @@ use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
 use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
-use crate::kernel::process_cgroups::ProcessCgroups;
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
-use crate::runtime::owners::Told;
-use crate::runtime::{CgroupsOf, Lookup};
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::sampler::follow::{self, News, Progress, Source, Stop};
+use crate::sampler::follow::{self, Progress, Source, Stop};
 use crate::sampler::storage::{self, StorageNews};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
@@ -320,7 +318,7 @@ impl Parts {
         if config.kinds.has(MetricKind::App) {
             application::start(&engine, config.application_metrics, metrics.application());
         }
-        identify(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
+        identities::look_up(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
@@ -390,39 +388,6 @@ fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attache
             Ok(None)
         }
     }
-}
-
-/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(
-    config: &Config,
-    lookup: Lookup,
-    engine: &Arc<Engine>,
-    news: News,
-    storage: Option<StorageNews>,
-    degradations: Degradations,
-) {
-    let look = ProcessCgroups::find(&config.roots.proc, engine.context().hierarchies());
-    let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
-    let engine = Arc::downgrade(engine);
-    // Where it makes a difference to what is listed, the thread that decides that has to know.
-    let news = config.filter.asks_who().then_some(news);
-    let files = storage.clone();
-    let stored = move |told| {
-        if let Some(storage) = &storage {
-            storage.told(told);
-        }
-    };
-    let found = move |told: Told| {
-        let Some(engine) = engine.upgrade() else { return };
-        let changed = engine.told(&told.identity.id.clone(), told);
-        if let Some(files) = &files {
-            changed.iter().for_each(|name| files.identified(name));
-        }
-        if let Some(news) = news.as_ref().filter(|_| !changed.is_empty()) {
-            news.identified(changed);
-        }
-    };
-    tokio::spawn(lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.

@@ -142,13 +142,15 @@ fn wanted(engine: &Engine, told: &SystemCgroups) -> Wanted {
     };
     let with_roles = all.iter().map(|container| (Arc::clone(container), role(container)));
     let mut containers: Vec<_> = with_roles.filter(|(container, role)| is_wanted(container, role)).collect();
-    leave_out_copies(&mut containers);
+    let mut roles: Vec<_> =
+        containers.iter_mut().map(|(container, role)| (Name::clone(container.name()), role)).collect();
+    leave_out_copies(&mut roles);
     Wanted { containers, system }
 }
 
 /// A tree of pods with the pods of another one, such as a user may make, adds nothing to them: of several cgroups of
 /// one pod the likeliest counts, and the others are cgroups like any.
-fn leave_out_copies(containers: &mut [(Arc<Container>, Role)]) {
+fn leave_out_copies(roles: &mut [(Name, &mut Role)]) {
     let cgroup = |name: &Name, role: &Role| match role {
         Role::Pod(uid) => Some((uid.clone(), Name::clone(name))),
         Role::Container { pod, pod_cgroup } => Some((pod.clone(), Name::clone(pod_cgroup))),
@@ -156,15 +158,15 @@ fn leave_out_copies(containers: &mut [(Arc<Container>, Role)]) {
     };
     let rank = |cgroup: &Name| (cgroup_names::place_of_pods(cgroup), cgroup.len(), Name::clone(cgroup));
     let mut likeliest: HashMap<String, Name> = HashMap::new();
-    for (uid, found) in containers.iter().filter_map(|(container, role)| cgroup(container.name(), role)) {
+    for (uid, found) in roles.iter().filter_map(|(name, role)| cgroup(name, role)) {
         let best = likeliest.entry(uid).or_insert_with(|| Name::clone(&found));
         if rank(&found) < rank(best) {
             *best = found;
         }
     }
-    for (container, role) in containers {
-        if cgroup(container.name(), role).is_some_and(|(uid, found)| likeliest[&uid] != found) {
-            *role = Role::Other;
+    for (name, role) in roles {
+        if cgroup(name, role).is_some_and(|(uid, found)| likeliest.get(&uid) != Some(&found)) {
+            **role = Role::Other;
         }
     }
 }
@@ -258,6 +260,41 @@ mod tests {
         for other in ["/", "/kubepods", "/system.slice/kubelet.service", "/kubepods.slice/kubepods-besteffort.slice"] {
             assert_eq!(role_of(other.as_bytes(), Standing::Raw, None), Role::Other, "{other}");
         }
+    }
+
+    #[test]
+    fn roles_without_a_systemd_driver() {
+        for (class, prefix) in [("-burstable", "cri-containerd"), ("-besteffort", "crio"), ("", "docker")] {
+            for parent in ["/system.slice/containerd.service", ""] {
+                for uid in [UID.to_owned(), UID.replace('-', "_")] {
+                    let pod = format!("{parent}/kubepods{class}-pod{uid}.slice");
+                    let name = format!("{pod}:{prefix}:{ID}");
+                    let expected = Role::Container { pod: UID.to_owned(), pod_cgroup: pod.as_bytes().into() };
+                    assert_eq!(role_of(name.as_bytes(), Standing::Container, None), expected, "{name}");
+                    assert_eq!(role_of(name.as_bytes(), Standing::Raw, None), Role::Other, "another is the container");
+                    let below = format!("{name}/init");
+                    assert_eq!(role_of(below.as_bytes(), Standing::Raw, None), Role::Other, "{below}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_trees_with_one_pod_the_usual_one_counts() {
+        let usual = format!("/kubepods/burstable/pod{UID}");
+        let copies = [format!("/a{usual}"), format!("/user.slice{usual}"), usual.clone()];
+        let mut roles: Vec<(Name, Role)> = Vec::new();
+        for pod in &copies {
+            roles.push((pod.as_bytes().into(), role_of(pod.as_bytes(), Standing::Raw, None)));
+            let container = format!("{pod}/{ID}");
+            let role = role_of(container.as_bytes(), Standing::Container, None);
+            roles.push((container.as_bytes().into(), role));
+        }
+        let mut borrowed: Vec<_> = roles.iter_mut().map(|(name, role)| (Name::clone(name), role)).collect();
+        leave_out_copies(&mut borrowed);
+        let left: Vec<_> =
+            roles.iter().filter(|(_, role)| *role != Role::Other).map(|(name, _)| name.to_vec()).collect();
+        assert_eq!(left, [usual.clone().into_bytes(), format!("{usual}/{ID}").into_bytes()]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::time::timeout;
 
 use super::cgroup_names::{self, Place};
@@ -240,6 +241,8 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
         RuntimeError::Unreachable(_, error) => error,
         RuntimeError::Docker(error) => return of_docker(error),
         RuntimeError::Unspoken(what) => return Cause::Version(what),
+        // tonic's own words.
+        RuntimeError::Transport(what) if what.contains("Timeout expired") => return Cause::Silent,
         RuntimeError::Transport(what) => return Cause::Nonsense(what),
         other => return Cause::Other(other.to_string()),
     };
@@ -262,8 +265,8 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
                 Ok(Ok(Ok(found))) if found.is_dir() => Cause::Directory,
                 Ok(Ok(Ok(found))) if !found.file_type().is_socket() => Cause::NotASocket,
                 _ if kind.kind() == ErrorKind::ConnectionRefused => Cause::Refused,
-                // Of another type (EPROTOTYPE).
-                _ if kind.raw_os_error() == Some(91) => Cause::NotASocket,
+                // A socket of another type.
+                _ if kind.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => Cause::NotASocket,
                 _ => Cause::Other(kind.to_string()),
             }
         }
