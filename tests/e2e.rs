@@ -29,6 +29,7 @@ mod fuzz_api;
 mod globs;
 mod hierarchies;
 mod history;
+mod identity;
 mod kubelet;
 mod machine;
 mod manifests;
@@ -56,6 +57,7 @@ mod storm;
 mod support;
 mod systemd_unit;
 mod unprivileged;
+mod unreachable;
 mod vanishing;
 
 use std::process::ExitCode;
@@ -101,6 +103,8 @@ const FILES: &[&[Case]] = &[
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
+    unreachable::CASES,
+    identity::CASES,
     application::CASES,
     storage::CASES,
     dimensions_machine::CASES,

@@ -26,6 +26,7 @@ use crate::support::{Context as _, Result, ensure, wait};
 pub(crate) const CASES: &[Case] = &[
     Case::new("kubelet::pods_of_cgroupfs", || pods_by_path(Driver::Cgroupfs)).on_every_kernel(),
     Case::new("kubelet::pods_of_systemd", || pods_by_path(Driver::Systemd)),
+    Case::new("kubelet::pods_without_a_systemd_driver", pods_without_a_systemd_driver),
     Case::new("kubelet::heapster_asks", heapster_asks),
     Case::new("kubelet::ports", ports),
     Case::new("kubelet::pod_of_containerd", pod_of_containerd),
@@ -184,6 +185,32 @@ fn pods_by_path(driver: Driver) -> Result<()> {
     }
     ensure!(told["containers"][0]["cpu"].is_object() && only["node"]["fs"].is_null(), "{only}");
     resources(&collector.get("/metrics/resource")?, has_memory)
+}
+
+/// The runtime makes one directory of slice, prefix and id, below its own cgroup; there is no cgroup of the pod.
+fn pods_without_a_systemd_driver() -> Result<()> {
+    const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    let cgroups = Cgroups::new(Set::Every)?;
+    let folder = Folder::new("triple")?;
+    for parent in ["system.slice", "system.slice/containerd.service"] {
+        cgroups.make(parent)?.delegate()?;
+    }
+    let pod_ = format!("system.slice/containerd.service/kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
+    let [first, second] = [ID, OTHER].map(|id| cgroups.make(format!("{pod_}:cri-containerd:{id}")));
+    let (first, second) = (first?, second?);
+    let _busy = [Plan::new(Work::Spin, &first).start_ready()?, Plan::new(Work::Hold(8), &second).start_ready()?];
+    let collector = start(&folder, &[])?;
+    wait::eventually(wait::seconds(30), || {
+        let summary: Value = collector.json("/stats/summary", None)?;
+        let told = pod(&summary, UID)?;
+        let mut names: Vec<_> =
+            told["containers"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
+        names.sort_unstable();
+        ensure!(names == [ID, OTHER], "{told}");
+        ensure!(number(&told["cpu"], "usageCoreNanoSeconds")? > 0, "{told}");
+        ensure!(told["podRef"]["name"] == "web-0" && told["podRef"]["namespace"] == "shop", "{}", told["podRef"]);
+        Ok(())
+    })
 }
 
 /// The page that the metrics server reads.

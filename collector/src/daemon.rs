@@ -7,6 +7,7 @@ mod docker;
 pub mod embedded;
 mod extras;
 mod guard;
+mod identities;
 mod kubelet;
 mod ports;
 mod push;
@@ -39,14 +40,11 @@ use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
-use crate::runtime::Lookup;
-use crate::sample::event::Name;
-use crate::sample::identity::Identity;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::sampler::follow::{self, News, Progress, Source, Stop};
+use crate::sampler::follow::{self, Progress, Source, Stop};
 use crate::sampler::storage::{self, StorageNews};
 use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
@@ -320,7 +318,7 @@ impl Parts {
         if config.kinds.has(MetricKind::App) {
             application::start(&engine, config.application_metrics, metrics.application());
         }
-        identify(config, lookup, &engine, follower.1.news(), storage.clone());
+        identities::look_up(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
@@ -390,31 +388,6 @@ fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attache
             Ok(None)
         }
     }
-}
-
-/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
-fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News, storage: Option<StorageNews>) {
-    let engine = Arc::downgrade(engine);
-    // Where it makes a difference to what is listed, the thread that decides that has to know.
-    let news = config.filter.rules.ask_who().then_some(news);
-    let files = storage.clone();
-    let stored = move |told| {
-        if let Some(storage) = &storage {
-            storage.told(told);
-        }
-    };
-    let found = move |name: &Name, identity: Identity| {
-        if let Some(news) = &news {
-            news.identified(name, identity.clone());
-        }
-        if let Some(tracked) = engine.upgrade().and_then(|engine| engine.tracked(name)) {
-            tracked.container().set_identity(identity);
-            if let Some(files) = &files {
-                files.identified(name);
-            }
-        }
-    };
-    tokio::spawn(lookup.run(config.runtimes.clone(), found, stored));
 }
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.

@@ -192,6 +192,25 @@ impl Docker {
         self.started(serde_json::from_slice::<Created>(&created.body)?.id)
     }
 
+    /// Makes and starts a container with a name in a cgroup below this one; returns its id.
+    pub(crate) fn run_below(&self, parent: &str, name: &str) -> Result<String> {
+        let config = serde_json::json!({
+            "Image": IMAGE,
+            "Cmd": ["/bin/busybox", "sleep", "600"],
+            "HostConfig": { "NetworkMode": "none", "CgroupParent": parent },
+        });
+        let created = self.ask("POST", &format!("/containers/create?name={name}"), Some(&config.to_string()))?;
+        let id = serde_json::from_slice::<Created>(&created.body)?.id;
+        self.engine.will_start(&format!("{parent}/{id}"))?;
+        self.ask("POST", &format!("/containers/{id}/start"), None)?;
+        Ok(id)
+    }
+
+    /// The engine's own process.
+    pub(crate) fn process(&self) -> Result<u32> {
+        Ok(bytes::read(self.engine.path("pid"))?.trim().parse()?)
+    }
+
     /// Makes a container by the engine's own configuration; returns its id.
     pub(crate) fn create(&self, config: &serde_json::Value) -> Result<String> {
         let created = self.ask("POST", "/containers/create", Some(&config.to_string()))?;

@@ -7,7 +7,7 @@ use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
 use crate::go_flags::go_bool;
-use crate::runtime::{DockerTls, Endpoint, Runtimes};
+use crate::runtime::{DockerTls, Listener, Named, Runtimes};
 use crate::sample::identity::Runtime;
 use crate::sampler::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 
@@ -45,9 +45,9 @@ pub(super) struct ContainersArgs {
     /// Leave out containers with a label that fits this glob as `key=value`; may be repeated
     #[arg(long = "exclude_label", value_name = "GLOB")]
     exclude_label: Vec<String>,
-    /// Where Docker listens; empty for none
-    #[arg(long, default_value = "unix:///var/run/docker.sock")]
-    docker: String,
+    /// Where Docker listens; empty for none [default: unix:///var/run/docker.sock]
+    #[arg(long)]
+    docker: Option<String>,
     /// Talk TLS to Docker where it listens on TCP
     #[arg(long = "docker-tls", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -61,18 +61,18 @@ pub(super) struct ContainersArgs {
     /// The certificate of who issued Docker's
     #[arg(long = "docker-tls-ca", default_value = "ca.pem")]
     docker_tls_ca: PathBuf,
-    /// Where podman listens; empty for none
-    #[arg(long, default_value = "unix:///var/run/podman/podman.sock")]
-    podman: String,
-    /// Where containerd listens; empty for none
-    #[arg(long, default_value = "/run/containerd/containerd.sock")]
-    containerd: String,
+    /// Where podman listens; empty for none [default: unix:///var/run/podman/podman.sock]
+    #[arg(long)]
+    podman: Option<String>,
+    /// Where containerd listens; empty for none [default: /run/containerd/containerd.sock]
+    #[arg(long)]
+    containerd: Option<String>,
     /// containerd's namespaces to look for containers in, separated by commas
     #[arg(long = "containerd-namespace", default_value = "k8s.io,default,moby")]
     containerd_namespace: String,
-    /// Where CRI-O listens; empty for none
-    #[arg(long, default_value = "unix:///var/run/crio/crio.sock")]
-    crio: String,
+    /// Where CRI-O listens; empty for none [default: unix:///var/run/crio/crio.sock]
+    #[arg(long)]
+    crio: Option<String>,
     /// Beginnings of the names of environment variables to show, separated by commas
     #[arg(long = "env_metadata_whitelist", default_value = "")]
     env_metadata_whitelist: String,
@@ -119,7 +119,7 @@ impl ContainersArgs {
             &self.containerd_env_metadata_whitelist,
         ];
         Ok(Runtimes {
-            endpoints: self.endpoints()?,
+            listeners: self.listeners()?,
             docker_tls: self.docker_tls.then(|| DockerTls {
                 certificate: self.docker_tls_cert.clone(),
                 key: self.docker_tls_key.clone(),
@@ -131,21 +131,26 @@ impl ContainersArgs {
         })
     }
 
-    fn endpoints(&self) -> Result<Vec<(Runtime, Endpoint)>, ConfigError> {
+    fn listeners(&self) -> Result<Vec<Listener>, ConfigError> {
         // Docker's containers are containerd's too: who knows more is asked first.
-        let asked_for = [
-            ("docker", Runtime::Docker, &self.docker),
-            ("podman", Runtime::Podman, &self.podman),
-            ("crio", Runtime::CriO, &self.crio),
-            ("containerd", Runtime::Containerd, &self.containerd),
+        let all = [
+            ("docker", Runtime::Docker, &self.docker, "unix:///var/run/docker.sock"),
+            ("podman", Runtime::Podman, &self.podman, "unix:///var/run/podman/podman.sock"),
+            ("crio", Runtime::CriO, &self.crio, "unix:///var/run/crio/crio.sock"),
+            ("containerd", Runtime::Containerd, &self.containerd, "/run/containerd/containerd.sock"),
         ];
-        let asked_for = asked_for.into_iter().filter(|(_, _, endpoint)| !endpoint.is_empty());
-        let parsed = asked_for.map(|(flag, runtime, endpoint)| {
+        let mut listeners = Vec::new();
+        for (flag, runtime, asked_for, default) in all {
+            let named = if asked_for.is_some() { Named::ByFlag } else { Named::ByDefault };
+            let endpoint = asked_for.as_deref().unwrap_or(default);
+            if endpoint.is_empty() {
+                continue;
+            }
             // cAdvisor takes containerd's socket as a bare path.
-            let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.clone() };
-            let endpoint = full.parse().map_err(|error| value_error(flag, endpoint, &error))?;
-            Ok((runtime, endpoint))
-        });
-        parsed.collect()
+            let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.to_owned() };
+            let endpoint = full.parse().map_err(|error| value_error(flag, &endpoint, &error))?;
+            listeners.push(Listener { runtime, endpoint, named });
+        }
+        Ok(listeners)
     }
 }

@@ -8,7 +8,7 @@ use super::answers::Answers;
 use crate::kernel::cgroup::Mode;
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
-use crate::sample::identity::Identity;
+use crate::sample::identity::{Identity, Who};
 use crate::sample::live::Live;
 use crate::sampler::container::Scratch;
 use crate::sampler::live;
@@ -19,16 +19,19 @@ impl Engine for Answers {
     fn runtime_containers(&self) -> Vec<RuntimeContainer> {
         let containers = self.engine().store().with_prefix(b"/");
         let of_a_runtime = containers.iter().filter_map(|container| {
-            let (cgroup, identity) = (Name::clone(container.name()), container.identity());
-            let told = || identity.as_ref().map(|identity| identity.id.clone());
-            let id = self.container_id(&cgroup).or_else(told)?;
-            Some(RuntimeContainer { cgroup, id, identity })
+            let Who { id, identity } = container.who()?;
+            Some(RuntimeContainer { cgroup: Name::clone(container.name()), id: id.as_ref().to_owned(), identity })
         });
         of_a_runtime.collect()
     }
 
     fn container_id(&self, name: &[u8]) -> Option<String> {
-        cgroup_names::identify(name).map(|found| found.id.to_owned())
+        if let Some(who) = self.engine().store().get(name).and_then(|container| container.who()) {
+            return Some(who.id.as_ref().to_owned());
+        }
+        // One that is not listed yet, or not any more.
+        let found = cgroup_names::identify(name).filter(|_| !self.engine().is_anothers(name));
+        found.map(|found| found.id.to_owned())
     }
 
     fn identity(&self, name: &[u8]) -> Option<Arc<Identity>> {

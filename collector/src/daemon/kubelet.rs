@@ -1,6 +1,6 @@
 //! The node as a kubelet tells of it, from what the store has.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,10 +11,11 @@ use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::machine::boot_time;
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
-use crate::sample::identity::{Identity, kubernetes};
+use crate::sample::identity::{Identity, PodOfPath, kubernetes};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
 use crate::sampler::container::Scratch;
 use crate::sampler::engine::Engine;
+use crate::sampler::filter::Standing;
 use crate::sampler::{machine, processes};
 use crate::store::Container;
 use crate::store::history::Selection;
@@ -136,18 +137,52 @@ fn wanted(engine: &Engine, told: &SystemCgroups) -> Wanted {
             || system.iter().any(|(_, name)| name == container.name())
             || container.identity().as_ref().is_some_and(is_labelled)
     };
-    let with_roles = all.iter().map(|container| (Arc::clone(container), role(container.name())));
-    let containers = with_roles.filter(|(container, role)| is_wanted(container, role)).collect();
+    let with_roles = all.iter().map(|container| (Arc::clone(container), role(container)));
+    let mut containers: Vec<_> = with_roles.filter(|(container, role)| is_wanted(container, role)).collect();
+    let mut roles: Vec<_> =
+        containers.iter_mut().map(|(container, role)| (Name::clone(container.name()), role)).collect();
+    leave_out_copies(&mut roles);
     Wanted { containers, system }
 }
 
-/// What a path says of pods.
-fn role(name: &[u8]) -> Role {
-    let Some(pod) = cgroup_names::pod(name) else { return Role::Other };
-    match cgroup_names::pod_cgroup(name) {
-        Some(cgroup) if cgroup_names::identify(name).is_some() => {
-            Role::Container { pod: pod.uid, pod_cgroup: cgroup.into() }
+/// A tree of pods with the pods of another one, such as a user may make, adds nothing to them: of several cgroups of
+/// one pod the likeliest counts, and the others are cgroups like any.
+fn leave_out_copies(roles: &mut [(Name, &mut Role)]) {
+    let cgroup = |name: &Name, role: &Role| match role {
+        Role::Pod(uid) => Some((uid.clone(), Name::clone(name))),
+        Role::Container { pod, pod_cgroup } => Some((pod.clone(), Name::clone(pod_cgroup))),
+        Role::Other => None,
+    };
+    let rank = |cgroup: &Name| (cgroup_names::place_of_pods(cgroup), cgroup.len(), Name::clone(cgroup));
+    let mut likeliest: HashMap<String, Name> = HashMap::new();
+    for (uid, found) in roles.iter().filter_map(|(name, role)| cgroup(name, role)) {
+        let best = likeliest.entry(uid).or_insert_with(|| Name::clone(&found));
+        if rank(&found) < rank(best) {
+            *best = found;
         }
+    }
+    for (name, role) in roles {
+        if cgroup(name, role).is_some_and(|(uid, found)| likeliest.get(&uid) != Some(&found)) {
+            **role = Role::Other;
+        }
+    }
+}
+
+/// What a container's path says of pods.
+fn role(container: &Container) -> Role {
+    let who = container.who();
+    let pod = who.as_ref().and_then(|who| who.identity.as_ref()).and_then(|identity| identity.pod.clone());
+    let standing = if who.is_some() { Standing::Container } else { Standing::Raw };
+    role_of(container.name(), standing, pod)
+}
+
+/// What a path says of pods, and what is known beside it of the pod that the container is in.
+fn role_of(name: &[u8], standing: Standing, known: Option<PodOfPath>) -> Role {
+    let Some(pod) = known.or_else(|| cgroup_names::pod(name)) else { return Role::Other };
+    match cgroup_names::pod_cgroup(name) {
+        Some(cgroup) if standing == Standing::Container => Role::Container { pod: pod.uid, pod_cgroup: cgroup.into() },
+        // Without a systemd driver there is no cgroup of the pod, only the beginnings of its containers' names.
+        Some(cgroup) if name.get(cgroup.len()) == Some(&b':') => Role::Other,
         _ => {
             let above = name.iter().rposition(|byte| *byte == b'/').map(|at| &name[..at]).unwrap_or_default();
             let is_pods = cgroup_names::pod(above).is_none() && cgroup_names::enclosing(name).is_none();
@@ -211,17 +246,52 @@ mod tests {
             format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{in_slice}.slice"),
         ];
         for (pod, container) in pods.iter().zip([ID.to_owned(), format!("cri-containerd-{ID}.scope")]) {
-            assert_eq!(role(pod.as_bytes()), Role::Pod(UID.to_owned()), "{pod}");
+            assert_eq!(role_of(pod.as_bytes(), Standing::Raw, None), Role::Pod(UID.to_owned()), "{pod}");
             let name = format!("{pod}/{container}");
             let expected = Role::Container { pod: UID.to_owned(), pod_cgroup: pod.as_bytes().into() };
-            assert_eq!(role(name.as_bytes()), expected, "{name}");
+            assert_eq!(role_of(name.as_bytes(), Standing::Container, None), expected, "{name}");
             for other in [format!("{name}/init.scope"), format!("{pod}/other")] {
-                assert_eq!(role(other.as_bytes()), Role::Other, "{other}");
+                assert_eq!(role_of(other.as_bytes(), Standing::Raw, None), Role::Other, "{other}");
             }
         }
         for other in ["/", "/kubepods", "/system.slice/kubelet.service", "/kubepods.slice/kubepods-besteffort.slice"] {
-            assert_eq!(role(other.as_bytes()), Role::Other, "{other}");
+            assert_eq!(role_of(other.as_bytes(), Standing::Raw, None), Role::Other, "{other}");
         }
+    }
+
+    #[test]
+    fn roles_without_a_systemd_driver() {
+        for (class, prefix) in [("-burstable", "cri-containerd"), ("-besteffort", "crio"), ("", "docker")] {
+            for parent in ["/system.slice/containerd.service", ""] {
+                for uid in [UID.to_owned(), UID.replace('-', "_")] {
+                    let pod = format!("{parent}/kubepods{class}-pod{uid}.slice");
+                    let name = format!("{pod}:{prefix}:{ID}");
+                    let expected = Role::Container { pod: UID.to_owned(), pod_cgroup: pod.as_bytes().into() };
+                    assert_eq!(role_of(name.as_bytes(), Standing::Container, None), expected, "{name}");
+                    assert_eq!(role_of(name.as_bytes(), Standing::Raw, None), Role::Other, "another is the container");
+                    let below = format!("{name}/init");
+                    assert_eq!(role_of(below.as_bytes(), Standing::Raw, None), Role::Other, "{below}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_trees_with_one_pod_the_usual_one_counts() {
+        let usual = format!("/kubepods/burstable/pod{UID}");
+        let copies = [format!("/a{usual}"), format!("/user.slice{usual}"), usual.clone()];
+        let mut roles: Vec<(Name, Role)> = Vec::new();
+        for pod in &copies {
+            roles.push((pod.as_bytes().into(), role_of(pod.as_bytes(), Standing::Raw, None)));
+            let container = format!("{pod}/{ID}");
+            let role = role_of(container.as_bytes(), Standing::Container, None);
+            roles.push((container.as_bytes().into(), role));
+        }
+        let mut borrowed: Vec<_> = roles.iter_mut().map(|(name, role)| (Name::clone(name), role)).collect();
+        leave_out_copies(&mut borrowed);
+        let left: Vec<_> =
+            roles.iter().filter(|(_, role)| *role != Role::Other).map(|(name, _)| name.to_vec()).collect();
+        assert_eq!(left, [usual.clone().into_bytes(), format!("{usual}/{ID}").into_bytes()]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod json;
 pub mod report;
 pub mod rules;
+pub mod runtimes;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -33,7 +34,7 @@ pub fn run(config: &Config, format: ReportFormat) -> u8 {
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
     let facts = Facts::gather(&config.roots, &options, config.listen);
     let wishes = Wishes { kernel_events: config.kernel_events, load_reader: config.load_reader, kinds: config.kinds };
-    let report = rules::decide(&facts, &wishes);
+    let report = rules::decide(&facts, &runtimes::gather(config), &wishes);
     print(&report, format);
     report.exit_code()
 }

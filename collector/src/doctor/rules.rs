@@ -5,6 +5,7 @@ mod controllers;
 mod events;
 mod processes;
 mod rights;
+mod runtimes;
 mod system;
 
 use crate::config::{KernelEvents, LoadReading};
@@ -12,6 +13,7 @@ use crate::kernel::facts::Facts;
 use crate::sample::kinds::KindSet;
 
 use super::report::Report;
+use super::runtimes::RuntimeFacts;
 
 /// What the collector is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +27,14 @@ pub struct Wishes {
 }
 
 /// Decides about every facility.
-pub fn decide(facts: &Facts, wishes: &Wishes) -> Report {
+pub fn decide(facts: &Facts, runtimes: &RuntimeFacts, wishes: &Wishes) -> Report {
     let mut findings = Vec::new();
     cgroups::mounts(facts, &mut findings);
     system::port(facts, &mut findings);
     events::judge(facts, wishes, &mut findings);
     cgroups::judge(facts, wishes, &mut findings);
     processes::judge(facts, wishes, &mut findings);
+    runtimes::judge(runtimes, &mut findings);
     rights::judge(facts, wishes, &mut findings);
     system::judge(facts, &mut findings);
     Report::new(facts.release.clone(), findings, facts.probes.programs.clone())

@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 
 use super::report::{Report, Status, Verdict};
 use super::rules::{Wishes, decide};
+use super::runtimes::RuntimeFacts;
 use super::{json, text};
 use crate::config::{KernelEvents, LoadReading};
 use crate::kernel::cgroup::{DetectError, Extent, Mode, Version};
@@ -27,6 +28,9 @@ use crate::kernel::probes::support::{
     Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, Seccomp, TypesError, Unavailable, decide as plan,
 };
 use crate::kernel::surroundings::{CgroupNamespace, Place, ProcfsView, Surroundings};
+use crate::runtime::reachability::Examined;
+use crate::runtime::{Endpoint, Listener, Named};
+use crate::sample::identity::Runtime;
 use crate::sample::kinds::{KindSet, MetricKind};
 
 const ALL_V2: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
@@ -86,6 +90,17 @@ fn well() -> Facts {
     }
 }
 
+/// Docker is there with a container, CRI-O is not asked, of the others nothing is seen.
+fn answering() -> RuntimeFacts {
+    let missing = Err(crate::runtime::reachability::Cause::Missing);
+    let outcomes = [(Runtime::Docker, Ok(())), (Runtime::Podman, missing.clone()), (Runtime::Containerd, missing)];
+    let examined = outcomes.map(|(runtime, outcome)| {
+        let endpoint = Endpoint::Unix(format!("/run/{}.sock", runtime.namespace()));
+        Examined { listener: Listener { runtime, endpoint, named: Named::ByDefault }, outcome }
+    });
+    RuntimeFacts { examined: examined.to_vec(), seen: [(Runtime::Docker, 1)].into() }
+}
+
 fn hierarchy(version: Version, mount: &str, controllers: &[&str]) -> HierarchyFacts {
     let controllers: Vec<Box<str>> = controllers.iter().map(|name| (*name).into()).collect();
     let passed_on = if version == Version::V2 { controllers.clone() } else { Vec::new() };
@@ -136,7 +151,7 @@ fn check_with(name: &str, verdict: Verdict, wishes: &Wishes, change: impl FnOnce
     if facts.probes.programs.is_empty() && facts.probes.failure.is_none() {
         try_programs(&mut facts.probes);
     }
-    let report = decide(&facts, wishes);
+    let report = decide(&facts, &answering(), wishes);
     assert_eq!(report.verdict(), verdict, "{}", text::render(&report));
     let golden =
         |ending: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/doctor/golden/{name}.{ending}"));
@@ -387,7 +402,7 @@ fn busy_port() {
     let mut facts = well();
     facts.port.state = Port::Collector;
     try_programs(&mut facts.probes);
-    assert_eq!(decide(&facts, &everything()).verdict(), Verdict::AllWorks);
+    assert_eq!(decide(&facts, &answering(), &everything()).verdict(), Verdict::AllWorks);
 }
 
 #[test]

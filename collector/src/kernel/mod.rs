@@ -19,6 +19,7 @@ pub mod own_process;
 pub mod perf;
 pub mod probes;
 pub mod process;
+pub mod process_cgroups;
 pub mod process_index;
 pub mod read_errors;
 pub mod resctrl;

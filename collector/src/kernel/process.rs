@@ -59,11 +59,6 @@ pub fn process_ids<'a>(text: &'a [u8], odd: &'a mut OddLines) -> impl Iterator<I
     })
 }
 
-/// The first id of such a file that the reader's pid namespace has a number for.
-pub fn first_id(text: &[u8], odd: &mut OddLines) -> Option<u32> {
-    process_ids(text, odd).find(|pid| *pid != 0)
-}
-
 /// The processes of `cgroup.procs` or threads of `cgroup.threads`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -125,6 +120,20 @@ pub fn threads(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Vec<u32
         ids.extend(number(entry.file_name().to_bytes()).and_then(|id| u32::try_from(id).ok()));
     }
     Ok(ids)
+}
+
+/// When the process began, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+pub fn start_ticks(stat: &[u8]) -> Option<u64> {
+    // The name may hold anything, blanks and brackets too.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    words(stat.get(after_name..)?).nth(19).and_then(number)
+}
+
+/// The ids of a process in its pid namespaces, from that of procfs down to its own: row `NSpid` of
+/// `/proc/<pid>/status`, since kernel 4.1. Empty where there is none.
+pub fn namespaced_ids(status: &[u8]) -> Vec<u32> {
+    let row = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    words(row.unwrap_or_default()).filter_map(number).filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
 /// `/proc/<pid>/schedstat`.
@@ -293,6 +302,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn age_and_namespaces() {
+        let stat = b"42 (a) b (c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987 1000 5 18446744073709551615";
+        assert_eq!(start_ticks(stat), Some(987));
+        assert_eq!((start_ticks(b"42 (a) S 1"), start_ticks(b"42"), start_ticks(b"42 (a)")), (None, None, None));
+        assert_eq!(namespaced_ids(b"Name:\tx\nNSpid:\t27780\t24\t1\nNSpgid:\t1\n"), [27780, 24, 1]);
+        assert_eq!(namespaced_ids(b"Name:\tNSpid: 1 2\n"), Vec::<u32>::new());
+    }
+
+    #[test]
     fn process_directories() {
         for pid in [1, 42, 1_234_567, u32::MAX, 0] {
             let directory = ProcessDir::new(pid);
@@ -304,7 +322,7 @@ mod tests {
     fn lists_and_rows() {
         let mut odd = OddLines::default();
         assert_eq!(process_ids(b"12\n0\nx\n-1\n3456\n", &mut odd).collect::<Vec<_>>(), [12, 0, 3456]);
-        assert_eq!((odd.count(), first_id(b"0\nx\n7\n8\n", &mut odd)), (2, Some(7)));
+        assert_eq!(odd.count(), 2);
         let listing = Listing::parse(b"12\n0\n3456\n0\n0\n", &mut odd);
         assert_eq!(listing, Listing { visible: vec![12, 3456], hidden: 3 });
         assert_eq!((listing.count(), Listing::parse(b"", &mut odd).count()), (5, 0));

@@ -143,7 +143,7 @@ fn read_all(proc: &Path, bases: &HashMap<u32, Vec<u8>>) -> Reading {
 }
 
 /// The name of the cgroup at this path relative to a base: `/../x` from `/docker/1` is `/docker/x`.
-fn joined(base: &[u8], mut path: &[u8]) -> Vec<u8> {
+pub(super) fn joined(base: &[u8], mut path: &[u8]) -> Vec<u8> {
     let mut name = base;
     while let Some(rest) = path.strip_prefix(b"/..").filter(|rest| rest.is_empty() || rest.starts_with(b"/")) {
         name = &name[..name.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
@@ -156,7 +156,7 @@ fn joined(base: &[u8], mut path: &[u8]) -> Vec<u8> {
 
 /// The cgroups that procfs tells paths relative to: the hierarchies' roots, or in a cgroup namespace its root, which
 /// has no name there and is found by looking which cgroup this process is in.
-fn bases(proc: &Path, hierarchies: &Hierarchies, own_pid: u32) -> HashMap<u32, Vec<u8>> {
+pub(super) fn bases(proc: &Path, hierarchies: &Hierarchies, own_pid: u32) -> HashMap<u32, Vec<u8>> {
     let mut bases = HashMap::new();
     let namespace = Surroundings::look(proc).cgroups;
     let mut buffer = ReadBuffer::new();

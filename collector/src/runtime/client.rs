@@ -12,14 +12,15 @@ use super::cri::CriClient;
 use super::docker::DockerClient;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::owners::Life;
 use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
 
 /// Runtimes that may be there, and what to ask them for.
 #[derive(Clone, Debug)]
 pub struct Runtimes {
-    /// Each with where it would listen, in the order in which they are asked.
-    pub endpoints: Vec<(Runtime, Endpoint)>,
+    /// Where each would listen, in the order in which they are asked.
+    pub listeners: Vec<Listener>,
     /// How Docker is spoken to over TCP; `None` in the clear.
     pub docker_tls: Option<DockerTls>,
     /// containerd's namespaces to look in.
@@ -28,6 +29,37 @@ pub struct Runtimes {
     pub environment: Arc<[String]>,
     /// How often they are asked what their containers take on disk; `None` for never.
     pub storage_every: Option<Duration>,
+}
+
+/// Where a runtime would listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Which.
+    pub runtime: Runtime,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Who says so.
+    pub named: Named,
+}
+
+/// Who says where a runtime listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A flag: the runtime is expected to be there.
+    ByFlag,
+    /// Nobody: it may be there.
+    ByDefault,
+}
+
+/// What a runtime knows about a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Who it is.
+    pub(super) identity: Identity,
+    /// The cgroups that the runtime would make for it.
+    pub(super) expected: Vec<String>,
+    /// Whether it has processes.
+    pub(super) life: Life,
 }
 
 /// The files of a client of Docker over TLS.
@@ -83,11 +115,28 @@ impl Client {
     }
 
     /// What it knows about a container.
-    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+    pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         match &self.api {
             Api::Docker(client) => client.inspect(id).await,
             Api::Containerd(client) => client.inspect(id).await,
             Api::Cri(client) => client.inspect(id).await,
+        }
+    }
+
+    /// Asks for nothing, to find out whether it still answers.
+    pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
+        match &self.api {
+            Api::Docker(client) => client.ping().await,
+            Api::Containerd(client) => client.ping().await,
+            Api::Cri(client) => client.ping().await,
+        }
+    }
+
+    /// How often it is asked for nothing: one that tells of changes is known to be there by that.
+    pub(super) fn pulse(&self) -> Duration {
+        match &self.api {
+            Api::Docker(_) => Duration::from_secs(5),
+            Api::Containerd(_) | Api::Cri(_) => Duration::from_secs(2),
         }
     }
 
@@ -104,8 +153,8 @@ impl Client {
     pub(super) async fn follow(&self, changed: &mpsc::Sender<String>) -> String {
         let client = match &self.api {
             Api::Docker(client) => client,
-            Api::Containerd(client) => return client.lost().await,
-            Api::Cri(client) => return client.lost().await,
+            // They tell nothing by themselves.
+            Api::Containerd(_) | Api::Cri(_) => return std::future::pending().await,
         };
         let mut changes = std::pin::pin!(client.changes());
         loop {

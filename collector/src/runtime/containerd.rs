@@ -6,16 +6,20 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use super::client::Answer;
 use super::containerd_storage::Snapshots;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{AnyMessage, Connection, Empty, Timestamp};
+use super::owners::Life;
+use super::places;
 use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
 const GET: &str = "/containerd.services.containers.v1.Containers/Get";
 const VERSION: &str = "/containerd.services.version.v1.Version/Version";
+const GET_TASK: &str = "/containerd.services.tasks.v1.Tasks/Get";
 /// Tells a pod's sandbox from its containers.
 const KIND: &str = "io.cri-containerd.kind";
 
@@ -53,10 +57,44 @@ pub(super) struct Container {
     pub(super) extensions: HashMap<String, AnyMessage>,
 }
 
+/// `containerd.services.tasks.v1.GetRequest`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct TaskRequest {
+    #[prost(string, tag = "1")]
+    container_id: String,
+}
+
+/// `containerd.services.tasks.v1.GetResponse`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+struct TaskResponse {
+    #[prost(message, optional, tag = "1")]
+    process: Option<Task>,
+}
+
+/// `containerd.v1.types.Process`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+struct Task {
+    #[prost(uint32, tag = "3")]
+    pid: u32,
+    /// Unknown 0, created 1, running 2, stopped 3, paused 4, pausing 5.
+    #[prost(int32, tag = "4")]
+    status: i32,
+}
+
+/// `Status.STOPPED`.
+const STOPPED: i32 = 3;
+
 /// The part of a runtime specification that is looked at.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Specification {
     process: Option<Process>,
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Linux {
+    #[serde(default, rename = "cgroupsPath")]
+    cgroups_path: String,
 }
 
 #[derive(Deserialize)]
@@ -91,13 +129,15 @@ impl ContainerdClient {
     }
 
     /// What it knows about a container.
-    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+    pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         for namespace in &*self.namespaces {
             let request = GetRequest { id: id.to_owned() };
             match self.connection.call::<_, GetResponse>(GET, request, Some(namespace)).await {
                 Ok(GetResponse { container: Some(container) }) => {
                     let files = self.snapshots.files(&self.connection, namespace, id, &container).await;
-                    return Ok(Identity { files, ..identity(id, container, &self.environment) });
+                    let (process, life) = self.task(namespace, id).await;
+                    let (identity, expected) = identity(id, container, &self.environment);
+                    return Ok(Answer { identity: Identity { files, process, ..identity }, expected, life });
                 }
                 Ok(GetResponse { container: None }) | Err(RuntimeError::NoSuchContainer) => {}
                 Err(error) => return Err(error),
@@ -111,13 +151,29 @@ impl ContainerdClient {
         self.snapshots.storage(&self.connection).await
     }
 
-    /// Returns when it no longer answers.
-    pub(super) async fn lost(&self) -> String {
-        self.connection.lost::<Empty>(VERSION).await
+    /// Whether it answers.
+    pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
+        self.connection.call::<Empty, Empty>(VERSION, Empty {}, None).await.map(drop)
+    }
+
+    /// The container's first process.
+    async fn task(&self, namespace: &MetadataValue<Ascii>, id: &str) -> (Option<u32>, Life) {
+        let request = TaskRequest { container_id: id.to_owned() };
+        match self.connection.call::<_, TaskResponse>(GET_TASK, request, Some(namespace)).await {
+            Ok(TaskResponse { process: Some(task) }) if task.pid > 0 && task.status != STOPPED => {
+                (Some(task.pid), Life::Running)
+            }
+            Ok(_) | Err(RuntimeError::NoSuchContainer) => (None, Life::Stopped),
+            Err(error) => {
+                tracing::debug!(id, %error, "containerd does not tell the container's first process");
+                (None, Life::Unknown)
+            }
+        }
     }
 }
 
-fn identity(id: &str, container: Container, asked_for: &[String]) -> Identity {
+/// Who the container is, and the cgroups that its specification asks for.
+fn identity(id: &str, container: Container, asked_for: &[String]) -> (Identity, Vec<String>) {
     let Container { labels, image, spec, created_at, .. } = container;
     // A pod's containers use the sandbox's network; a container without the label is no pod's.
     let network = match labels.get(KIND).map(String::as_str) {
@@ -129,22 +185,22 @@ fn identity(id: &str, container: Container, asked_for: &[String]) -> Identity {
         let nanos = u64::try_from(at.seconds).ok()?.checked_mul(1_000_000_000)?;
         nanos.checked_add(u64::try_from(at.nanos).ok()?)
     });
-    Identity {
+    let specification: Specification =
+        spec.and_then(|spec| serde_json::from_slice(&spec.value).ok()).unwrap_or_default();
+    let path = specification.linux.map(|linux| linux.cgroups_path).unwrap_or_default();
+    let identity = Identity {
         labels: labels.into_iter().collect(),
-        environment: spec.map(|spec| environment(&spec.value, asked_for)).unwrap_or_default(),
+        environment: environment(specification.process, asked_for),
         image: Some(image).filter(|image| !image.is_empty()),
         created: created.map(WallTime),
         network,
         ..Identity::from_path(Runtime::Containerd, id.to_owned())
-    }
+    };
+    (identity, places::of_specification(&path))
 }
 
 /// The chosen variables, with their names as they are.
-fn environment(specification: &[u8], asked_for: &[String]) -> BTreeMap<String, String> {
-    if asked_for.is_empty() {
-        return BTreeMap::new();
-    }
-    let process = serde_json::from_slice::<Specification>(specification).ok().and_then(|found| found.process);
+fn environment(process: Option<Process>, asked_for: &[String]) -> BTreeMap<String, String> {
     let variables = process.map(|process| process.env).unwrap_or_default();
     let pairs = variables.iter().filter_map(|variable| variable.split_once('='));
     let chosen = pairs.filter(|(name, _)| asked_for.iter().any(|prefix| name.starts_with(prefix.as_str())));
@@ -159,7 +215,7 @@ mod tests {
 
     /// Fields as containerd 1.6 sends them, some of them unknown to us.
     fn answer(kind: &str) -> Vec<u8> {
-        let spec = br#"{"ociVersion":"1","process":{"terminal":false,"env":["PATH=/bin","SECRET=1"],"args":[]}}"#;
+        let spec = br#"{"ociVersion":"1","process":{"terminal":false,"env":["PATH=/bin","SECRET=1"],"args":[]},"linux":{"cgroupsPath":"/k8s.io/abc"}}"#;
         let container = Container {
             labels: HashMap::from([(KIND.to_owned(), kind.to_owned()), ("a".to_owned(), "b".to_owned())]),
             image: "docker.io/library/web:1".to_owned(),
@@ -173,25 +229,26 @@ mod tests {
         bytes
     }
 
-    fn identified(kind: &str) -> Identity {
+    fn identified(kind: &str) -> (Identity, Vec<String>) {
         let container = GetResponse::decode(answer(kind).as_slice()).unwrap().container.unwrap();
         identity("abc", container, &["PATH".to_owned()])
     }
 
     #[test]
     fn a_pods_container_and_its_sandbox() {
-        let found = identified("container");
+        let (found, expected) = identified("container");
+        assert_eq!(expected, ["/k8s.io/abc"]);
         assert_eq!((found.runtime, found.network), (Runtime::Containerd, NetworkOwner::AnotherContainer));
         assert_eq!(found.image.as_deref(), Some("docker.io/library/web:1"));
         assert_eq!(found.labels["a"], "b");
         assert_eq!(found.environment.into_iter().collect::<Vec<_>>(), [("PATH".to_owned(), "/bin".to_owned())]);
         assert_eq!(found.created, Some(WallTime(1_700_000_000_000_000_005)));
-        assert_eq!(identified("sandbox").network, NetworkOwner::Pod);
+        assert_eq!(identified("sandbox").0.network, NetworkOwner::Pod);
     }
 
     #[test]
     fn what_is_not_told_is_absent() {
         let found = identity("abc", Container::default(), &["PATH".to_owned()]);
-        assert_eq!(found, Identity::from_path(Runtime::Containerd, "abc".to_owned()));
+        assert_eq!(found, (Identity::from_path(Runtime::Containerd, "abc".to_owned()), Vec::new()));
     }
 }

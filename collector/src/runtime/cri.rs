@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::cri_storage;
+use super::client::Answer;
+use super::cri_storage::{self, Status};
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{Connection, Empty};
+use super::owners::Life;
+use super::places;
 use crate::sample::filesystem::{ContainerFiles, RuntimeStorage};
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
@@ -120,17 +123,19 @@ impl CriClient {
     }
 
     /// What it knows about a container or a pod's sandbox.
-    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+    pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         let request = ListRequest { filter: Some(Filter { id: id.to_owned() }) };
         let containers: Containers = self.connection.call(LIST_CONTAINERS, request.clone(), None).await?;
         if let Some(container) = containers.containers.into_iter().find(|container| container.id == id) {
-            let log = cri_storage::log(&self.connection, id).await;
-            let files = ContainerFiles { log, ..ContainerFiles::default() };
-            return Ok(Identity { files, ..of_container(id, container) });
+            let status = cri_storage::status(&self.connection, cri_storage::CONTAINER, id).await;
+            let files = ContainerFiles { log: status.log.clone(), ..ContainerFiles::default() };
+            return Ok(answer(Identity { files, ..of_container(id, container) }, status));
         }
         let sandboxes: Sandboxes = self.connection.call(LIST_SANDBOXES, request, None).await?;
         let sandbox = sandboxes.items.into_iter().find(|sandbox| sandbox.id == id);
-        sandbox.map(|sandbox| of_sandbox(id, sandbox)).ok_or(RuntimeError::NoSuchContainer)
+        let sandbox = sandbox.ok_or(RuntimeError::NoSuchContainer)?;
+        let status = cri_storage::status(&self.connection, cri_storage::SANDBOX, id).await;
+        Ok(answer(of_sandbox(id, sandbox), status))
     }
 
     /// What it tells about disks.
@@ -138,10 +143,17 @@ impl CriClient {
         cri_storage::ask(&self.connection, Runtime::CriO).await
     }
 
-    /// Returns when it no longer answers.
-    pub(super) async fn lost(&self) -> String {
-        self.connection.lost::<Empty>(VERSION).await
+    /// Whether it answers.
+    pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
+        self.connection.call::<Empty, Empty>(VERSION, Empty {}, None).await.map(drop)
     }
+}
+
+fn answer(identity: Identity, status: Status) -> Answer {
+    // A pod may do without a process of its sandbox's own.
+    let life = if status.process.is_some() { Life::Running } else { Life::Unknown };
+    let expected = places::of_specification(&status.cgroups_path);
+    Answer { identity: Identity { process: status.process, ..identity }, expected, life }
 }
 
 /// The name that the kubelet's containers have with CRI-O, `k8s_container_pod_namespace_uid_attempt`.

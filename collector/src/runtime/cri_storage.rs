@@ -1,8 +1,10 @@
 //! What the Kubernetes container runtime interface, version 1, tells about disks: CRI-O's, and that of containerd's
 //! plugin. The runtimes count now and then by themselves, so asking costs them little.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use super::grpc::{Connection, Empty};
 use crate::sample::filesystem::{
@@ -13,7 +15,10 @@ use crate::units::{Bytes, WallTime};
 
 const IMAGE_FS_INFO: &str = "/runtime.v1.ImageService/ImageFsInfo";
 const LIST_STATS: &str = "/runtime.v1.RuntimeService/ListContainerStats";
-const STATUS: &str = "/runtime.v1.RuntimeService/ContainerStatus";
+/// The status of a container.
+pub(super) const CONTAINER: &str = "/runtime.v1.RuntimeService/ContainerStatus";
+/// The status of a pod's sandbox.
+pub(super) const SANDBOX: &str = "/runtime.v1.RuntimeService/PodSandboxStatus";
 
 /// `ImageFsInfoResponse`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -76,18 +81,55 @@ struct Attributes {
     id: String,
 }
 
-/// `ContainerStatusRequest`.
+/// `ContainerStatusRequest` and `PodSandboxStatusRequest`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct StatusRequest {
     #[prost(string, tag = "1")]
     id: String,
+    #[prost(bool, tag = "2")]
+    verbose: bool,
 }
 
-/// `ContainerStatusResponse`.
+/// `ContainerStatusResponse` and `PodSandboxStatusResponse`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     status: Option<ContainerStatus>,
+    /// What only this runtime tells; of CRI-O a JSON object called `info`.
+    #[prost(map = "string, string", tag = "2")]
+    info: HashMap<String, String>,
+}
+
+/// The part of CRI-O's `info` that is looked at.
+#[derive(Default, Deserialize)]
+struct Info {
+    #[serde(default)]
+    pid: u32,
+    #[serde(default, rename = "runtimeSpec")]
+    specification: Specification,
+}
+
+#[derive(Default, Deserialize)]
+struct Specification {
+    #[serde(default)]
+    linux: Linux,
+}
+
+#[derive(Default, Deserialize)]
+struct Linux {
+    #[serde(default, rename = "cgroupsPath")]
+    cgroups_path: String,
+}
+
+/// What the status of a container or a sandbox tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    /// Where its log is.
+    pub(super) log: Option<LogPlace>,
+    /// Its first process.
+    pub(super) process: Option<u32>,
+    /// The cgroup that was asked for, as in a runtime specification; empty when it is not told.
+    pub(super) cgroups_path: String,
 }
 
 /// `ContainerStatus`.
@@ -116,11 +158,18 @@ pub(super) async fn ask(connection: &Connection, runtime: Runtime) -> RuntimeSto
     RuntimeStorage { runtime, stores, layers }
 }
 
-/// Where a container's log is.
-pub(super) async fn log(connection: &Connection, id: &str) -> Option<LogPlace> {
-    let request = StatusRequest { id: id.to_owned() };
-    let answer = connection.call::<_, StatusResponse>(STATUS, request, None).await.ok()?;
-    log_place(&answer.status?.log_path)
+/// The status of a container or a sandbox, as far as it is told.
+pub(super) async fn status(connection: &Connection, method: &'static str, id: &str) -> Status {
+    let request = StatusRequest { id: id.to_owned(), verbose: true };
+    let answer = connection.call::<_, StatusResponse>(method, request, None).await.unwrap_or_default();
+    // A sandbox's has something else in the place of the log's path.
+    let path = answer.status.filter(|_| method == CONTAINER).map(|status| status.log_path).unwrap_or_default();
+    let info: Info = answer.info.get("info").and_then(|info| serde_json::from_str(info).ok()).unwrap_or_default();
+    Status {
+        log: log_place(&path),
+        process: Some(info.pid).filter(|pid| *pid > 0),
+        cgroups_path: info.specification.linux.cgroups_path,
+    }
 }
 
 /// The kubelet names a log after the number of the run, `<pod>/<container>/0.log`, and counts everything in its

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, EventMessage, Health, NetworkSettings};
+use bollard::models::{ContainerInspectResponse, EventMessage, Health, NetworkSettings, SystemInfoCgroupDriverEnum};
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::OnceCell;
 
-use super::client::DockerTls;
+use super::client::{Answer, DockerTls};
 use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::owners::Life;
+use super::places::{self, Driver};
 use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};
 use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
@@ -30,8 +32,17 @@ pub(super) struct DockerClient {
     runtime: Runtime,
     /// Beginnings of the names of the environment variables that are told.
     environment: Arc<[String]>,
-    /// The directory with all that it keeps, once it has told.
-    root: Arc<OnceCell<Option<PathBuf>>>,
+    /// What does not change while it runs, once it has told.
+    host: Arc<OnceCell<Host>>,
+}
+
+/// What Docker tells of the machine it runs on.
+#[derive(Debug)]
+struct Host {
+    /// The directory with all that it keeps.
+    root: Option<PathBuf>,
+    /// How it makes cgroups.
+    driver: Option<Driver>,
 }
 
 impl DockerClient {
@@ -52,28 +63,44 @@ impl DockerClient {
             }
         };
         let docker = docker.negotiate_version().await?;
-        Ok(Self { docker, runtime, environment: Arc::clone(environment), root: Arc::default() })
+        Ok(Self { docker, runtime, environment: Arc::clone(environment), host: Arc::default() })
     }
 
     /// What it knows about a container.
-    pub(super) async fn inspect(&self, id: &str) -> Result<Identity, RuntimeError> {
+    pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         // Both at once: a daemon that is slow to answer is waited for once.
         let question = self.docker.inspect_container(id, None::<InspectContainerOptions>);
-        let (answer, root) = tokio::join!(question, self.root());
+        let (answer, host) = tokio::join!(question, self.host());
         match answer {
-            Ok(answer) => Ok(identity(self.runtime, id, answer, root, &self.environment)),
+            Ok(answer) => {
+                let (expected, life) = place(self.runtime, id, &answer, host.and_then(|host| host.driver));
+                let root = host.and_then(|host| host.root.as_deref());
+                let identity = identity(self.runtime, id, answer, root, &self.environment);
+                Ok(Answer { identity, expected, life })
+            }
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Err(RuntimeError::NoSuchContainer),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The directory that it keeps everything in, if it tells.
-    async fn root(&self) -> Option<&Path> {
+    /// Whether it answers.
+    pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
+        Ok(self.docker.ping().await.map(drop)?)
+    }
+
+    /// What it tells of the machine, if it does.
+    async fn host(&self) -> Option<&Host> {
         let ask = || async {
-            let root = self.docker.info().await?.docker_root_dir;
-            Ok::<_, Error>(root.filter(|root| root.starts_with('/')).map(PathBuf::from))
+            let info = self.docker.info().await?;
+            let root = info.docker_root_dir.filter(|root| root.starts_with('/')).map(PathBuf::from);
+            let driver = match info.cgroup_driver {
+                Some(SystemInfoCgroupDriverEnum::CGROUPFS) => Some(Driver::Cgroupfs),
+                Some(SystemInfoCgroupDriverEnum::SYSTEMD) => Some(Driver::Systemd),
+                Some(_) | None => None,
+            };
+            Ok::<_, Error>(Host { root, driver })
         };
-        self.root.get_or_try_init(ask).await.ok()?.as_deref()
+        self.host.get_or_try_init(ask).await.ok()
     }
 
     /// Where its images are. What they take it would have to find out by looking at every file.
@@ -84,7 +111,7 @@ impl DockerClient {
             holds: Holds::Images,
             used: None,
         };
-        let stores = self.root().await.map(store).into_iter().collect();
+        let stores = self.host().await.and_then(|host| host.root.as_deref()).map(store).into_iter().collect();
         RuntimeStorage { runtime: self.runtime, stores, layers: BTreeMap::new() }
     }
 
@@ -104,6 +131,18 @@ fn changed(event: EventMessage) -> Option<String> {
     let verb = action.split(':').next().unwrap_or_default();
     let changes = matches!(verb, "start" | "restart" | "rename" | "update" | "health_status");
     changes.then(|| event.actor?.id).flatten()
+}
+
+/// The cgroups that Docker makes for the container, and whether it runs. Podman names its own in other ways.
+fn place(runtime: Runtime, id: &str, answer: &ContainerInspectResponse, driver: Option<Driver>) -> (Vec<String>, Life) {
+    let parent = answer.host_config.as_ref().and_then(|host| host.cgroup_parent.as_deref());
+    let expected = if runtime == Runtime::Docker { places::of_docker(parent, driver, id) } else { Vec::new() };
+    let life = match answer.state.as_ref().and_then(|state| state.pid) {
+        Some(0) => Life::Stopped,
+        Some(_) => Life::Running,
+        None => Life::Unknown,
+    };
+    (expected, life)
 }
 
 fn identity(
@@ -129,6 +168,7 @@ fn identity(
         created: answer.created.as_deref().and_then(time),
         started: state.started_at.as_deref().and_then(time),
         pod: None,
+        process: state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0),
         network: if borrows { NetworkOwner::AnotherContainer } else { NetworkOwner::Itself },
         address,
         health: state.health.as_ref().and_then(health),
@@ -196,7 +236,7 @@ mod tests {
                 "Config":{"Image":"nginx:1","Labels":{"a":"b"},"Env":["PATH=/bin","Empty=","odd","PAODD","SECRET=1"]},
                 "HostConfig":{"NetworkMode":"container:other"}}"#,
         );
-        assert_eq!(found.address, Address::Unknown);
+        assert_eq!((found.address, found.process), (Address::Unknown, Some(4242)));
         assert_eq!(found.name.as_deref(), Some("web"));
         assert_eq!(found.aliases().collect::<Vec<_>>(), ["web", "abc"]);
         assert_eq!(found.image.as_deref(), Some("nginx:1"));
@@ -216,6 +256,16 @@ mod tests {
     fn what_is_not_told_is_absent() {
         let found = inspected(r#"{"Name":"","State":{"StartedAt":"0001-01-01T00:00:00Z"},"Created":"soon"}"#);
         assert_eq!(found, Identity::from_path(Runtime::Docker, "abc".to_owned()));
+    }
+
+    #[test]
+    fn where_its_cgroup_is() {
+        let place = |runtime, json: &str| place(runtime, "abc", &serde_json::from_str(json).unwrap(), None);
+        let running = r#"{"State":{"Pid":42},"HostConfig":{"CgroupParent":"/docker/outer"}}"#;
+        assert_eq!(place(Runtime::Docker, running), (vec!["/docker/outer/abc".to_owned()], Life::Running));
+        assert_eq!(place(Runtime::Podman, running), (Vec::new(), Life::Running));
+        assert_eq!(place(Runtime::Docker, r#"{"State":{"Pid":0}}"#).1, Life::Stopped);
+        assert_eq!(place(Runtime::Docker, "{}").1, Life::Unknown);
     }
 
     #[test]

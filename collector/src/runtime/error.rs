@@ -14,6 +14,9 @@ pub(super) enum RuntimeError {
     /// Docker's API said something else, or nothing that is understood.
     #[error(transparent)]
     Docker(#[from] bollard::errors::Error),
+    /// It does not have the call that was made.
+    #[error("{0}")]
+    Unspoken(String),
     /// A gRPC call failed.
     #[error("{0}")]
     Transport(String),

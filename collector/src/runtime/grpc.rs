@@ -15,8 +15,6 @@ use super::error::RuntimeError;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a runtime that tells nothing by itself is asked whether it is still there.
-const PULSE: Duration = Duration::from_secs(2);
 
 /// A runtime's socket that somebody listens on. Connects again by itself when a call needs it.
 #[derive(Clone, Debug)]
@@ -56,24 +54,12 @@ impl Connection {
         let answer = grpc.unary(request, PathAndQuery::from_static(method), codec).await;
         answer.map(tonic::Response::into_inner).map_err(|status| failed(&status))
     }
-
-    /// Returns when a call that asks for nothing no longer succeeds, with what was wrong.
-    pub(super) async fn lost<A>(&self, method: &'static str) -> String
-    where
-        A: prost::Message + Default + Send + Sync + 'static,
-    {
-        loop {
-            tokio::time::sleep(PULSE).await;
-            if let Err(error) = self.call::<Empty, A>(method, Empty {}, None).await {
-                return error.to_string();
-            }
-        }
-    }
 }
 
 fn failed(status: &Status) -> RuntimeError {
     match status.code() {
         Code::NotFound => RuntimeError::NoSuchContainer,
+        Code::Unimplemented => RuntimeError::Unspoken(format!("it does not have this call: {}", status.message())),
         code => RuntimeError::Transport(format!("{code}: {}", status.message())),
     }
 }

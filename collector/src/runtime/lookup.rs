@@ -5,32 +5,27 @@
 //! that is still unknown is asked at once. Nothing waits for an answer: a container without one is a container all the
 //! same.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::cgroup_names;
-use super::client::{Client, Runtimes};
-use super::endpoint::Endpoint;
-use super::error::RuntimeError;
+use super::client::{Client, Listener, Runtimes};
+use super::owners::Told;
+use super::questions::Questions;
+use super::reachability::{Cause, Reachability, diagnose};
+use crate::degradations::Degradations;
 use crate::sample::event::Name;
 use crate::sample::filesystem::RuntimeStorage;
-use crate::sample::identity::{Identity, Runtime};
 
-/// Questions open at once: a runtime that starts containers as fast as it can has little time for more.
-const OPEN_QUESTIONS: usize = 16;
-/// Wait before the second question about a container; doubled for each further one.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-/// Longest wait while the runtime gives errors or no answer that is understood.
-const LONGEST_AFTER_ERROR: Duration = Duration::from_secs(4);
-/// Longest wait while the runtimes say that they do not know the container: it may be another runtime's.
-const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 /// How often an absent runtime is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A runtime that has not answered for this long is silent.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Tells the lookup which containers there are. Cheap, never waits.
 #[derive(Clone, Debug)]
@@ -38,22 +33,21 @@ pub struct Requests(mpsc::UnboundedSender<Request>);
 
 #[derive(Debug)]
 enum Request {
-    Begin { name: Name, id: String, runtime: Option<Runtime> },
+    Begin { name: Name },
     End { name: Name },
 }
 
 impl Requests {
-    /// A cgroup appeared. Nothing happens if it is not a container's.
+    /// A cgroup appeared. Nothing happens if it cannot be a container's.
     pub fn begin(&self, name: &Name) {
-        if let Some(container) = cgroup_names::identify(name) {
-            let (id, runtime) = (container.id.to_owned(), container.runtime);
-            self.send(Request::Begin { name: Name::clone(name), id, runtime });
+        if cgroup_names::candidate(name).is_some() {
+            self.send(Request::Begin { name: Name::clone(name) });
         }
     }
 
     /// A cgroup is gone.
     pub fn end(&self, name: &Name) {
-        if cgroup_names::identify(name).is_some() {
+        if cgroup_names::candidate(name).is_some() {
             self.send(Request::End { name: Name::clone(name) });
         }
     }
@@ -74,13 +68,40 @@ pub fn channel() -> (Requests, Lookup) {
     (Requests(sender), Lookup(receiver))
 }
 
+/// Tells which cgroups a process of the machine is in.
+pub(super) type LookAtProcess = Arc<dyn Fn(u32) -> Vec<Vec<u8>> + Send + Sync>;
+
+/// Tells which cgroups a process is in; `None` where that cannot be compared with the names of cgroups.
+#[derive(Clone, Default)]
+pub struct CgroupsOf(Option<LookAtProcess>);
+
+impl CgroupsOf {
+    /// Tells by this.
+    pub fn new(look: Option<impl Fn(u32) -> Vec<Vec<u8>> + Send + Sync + 'static>) -> Self {
+        Self(look.map(|look| Arc::new(look) as _))
+    }
+
+    pub(super) fn look(&self) -> Option<LookAtProcess> {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for CgroupsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CgroupsOf").field(&self.0.is_some()).finish()
+    }
+}
+
 impl Lookup {
-    /// Runs until every [`Requests`] is gone. `found` is called with each identity as it becomes known, and again when
-    /// the runtime reports that it changed, `stored` with what a runtime tells now and then about disks.
+    /// Runs until every [`Requests`] is gone. `found` is called with what a runtime tells of a container, and again when
+    /// that changed, `stored` with what a runtime tells now and then about disks. A runtime that cannot be asked is
+    /// reported.
     pub async fn run(
         mut self,
         runtimes: Runtimes,
-        mut found: impl FnMut(&Name, Identity),
+        cgroups_of: CgroupsOf,
+        degradations: Degradations,
+        mut found: impl FnMut(Told),
         mut stored: impl FnMut(RuntimeStorage),
     ) {
         let (sender, mut news) = mpsc::channel(16);
@@ -89,12 +110,13 @@ impl Lookup {
         let report = Report { news: sender, changed: reporter, storage };
         // Ended with this function.
         let mut watchers = JoinSet::new();
-        let mut state = State { clients: vec![None; runtimes.endpoints.len()], ..State::default() };
-        for (slot, (runtime, endpoint)) in runtimes.endpoints.iter().cloned().enumerate() {
-            watchers.spawn(watch(slot, runtime, endpoint, runtimes.clone(), report.clone()));
+        let mut questions = Questions::new(runtimes.listeners.len(), cgroups_of);
+        let mut reachability = Reachability::new(&runtimes.listeners, degradations);
+        for (slot, listener) in runtimes.listeners.iter().cloned().enumerate() {
+            watchers.spawn(watch(slot, listener, runtimes.clone(), report.clone()));
         }
         loop {
-            let due = state.ask_what_is_due();
+            let due = questions.ask_what_is_due();
             let pause = async {
                 match due {
                     Some(at) => sleep_until(at).await,
@@ -103,12 +125,31 @@ impl Lookup {
             };
             tokio::select! {
                 request = self.0.recv() => match request {
-                    Some(request) => state.request(request),
+                    Some(Request::Begin { name }) => if let Some(candidate) = cgroup_names::candidate(&name) {
+                        let id = candidate.container.id.to_owned();
+                        reachability.begin(&name);
+                        questions.begin(Name::clone(&name), id, candidate.container.runtime, candidate.place);
+                    },
+                    Some(Request::End { name }) => {
+                        reachability.end(&name);
+                        questions.end(&name);
+                    }
                     None => return,
                 },
-                Some(news) = news.recv() => state.news(news),
-                Some(id) = changed.recv() => state.ask_again(|wanted| wanted.id == id),
-                Some(Ok(answer)) = state.open.join_next() => state.answer(answer, &mut found),
+                Some(news) = news.recv() => match news {
+                    News::Up { slot, client } => {
+                        reachability.answers(slot);
+                        questions.up(slot, client);
+                    }
+                    News::Answers { slot } => reachability.answers(slot),
+                    News::Trouble { slot, cause } => reachability.trouble(slot, cause),
+                    News::Down { slot } => questions.down(slot),
+                },
+                Some(id) = changed.recv() => questions.changed(&id),
+                Some(answer) = questions.next() => if let Some((name, told)) = questions.answer(answer) {
+                    reachability.identified(&name, told.identity.runtime);
+                    found(told);
+                },
                 Some(report) = reports.recv() => stored(report),
                 () = pause => {}
             }
@@ -119,8 +160,21 @@ impl Lookup {
 /// What a watcher reports.
 #[derive(Debug)]
 enum News {
-    Up { slot: usize, client: Client },
-    Down { slot: usize },
+    Up {
+        slot: usize,
+        client: Client,
+    },
+    /// It was silent, and is not any more.
+    Answers {
+        slot: usize,
+    },
+    Trouble {
+        slot: usize,
+        cause: Cause,
+    },
+    Down {
+        slot: usize,
+    },
 }
 
 /// Where a watcher reports to.
@@ -133,34 +187,66 @@ struct Report {
     storage: mpsc::Sender<RuntimeStorage>,
 }
 
+impl Report {
+    /// Without a receiver the lookup has ended, and soon this task with it.
+    async fn news(&self, news: News) {
+        let _ = self.news.send(news).await;
+    }
+}
+
 /// Connects to one runtime, again and again, and passes on what it reports.
-async fn watch(slot: usize, runtime: Runtime, endpoint: Endpoint, runtimes: Runtimes, report: Report) {
+async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Report) {
+    let Listener { runtime, endpoint, .. } = &listener;
     let name = runtime.namespace();
-    let mut absence_told = false;
     loop {
-        match Client::connect(runtime, &endpoint, &runtimes).await {
+        let mut connecting = std::pin::pin!(Client::connect(*runtime, endpoint, &runtimes));
+        let connected = match timeout(SILENCE, &mut connecting).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+                connecting.await
+            }
+        };
+        match connected {
             Ok(client) => {
                 tracing::info!(runtime = name, %endpoint, "connected; it tells names, labels and images");
-                absence_told = false;
-                if report.news.send(News::Up { slot, client: client.clone() }).await.is_err() {
-                    return;
-                }
+                report.news(News::Up { slot, client: client.clone() }).await;
                 let reason = tokio::select! {
                     reason = client.follow(&report.changed) => reason,
+                    reason = pulse(slot, &client, &report) => reason,
                     reason = follow_storage(&client, runtimes.storage_every, &report.storage) => reason,
                 };
                 tracing::info!(runtime = name, %endpoint, reason, "disconnected; what is known of its containers stays");
-                if report.news.send(News::Down { slot }).await.is_err() {
-                    return;
-                }
+                report.news(News::Down { slot }).await;
             }
-            Err(error) if !absence_told => {
-                absence_told = true;
+            Err(error) => {
                 tracing::debug!(runtime = name, %error, "not there; it is looked for every two seconds");
+                report.news(News::Trouble { slot, cause: diagnose(endpoint, error).await }).await;
             }
-            Err(_) => {}
         }
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Asks now and then whether the runtime still answers, and returns with what was wrong when that fails.
+async fn pulse(slot: usize, client: &Client, report: &Report) -> String {
+    loop {
+        sleep(client.pulse()).await;
+        let mut question = std::pin::pin!(client.ping());
+        let answered = match timeout(SILENCE, &mut question).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+                let answered = question.await;
+                if answered.is_ok() {
+                    report.news(News::Answers { slot }).await;
+                }
+                answered
+            }
+        };
+        if let Err(error) = answered {
+            return error.to_string();
+        }
     }
 }
 
@@ -171,168 +257,4 @@ async fn follow_storage(client: &Client, every: Option<Duration>, to: &mpsc::Sen
         sleep(every).await;
     }
     "nobody wants to know any more".to_owned()
-}
-
-/// A container that lives.
-#[derive(Debug)]
-struct Wanted {
-    id: String,
-    /// Whose it is, as far as its path tells.
-    runtime: Option<Runtime>,
-    tries: u32,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// To be asked for at the time noted in the queue.
-    Waiting,
-    /// No runtime that may know it is there.
-    Parked,
-    /// A question is open. `again`: what the runtime knows changed since it was asked.
-    Asked { again: Again },
-    /// Answered.
-    Known,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    No,
-    Yes,
-}
-
-#[derive(Debug)]
-struct Answer {
-    name: Name,
-    outcome: Result<Identity, RuntimeError>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    wanted: HashMap<Name, Wanted>,
-    /// When to ask for what; an entry whose container is not waiting any more is passed over.
-    queue: BinaryHeap<Reverse<(Instant, Name)>>,
-    clients: Vec<Option<Client>>,
-    open: JoinSet<Answer>,
-}
-
-impl State {
-    fn request(&mut self, request: Request) {
-        match request {
-            Request::Begin { name, id, runtime } => {
-                let wanted = Wanted { id, runtime, tries: 0, stage: Stage::Waiting };
-                self.wanted.insert(Name::clone(&name), wanted);
-                self.queue.push(Reverse((Instant::now(), name)));
-            }
-            Request::End { name } => {
-                self.wanted.remove(&name);
-            }
-        }
-    }
-
-    fn news(&mut self, news: News) {
-        match news {
-            News::Up { slot, client } => {
-                self.clients[slot] = Some(client);
-                // It may have been upgraded or restored: what it knew may have changed too.
-                self.ask_again(|_| true);
-            }
-            News::Down { slot } => self.clients[slot] = None,
-        }
-    }
-
-    fn ask_again(&mut self, which: impl Fn(&Wanted) -> bool) {
-        for (name, wanted) in self.wanted.iter_mut().filter(|(_, wanted)| which(wanted)) {
-            wanted.tries = 0;
-            if let Stage::Asked { again } = &mut wanted.stage {
-                *again = Again::Yes;
-            } else {
-                wanted.stage = Stage::Waiting;
-                self.queue.push(Reverse((Instant::now(), Name::clone(name))));
-            }
-        }
-    }
-
-    /// Asks for what is due; when the next is.
-    fn ask_what_is_due(&mut self) -> Option<Instant> {
-        while self.open.len() < OPEN_QUESTIONS {
-            let Reverse((at, _)) = self.queue.peek()?;
-            if *at > Instant::now() {
-                return Some(*at);
-            }
-            if let Some(Reverse((_, name))) = self.queue.pop() {
-                self.ask(name);
-            }
-        }
-        // An answer wakes the loop.
-        None
-    }
-
-    fn ask(&mut self, name: Name) {
-        let Some(wanted) = self.wanted.get_mut(&name).filter(|wanted| wanted.stage == Stage::Waiting) else { return };
-        let may_know = |client: &&Client| wanted.runtime.is_none_or(|runtime| runtime == client.runtime());
-        let clients: Vec<Client> = self.clients.iter().flatten().filter(may_know).cloned().collect();
-        if clients.is_empty() {
-            wanted.stage = Stage::Parked;
-            return;
-        }
-        wanted.stage = Stage::Asked { again: Again::No };
-        let id = wanted.id.clone();
-        self.open.spawn(async move {
-            let mut outcome = Err(RuntimeError::NoSuchContainer);
-            for client in clients {
-                match client.inspect(&id).await {
-                    // Another one may know it.
-                    Err(RuntimeError::NoSuchContainer) => {}
-                    answer => outcome = answer,
-                }
-                if outcome.is_ok() {
-                    break;
-                }
-            }
-            Answer { name, outcome }
-        });
-    }
-
-    fn answer(&mut self, answer: Answer, found: &mut impl FnMut(&Name, Identity)) {
-        let Answer { name, outcome } = answer;
-        let Some(wanted) = self.wanted.get_mut(&name) else { return };
-        let Stage::Asked { again } = wanted.stage else { return };
-        let pause = match outcome {
-            Ok(identity) => {
-                found(&name, Identity { pod: cgroup_names::pod(&name), ..identity });
-                wanted.tries = 0;
-                wanted.stage = Stage::Known;
-                match again {
-                    Again::No => return,
-                    Again::Yes => Duration::ZERO,
-                }
-            }
-            Err(RuntimeError::NoSuchContainer) => backoff(&mut wanted.tries, LONGEST_WHILE_UNKNOWN),
-            Err(error) => {
-                tracing::debug!(id = wanted.id, %error, "the runtime did not tell about a container; asking again");
-                backoff(&mut wanted.tries, LONGEST_AFTER_ERROR)
-            }
-        };
-        wanted.stage = Stage::Waiting;
-        self.queue.push(Reverse((Instant::now() + pause, name)));
-    }
-}
-
-fn backoff(tries: &mut u32, longest: Duration) -> Duration {
-    let pause = FIRST_RETRY.saturating_mul(1 << (*tries).min(16));
-    *tries += 1;
-    pause.min(longest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_bound() {
-        let mut tries = 0;
-        let pauses: Vec<_> = (0..9).map(|_| backoff(&mut tries, LONGEST_AFTER_ERROR).as_millis()).collect();
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 4000, 4000]);
-    }
 }

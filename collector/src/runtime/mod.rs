@@ -13,7 +13,11 @@ mod endpoint;
 mod error;
 mod grpc;
 mod lookup;
+pub mod owners;
+mod places;
+mod questions;
+pub mod reachability;
 
-pub use client::{DockerTls, Runtimes};
+pub use client::{DockerTls, Listener, Named, Runtimes};
 pub use endpoint::{Endpoint, EndpointError};
-pub use lookup::{Lookup, Requests, channel};
+pub use lookup::{CgroupsOf, Lookup, Requests, channel};

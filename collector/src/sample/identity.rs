@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
@@ -43,6 +44,15 @@ impl Runtime {
     }
 }
 
+/// Who a cgroup is that is a container's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The runtime's id.
+    pub id: Arc<str>,
+    /// What else is known; `None` where not even the runtime is.
+    pub identity: Option<Arc<Identity>>,
+}
+
 /// What a runtime knows about one of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -64,6 +74,8 @@ pub struct Identity {
     pub started: Option<WallTime>,
     /// The pod of Kubernetes it is in, as the cgroup's path tells.
     pub pod: Option<PodOfPath>,
+    /// The id of its first process in the runtime's pid namespace, while it has one.
+    pub process: Option<u32>,
     /// Whose network it uses.
     pub network: NetworkOwner,
     /// Where its applications are reached.
@@ -143,6 +155,7 @@ impl Identity {
             created: None,
             started: None,
             pod: None,
+            process: None,
             network: NetworkOwner::Itself,
             address: Address::Unknown,
             health: None,

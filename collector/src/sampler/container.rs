@@ -7,6 +7,7 @@ mod context;
 mod cpu;
 mod devices;
 mod files;
+mod first_process;
 mod hugetlb;
 mod io;
 mod kept;
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::text_formats::unsigned;
 use crate::sample::container::Sample;
-use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
 use crate::sample::unread::Unread;
 use crate::units::WallTime;
@@ -41,6 +41,7 @@ pub use devices::DeviceNames;
 pub use files::{InsideError, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
+pub use network::NetworkOf;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
 pub(crate) use processes::processes_of;
 pub use referenced::ResetEvery;
@@ -172,9 +173,9 @@ impl ContainerReader {
         self.network.hint(pid);
     }
 
-    /// Where its network counters come from.
-    pub fn set_network_source(&mut self, source: NetworkSource) {
-        self.network.set_source(source);
+    /// Whose its network is.
+    pub fn set_network_owner(&mut self, owner: NetworkOf) {
+        self.network.set_owner(owner);
     }
 
     /// The container became populated: looks for its network namespace anew.

@@ -7,6 +7,7 @@
 
 mod limits;
 mod oom;
+mod owners;
 mod phases;
 mod queue;
 mod tracked;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::container::{Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
+use crate::runtime::owners::Owners;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
 use crate::units::WallTime;
@@ -107,6 +109,8 @@ pub struct Engine {
     /// For those that wait until it needs help.
     help_wake: Condvar,
     phases: Arc<Phases>,
+    /// Held while what it decides is passed on to the containers.
+    owners: Mutex<Owners>,
 }
 
 impl Engine {
@@ -123,6 +127,7 @@ impl Engine {
             urgent_wake: Condvar::new(),
             tick_wake: Condvar::new(),
             help_wake: Condvar::new(),
+            owners: Mutex::default(),
         }
     }
 
@@ -174,6 +179,7 @@ impl Engine {
         let phase = (listed == Listed::Yes).then(|| self.phases.take());
         let tracked = Arc::new(Tracked::new(self.store.begin(name, listed), origin, members, phase));
         self.tracked.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), Arc::clone(&tracked));
+        self.settle(name);
         if listed == Listed::Yes {
             // A container found by a scan is sampled at once: it may have been there for long.
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };

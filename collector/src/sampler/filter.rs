@@ -30,16 +30,30 @@ pub enum RawCgroups {
     Skip,
 }
 
+/// What a cgroup is to the runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A container's own cgroup.
+    Container,
+    /// Something else.
+    Raw,
+}
+
 impl Filter {
-    /// Whether the cgroup is listed, given whose it is as far as that is known: its own container, or the one it is
-    /// part of.
-    pub fn listed(&self, name: &[u8], whose: Option<&Identity>) -> Listed {
+    /// Whether who a cgroup is makes a difference to whether it is listed.
+    pub fn asks_who(&self) -> bool {
+        self.rules.ask_who() || self.raw == RawCgroups::Skip || !self.prefixes.is_empty()
+    }
+
+    /// Whether the cgroup is listed, given what it is, and whose as far as that is known: its own container, or the one
+    /// it is part of.
+    pub fn listed(&self, name: &[u8], standing: Standing, whose: Option<&Identity>) -> Listed {
         if !self.rules.want_path(name) || name != b"/" && !self.rules.want(whose) {
             return Listed::Excluded;
         }
         let listed = name == b"/"
             || !cgroup_names::is_mount_unit(name)
-                && (cgroup_names::identify(name).is_some()
+                && (standing == Standing::Container
                     || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
                     || self.raw == RawCgroups::List && self.prefixes.is_empty());
         if listed { Listed::Yes } else { Listed::OnlyAsChild }
@@ -55,7 +69,8 @@ mod tests {
         let id = format!("/docker/{}", "a".repeat(64));
         let listed = |raw, prefixes: &[&str], name: &str| {
             let prefixes = prefixes.iter().map(|prefix| prefix.as_bytes().to_vec()).collect();
-            Filter { raw, prefixes, ..Filter::default() }.listed(name.as_bytes(), None) == Listed::Yes
+            let standing = if name.starts_with("/docker/") { Standing::Container } else { Standing::Raw };
+            Filter { raw, prefixes, ..Filter::default() }.listed(name.as_bytes(), standing, None) == Listed::Yes
         };
         for raw in [RawCgroups::List, RawCgroups::Skip] {
             for prefixes in [[].as_slice(), &["/a", "/b"]] {

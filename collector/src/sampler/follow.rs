@@ -20,7 +20,6 @@ use crate::kernel::oom_watch::{self, OomWatch};
 use crate::kernel::probes::load::CounterReader;
 use crate::kernel::probes::{EventReader, Waker};
 use crate::sample::event::Name;
-use crate::sample::identity::Identity;
 
 /// A scan after a loss starts no sooner after the one before, so that a long storm does not become a storm of scans.
 const SCAN_PAUSE: Duration = Duration::from_millis(100);
@@ -91,10 +90,10 @@ pub struct News {
 }
 
 impl News {
-    /// A runtime told who this container is.
-    pub fn identified(&self, name: &Name, identity: Identity) {
+    /// It is known now who these are.
+    pub fn identified(&self, names: Vec<Name>) {
         // The thread may have ended already.
-        let _ = self.messages.send(Message::Identified(Name::clone(name), Box::new(identity)));
+        let _ = self.messages.send(Message::Identified(names));
         self.waker.wake();
     }
 }
@@ -102,7 +101,7 @@ impl News {
 #[derive(Debug)]
 enum Message {
     Scanned(Scan),
-    Identified(Name, Box<Identity>),
+    Identified(Vec<Name>),
     Stop,
 }
 
@@ -206,7 +205,7 @@ impl Follower {
             while let Ok(message) = self.messages.try_recv() {
                 match message {
                     Message::Stop => return,
-                    Message::Identified(name, identity) => self.tracker.identified(&name, *identity),
+                    Message::Identified(names) => self.tracker.identified(&names),
                     Message::Scanned(scan) => {
                         // What the scan saw happened before this; so it is applied after what the events told.
                         self.drain(&mut reader);
@@ -243,7 +242,7 @@ impl Follower {
             while let Ok(message) = self.messages.try_recv() {
                 match message {
                     Message::Stop => return,
-                    Message::Identified(name, identity) => self.tracker.identified(&name, *identity),
+                    Message::Identified(names) => self.tracker.identified(&names),
                     Message::Scanned(scan) => {
                         let took = scan.took;
                         let found = scan.found.iter().map(|found| (found.member.hierarchy, Name::clone(&found.name)));

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::container::{ContainerReader, Member, Scratch};
 use super::discovery::{Change, Discovery, Divergence, Found};
 use super::engine::{Engine, Origin, Tracked};
-use super::filter::Filter;
+use super::filter::{Filter, Standing};
 use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
@@ -190,6 +190,8 @@ impl Tracker {
                     if let Some(tracked) = self.engine.tracked(&name) {
                         self.engine.end(&tracked, at);
                     }
+                    let changed = self.engine.disclaim(&name);
+                    self.identified(&changed);
                 }
                 Change::Populated { name } => {
                     if let Some(tracked) = self.listed(&name) {
@@ -216,29 +218,29 @@ impl Tracker {
 
     fn begin(&mut self, name: &Name, made: Option<WallTime>) {
         let members = self.discovery.members(name);
-        let own = cgroup_names::identify(name);
         // The path tells whose container it is; what else there is to know the runtimes are asked for.
-        let from_path = own.and_then(|own| {
-            let pod = cgroup_names::pod(name);
-            Some(Identity { pod, ..Identity::from_path(own.runtime?, own.id.to_owned()) })
-        });
-        let listed = if own.is_none() && self.filter.rules.ask_who() {
-            self.filter.listed(name, self.identity_above(name).as_deref())
-        } else {
-            self.filter.listed(name, from_path.as_ref())
-        };
+        let changed = self.engine.claim(name);
+        self.identified(&changed);
+        let listed = self.is_listed(name);
         let origin = self.origin(name, made, listed);
         if listed == Listed::Yes {
             self.publish_creation(name, origin);
         }
         self.engine.begin(name, &members, origin, listed);
-        if let (Some(identity), Some(tracked)) = (from_path, self.engine.tracked(name)) {
-            tracked.container().set_identity(identity);
-        }
         // One that is not listed may be, when it is known who it is.
-        let may_be_listed = self.filter.rules.ask_who() && self.filter.rules.want_path(name);
-        if own.is_some() && (listed == Listed::Yes || may_be_listed) {
+        if self.filter.rules.want_path(name) {
             self.identities.begin(name);
+        }
+    }
+
+    /// Whether a cgroup is listed, by what is known of it now.
+    fn is_listed(&self, name: &Name) -> Listed {
+        match self.engine.who(name) {
+            Some(who) => self.filter.listed(name, Standing::Container, who.identity.as_deref()),
+            None if self.filter.rules.ask_who() => {
+                self.filter.listed(name, Standing::Raw, self.identity_above(name).as_deref())
+            }
+            None => self.filter.listed(name, Standing::Raw, None),
         }
     }
 
@@ -267,22 +269,18 @@ impl Tracker {
     /// Who the container is that a cgroup without one of its own is part of.
     fn identity_above(&self, name: &[u8]) -> Option<Arc<Identity>> {
         let ends = name.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let container = ends.map(|end| &name[..end]).find(|above| cgroup_names::identify(above).is_some())?;
-        self.engine.tracked(container)?.container().identity()
+        let mut above = ends.map(|end| &name[..end]).filter(|above| cgroup_names::candidate(above).is_some());
+        above.find_map(|above| self.engine.who(&above.into()))?.identity
     }
 
-    /// A runtime told who a container is: it, and what is below it, may be wanted now, or not any more.
-    pub fn identified(&mut self, name: &[u8], identity: Identity) {
-        if let Some(tracked) = self.engine.tracked(name) {
-            tracked.container().set_identity(identity);
+    /// These are somebody else than before: they, and what is below them, may be wanted now, or not any more.
+    pub fn identified(&mut self, names: &[Name]) {
+        if !self.filter.asks_who() {
+            return;
         }
-        for name in self.discovery.names_from(name) {
+        for name in names.iter().flat_map(|name| self.discovery.names_from(name)).collect::<Vec<_>>() {
             let Some(tracked) = self.engine.tracked(&name) else { continue };
-            let identity = match cgroup_names::identify(&name) {
-                Some(_) => tracked.container().identity(),
-                None => self.identity_above(&name),
-            };
-            let listed = self.filter.listed(&name, identity.as_deref());
+            let listed = self.is_listed(&name);
             if listed == tracked.container().listed() {
                 continue;
             }

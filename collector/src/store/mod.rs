@@ -19,7 +19,7 @@ use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::filesystem::{ImageStore, Storage};
-use crate::sample::identity::{Identity, Runtime};
+use crate::sample::identity::{Identity, Runtime, Who};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
 use crate::steady::{Clock, Steady};
@@ -55,7 +55,7 @@ pub struct Container {
     oom_kills: AtomicU64,
     recent: Mutex<Recent>,
     spec: Mutex<(Spec, Option<Instant>)>,
-    identity: Mutex<Option<Arc<Identity>>>,
+    who: Mutex<Option<Who>>,
     storage: Mutex<Timeline<Storage>>,
     limits: Limits,
 }
@@ -186,14 +186,24 @@ impl Container {
         *lock(&self.spec) = (spec, Some(Instant::now()));
     }
 
-    /// Who it is, as far as its path or its runtime told.
-    pub fn identity(&self) -> Option<Arc<Identity>> {
-        lock(&self.identity).clone()
+    /// Who it is, as far as its path or its runtime told; `None` for what is no container's own cgroup.
+    pub fn who(&self) -> Option<Who> {
+        lock(&self.who).clone()
     }
 
-    /// Keeps what is known of who it is.
+    /// What is known of it beyond its id.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        lock(&self.who).as_ref()?.identity.clone()
+    }
+
+    /// Keeps who it is.
+    pub fn set_who(&self, who: Option<Who>) {
+        *lock(&self.who) = who;
+    }
+
+    /// Keeps who it is, of whom all this is known.
     pub fn set_identity(&self, identity: Identity) {
-        *lock(&self.identity) = Some(Arc::new(identity));
+        self.set_who(Some(Who { id: identity.id.as_str().into(), identity: Some(Arc::new(identity)) }));
     }
 
     /// What its files take, as last measured; `None` before the first time and for what is no runtime's container.
@@ -304,7 +314,7 @@ impl Store {
             oom_kills: AtomicU64::new(0),
             recent: Mutex::default(),
             spec: Mutex::default(),
-            identity: Mutex::default(),
+            who: Mutex::default(),
             storage: Mutex::default(),
             limits: self.limits.history,
         });

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     // Checked flags become the options of the parts, which define them.
     ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
-    ("doctor", &["config", "kernel", "sample", "units"]),
+    ("doctor", &["config", "kernel", "runtime", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["units"]),
     ("shutdown", &[]),

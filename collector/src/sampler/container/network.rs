@@ -1,6 +1,7 @@
 //! Network counters of a container's processes, where they live in another network namespace than the host.
 //!
-//! A process of the container stands for all of them. Its namespace is compared with the host's at every one of the
+//! A process of the container stands for all of them: the one that its runtime tells of, or else the one that looks like
+//! the first (`first_process`). Its namespace is compared with the host's at every one of the
 //! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
 //! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
 //! descriptor keeps the namespace, so it is closed when the container's last process has ended, or at the next look if
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::Reading;
 use super::context::{Hints, ProcessSource};
-use super::processes::first_member;
+use super::first_process;
+use super::processes::members;
 use super::sockets;
 use crate::kernel::cgroup::{Hierarchy, children};
 use crate::kernel::error::ReadError;
@@ -22,7 +24,7 @@ use crate::kernel::process::{NamespaceId, ProcessDir, network_namespace};
 use crate::kernel::process_index::ProcessIndex;
 use crate::runtime::cgroup_names;
 use crate::sample::container::{Interface, Network, Traffic};
-use crate::sample::identity::NetworkSource;
+use crate::sample::identity::{Identity, NetworkSource, Who};
 use crate::sample::kinds::MetricKind;
 
 /// Samples from the first at which the namespace is looked for each time.
@@ -55,7 +57,39 @@ pub(super) struct NetworkState {
     names: Vec<Arc<str>>,
     /// The names of TCP's counters, in the same way.
     counters: Arc<[&'static str]>,
+    owner: NetworkOf,
+    /// The process that was found to stand for all of the cgroup's.
+    chosen: Option<u32>,
+}
+
+/// Whose a container's network is, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkOf {
     source: NetworkSource,
+    /// The container's first process, by its runtime.
+    process: Option<u32>,
+    standing: Standing,
+}
+
+impl NetworkOf {
+    /// What follows from who a cgroup is.
+    pub fn of(who: Option<&Who>) -> Self {
+        let Some(who) = who else { return Self::default() };
+        let identity = who.identity.as_deref();
+        Self {
+            source: identity.map(Identity::network_source).unwrap_or_default(),
+            process: identity.and_then(|identity| identity.process),
+            standing: Standing::Container,
+        }
+    }
+}
+
+/// Whether a runtime knows the cgroup as a container's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    Container,
+    #[default]
+    Unknown,
 }
 
 /// Counts samples since the container became populated.
@@ -102,10 +136,14 @@ impl NetworkState {
         self.looks = Looks::default();
     }
 
-    /// Where the counters come from, as far as the container's runtime told.
-    pub(super) fn set_source(&mut self, source: NetworkSource) {
-        if std::mem::replace(&mut self.source, source) != source {
+    /// Whose the counters are, as far as the container's runtime told.
+    pub(super) fn set_owner(&mut self, owner: NetworkOf) {
+        let before = std::mem::replace(&mut self.owner, owner);
+        if before.source != owner.source {
             self.leave();
+        } else if before != owner && self.own.map(|own| own.pid) != owner.process {
+            // Looked for anew; what is found may be what is there already.
+            self.looks = Looks::default();
         }
     }
 
@@ -137,7 +175,10 @@ impl NetworkState {
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
         let wanted = sockets::NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
-        if !wanted || self.source == NetworkSource::Nowhere || matches!(reading.ctx.processes, ProcessSource::Hidden) {
+        if !wanted
+            || self.owner.source == NetworkSource::Nowhere
+            || matches!(reading.ctx.processes, ProcessSource::Hidden)
+        {
             return None;
         }
         if reading.is_root() {
@@ -174,8 +215,10 @@ impl NetworkState {
     fn find(&mut self, reading: &mut Reading<'_>) -> Option<OwnNamespace> {
         let host = reading.ctx.host_network?;
         let hint = self.hint.take();
+        let first = self.first_of_runtime(reading);
         let found = match &reading.ctx.processes {
             ProcessSource::Hidden => None,
+            _ if first.is_some() => first,
             ProcessSource::Listed(hints) => {
                 let hint = hint.filter(|_| *hints == Hints::Taken);
                 let hinted = hint.and_then(|pid| Some((pid, namespace_of(pid, reading)?)));
@@ -191,23 +234,36 @@ impl NetworkState {
         };
         let (pid, id) = found.filter(|(_, id)| *id != host)?;
         // What is inside of a container belongs to it, and so does its traffic.
-        let is_repeated = cgroup_names::enclosing(reading.name).is_some_and(|outer| {
+        let outer = cgroup_names::enclosing(reading.name).filter(|_| self.owner.standing == Standing::Unknown);
+        let is_repeated = outer.is_some_and(|outer| {
             let of_outer = self.first_below(reading, outer).and_then(|pid| namespace_of(pid, reading));
             of_outer.is_none_or(|of_outer| of_outer == id)
         });
         (!is_repeated).then_some(OwnNamespace { id, pid })
     }
 
+    /// The container's first process, as its runtime told, and its namespace: if it still is the container's. Its id may
+    /// be another's by now, or one of another pid namespace.
+    fn first_of_runtime(&self, reading: &mut Reading<'_>) -> Option<(u32, NamespaceId)> {
+        let pid = self.owner.process?;
+        let id = cgroup_names::candidate(reading.name)?.container.id.as_bytes();
+        let process = ProcessDir::new(pid);
+        let text = process.file(&reading.ctx.roots.proc, "cgroup").read(reading.buffer).ok()?;
+        let is_in_it = text.windows(id.len()).any(|part| part == id);
+        if is_in_it { Some((pid, namespace_of(pid, reading)?)) } else { None }
+    }
+
     /// A process of the container that is not in its very cgroup: in one below, as with a systemd inside, or of a
     /// sandbox that has none in another container of its pod.
     fn elsewhere(&self, reading: &mut Reading<'_>) -> Option<u32> {
         let name = reading.name;
-        if self.source == NetworkSource::Pod
+        if self.owner.source == NetworkSource::Pod
             && let Some(pod) = cgroup_names::pod_cgroup(name)
         {
             return self.first_below(reading, pod);
         }
-        if cgroup_names::is_whole(name) { self.first_below(reading, name) } else { None }
+        let is_whole = self.owner.standing == Standing::Container || cgroup_names::is_whole(name);
+        if is_whole { self.first_below(reading, name) } else { None }
     }
 
     /// The first process in or below this cgroup, the nearest first.
@@ -239,10 +295,14 @@ impl NetworkState {
     fn first_in(&self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<u32> {
         match &reading.ctx.processes {
             ProcessSource::Hidden => None,
-            ProcessSource::Listed(_) => first_member(reading, hierarchy, cgroup),
+            ProcessSource::Listed(_) => {
+                let pids = members(reading, hierarchy, cgroup)?;
+                first_process::first(reading, &pids)
+            }
             ProcessSource::Indexed(index) => {
-                let mut pids = index.processes(hierarchy.id, cgroup, self.index_age()).into_iter();
-                pids.find(|pid| index.belongs(*pid, cgroup, reading.buffer))
+                let mut pids = index.processes(hierarchy.id, cgroup, self.index_age());
+                pids.retain(|pid| index.belongs(*pid, cgroup, reading.buffer));
+                first_process::first(reading, &pids)
             }
         }
     }
@@ -262,8 +322,9 @@ impl NetworkState {
             let mut hierarchies =
                 likely.filter_map(|position| reading.hierarchy(position)).collect::<Vec<_>>().into_iter();
             hierarchies.find_map(|hierarchy| {
-                let mut pids = index.processes(hierarchy.id, name, oldest).into_iter();
-                pids.find(|pid| index.belongs(*pid, name, reading.buffer))
+                let mut pids = index.processes(hierarchy.id, name, oldest);
+                pids.retain(|pid| index.belongs(*pid, name, reading.buffer));
+                first_process::first(reading, &pids)
             })
         })
     }
@@ -286,7 +347,10 @@ impl NetworkState {
 
     fn ask(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<u32> {
         let (hierarchy, name) = (reading.hierarchy(position)?, reading.name);
-        let pid = first_member(reading, hierarchy, name)?;
+        let pids = members(reading, hierarchy, name)?;
+        let chosen = self.chosen.filter(|pid| pids.contains(pid)).or_else(|| first_process::first(reading, &pids));
+        self.chosen = chosen;
+        let pid = chosen?;
         self.position = position;
         Some(pid)
     }

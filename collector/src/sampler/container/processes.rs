@@ -11,7 +11,7 @@ use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::process::{
-    Descriptors, Listing, ProcessDir, Schedstat as Times, descriptors, first_id, max_open_files, process_of_thread,
+    Descriptors, Listing, ProcessDir, Schedstat as Times, descriptors, max_open_files, process_ids, process_of_thread,
     threads,
 };
 use crate::kernel::text_formats::{FormatError, limit, unsigned};
@@ -266,17 +266,22 @@ fn list(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Opti
     }
 }
 
-/// A process of a cgroup, or, of a threaded one, a thread.
-pub(super) fn first_member(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<u32> {
-    let mut first = |file: &'static str| try_lines(reading, hierarchy.file(cgroup, file), file, first_id);
-    let found = match first("cgroup.procs") {
-        Err(ReadError::Unsupported(_)) => first("cgroup.threads"),
+/// The processes of a cgroup, or, of a threaded one, the threads.
+pub(super) fn members(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<Vec<u32>> {
+    let mut all = |file: &'static str| {
+        try_lines(reading, hierarchy.file(cgroup, file), file, |text, odd| {
+            // Those that the reader's pid namespace has no number for are listed as 0.
+            process_ids(text, odd).filter(|pid| *pid != 0).collect()
+        })
+    };
+    let found = match all("cgroup.procs") {
+        Err(ReadError::Unsupported(_)) => all("cgroup.threads"),
         found => found,
     };
     match found {
         Ok(found) => {
             reading.values += 1;
-            found
+            Some(found)
         }
         Err(error) => {
             reading.ctx.errors.count("cgroup.procs", &error);

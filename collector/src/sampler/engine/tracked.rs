@@ -7,8 +7,7 @@ use super::oom::{Baseline, OomTally};
 use super::phases::Phase;
 use super::{Engine, lock};
 use crate::sample::container::{Network, Sample};
-use crate::sample::identity::Identity;
-use crate::sampler::container::{ContainerReader, Member};
+use crate::sampler::container::{ContainerReader, Member, NetworkOf};
 use crate::store::{Container, Listed};
 use crate::units::WallTime;
 
@@ -136,9 +135,7 @@ impl Tracked {
 impl Tracked {
     /// Passes on what was said since the last reading.
     pub(super) fn deliver_news(&self, reading: &mut Reading) {
-        if let Some(identity) = self.container.identity() {
-            reading.reader.set_network_source(identity.network_source());
-        }
+        reading.reader.set_network_owner(NetworkOf::of(self.container.who().as_ref()));
         let news = std::mem::take(&mut *lock(&self.news));
         if let Some(members) = news.members {
             reading.reader.set_members(&members);
@@ -173,8 +170,5 @@ impl Engine {
         old.ended.store(true, Ordering::Release);
         let name = old.container.name();
         self.begin(name, members, origin, listed);
-        if let (Some(new), Some(identity)) = (self.tracked(name), old.container.identity()) {
-            new.container.set_identity(Identity::clone(&identity));
-        }
     }
 }

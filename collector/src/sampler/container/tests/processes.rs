@@ -3,11 +3,11 @@
 use super::fixture::{Host, kinds, net_dev};
 use crate::sample::container::{Processes, Sample, Schedstat};
 use crate::sample::hardware::{Resctrl, ResctrlDomain};
-use crate::sample::identity::NetworkSource;
+use crate::sample::identity::{Identity, NetworkOwner, Runtime, Who};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{TcpSockets, UdpSockets};
 use crate::sample::unread::Part;
-use crate::sampler::container::{Extras, NetworkFiles, ResctrlReader};
+use crate::sampler::container::{Extras, NetworkFiles, NetworkOf, ResctrlReader};
 use crate::units::{Bytes, Nanos};
 
 pub(super) fn write_process(host: &Host, pid: u32, network: Option<u64>) {
@@ -215,6 +215,52 @@ fn what_is_inside_of_a_container_belongs_to_it() {
     }
 }
 
+/// A container of containerd's, with this network and first process.
+fn whose(network: NetworkOwner, process: Option<u32>) -> NetworkOf {
+    let identity = Identity { network, process, ..Identity::from_path(Runtime::Containerd, "a".repeat(64)) };
+    NetworkOf::of(Some(&Who { id: "a".into(), identity: Some(identity.into()) }))
+}
+
+#[test]
+fn of_several_processes_the_containers_first_stands_for_all() {
+    let name = container("/docker", 'a');
+    let mut host = with_cgroups(&[&name]);
+    // Older and with a lower id, but put into the container later: it is in no pid namespace of its own.
+    for (pid, bytes, ids, began) in
+        [(41, 7, "41", 5), (42, 100, "42\t1", 10), (43, 8, "43\t3", 11), (44, 9, "44\t5\t1", 1)]
+    {
+        write_process(&host, pid, Some(bytes));
+        host.write(&format!("proc/{pid}/status"), &format!("Name:\tx\nNSpid:\t{ids}\n"));
+        host.write(&format!("proc/{pid}/stat"), &format!("{pid} (x) S {}{began} 0\n", "0 ".repeat(18)));
+        host.write(&format!("proc/{pid}/cgroup"), &format!("0::{name}\n"));
+    }
+    host.write(&format!("cgroup{name}/cgroup.procs"), "41\n44\n43\n42\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = Host::reader(&ctx, &name);
+    let mut told =
+        |reader: &mut super::super::ContainerReader| received(&reader.sample(&ctx, &mut host.scratch).unwrap());
+    assert_eq!(told(&mut reader), Some(100), "without a runtime");
+    reader.set_network_owner(whose(NetworkOwner::Itself, Some(43)));
+    assert_eq!(told(&mut reader), Some(8), "the runtime knows");
+    reader.set_network_owner(whose(NetworkOwner::Itself, Some(999)));
+    assert_eq!(told(&mut reader), Some(100), "it has ended");
+}
+
+#[test]
+fn the_runtimes_process_has_to_be_the_containers() {
+    let name = container("/docker", 'a');
+    let mut host = with_cgroups(&[&name]);
+    for (pid, bytes, cgroup) in [(42, 100, &*name), (50, 7, "/elsewhere")] {
+        write_process(&host, pid, Some(bytes));
+        host.write(&format!("proc/{pid}/cgroup"), &format!("0::{cgroup}\n"));
+    }
+    host.write(&format!("cgroup{name}/cgroup.procs"), "42\n");
+    let ctx = host.context(KindSet::default());
+    let mut reader = Host::reader(&ctx, &name);
+    reader.set_network_owner(whose(NetworkOwner::Itself, Some(50)));
+    assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
+}
+
 #[test]
 fn a_pods_network_is_told_once() {
     let pod = "/kubepods/burstable/pod0123456789abcdef0123456789abcdef";
@@ -228,8 +274,8 @@ fn a_pods_network_is_told_once() {
         readers.each_mut().map(|reader| received(&reader.sample(&ctx, &mut host.scratch).unwrap()))
     };
     assert_eq!(told(&mut readers), [None, Some(100)], "nobody has told that the first is the sandbox");
-    readers[0].set_network_source(NetworkSource::Pod);
-    readers[1].set_network_source(NetworkSource::Nowhere);
+    readers[0].set_network_owner(whose(NetworkOwner::Pod, None));
+    readers[1].set_network_owner(whose(NetworkOwner::AnotherContainer, None));
     assert_eq!(told(&mut readers), [Some(100), None], "the sandbox has no process of its own");
 }
 

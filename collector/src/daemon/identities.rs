@@ -1,0 +1,45 @@
+//! Passes what container runtimes tell of their containers on to those who want to know.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::degradations::Degradations;
+use crate::kernel::process_cgroups::ProcessCgroups;
+use crate::runtime::owners::Told;
+use crate::runtime::{CgroupsOf, Lookup};
+use crate::sampler::engine::Engine;
+use crate::sampler::follow::News;
+use crate::sampler::storage::StorageNews;
+
+/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
+pub(super) fn look_up(
+    config: &Config,
+    lookup: Lookup,
+    engine: &Arc<Engine>,
+    news: News,
+    storage: Option<StorageNews>,
+    degradations: Degradations,
+) {
+    let look = ProcessCgroups::find(&config.roots.proc, engine.context().hierarchies());
+    let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
+    let engine = Arc::downgrade(engine);
+    // Where it makes a difference to what is listed, the thread that decides that has to know.
+    let news = config.filter.asks_who().then_some(news);
+    let files = storage.clone();
+    let stored = move |told| {
+        if let Some(storage) = &storage {
+            storage.told(told);
+        }
+    };
+    let found = move |told: Told| {
+        let Some(engine) = engine.upgrade() else { return };
+        let changed = engine.told(&told.identity.id.clone(), told);
+        if let Some(files) = &files {
+            changed.iter().for_each(|name| files.identified(name));
+        }
+        if let Some(news) = news.as_ref().filter(|_| !changed.is_empty()) {
+            news.identified(changed);
+        }
+    };
+    tokio::spawn(lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored));
+}

@@ -1,0 +1,58 @@
+//! Which containers are whose, kept with the containers.
+
+use super::{Engine, lock};
+use crate::runtime::owners::{Change, Told};
+use crate::sample::event::Name;
+use crate::sample::identity::Who;
+
+impl Engine {
+    /// A cgroup appears that may be a container's. Those that are somebody else by that are given back; what it is
+    /// itself is up to [`Engine::who`], and to [`Engine::settle`] once it is there.
+    pub fn claim(&self, name: &Name) -> Vec<Name> {
+        let mut owners = lock(&self.owners);
+        let changes = owners.begin(name);
+        self.pass_on(changes).into_iter().filter(|changed| changed != name).collect()
+    }
+
+    /// A cgroup is gone; those that are somebody else by that.
+    pub fn disclaim(&self, name: &Name) -> Vec<Name> {
+        let mut owners = lock(&self.owners);
+        let changes = owners.end(name);
+        self.pass_on(changes)
+    }
+
+    /// A runtime told about the container with this id; those that are somebody else by that.
+    pub fn told(&self, id: &str, told: Told) -> Vec<Name> {
+        let mut owners = lock(&self.owners);
+        let changes = owners.told(id, told);
+        self.pass_on(changes)
+    }
+
+    /// Who a cgroup is, listed or not.
+    pub fn who(&self, name: &Name) -> Option<Who> {
+        lock(&self.owners).who(name)
+    }
+
+    /// Whether a cgroup has the id of a container in its name that another one is.
+    pub fn is_anothers(&self, name: &[u8]) -> bool {
+        lock(&self.owners).is_anothers(name)
+    }
+
+    /// Notes with a container that was begun who it is.
+    pub(super) fn settle(&self, name: &Name) {
+        let owners = lock(&self.owners);
+        if let Some(tracked) = self.tracked(name) {
+            tracked.container().set_who(owners.who(name));
+        }
+    }
+
+    fn pass_on(&self, changes: Vec<Change>) -> Vec<Name> {
+        let pass_on = |Change { name, who }| {
+            if let Some(tracked) = self.tracked(&name) {
+                tracked.container().set_who(who);
+            }
+            name
+        };
+        changes.into_iter().map(pass_on).collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Which cgroup is a container's, and what its network is, where others have its id or are in its cgroup.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
+use crate::pods::first_process;
+use crate::support::cgroups::{Cgroups, Layout, Set};
+use crate::support::collector::Collector;
+use crate::support::containerd::Containerd;
+use crate::support::docker::Docker;
+use crate::support::engine::ContainerEngine as _;
+use crate::support::harness::{Case, Skip};
+use crate::support::workload::{Plan, Work};
+use crate::support::{Context as _, Error, Result, ensure, http, wait};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("identity::one_cgroup_has_a_containers_name", one_cgroup_has_a_containers_name),
+    Case::new("identity::a_container_inside_of_another_has_its_name", a_container_inside_of_another_has_its_name),
+    Case::new("identity::a_strangers_network_is_not_the_containers", a_strangers_network_is_not_the_containers),
+    Case::new("identity::containerd_knows_where_its_containers_are", containerd_knows_where_its_containers_are),
+];
+
+const WITHOUT: [&str; 4] = ["--docker=", "--podman=", "--containerd=", "--crio="];
+
+fn v1(collector: &Collector, name: &str) -> Result<Value> {
+    collector.json(&format!("/api/v1.3/containers{name}"), Some(r#"{"num_stats":1}"#))
+}
+
+fn aliases(collector: &Collector, name: &str) -> Result<Vec<String>> {
+    let told = v1(collector, name)?;
+    let aliases = told["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Ok(aliases.map(str::to_owned).filter(|alias| *alias != name).collect())
+}
+
+/// The cgroups that are told with this name.
+fn named(collector: &Collector, name: &str) -> Result<Vec<String>> {
+    let metrics = collector.metrics()?;
+    let labels = [("name", name)];
+    let found = metrics.series("container_last_seen", &labels).map(|line| line.label("id").to_owned());
+    Ok(found.collect())
+}
+
+/// Cgroups with a container's id in their names, beside its own, inside of it, and below a user's: before and after the
+/// collector starts, with Docker and without. About 15 s.
+fn one_cgroup_has_a_containers_name() -> Result<()> {
+    let docker = Docker::start()?;
+    let id = docker.run_named("web", &[], &[])?;
+    let own = format!("/docker/{id}");
+    let cgroups = Cgroups::new(Set::Every)?;
+    for parent in ["kata_overhead", "docker", "late"] {
+        cgroups.make(parent)?;
+    }
+    let mut fakes = Vec::new();
+    for below in
+        [format!("kata_overhead/{id}"), format!("docker/{id}"), format!("docker-{id}.scope"), format!("x-{id}")]
+    {
+        fakes.push(cgroups.make(below)?);
+    }
+    let socket = std::env::temp_dir().join(format!("collector-test-identity-{}.sock", std::process::id()));
+    let api = format!("--docker_socket={}", socket.display());
+    let endpoint = format!("--docker=unix://{}", docker.socket().display());
+    let check = |collector: &Collector, fakes: &[String], expected: &[&str]| {
+        wait::eventually(wait::seconds(5), || {
+            ensure!(aliases(collector, &own)? == expected, "{own} is {:?}", aliases(collector, &own)?);
+            for fake in fakes {
+                ensure!(aliases(collector, fake)?.is_empty(), "{fake} is {:?}", aliases(collector, fake)?);
+            }
+            let listed = http::request(UnixStream::connect(&socket)?, "GET", "/containers/json", None)?;
+            let listed: Vec<Value> = serde_json::from_slice(&listed.body)?;
+            let count = listed.iter().filter(|one| one["Id"] == id.as_str()).count();
+            ensure!(count == 1, "`docker ps` lists it {count} times");
+            let told: Value = collector.json(&format!("/api/v1.3/docker/{id}"), None)?;
+            let told: Vec<_> = told.as_object().into_iter().flat_map(|found| found.keys()).collect();
+            ensure!(told == [&own], "found by its id: {told:?}");
+            Ok(())
+        })
+    };
+    let mut names: Vec<String> = fakes.iter().map(crate::support::cgroups::Cgroup::name).collect();
+    {
+        let collector = Collector::start(&["--housekeeping_interval=200ms", &endpoint, &api])?;
+        check(&collector, &names, &["web", &id])?;
+        fakes.push(cgroups.make(format!("late/{id}"))?);
+        names.extend(fakes.last().map(crate::support::cgroups::Cgroup::name));
+        check(&collector, &names, &["web", &id])?;
+        for _ in 0..5 {
+            ensure!(named(&collector, "web")? == [own.clone()], "named: {:?}", named(&collector, "web")?);
+            wait::pass(wait::millis(200));
+        }
+        // What is left when the container is gone does not inherit its name.
+        docker.ask("POST", &format!("/containers/{id}/stop?t=0"), None)?;
+        wait::eventually(wait::seconds(5), || {
+            ensure!(named(&collector, "web")?.iter().all(|name| *name == own), "{:?}", named(&collector, "web")?);
+            for fake in &names {
+                ensure!(aliases(&collector, fake)?.is_empty(), "{fake} is {:?}", aliases(&collector, fake)?);
+            }
+            Ok(())
+        })?;
+        docker.ask("POST", &format!("/containers/{id}/start"), None)?;
+        check(&collector, &names, &["web", &id]).context("started again")?;
+    }
+    let collector = Collector::start(&[&["--housekeeping_interval=200ms", &api][..], &WITHOUT].concat())?;
+    check(&collector, &names, &[&id]).context("without a runtime")
+}
+
+/// `--cgroup-parent` with another container's cgroup; an engine's containers inside of one are not the machine's.
+fn a_container_inside_of_another_has_its_name() -> Result<()> {
+    if Layout::detect()?.is_pure_v2() {
+        return Err(Skip::because("with cgroup2 alone a cgroup with processes has no children with controllers"));
+    }
+    let docker = Docker::start()?;
+    let endpoint = format!("--docker=unix://{}", docker.socket().display());
+    let outer = docker.run_named("outer", &[], &[])?;
+    let inner = docker.run_below(&format!("/docker/{outer}"), "inner")?;
+    let inner = (format!("/docker/{outer}/{inner}"), inner);
+    let outer = (format!("/docker/{outer}"), outer);
+    for flags in [&[][..], &["--docker_only=true"]] {
+        let collector = Collector::start(&[&["--housekeeping_interval=200ms", &endpoint], flags].concat())?;
+        let check = |inner: &(String, String), name: &str| {
+            wait::eventually(wait::seconds(5), || {
+                for ((cgroup, id), name) in [(&outer, "outer"), (inner, name)] {
+                    ensure!(aliases(&collector, cgroup)? == [name, id], "{name} is {:?}", aliases(&collector, cgroup)?);
+                    ensure!(named(&collector, name)? == [cgroup.clone()], "{name}: {:?}", named(&collector, name)?);
+                }
+                let told = v1(&collector, &inner.0)?;
+                ensure!(told["spec"]["has_network"] == true, "it has a network of its own: {}", told["spec"]);
+                Ok(())
+            })
+        };
+        check(&inner, "inner")?;
+        let late = docker.run_below(&outer.0, "late")?;
+        check(&(format!("{}/{late}", outer.0), late.clone()), "late").context("started later")?;
+        docker.remove(&late)?;
+    }
+    // What Docker does not know is nobody's, whatever it is called.
+    let collector = Collector::start(&["--housekeeping_interval=200ms", &endpoint])?;
+    let unknown = format!("{}/{}", outer.0, "f".repeat(64));
+    for mount in Layout::detect()?.mounts {
+        fs::create_dir_all(mount.dir(unknown.as_ref()))?;
+    }
+    wait::pass(wait::seconds(1));
+    let told = wait::eventually(wait::seconds(5), || aliases(&collector, &unknown));
+    for mount in Layout::detect()?.mounts {
+        let _ = fs::remove_dir(mount.dir(unknown.as_ref()));
+    }
+    ensure!(told?.is_empty(), "Docker does not know it");
+    docker.remove(&inner.1)
+}
+
+/// A process that is older than the container's own, in a network of its own, is moved into the container.
+fn a_strangers_network_is_not_the_containers() -> Result<()> {
+    let docker = Docker::start()?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let stranger = Plan::new(Work::Network(10), &cgroups.make("stranger")?).start_ready()?;
+    let id = docker.run_named("web", &[], &[])?;
+    let name = format!("/docker/{id}");
+    ensure!(stranger.pid() < first_process(&name)?, "the ids of processes have begun anew: the scene does not work");
+    for mount in Layout::detect()?.mounts {
+        fs::write(mount.dir(name.as_ref()).join("cgroup.procs"), stranger.pid().to_string())?;
+    }
+    ensure!(first_process(&name)? == stranger.pid() || Layout::detect()?.is_pure_v2(), "it is not the first listed");
+    let endpoint = format!("--docker=unix://{}", docker.socket().display());
+    for flags in [&[endpoint.as_str()][..], &WITHOUT] {
+        let collector = Collector::start(&[&["--housekeeping_interval=100ms"], flags].concat())?;
+        let told = wait::eventually(wait::seconds(5), || {
+            wait::pass(wait::seconds(2));
+            let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+            ensure!(told["stats"].as_array().is_some_and(|samples| samples.len() > 5), "not many samples yet");
+            Ok(told)
+        })?;
+        for sample in told["stats"].as_array().into_iter().flatten() {
+            let interfaces = &sample["network"]["interfaces"];
+            let has_one = interfaces.as_array().is_some_and(|list| list.iter().any(|one| one["name"] != "lo"));
+            ensure!(!has_one, "{flags:?}: another's interfaces are told: {interfaces}");
+        }
+        let has_network = told["spec"]["has_network"] == true;
+        ensure!(has_network, "{flags:?}: it has a network, without interfaces: {}", told["spec"]);
+    }
+    drop(stranger);
+    docker.remove(&id)
+}
+
+/// The same as with Docker, by the first process that containerd tells of.
+fn containerd_knows_where_its_containers_are() -> Result<()> {
+    let containerd = Containerd::start("burstable")?;
+    let container = containerd.run_labelled(&[("io.kubernetes.container.name", "app")], "/bin/busybox sleep 600")?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    cgroups.make("vc")?;
+    let fakes = [
+        cgroups.make(format!("vc/{}", container.id))?,
+        cgroups.make(format!("cri-containerd-{}.scope", container.id))?,
+    ];
+    let endpoint = format!("--containerd={}", containerd.socket().display());
+    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &endpoint];
+    let collector = Collector::start(&flags)?;
+    wait::eventually(wait::seconds(5), || {
+        let told = v1(&collector, &container.cgroup)?;
+        ensure!(told["spec"]["labels"]["io.kubernetes.container.name"] == "app", "{}", told["spec"]);
+        for fake in &fakes {
+            let told = v1(&collector, &fake.name())?;
+            ensure!(told["id"].as_str().is_none_or(str::is_empty), "it is nobody: {told}");
+            ensure!(told["spec"]["labels"].as_object().is_none_or(serde_json::Map::is_empty), "{told}");
+        }
+        Ok::<_, Error>(())
+    })?;
+    containerd.remove(&container)
+}
