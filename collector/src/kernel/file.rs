@@ -13,10 +13,15 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::bounds::Bound;
 use crate::kernel::error::ReadError;
 
 /// Longest path the kernel takes in one system call, without the terminating zero.
 const LONGEST_PATH: usize = 4095;
+/// What is read of a file. Lists of processes, interfaces and mounts are as long as a container makes them.
+pub const LARGEST_FILE: usize = 16 << 20;
+/// A buffer that grew beyond this is let go before the next file: few are as long.
+const KEPT_BUFFER: usize = 1 << 20;
 /// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
 const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
 
@@ -81,6 +86,18 @@ impl FileAt<'_> {
             Err(errno) => Err(ReadError::from_errno(&self.path(), errno)),
         }
     }
+
+    /// The same for a file of which a part is of no use, since something is counted or added up.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than [`LARGEST_FILE`].
+    pub fn read_whole<'b>(&self, buffer: &'b mut ReadBuffer) -> Result<&'b [u8], ReadError> {
+        let length = self.read(buffer)?.len();
+        if buffer.was_cut {
+            return Err(ReadError::from_errno(&self.path(), Errno::FBIG));
+        }
+        Ok(buffer.text(length))
+    }
 }
 
 /// Reads a whole file by its path.
@@ -121,6 +138,8 @@ fn open_long(path: &mut Vec<u8>, flags: OFlags) -> Result<OwnedFd, Errno> {
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     path: Vec<u8>,
+    /// Whether the file read last goes on.
+    was_cut: bool,
 }
 
 impl ReadBuffer {
@@ -129,26 +148,44 @@ impl ReadBuffer {
 
     /// A buffer which will allocate at its first use.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), path: Vec::new() }
+        Self { bytes: Vec::new(), path: Vec::new(), was_cut: false }
     }
 
     fn text(&self, length: usize) -> &[u8] {
         self.bytes.get(..length).unwrap_or_default()
     }
 
+    /// Before a file is read.
+    fn begin(&mut self) {
+        self.was_cut = false;
+        if self.bytes.len() > KEPT_BUFFER {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Of a file that goes on, the whole lines within what was read.
+    #[cold]
+    fn cut_at_line(&mut self) -> usize {
+        self.was_cut = true;
+        Bound::FileBytes.exceeded();
+        self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(self.bytes.len(), |end| end + 1)
+    }
+
     fn grow(&mut self) {
-        let size = (self.bytes.len() * 2).max(Self::FIRST);
+        let size = (self.bytes.len() * 2).clamp(Self::FIRST, LARGEST_FILE);
         self.bytes.resize(size, 0);
     }
 
     /// Reads from offset 0 with one system call, repeated with more room while the text fills the buffer: a kernfs
     /// file is made anew for each read at 0, so pieces of two reads must not be joined.
     fn read_at_start(&mut self, file: BorrowedFd<'_>) -> Result<usize, Errno> {
+        self.begin();
         if self.bytes.is_empty() {
             self.grow();
         }
         loop {
             match rustix::io::pread(file, self.bytes.as_mut_slice(), 0) {
+                Ok(LARGEST_FILE) => return Ok(self.cut_at_line()),
                 Ok(length) if length == self.bytes.len() => self.grow(),
                 Ok(length) => return Ok(length),
                 Err(Errno::INTR) => {}
@@ -168,8 +205,12 @@ impl ReadBuffer {
 
     /// Reads until there is no more. The reader is told where the next piece goes, and how much was read.
     fn read_pieces(&mut self, read: impl Fn(&mut [u8], usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+        self.begin();
         let mut length = 0;
         loop {
+            if length == LARGEST_FILE {
+                return Ok(self.cut_at_line());
+            }
             if length == self.bytes.len() {
                 self.grow();
             }
@@ -351,6 +392,34 @@ mod tests {
         assert_eq!(path(b"/a/b", "f"), Path::new("/m/a/b/f"));
         assert_eq!(path(b"/a", ""), Path::new("/m/a"));
         assert_eq!(path(b"/", ""), Path::new("/m"));
+    }
+
+    #[test]
+    fn a_file_beyond_the_bound_is_cut_at_a_whole_line() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        let file = root.path().join("a/value");
+        let budget = Arc::new(FileBudget::new(9));
+        let mut buffer = ReadBuffer::new();
+        let line = b"0123456\n";
+        for (lines, expected) in [(LARGEST_FILE / 8 - 1, LARGEST_FILE - 8), (LARGEST_FILE / 8 + 9, LARGEST_FILE)] {
+            std::fs::write(&file, line.repeat(lines)).unwrap();
+            assert_eq!(at(root.path()).read(&mut buffer).unwrap().len(), expected);
+            let mut kept = KeptFile::default();
+            assert_eq!(kept.read(at(root.path()), &budget, &mut buffer).unwrap().unwrap().len(), expected);
+            assert_eq!(kept.read_to_end(at(root.path()), &budget, &mut buffer).unwrap().unwrap().len(), expected);
+        }
+        let before = Bound::FileBytes.count();
+        std::fs::write(&file, b"0123456789\n".repeat(LARGEST_FILE / 10)).unwrap();
+        let text = at(root.path()).read(&mut buffer).unwrap();
+        assert!(text.len() < LARGEST_FILE && text.ends_with(b"9\n"));
+        assert!(Bound::FileBytes.count() > before);
+        assert_eq!(buffer.bytes.len(), LARGEST_FILE);
+        let whole = at(root.path()).read_whole(&mut buffer);
+        assert!(matches!(whole, Err(ReadError::Failed { errno: Errno::FBIG, .. })), "a part is of no use for a sum");
+        std::fs::write(&file, "1\n").unwrap();
+        assert_eq!(at(root.path()).read_whole(&mut buffer).unwrap(), b"1\n");
+        assert!(buffer.bytes.len() <= KEPT_BUFFER, "the memory is given back");
     }
 
     #[test]

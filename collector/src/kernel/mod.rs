@@ -12,6 +12,7 @@ pub mod file;
 pub mod machine;
 pub mod network;
 pub mod oom_watch;
+pub mod own_limit;
 pub mod own_process;
 pub mod perf;
 pub mod probes;

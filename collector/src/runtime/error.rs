@@ -1,5 +1,7 @@
 //! Why a runtime did not tell.
 
+use std::time::Duration;
+
 use super::endpoint::Endpoint;
 
 /// Why a runtime did not tell.
@@ -11,10 +13,13 @@ pub(super) enum RuntimeError {
     /// It does not know this container.
     #[error("no such container")]
     NoSuchContainer,
-    /// Docker's API said something else, or nothing that is understood.
-    #[error(transparent)]
-    Docker(#[from] bollard::errors::Error),
-    /// A gRPC call failed.
+    /// Its answer has more bytes than any that is about one container.
+    #[error("its answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// Its answer did not come to its end in time.
+    #[error("its answer took more than {} seconds", .0.as_secs())]
+    TooSlow(Duration),
+    /// It said something else, or nothing that is understood.
     #[error("{0}")]
     Transport(String),
 }

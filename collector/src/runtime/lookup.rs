@@ -5,8 +5,7 @@
 //! that is still unknown is asked at once. Nothing waits for an answer: a container without one is a container all the
 //! same.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -17,12 +16,14 @@ use super::cgroup_names;
 use super::client::{Client, Runtimes};
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::metadata::{Budget, LeftOut, Share};
+use super::requests::{Asked, Request, Requests, Waiting, list};
 use crate::sample::event::Name;
 use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
 
-/// Questions open at once: a runtime that starts containers as fast as it can has little time for more.
-const OPEN_QUESTIONS: usize = 16;
+/// Questions open at once to one runtime: one that starts containers as fast as it can has little time for more.
+const OPEN_QUESTIONS: usize = 8;
 /// Wait before the second question about a container; doubled for each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Longest wait while the runtime gives errors or no answer that is understood.
@@ -32,53 +33,21 @@ const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 /// How often an absent runtime is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Tells the lookup which containers there are. Cheap, never waits.
-#[derive(Clone, Debug)]
-pub struct Requests(mpsc::UnboundedSender<Request>);
-
-#[derive(Debug)]
-enum Request {
-    Begin { name: Name, id: String, runtime: Option<Runtime> },
-    End { name: Name },
-}
-
-impl Requests {
-    /// A cgroup appeared. Nothing happens if it is not a container's.
-    pub fn begin(&self, name: &Name) {
-        if let Some(container) = cgroup_names::identify(name) {
-            let (id, runtime) = (container.id.to_owned(), container.runtime);
-            self.send(Request::Begin { name: Name::clone(name), id, runtime });
-        }
-    }
-
-    /// A cgroup is gone.
-    pub fn end(&self, name: &Name) {
-        if cgroup_names::identify(name).is_some() {
-            self.send(Request::End { name: Name::clone(name) });
-        }
-    }
-
-    fn send(&self, request: Request) {
-        // Without a lookup, or after its end, nobody wants to know.
-        let _ = self.0.send(request);
-    }
-}
-
 /// The lookup, to be run.
 #[derive(Debug)]
-pub struct Lookup(mpsc::UnboundedReceiver<Request>);
+pub struct Lookup(Waiting);
 
 /// A lookup and the handle that feeds it.
 pub fn channel() -> (Requests, Lookup) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Requests(sender), Lookup(receiver))
+    let (requests, waiting) = list();
+    (requests, Lookup(waiting))
 }
 
 impl Lookup {
     /// Runs until every [`Requests`] is gone. `found` is called with each identity as it becomes known, and again when
     /// the runtime reports that it changed, `stored` with what a runtime tells now and then about disks.
     pub async fn run(
-        mut self,
+        self,
         runtimes: Runtimes,
         mut found: impl FnMut(&Name, Identity),
         mut stored: impl FnMut(RuntimeStorage),
@@ -102,8 +71,8 @@ impl Lookup {
                 }
             };
             tokio::select! {
-                request = self.0.recv() => match request {
-                    Some(request) => state.request(request),
+                requests = self.0.next() => match requests {
+                    Some(requests) => requests.into_iter().for_each(|(name, request)| state.request(name, request)),
                     None => return,
                 },
                 Some(news) = news.recv() => state.news(news),
@@ -181,12 +150,18 @@ struct Wanted {
     runtime: Option<Runtime>,
     tries: u32,
     stage: Stage,
+    /// What it takes of the memory for labels.
+    share: Share,
+    /// What was left out of its labels, as the log says.
+    left_out: LeftOut,
+    /// Whether the log says that its runtime's answer cannot be used.
+    unusable: Unusable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// To be asked for at the time noted in the queue.
-    Waiting,
+    /// To be asked for at this time, as noted in the queue.
+    Waiting(Instant),
     /// No runtime that may know it is there.
     Parked,
     /// A question is open. `again`: what the runtime knows changed since it was asked.
@@ -201,33 +176,82 @@ enum Again {
     Yes,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unusable {
+    NotLogged,
+    Logged,
+}
+
 #[derive(Debug)]
 struct Answer {
     name: Name,
+    asked: Option<Runtime>,
     outcome: Result<Identity, RuntimeError>,
+}
+
+/// The questions about the containers of one runtime: one that does not answer holds up its own only.
+#[derive(Debug, Default)]
+struct Questions {
+    /// When to ask for what.
+    queue: BTreeSet<(Instant, Name)>,
+    open: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     wanted: HashMap<Name, Wanted>,
-    /// When to ask for what; an entry whose container is not waiting any more is passed over.
-    queue: BinaryHeap<Reverse<(Instant, Name)>>,
+    /// By runtime; `None` for containers whose path does not tell whose they are.
+    questions: BTreeMap<Option<Runtime>, Questions>,
     clients: Vec<Option<Client>>,
     open: JoinSet<Answer>,
+    budget: Budget,
 }
 
 impl State {
-    fn request(&mut self, request: Request) {
-        match request {
-            Request::Begin { name, id, runtime } => {
-                let wanted = Wanted { id, runtime, tries: 0, stage: Stage::Waiting };
-                self.wanted.insert(Name::clone(&name), wanted);
-                self.queue.push(Reverse((Instant::now(), name)));
+    fn request(&mut self, name: Name, request: Request) {
+        let begun = match request {
+            Request::Begin(asked) => Some(asked),
+            Request::Again(asked) => {
+                self.forget(&name);
+                Some(asked)
             }
-            Request::End { name } => {
-                self.wanted.remove(&name);
+            Request::End => {
+                self.forget(&name);
+                None
+            }
+        };
+        if let Some(Asked { id, runtime }) = begun {
+            let wanted = Wanted {
+                id,
+                runtime,
+                tries: 0,
+                stage: Stage::Parked,
+                share: Share::default(),
+                left_out: LeftOut::default(),
+                unusable: Unusable::NotLogged,
+            };
+            self.wanted.insert(Name::clone(&name), wanted);
+            self.wait(&name, Instant::now());
+        }
+    }
+
+    fn forget(&mut self, name: &Name) {
+        if let Some(mut wanted) = self.wanted.remove(name) {
+            self.budget.give_back(&mut wanted.share);
+            if let (Stage::Waiting(at), Some(questions)) = (wanted.stage, self.questions.get_mut(&wanted.runtime)) {
+                questions.queue.remove(&(at, Name::clone(name)));
             }
         }
+    }
+
+    fn wait(&mut self, name: &Name, at: Instant) {
+        let Some(wanted) = self.wanted.get_mut(name) else { return };
+        let questions = self.questions.entry(wanted.runtime).or_default();
+        if let Stage::Waiting(before) = wanted.stage {
+            questions.queue.remove(&(before, Name::clone(name)));
+        }
+        wanted.stage = Stage::Waiting(at);
+        questions.queue.insert((at, Name::clone(name)));
     }
 
     fn news(&mut self, news: News) {
@@ -242,34 +266,45 @@ impl State {
     }
 
     fn ask_again(&mut self, which: impl Fn(&Wanted) -> bool) {
+        let mut again = Vec::new();
         for (name, wanted) in self.wanted.iter_mut().filter(|(_, wanted)| which(wanted)) {
             wanted.tries = 0;
             if let Stage::Asked { again } = &mut wanted.stage {
                 *again = Again::Yes;
             } else {
-                wanted.stage = Stage::Waiting;
-                self.queue.push(Reverse((Instant::now(), Name::clone(name))));
+                again.push(Name::clone(name));
             }
+        }
+        let now = Instant::now();
+        for name in again {
+            self.wait(&name, now);
         }
     }
 
     /// Asks for what is due; when the next is.
     fn ask_what_is_due(&mut self) -> Option<Instant> {
-        while self.open.len() < OPEN_QUESTIONS {
-            let Reverse((at, _)) = self.queue.peek()?;
-            if *at > Instant::now() {
-                return Some(*at);
-            }
-            if let Some(Reverse((_, name))) = self.queue.pop() {
+        let now = Instant::now();
+        let runtimes: Vec<_> = self.questions.keys().copied().collect();
+        let mut next = None;
+        for runtime in runtimes {
+            while let Some(questions) = self.questions.get_mut(&runtime)
+                && questions.open < OPEN_QUESTIONS
+                && let Some((at, name)) = questions.queue.first().cloned()
+            {
+                if at > now {
+                    next = Some(next.map_or(at, |earlier: Instant| earlier.min(at)));
+                    break;
+                }
+                questions.queue.pop_first();
                 self.ask(name);
             }
         }
-        // An answer wakes the loop.
-        None
+        // Where all questions are open, an answer wakes the loop.
+        next
     }
 
     fn ask(&mut self, name: Name) {
-        let Some(wanted) = self.wanted.get_mut(&name).filter(|wanted| wanted.stage == Stage::Waiting) else { return };
+        let Some(wanted) = self.wanted.get_mut(&name) else { return };
         let may_know = |client: &&Client| wanted.runtime.is_none_or(|runtime| runtime == client.runtime());
         let clients: Vec<Client> = self.clients.iter().flatten().filter(may_know).cloned().collect();
         if clients.is_empty() {
@@ -277,7 +312,8 @@ impl State {
             return;
         }
         wanted.stage = Stage::Asked { again: Again::No };
-        let id = wanted.id.clone();
+        let (id, asked) = (wanted.id.clone(), wanted.runtime);
+        self.questions.entry(asked).or_default().open += 1;
         self.open.spawn(async move {
             let mut outcome = Err(RuntimeError::NoSuchContainer);
             for client in clients {
@@ -290,16 +326,26 @@ impl State {
                     break;
                 }
             }
-            Answer { name, outcome }
+            Answer { name, asked, outcome }
         });
     }
 
     fn answer(&mut self, answer: Answer, found: &mut impl FnMut(&Name, Identity)) {
-        let Answer { name, outcome } = answer;
+        let Answer { name, asked, outcome } = answer;
+        if let Some(questions) = self.questions.get_mut(&asked) {
+            questions.open -= 1;
+        }
         let Some(wanted) = self.wanted.get_mut(&name) else { return };
         let Stage::Asked { again } = wanted.stage else { return };
         let pause = match outcome {
-            Ok(identity) => {
+            Ok(mut identity) => {
+                let left_out = self.budget.fit(&mut identity, &mut wanted.share);
+                if left_out != wanted.left_out && left_out != LeftOut::default() {
+                    let LeftOut { pairs, names } = left_out;
+                    let id = wanted.id.as_str();
+                    tracing::warn!(id, pairs, names, "not all of a container's labels, variables and names are kept");
+                }
+                wanted.left_out = left_out;
                 found(&name, Identity { pod: cgroup_names::pod(&name), ..identity });
                 wanted.tries = 0;
                 wanted.stage = Stage::Known;
@@ -309,13 +355,20 @@ impl State {
                 }
             }
             Err(RuntimeError::NoSuchContainer) => backoff(&mut wanted.tries, LONGEST_WHILE_UNKNOWN),
+            Err(error @ (RuntimeError::TooLarge(_) | RuntimeError::TooSlow(_))) => {
+                if wanted.unusable == Unusable::NotLogged {
+                    wanted.unusable = Unusable::Logged;
+                    tracing::warn!(id = wanted.id, %error, "a container stays without its name and labels");
+                }
+                // What it says does not get shorter soon.
+                LONGEST_WHILE_UNKNOWN
+            }
             Err(error) => {
                 tracing::debug!(id = wanted.id, %error, "the runtime did not tell about a container; asking again");
                 backoff(&mut wanted.tries, LONGEST_AFTER_ERROR)
             }
         };
-        wanted.stage = Stage::Waiting;
-        self.queue.push(Reverse((Instant::now() + pause, name)));
+        self.wait(&name, Instant::now() + pause);
     }
 }
 

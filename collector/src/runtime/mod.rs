@@ -12,8 +12,12 @@ mod docker_files;
 mod endpoint;
 mod error;
 mod grpc;
+mod http;
 mod lookup;
+mod metadata;
+mod requests;
 
 pub use client::{DockerTls, Runtimes};
 pub use endpoint::{Endpoint, EndpointError};
-pub use lookup::{Lookup, Requests, channel};
+pub use lookup::{Lookup, channel};
+pub use requests::Requests;

@@ -1,17 +1,14 @@
 //! One list of every number in a sample.
 //!
-//! The history's compact form and the check that no counter goes backwards are both built on it. Each struct says for
-//! each of its fields what it is; one that is forgotten does not compile.
+//! The history's compact form and the check that no counter goes backwards are both built on it.
 
 use std::sync::Arc;
 
 use super::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
-    NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
+    Cfs, Cpu, Io, Memory, MemoryEvents, Network, Numa, NumaPages, Pressure, Processes, Sample, TaskStates, Traffic,
 };
-use super::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
-use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
-use crate::units::{Bytes, Micros, Nanos};
+use super::hardware::{PerfCount, Resctrl, ResctrlDomain};
+use super::sockets::UdpSockets;
 
 /// Visits every number of a sample in a fixed order.
 pub trait Visitor {
@@ -24,362 +21,294 @@ pub trait Visitor {
 impl Sample {
     /// Shows every number but the time to the visitor, always in the same order for samples of the same shape.
     pub fn walk(&mut self, visitor: &mut impl Visitor) {
-        Part::walk(self, visitor);
+        visitor.counter(&mut self.oom_kills);
+        if let Some(cpu) = &mut self.cpu {
+            cpu.walk(visitor);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.walk(visitor);
+        }
+        if let Some(io) = &mut self.io {
+            for device in &mut io.devices {
+                // A device that left and came back starts anew, and the queue length is a gauge.
+                for (_, value) in &mut device.operations {
+                    visitor.gauge(value);
+                }
+            }
+            walk_pressure(io.pressure.as_mut(), visitor);
+        }
+        if let Some(processes) = &mut self.processes {
+            let Processes { count, descriptors, sockets, threads, threads_max, max_open_files } = processes;
+            [count, descriptors, sockets, threads, threads_max]
+                .into_iter()
+                .flatten()
+                .for_each(|value| visitor.gauge(value));
+            if let Some((soft, hard)) = max_open_files {
+                visitor.gauge(soft);
+                visitor.gauge(hard);
+            }
+        }
+        for page_size in self.hugetlb.iter_mut().flatten() {
+            visitor.gauge(&mut page_size.usage.0);
+            if let Some(max) = &mut page_size.max_usage {
+                visitor.gauge(&mut max.0);
+            }
+            visitor.gauge(&mut page_size.failcnt);
+        }
+        if let Some(network) = &mut self.network {
+            network.walk(visitor);
+        }
+        if let Some(migrate) = &mut self.cpuset_memory_migrate {
+            visitor.gauge(migrate);
+        }
+        if let Some(TaskStates { sleeping, running, stopped, uninterruptible, io_wait }) = &mut self.tasks {
+            for value in [sleeping, running, stopped, uninterruptible, io_wait] {
+                visitor.gauge(value);
+            }
+        }
+        if let Some(referenced) = &mut self.referenced {
+            visitor.gauge(&mut referenced.0);
+        }
+        for domain in self.resctrl.iter_mut().flat_map(|resctrl| &mut resctrl.domains) {
+            // Gauges: a group that is made anew starts anew.
+            let ResctrlDomain { id: _, total, local, occupancy } = domain;
+            [total, local, occupancy].into_iter().flatten().for_each(|value| visitor.gauge(&mut value.0));
+        }
+        // Gauges: an event that is opened anew, as when a CPU comes back, starts anew.
+        for event in self.perf.iter_mut().flatten() {
+            walk_perf(&mut event.count, visitor);
+        }
+        for event in self.perf_uncore.iter_mut().flatten() {
+            walk_perf(&mut event.count, visitor);
+        }
     }
 
     /// Whether both samples have the same values present, so that [`Sample::walk`] pairs their numbers up.
     pub fn same_shape(&self, other: &Self) -> bool {
-        Part::same_shape(self, other)
-    }
-}
-
-/// A part of a sample that consists of parts.
-trait Part {
-    fn walk(&mut self, visitor: &mut impl Visitor);
-    fn same_shape(&self, other: &Self) -> bool;
-}
-
-/// A part of a sample that consists of numbers alone, all of them counters or all of them gauges.
-trait Numbers {
-    fn each(&mut self, visit: &mut impl FnMut(&mut u64));
-    fn same_shape(&self, other: &Self) -> bool;
-}
-
-/// Declares each field of a struct as one of these:
-///
-/// | kind | what it is |
-/// | --- | --- |
-/// | `counter` | only grows while the cgroup lives |
-/// | `gauge` | goes up and down, or may start anew |
-/// | `part` | a struct that is declared itself |
-/// | `shape` | no number: must be equal for two samples to be of one shape |
-/// | `moment` | when it was read; not visited |
-macro_rules! parts {
-    ($($name:ident { $($kind:ident $field:ident),+ $(,)? })+) => {$(
-        impl Part for $name {
-            fn walk(&mut self, visitor: &mut impl Visitor) {
-                let Self { $($field),+ } = self;
-                $(parts!(@walk $kind $field visitor);)+
-            }
-
-            fn same_shape(&self, other: &Self) -> bool {
-                let Self { $($field),+ } = self;
-                $(parts!(@same $kind $field other))&&+
+        fn both<T>(a: Option<&T>, b: Option<&T>, same: impl FnOnce(&T, &T) -> bool) -> bool {
+            match (a, b) {
+                (None, None) => true,
+                (Some(a), Some(b)) => same(a, b),
+                _ => false,
             }
         }
-    )+};
-    (@walk counter $field:ident $visitor:ident) => { Numbers::each($field, &mut |value| $visitor.counter(value)) };
-    (@walk gauge $field:ident $visitor:ident) => { Numbers::each($field, &mut |value| $visitor.gauge(value)) };
-    (@walk part $field:ident $visitor:ident) => { Part::walk($field, $visitor) };
-    (@walk shape $field:ident $visitor:ident) => { let _ = $field; };
-    (@walk moment $field:ident $visitor:ident) => { let _ = $field; };
-    (@same counter $field:ident $other:ident) => { Numbers::same_shape($field, &$other.$field) };
-    (@same gauge $field:ident $other:ident) => { Numbers::same_shape($field, &$other.$field) };
-    (@same part $field:ident $other:ident) => { Part::same_shape($field, &$other.$field) };
-    (@same shape $field:ident $other:ident) => { *$field == $other.$field };
-    (@same moment $field:ident $other:ident) => {{ let _ = $field; true }};
+        both(self.cpu.as_ref(), other.cpu.as_ref(), Cpu::same_shape)
+            && both(self.memory.as_ref(), other.memory.as_ref(), Memory::same_shape)
+            && both(self.io.as_ref(), other.io.as_ref(), Io::same_shape)
+            && both(self.processes.as_ref(), other.processes.as_ref(), |a, b| {
+                a.count.is_some() == b.count.is_some()
+                    && a.descriptors.is_some() == b.descriptors.is_some()
+                    && a.sockets.is_some() == b.sockets.is_some()
+                    && a.threads.is_some() == b.threads.is_some()
+                    && a.threads_max.is_some() == b.threads_max.is_some()
+                    && a.max_open_files.is_some() == b.max_open_files.is_some()
+            })
+            && both(self.hugetlb.as_ref(), other.hugetlb.as_ref(), |a, b| {
+                same_list(a, b, |a, b| a.page_size == b.page_size && a.max_usage.is_some() == b.max_usage.is_some())
+            })
+            && both(self.network.as_ref(), other.network.as_ref(), Network::same_shape)
+            && self.cpuset_memory_migrate.is_some() == other.cpuset_memory_migrate.is_some()
+            && self.tasks.is_some() == other.tasks.is_some()
+            && self.referenced.is_some() == other.referenced.is_some()
+            && both(self.resctrl.as_ref(), other.resctrl.as_ref(), Resctrl::same_shape)
+            && both(self.perf.as_ref(), other.perf.as_ref(), |a, b| {
+                same_list(a, b, |a, b| a.cpu == b.cpu && a.name == b.name)
+            })
+            && both(self.perf_uncore.as_ref(), other.perf_uncore.as_ref(), |a, b| {
+                same_list(a, b, |a, b| a.socket == b.socket && a.pmu == b.pmu && a.name == b.name)
+            })
+    }
 }
 
-parts! {
-    Sample {
-        moment at, counter oom_kills, part cpu, part memory, part io, part processes, part hugetlb, part network,
-        gauge cpuset_memory_migrate, part tasks, gauge referenced, part resctrl, part perf, part perf_uncore,
-    }
-    // The kernel scales user and system so that their sum is the total; either may step back by a tick.
-    Cpu {
-        counter total, gauge user, gauge system, counter per_cpu, part cfs, part schedstat, part load, part pressure,
-    }
-    Cfs { counter periods, counter throttled_periods, counter throttled_time, counter burst_periods, counter burst_time }
-    Schedstat { counter run_time, counter runqueue_time, counter run_periods }
-    Load { gauge running_milli, gauge uninterruptible_milli }
-    Pressure { part some, part full }
-    PressureRow { counter total, gauge avg10, gauge avg60, gauge avg300 }
-    // The peak can be reset by writing to its file, and so can failcnt.
-    Memory {
-        gauge usage, gauge max_usage, gauge cache, gauge rss, gauge swap, gauge mapped_file, gauge working_set,
-        gauge active_file, gauge inactive_file, gauge failcnt, gauge kernel, part own_faults, part hierarchical_faults,
-        part events, part pressure, part numa, part stat,
-    }
-    Faults { counter pgfault, counter pgmajfault }
-    MemoryEvents { counter low, counter high, counter max, counter oom, counter oom_kill, counter oom_group_kill }
-    Numa { part own, part hierarchical }
-    NumaPages { gauge file, gauge anon, gauge unevictable }
-    MemoryStat { shape keys, gauge values }
-    Io { part devices, part pressure }
-    // A device that left and came back starts anew, and the queue length is a gauge.
-    DeviceIo { shape stat, shape major, shape minor, shape device, gauge operations }
-    Processes {
-        gauge count, gauge descriptors, gauge sockets, gauge threads, gauge threads_max, gauge max_open_files,
-    }
-    Hugetlb { shape page_size, gauge usage, gauge max_usage, gauge failcnt }
-    // Gauges: an interface or a namespace may be replaced by another one of the same name.
-    Network { part interfaces, part tcp, part tcp6, part udp, part udp6, part tcp_advanced }
-    Interface { shape name, part receive, part transmit }
-    Traffic { gauge bytes, gauge packets, gauge errors, gauge dropped }
-    TcpSockets {
-        gauge established, gauge syn_sent, gauge syn_recv, gauge fin_wait1, gauge fin_wait2, gauge time_wait,
-        gauge close, gauge close_wait, gauge last_ack, gauge listen, gauge closing,
-    }
-    UdpSockets { gauge sockets, gauge dropped, gauge receive_queue, gauge transmit_queue }
-    TcpAdvanced { shape keys, gauge values }
-    TaskStates { gauge sleeping, gauge running, gauge stopped, gauge uninterruptible, gauge io_wait }
-    Resctrl { part domains }
-    // Gauges: a group that is made anew starts anew.
-    ResctrlDomain { shape id, gauge total, gauge local, gauge occupancy }
-    PerfEvent { shape name, shape cpu, part count }
-    UncorePerfEvent { shape name, shape pmu, shape socket, part count }
-    // Gauges: an event that is opened anew, as when a CPU comes back, starts anew.
-    PerfCount { gauge counted, gauge enabled, gauge running }
+fn same_list<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
 
-impl<T: Part> Part for Option<T> {
+fn same_pressure(a: Option<&Pressure>, b: Option<&Pressure>) -> bool {
+    a.map(|pressure| pressure.full.is_some()) == b.map(|pressure| pressure.full.is_some())
+}
+
+fn walk_perf(PerfCount { counted, enabled, running }: &mut PerfCount, visitor: &mut impl Visitor) {
+    for value in [counted, &mut enabled.0, &mut running.0] {
+        visitor.gauge(value);
+    }
+}
+
+fn walk_pressure(pressure: Option<&mut Pressure>, visitor: &mut impl Visitor) {
+    let Some(pressure) = pressure else { return };
+    for row in std::iter::once(&mut pressure.some).chain(&mut pressure.full) {
+        visitor.counter(&mut row.total.0);
+        visitor.gauge(&mut row.avg10);
+        visitor.gauge(&mut row.avg60);
+        visitor.gauge(&mut row.avg300);
+    }
+}
+
+impl Cpu {
     fn walk(&mut self, visitor: &mut impl Visitor) {
-        if let Some(part) = self {
-            part.walk(visitor);
+        visitor.counter(&mut self.total.0);
+        // The kernel scales user and system so that their sum is the total; either may step back by a tick.
+        for part in [&mut self.user, &mut self.system].into_iter().flatten() {
+            visitor.gauge(&mut part.0);
         }
+        for cpu in self.per_cpu.iter_mut().flatten() {
+            visitor.counter(&mut cpu.0);
+        }
+        if let Some(cfs) = &mut self.cfs {
+            visitor.counter(&mut cfs.periods);
+            visitor.counter(&mut cfs.throttled_periods);
+            visitor.counter(&mut cfs.throttled_time.0);
+            if let Some(periods) = &mut cfs.burst_periods {
+                visitor.counter(periods);
+            }
+            if let Some(time) = &mut cfs.burst_time {
+                visitor.counter(&mut time.0);
+            }
+        }
+        if let Some(schedstat) = &mut self.schedstat {
+            visitor.counter(&mut schedstat.run_time.0);
+            visitor.counter(&mut schedstat.runqueue_time.0);
+            visitor.counter(&mut schedstat.run_periods);
+        }
+        if let Some(load) = &mut self.load {
+            visitor.gauge(&mut load.running_milli);
+            visitor.gauge(&mut load.uninterruptible_milli);
+        }
+        walk_pressure(self.pressure.as_mut(), visitor);
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        match (self, other) {
-            (None, None) => true,
-            (Some(a), Some(b)) => a.same_shape(b),
-            _ => false,
-        }
+        let bursts = |cfs: &Cfs| (cfs.burst_periods.is_some(), cfs.burst_time.is_some());
+        self.user.is_some() == other.user.is_some()
+            && self.system.is_some() == other.system.is_some()
+            && self.per_cpu.as_ref().map(Vec::len) == other.per_cpu.as_ref().map(Vec::len)
+            && self.cfs.as_ref().map(bursts) == other.cfs.as_ref().map(bursts)
+            && self.schedstat.is_some() == other.schedstat.is_some()
+            && self.load.is_some() == other.load.is_some()
+            && same_pressure(self.pressure.as_ref(), other.pressure.as_ref())
     }
 }
 
-impl<T: Part> Part for Vec<T> {
+impl Memory {
     fn walk(&mut self, visitor: &mut impl Visitor) {
-        for part in self {
-            part.walk(visitor);
+        for gauge in [&mut self.usage, &mut self.cache, &mut self.rss, &mut self.mapped_file, &mut self.working_set] {
+            visitor.gauge(&mut gauge.0);
+        }
+        // The peak can be reset by writing to its file, and so can failcnt.
+        let optional =
+            [&mut self.max_usage, &mut self.swap, &mut self.active_file, &mut self.inactive_file, &mut self.kernel];
+        for gauge in optional.into_iter().flatten() {
+            visitor.gauge(&mut gauge.0);
+        }
+        if let Some(failcnt) = &mut self.failcnt {
+            visitor.gauge(failcnt);
+        }
+        for faults in [&mut self.own_faults, &mut self.hierarchical_faults] {
+            visitor.counter(&mut faults.pgfault);
+            visitor.counter(&mut faults.pgmajfault);
+        }
+        if let Some(events) = &mut self.events {
+            let MemoryEvents { low, high, max, oom, oom_kill, oom_group_kill } = events;
+            [low, high, max, oom, oom_kill].into_iter().chain(oom_group_kill).for_each(|value| visitor.counter(value));
+        }
+        walk_pressure(self.pressure.as_mut(), visitor);
+        if let Some(numa) = &mut self.numa {
+            for pages in [&mut numa.own, &mut numa.hierarchical] {
+                let NumaPages { file, anon, unevictable } = pages;
+                for (_, value) in file.iter_mut().chain(anon).chain(unevictable) {
+                    visitor.gauge(value);
+                }
+            }
+        }
+        for value in &mut self.stat.values {
+            visitor.gauge(value);
         }
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().zip(other).all(|(a, b)| a.same_shape(b))
-    }
-}
-
-impl Numbers for u64 {
-    fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-        visit(self);
-    }
-
-    fn same_shape(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-macro_rules! units {
-    ($($unit:ident),+) => {$(
-        impl Numbers for $unit {
-            fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-                visit(&mut self.0);
+        fn nodes(numa: &Numa) -> impl Iterator<Item = (usize, u32)> + '_ {
+            let lists = [&numa.own, &numa.hierarchical].map(|pages| [&pages.file, &pages.anon, &pages.unevictable]);
+            lists
+                .into_iter()
+                .flatten()
+                .enumerate()
+                .flat_map(|(list, pages)| pages.iter().map(move |(node, _)| (list, *node)))
+        }
+        let events = |events: &MemoryEvents| events.oom_group_kill.is_some();
+        self.max_usage.is_some() == other.max_usage.is_some()
+            && self.swap.is_some() == other.swap.is_some()
+            && self.active_file.is_some() == other.active_file.is_some()
+            && self.inactive_file.is_some() == other.inactive_file.is_some()
+            && self.failcnt.is_some() == other.failcnt.is_some()
+            && self.kernel.is_some() == other.kernel.is_some()
+            && self.events.as_ref().map(events) == other.events.as_ref().map(events)
+            && same_pressure(self.pressure.as_ref(), other.pressure.as_ref())
+            && match (&self.numa, &other.numa) {
+                (None, None) => true,
+                (Some(a), Some(b)) => nodes(a).eq(nodes(b)),
+                _ => false,
             }
+            && (Arc::ptr_eq(&self.stat.keys, &other.stat.keys) || self.stat.keys == other.stat.keys)
+    }
+}
 
-            fn same_shape(&self, _: &Self) -> bool {
-                true
+impl Io {
+    fn same_shape(&self, other: &Self) -> bool {
+        same_pressure(self.pressure.as_ref(), other.pressure.as_ref())
+            && same_list(&self.devices, &other.devices, |a, b| {
+                (a.stat, a.major, a.minor) == (b.stat, b.major, b.minor)
+                    && a.device == b.device
+                    && same_list(&a.operations, &b.operations, |(a, _), (b, _)| a == b)
+            })
+    }
+}
+
+impl Network {
+    /// Gauges: an interface or a namespace may be replaced by another one of the same name.
+    fn walk(&mut self, visitor: &mut impl Visitor) {
+        for interface in &mut self.interfaces {
+            for traffic in [&mut interface.receive, &mut interface.transmit] {
+                let Traffic { bytes, packets, errors, dropped } = traffic;
+                for value in [bytes, packets, errors, dropped] {
+                    visitor.gauge(value);
+                }
             }
         }
-    )+};
-}
-
-units!(Bytes, Micros, Nanos);
-
-impl<T: Numbers> Numbers for Option<T> {
-    fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-        if let Some(numbers) = self {
-            numbers.each(visit);
+        for sockets in [&mut self.tcp, &mut self.tcp6].into_iter().flatten() {
+            sockets.counts_mut().into_iter().for_each(|value| visitor.gauge(value));
+        }
+        for sockets in [&mut self.udp, &mut self.udp6].into_iter().flatten() {
+            let UdpSockets { sockets, dropped, receive_queue, transmit_queue } = sockets;
+            for value in [sockets, dropped, &mut receive_queue.0, &mut transmit_queue.0] {
+                visitor.gauge(value);
+            }
+        }
+        for value in self.tcp_advanced.iter_mut().flat_map(|counters| &mut counters.values) {
+            visitor.gauge(value);
         }
     }
 
     fn same_shape(&self, other: &Self) -> bool {
-        match (self, other) {
-            (None, None) => true,
-            (Some(a), Some(b)) => a.same_shape(b),
-            _ => false,
-        }
+        same_list(&self.interfaces, &other.interfaces, |a, b| a.name == b.name)
+            && self.tcp.is_some() == other.tcp.is_some()
+            && self.tcp6.is_some() == other.tcp6.is_some()
+            && self.udp.is_some() == other.udp.is_some()
+            && self.udp6.is_some() == other.udp6.is_some()
+            && match (&self.tcp_advanced, &other.tcp_advanced) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Arc::ptr_eq(&a.keys, &b.keys) || a.keys == b.keys,
+                _ => false,
+            }
     }
 }
 
-impl<T: Numbers> Numbers for Vec<T> {
-    fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-        for numbers in self {
-            numbers.each(visit);
-        }
-    }
-
+impl Resctrl {
     fn same_shape(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().zip(other).all(|(a, b)| a.same_shape(b))
-    }
-}
-
-impl Numbers for (u64, u64) {
-    fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-        visit(&mut self.0);
-        visit(&mut self.1);
-    }
-
-    fn same_shape(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-/// A name and its number.
-macro_rules! named {
-    ($($name:ty),+) => {$(
-        impl Numbers for ($name, u64) {
-            fn each(&mut self, visit: &mut impl FnMut(&mut u64)) {
-                visit(&mut self.1);
-            }
-
-            fn same_shape(&self, other: &Self) -> bool {
-                self.0 == other.0
-            }
-        }
-    )+};
-}
-
-named!(u32, &'static str);
-
-/// A sample in which everything is present, in lists of two, and every number is a different one.
-#[cfg(test)]
-pub(crate) fn complete(first: u64) -> Sample {
-    fn pressure() -> Option<Pressure> {
-        Some(Pressure { some: PressureRow::default(), full: Some(PressureRow::default()) })
-    }
-    fn interface(name: &str) -> Interface {
-        Interface { name: name.into(), receive: Traffic::default(), transmit: Traffic::default() }
-    }
-    fn pages() -> NumaPages {
-        NumaPages { file: vec![(0, 0), (1, 0)], anon: vec![(0, 0)], unevictable: vec![(1, 0)] }
-    }
-    struct Numbered(u64);
-    impl Visitor for Numbered {
-        fn counter(&mut self, value: &mut u64) {
-            *value = self.0;
-            self.0 += 1;
-        }
-        fn gauge(&mut self, value: &mut u64) {
-            self.counter(value);
-        }
-    }
-    let nanos = || Some(Nanos::default());
-    let bytes = || Some(Bytes::default());
-    let device = |minor| DeviceIo {
-        stat: super::container::IoStat::ServiceBytes,
-        major: 8,
-        minor,
-        device: "/dev/sda".into(),
-        operations: vec![("Read", 0), ("Write", 0)],
-    };
-    let hugetlb = |size: &str| Hugetlb { page_size: size.into(), usage: Bytes(0), max_usage: bytes(), failcnt: 0 };
-    let mut sample = Sample {
-        at: crate::units::WallTime::default(),
-        cpu: Some(Cpu {
-            total: Nanos(0),
-            user: nanos(),
-            system: nanos(),
-            per_cpu: Some(vec![Nanos(0), Nanos(0)]),
-            cfs: Some(Cfs { burst_periods: Some(0), burst_time: nanos(), ..Cfs::default() }),
-            schedstat: Some(Schedstat::default()),
-            load: Some(Load::default()),
-            pressure: pressure(),
-        }),
-        memory: Some(Memory {
-            max_usage: bytes(),
-            swap: bytes(),
-            active_file: bytes(),
-            inactive_file: bytes(),
-            failcnt: Some(0),
-            kernel: bytes(),
-            events: Some(MemoryEvents { oom_group_kill: Some(0), ..MemoryEvents::default() }),
-            pressure: pressure(),
-            numa: Some(Numa { own: pages(), hierarchical: pages() }),
-            stat: MemoryStat { keys: ["cache".into(), "rss".into()].into(), values: vec![0, 0] },
-            ..Memory::default()
-        }),
-        io: Some(Io { devices: vec![device(0), device(16)], pressure: pressure() }),
-        processes: Some(Processes {
-            count: Some(0),
-            descriptors: Some(0),
-            sockets: Some(0),
-            threads: Some(0),
-            threads_max: Some(0),
-            max_open_files: Some((0, 0)),
-        }),
-        hugetlb: Some(vec![hugetlb("2MB"), hugetlb("1GB")]),
-        network: Some(Network {
-            interfaces: vec![interface("eth0"), interface("eth1")],
-            tcp: Some(TcpSockets::default()),
-            tcp6: Some(TcpSockets::default()),
-            udp: Some(UdpSockets::default()),
-            udp6: Some(UdpSockets::default()),
-            tcp_advanced: Some(TcpAdvanced { keys: Arc::from(["TW", "InSegs"]), values: vec![0, 0] }),
-        }),
-        cpuset_memory_migrate: Some(0),
-        tasks: Some(TaskStates::default()),
-        referenced: bytes(),
-        resctrl: Some(Resctrl {
-            domains: vec![ResctrlDomain { id: 0, total: bytes(), local: bytes(), occupancy: bytes() }],
-        }),
-        perf: Some(vec![PerfEvent::default(), PerfEvent { cpu: 1, ..PerfEvent::default() }]),
-        perf_uncore: Some(vec![UncorePerfEvent::default()]),
-        oom_kills: 0,
-    };
-    sample.walk(&mut Numbered(first));
-    sample
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Collect(Vec<u64>);
-    impl Visitor for Collect {
-        fn counter(&mut self, value: &mut u64) {
-            self.0.push(*value);
-        }
-        fn gauge(&mut self, value: &mut u64) {
-            self.0.push(*value);
-        }
-    }
-
-    /// The debug form shows every number there is, whether it is visited or not.
-    #[test]
-    fn every_number_is_visited_once() {
-        let mut sample = complete(1_000_001);
-        let mut collected = Collect::default();
-        sample.walk(&mut collected);
-        let expected: Vec<u64> = (1_000_001..).take(collected.0.len()).collect();
-        assert_eq!(collected.0, expected);
-        let shown = format!("{sample:?}");
-        let numbers = shown.split(|c: char| !c.is_ascii_digit()).filter(|word| word.len() == 7).count();
-        assert_eq!(numbers, expected.len());
-        // Other numbers are those of devices, nodes and CPUs, and the time.
-        assert_eq!(shown.matches("(0)").count(), 1, "{shown}");
-        assert!(!shown.contains("Some(0"), "{shown}");
-    }
-
-    #[test]
-    fn a_value_that_is_absent_changes_the_shape() {
-        let whole = complete(1);
-        assert!(whole.same_shape(&complete(1_000)));
-        let without: [fn(&mut Sample); 8] = [
-            |sample| sample.cpu.as_mut().unwrap().user = None,
-            |sample| sample.cpu.as_mut().unwrap().cfs.as_mut().unwrap().burst_time = None,
-            |sample| sample.memory.as_mut().unwrap().numa.as_mut().unwrap().own.file[1].0 = 7,
-            |sample| sample.memory.as_mut().unwrap().stat.keys = ["cache".into(), "anon".into()].into(),
-            |sample| sample.io.as_mut().unwrap().devices[0].operations[0].0 = "Sync",
-            |sample| sample.network.as_mut().unwrap().interfaces[1].name = "eth7".into(),
-            |sample| drop(sample.perf.as_mut().unwrap().pop()),
-            |sample| sample.processes.as_mut().unwrap().max_open_files = None,
-        ];
-        for (number, remove) in without.into_iter().enumerate() {
-            let mut other = whole.clone();
-            remove(&mut other);
-            assert!(!whole.same_shape(&other), "{number}");
-        }
+        same_list(&self.domains, &other.domains, |a, b| {
+            a.id == b.id
+                && a.total.is_some() == b.total.is_some()
+                && a.local.is_some() == b.local.is_some()
+                && a.occupancy.is_some() == b.occupancy.is_some()
+        })
     }
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::container::Member;
+use super::roster::{Admission, Roster};
+use crate::bounds::Bound::ContainerMemory;
 use crate::sample::event::Name;
 use crate::units::WallTime;
 
@@ -30,6 +32,11 @@ pub enum Change {
     },
     /// It is gone from every hierarchy.
     Ended {
+        /// Its name.
+        name: Name,
+    },
+    /// It is there, but not listed any more: others need its memory.
+    PushedOut {
         /// Its name.
         name: Name,
     },
@@ -94,13 +101,46 @@ pub struct Discovery {
     names: HashMap<Member, Name>,
     /// Members that came or went while a scan runs: the scan may have looked before or after, the events know.
     since_scan_began: Option<HashSet<Member>>,
+    roster: Roster,
+    refused: u64,
+}
+
+/// Members that may come or go during one scan; of a scan during which there are more nothing is learnt.
+const NOTED: usize = 1 << 18;
+
+/// Whether a directory belongs to a container that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joined {
+    Yes,
+    /// There is no memory for it.
+    No,
 }
 
 impl Discovery {
+    /// An empty set that may take this many bytes.
+    pub fn new(memory: usize) -> Self {
+        Self { roster: Roster::new(memory), ..Self::default() }
+    }
+
+    /// How many directories were not taken up because there was no memory for their containers.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The subtree that takes the most memory.
+    pub fn heaviest(&mut self) -> Name {
+        self.roster.payer()
+    }
+
+    /// Every directory that is known.
+    pub fn members_known(&self) -> HashSet<Member> {
+        self.names.keys().copied().collect()
+    }
+
     /// A directory was made.
     pub fn made(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
         self.note(member);
-        self.join(member, name, at, changes);
+        let _ = self.join(member, name, at, changes);
     }
 
     /// A directory was removed. One nobody knew is nothing new.
@@ -129,7 +169,7 @@ impl Discovery {
         for (member, name) in std::iter::once((member, Name::clone(name))).chain(moved) {
             self.note(member);
             self.leave(member, changes);
-            self.join(member, &name, at, changes);
+            let _ = self.join(member, &name, at, changes);
         }
     }
 
@@ -157,11 +197,19 @@ impl Discovery {
         self.since_scan_began = Some(HashSet::new());
     }
 
+    /// Whether so much happened while the scan ran that nothing is learnt from it.
+    pub fn scan_is_void(&self) -> bool {
+        self.since_scan_began.as_ref().is_some_and(|newer| newer.len() >= NOTED)
+    }
+
     /// Makes the set equal to what a scan found in the hierarchies it could look at, apart from what events told since
     /// it began.
     pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32], changes: &mut Vec<Change>) -> Divergence {
         let newer = self.since_scan_began.take().unwrap_or_default();
         let mut divergence = Divergence::default();
+        if newer.len() >= NOTED {
+            return divergence;
+        }
         let mut present = HashSet::with_capacity(found.len());
         let mut appeared = Vec::new();
         for Found { member, name } in found {
@@ -180,11 +228,12 @@ impl Discovery {
             self.leave(member, changes);
         }
         for (member, name) in appeared {
-            divergence.added += 1;
             if self.names.contains_key(&member) {
                 self.leave(member, changes);
             }
-            self.join(member, &name, None, changes);
+            if self.join(member, &name, None, changes) == Joined::Yes {
+                divergence.added += 1;
+            }
         }
         divergence
     }
@@ -218,15 +267,36 @@ impl Discovery {
     }
 
     fn note(&mut self, member: Member) {
-        if let Some(newer) = &mut self.since_scan_began {
+        if let Some(newer) = &mut self.since_scan_began
+            && newer.len() < NOTED
+        {
             newer.insert(member);
         }
     }
 
-    fn join(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
+    fn join(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) -> Joined {
         if self.names.get(&member) == Some(name) {
-            return;
+            return Joined::Yes;
         }
+        match self.roster.admit(name) {
+            Admission::Listed => {}
+            Admission::InsteadOf(others) => {
+                for other in others {
+                    ContainerMemory.exceeded();
+                    for tracked in self.nodes.remove(&other).unwrap_or_default().members {
+                        self.names.remove(&tracked.member);
+                    }
+                    changes.push(Change::PushedOut { name: other });
+                }
+            }
+            Admission::Refused => {
+                ContainerMemory.exceeded();
+                self.refused += 1;
+                return Joined::No;
+            }
+        }
+        // One allocation for all that keep it.
+        let name = &self.roster.kept(name).map_or_else(|| Name::clone(name), Name::clone);
         let node = self.nodes.entry(Name::clone(name)).or_default();
         let first = node.members.is_empty();
         // The removal of the old directory was missed, or seen while other hierarchies still had the path.
@@ -253,6 +323,7 @@ impl Discovery {
             changes.push(Change::Members { name: name_of() });
         }
         self.names.insert(member, Name::clone(name));
+        Joined::Yes
     }
 
     fn leave(&mut self, member: Member, changes: &mut Vec<Change>) {
@@ -261,9 +332,12 @@ impl Discovery {
         node.members.retain(|tracked| tracked.member != member);
         if node.members.is_empty() {
             self.nodes.remove(&name);
+            self.roster.release(&name);
             changes.push(Change::Ended { name });
         } else {
-            node.left.push(member.hierarchy);
+            if !node.left.contains(&member.hierarchy) {
+                node.left.push(member.hierarchy);
+            }
             changes.push(Change::Members { name });
         }
     }

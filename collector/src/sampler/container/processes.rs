@@ -1,6 +1,7 @@
 //! Processes, threads, descriptors and scheduler statistics: values that are summed over a cgroup's processes.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Reading;
@@ -82,8 +83,12 @@ impl ProcessFiles {
         }
         let hierarchy = process_hierarchy(reading)?;
         let mut now = HashMap::new();
-        let mut directories = vec![reading.name.to_vec()];
-        while let Some(directory) = directories.pop() {
+        // Siblings share the path above them: there may be a hundred thousand.
+        let top: Rc<[u8]> = reading.name.strip_suffix(b"/").unwrap_or(reading.name).into();
+        let mut directories = vec![(Rc::clone(&top), Vec::new())];
+        while let Some((above, child)) = directories.pop() {
+            let directory: Rc<[u8]> =
+                if child.is_empty() { top.clone() } else { [&*above, b"/", &*child].concat().into() };
             // A child that ended meanwhile has none; a sum without some processes would be a wrong number.
             let pids = match own_processes(reading, hierarchy, &directory) {
                 Some(processes) => processes.pids?,
@@ -99,8 +104,8 @@ impl ProcessFiles {
             if any_still_there(reading, hierarchy, &directory, &unseen) {
                 return None;
             }
-            let above = directory.strip_suffix(b"/").unwrap_or(&directory);
-            directories.extend(children(hierarchy, &directory).iter().map(|child| [above, b"/", child].concat()));
+            let inner = children(hierarchy, &directory).into_iter();
+            directories.extend(inner.map(|child| (Rc::clone(&directory), child)));
         }
         let sum = self.scheduled.update(now);
         Some(Schedstat {
@@ -221,7 +226,7 @@ pub(super) fn parsed<T>(
     parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
 ) -> Option<T> {
     let result = at
-        .read(reading.buffer)
+        .read_whole(reading.buffer)
         .and_then(|text| parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
     match result {
         Ok(value) => Some(value),
