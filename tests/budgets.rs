@@ -38,7 +38,7 @@ fn limited<'a>(cgroups: &'a Cgroups, flags: &[&str]) -> Result<(Collector, Cgrou
     let own = cgroups.make("collector")?;
     let is_v2 = Layout::detect()?.memory().context("no memory controller")?.is_v2();
     let file = if is_v2 { own.v2_file("memory.max")? } else { own.v1_file("memory", "memory.limit_in_bytes")? };
-    bytes::write(file, MEMORY.to_string().as_bytes())?;
+    bytes::write(file, &MEMORY.to_string())?;
     let collector = Collector::start_as(Surroundings::default().inside(&own), flags)?;
     collector.require_ebpf()?;
     Ok((collector, own))

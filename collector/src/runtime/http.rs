@@ -60,7 +60,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 #[derive(Debug)]
 struct Answer {
     response: Response<Incoming>,
-    _connection: JoinSet<()>,
+    connection: JoinSet<()>,
 }
 
 fn transport(error: impl std::fmt::Display) -> RuntimeError {
@@ -78,7 +78,7 @@ impl HttpClient {
     /// The answer to a question, read from JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, RuntimeError> {
         let whole = async {
-            let Answer { response, _connection } = self.send(target).await?;
+            let Answer { response, connection: _connection } = self.send(target).await?;
             let mut body = response.into_body();
             self.read(&mut body, LARGEST_ANSWER, |bytes| serde_json::from_slice(bytes)).await?.map_err(transport)
         };
@@ -91,8 +91,8 @@ impl HttpClient {
     /// An answer that comes line by line and has no end.
     pub(super) async fn lines(&self, target: &str) -> Result<Lines, RuntimeError> {
         let answer = timeout(self.patience, self.send(target)).await;
-        let Answer { response, _connection } = answer.map_err(|_| RuntimeError::TooSlow(self.patience))??;
-        Ok(Lines { body: response.into_body(), buffer: BytesMut::new(), skipping: Skipping::No, _connection })
+        let Answer { response, connection } = answer.map_err(|_| RuntimeError::TooSlow(self.patience))??;
+        Ok(Lines { body: response.into_body(), buffer: BytesMut::new(), skipping: Skipping::No, _connection: connection })
     }
 
     /// Reads a body that is not too large. Large ones are read and used up by a few at a time.
@@ -136,7 +136,7 @@ impl HttpClient {
         let request = Request::get(target).header(header::HOST, host).body(Empty::<Bytes>::new());
         let response = sender.send_request(request.map_err(transport)?).await.map_err(transport)?;
         match response.status() {
-            StatusCode::OK => Ok(Answer { response, _connection: task }),
+            StatusCode::OK => Ok(Answer { response, connection: task }),
             StatusCode::NOT_FOUND => Err(RuntimeError::NoSuchContainer),
             status => {
                 let mut body = response.into_body();

@@ -72,7 +72,7 @@ impl Lookup {
             };
             tokio::select! {
                 requests = self.0.next() => match requests {
-                    Some(requests) => requests.into_iter().for_each(|(name, request)| state.request(name, request)),
+                    Some(requests) => requests.into_iter().for_each(|(name, request)| state.request(&name, request)),
                     None => return,
                 },
                 Some(news) = news.recv() => state.news(news),
@@ -208,15 +208,15 @@ struct State {
 }
 
 impl State {
-    fn request(&mut self, name: Name, request: Request) {
+    fn request(&mut self, name: &Name, request: Request) {
         let begun = match request {
             Request::Begin(asked) => Some(asked),
             Request::Again(asked) => {
-                self.forget(&name);
+                self.forget(name);
                 Some(asked)
             }
             Request::End => {
-                self.forget(&name);
+                self.forget(name);
                 None
             }
         };
@@ -230,8 +230,8 @@ impl State {
                 left_out: LeftOut::default(),
                 unusable: Unusable::NotLogged,
             };
-            self.wanted.insert(Name::clone(&name), wanted);
-            self.wait(&name, Instant::now());
+            self.wanted.insert(Name::clone(name), wanted);
+            self.wait(name, Instant::now());
         }
     }
 

@@ -163,9 +163,8 @@ fn bound_names(identity: &mut Identity, left_out: &mut LeftOut) {
         LogPlace::File(path) | LogPlace::Directory(path) => is_long(path),
     });
     let long_directory = runtime_directory.take_if(|directory| is_long(directory));
-    for _ in long_layer.is_some().then_some(()).into_iter().chain(long_log.map(drop)).chain(long_directory.map(drop)) {
-        left_out.name();
-    }
+    let long = [long_layer.is_some(), long_log.is_some(), long_directory.is_some()];
+    long.iter().filter(|is_long| **is_long).for_each(|_| left_out.name());
 }
 
 #[cfg(test)]

@@ -447,7 +447,7 @@ impl Finding {
             }
         }
         self.found.push(Found { member, name });
-        if self.found.len() > 2 * (self.roster.len() + self.known.len()) + Self::SLACK {
+        if self.found.len() > 2 * (self.roster.count() + self.known.len()) + Self::SLACK {
             self.drop_pushed_out();
         }
     }

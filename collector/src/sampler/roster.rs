@@ -115,7 +115,7 @@ impl Roster {
     }
 
     /// How many are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.names.len()
     }
 
