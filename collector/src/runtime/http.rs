@@ -92,7 +92,12 @@ impl HttpClient {
     pub(super) async fn lines(&self, target: &str) -> Result<Lines, RuntimeError> {
         let answer = timeout(self.patience, self.send(target)).await;
         let Answer { response, connection } = answer.map_err(|_| RuntimeError::TooSlow(self.patience))??;
-        Ok(Lines { body: response.into_body(), buffer: BytesMut::new(), skipping: Skipping::No, _connection: connection })
+        Ok(Lines {
+            body: response.into_body(),
+            buffer: BytesMut::new(),
+            skipping: Skipping::No,
+            _connection: connection,
+        })
     }
 
     /// Reads a body that is not too large. Large ones are read and used up by a few at a time.
