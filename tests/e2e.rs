@@ -8,6 +8,7 @@ mod application;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
+mod budgets;
 mod contained;
 mod degraded;
 mod deployed;
@@ -89,6 +90,7 @@ const FILES: &[&[Case]] = &[
     oom::CASES,
     final_sample::CASES,
     storm::CASES,
+    budgets::CASES,
     start_under_churn::CASES,
     vanishing::CASES,
     descriptors::CASES,

@@ -188,6 +188,9 @@ impl Config {
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
         let listen = server.listen()?;
+        let (kernel_events, ring_buffer_bytes, ebpf_log) =
+            (host.kernel_events, host.ring_buffer_bytes()?, host.ebpf_log);
+        let roots = host.roots();
         let access = access.access()?;
         Ok(Self {
             docker_socket: server.docker_socket(),
@@ -201,7 +204,7 @@ impl Config {
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
-            store: retention.limits(interval)?,
+            store: retention.limits(interval, &roots)?,
             filter: containers.filter()?,
             application_metrics: sampling.application_metrics_count_limit,
             disk_usage_every,
@@ -211,10 +214,10 @@ impl Config {
             hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
-            kernel_events: host.kernel_events,
-            ring_buffer_bytes: host.ring_buffer_bytes()?,
-            ebpf_log: host.ebpf_log,
-            roots: host.roots(),
+            kernel_events,
+            ring_buffer_bytes,
+            ebpf_log,
+            roots,
             grace: server.shutdown_grace_period,
             push,
             max_procs: sampling.max_procs(),

@@ -297,7 +297,7 @@ impl Parts {
 
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
-        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities);
+        let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities, degradations.clone());
         let (source, counters, probes) = match attached {
             Some((probes, reader)) => {
                 if let Some(bytes) = probes.map_bytes() {

@@ -26,10 +26,12 @@
 //!  runtime  -> sample, units
 //!  access   -> nothing of ours
 //!  degradations -> nothing of ours; whoever finds something missing reports it there
+//!  bounds   -> nothing of ours; whoever finds something too large counts it there
 //! ```
 
 pub mod access;
 pub mod application;
+pub mod bounds;
 pub mod compare;
 pub mod config;
 pub mod daemon;

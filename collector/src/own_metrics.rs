@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::bounds::Bound;
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
 use crate::kernel::probes::load::CounterReader;
@@ -24,6 +25,7 @@ pub struct OwnMetrics {
     received: IntCounterVec,
     lost: IntCounterVec,
     read_errors: IntCounterVec,
+    bounds: IntCounterVec,
     containers: IntGauge,
     history_bytes: IntGauge,
     map_bytes: IntGauge,
@@ -54,6 +56,11 @@ impl OwnMetrics {
                 "kind",
             )?,
             read_errors: by("collector_read_errors_total", "Kernel files that could not be read, by name.", "file")?,
+            bounds: by(
+                "collector_bound_exceeded_total",
+                "How often something that others size was larger than its bound, by bound (docs/limits.md).",
+                "bound",
+            )?,
             containers: IntGauge::new("collector_containers", "Containers listed now.")?,
             history_bytes: IntGauge::new("collector_history_bytes", "Memory the kept samples take.")?,
             map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory the programs' maps take.")?,
@@ -84,6 +91,7 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.read_errors.clone()))?;
+        registry.register(Box::new(metrics.bounds.clone()))?;
         registry.register(Box::new(metrics.containers.clone()))?;
         registry.register(Box::new(metrics.history_bytes.clone()))?;
         registry.register(Box::new(metrics.map_bytes.clone()))?;
@@ -144,6 +152,9 @@ impl OwnMetrics {
         }
         for (file, count) in engine.context().errors().counts() {
             catch_up(&self.read_errors, file, count);
+        }
+        for bound in Bound::ALL {
+            catch_up(&self.bounds, bound.name(), bound.count());
         }
         let containers = engine.store().with_prefix(b"/");
         self.containers.set(containers.len() as i64);

@@ -231,7 +231,9 @@ mod tests {
             events: EventLimits {
                 default: KindLimits { age: Duration::from_secs(10), count: None },
                 kinds: HashMap::new(),
+                bytes: usize::MAX,
             },
+            memory: crate::store::MemoryBounds::NONE,
             // Nothing holds an ended container but who reads it.
             ended_retention: Duration::ZERO,
         }))

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::{ConfigError, list, value_error};
 use crate::go_flags::go_duration;
+use crate::kernel::machine::memory_capacity;
+use crate::kernel::{HostRoots, own_limit};
 use crate::sample::event::EventKind;
-use crate::store::StoreLimits;
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
+use crate::store::{MemoryBounds, StoreLimits};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RetentionArgs {
@@ -21,6 +23,13 @@ pub(super) struct RetentionArgs {
     /// How many events are kept, by kind, -1 for any number: `default=100000,oom=-1`
     #[arg(long = "event_storage_event_limit", default_value = "default=100000")]
     event_storage_event_limit: String,
+    /// How many bytes the events of all kinds may take, however many they are
+    #[arg(long = "event_storage_byte_limit", default_value_t = EventLimits::DEFAULT_BYTES, value_name = "BYTES")]
+    event_storage_byte_limit: usize,
+    /// How many bytes the containers that are listed may take, their samples included; 0 for 45% of the collector's own
+    /// memory limit, or a quarter of the machine's memory where it has none
+    #[arg(long = "container_memory_limit", default_value_t = 0, value_name = "BYTES")]
+    container_memory_limit: usize,
     /// How long the counters of an ended container are still told; 0 for not at all
     #[arg(long = "ended_container_retention", default_value = "2m0s", value_parser = go_duration)]
     ended_container_retention: Duration,
@@ -28,15 +37,44 @@ pub(super) struct RetentionArgs {
 
 impl RetentionArgs {
     /// The bounds of a store whose containers are sampled at this interval.
-    pub(super) fn limits(&self, interval: Duration) -> Result<StoreLimits, ConfigError> {
+    pub(super) fn limits(&self, interval: Duration, roots: &HostRoots) -> Result<StoreLimits, ConfigError> {
         // On-demand samples come on top of the periodic ones, so twice what the interval makes.
         let periodic = self.storage_duration.as_nanos() / interval.as_nanos();
         let count = usize::try_from(periodic * 2).unwrap_or(usize::MAX).clamp(64, 100_000);
         Ok(StoreLimits {
             history: Limits { age: self.storage_duration, count },
-            events: event_limits(&self.event_storage_age_limit, &self.event_storage_event_limit)?,
+            events: EventLimits {
+                bytes: self.event_storage_byte_limit,
+                ..event_limits(&self.event_storage_age_limit, &self.event_storage_event_limit)?
+            },
             ended_retention: self.ended_container_retention,
+            memory: MemoryBounds::of_total(self.container_memory(roots)?),
         })
+    }
+}
+
+/// With less not even a small machine's cgroups fit.
+const LEAST_CONTAINER_MEMORY: usize = 16 << 20;
+
+impl RetentionArgs {
+    fn container_memory(&self, roots: &HostRoots) -> Result<usize, ConfigError> {
+        match self.container_memory_limit {
+            0 => {
+                let bytes = match own_limit::memory_limit(&roots.proc) {
+                    Some(limit) => limit / 100 * 45,
+                    None => memory_capacity(roots).map_or(1 << 30, |memory| memory.0 / 4),
+                };
+                Ok(usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_CONTAINER_MEMORY))
+            }
+            bytes if bytes < LEAST_CONTAINER_MEMORY => Err(value_error(
+                "container_memory_limit",
+                &bytes,
+                &format_args!(
+                    "use at least {LEAST_CONTAINER_MEMORY} bytes, or 0 to have it derived from the memory limit"
+                ),
+            )),
+            bytes => Ok(bytes),
+        }
     }
 }
 
@@ -55,7 +93,7 @@ fn event_limits(ages: &str, counts: &str) -> Result<EventLimits, ConfigError> {
         let age = ages.get(&Some(kind)).copied().unwrap_or(default.age);
         (kind, KindLimits { age, count: counts.get(&Some(kind)).copied().unwrap_or(default.count) })
     });
-    Ok(EventLimits { default, kinds: kinds.collect() })
+    Ok(EventLimits { default, kinds: kinds.collect(), bytes: usize::MAX })
 }
 
 /// `default=A,oom=B`, with `None` for the default.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::kernel::cgroup::{Hierarchies, scan};
+use crate::kernel::cgroup::{Hierarchies, LONGEST_PATH, scan};
 use crate::runtime::reachability::{Examined, examine, missed};
 use crate::sample::identity::Runtime;
 
@@ -29,7 +29,7 @@ pub(super) fn gather(config: &Config) -> RuntimeFacts {
         let mut names = std::collections::BTreeSet::new();
         for hierarchy in &hierarchies {
             // What is said of a hierarchy that cannot be read is said elsewhere.
-            let _ = scan(hierarchy, |name, _| {
+            let _ = scan(hierarchy, LONGEST_PATH, |name, _| {
                 names.extend(missed(name).map(|runtime| (runtime, name.to_vec())));
             });
         }

@@ -1,30 +1,37 @@
 //! Why a kernel file could not be read, told apart by what it means for a sample.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::bounds::Shown;
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::FormatError;
+
+/// A cgroup's path is as long, and has such letters, as whoever made it likes.
+fn shown(path: &Path) -> Shown<'_> {
+    Shown(path.as_os_str().as_bytes())
+}
 
 /// A read that gave no value.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file does not exist: the kernel does not offer it, or the controller is off.
-    #[error("{path}: not there", path = .0.display())]
+    #[error("{path}: not there", path = shown(.0))]
     Missing(PathBuf),
     /// The cgroup or process ended while it was read (`ENODEV`, `ESRCH`; `ENXIO` for `/proc/<pid>/net` of a process that
     /// has left its namespaces). Normal.
-    #[error("{path}: its cgroup or process ended", path = .0.display())]
+    #[error("{path}: its cgroup or process ended", path = shown(.0))]
     Gone(PathBuf),
     /// The kernel has the file but not the feature (`EOPNOTSUPP`, `EINVAL`), such as pressure that is switched off.
-    #[error("{path}: not supported by this kernel", path = .0.display())]
+    #[error("{path}: not supported by this kernel", path = shown(.0))]
     Unsupported(PathBuf),
     /// Not allowed (`EACCES`, `EPERM`).
-    #[error("{path}: permission denied", path = .0.display())]
+    #[error("{path}: permission denied", path = shown(.0))]
     Denied(PathBuf),
     /// Anything else.
-    #[error("{path}: {errno}", path = path.display())]
+    #[error("{path}: {errno}", path = shown(path))]
     Failed {
         /// The file.
         path: PathBuf,
@@ -32,7 +39,7 @@ pub enum ReadError {
         errno: Errno,
     },
     /// The content is not what the kernel documents.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{path}: {reason}", path = shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,

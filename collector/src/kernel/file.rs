@@ -13,10 +13,15 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::bounds::Bound;
 use crate::kernel::error::ReadError;
 
 /// Longest path the kernel takes in one system call, without the terminating zero.
 const LONGEST_PATH: usize = 4095;
+/// What is read of a file. Lists of processes, interfaces and mounts are as long as a container makes them.
+pub const LARGEST_FILE: usize = 16 << 20;
+/// A buffer that grew beyond this is let go before the next file: few are as long.
+const KEPT_BUFFER: usize = 1 << 20;
 /// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
 const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
 
@@ -81,6 +86,18 @@ impl FileAt<'_> {
             Err(errno) => Err(ReadError::from_errno(&self.path(), errno)),
         }
     }
+
+    /// The same for a file of which a part is of no use, since something is counted or added up.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than [`LARGEST_FILE`].
+    pub fn read_whole<'b>(&self, buffer: &'b mut ReadBuffer) -> Result<&'b [u8], ReadError> {
+        let length = self.read(buffer)?.len();
+        if buffer.was_cut {
+            return Err(ReadError::from_errno(&self.path(), Errno::FBIG));
+        }
+        Ok(buffer.text(length))
+    }
 }
 
 /// Reads a whole file by its path.
@@ -121,6 +138,8 @@ fn open_long(path: &mut Vec<u8>, flags: OFlags) -> Result<OwnedFd, Errno> {
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     path: Vec<u8>,
+    /// Whether the file read last goes on.
+    was_cut: bool,
 }
 
 impl ReadBuffer {
@@ -129,26 +148,44 @@ impl ReadBuffer {
 
     /// A buffer which will allocate at its first use.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), path: Vec::new() }
+        Self { bytes: Vec::new(), path: Vec::new(), was_cut: false }
     }
 
     fn text(&self, length: usize) -> &[u8] {
         self.bytes.get(..length).unwrap_or_default()
     }
 
+    /// Before a file is read.
+    fn begin(&mut self) {
+        self.was_cut = false;
+        if self.bytes.len() > KEPT_BUFFER {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Of a file that goes on, the whole lines within what was read.
+    #[cold]
+    fn cut_at_line(&mut self) -> usize {
+        self.was_cut = true;
+        Bound::FileBytes.exceeded();
+        self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(self.bytes.len(), |end| end + 1)
+    }
+
     fn grow(&mut self) {
-        let size = (self.bytes.len() * 2).max(Self::FIRST);
+        let size = (self.bytes.len() * 2).clamp(Self::FIRST, LARGEST_FILE);
         self.bytes.resize(size, 0);
     }
 
     /// Reads from offset 0 with one system call, repeated with more room while the text fills the buffer: a kernfs
     /// file is made anew for each read at 0, so pieces of two reads must not be joined.
     fn read_at_start(&mut self, file: BorrowedFd<'_>) -> Result<usize, Errno> {
+        self.begin();
         if self.bytes.is_empty() {
             self.grow();
         }
         loop {
             match rustix::io::pread(file, self.bytes.as_mut_slice(), 0) {
+                Ok(LARGEST_FILE) => return Ok(self.cut_at_line()),
                 Ok(length) if length == self.bytes.len() => self.grow(),
                 Ok(length) => return Ok(length),
                 Err(Errno::INTR) => {}
@@ -168,8 +205,12 @@ impl ReadBuffer {
 
     /// Reads until there is no more. The reader is told where the next piece goes, and how much was read.
     fn read_pieces(&mut self, read: impl Fn(&mut [u8], usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+        self.begin();
         let mut length = 0;
         loop {
+            if length == LARGEST_FILE {
+                return Ok(self.cut_at_line());
+            }
             if length == self.bytes.len() {
                 self.grow();
             }
@@ -342,102 +383,4 @@ impl KeptFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(mount: &Path) -> FileAt<'_> {
-        FileAt { mount, directory: b"/a", file: "value" }
-    }
-
-    #[test]
-    fn places_become_paths() {
-        let path = |directory: &'static [u8], file| FileAt { mount: Path::new("/m"), directory, file }.path();
-        assert_eq!(path(b"/", "f"), Path::new("/m/f"));
-        assert_eq!(path(b"/a/b", "f"), Path::new("/m/a/b/f"));
-        assert_eq!(path(b"/a", ""), Path::new("/m/a"));
-        assert_eq!(path(b"/", ""), Path::new("/m"));
-    }
-
-    #[test]
-    fn a_kept_file_is_read_anew_and_the_buffer_grows() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("a")).unwrap();
-        let file = root.path().join("a/value");
-        let budget = Arc::new(FileBudget::new(1));
-        let mut buffer = ReadBuffer::new();
-        let mut kept = KeptFile::default();
-        let mut other = KeptFile::default();
-        for size in [3, 8 * 1024, 100_000, 5] {
-            std::fs::write(&file, vec![b'x'; size]).unwrap();
-            let text = kept.read(at(root.path()), &budget, &mut buffer).unwrap().unwrap();
-            assert_eq!(text.len(), size);
-            // The budget is used up by the first file: the second is opened each time.
-            let text = other.read(at(root.path()), &budget, &mut buffer).unwrap().unwrap();
-            assert_eq!(text.len(), size);
-            assert!(kept.is_kept() && !other.is_kept());
-            assert_eq!(budget.kept(), 1);
-        }
-        kept.close();
-        assert_eq!(budget.kept(), 0);
-        other.read(at(root.path()), &budget, &mut buffer).unwrap();
-        assert!(other.is_kept());
-        drop(other);
-        assert_eq!(budget.kept(), 0);
-    }
-
-    #[test]
-    fn absence_is_remembered_until_told_otherwise() {
-        let root = tempfile::tempdir().unwrap();
-        let budget = Arc::new(FileBudget::new(10));
-        let mut buffer = ReadBuffer::new();
-        let mut kept = KeptFile::default();
-        assert!(kept.read(at(root.path()), &budget, &mut buffer).unwrap().is_none());
-        std::fs::create_dir(root.path().join("a")).unwrap();
-        std::fs::write(root.path().join("a/value"), "1\n").unwrap();
-        assert!(kept.read(at(root.path()), &budget, &mut buffer).unwrap().is_none());
-        kept.retry();
-        assert_eq!(kept.read(at(root.path()), &budget, &mut buffer).unwrap(), Some(&b"1\n"[..]));
-    }
-
-    #[test]
-    fn errors_are_told_apart() {
-        let root = tempfile::tempdir().unwrap();
-        let budget = Arc::new(FileBudget::new(10));
-        let mut buffer = ReadBuffer::new();
-        std::fs::create_dir_all(root.path().join("a/value")).unwrap();
-        let error = KeptFile::default().read(at(root.path()), &budget, &mut buffer).unwrap_err();
-        assert!(matches!(error, ReadError::Failed { errno: Errno::ISDIR, .. }), "{error}");
-        assert_eq!(error.path(), root.path().join("a/value"));
-        assert!(matches!(read(&root.path().join("b"), &mut buffer), Err(ReadError::Missing(_))));
-    }
-
-    #[test]
-    fn paths_beyond_the_kernels_limit_are_opened_in_steps() {
-        let root = tempfile::tempdir().unwrap();
-        let mut buffer = ReadBuffer::new();
-        let name = "n".repeat(200);
-        let mut directory = Vec::new();
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let mut above = rustix::fs::open(root.path(), flags, Mode::empty()).unwrap();
-        for _ in 0..50 {
-            rustix::fs::mkdirat(&above, name.as_str(), Mode::from_raw_mode(0o755)).unwrap();
-            above = rustix::fs::openat(&above, name.as_str(), flags, Mode::empty()).unwrap();
-            directory.push(b'/');
-            directory.extend_from_slice(name.as_bytes());
-        }
-        let write = OFlags::CREATE | OFlags::WRONLY;
-        let file = rustix::fs::openat(&above, "value", write, Mode::from_raw_mode(0o644)).unwrap();
-        rustix::io::write(&file, b"deep").unwrap();
-        let at = FileAt { mount: root.path(), directory: &directory, file: "value" };
-        assert_eq!(at.read(&mut buffer).unwrap(), b"deep");
-        assert_eq!(at.stat(&mut buffer).unwrap().st_size, 4);
-    }
-
-    #[test]
-    fn the_process_limit_is_raised_to_the_hard_one() {
-        let budget = FileBudget::from_process_limit(100);
-        let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
-        assert_eq!(Some(budget.limit() as u64 + 100), limit.current);
-    }
-}
+mod tests;

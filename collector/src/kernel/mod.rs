@@ -15,6 +15,7 @@ pub mod machine;
 pub mod network;
 pub mod odd_lines;
 pub mod oom_watch;
+pub mod own_limit;
 pub mod own_process;
 pub mod perf;
 pub mod probes;

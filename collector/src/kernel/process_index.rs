@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::bounds::Bound;
 use crate::kernel::cgroup::mounts::memberships;
-use crate::kernel::cgroup::{Hierarchies, Hierarchy, scan};
+use crate::kernel::cgroup::{Hierarchies, Hierarchy, LONGEST_PATH, scan};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
@@ -102,6 +103,9 @@ impl ProcessIndex {
     }
 }
 
+/// Bytes of the names of all cgroups with processes, in all hierarchies.
+const LONGEST_NAMES: usize = 16 << 20;
+
 /// Reads all processes whenever that is wanted and allowed.
 fn refresh(shared: &Weak<Shared>) {
     while let Some(shared) = shared.upgrade() {
@@ -126,6 +130,7 @@ fn read_all(proc: &Path, bases: &HashMap<u32, Vec<u8>>) -> Reading {
     let began = Instant::now();
     let mut by_hierarchy: HashMap<u32, ByCgroup> =
         bases.keys().map(|hierarchy| (*hierarchy, ByCgroup::new())).collect();
+    let mut names = 0;
     let mut buffer = ReadBuffer::new();
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -136,7 +141,13 @@ fn read_all(proc: &Path, bases: &HashMap<u32, Vec<u8>>) -> Reading {
             let (Some(base), Some(lists)) = (bases.get(&line.hierarchy), by_hierarchy.get_mut(&line.hierarchy)) else {
                 continue;
             };
-            lists.entry(joined(base, line.path).into()).or_default().push(pid);
+            let name = joined(base, line.path);
+            names += if lists.contains_key(name.as_slice()) { 0 } else { name.len() };
+            if names > LONGEST_NAMES {
+                Bound::ListRows.exceeded();
+                break;
+            }
+            lists.entry(name.into()).or_default().push(pid);
         }
     }
     Reading { at: began, took: began.elapsed(), by_hierarchy }
@@ -194,7 +205,7 @@ fn own_cgroup(hierarchy: &Hierarchy, path: &[u8], own_pid: u32) -> Result<Option
     let depth = hierarchy.levels_above + levels(path);
     let mut buffer = ReadBuffer::new();
     let mut found = None;
-    scan(hierarchy, |name, _| {
+    scan(hierarchy, LONGEST_PATH, |name, _| {
         if found.is_none() && levels(name) == depth && holds(hierarchy, name, own_pid, &mut buffer) {
             found = Some(name.to_vec());
         }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::containerd::ContainerdClient;
@@ -156,15 +155,17 @@ impl Client {
             // They tell nothing by themselves.
             Api::Containerd(_) | Api::Cri(_) => return std::future::pending().await,
         };
-        let mut changes = std::pin::pin!(client.changes());
+        let mut changes = match client.changes().await {
+            Ok(changes) => changes,
+            Err(error) => return error.to_string(),
+        };
         loop {
             match changes.next().await {
-                Some(Ok(id)) => {
+                Ok(id) => {
                     // Without a receiver the lookup has ended, and soon this task with it.
                     let _ = changed.send(id).await;
                 }
-                Some(Err(error)) => return error.to_string(),
-                None => return "it closed the connection".to_owned(),
+                Err(error) => return error.to_string(),
             }
         }
     }

@@ -3,32 +3,67 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, EventMessage, Health, NetworkSettings, SystemInfoCgroupDriverEnum};
-use bollard::query_parameters::{EventsOptions, InspectContainerOptions};
-use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{Stream, StreamExt as _};
+use bollard::API_DEFAULT_VERSION;
+use bollard::models::{ContainerInspectResponse, Health, NetworkSettings};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::client::{Answer, DockerTls};
 use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::http::{HttpClient, Lines};
 use super::owners::Life;
 use super::places::{self, Driver};
 use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};
 use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
 use crate::units::WallTime;
 
-/// Longest wait for an answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for it.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The changes of containers, as they happen.
+const EVENTS: &str = r#"{"type":["container"]}"#;
+
+/// Bytes of an id: its digits are 64.
+const LONGEST_ID: usize = 128;
+
+/// `GET /version`, as far as it is looked at.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "ApiVersion")]
+    api: Option<String>,
+}
+
+/// `GET /info`, as far as it is looked at.
+#[derive(Deserialize)]
+struct Info {
+    #[serde(rename = "DockerRootDir")]
+    root: Option<String>,
+    #[serde(rename = "CgroupDriver")]
+    driver: Option<String>,
+}
+
+/// An event, as far as it is looked at.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "Action")]
+    action: Option<String>,
+    #[serde(rename = "Actor")]
+    actor: Option<Actor>,
+}
+
+#[derive(Deserialize)]
+struct Actor {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+}
 
 /// A runtime that has answered.
 #[derive(Clone, Debug)]
 pub(super) struct DockerClient {
-    docker: Docker,
+    http: HttpClient,
+    /// The beginning of every path: the version of the API that both sides speak.
+    version: Arc<str>,
     runtime: Runtime,
     /// Beginnings of the names of the environment variables that are told.
     environment: Arc<[String]>,
@@ -54,51 +89,39 @@ impl DockerClient {
         environment: &Arc<[String]>,
     ) -> Result<Self, RuntimeError> {
         endpoint.probe().await?;
-        let patience = PATIENCE.as_secs();
-        let docker = match (endpoint, tls) {
-            (Endpoint::Unix(path), _) => Docker::connect_with_unix(path, patience, API_DEFAULT_VERSION)?,
-            (Endpoint::Tcp(address), None) => Docker::connect_with_http(address, patience, API_DEFAULT_VERSION)?,
-            (Endpoint::Tcp(address), Some(DockerTls { certificate, key, ca })) => {
-                Docker::connect_with_ssl(address, key, certificate, ca, patience, API_DEFAULT_VERSION)?
-            }
+        let http = HttpClient::new(endpoint, tls)?;
+        let version = match http.get("/version").await {
+            Ok(Version { api }) => version(api.as_deref()),
+            Err(RuntimeError::NoSuchContainer) => None,
+            Err(error) => return Err(error),
         };
-        let docker = docker.negotiate_version().await?;
-        Ok(Self { docker, runtime, environment: Arc::clone(environment), host: Arc::default() })
+        let version = version.ok_or_else(|| RuntimeError::Unspoken("it does not tell its version".to_owned()))?.into();
+        Ok(Self { http, version, runtime, environment: Arc::clone(environment), host: Arc::default() })
     }
 
     /// What it knows about a container.
     pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         // Both at once: a daemon that is slow to answer is waited for once.
-        let question = self.docker.inspect_container(id, None::<InspectContainerOptions>);
-        let (answer, host) = tokio::join!(question, self.host());
-        match answer {
-            Ok(answer) => {
-                let (expected, life) = place(self.runtime, id, &answer, host.and_then(|host| host.driver));
-                let root = host.and_then(|host| host.root.as_deref());
-                let identity = identity(self.runtime, id, answer, root, &self.environment);
-                Ok(Answer { identity, expected, life })
-            }
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Err(RuntimeError::NoSuchContainer),
-            Err(error) => Err(error.into()),
-        }
+        let target = format!("{}/containers/{}/json", self.version, utf8_percent_encode(id, NON_ALPHANUMERIC));
+        let (answer, host) = tokio::join!(self.http.get(&target), self.host());
+        let answer = answer?;
+        let (expected, life) = place(self.runtime, id, &answer, host.and_then(|host| host.driver));
+        let root = host.and_then(|host| host.root.as_deref());
+        let identity = identity(self.runtime, id, answer, root, &self.environment);
+        Ok(Answer { identity, expected, life })
     }
 
     /// Whether it answers.
     pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
-        Ok(self.docker.ping().await.map(drop)?)
+        self.http.ping("/_ping").await
     }
 
     /// What it tells of the machine, if it does.
     async fn host(&self) -> Option<&Host> {
         let ask = || async {
-            let info = self.docker.info().await?;
-            let root = info.docker_root_dir.filter(|root| root.starts_with('/')).map(PathBuf::from);
-            let driver = match info.cgroup_driver {
-                Some(SystemInfoCgroupDriverEnum::CGROUPFS) => Some(Driver::Cgroupfs),
-                Some(SystemInfoCgroupDriverEnum::SYSTEMD) => Some(Driver::Systemd),
-                Some(_) | None => None,
-            };
-            Ok::<_, Error>(Host { root, driver })
+            let Info { root, driver } = self.http.get(&format!("{}/info", self.version)).await?;
+            let root = root.filter(|root| root.starts_with('/')).map(PathBuf::from);
+            Ok::<_, RuntimeError>(Host { root, driver: driver.as_deref().and_then(driver_called) })
         };
         self.host.get_or_try_init(ask).await.ok()
     }
@@ -116,21 +139,52 @@ impl DockerClient {
     }
 
     /// Reports the ids of containers that changed, until the runtime goes away.
-    pub(super) fn changes(&self) -> impl Stream<Item = Result<String, Error>> + use<> {
-        let filters = [("type".to_owned(), vec!["container".to_owned()])];
-        let options = EventsOptions { filters: Some(filters.into()), ..EventsOptions::default() };
-        let events = self.docker.events(Some(options));
-        events.filter_map(|event| std::future::ready(event.map(changed).transpose()))
+    pub(super) async fn changes(&self) -> Result<Changes, RuntimeError> {
+        let filters = utf8_percent_encode(EVENTS, NON_ALPHANUMERIC);
+        Ok(Changes(self.http.lines(&format!("{}/events?filters={filters}", self.version)).await?))
     }
 }
 
+/// The ids of containers that changed.
+#[derive(Debug)]
+pub(super) struct Changes(Lines);
+
+impl Changes {
+    /// The next one; an error when the runtime went away. A line that is not understood is passed over.
+    pub(super) async fn next(&mut self) -> Result<String, RuntimeError> {
+        loop {
+            let line = self.0.next().await?;
+            if let Some(id) = serde_json::from_slice(&line).ok().and_then(changed) {
+                return Ok(id);
+            }
+        }
+    }
+}
+
+/// How it makes cgroups, by the name of that; rootless without cgroup v2 it makes none.
+fn driver_called(name: &str) -> Option<Driver> {
+    match name {
+        "cgroupfs" => Some(Driver::Cgroupfs),
+        "systemd" => Some(Driver::Systemd),
+        _ => None,
+    }
+}
+
+/// The beginning of the paths, for the lower of the two versions of the API; none where the runtime does not say its own.
+fn version(theirs: Option<&str>) -> Option<String> {
+    let (major, minor) = theirs?.split_once('.')?;
+    let theirs = (major.parse::<usize>().ok()?, minor.parse::<usize>().ok()?);
+    let (major, minor) = theirs.min((API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version));
+    Some(format!("/v{major}.{minor}"))
+}
+
 /// The container an event is about, if what it tells may have changed by it.
-fn changed(event: EventMessage) -> Option<String> {
+fn changed(event: Event) -> Option<String> {
     let action = event.action?;
     // `health_status: healthy`; `exec_create: command` comes with every health check and changes nothing.
     let verb = action.split(':').next().unwrap_or_default();
     let changes = matches!(verb, "start" | "restart" | "rename" | "update" | "health_status");
-    changes.then(|| event.actor?.id).flatten()
+    changes.then(|| event.actor?.id).flatten().filter(|id| id.len() <= LONGEST_ID)
 }
 
 /// The cgroups that Docker makes for the container, and whether it runs. Podman names its own in other ways.
@@ -281,6 +335,14 @@ mod tests {
         let two = r#""b":{"IPAddress":"10.0.0.2"},"a":{"IPAddress":"","GlobalIPv6Address":"fd00::1"}"#;
         assert_eq!(address("bridge", two), Address::Own("fd00::1".parse().unwrap()));
         assert_eq!(address("bridge", r#""b":{"IPAddress":"10.0.0.2"}"#), Address::Own("10.0.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_lower_version_is_spoken() {
+        assert_eq!(version(Some("1.41")).as_deref(), Some("/v1.41"));
+        let ours = format!("/v{}.{}", API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
+        assert_eq!(version(Some("1.999")), Some(ours));
+        assert_eq!((version(None), version(Some("1")), version(Some("x.y"))), (None, None, None));
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Why a runtime did not tell.
 
+use std::time::Duration;
+
+use http::StatusCode;
+
 use super::endpoint::Endpoint;
 
 /// Why a runtime did not tell.
@@ -11,13 +15,19 @@ pub(super) enum RuntimeError {
     /// It does not know this container.
     #[error("no such container")]
     NoSuchContainer,
-    /// Docker's API said something else, or nothing that is understood.
-    #[error(transparent)]
-    Docker(#[from] bollard::errors::Error),
     /// It does not have the call that was made.
     #[error("{0}")]
     Unspoken(String),
-    /// A gRPC call failed.
+    /// It has the call, and says no.
+    #[error("{0}: {1}")]
+    Refused(StatusCode, String),
+    /// Its answer has more bytes than any that is about one container.
+    #[error("its answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// Its answer did not come to its end in time.
+    #[error("its answer took more than {} seconds", .0.as_secs())]
+    TooSlow(Duration),
+    /// It said something else, or nothing that is understood.
     #[error("{0}")]
     Transport(String),
 }

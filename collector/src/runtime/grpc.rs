@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
+use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint as Address};
@@ -12,9 +13,14 @@ use tonic_prost::ProstCodec;
 
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use crate::bounds::{Bound, Shown};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes of an answer: what a runtime says about all its containers has some hundred for each.
+const LARGEST_ANSWER: usize = 4 << 20;
+/// Bytes of an answer's headers.
+const LONGEST_HEADERS: u32 = 16 << 10;
 
 /// A runtime's socket that somebody listens on. Connects again by itself when a call needs it.
 #[derive(Clone, Debug)]
@@ -29,8 +35,12 @@ impl Connection {
             Endpoint::Tcp(address) => format!("http://{address}"),
         };
         let address = Address::from_shared(uri).map_err(|error| RuntimeError::Transport(error.to_string()))?;
-        let channel = address.timeout(PATIENCE).connect().await;
-        channel.map(Self).map_err(|error| RuntimeError::Transport(error.to_string()))
+        let address = address.timeout(PATIENCE).connect_timeout(PATIENCE).http2_max_header_list_size(LONGEST_HEADERS);
+        match timeout(PATIENCE, address.connect()).await {
+            Ok(Ok(channel)) => Ok(Self(channel)),
+            Ok(Err(error)) => Err(RuntimeError::Transport(error.to_string())),
+            Err(_) => Err(RuntimeError::TooSlow(PATIENCE)),
+        }
     }
 
     /// One call; `namespace` goes into the header that containerd reads.
@@ -44,7 +54,24 @@ impl Connection {
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = Grpc::new(self.0.clone());
+        // The channel's own time ends with the head of the answer; what follows may drip.
+        timeout(PATIENCE, self.exchange(method, message, namespace)).await.unwrap_or_else(|_| {
+            Bound::RuntimeAnswerTime.exceeded();
+            Err(RuntimeError::TooSlow(PATIENCE))
+        })
+    }
+
+    async fn exchange<Q, A>(
+        &self,
+        method: &'static str,
+        message: Q,
+        namespace: Option<&MetadataValue<Ascii>>,
+    ) -> Result<A, RuntimeError>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        let mut grpc = Grpc::new(self.0.clone()).max_decoding_message_size(LARGEST_ANSWER);
         grpc.ready().await.map_err(|error| RuntimeError::Transport(error.to_string()))?;
         let mut request = Request::new(message);
         if let Some(namespace) = namespace {
@@ -59,8 +86,15 @@ impl Connection {
 fn failed(status: &Status) -> RuntimeError {
     match status.code() {
         Code::NotFound => RuntimeError::NoSuchContainer,
-        Code::Unimplemented => RuntimeError::Unspoken(format!("it does not have this call: {}", status.message())),
-        code => RuntimeError::Transport(format!("{code}: {}", status.message())),
+        Code::Unimplemented => {
+            RuntimeError::Unspoken(format!("it does not have this call: {}", Shown(status.message().as_bytes())))
+        }
+        // Of a message that is longer than it may be.
+        Code::OutOfRange => {
+            Bound::RuntimeAnswerBytes.exceeded();
+            RuntimeError::TooLarge(LARGEST_ANSWER)
+        }
+        code => RuntimeError::Transport(format!("{code}: {}", Shown(status.message().as_bytes()))),
     }
 }
 

@@ -13,13 +13,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::cgroup_names;
 use super::client::{Client, Listener, Runtimes};
 use super::owners::Told;
 use super::questions::Questions;
 use super::reachability::{Cause, Reachability, diagnose};
+use super::requests::{Request, Requests, Waiting, list};
 use crate::degradations::Degradations;
-use crate::sample::event::Name;
 use crate::sample::filesystem::RuntimeStorage;
 
 /// How often an absent runtime is looked for.
@@ -27,45 +26,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A runtime that has not answered for this long is silent.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Tells the lookup which containers there are. Cheap, never waits.
-#[derive(Clone, Debug)]
-pub struct Requests(mpsc::UnboundedSender<Request>);
-
-#[derive(Debug)]
-enum Request {
-    Begin { name: Name },
-    End { name: Name },
-}
-
-impl Requests {
-    /// A cgroup appeared. Nothing happens if it cannot be a container's.
-    pub fn begin(&self, name: &Name) {
-        if cgroup_names::candidate(name).is_some() {
-            self.send(Request::Begin { name: Name::clone(name) });
-        }
-    }
-
-    /// A cgroup is gone.
-    pub fn end(&self, name: &Name) {
-        if cgroup_names::candidate(name).is_some() {
-            self.send(Request::End { name: Name::clone(name) });
-        }
-    }
-
-    fn send(&self, request: Request) {
-        // Without a lookup, or after its end, nobody wants to know.
-        let _ = self.0.send(request);
-    }
-}
-
 /// The lookup, to be run.
 #[derive(Debug)]
-pub struct Lookup(mpsc::UnboundedReceiver<Request>);
+pub struct Lookup(Waiting);
 
 /// A lookup and the handle that feeds it.
 pub fn channel() -> (Requests, Lookup) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Requests(sender), Lookup(receiver))
+    let (requests, waiting) = list();
+    (requests, Lookup(waiting))
 }
 
 /// Tells which cgroups a process of the machine is in.
@@ -97,7 +65,7 @@ impl Lookup {
     /// that changed, `stored` with what a runtime tells now and then about disks. A runtime that cannot be asked is
     /// reported.
     pub async fn run(
-        mut self,
+        self,
         runtimes: Runtimes,
         cgroups_of: CgroupsOf,
         degradations: Degradations,
@@ -124,17 +92,19 @@ impl Lookup {
                 }
             };
             tokio::select! {
-                request = self.0.recv() => match request {
-                    Some(Request::Begin { name }) => if let Some(candidate) = cgroup_names::candidate(&name) {
-                        let id = candidate.container.id.to_owned();
-                        reachability.begin(&name);
-                        questions.begin(Name::clone(&name), id, candidate.container.runtime, candidate.place);
-                    },
-                    Some(Request::End { name }) => {
-                        reachability.end(&name);
-                        questions.end(&name);
+                requests = self.0.next() => {
+                    let Some(requests) = requests else { return };
+                    // What ends first: it makes room for what begins, where there is a bound.
+                    let (ended, begun): (Vec<_>, Vec<_>) =
+                        requests.into_iter().partition(|(_, request)| *request == Request::End);
+                    for (name, _) in &ended {
+                        reachability.end(name);
+                        questions.end(name);
                     }
-                    None => return,
+                    for (name, _) in begun {
+                        reachability.begin(&name);
+                        questions.begin(&name);
+                    }
                 },
                 Some(news) = news.recv() => match news {
                     News::Up { slot, client } => {

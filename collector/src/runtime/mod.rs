@@ -12,12 +12,17 @@ mod docker_files;
 mod endpoint;
 mod error;
 mod grpc;
+mod http;
 mod lookup;
+mod metadata;
 pub mod owners;
 mod places;
 mod questions;
 pub mod reachability;
+mod requests;
+mod shares;
 
 pub use client::{DockerTls, Listener, Named, Runtimes};
 pub use endpoint::{Endpoint, EndpointError};
-pub use lookup::{CgroupsOf, Lookup, Requests, channel};
+pub use lookup::{CgroupsOf, Lookup, channel};
+pub use requests::Requests;

@@ -1,25 +1,27 @@
 //! Which runtime is asked for which container, and when.
 //!
 //! The runtimes that may know a container are asked one after the other, who knows more first. One that is silent holds up
-//! nobody: after a moment the next is asked beside it, and each has a bounded number of open questions of its own.
+//! nobody: after a moment the next is asked beside it, and each has a bounded number of open questions of its own. Of a
+//! container that is gone nothing is left here but the question that is open, however long a runtime is silent.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::cgroup_names::Place;
+use super::cgroup_names::{self, Place};
 use super::client::{Answer, Client};
 use super::error::RuntimeError;
 use super::lookup::CgroupsOf;
 use super::owners::{Evidence, Life, Told, own_cgroups};
+use super::shares::Shares;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
 /// Questions open at once for each runtime: one that starts containers as fast as it can has little time for more.
-const OPEN_QUESTIONS: usize = 16;
+const OPEN_QUESTIONS: usize = 8;
 /// Of these at most so many about cgroups that are hardly containers of the runtime's: who is in a container can make
 /// any number of them.
 const OPEN_DOUBTFUL: usize = 4;
@@ -31,13 +33,15 @@ const IMPATIENT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Longest wait while the runtime gives errors or no answer that is understood.
 const LONGEST_AFTER_ERROR: Duration = Duration::from_secs(4);
+/// Wait after an answer that is too large or took too long: what it says does not get shorter soon.
+const AFTER_UNUSABLE: Duration = Duration::from_secs(30);
 /// Longest wait while the runtimes say that they do not know the container: it may be another runtime's.
 const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// A container that lives.
 #[derive(Debug)]
 struct Wanted {
-    id: String,
+    id: Arc<str>,
     /// Whose it is, as far as its path tells.
     runtime: Option<Runtime>,
     place: Place,
@@ -48,7 +52,7 @@ struct Wanted {
     best: Option<usize>,
     /// What each runtime said in this round.
     round: Vec<Said>,
-    /// When it is looked at next; an entry of the queue for another time is passed over.
+    /// When it is looked at next, as noted in the queue.
     due: Option<Instant>,
 }
 
@@ -57,11 +61,13 @@ enum Said {
     /// Not asked.
     Nothing,
     /// It is to be asked when it has answered others, or is asked. `again`: what it knows changed since.
-    Asked { since: Instant, again: Again },
+    Asked { since: Instant, again: Again, turn: u64 },
     /// It does not know the container.
     Unknown,
     /// It gave an error.
     Failed,
+    /// What it said is too large, or took too long: it is left alone for a while.
+    Unusable { until: Instant },
     /// It told.
     Told(Life),
 }
@@ -76,9 +82,9 @@ enum Again {
 struct Slot {
     client: Option<Client>,
     open: usize,
-    /// What it is to be asked when it has answered others.
-    waiting: VecDeque<Name>,
-    doubtful: VecDeque<Name>,
+    /// What it is to be asked when it has answered others, by turn.
+    waiting: BTreeMap<u64, Name>,
+    doubtful: BTreeMap<u64, Name>,
 }
 
 /// An answer of one runtime about one container.
@@ -94,36 +100,43 @@ pub(super) struct Answered {
 #[derive(Debug)]
 pub(super) struct Questions {
     wanted: HashMap<Name, Wanted>,
-    queue: BinaryHeap<Reverse<(Instant, Name)>>,
+    queue: BTreeSet<(Instant, Name)>,
     slots: Vec<Slot>,
     open: JoinSet<Answered>,
     cgroups_of: CgroupsOf,
+    /// Of the last container.
     serial: u64,
+    /// Of the last question.
+    turn: u64,
     doubtful: usize,
+    shares: Shares,
 }
 
 impl Questions {
     /// None yet, for so many runtimes.
     pub(super) fn new(runtimes: usize, cgroups_of: CgroupsOf) -> Self {
-        let slot = |_| Slot { client: None, open: 0, waiting: VecDeque::new(), doubtful: VecDeque::new() };
+        let slot = |_| Slot { client: None, open: 0, waiting: BTreeMap::new(), doubtful: BTreeMap::new() };
         Self {
             wanted: HashMap::new(),
-            queue: BinaryHeap::new(),
+            queue: BTreeSet::new(),
             slots: (0..runtimes).map(slot).collect(),
             open: JoinSet::new(),
             cgroups_of,
             serial: 0,
+            turn: 0,
             doubtful: 0,
+            shares: Shares::default(),
         }
     }
 
-    /// A container appeared.
-    pub(super) fn begin(&mut self, name: Name, id: String, runtime: Option<Runtime>, place: Place) {
-        self.end(&name);
+    /// A container appeared. Nothing happens if the cgroup cannot be one's.
+    pub(super) fn begin(&mut self, name: &Name) {
+        self.end(name);
+        let Some(cgroup_names::Candidate { container, place }) = cgroup_names::candidate(name) else { return };
         if place == Place::Doubtful {
             if self.doubtful == MOST_DOUBTFUL {
                 tracing::debug!(
-                    id,
+                    id = container.id,
                     "too many cgroups inside of containers have ids in their names; it is not asked for"
                 );
                 return;
@@ -131,16 +144,28 @@ impl Questions {
             self.doubtful += 1;
         }
         self.serial += 1;
+        let (id, runtime) = (self.shares.begin(container.id), container.runtime);
         let round = vec![Said::Nothing; self.slots.len()];
         let wanted = Wanted { id, runtime, place, serial: self.serial, tries: 0, best: None, round, due: None };
-        self.wanted.insert(Name::clone(&name), wanted);
-        self.schedule(&name, Instant::now());
+        self.wanted.insert(Name::clone(name), wanted);
+        self.schedule(name, Instant::now());
     }
 
     /// A container is gone.
     pub(super) fn end(&mut self, name: &Name) {
-        if self.wanted.remove(name).is_some_and(|wanted| wanted.place == Place::Doubtful) {
+        let Some(wanted) = self.wanted.remove(name) else { return };
+        if wanted.place == Place::Doubtful {
             self.doubtful -= 1;
+        }
+        self.shares.end(&wanted.id);
+        if let Some(due) = wanted.due {
+            self.queue.remove(&(due, Name::clone(name)));
+        }
+        for (slot, said) in self.slots.iter_mut().zip(&wanted.round) {
+            if let Said::Asked { turn, .. } = said {
+                slot.waiting.remove(turn);
+                slot.doubtful.remove(turn);
+            }
         }
     }
 
@@ -155,8 +180,8 @@ impl Questions {
     pub(super) fn down(&mut self, slot: usize) {
         let gone = &mut self.slots[slot];
         gone.client = None;
-        let waiting: Vec<Name> = gone.waiting.drain(..).chain(gone.doubtful.drain(..)).collect();
-        for name in waiting {
+        let (waiting, doubtful) = (std::mem::take(&mut gone.waiting), std::mem::take(&mut gone.doubtful));
+        for name in waiting.into_values().chain(doubtful.into_values()) {
             if let Some(wanted) = self.wanted.get_mut(&name) {
                 wanted.round[slot] = Said::Nothing;
             }
@@ -166,7 +191,7 @@ impl Questions {
 
     /// What is known of this container changed.
     pub(super) fn changed(&mut self, id: &str) {
-        self.ask_again(|wanted| wanted.id == id);
+        self.ask_again(|wanted| *wanted.id == *id);
     }
 
     fn ask_again(&mut self, which: impl Fn(&Wanted) -> bool) {
@@ -183,20 +208,22 @@ impl Questions {
 
     fn schedule(&mut self, name: &Name, at: Instant) {
         if let Some(wanted) = self.wanted.get_mut(name) {
-            wanted.due = Some(at);
-            self.queue.push(Reverse((at, Name::clone(name))));
+            if let Some(before) = wanted.due.replace(at) {
+                self.queue.remove(&(before, Name::clone(name)));
+            }
+            self.queue.insert((at, Name::clone(name)));
         }
     }
 
     /// Asks for what is due; when the next is.
     pub(super) fn ask_what_is_due(&mut self) -> Option<Instant> {
         loop {
-            let Reverse((at, _)) = self.queue.peek()?;
+            let (at, _) = self.queue.first()?;
             if *at > Instant::now() {
                 return Some(*at);
             }
-            let Reverse((at, name)) = self.queue.pop()?;
-            if let Some(wanted) = self.wanted.get_mut(&name).filter(|wanted| wanted.due == Some(at)) {
+            let (_, name) = self.queue.pop_first()?;
+            if let Some(wanted) = self.wanted.get_mut(&name) {
                 wanted.due = None;
                 self.step(&name);
             }
@@ -207,6 +234,11 @@ impl Questions {
     fn step(&mut self, name: &Name) {
         let now = Instant::now();
         let Some(wanted) = self.wanted.get_mut(name) else { return };
+        for said in &mut wanted.round {
+            if matches!(said, Said::Unusable { until } if *until <= now) {
+                *said = Said::Nothing;
+            }
+        }
         let (mut may_know, mut awaited) = (false, None);
         for slot in 0..self.slots.len() {
             let runtime = self.slots[slot].client.as_ref().map(Client::runtime);
@@ -219,12 +251,14 @@ impl Questions {
             }
             match wanted.round[slot] {
                 Said::Nothing => {
-                    wanted.round[slot] = Said::Asked { since: now, again: Again::No };
+                    self.turn += 1;
+                    let turn = self.turn;
+                    wanted.round[slot] = Said::Asked { since: now, again: Again::No, turn };
                     let queue = match wanted.place {
                         Place::Doubtful => &mut self.slots[slot].doubtful,
                         _ => &mut self.slots[slot].waiting,
                     };
-                    queue.push_back(Name::clone(name));
+                    queue.insert(turn, Name::clone(name));
                     self.ask_waiting(slot);
                     self.schedule(name, now + IMPATIENT);
                     return;
@@ -234,7 +268,7 @@ impl Questions {
                     return;
                 }
                 Said::Asked { .. } => awaited = Some(slot),
-                Said::Unknown | Said::Failed => {}
+                Said::Unknown | Said::Failed | Said::Unusable { .. } => {}
                 // Who comes later knows less.
                 Said::Told(_) => break,
             }
@@ -248,8 +282,10 @@ impl Questions {
     fn sum_up(&mut self, name: &Name) {
         let Some(wanted) = self.wanted.get_mut(name) else { return };
         let told = wanted.round.iter().find_map(|said| if let Said::Told(life) = said { Some(*life) } else { None });
-        let longest = if wanted.round.contains(&Said::Failed) {
-            LONGEST_AFTER_ERROR
+        let pause = if wanted.round.contains(&Said::Failed) {
+            backoff(&mut wanted.tries, LONGEST_AFTER_ERROR)
+        } else if wanted.round.iter().any(|said| matches!(said, Said::Unusable { .. })) {
+            AFTER_UNUSABLE
         } else {
             match told {
                 Some(Life::Running | Life::Unknown) => {
@@ -257,10 +293,9 @@ impl Questions {
                     return;
                 }
                 // Its first process comes in a moment, if it comes.
-                Some(Life::Stopped) | None => LONGEST_WHILE_UNKNOWN,
+                Some(Life::Stopped) | None => backoff(&mut wanted.tries, LONGEST_WHILE_UNKNOWN),
             }
         };
-        let pause = backoff(&mut wanted.tries, longest);
         new_round(&mut wanted.round, Again::No);
         self.schedule(name, Instant::now() + pause);
     }
@@ -272,13 +307,12 @@ impl Questions {
             if *open >= OPEN_QUESTIONS {
                 return;
             }
-            let next = waiting.pop_front().or_else(|| if *open < OPEN_DOUBTFUL { doubtful.pop_front() } else { None });
-            let Some(name) = next else { return };
-            // Gone meanwhile, or asked for anew.
+            let next = waiting.pop_first().or_else(|| if *open < OPEN_DOUBTFUL { doubtful.pop_first() } else { None });
+            let Some((_, name)) = next else { return };
             let Some(wanted) = self.wanted.get_mut(&name) else { continue };
             let Some(client) = client.clone() else { continue };
             *open += 1;
-            let (id, serial, cgroups_of) = (wanted.id.clone(), wanted.serial, self.cgroups_of.clone());
+            let (id, serial, cgroups_of) = (Arc::clone(&wanted.id), wanted.serial, self.cgroups_of.clone());
             self.open.spawn(async move {
                 let outcome = match client.inspect(&id).await {
                     Ok(answer) => Ok(told(answer, &id, &cgroups_of).await),
@@ -309,13 +343,20 @@ impl Questions {
         let again = matches!(wanted.round[slot], Said::Asked { again: Again::Yes, .. });
         let is_outdone = wanted.best.is_some_and(|best| best < slot);
         let (said, told) = match outcome {
-            Ok(told) => {
+            Ok(mut told) => {
                 wanted.best = Some(wanted.best.map_or(slot, |best| best.min(slot)));
+                if !is_outdone {
+                    self.shares.fit(&wanted.id, &mut told.identity);
+                }
                 (Said::Told(told.evidence.life), Some(told).filter(|_| !is_outdone))
             }
             Err(RuntimeError::NoSuchContainer) => (Said::Unknown, None),
+            Err(error @ (RuntimeError::TooLarge(_) | RuntimeError::TooSlow(_))) => {
+                self.shares.unusable(&wanted.id, &error);
+                (Said::Unusable { until: Instant::now() + AFTER_UNUSABLE }, None)
+            }
             Err(error) => {
-                tracing::debug!(id = wanted.id, %error, "the runtime did not tell about a container; asking again");
+                tracing::debug!(id = &*wanted.id, %error, "the runtime did not tell about a container; asking again");
                 (Said::Failed, None)
             }
         };
@@ -331,6 +372,8 @@ fn new_round(round: &mut [Said], again: Again) {
         match said {
             Said::Asked { again: open, .. } if again == Again::Yes => *open = Again::Yes,
             Said::Asked { .. } => {}
+            // A new round of the others is no reason to read as much again.
+            Said::Unusable { .. } if again == Again::No => {}
             _ => *said = Said::Nothing,
         }
     }
@@ -358,27 +401,4 @@ fn backoff(tries: &mut u32, longest: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_bound() {
-        let mut tries = 0;
-        let pauses: Vec<_> = (0..9).map(|_| backoff(&mut tries, LONGEST_AFTER_ERROR).as_millis()).collect();
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 4000, 4000]);
-    }
-
-    #[tokio::test]
-    async fn cgroups_in_containers_are_asked_for_within_bounds() {
-        let mut questions = Questions::new(1, CgroupsOf::default());
-        let name = |number: usize| -> Name { format!("/docker/x/{number}").into_bytes().into() };
-        for number in 0..=MOST_DOUBTFUL {
-            questions.begin(name(number), "a".into(), None, Place::Doubtful);
-        }
-        assert_eq!(questions.wanted.len(), MOST_DOUBTFUL);
-        questions.begin(name(MOST_DOUBTFUL + 1), "a".into(), None, Place::Usual);
-        questions.end(&name(0));
-        questions.begin(name(0), "a".into(), None, Place::Doubtful);
-        assert_eq!((questions.wanted.len(), questions.doubtful), (MOST_DOUBTFUL + 1, MOST_DOUBTFUL));
-    }
-}
+mod tests;

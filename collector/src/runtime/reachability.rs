@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
+use http::StatusCode;
 use rustix::io::Errno;
 use tokio::time::timeout;
 
@@ -239,12 +240,19 @@ impl Reachability {
 pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause {
     let kind = match error {
         RuntimeError::Unreachable(_, error) => error,
-        RuntimeError::Docker(error) => return of_docker(error),
-        RuntimeError::Unspoken(what) => return Cause::Version(what),
+        RuntimeError::Unspoken(what) | RuntimeError::Refused(StatusCode::BAD_REQUEST, what) => {
+            return Cause::Version(what);
+        }
+        RuntimeError::Refused(status, what) => {
+            return Cause::Other(format!("it refuses to tell its version: {status} {what}"));
+        }
+        RuntimeError::TooSlow(_) => return Cause::Silent,
+        // No runtime says so much before it is asked for a container.
+        error @ RuntimeError::TooLarge(_) => return Cause::Nonsense(error.to_string()),
         // tonic's own words.
         RuntimeError::Transport(what) if what.contains("Timeout expired") => return Cause::Silent,
         RuntimeError::Transport(what) => return Cause::Nonsense(what),
-        other => return Cause::Other(other.to_string()),
+        error @ RuntimeError::NoSuchContainer => return Cause::Other(error.to_string()),
     };
     let Endpoint::Unix(path) = endpoint else {
         return match kind.kind() {
@@ -270,19 +278,6 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
                 _ => Cause::Other(kind.to_string()),
             }
         }
-    }
-}
-
-fn of_docker(error: bollard::errors::Error) -> Cause {
-    use bollard::errors::Error;
-    match error {
-        Error::RequestTimeoutError => Cause::Silent,
-        Error::DockerResponseServerError { status_code: 400, message } => Cause::Version(message),
-        Error::DockerResponseServerError { status_code, message } => {
-            Cause::Other(format!("it refuses to tell its version: {status_code} {}", message.trim()))
-        }
-        Error::APIVersionParseError {} => Cause::Version("no version".to_owned()),
-        error => Cause::Nonsense(error.to_string()),
     }
 }
 
@@ -317,6 +312,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::{UnixDatagram, UnixListener};
     use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -372,6 +369,34 @@ mod tests {
             let found = examine(&runtimes(vec![listener(Runtime::Docker, &at("denied"), Named::ByFlag)])).await;
             assert_eq!(found[0].outcome, Err(Cause::Denied));
         }
+    }
+
+    #[tokio::test]
+    async fn what_dockers_api_says_at_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |answer: &'static str| {
+            let path = directory.path().join(answer.len().to_string());
+            let server = tokio::net::UnixListener::bind(&path).unwrap();
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = server.accept().await {
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            let one = runtimes(vec![listener(Runtime::Docker, &path, Named::ByFlag)]);
+            async move { examine(&one).await.swap_remove(0).outcome }
+        };
+        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n{\"ApiVersion\":\"1.41\"}").await, Ok(()));
+        let untold = Cause::Version("it does not tell its version".to_owned());
+        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n{}").await, Err(untold.clone()));
+        assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\n").await, Err(untold));
+        let too_old = of("HTTP/1.1 400 Bad Request\r\n\r\n{\"message\":\"too old\"}").await;
+        assert_eq!(too_old, Err(Cause::Version("too old".to_owned())));
+        let broken = of("HTTP/1.1 500 X\r\n\r\nbroken").await;
+        assert!(matches!(&broken, Err(Cause::Other(what)) if what.ends_with("broken")), "{broken:?}");
+        assert!(matches!(of("HTTP/1.1 200 OK\r\n\r\n<html>").await, Err(Cause::Nonsense(_))));
+        let slow = diagnose(&Endpoint::Unix("/x".to_owned()), RuntimeError::TooSlow(LOOK)).await;
+        assert_eq!(slow, Cause::Silent);
     }
 
     #[test]

@@ -48,6 +48,21 @@ pub struct Sample {
     pub unread: Unread,
 }
 
+impl Sample {
+    /// Bytes that it takes, with those lists of it that an outsider makes long.
+    pub fn memory(&self) -> usize {
+        let per_cpu = self.cpu.iter().filter_map(|cpu| cpu.per_cpu.as_ref()).map(Vec::len).sum::<usize>();
+        let stat = self.memory.iter().map(|memory| memory.stat.values.len()).sum::<usize>();
+        let devices = self.io.iter().flat_map(|io| &io.devices);
+        let devices = devices.map(|device| size_of::<DeviceIo>() + size_of_val(device.operations.as_slice()));
+        let interfaces = self.network.iter().flat_map(|network| &network.interfaces);
+        let interfaces = interfaces.map(|interface| size_of::<Interface>() + interface.name.len());
+        let hardware = self.perf.iter().flatten().map(size_of_val).sum::<usize>();
+        let lists = devices.sum::<usize>() + interfaces.sum::<usize>() + hardware;
+        size_of::<Self>() + size_of::<u64>() * (per_cpu + stat) + lists
+    }
+}
+
 /// CPU statistics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cpu {

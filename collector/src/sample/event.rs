@@ -49,6 +49,24 @@ pub struct Event {
     pub data: EventData,
 }
 
+impl Event {
+    /// Bytes that it takes: itself, its container's name, and its details.
+    pub fn memory(&self) -> usize {
+        // Two counters before what is shared, and its place in a list.
+        const SHARED: usize = 2 * size_of::<usize>();
+        let details = match &self.data {
+            EventData::None | EventData::Deletion { final_sample: None } => 0,
+            EventData::Oom(kill) => {
+                let parties = [&kill.victim, &kill.trigger].into_iter().filter_map(|party| party.container.as_ref());
+                let names = parties.chain(&kill.limit_owner).map(|name| name.len()).sum::<usize>();
+                SHARED + size_of::<OomKill>() + 2 * size_of::<[u8; 16]>() + names
+            }
+            EventData::Deletion { final_sample: Some(sample) } => SHARED + sample.memory(),
+        };
+        size_of::<Self>() + SHARED + size_of::<usize>() + self.container.len() + details
+    }
+}
+
 /// Details of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventData {

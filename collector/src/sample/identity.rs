@@ -142,6 +142,11 @@ pub enum NetworkSource {
     Nowhere,
 }
 
+/// Bytes that a label or a variable takes: its text and its place in the map.
+pub const fn pair(key: &str, value: &str) -> usize {
+    key.len() + value.len() + 2 * size_of::<String>()
+}
+
 impl Identity {
     /// What the path of a container's cgroup tells: whose it is, and its id.
     pub const fn from_path(runtime: Runtime, id: String) -> Self {
@@ -171,6 +176,16 @@ impl Identity {
             (NetworkOwner::Pod, _) => NetworkSource::Pod,
             (NetworkOwner::AnotherContainer, _) => NetworkSource::Nowhere,
         }
+    }
+
+    /// Bytes that it takes.
+    pub fn memory(&self) -> usize {
+        let pairs = self.labels.iter().chain(&self.environment);
+        let texts = [&self.name, &self.image, &self.health].into_iter().flatten().map(String::len);
+        size_of::<Self>()
+            + self.id.len()
+            + pairs.map(|(key, value)| pair(key, value)).sum::<usize>()
+            + texts.sum::<usize>()
     }
 
     /// The names it answers to beside its cgroup's.

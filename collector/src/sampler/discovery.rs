@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::container::Member;
+use super::roster::{Admission, Roster};
+use crate::bounds::Bound::ContainerMemory;
 use crate::sample::event::Name;
 use crate::units::WallTime;
 
@@ -30,6 +32,11 @@ pub enum Change {
     },
     /// It is gone from every hierarchy.
     Ended {
+        /// Its name.
+        name: Name,
+    },
+    /// It is there, but not listed any more: others need its memory.
+    PushedOut {
         /// Its name.
         name: Name,
     },
@@ -94,13 +101,46 @@ pub struct Discovery {
     names: HashMap<Member, Name>,
     /// Members that came or went while a scan runs: the scan may have looked before or after, the events know.
     since_scan_began: Option<HashSet<Member>>,
+    roster: Roster,
+    refused: u64,
+}
+
+/// Members that may come or go during one scan; of a scan during which there are more nothing is learnt.
+const NOTED: usize = 1 << 18;
+
+/// Whether a directory belongs to a container that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joined {
+    Yes,
+    /// There is no memory for it.
+    No,
 }
 
 impl Discovery {
+    /// An empty set that may take this many bytes.
+    pub fn new(memory: usize) -> Self {
+        Self { roster: Roster::new(memory), ..Self::default() }
+    }
+
+    /// How many directories were not taken up because there was no memory for their containers.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The subtree that takes the most memory.
+    pub fn heaviest(&mut self) -> Name {
+        self.roster.payer()
+    }
+
+    /// Every directory that is known.
+    pub fn members_known(&self) -> HashSet<Member> {
+        self.names.keys().copied().collect()
+    }
+
     /// A directory was made.
     pub fn made(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
         self.note(member);
-        self.join(member, name, at, changes);
+        let _ = self.join(member, name, at, changes);
     }
 
     /// A directory was removed. One nobody knew is nothing new.
@@ -129,7 +169,7 @@ impl Discovery {
         for (member, name) in std::iter::once((member, Name::clone(name))).chain(moved) {
             self.note(member);
             self.leave(member, changes);
-            self.join(member, &name, at, changes);
+            let _ = self.join(member, &name, at, changes);
         }
     }
 
@@ -157,11 +197,19 @@ impl Discovery {
         self.since_scan_began = Some(HashSet::new());
     }
 
+    /// Whether so much happened while the scan ran that nothing is learnt from it.
+    pub fn scan_is_void(&self) -> bool {
+        self.since_scan_began.as_ref().is_some_and(|newer| newer.len() >= NOTED)
+    }
+
     /// Makes the set equal to what a scan found in the hierarchies it could look at, apart from what events told since
     /// it began.
     pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32], changes: &mut Vec<Change>) -> Divergence {
         let newer = self.since_scan_began.take().unwrap_or_default();
         let mut divergence = Divergence::default();
+        if newer.len() >= NOTED {
+            return divergence;
+        }
         let mut present = HashSet::with_capacity(found.len());
         let mut appeared = Vec::new();
         for Found { member, name } in found {
@@ -180,11 +228,12 @@ impl Discovery {
             self.leave(member, changes);
         }
         for (member, name) in appeared {
-            divergence.added += 1;
             if self.names.contains_key(&member) {
                 self.leave(member, changes);
             }
-            self.join(member, &name, None, changes);
+            if self.join(member, &name, None, changes) == Joined::Yes {
+                divergence.added += 1;
+            }
         }
         divergence
     }
@@ -218,15 +267,36 @@ impl Discovery {
     }
 
     fn note(&mut self, member: Member) {
-        if let Some(newer) = &mut self.since_scan_began {
+        if let Some(newer) = &mut self.since_scan_began
+            && newer.len() < NOTED
+        {
             newer.insert(member);
         }
     }
 
-    fn join(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) {
+    fn join(&mut self, member: Member, name: &Name, at: Option<WallTime>, changes: &mut Vec<Change>) -> Joined {
         if self.names.get(&member) == Some(name) {
-            return;
+            return Joined::Yes;
         }
+        match self.roster.admit(name) {
+            Admission::Listed => {}
+            Admission::InsteadOf(others) => {
+                for other in others {
+                    ContainerMemory.exceeded();
+                    for tracked in self.nodes.remove(&other).unwrap_or_default().members {
+                        self.names.remove(&tracked.member);
+                    }
+                    changes.push(Change::PushedOut { name: other });
+                }
+            }
+            Admission::Refused => {
+                ContainerMemory.exceeded();
+                self.refused += 1;
+                return Joined::No;
+            }
+        }
+        // One allocation for all that keep it.
+        let name = &self.roster.kept(name).map_or_else(|| Name::clone(name), Name::clone);
         let node = self.nodes.entry(Name::clone(name)).or_default();
         let first = node.members.is_empty();
         // The removal of the old directory was missed, or seen while other hierarchies still had the path.
@@ -253,6 +323,7 @@ impl Discovery {
             changes.push(Change::Members { name: name_of() });
         }
         self.names.insert(member, Name::clone(name));
+        Joined::Yes
     }
 
     fn leave(&mut self, member: Member, changes: &mut Vec<Change>) {
@@ -261,172 +332,16 @@ impl Discovery {
         node.members.retain(|tracked| tracked.member != member);
         if node.members.is_empty() {
             self.nodes.remove(&name);
+            self.roster.release(&name);
             changes.push(Change::Ended { name });
         } else {
-            node.left.push(member.hierarchy);
+            if !node.left.contains(&member.hierarchy) {
+                node.left.push(member.hierarchy);
+            }
             changes.push(Change::Members { name });
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        text.as_bytes().into()
-    }
-
-    fn member(hierarchy: u32, id: u64) -> Member {
-        Member { hierarchy, id }
-    }
-
-    fn began(text: &str) -> Change {
-        Change::Began { name: name(text), made: None }
-    }
-
-    fn ended(text: &str) -> Change {
-        Change::Ended { name: name(text) }
-    }
-
-    fn members(text: &str) -> Change {
-        Change::Members { name: name(text) }
-    }
-
-    /// Runs a step and gives back what it changed.
-    fn step(discovery: &mut Discovery, run: impl FnOnce(&mut Discovery, &mut Vec<Change>)) -> Vec<Change> {
-        let mut changes = Vec::new();
-        run(discovery, &mut changes);
-        changes
-    }
-
-    fn with(paths: &[(u32, u64, &str)]) -> Discovery {
-        let mut discovery = Discovery::default();
-        for (hierarchy, id, path) in paths {
-            discovery.made(member(*hierarchy, *id), &name(path), None, &mut Vec::new());
-        }
-        discovery
-    }
-
-    #[test]
-    fn several_hierarchies_are_one_container() {
-        let mut discovery = Discovery::default();
-        let mut run = |run: &dyn Fn(&mut Discovery, &mut Vec<Change>)| step(&mut discovery, |d, c| run(d, c));
-        assert_eq!(run(&|d, c| d.made(member(1, 10), &name("/x"), None, c)), [began("/x")]);
-        assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [members("/x")]);
-        assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [], "told twice");
-        assert_eq!(run(&|d, c| d.removed(member(1, 10), c)), [members("/x")]);
-        assert_eq!(run(&|d, c| d.removed(member(7, 70), c)), [], "nobody knew it");
-        assert_eq!(run(&|d, c| d.removed(member(2, 20), c)), [ended("/x")]);
-    }
-
-    #[test]
-    fn a_path_made_again_is_a_new_container() {
-        let mut discovery = with(&[(1, 10, "/x")]);
-        let changes = step(&mut discovery, |d, c| d.made(member(1, 11), &name("/x"), None, c));
-        assert_eq!(changes, [ended("/x"), began("/x")], "its removal was missed");
-        assert_eq!(discovery.members(b"/x"), [member(1, 11)]);
-        assert_eq!(discovery.name(member(1, 10)), None);
-
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
-        let changes = step(&mut discovery, |d, c| {
-            d.made(member(1, 11), &name("/x"), None, c);
-            d.made(member(2, 21), &name("/x"), None, c);
-        });
-        assert_eq!(changes, [members("/x"), ended("/x"), began("/x")], "both removals were missed");
-    }
-
-    #[test]
-    fn one_directory_made_again_beside_others_is_the_same_container() {
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
-        let changes = step(&mut discovery, |d, c| {
-            d.removed(member(1, 10), c);
-            d.made(member(1, 11), &name("/x"), None, c);
-            d.removed(member(2, 20), c);
-            d.removed(member(1, 11), c);
-        });
-        assert_eq!(changes, [members("/x"), members("/x"), members("/x"), ended("/x")]);
-    }
-
-    #[test]
-    fn renames_take_their_subtree_along_in_their_hierarchy() {
-        let mut discovery =
-            with(&[(1, 1, "/a"), (1, 2, "/a/b"), (2, 3, "/a/b"), (1, 4, "/a-x"), (1, 5, "/ab"), (1, 6, "/a/b/c")]);
-        let changes = step(&mut discovery, |d, c| d.renamed(member(1, 1), &name("/z"), None, c));
-        assert_eq!(
-            changes,
-            [ended("/a"), began("/z"), members("/a/b"), began("/z/b"), ended("/a/b/c"), began("/z/b/c"),]
-        );
-        assert_eq!(discovery.name(member(1, 6)), Some(&name("/z/b/c")));
-        assert_eq!(discovery.members(b"/a/b"), [member(2, 3)]);
-        assert_eq!(discovery.name(member(1, 4)), Some(&name("/a-x")));
-        let changes = step(&mut discovery, |d, c| d.renamed(member(1, 99), &name("/new"), None, c));
-        assert_eq!(changes, [began("/new")], "its mkdir was missed");
-    }
-
-    #[test]
-    fn populated_is_told_once_for_all_hierarchies() {
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
-        let populated = Change::Populated { name: name("/x") };
-        let emptied = Change::Emptied { name: name("/x") };
-        let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
-        assert_eq!(tell(1, 10, true), std::slice::from_ref(&populated));
-        assert_eq!(tell(2, 20, true), []);
-        assert_eq!(tell(1, 10, false), [], "a process is still in the other hierarchy");
-        assert_eq!(tell(2, 20, false), std::slice::from_ref(&emptied));
-        assert_eq!(tell(2, 20, true), [populated]);
-        assert_eq!(tell(9, 90, true), []);
-    }
-
-    #[test]
-    fn what_a_scan_found_before_any_event_empties_at_the_first_report() {
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
-        let emptied = Change::Emptied { name: name("/x") };
-        let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
-        assert_eq!(tell(1, 10, false), [emptied]);
-        assert_eq!(tell(2, 20, false), []);
-    }
-
-    fn found(hierarchy: u32, id: u64, path: &str) -> Found {
-        Found { member: member(hierarchy, id), name: name(path) }
-    }
-
-    #[test]
-    fn a_scan_repairs_both_ways() {
-        let mut discovery = with(&[(1, 1, "/"), (1, 10, "/gone"), (1, 11, "/anew"), (1, 12, "/stays")]);
-        discovery.scan_begins();
-        let scan = vec![found(1, 1, "/"), found(1, 21, "/anew"), found(1, 12, "/stays"), found(2, 30, "/new")];
-        let mut changes = Vec::new();
-        let divergence = discovery.merge(scan, &[1, 2], &mut changes);
-        assert_eq!(divergence, Divergence { added: 2, removed: 2 });
-        let position = |wanted: Change| changes.iter().position(|change| *change == wanted).unwrap();
-        assert!(position(ended("/anew")) < position(began("/anew")));
-        assert!(position(ended("/gone")) < position(began("/new")));
-        assert_eq!(changes.len(), 4);
-    }
-
-    #[test]
-    fn a_hierarchy_that_could_not_be_scanned_keeps_its_containers() {
-        let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/y")]);
-        discovery.scan_begins();
-        let mut changes = Vec::new();
-        assert_eq!(discovery.merge(Vec::new(), &[2], &mut changes), Divergence { added: 0, removed: 1 });
-        assert_eq!(changes, [ended("/y")]);
-    }
-
-    #[test]
-    fn events_during_a_scan_win_over_it() {
-        let mut discovery = with(&[(1, 1, "/"), (1, 10, "/dies")]);
-        discovery.scan_begins();
-        discovery.removed(member(1, 10), &mut Vec::new());
-        discovery.made(member(1, 11), &name("/born"), None, &mut Vec::new());
-        discovery.made(member(1, 12), &name("/brief"), None, &mut Vec::new());
-        discovery.removed(member(1, 12), &mut Vec::new());
-        // The scan passed before the birth, before the death, and in the middle of the brief life.
-        let scan = vec![found(1, 1, "/"), found(1, 10, "/dies"), found(1, 12, "/brief")];
-        let mut changes = Vec::new();
-        assert_eq!(discovery.merge(scan, &[1, 2], &mut changes), Divergence::default());
-        assert_eq!(changes, []);
-        assert_eq!(discovery.members(b"/born"), [member(1, 11)]);
-    }
-}
+mod tests;

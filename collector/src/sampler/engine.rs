@@ -33,6 +33,8 @@ pub use tracked::{Origin, Tracked};
 
 /// More urgent jobs than this are not left to the one thread alone that is for them.
 const MANY_URGENT: usize = 32;
+/// First samples that wait at most.
+const MOST_URGENT: usize = 8_192;
 /// How long a thread works before another one helps: one whose caches are warm is done with a few containers sooner, and
 /// cheaper, than two.
 const HELP_AFTER: Duration = Duration::from_millis(20);
@@ -217,13 +219,7 @@ impl Engine {
     /// The container is gone: it is no longer listed, and its end is published with its last sample.
     pub fn end(&self, tracked: &Arc<Tracked>, at: WallTime) {
         tracked.ended.store(true, Ordering::Release);
-        {
-            let mut all = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
-            let name = tracked.container.name();
-            if all.get(name).is_some_and(|current| Arc::ptr_eq(current, tracked)) {
-                all.remove(name);
-            }
-        }
+        self.drop_tracked(tracked);
         tracked.container.add_oom_kills(lock(&tracked.oom).take_unread());
         self.store.end(&tracked.container, at);
         if tracked.container.listed() != Listed::Yes {
@@ -235,6 +231,21 @@ impl Engine {
             // A closing sample is being read right now; the account waits for it.
             tracked.urgent.fetch_add(1, Ordering::AcqRel);
             self.push_urgent(Job::Close(Arc::clone(tracked), at));
+        }
+    }
+
+    /// The container is there, but is not listed any more: nothing is published and nothing of it is kept.
+    pub fn forget(&self, tracked: &Arc<Tracked>) {
+        tracked.ended.store(true, Ordering::Release);
+        self.drop_tracked(tracked);
+        self.store.forget(&tracked.container);
+    }
+
+    fn drop_tracked(&self, tracked: &Arc<Tracked>) {
+        let mut all = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
+        let name = tracked.container.name();
+        if all.get(name).is_some_and(|current| Arc::ptr_eq(current, tracked)) {
+            all.remove(name);
         }
     }
 
@@ -269,7 +280,9 @@ impl Engine {
     }
 
     fn urgent(&self, tracked: &Arc<Tracked>, purpose: Purpose) {
-        if tracked.container.listed() == Listed::Yes {
+        // Whoever starts processes faster than their cgroups can be read gets the first sample with the interval.
+        let is_crowded = purpose != Purpose::Final && lock(&self.queue).urgent.len() >= MOST_URGENT;
+        if tracked.container.listed() == Listed::Yes && !is_crowded {
             tracked.urgent.fetch_add(1, Ordering::AcqRel);
             self.push_urgent(Job::Sample(Arc::clone(tracked), purpose));
         }

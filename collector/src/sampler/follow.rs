@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use super::container::Member;
 use super::discovery::Found;
 use super::engine::Engine;
+use super::roster::{Admission, Roster};
 use super::tracker::{Gap, Tracker};
+use crate::bounds::Bound;
 use crate::kernel::cgroup::{self, Hierarchies, Hierarchy, Version};
 use crate::kernel::oom_watch::{self, OomWatch};
 use crate::kernel::probes::load::CounterReader;
@@ -23,6 +25,8 @@ use crate::sample::event::Name;
 
 /// A scan after a loss starts no sooner after the one before, so that a long storm does not become a storm of scans.
 const SCAN_PAUSE: Duration = Duration::from_millis(100);
+/// A scan that takes long starts no sooner than this many times its own duration after the last.
+const SCAN_REST: u32 = 4;
 /// Without events a scan starts no sooner than this many times its own duration after the last.
 const SCAN_SHARE: u32 = 50;
 
@@ -111,6 +115,8 @@ struct Scan {
     /// The hierarchies that could be looked at.
     hierarchies: Vec<u32>,
     took: Duration,
+    /// Directories there was no memory for.
+    not_listed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +275,9 @@ impl Follower {
         // A watch ends with its file.
         watched.retain(|name| there.contains(name));
         for name in there {
-            if !watched.contains(name) && !self.tracker.is_excluded(name) {
+            // One there is no memory for is not tracked.
+            let is_tracked = self.engine.tracked(name).is_some();
+            if is_tracked && !watched.contains(name) && !self.tracker.is_excluded(name) {
                 match watch.add(&hierarchy.file(name, MEMORY_EVENTS).path()) {
                     Ok(()) => _ = watched.insert(Name::clone(name)),
                     // The root has none, and some cgroups have no memory controller.
@@ -356,22 +364,28 @@ impl Follower {
         let hierarchies = Arc::clone(&self.hierarchies);
         let sender = self.sender.clone();
         let waker = self.waker.clone();
+        let known = self.tracker.known();
+        let memory = self.engine.store().bounds().containers;
         let spawned = std::thread::Builder::new().name("scanner".into()).spawn(move || {
             let began = Instant::now();
-            let mut scan = Scan { found: Vec::new(), hierarchies: Vec::new(), took: Duration::ZERO };
+            let mut finding = Finding { known, roster: Roster::new(memory), found: Vec::new(), not_listed: 0 };
+            let mut scanned = Vec::new();
             for hierarchy in hierarchies.iter() {
-                let found = &mut scan.found;
-                let complete = cgroup::scan(hierarchy, |name, id| {
-                    found.push(Found { member: Member { hierarchy: hierarchy.id, id }, name: name.into() });
+                let complete = cgroup::scan(hierarchy, cgroup::LONGEST_PATH, |name, id| {
+                    finding.add(Member { hierarchy: hierarchy.id, id }, name);
                 });
                 match complete {
-                    Ok(()) => scan.hierarchies.push(hierarchy.id),
+                    Ok(too_long) => {
+                        scanned.push(hierarchy.id);
+                        Bound::CgroupPathBytes.exceeded_by(too_long);
+                    }
                     Err(error) => {
                         tracing::error!(%error, "a hierarchy could not be scanned; what is known of it stays");
                     }
                 }
             }
-            scan.took = began.elapsed();
+            let not_listed = finding.not_listed;
+            let scan = Scan { found: finding.into_found(), hierarchies: scanned, took: began.elapsed(), not_listed };
             // The follower may have been stopped.
             let _ = sender.send(Message::Scanned(scan));
             waker.wake();
@@ -389,9 +403,11 @@ impl Follower {
     fn merge(&mut self, scan: Scan) {
         let reason = self.scanning.take();
         let directories = scan.found.len();
-        let divergence = self.tracker.merge(scan.found, &scan.hierarchies);
+        let refused = self.tracker.refused();
+        let divergence = self.tracker.merge(scan.found, &scan.hierarchies, scan.not_listed);
+        self.engine.metrics().not_listed(scan.not_listed + self.tracker.refused() - refused);
         let now = Instant::now();
-        self.not_before = now + SCAN_PAUSE;
+        self.not_before = now + SCAN_PAUSE.max(scan.took * SCAN_REST);
         self.next_periodic = now + self.every;
         tracing::debug!(?reason, directories, took = ?scan.took, ?divergence, "scanned");
         match reason {
@@ -400,5 +416,77 @@ impl Follower {
             Some(Reason::Start | Reason::Scan) | None => {}
         }
         self.progress.ready.store(true, Ordering::Release);
+    }
+}
+
+/// What a scan has found so far. It takes no more memory than the cgroups may that are listed: those that are known are
+/// found in any case, of the others as many as there is memory for.
+struct Finding {
+    known: HashSet<Member>,
+    roster: Roster,
+    found: Vec<Found>,
+    not_listed: u64,
+}
+
+impl Finding {
+    /// What has been found may be this many entries more than half of which are still wanted.
+    const SLACK: usize = 4_096;
+
+    fn add(&mut self, member: Member, name: &[u8]) {
+        if self.known.contains(&member) {
+            return self.found.push(Found { member, name: name.into() });
+        }
+        let name: Name = self.roster.kept(name).map_or_else(|| name.into(), Name::clone);
+        match self.roster.admit(&name) {
+            Admission::Listed => {}
+            Admission::InsteadOf(others) => self.not_listed += others.len() as u64,
+            Admission::Refused => {
+                self.not_listed += 1;
+                return;
+            }
+        }
+        self.found.push(Found { member, name });
+        if self.found.len() > 2 * (self.roster.count() + self.known.len()) + Self::SLACK {
+            self.drop_pushed_out();
+        }
+    }
+
+    fn drop_pushed_out(&mut self) {
+        let Self { known, roster, found, .. } = self;
+        found.retain(|found| known.contains(&found.member) || roster.has(&found.name));
+    }
+
+    fn into_found(mut self) -> Vec<Found> {
+        self.drop_pushed_out();
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(known: &[u64], memory: usize) -> Finding {
+        let known = known.iter().map(|id| Member { hierarchy: 1, id: *id }).collect();
+        Finding { known, roster: Roster::new(memory), found: Vec::new(), not_listed: 0 }
+    }
+
+    #[test]
+    fn a_scan_finds_what_is_known_and_honest_whatever_else_there_is() {
+        let mut finding = finding(&[1, 2], 100 * 20_000);
+        finding.add(Member { hierarchy: 1, id: 1 }, b"/");
+        for number in 0..100_000 {
+            finding.add(Member { hierarchy: 1, id: 1_000 + number }, format!("/user/evil/{number}").as_bytes());
+        }
+        for number in 0..40 {
+            finding.add(Member { hierarchy: 1, id: 10 + number }, format!("/pods/{number}").as_bytes());
+        }
+        finding.add(Member { hierarchy: 1, id: 2 }, b"/user/evil/known");
+        assert!(finding.not_listed > 99_000);
+        let found = finding.into_found();
+        assert!(found.len() < 200, "{}", found.len());
+        let honest = found.iter().filter(|found| found.name.starts_with(b"/pods/")).count();
+        assert_eq!(honest, 40);
+        assert!(found.iter().any(|found| &*found.name == b"/user/evil/known"));
     }
 }

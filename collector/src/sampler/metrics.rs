@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::sample::filesystem::Method;
 
@@ -38,6 +38,7 @@ pub struct Metrics {
     ticks: Histogram,
     reconciles: IntCounterVec,
     divergences: IntCounterVec,
+    not_listed: IntGauge,
     disk_usage: IntCounterVec,
     disk_usage_errors: IntCounter,
     disk_usage_cpu: Counter,
@@ -73,6 +74,10 @@ impl Metrics {
                 "Cgroup directories a scan found added or removed without an event.",
                 "change",
             )?,
+            not_listed: IntGauge::new(
+                "collector_cgroups_not_listed",
+                "Cgroup directories that the last scan found and that there was no memory for.",
+            )?,
             disk_usage: counters(
                 "collector_disk_usage_total",
                 "Times that the size of a container's writable layer was found out, by how.",
@@ -104,6 +109,7 @@ impl Metrics {
             metrics.disk_usage.with_label_values(&[method.name()]);
         }
         registry.register(Box::new(metrics.divergences.clone()))?;
+        registry.register(Box::new(metrics.not_listed.clone()))?;
         registry.register(Box::new(metrics.disk_usage.clone()))?;
         registry.register(Box::new(metrics.disk_usage_errors.clone()))?;
         registry.register(Box::new(metrics.disk_usage_cpu.clone()))?;
@@ -113,6 +119,10 @@ impl Metrics {
     pub(super) fn sampled(&self, purpose: Purpose, regressions: u32) {
         self.samples.with_label_values(&[purpose.label()]).inc();
         self.regressions.inc_by(u64::from(regressions));
+    }
+
+    pub(super) fn not_listed(&self, directories: u64) {
+        self.not_listed.set(i64::try_from(directories).unwrap_or(i64::MAX));
     }
 
     pub(super) fn tick(&self, took: Duration) {

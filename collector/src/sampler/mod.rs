@@ -19,5 +19,6 @@ pub mod live;
 pub mod machine;
 pub mod metrics;
 pub mod processes;
+pub mod roster;
 pub mod storage;
 pub mod tracker;

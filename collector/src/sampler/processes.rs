@@ -6,6 +6,7 @@ use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::container::{ReaderContext, Scratch, processes_of};
+use crate::bounds::Bound;
 use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
@@ -16,6 +17,9 @@ use crate::kernel::text_formats::FormatError;
 use crate::kernel::users::Users;
 use crate::sample::process::{Process, ProcessList};
 use crate::units::{Bytes, Nanos, WallTime};
+
+/// Bytes of a list of processes: each repeats its cgroup's path. Sixty thousand with ordinary paths fit.
+const LIST_BYTES: usize = 16 << 20;
 
 /// Whose processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
         Users::default()
     });
     let clock = Clock::now(ctx);
-    let mut processes = Vec::new();
+    let (mut processes, mut bytes) = (Vec::new(), 0);
     for pid in table::all_ids(proc, buffer)? {
         let Some(cgroup) = read_lines(ctx, pid, "cgroup", buffer, table::cgroup) else { continue };
         // A zombie is in no list of members, and where procfs is that of another pid namespace the lists are in other
@@ -52,6 +56,11 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
             Whose::Container(name) => members.contains(&pid) || *cgroup == *name,
         };
         if wanted && let Some(process) = process(ctx, pid, cgroup, &users, &clock, buffer) {
+            bytes += size_of::<Process>() + process.cgroup.len() + process.user.len() + process.command.len();
+            if bytes > LIST_BYTES {
+                Bound::ListRows.exceeded();
+                break;
+            }
             processes.push(process);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Runs on the one thread that follows the kernel's events and therefore never reads a cgroup's statistics itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +12,8 @@ use super::container::{ContainerReader, Member, Scratch};
 use super::discovery::{Change, Discovery, Divergence, Found};
 use super::engine::{Engine, Origin, Tracked};
 use super::filter::{Filter, Standing};
+use crate::bounds::{Bound, Shown};
+use crate::degradations::Degradations;
 use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
@@ -20,6 +22,13 @@ use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKil
 use crate::sample::identity::Identity;
 use crate::store::Listed;
 use crate::units::{Bytes, WallTime};
+
+/// OOM kills that wait for the scan that finds their cgroups, at about a kilobyte each.
+const MAX_UNATTRIBUTED: usize = 1_024;
+/// Cgroups whose own out-of-memory situations are remembered.
+const MAX_LOCAL_OOMS: usize = 65_536;
+/// What is missing when there is no memory for all cgroups.
+const FACILITY: &str = "cgroups";
 
 /// The state of the following thread.
 #[derive(Debug)]
@@ -40,6 +49,18 @@ pub struct Tracker {
     page_size: u64,
     clock: BootClock,
     gap: Gap,
+    degradations: Degradations,
+    /// Directories there was no memory for, as of the last look.
+    refused: u64,
+    shortage: Shortage,
+}
+
+/// Whether there is memory for every cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shortage {
+    #[default]
+    None,
+    Reported,
 }
 
 /// Whether the events told everything so far.
@@ -72,12 +93,13 @@ impl BootClock {
 
 impl Tracker {
     /// A tracker that knows nothing yet.
-    pub fn new(engine: Arc<Engine>, filter: Filter, identities: Requests) -> Self {
+    pub fn new(engine: Arc<Engine>, filter: Filter, identities: Requests, degradations: Degradations) -> Self {
+        let memory = engine.store().bounds().containers;
         Self {
             engine,
             filter,
             identities,
-            discovery: Discovery::default(),
+            discovery: Discovery::new(memory),
             local_ooms: HashMap::new(),
             last_oom: None,
             scratch: Scratch::default(),
@@ -86,6 +108,9 @@ impl Tracker {
             page_size: rustix::param::page_size() as u64,
             clock: BootClock::now(),
             gap: Gap::None,
+            degradations,
+            refused: 0,
+            shortage: Shortage::None,
         }
     }
 
@@ -129,6 +154,9 @@ impl Tracker {
         }
         self.apply(&mut changes, at);
         self.changes = changes;
+        if self.shortage == Shortage::None && self.discovery.refused() > self.refused {
+            self.report_shortage();
+        }
     }
 
     /// The event as it concerns the cgroups in sight: none of a hierarchy that is not mounted here, and where only a
@@ -151,12 +179,45 @@ impl Tracker {
         self.discovery.scan_begins();
     }
 
-    /// Takes over what a scan found.
-    pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32]) -> Divergence {
+    /// The directories a scan has to find whatever there is memory for.
+    pub fn known(&self) -> HashSet<Member> {
+        self.discovery.members_known()
+    }
+
+    /// How many directories there was no memory for so far.
+    pub fn refused(&self) -> u64 {
+        self.discovery.refused()
+    }
+
+    fn report_shortage(&mut self) {
+        self.shortage = Shortage::Reported;
+        self.refused = self.discovery.refused();
+        let limit = self.engine.store().bounds().containers;
+        let payer = self.discovery.heaviest();
+        let reason = format!(
+            "not every cgroup below {} is listed: the {limit} bytes there are for cgroups are used up, most of them by \
+             that subtree; give the collector more with --container_memory_limit (and a larger memory limit), or have \
+             fewer cgroups made there (cgroup.max.descendants)",
+            Shown(&payer)
+        );
+        self.degradations.set(&FACILITY, &reason);
+    }
+
+    /// Takes over what a scan found, and how many directories it left out for want of memory.
+    pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32], not_listed: u64) -> Divergence {
+        if self.discovery.scan_is_void() {
+            self.gap = Gap::NeedsScan;
+        }
         let mut changes = std::mem::take(&mut self.changes);
         let divergence = self.discovery.merge(found, scanned, &mut changes);
         self.apply(&mut changes, WallTime::from(SystemTime::now()));
         self.changes = changes;
+        if self.discovery.refused() > self.refused || not_listed > 0 {
+            self.report_shortage();
+        } else if self.shortage == Shortage::Reported {
+            self.shortage = Shortage::None;
+            self.degradations.clear(&FACILITY);
+        }
         for event in std::mem::take(&mut self.unattributed) {
             // A victim that the scan has not found either is out of sight, or its cgroup is gone.
             if self.engine.context().hierarchies().are_whole() || self.victim_name(&event).is_some() {
@@ -192,6 +253,12 @@ impl Tracker {
                     }
                     let changed = self.engine.disclaim(&name);
                     self.identified(&changed);
+                }
+                Change::PushedOut { name } => {
+                    self.identities.end(&name);
+                    if let Some(tracked) = self.engine.tracked(&name) {
+                        self.engine.forget(&tracked);
+                    }
                 }
                 Change::Populated { name } => {
                     if let Some(tracked) = self.listed(&name) {
@@ -304,10 +371,20 @@ impl Tracker {
         let victim = event.victim.as_ref().and_then(|victim| memory_member(&event, victim));
         if victim.is_some() && self.victim_name(&event).is_none() {
             self.gap = Gap::NeedsScan;
-            self.unattributed.push(event);
-        } else {
-            self.publish_oom(event);
+            if self.unattributed.len() < MAX_UNATTRIBUTED {
+                self.unattributed.push(event);
+                return;
+            }
+            Bound::UnattributedOoms.exceeded();
         }
+        self.publish_oom(event);
+    }
+
+    /// The cgroup that is known among those the victim was in, from its own upwards.
+    fn nearest_known(&self, event: &OomEvent) -> Option<Name> {
+        let hierarchy = event.memory_hierarchy_id?;
+        let known = |id| self.discovery.name(Member { hierarchy, id });
+        event.levels.iter().find_map(|level| known(level.id)).cloned()
     }
 
     fn publish_oom(&mut self, event: OomEvent) {
@@ -340,7 +417,8 @@ impl Tracker {
             sizes,
             page_tables: event.pgtables_bytes.map(Bytes),
         });
-        let victim = kill.victim.container.clone().unwrap_or_else(|| Arc::clone(&root));
+        let victim = kill.victim.container.clone().or_else(|| self.nearest_known(&event));
+        let victim = victim.unwrap_or_else(|| Arc::clone(&root));
         if let Some(tracked) = self.engine.tracked(&victim)
             && tracked.container().listed() != Listed::Excluded
         {
@@ -360,7 +438,10 @@ impl Tracker {
         }
         for level in &event.levels {
             if let (Some(hierarchy), Some(local_ooms)) = (event.memory_hierarchy_id, level.local_ooms) {
-                self.local_ooms.insert(Member { hierarchy, id: level.id }, local_ooms);
+                let member = Member { hierarchy, id: level.id };
+                if self.local_ooms.len() < MAX_LOCAL_OOMS || self.local_ooms.contains_key(&member) {
+                    self.local_ooms.insert(member, local_ooms);
+                }
             }
         }
         self.last_oom = Some((event, owner_id));

@@ -1,12 +1,13 @@
-//! The log of container events: per kind, bounded by age and count, with subscribers.
+//! The log of container events: per kind, bounded by age and count, in all by bytes, with subscribers.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::bounds::Bound::{EventLogBytes, EventQueueBytes};
 use crate::sample::event::{Event, EventData, EventKind};
 use crate::steady::{Clock, Steady};
 use crate::units::WallTime;
@@ -14,6 +15,8 @@ use crate::units::WallTime;
 /// Events a subscriber may lag behind before it is cut off, beyond what the connection's buffers hold: a quarter of a
 /// second of the fastest storm measured.
 const SUBSCRIBER_QUEUE: usize = 8_192;
+/// Bytes of these events: as many of them with ordinary names fit.
+const SUBSCRIBER_BYTES: usize = 4 << 20;
 /// Deletion events that keep their final sample, at about a kilobyte each; older ones stay in the log without it.
 const FINAL_SAMPLES: usize = 4_096;
 
@@ -33,9 +36,15 @@ pub struct EventLimits {
     pub default: KindLimits,
     /// Exceptions.
     pub kinds: HashMap<EventKind, KindLimits>,
+    /// Bytes of all events of all kinds. Beyond, the oldest of the kind that takes the most are dropped, so that a storm
+    /// of one kind pushes out its own.
+    pub bytes: usize,
 }
 
 impl EventLimits {
+    /// Bytes of the log unless asked for otherwise: a hundred thousand ordinary events.
+    pub const DEFAULT_BYTES: usize = 32 << 20;
+
     fn of(&self, kind: EventKind) -> KindLimits {
         self.kinds.get(&kind).copied().unwrap_or(self.default)
     }
@@ -50,16 +59,72 @@ pub struct EventLog {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// In the order of their times, whatever the clock on the wall was then.
-    kinds: HashMap<EventKind, VecDeque<(Steady, Arc<Event>)>>,
+    kinds: HashMap<EventKind, Kept>,
+    bytes: usize,
     clock: Clock,
     subscribers: Vec<Subscriber>,
+}
+
+/// The events of one kind in the order of their times, whatever the clock on the wall was then, and their bytes.
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<(Steady, Arc<Event>)>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Drops the oldest; how many bytes that gives back.
+    fn pop(&mut self) -> usize {
+        let bytes = self.events.pop_front().map_or(0, |(_, event)| event.memory());
+        self.bytes -= bytes;
+        bytes
+    }
+
+    /// Exactly one event passes out of the window of [`FINAL_SAMPLES`] with each addition.
+    fn forget_old_final_sample(&mut self) -> usize {
+        let position = self.events.len().checked_sub(FINAL_SAMPLES + 1);
+        let Some((_, event)) = position.and_then(|position| self.events.get_mut(position)) else { return 0 };
+        if !matches!(event.data, EventData::Deletion { final_sample: Some(_) }) {
+            return 0;
+        }
+        let before = event.memory();
+        let mut stripped = Event::clone(event);
+        stripped.data = EventData::Deletion { final_sample: None };
+        *event = Arc::new(stripped);
+        let bytes = before - event.memory();
+        self.bytes -= bytes;
+        bytes
+    }
 }
 
 struct Subscriber {
     wants: Box<dyn Fn(&Event) -> bool + Send>,
     queue: mpsc::Sender<Arc<Event>>,
+    waiting_bytes: Arc<AtomicUsize>,
     missed: Arc<AtomicU64>,
+}
+
+impl Subscriber {
+    /// Whether it goes on: not if it is gone, and not if it has no room for one more.
+    fn send(&self, event: &Arc<Event>) -> bool {
+        let bytes = event.memory();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // One event has room however large it is.
+        let sent = if waiting > 0 && waiting + bytes > SUBSCRIBER_BYTES {
+            EventQueueBytes.exceeded();
+            Err(mpsc::error::TrySendError::Full(()))
+        } else {
+            self.queue.try_send(Arc::clone(event)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => mpsc::error::TrySendError::Full(()),
+                mpsc::error::TrySendError::Closed(_) => mpsc::error::TrySendError::Closed(()),
+            })
+        };
+        if matches!(sent, Err(mpsc::error::TrySendError::Full(()))) {
+            let behind = self.queue.max_capacity() - self.queue.capacity();
+            self.missed.store(behind as u64, Ordering::Release);
+        }
+        sent.is_ok()
+    }
 }
 
 impl std::fmt::Debug for Subscriber {
@@ -86,14 +151,20 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Subscription {
     queue: mpsc::Receiver<Arc<Event>>,
+    waiting_bytes: Arc<AtomicUsize>,
     missed: Arc<AtomicU64>,
 }
 
 impl Subscription {
+    fn taken(&self, event: Arc<Event>) -> Arc<Event> {
+        self.waiting_bytes.fetch_sub(event.memory(), Ordering::AcqRel);
+        event
+    }
+
     /// Waits for the next event. After [`Received::CutOff`] or [`Received::Ended`] nothing follows.
     pub async fn next(&mut self) -> Received {
         match self.queue.recv().await {
-            Some(event) => Received::Event(event),
+            Some(event) => Received::Event(self.taken(event)),
             None => match self.missed.load(Ordering::Acquire) {
                 0 => Received::Ended,
                 behind => Received::CutOff { behind },
@@ -109,7 +180,7 @@ impl Subscription {
     /// What is there already, without waiting; `None` when nothing is.
     pub fn try_receive(&mut self) -> Option<Received> {
         match self.queue.try_recv() {
-            Ok(event) => Some(Received::Event(event)),
+            Ok(event) => Some(Received::Event(self.taken(event))),
             Err(mpsc::error::TryRecvError::Empty) => None,
             Err(mpsc::error::TryRecvError::Disconnected) => Some(match self.missed.load(Ordering::Acquire) {
                 0 => Received::Ended,
@@ -120,7 +191,7 @@ impl Subscription {
 
     /// The next event if one is waiting already, for sending several at once.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
-        self.queue.try_recv().ok()
+        self.queue.try_recv().ok().map(|event| self.taken(event))
     }
 }
 
@@ -140,33 +211,36 @@ impl EventLog {
             if !(subscriber.wants)(&event) {
                 return !subscriber.queue.is_closed();
             }
-            match subscriber.queue.try_send(Arc::clone(&event)) {
-                Ok(()) => true,
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    subscriber.missed.store(SUBSCRIBER_QUEUE as u64, Ordering::Release);
-                    false
-                }
-            }
+            subscriber.send(&event)
         });
         if limits.count == Some(0) {
             return;
         }
+        let inner = &mut *inner;
         let at = inner.clock.steady(event.at);
         let oldest = at.back(limits.age);
-        let events = inner.kinds.entry(event.kind).or_default();
+        let kept = inner.kinds.entry(event.kind).or_default();
+        let events = &mut kept.events;
         // Containers found at start are announced with their own, older creation times.
         let position = match events.back() {
             Some((last, _)) if *last > at => events.partition_point(|(earlier, _)| *earlier <= at),
             _ => events.len(),
         };
+        let bytes = event.memory();
         events.insert(position, (at, event));
-        while let Some((first, _)) = events.front()
-            && (*first < oldest || limits.count.is_some_and(|count| events.len() > count))
+        kept.bytes += bytes;
+        inner.bytes += bytes;
+        while let Some((first, _)) = kept.events.front()
+            && (*first < oldest || limits.count.is_some_and(|count| kept.events.len() > count))
         {
-            events.pop_front();
+            inner.bytes -= kept.pop();
         }
-        forget_old_final_sample(events);
+        inner.bytes -= kept.forget_old_final_sample();
+        while inner.bytes > self.limits.bytes {
+            let Some(largest) = inner.kinds.values_mut().max_by_key(|kept| kept.bytes) else { break };
+            inner.bytes -= largest.pop();
+            EventLogBytes.exceeded();
+        }
     }
 
     /// Of one kind the newest `count` between the two times (inclusive), oldest first.
@@ -178,8 +252,9 @@ impl EventLog {
         count: usize,
     ) -> Vec<Arc<Event>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(events) = inner.kinds.get(&kind) else { return Vec::new() };
-        let mut newest_first: Vec<_> = events
+        let Some(kept) = inner.kinds.get(&kind) else { return Vec::new() };
+        let mut newest_first: Vec<_> = kept
+            .events
             .iter()
             .rev()
             .map(|(_, event)| event)
@@ -197,25 +272,20 @@ impl EventLog {
     pub fn subscribe(&self, wants: impl Fn(&Event) -> bool + Send + 'static) -> Subscription {
         let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE);
         let missed = Arc::new(AtomicU64::new(0));
-        let subscriber = Subscriber { wants: Box::new(wants), queue: sender, missed: Arc::clone(&missed) };
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let subscriber = Subscriber {
+            wants: Box::new(wants),
+            queue: sender,
+            waiting_bytes: Arc::clone(&waiting_bytes),
+            missed: Arc::clone(&missed),
+        };
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(subscriber);
-        Subscription { queue, missed }
+        Subscription { queue, waiting_bytes, missed }
     }
 
     /// Ends every subscription, once what is queued has been taken. For shutdown.
     pub fn close(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).subscribers.clear();
-    }
-}
-
-/// Exactly one event passes out of the window of [`FINAL_SAMPLES`] with each addition.
-fn forget_old_final_sample(events: &mut VecDeque<(Steady, Arc<Event>)>) {
-    let Some(position) = events.len().checked_sub(FINAL_SAMPLES + 1) else { return };
-    let Some((_, event)) = events.get_mut(position) else { return };
-    if matches!(event.data, EventData::Deletion { final_sample: Some(_) }) {
-        let mut stripped = Event::clone(event);
-        stripped.data = EventData::Deletion { final_sample: None };
-        *event = Arc::new(stripped);
     }
 }
 
@@ -226,7 +296,7 @@ mod tests {
 
     fn limits(age_secs: u64, count: Option<usize>) -> EventLimits {
         let default = KindLimits { age: Duration::from_secs(age_secs), count };
-        EventLimits { default, kinds: HashMap::new() }
+        EventLimits { default, kinds: HashMap::new(), bytes: usize::MAX }
     }
 
     fn event(second: u64) -> Event {
@@ -304,6 +374,64 @@ mod tests {
         assert_eq!(end, Received::CutOff { behind: SUBSCRIBER_QUEUE as u64 });
         log.close();
         assert_eq!(other.next().await, Received::Ended);
+    }
+
+    fn with_path(second: u64, bytes: usize) -> Event {
+        Event { container: vec![b'x'; bytes].into(), ..event(second) }
+    }
+
+    #[test]
+    fn bytes_bound_all_kinds_and_a_storm_of_one_pushes_out_its_own() {
+        let one = with_path(0, 4000).memory();
+        let log = EventLog::new(EventLimits { bytes: 10 * one, ..limits(1000, None) });
+        log.publish(Event { kind: EventKind::Oom, ..with_path(0, 4000) });
+        for second in 0..9 {
+            log.publish(with_path(second, 4000));
+        }
+        assert_eq!(all(&log).len(), 9, "at the bound");
+        let before = EventLogBytes.count();
+        log.publish(with_path(9, 4000));
+        assert_eq!(all(&log), [1, 2, 3, 4, 5, 6, 7, 8, 9], "beyond it the oldest of the kind goes");
+        assert!(EventLogBytes.count() > before);
+        for second in 10..100 {
+            log.publish(with_path(second, 100));
+        }
+        assert_eq!(log.recent(EventKind::Oom, None, None, usize::MAX).len(), 1);
+        let inner = log.inner.lock().unwrap();
+        assert!(inner.bytes <= 10 * one);
+        assert_eq!(inner.bytes, inner.kinds.values().map(|kept| kept.bytes).sum::<usize>());
+        let counted = inner.kinds.values().flat_map(|kept| &kept.events).map(|(_, event)| event.memory()).sum::<usize>();
+        assert_eq!(inner.bytes, counted);
+    }
+
+    #[test]
+    fn a_hundred_thousand_ordinary_events_fit_the_default() {
+        let path =
+            b"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789012\
+            .slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+        assert!(100_000 * with_path(0, path.len()).memory() <= EventLimits::DEFAULT_BYTES);
+    }
+
+    #[tokio::test]
+    async fn long_names_count_for_a_subscriber() {
+        let log = EventLog::new(limits(1000, None));
+        let mut slow = log.subscribe(|_| true);
+        let mut quick = log.subscribe(|_| true);
+        let fit = SUBSCRIBER_BYTES / with_path(0, 4000).memory();
+        for second in 0..fit as u64 {
+            log.publish(with_path(second, 4000));
+            assert!(matches!(quick.next().await, Received::Event(_)));
+        }
+        assert_eq!(slow.waiting(), fit, "at the bound");
+        log.publish(with_path(0, 4000));
+        assert!(matches!(quick.next().await, Received::Event(_)));
+        let mut taken = 0;
+        while slow.try_next().is_some() {
+            taken += 1;
+        }
+        assert_eq!(taken, fit);
+        assert_eq!(slow.next().await, Received::CutOff { behind: fit as u64 });
+        assert_eq!(quick.waiting_bytes.load(Ordering::Acquire), 0);
     }
 
     #[test]

@@ -3,18 +3,21 @@
 //! A cheap handle over plain memory: no clocks (`now` is an argument), no I/O, no kernel types.
 
 pub mod application;
+mod budget;
+mod ended;
 pub mod event_log;
 pub mod history;
 pub mod pods;
 pub mod summary;
 pub mod timeline;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
@@ -22,19 +25,16 @@ use crate::sample::filesystem::{ImageStore, Storage};
 use crate::sample::identity::{Identity, Runtime, Who};
 use crate::sample::machine::Filesystems;
 use crate::sample::spec::Spec;
-use crate::steady::{Clock, Steady};
+use crate::steady::Clock;
 use crate::units::WallTime;
 use application::Application;
+use budget::HistoryBudget;
+use ended::EndedContainers;
 use event_log::{EventLimits, EventLog};
 use history::{History, Limits, Pushed, Selection};
 use pods::Pods;
 use summary::{Recorder, Summary};
 use timeline::Timeline;
-
-/// Ended containers that are kept for their OOM kills, whatever the retention: one is a few hundred bytes.
-const MAX_ENDED: usize = 10_000;
-/// Of these the newest keep their last sample, about two kilobytes.
-const MAX_ENDED_SAMPLES: usize = 4_096;
 
 /// The store's bounds.
 #[derive(Clone, Debug)]
@@ -45,6 +45,32 @@ pub struct StoreLimits {
     pub events: EventLimits,
     /// How long the counters of an ended container are still told.
     pub ended_retention: Duration,
+    /// Bytes.
+    pub memory: MemoryBounds,
+}
+
+/// Bytes that may be taken by what has to do with containers, whoever makes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBounds {
+    /// By the cgroups that are listed, without their samples.
+    pub containers: usize,
+    /// By the samples of all of them.
+    pub histories: usize,
+    /// By what is kept of ended containers.
+    pub ended: usize,
+}
+
+impl MemoryBounds {
+    /// What is kept of ended containers, unless there is less memory for containers at all.
+    const ENDED: usize = 16 << 20;
+
+    /// Divides the memory there is for containers.
+    pub fn of_total(total: usize) -> Self {
+        Self { containers: total / 2, histories: total / 2, ended: Self::ENDED.min(total / 4) }
+    }
+
+    /// No bounds.
+    pub const NONE: Self = Self { containers: usize::MAX, histories: usize::MAX, ended: usize::MAX };
 }
 
 /// One cgroup that exists, or existed until just now.
@@ -58,6 +84,14 @@ pub struct Container {
     who: Mutex<Option<Who>>,
     storage: Mutex<Timeline<Storage>>,
     limits: Limits,
+    budget: Arc<HistoryBudget>,
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.budget.update(lock(&self.recent).charged, 0);
+        self.budget.leave();
+    }
 }
 
 /// A container's samples and what is made of them as they come.
@@ -69,6 +103,26 @@ struct Recent {
     application: Option<Box<Application>>,
     /// When the newest sample came; the clock on the wall may be set meanwhile.
     pushed_at: Option<Instant>,
+    /// Bytes of the samples as the budget knows them.
+    charged: usize,
+}
+
+impl Recent {
+    /// Tells the budget how much there is, and drops old samples where that is more than there may be.
+    fn settle(&mut self, budget: &HistoryBudget) {
+        let now = self.history.memory();
+        let share = budget.update(self.charged, now);
+        self.charged = now;
+        if let Some(share) = share {
+            let dropped = self.history.shrink_to(share);
+            if dropped > 0 {
+                HistoryMemory.exceeded_by(dropped);
+                let now = self.history.memory();
+                budget.update(self.charged, now);
+                self.charged = now;
+            }
+        }
+    }
 }
 
 /// Whether a cgroup is a container in the eyes of the API.
@@ -97,7 +151,7 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary, application, pushed_at } = &mut *recent;
+        let Recent { history, summary, application, pushed_at, .. } = &mut *recent;
         let pushed = history.push(sample, self.limits);
         *pushed_at = Some(Instant::now());
         if let Some(stored) = history.latest() {
@@ -106,6 +160,7 @@ impl Container {
                 application.attach(stored.at, self.limits);
             }
         }
+        recent.settle(&self.budget);
         pushed
     }
 
@@ -134,10 +189,13 @@ impl Container {
         let mut recent = lock(&self.recent);
         recent.history.keep_latest_only();
         recent.summary = Recorder::default();
+        recent.settle(&self.budget);
     }
 
     fn forget_samples(&self) {
-        *lock(&self.recent) = Recent::default();
+        let mut recent = lock(&self.recent);
+        *recent = Recent { charged: recent.charged, ..Recent::default() };
+        recent.settle(&self.budget);
     }
 
     /// Samples, oldest first.
@@ -163,6 +221,11 @@ impl Container {
     /// The newest of it that is kept.
     pub fn newest_of_application(&self) -> Option<Arc<Round>> {
         lock(&self.recent).application.as_deref()?.newest()
+    }
+
+    /// Bytes of the newest sample.
+    fn last_sample_memory(&self) -> usize {
+        lock(&self.recent).history.latest_memory()
     }
 
     /// Bytes the history and the summary hold.
@@ -235,19 +298,14 @@ impl Container {
 /// OOM kills by container, those of recently ended containers included.
 pub type OomCounts = BTreeMap<Name, u64>;
 
-#[derive(Debug)]
-struct Ended {
-    container: Arc<Container>,
-    at: Steady,
-}
-
 /// The handle.
 #[derive(Debug)]
 pub struct Store {
     limits: StoreLimits,
     containers: RwLock<BTreeMap<Name, Arc<Container>>>,
-    ended: Mutex<VecDeque<Ended>>,
+    ended: Mutex<EndedContainers>,
     clock: Mutex<Clock>,
+    budget: Arc<HistoryBudget>,
     events: EventLog,
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
@@ -258,11 +316,13 @@ impl Store {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let events = EventLog::new(limits.events.clone());
+        let memory = limits.memory;
         Self {
             limits,
             containers: RwLock::default(),
-            ended: Mutex::default(),
+            ended: Mutex::new(EndedContainers::new(memory.ended)),
             clock: Mutex::default(),
+            budget: Arc::new(HistoryBudget::new(memory.histories)),
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
@@ -317,7 +377,9 @@ impl Store {
             who: Mutex::default(),
             storage: Mutex::default(),
             limits: self.limits.history,
+            budget: Arc::clone(&self.budget),
         });
+        self.budget.join();
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
         containers.insert(Arc::clone(name), Arc::clone(&container));
         container
@@ -325,36 +387,35 @@ impl Store {
 
     /// Ends a container: it is no longer listed, its last sample and its OOM kills are told for the retention time.
     pub fn end(&self, container: &Arc<Container>, now: WallTime) {
-        {
-            let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
-            // A container made anew under the same name stays.
-            if containers.get(&container.name).is_some_and(|current| Arc::ptr_eq(current, container)) {
-                containers.remove(&container.name);
-            }
-        }
+        // A container made anew under the same name stays.
+        self.forget(container);
         if self.limits.ended_retention.is_zero()
             || (container.listed == Listed::OnlyAsChild && container.oom_kills() == 0)
         {
             return;
         }
         let now = lock(&self.clock).steady(now);
-        let mut ended = lock(&self.ended);
-        ended.push_back(Ended { container: Arc::clone(container), at: now });
-        if let Some(older) = ended.len().checked_sub(MAX_ENDED_SAMPLES + 1) {
-            ended[older].container.forget_samples();
+        lock(&self.ended).push(Arc::clone(container), now, now.back(self.limits.ended_retention));
+    }
+
+    /// A container is not listed any more, although it may be there: nothing of it is kept.
+    pub fn forget(&self, container: &Arc<Container>) {
+        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        if containers.get(&container.name).is_some_and(|current| Arc::ptr_eq(current, container)) {
+            containers.remove(&container.name);
         }
-        let oldest = now.back(self.limits.ended_retention);
-        while ended.front().is_some_and(|first| first.at < oldest) || ended.len() > MAX_ENDED {
-            ended.pop_front();
-        }
+    }
+
+    /// The bytes that containers may take.
+    pub fn bounds(&self) -> MemoryBounds {
+        self.limits.memory
     }
 
     /// The listed containers that ended within the retention time, the last one last.
     pub fn ended(&self, now: WallTime) -> Vec<Arc<Container>> {
         let oldest = lock(&self.clock).steady(now).back(self.limits.ended_retention);
         let ended = lock(&self.ended);
-        let recent = ended.iter().filter(|ended| ended.at >= oldest && ended.container.listed == Listed::Yes);
-        recent.map(|ended| Arc::clone(&ended.container)).collect()
+        ended.since(oldest).filter(|container| container.listed == Listed::Yes).cloned().collect()
     }
 
     /// A listed container.
@@ -434,10 +495,10 @@ impl Store {
             }
         }
         let oldest = lock(&self.clock).steady(now).back(self.limits.ended_retention);
-        for ended in lock(&self.ended).iter().filter(|ended| ended.at >= oldest) {
-            let kills = ended.container.oom_kills();
+        for container in lock(&self.ended).since(oldest) {
+            let kills = container.oom_kills();
             if kills > 0 {
-                *counts.entry(Arc::clone(&ended.container.name)).or_default() += kills;
+                *counts.entry(Arc::clone(&container.name)).or_default() += kills;
             }
         }
         counts

@@ -1,7 +1,9 @@
 //! Containers that come, end and are told for a while after.
 
+use super::ended::MAX_ENDED_SAMPLES;
 use super::event_log::KindLimits;
 use super::*;
+use crate::sample::container::{Interface, Network};
 
 fn store() -> Store {
     Store::new(StoreLimits {
@@ -9,7 +11,9 @@ fn store() -> Store {
         events: EventLimits {
             default: KindLimits { age: Duration::from_secs(10), count: None },
             kinds: std::collections::HashMap::new(),
+            bytes: usize::MAX,
         },
+        memory: MemoryBounds::NONE,
         ended_retention: Duration::from_secs(120),
     })
 }
@@ -103,4 +107,66 @@ fn the_closing_sample_has_the_last_kill() {
     container.add_oom_kills(1);
     assert_eq!(container.closing_sample().unwrap().oom_kills, 1);
     assert_eq!(container.latest().unwrap().oom_kills, 0);
+}
+
+fn second(second: u64) -> WallTime {
+    WallTime(second * 1_000_000_000)
+}
+
+#[test]
+fn samples_of_all_containers_are_bounded_and_those_with_the_most_lose_theirs() {
+    let memory = MemoryBounds { histories: 200_000, ..MemoryBounds::NONE };
+    let store = Store::new(StoreLimits { memory, ..store().limits });
+    let interfaces = |number: usize| {
+        let name = |number| format!("eth{number}").as_str().into();
+        (0..number).map(|number| Interface { name: name(number), ..Interface::default() }).collect()
+    };
+    let small: Vec<_> = (0..10).map(|number| store.begin(&name(&format!("/{number}")), Listed::Yes)).collect();
+    let large = store.begin(&name("/large"), Listed::Yes);
+    for at in 0..60 {
+        for container in &small {
+            container.push(Sample { at: second(1000 + at), ..Sample::default() });
+        }
+        assert!(store.budget.used() <= 200_000);
+        // Another shape each time.
+        let network = Network { interfaces: interfaces(50 + at as usize % 2), ..Network::default() };
+        large.push(Sample { at: second(1000 + at), network: Some(network), ..Sample::default() });
+        assert!(store.budget.used() <= 200_000 + 40_000, "{}", store.budget.used());
+    }
+    let kept = |container: &Container| container.samples(Selection::default()).len();
+    assert!(small.iter().all(|container| kept(container) == 60), "{}", kept(&small[0]));
+    assert!((1..60).contains(&kept(&large)), "{}", kept(&large));
+    store.end(&large, second(1100));
+    drop((small, large, store.ended(second(1100))));
+    let used = store.budget.used();
+    for number in 0..10 {
+        let container = store.get(format!("/{number}").as_bytes()).unwrap();
+        store.end(&container, second(5_000));
+        container.keep_latest_only();
+    }
+    assert!(store.budget.used() < used);
+}
+
+#[test]
+fn ended_containers_are_bounded_by_bytes_and_a_storm_pushes_out_its_own() {
+    let memory = MemoryBounds { ended: 1 << 20, ..MemoryBounds::NONE };
+    let store = Store::new(StoreLimits { memory, ..store().limits });
+    let end = |path: &str| {
+        let container = store.begin(&name(path), Listed::Yes);
+        container.push(Sample { at: second(1000), ..Sample::default() });
+        store.end(&container, second(1000));
+        container.keep_latest_only();
+    };
+    for number in 0..50 {
+        end(&format!("/kubepods/pod{number}"));
+    }
+    let path = "/".to_owned() + &"x".repeat(250);
+    for number in 0..2_000 {
+        end(&format!("/user{}/{number}", path.repeat(14)));
+        assert!(lock(&store.ended).bytes() <= 1 << 20);
+    }
+    let ended = store.ended(second(1000));
+    assert_eq!(ended.iter().filter(|ended| ended.name().starts_with(b"/kubepods/")).count(), 50);
+    assert!(ended.len() > 100 && ended.len() < 400, "{}", ended.len());
+    assert!(ended.last().unwrap().name().ends_with(b"/1999"), "the newest stay");
 }

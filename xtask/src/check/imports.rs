@@ -8,8 +8,10 @@ const LAYERS: [(&str, &[&str]); 20] = [
     // Whoever finds something missing reports it there.
     ("degradations", &[]),
     ("steady", &["units"]),
+    // And whoever finds something larger than it may be counts it there.
+    ("bounds", &[]),
     ("sample", &["units"]),
-    ("store", &["sample", "steady", "units"]),
+    ("store", &["bounds", "sample", "steady", "units"]),
     ("rates", &["sample", "units"]),
     ("views", &["store", "rates", "sample", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the views, handed in by the daemon.
@@ -18,9 +20,9 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("embed", &["views", "sample", "units"]),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
-    ("kernel", &["units"]),
-    ("runtime", &["degradations", "sample", "units"]),
-    ("sampler", &["degradations", "kernel", "runtime", "store", "sample", "units"]),
+    ("kernel", &["bounds", "units"]),
+    ("runtime", &["bounds", "degradations", "sample", "units"]),
+    ("sampler", &["bounds", "degradations", "kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
     ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
@@ -29,12 +31,13 @@ const LAYERS: [(&str, &[&str]); 20] = [
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["units"]),
     ("shutdown", &[]),
-    ("own_metrics", &["degradations", "kernel", "push", "sampler", "store", "sample", "units"]),
+    ("own_metrics", &["bounds", "degradations", "kernel", "push", "sampler", "store", "sample", "units"]),
     (
         "daemon",
         &[
             "application",
             "access",
+            "bounds",
             "config",
             "degradations",
             "embed",
@@ -250,11 +253,11 @@ mod tests {
         assert!(findings("views/docker.rs", "use crate::store::Store;\nuse crate::units::Bytes;").is_empty());
         assert_eq!(
             findings("store/mod.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
-            ["2: `store` uses `kernel`, but may use only: sample, units"]
+            ["2: `store` uses `kernel`, but may use only: bounds, degradations, sample, units"]
         );
         assert_eq!(
             findings("runtime/docker.rs", "fn f() { crate::store::x() }"),
-            ["1: `runtime` uses `store`, but may use only: sample, units"]
+            ["1: `runtime` uses `store`, but may use only: bounds, degradations, sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{views, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
         assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn groups_are_read_by_their_first_names() {
         let found = findings("rates.rs", "use crate::{\n  sample::{store, kernel},\n  store::History,\n};");
-        assert_eq!(found, ["3: `rates` uses `store`, but may use only: sample, units"]);
+        assert_eq!(found, ["3: `rates` uses `store`, but may use only: bounds, degradations, sample, units"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use mounts::{Membership, Mount, memberships, mounts};
 
 pub use extent::Extent;
 use extent::{View, extent};
-pub use walk::{children, scan};
+pub use walk::{LONGEST_PATH, children, scan};
 
 /// Where every distribution mounts cgroups; mounts there stand for [`HostRoots::cgroup`] when nothing is mounted below
 /// that itself.

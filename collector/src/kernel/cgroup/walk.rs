@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, RawDir, fstat, statat};
 use rustix::io::Errno;
@@ -15,59 +16,81 @@ use crate::kernel::file::ReadBuffer;
 
 /// Room for directory entries: a few hundred per system call.
 const ENTRY_BYTES: usize = 32 * 1024;
+/// Longest path of a cgroup that is of interest. The kernel's events have paths of up to 4,095 bytes; deeper cgroups are
+/// found by scans.
+pub const LONGEST_PATH: usize = 8 * 1024;
 /// Link count of a directory without child directories.
 const LEAF_LINKS: u64 = 2;
 
-/// Shows every cgroup of the hierarchy with its kernfs id, parents before their children. A cgroup that comes or goes
-/// meanwhile may be shown or not.
-pub fn scan(hierarchy: &Hierarchy, mut visit: impl FnMut(&[u8], u64)) -> Result<(), ReadError> {
+/// A directory with child directories that is still to be looked at. Siblings share the path above: there may be a
+/// hundred thousand of them.
+struct Inner {
+    above: Arc<[u8]>,
+    name: Box<[u8]>,
+}
+
+/// Shows every cgroup of the hierarchy with its kernfs id, parents before their children, but for those whose path has
+/// more than `longest` bytes: how many such were seen. A cgroup that comes or goes meanwhile may be shown or not.
+pub fn scan(hierarchy: &Hierarchy, longest: usize, mut visit: impl FnMut(&[u8], u64)) -> Result<u64, ReadError> {
     let mut buffer = ReadBuffer::new();
     let root = hierarchy.file(b"/", "");
     let failed = |errno| ReadError::from_errno(&root.path(), errno);
     let directory = root.open_directory(&mut buffer).map_err(failed)?;
     visit(hierarchy.top_name(), fstat(&directory).map_err(failed)?.st_ino);
     let mut entries = vec![MaybeUninit::uninit(); ENTRY_BYTES];
-    let mut inner: Vec<Vec<u8>> = Vec::new();
-    let mut name = Vec::new();
-    walk_one(&directory, &hierarchy.top, &mut entries, &mut name, &mut inner, &mut visit).map_err(failed)?;
+    let mut walk = Walk { longest, too_long: 0, name: Vec::new(), inner: Vec::new() };
+    walk.one(&directory, &Arc::from(&*hierarchy.top), &mut entries, &mut visit).map_err(failed)?;
     drop(directory);
-    while let Some(above) = inner.pop() {
+    while let Some(Inner { above, name }) = walk.inner.pop() {
+        let above: Arc<[u8]> = [&*above, b"/", &*name].concat().into();
         let Ok(directory) = hierarchy.file(&above, "").open_directory(&mut buffer) else {
             continue;
         };
         // A failure here is the directory's end: what it had is gone as well.
-        let _ = walk_one(&directory, &above, &mut entries, &mut name, &mut inner, &mut visit);
+        let _ = walk.one(&directory, &above, &mut entries, &mut visit);
     }
-    Ok(())
+    Ok(walk.too_long)
 }
 
-/// Shows the child directories of one directory and notes those that have children themselves.
-fn walk_one(
-    directory: &OwnedFd,
-    above: &[u8],
-    entries: &mut [MaybeUninit<u8>],
-    name: &mut Vec<u8>,
-    inner: &mut Vec<Vec<u8>>,
-    visit: &mut impl FnMut(&[u8], u64),
-) -> Result<(), Errno> {
-    let mut reader = RawDir::new(directory, entries);
-    while let Some(entry) = reader.next() {
-        let entry = entry?;
-        let file_name = entry.file_name().to_bytes();
-        if entry.file_type() != FileType::Directory || matches!(file_name, b"." | b"..") {
-            continue;
+struct Walk {
+    longest: usize,
+    too_long: u64,
+    name: Vec<u8>,
+    inner: Vec<Inner>,
+}
+
+impl Walk {
+    /// Shows the child directories of one directory and notes those that have children themselves.
+    fn one(
+        &mut self,
+        directory: &OwnedFd,
+        above: &Arc<[u8]>,
+        entries: &mut [MaybeUninit<u8>],
+        visit: &mut impl FnMut(&[u8], u64),
+    ) -> Result<(), Errno> {
+        let mut reader = RawDir::new(directory, entries);
+        while let Some(entry) = reader.next() {
+            let entry = entry?;
+            let file_name = entry.file_name().to_bytes();
+            if entry.file_type() != FileType::Directory || matches!(file_name, b"." | b"..") {
+                continue;
+            }
+            let Ok(stat) = statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            self.name.clear();
+            self.name.extend_from_slice(above);
+            self.name.push(b'/');
+            self.name.extend_from_slice(file_name);
+            if self.name.len() > self.longest {
+                self.too_long += 1;
+                continue;
+            }
+            visit(&self.name, entry.ino());
+            if stat.st_nlink != LEAF_LINKS {
+                self.inner.push(Inner { above: Arc::clone(above), name: file_name.into() });
+            }
         }
-        let Ok(stat) = statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        name.clear();
-        name.extend_from_slice(above);
-        name.push(b'/');
-        name.extend_from_slice(file_name);
-        visit(name, entry.ino());
-        if stat.st_nlink != LEAF_LINKS {
-            inner.push(name.clone());
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The names of a cgroup's direct children, without their path. Empty when it is gone.
@@ -113,7 +136,7 @@ mod tests {
 
     fn scanned(mount: &Path) -> BTreeMap<Vec<u8>, u64> {
         let mut found = BTreeMap::new();
-        scan(&hierarchy(mount), |name, id| {
+        scan(&hierarchy(mount), usize::MAX, |name, id| {
             let parent = name.iter().rposition(|byte| *byte == b'/').map(|slash| name[..slash.max(1)].to_vec());
             assert!(name == b"/" || found.contains_key(&parent.unwrap()), "parents come first");
             assert!(found.insert(name.to_vec(), id).is_none(), "seen twice");
@@ -138,7 +161,7 @@ mod tests {
         names.sort();
         assert_eq!(names, [b"b", b"d"]);
         assert!(children(&hierarchy(root.path()), b"/gone").is_empty());
-        assert!(scan(&hierarchy(&root.path().join("none")), |_, _| {}).is_err());
+        assert!(scan(&hierarchy(&root.path().join("none")), 4095, |_, _| {}).is_err());
     }
 
     #[test]
@@ -147,7 +170,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("a/b")).unwrap();
         let part = Hierarchy { top: (*b"/docker/1").into(), extent: Extent::Own, ..hierarchy(root.path()) };
         let mut names = Vec::new();
-        scan(&part, |name, id| {
+        scan(&part, 4095, |name, id| {
             assert_eq!(part.id_of(name, &mut ReadBuffer::new()), Some(id));
             names.push(String::from_utf8_lossy(name).into_owned());
         })
@@ -168,5 +191,9 @@ mod tests {
         let found = scanned(root.path());
         assert_eq!(found.len(), 301);
         assert_eq!(found.keys().map(Vec::len).max(), Some(300 * 21));
+
+        let mut seen = 0;
+        let too_long = scan(&hierarchy(root.path()), 100 * 21, |name, _| seen = seen.max(name.len())).unwrap();
+        assert_eq!((seen, too_long), (100 * 21, 1), "neither it nor what is below it is shown");
     }
 }

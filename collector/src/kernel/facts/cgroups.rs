@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
-use crate::kernel::cgroup::{DetectError, Extent, Hierarchies, Hierarchy, Mode, Version, scan};
+use crate::kernel::cgroup::{DetectError, Extent, Hierarchies, Hierarchy, LONGEST_PATH, Mode, Version, scan};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
 use crate::kernel::process::MachineSwap;
@@ -112,7 +112,7 @@ pub(super) fn gather(roots: &HostRoots) -> Result<CgroupFacts, DetectError> {
     let mut found = Vec::new();
     for hierarchy in &hierarchies {
         let mut tried: Vec<Vec<u8>> = Vec::new();
-        let scanned = scan(hierarchy, |name, _| {
+        let scanned = scan(hierarchy, LONGEST_PATH, |name, _| {
             if tried.len() <= TRIED_CGROUPS {
                 tried.push(name.to_vec());
             }

@@ -27,7 +27,7 @@ pub fn referenced_kb(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<u
         Err(error) => return Err(error),
     }
     let maps = process.file(proc, "smaps");
-    let text = maps.read(buffer)?;
+    let text = maps.read_whole(buffer)?;
     sum(text).map_err(|reason| ReadError::Malformed { path: maps.path(), reason })
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::HostRoots;
+use crate::kernel::file::{self, ReadBuffer};
 use crate::kernel::machine::mounts::unescape;
 
 /// The upper directory of the overlay that is the process's root directory; `None` when its root is something else, when
@@ -12,8 +13,8 @@ use crate::kernel::machine::mounts::unescape;
 ///
 /// The path is what it was for whoever mounted it: for a runtime on the host, the host's.
 pub fn upper_directory(roots: &HostRoots, pid: u32) -> Option<PathBuf> {
-    let table = std::fs::read(roots.proc.join(pid.to_string()).join("mountinfo")).ok()?;
-    parse(&table)
+    let mut buffer = ReadBuffer::new();
+    parse(file::read(&roots.proc.join(pid.to_string()).join("mountinfo"), &mut buffer).ok()?)
 }
 
 fn parse(table: &[u8]) -> Option<PathBuf> {

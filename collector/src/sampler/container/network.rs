@@ -15,6 +15,7 @@ use super::context::{Hints, ProcessSource};
 use super::first_process;
 use super::processes::members;
 use super::sockets;
+use crate::bounds::Bound;
 use crate::kernel::cgroup::{Hierarchy, children};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::KeptFile;
@@ -37,6 +38,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(10);
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Cgroups below a container's that are looked at for a process, at most.
 const MOST_CGROUPS: usize = 64;
+/// Interfaces of a container: it may make as many as it likes, where it may make any.
+const CONTAINER_INTERFACES: usize = 256;
+/// Interfaces of the machine.
+const MACHINE_INTERFACES: usize = 4_096;
 /// Stands for the whole host.
 pub(super) const FIRST_PROCESS: u32 = 1;
 
@@ -283,7 +288,7 @@ impl NetworkState {
                     if let Some(pid) = self.first_in(reading, hierarchy, &cgroup) {
                         return Some(pid);
                     }
-                    let inner = children(hierarchy, &cgroup).into_iter();
+                    let inner = children(hierarchy, &cgroup).into_iter().take(MOST_CGROUPS);
                     below.extend(inner.map(|child| [&cgroup, &b"/"[..], &child].concat()));
                 }
                 level = below;
@@ -367,10 +372,11 @@ impl NetworkState {
     fn read_devices(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
         let process = ProcessDir::new(pid);
         let at = process.file(&reading.ctx.roots.proc, "net/dev");
+        let most = if reading.name == b"/" { MACHINE_INTERFACES } else { CONTAINER_INTERFACES };
         let mut devices = std::mem::take(&mut self.devices);
         let mut odd = OddLines::default();
         let result = match devices.read_to_end(at, &reading.ctx.network_budget, reading.buffer) {
-            Ok(Some(text)) => Ok(self.network(text, &mut odd)),
+            Ok(Some(text)) => Ok(self.network(text, most, &mut odd)),
             Ok(None) => Err(ReadError::Missing(at.path())),
             Err(error) => Err(error),
         };
@@ -390,7 +396,7 @@ impl NetworkState {
         }
     }
 
-    fn network(&mut self, text: &[u8], odd: &mut OddLines) -> Network {
+    fn network(&mut self, text: &[u8], most: usize, odd: &mut OddLines) -> Network {
         let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
         for line in interfaces(text, odd) {
             // A namespace has each name once.
@@ -399,6 +405,10 @@ impl NetworkState {
                 continue;
             }
             let index = network.interfaces.len();
+            if index == most {
+                Bound::ListRows.exceeded();
+                break;
+            }
             if self.names.get(index).is_none_or(|name| name.as_bytes() != line.name) {
                 self.names.truncate(index);
                 self.names.push(String::from_utf8_lossy(line.name).into());
@@ -422,4 +432,31 @@ fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
 fn traffic(counters: Counters) -> Traffic {
     let Counters { bytes, packets, errs, drop } = counters;
     Traffic { bytes, packets, errors: errs, dropped: drop }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn interfaces_at_and_beyond_the_bound() {
+        let text = |interfaces: usize| {
+            let mut text = "head\nhead\n".to_owned();
+            for number in 0..interfaces {
+                let _ = writeln!(text, "eth{number}: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0");
+            }
+            text
+        };
+        let read = |interfaces: usize| {
+            let mut state = NetworkState::default();
+            state.network(text(interfaces).as_bytes(), CONTAINER_INTERFACES, &mut OddLines::default()).interfaces
+        };
+        assert_eq!(read(CONTAINER_INTERFACES).len(), CONTAINER_INTERFACES);
+        let before = Bound::ListRows.count();
+        let cut = read(10_000);
+        assert_eq!((cut.len(), &*cut[255].name), (CONTAINER_INTERFACES, "eth255"));
+        assert!(Bound::ListRows.count() > before);
+    }
 }

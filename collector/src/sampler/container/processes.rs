@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Reading;
@@ -105,8 +106,12 @@ impl ProcessFiles {
     fn sum_of_threads(&mut self, reading: &mut Reading<'_>) -> Option<Times> {
         let hierarchy = process_hierarchy(reading)?;
         let mut now = HashMap::new();
-        let mut directories = vec![reading.name.to_vec()];
-        while let Some(directory) = directories.pop() {
+        // Siblings share the path above them: there may be a hundred thousand.
+        let top: Rc<[u8]> = reading.name.strip_suffix(b"/").unwrap_or(reading.name).into();
+        let mut directories = vec![(Rc::clone(&top), Vec::new())];
+        while let Some((above, child)) = directories.pop() {
+            let directory: Rc<[u8]> =
+                if child.is_empty() { top.clone() } else { [&*above, b"/", &*child].concat().into() };
             // A child that ended meanwhile has none; a sum without some processes would be a wrong number.
             let (pids, own_threads) = match own_processes(reading, hierarchy, &directory) {
                 Some(processes) => (processes.pids?, processes.threads),
@@ -135,8 +140,8 @@ impl ProcessFiles {
             if any_still_there(reading, hierarchy, &directory, &unseen) {
                 return None;
             }
-            let above = directory.strip_suffix(b"/").unwrap_or(&directory);
-            directories.extend(children(hierarchy, &directory).iter().map(|child| [above, b"/", child].concat()));
+            let inner = children(hierarchy, &directory).into_iter();
+            directories.extend(inner.map(|child| (Rc::clone(&directory), child)));
         }
         Some(self.scheduled.update(now))
     }
@@ -390,7 +395,7 @@ pub(super) fn parsed<T>(
     parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
 ) -> Option<T> {
     let result = at
-        .read(reading.buffer)
+        .read_whole(reading.buffer)
         .and_then(|text| parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
     match result {
         Ok(value) => Some(value),
