@@ -61,7 +61,8 @@ fn reported(collector: &Collector, facility: &str, words: &str) -> Result<()> {
     })?;
     let log = collector.log();
     let lines = log.iter().filter(|line| line.contains("degraded") && line.contains(words)).count();
-    ensure!(lines == 1, "{lines} lines of the log say {words:?}: {log:?}");
+    // A second one where what a runtime answers, and not only the cause, has changed.
+    ensure!((1..=2).contains(&lines), "{lines} lines of the log say {words:?}: {log:?}");
     Ok(())
 }
 
