@@ -400,7 +400,9 @@ fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answe
             std::thread::sleep(every);
             let Some(answers) = answers.upgrade() else { return };
             let (machine, errors) = crate::sampler::machine::read(&roots, &ids, now());
-            errors.iter().for_each(|error| answers.engine().context().errors().count_of_machine(error));
+            for error in &errors {
+                answers.engine().context().errors().count_of_machine(error);
+            }
             answers.set_machine(machine);
         }
     })?;

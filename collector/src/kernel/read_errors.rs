@@ -62,12 +62,11 @@ impl ReadErrors {
         if entry.logged.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return;
         }
-        match kind {
-            Kind::OddLines => {
-                tracing::warn!(file, count, %error, "a line of a kernel file is not understood; its values are left out")
-            }
-            _ => tracing::warn!(file, count, %error, "cannot read a kernel file; its values are left out"),
-        }
+        let what = match kind {
+            Kind::OddLines => "a line of a kernel file is not understood; its values are left out",
+            Kind::Denied | Kind::Failed | Kind::Malformed => "cannot read a kernel file; its values are left out",
+        };
+        tracing::warn!(file, count, %error, "{what}");
     }
 
     /// The same for a file that describes the machine, of which only odd text is a failure: some may be read by nobody but

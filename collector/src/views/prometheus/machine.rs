@@ -133,6 +133,9 @@ fn cores(snapshot: &Snapshot) -> impl Iterator<Item = (&Node, &Core)> {
     snapshot.machine.nodes.iter().flat_map(|node| node.cores.iter().map(move |core| (node, core)))
 }
 
+/// A cache, and of a core's the core: its socket where that has to be named, and its id.
+type OfCore<'a> = (Option<(Option<i32>, i32)>, &'a Cache);
+
 /// Core ids count from 0 in each socket, so in a node of two sockets two cores may be called the same: the later one then
 /// has its socket before its id. A core may have several caches of one level and type: of these the first is told.
 fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
@@ -142,10 +145,9 @@ fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
             let socket = is_known.then_some(core.socket);
             core.caches.iter().chain(&core.uncore_caches).map(move |cache| (Some((socket, core.id)), cache))
         });
-        type Of<'a> = (Option<(Option<i32>, i32)>, &'a Cache);
-        let all: Vec<Of<'_>> = of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
+        let all: Vec<OfCore<'_>> = of_cores.chain(node.caches.iter().map(|cache| (None, cache))).collect();
         for (position, (core, cache)) in all.iter().enumerate() {
-            let same = |(other_core, other): &Of<'_>| {
+            let same = |(other_core, other): &OfCore<'_>| {
                 (other_core, other.level, &other.kind) == (core, cache.level, &cache.kind)
             };
             if all[..position].iter().any(same) {

@@ -27,9 +27,9 @@ fn edit(host: &Host, file: &str, from: &str, to: &str) {
 fn a_value_of_memory_below_zero_is_zero_and_all_others_stay() {
     for (mut host, file) in [(Host::v1(), "cgroup/memory/a/memory.stat"), (Host::v2(), "cgroup/a/memory.stat")] {
         if file.contains("/memory/") {
-            write_v1(&host, "/a")
+            write_v1(&host, "/a");
         } else {
-            write_v2(&host, "cgroup/a")
+            write_v2(&host, "cgroup/a");
         }
         let ctx = host.context(KindSet::default());
         let before = sample(&mut host, &ctx).memory.unwrap();

@@ -207,8 +207,7 @@ fn devices(
                 (None, Profile::Compatible) if !row.sample.is_some_and(|sample| sample.unread.has(Part::Io)) => {
                     out.with(&[("device", name(device))], Value::Count(0));
                 }
-                (None, Profile::Compatible) => {}
-                (None, Profile::Recommended) => {}
+                (None, Profile::Compatible | Profile::Recommended) => {}
             }
         }
     }
