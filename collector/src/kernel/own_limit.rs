@@ -57,6 +57,6 @@ mod tests {
         write("a/b", "9223372036854771712\n");
         write("", "100\n");
         assert_eq!(limit("/a/b"), Some(100));
-        assert_eq!(lowest(root.path(), "memory.max", &[b"/../a"]), None, "it is outside of the namespace");
+        assert_eq!(lowest(root.path(), "memory.max", &[b"/../a".as_slice()]), None, "it is outside of the namespace");
     }
 }
