@@ -12,6 +12,8 @@ enum When {
     Always,
     /// cAdvisor says nothing but zeros, empty texts and empty lists: it does not know, and does not say so.
     Nothing,
+    /// cAdvisor has the label without a value.
+    EmptyLabel,
     /// The series is about a container and all below it.
     Hierarchy,
     /// The file system is no longer mounted, and so has no size.
@@ -41,6 +43,12 @@ const fn place(id: &'static str, difference: Difference, resource: &'static str,
 
 const fn unknown(path: &'static str) -> Place {
     Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
+}
+
+/// Labels of the families that begin so.
+const fn empty_label(families: &'static str) -> Place {
+    let place = place("empty-labels", Difference::Missing, "/metrics", families);
+    Place { when: When::EmptyLabel, ..place }
 }
 
 /// Counters of sockets within a sample of v2.
@@ -80,6 +88,9 @@ const PLACES: &[Place] = &[
     unknown("container_network_tcp6_usage_total[]"),
     unknown("container_network_udp_usage_total[]"),
     unknown("container_network_udp6_usage_total[]"),
+    empty_label("cadvisor_."),
+    empty_label("container_."),
+    empty_label("machine_."),
     place("whole-sums", Difference::Missing, "/metrics", "container_sockets[]"),
     place("whole-sums", Difference::Missing, "", "processes.socket_count"),
     uncounted("processes.process_count"),
@@ -188,6 +199,7 @@ pub(super) fn explanation(
             && match place.when {
                 When::Always => true,
                 When::Nothing => theirs.is_some_and(says_nothing),
+                When::EmptyLabel => theirs.and_then(Value::as_str) == Some(""),
                 When::Hierarchy => finding.path.contains("scope=hierarchy"),
                 When::Unmounted => theirs.and_then(|theirs| theirs.get("capacity")).is_some_and(says_nothing),
                 When::HostNetwork => {

@@ -37,7 +37,7 @@ pub(super) use number::append_scaled;
 pub use options::{ContainerLabels, Encoding, Endpoint, Format, LabelSet, Options, Profile, Scrape, Timestamps};
 pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
-pub(super) use writer::{append_head, append_timestamp};
+pub(super) use writer::{append_head, append_timestamp, close};
 
 use crate::sample::container::ReportedKeys;
 use crate::sample::machine::Filesystem;

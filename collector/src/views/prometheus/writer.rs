@@ -92,6 +92,16 @@ pub(super) enum Text<'a> {
     Device(u32, u32),
 }
 
+impl Text<'_> {
+    /// Whether it is a label without a value, which is the same as none.
+    const fn is_empty(self) -> bool {
+        match self {
+            Self::Is(text) | Self::Lower(text) => text.is_empty(),
+            Self::Number(_) | Self::Id(_) | Self::Cpu(_) | Self::Device(..) => false,
+        }
+    }
+}
+
 /// A label that a single family has.
 pub(super) type Label<'a> = (&'static str, Text<'a>);
 
@@ -234,15 +244,16 @@ impl<'a> Writer<'a> {
         for slot in Slot::ALL {
             self.out.extend_from_slice(&self.arena.text[self.block.before(slot)]);
             while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
+                if text.is_empty() {
+                    continue;
+                }
                 self.out.extend_from_slice(name.as_bytes());
                 self.out.extend_from_slice(b"=\"");
                 append_text(self.out, *text);
                 self.out.extend_from_slice(b"\",");
             }
         }
-        // The comma after the last one.
-        self.out.pop();
-        self.out.push(b'}');
+        close(self.out);
         self.finish(value.into());
     }
 
@@ -287,9 +298,7 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(b"\",");
         }
         self.out.extend_from_slice(labels);
-        // The comma after the last one: a container has an id at least.
-        self.out.pop();
-        self.out.push(b'}');
+        close(self.out);
         self.finish(value);
     }
 
@@ -337,6 +346,14 @@ impl<'a> Writer<'a> {
     /// Appends a family that is rendered elsewhere.
     pub(super) fn foreign(&mut self, append: impl FnOnce(&mut Vec<u8>, Format)) {
         append(self.out, self.format);
+    }
+}
+
+/// Ends labels, each with a comma after it; of none there is not even a brace.
+pub(in crate::views) fn close(out: &mut Vec<u8>) {
+    let last = out.pop();
+    if last == Some(b',') {
+        out.push(b'}');
     }
 }
 
