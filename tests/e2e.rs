@@ -3,6 +3,7 @@
 //! One file per behaviour a user can see, over HTTP. `support` is what they stand on; `selftest` tries those tools
 //! against the kernel without a collector.
 
+mod answers;
 mod api_v2;
 mod application;
 mod auth;
@@ -76,6 +77,7 @@ const FILES: &[&[Case]] = &[
     network::CASES,
     on_request::CASES,
     history::CASES,
+    answers::CASES,
     api_v2::CASES,
     openapi::CASES,
     metrics::CASES,

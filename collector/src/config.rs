@@ -83,6 +83,8 @@ pub struct Config {
     pub base_path: String,
     /// The path of the metrics, below the former.
     pub metrics_path: String,
+    /// Memory that answers under way may take, in bytes.
+    pub answer_buffer_bytes: usize,
     /// Who may ask.
     pub access: Access,
     /// What is served in a kubelet's place.
@@ -195,6 +197,7 @@ impl Config {
             listen,
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
+            answer_buffer_bytes: server.answer_buffer_bytes()?,
             access,
             runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,

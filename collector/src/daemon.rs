@@ -324,7 +324,7 @@ impl Parts {
         let (requests, jobs) = scrapes::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
-        let answers = Arc::new(answers.of(NodeFacts::find(config)));
+        let answers = Arc::new(answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes));
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())

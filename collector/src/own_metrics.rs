@@ -1,6 +1,7 @@
 //! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
 //! view and follow these in the same answer.
 
+mod answers;
 mod process;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+pub use answers::AnswerMetrics;
 
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
@@ -33,6 +36,7 @@ pub struct OwnMetrics {
     push: PushMetrics,
     application: IntCounterVec,
     rendering: Histogram,
+    answers: AnswerMetrics,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -73,6 +77,7 @@ impl OwnMetrics {
                 HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
             )?,
+            answers: AnswerMetrics::register(&registry)?,
             updating: Mutex::new(()),
             registry,
         };
@@ -103,6 +108,11 @@ impl OwnMetrics {
     /// The exporters' part.
     pub fn push(&self) -> &PushMetrics {
         &self.push
+    }
+
+    /// The part that tells of answers.
+    pub fn answers(&self) -> &AnswerMetrics {
+        &self.answers
     }
 
     /// The counter of attempts to read applications.

@@ -29,15 +29,17 @@ use crate::sampler::processes::{self, Whose};
 use crate::sampler::storage::StorageNews;
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
-use crate::store::history::Selection;
+use crate::store::history::{Selection, Stretch};
 use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
+use crate::views::budget::{Budget, Busy, Counts};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
 use crate::views::prometheus::Scrape;
+use crate::views::rendering::Rendering;
 use crate::views::source::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity};
 
@@ -67,6 +69,7 @@ pub(super) struct Answers {
     streams: Arc<()>,
     closing: watch::Sender<bool>,
     scrapes: Requests,
+    budget: Budget,
     node: NodeFacts,
 }
 
@@ -93,6 +96,7 @@ impl Answers {
             streams: Arc::default(),
             closing: watch::Sender::new(false),
             scrapes,
+            budget: Budget::default(),
             node: NodeFacts::default(),
         }
     }
@@ -122,6 +126,11 @@ impl Answers {
         Self { node, ..self }
     }
 
+    /// With so many bytes for answers under way.
+    pub(super) fn within(self, bytes: usize) -> Self {
+        Self { budget: Budget::new(bytes), ..self }
+    }
+
     /// What is known of the node.
     pub(super) fn node_facts(&self) -> &NodeFacts {
         &self.node
@@ -145,6 +154,8 @@ impl Answers {
 
     /// The same as families, brought up to date.
     pub(super) fn own_families(&self) -> Vec<MetricFamily> {
+        let Counts { refused, shared, cut_off, taken } = self.budget.counts();
+        self.metrics.answers().update(&refused, shared, cut_off, taken);
         self.metrics.gather(&self.engine, self.counters.as_ref())
     }
 
@@ -153,8 +164,10 @@ impl Answers {
     }
 
     fn view(&self, container: &Container, query: &StatsQuery) -> ContainerView {
-        let selection = Selection { start: query.start, end: query.end, count: Some(query.count.limit()) };
-        let samples = container.samples(selection);
+        let samples = match query.stretch {
+            Some(stretch) => container.stretch(stretch),
+            None => container.samples(selection(query)),
+        };
         let identity = container.identity();
         let disks_are_read = self.engine.context().kinds().has(MetricKind::Disk);
         let is_root = **container.name() == *b"/";
@@ -201,6 +214,10 @@ impl Answers {
     }
 }
 
+fn selection(query: &StatsQuery) -> Selection {
+    Selection { start: query.start, end: query.end, count: Some(query.count.limit()) }
+}
+
 impl Containers for Answers {
     async fn container(&self, name: &[u8], query: &StatsQuery, limits: Limits) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
@@ -217,6 +234,10 @@ impl Containers for Answers {
             }
         }
         Ok(self.view(&container, query))
+    }
+
+    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
+        self.engine.store().get(name).map(|container| container.stretches(selection(query))).unwrap_or_default()
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
@@ -320,6 +341,7 @@ impl EventSource for Answers {
 
     fn subscribe(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {
         if Arc::strong_count(&self.streams) > MAX_STREAMS {
+            self.budget.refuse(Busy::Streams(MAX_STREAMS));
             return Err(TooManyStreams(MAX_STREAMS));
         }
         let subscription = self.engine.store().events().subscribe(move |event| events::matches(&query, event));
@@ -421,7 +443,15 @@ impl Status for Answers {
         }
     }
 
-    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        scrapes::answer(&self.scrapes, scrape).await
+    fn listed(&self) -> usize {
+        self.engine.store().len()
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    async fn metrics(&self, scrape: Scrape, sharing: Sharing) -> Result<Arc<Rendering>, MetricsUnavailable> {
+        scrapes::answer(&self.scrapes, &self.budget, scrape, sharing).await
     }
 }

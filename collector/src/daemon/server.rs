@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
@@ -44,6 +45,9 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Connections at once, of all servers together; more wait to be accepted. Fewer than the descriptors that are left for
 /// them.
 const CONNECTIONS: usize = 448;
+/// What the kernel keeps of answers for a client that does not read: it is charged to the collector's cgroup, and without
+/// a bound the kernel takes four megabytes for each connection. The kernel doubles it for its own needs.
+const SEND_BUFFER: usize = 128 << 10;
 /// Wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -63,6 +67,9 @@ impl Accept for TcpListener {
         let (stream, address) = TcpListener::accept(self).await?;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers to {address} may be delayed by the network's batching");
+        }
+        if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
+            tracing::debug!(%error, "the kernel keeps as much of answers to {address} as it likes");
         }
         Ok((stream, address.to_string()))
     }

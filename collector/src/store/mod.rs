@@ -25,7 +25,7 @@ use crate::sample::spec::Spec;
 use crate::units::WallTime;
 use application::Application;
 use event_log::{EventLimits, EventLog};
-use history::{History, Limits, Pushed, Selection};
+use history::{History, Limits, Pushed, Selection, Stretch};
 use pods::Pods;
 use summary::{Recorder, Summary};
 use timeline::Timeline;
@@ -134,6 +134,16 @@ impl Container {
     /// Samples, oldest first.
     pub fn samples(&self, selection: Selection) -> Vec<Arc<Sample>> {
         lock(&self.recent).history.select(selection, self.limits)
+    }
+
+    /// The same in stretches, for [`Self::stretch`].
+    pub fn stretches(&self, selection: Selection) -> Vec<Stretch> {
+        lock(&self.recent).history.stretches(selection, self.limits)
+    }
+
+    /// The samples of a stretch that are still kept, oldest first.
+    pub fn stretch(&self, stretch: Stretch) -> Vec<Arc<Sample>> {
+        lock(&self.recent).history.stretch(stretch)
     }
 
     /// What it used lately; `None` before the first sample.

@@ -39,6 +39,11 @@ pub(super) fn schema(schemas: &mut SchemaGenerator) -> Schema {
     schemas.subschema_for::<wire::Summary>()
 }
 
+/// What a snapshot of a node with so many containers and its text take, about.
+pub(super) const fn snapshot_bytes(listed: usize) -> usize {
+    (256 << 10) + listed * (6 << 10)
+}
+
 /// How much is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Depth {

@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
-pub use encoding::{Encoder, EncodingError};
+pub use encoding::{Encoder, EncodingError, Failed, encode};
 pub(super) use family::Kind;
 use family::{Context, Emit, Family, FilesystemRow, Group, Moment, Row};
 pub(super) use labels::append_escaped;

@@ -141,8 +141,8 @@ pub(super) struct Writer<'a> {
     pub(super) left_out: usize,
 }
 
-/// From here on the buffer may be taken.
-const PIECE: usize = 64 << 10;
+/// From here on the buffer is taken.
+pub(super) const PIECE: usize = 128 << 10;
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
@@ -184,9 +184,6 @@ impl<'a> Writer<'a> {
 
     /// Begins a family. Its head is written with its first series.
     pub(super) fn family(&mut self, family: &'static Family) {
-        if self.out.len() >= PIECE {
-            (self.drain)(self.out);
-        }
         self.family = Some(family);
         self.head_written = false;
     }
@@ -277,6 +274,7 @@ impl<'a> Writer<'a> {
 
     /// A series that a container's application tells. Its labels begin with `app_`, before all of the container's.
     pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
+        self.drain();
         let labels = &self.arena.text[self.block.all()];
         if self.format == Format::RemoteWrite {
             self.message.clear();
@@ -302,7 +300,15 @@ impl<'a> Writer<'a> {
         self.finish(value);
     }
 
+    /// Before a series: one row of a family may have a hundred with long labels.
+    fn drain(&mut self) {
+        if self.out.len() >= PIECE {
+            (self.drain)(self.out);
+        }
+    }
+
     fn name(&mut self) {
+        self.drain();
         let Some(family) = self.family else { return };
         if !self.head_written {
             self.head_written = true;
@@ -320,6 +326,7 @@ impl<'a> Writer<'a> {
 
     /// A series of remote write.
     fn message(&mut self, own: &[Label<'_>], value: Value) {
+        self.drain();
         let Some(family) = self.family else { return };
         let (series, number) = (&mut self.message, &mut self.number);
         series.clear();

@@ -16,13 +16,16 @@ use crate::sample::identity::Identity;
 use crate::sample::live::{Live, MachineCpu};
 use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems, Machine};
 use crate::sample::process::ProcessList;
+use crate::store::history::Stretch;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
+use crate::views::budget::Budget;
 use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::prometheus::Scrape;
+use crate::views::rendering::Rendering;
 use crate::views::source::{
-    Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
-    TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Sharing, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, events};
 
@@ -34,6 +37,11 @@ struct Fixed {
     stream: Vec<StreamItem>,
     ready: bool,
     refreshed: Arc<Mutex<Vec<(usize, Duration)>>>,
+    budget: Budget,
+    /// Containers with more samples than this are read in stretches of so many; 0 for no stretches.
+    stretch: usize,
+    /// After so many requests for a container there are none any more.
+    gone_after: Mutex<Option<usize>>,
 }
 
 /// Delivers its items, the first one after a wait, and then waits for ever.
@@ -56,6 +64,9 @@ impl Subscription for Items {
 impl Containers for Fixed {
     async fn container(&self, name: &[u8], query: &StatsQuery, _: Limits) -> Result<ContainerView, Unavailable> {
         let held = *self.containers.get(name).ok_or_else(|| Unavailable::Unknown(name.into()))?;
+        if let Some(left) = &mut *self.gone_after.lock().unwrap() {
+            *left = left.checked_sub(1).ok_or_else(|| Unavailable::Unknown(name.into()))?;
+        }
         if held == 0 {
             return Err(Unavailable::NoSample);
         }
@@ -64,8 +75,19 @@ impl Containers for Fixed {
             cpu: Some(Cpu { total: Nanos(at as u64), ..Cpu::default() }),
             ..Sample::default()
         };
-        let samples = (held.saturating_sub(query.count.limit())..held).map(|at| Arc::new(sample(at))).collect();
+        let wanted = match query.stretch {
+            Some(stretch) => stretch.first() as usize..stretch.first() as usize + stretch.len(),
+            None => held.saturating_sub(query.count.limit())..held,
+        };
+        let samples = wanted.map(|at| Arc::new(sample(at))).collect();
         Ok(ContainerView { name: name.into(), samples, ..ContainerView::default() })
+    }
+
+    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
+        let held = self.containers.get(name).copied().unwrap_or_default();
+        let first = held.saturating_sub(query.count.limit());
+        let starts = (first..held).step_by(self.stretch.max(1)).filter(|_| self.stretch > 0);
+        starts.map(|start| Stretch::new(start as u64, self.stretch.min(held - start))).collect()
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
@@ -204,8 +226,16 @@ impl Status for Fixed {
         if self.ready { Readiness::Ready } else { Readiness::NotReady("the first scan is under way".to_owned()) }
     }
 
-    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        Ok(format!("up 1\n# {scrape:?}\n").into_bytes())
+    fn listed(&self) -> usize {
+        self.containers.len()
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    async fn metrics(&self, scrape: Scrape, _: Sharing) -> Result<Arc<Rendering>, MetricsUnavailable> {
+        Ok(Arc::new(Rendering::new(vec![format!("up 1\n# {scrape:?}\n").into()])))
     }
 }
 
@@ -310,7 +340,7 @@ async fn listings_and_errors_have_cadvisors_texts() {
             500,
             "for a call to watch, request.StartTime and request.EndTime must be uninitialized\n",
         ),
-        ("/api/v1.3/events/?stream=1", 500, "0 event streams are open already, and more are not allowed\n"),
+        ("/api/v1.3/events/?stream=1", 503, "0 event streams are open already, and more are not allowed\n"),
         ("/api/v1.3/events/?max_events=-2", 500, "max_events: only -1 (all) and larger values are allowed, not -2\n"),
     ];
     for (path, status, text) in cases {
@@ -488,6 +518,7 @@ async fn the_page_and_the_redirects() {
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
 
+mod bounds;
 mod docker;
 mod metrics;
 mod pods;
