@@ -238,6 +238,12 @@ pub struct Share {
 }
 
 impl Share {
+    /// Gives back what is more than so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(units(bytes) as usize);
+        drop(self.permit.split(surplus));
+    }
+
     /// The text with its share, which is given back when nobody has any of the text any more.
     pub fn hold(self, text: Vec<u8>) -> Bytes {
         Bytes::from_owner(Held { text, _share: self })
@@ -308,6 +314,12 @@ mod tests {
         assert_eq!(part.len(), 1000);
         drop(part);
         assert_eq!(budget.counts().taken, 0);
+        let mut share = budget.of_scrapes(10 * UNIT).unwrap();
+        share.shrink(20 * UNIT);
+        assert_eq!(budget.counts().taken, 10 * UNIT as u64);
+        share.shrink(2 * UNIT);
+        assert_eq!(budget.counts().taken, 2 * UNIT as u64);
+        drop(share);
         assert!(budget.of_scrapes(budget.scrape_bytes() + UNIT).is_none());
     }
 }

@@ -16,17 +16,23 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::budget::{Budget, Busy, RETRY_AFTER, Share};
 use super::cadvisor_v1::DecodeError;
 use super::cadvisor_v2;
-use super::events::{self, QueryError};
+use super::events::{self, EventQuery, QueryError};
 use super::json::{Quoted, lossy};
 use super::rendering::Frames;
-use super::source::{MetricsUnavailable, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable};
+use super::source::{
+    EventSource, MetricsUnavailable, NoSuchAlias, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+};
 use crate::sample::event::{Event, Name};
 
 /// A piece of an answer ends at about this many bytes, so that a storm does not gather without bound.
 const PIECE: usize = 64 << 10;
 /// What an answer takes that is sent in such pieces: the one that is rendered, and what the connection took ahead of its
 /// client.
-const OPEN: usize = 4 * PIECE;
+pub(super) const OPEN: usize = 4 * PIECE;
+/// What an event takes that an answer has still to tell, in the lists that it is gathered in.
+const EVENT: usize = 2 * size_of::<Arc<Event>>();
+/// Of more the share does not grow further.
+const MOST_EVENTS: usize = 1 << 20;
 
 /// What goes wrong below `/api/`.
 #[derive(Debug, thiserror::Error)]
@@ -134,11 +140,12 @@ pub(super) enum More {
 }
 
 /// JSON that is appended element by element and sent piece by piece. What fits in a piece is sent whole, with its length.
+/// The share is reserved before the elements are gathered.
 pub(super) async fn pieces(
-    budget: &Budget,
+    share: Share,
     append: impl FnMut(&mut Vec<u8>) -> More + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let (first, rest) = started(budget, append).await?;
+    let (first, rest) = started(share, append).await?;
     Ok(match rest {
         None => json(first),
         Some(rest) => json(Body::from_stream(stream::iter([Ok(first)]).chain(rest))),
@@ -147,10 +154,9 @@ pub(super) async fn pieces(
 
 /// The first piece, and the others if there are any.
 pub(super) async fn started<F: FnMut(&mut Vec<u8>) -> More + Send + 'static>(
-    budget: &Budget,
+    share: Share,
     append: F,
 ) -> Result<(Bytes, Option<impl Stream<Item = Result<Bytes, JoinError>> + Send + use<F>>), ApiError> {
-    let share = budget.reserve(OPEN).await?;
     let (first, append) = piece(append).await?;
     let Some(append) = append else { return Ok((first, None)) };
     let rest = stream::unfold((Some(append), share), |(append, share)| async move {
@@ -181,8 +187,27 @@ async fn piece<F: FnMut(&mut Vec<u8>) -> More + Send + 'static>(
 }
 
 /// Past events as one array. Each may carry a whole sample.
-pub(super) async fn past_events(budget: &Budget, events: Vec<Arc<Event>>) -> Result<Response, ApiError> {
-    pieces(budget, array(events, |out, event| events::append(out, &event))).await
+pub(super) async fn past_events<S: EventSource + Status>(
+    source: Arc<S>,
+    query: EventQuery,
+) -> Result<Response, ApiError> {
+    let (events, share) = history(&source, query).await?;
+    pieces(share, array(events, |out, event| events::append(out, &event))).await
+}
+
+/// The events that a query selects, with a share for them. They are as many as the client says, and are kept by the
+/// answer also where the log no longer has them.
+pub(super) async fn history<S: EventSource + Status>(
+    source: &Arc<S>,
+    query: EventQuery,
+) -> Result<(Vec<Arc<Event>>, Share), ApiError> {
+    let bytes = |events: usize| OPEN + events.saturating_mul(EVENT);
+    let at_most = query.max_events.limit().saturating_mul(query.kinds.len()).min(MOST_EVENTS);
+    let mut share = source.budget().reserve(bytes(at_most)).await?;
+    let of = Arc::clone(source);
+    let events = spawn_blocking(move || of.history(&query)).await?;
+    share.shrink(bytes(events.len()));
+    Ok((events, share))
 }
 
 /// Appends an array, an element at each call. An element that was appended is dropped.

@@ -177,11 +177,7 @@ async fn events<S: Node>(source: Arc<S>, name: Name, query: &str) -> Result<Resp
     let query = EventQuery::parse(name, query)?;
     match query.delivery {
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
-        Delivery::History => {
-            let of = Arc::clone(&source);
-            let events = spawn_blocking(move || of.history(&query)).await?;
-            responses::past_events(source.budget(), events).await
-        }
+        Delivery::History => responses::past_events(source, query).await,
     }
 }
 

@@ -144,10 +144,11 @@ async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Res
 }
 
 async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let share = source.budget().reserve(responses::OPEN).await?;
     let names = selected(&*source, name, options).await?.names;
     let of = Arc::clone(&source);
     let append = move |out: &mut Vec<u8>, name: Name| summary::append(out, &name, of.summary(&name));
-    responses::pieces(source.budget(), responses::object(names, append)).await
+    responses::pieces(share, responses::object(names, append)).await
 }
 
 async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {

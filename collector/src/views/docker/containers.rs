@@ -64,6 +64,7 @@ pub(super) async fn list<S: Node>(source: &S, options: &Options) -> Result<Respo
             usize::try_from(text.parse::<i64>().map_err(invalid)?).ok().filter(|limit| *limit > 0)
         }
     };
+    let share = source.budget().reserve(responses::OPEN + source.listed() * size_of::<RuntimeContainer>()).await?;
     let mut containers = source.runtime_containers();
     containers.retain(|container| admitted(container, &filters));
     // The newest first.
@@ -72,7 +73,7 @@ pub(super) async fn list<S: Node>(source: &S, options: &Options) -> Result<Respo
     containers.truncate(limit.unwrap_or(usize::MAX));
     let now = source.now();
     let append = move |out: &mut Vec<u8>, container: RuntimeContainer| json::append(out, &summary(&container, now));
-    Ok(responses::pieces(source.budget(), responses::array(containers, append)).await?)
+    Ok(responses::pieces(share, responses::array(containers, append)).await?)
 }
 
 fn admitted(container: &RuntimeContainer, filters: &Filters) -> bool {

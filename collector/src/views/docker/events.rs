@@ -11,7 +11,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::errors::Error;
@@ -50,11 +49,10 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
     let now = source.now();
     // Subscribed before the past is looked at, so that nothing falls between.
     let subscription = source.subscribe(EventQuery { start: None, end: None, ..query.clone() })?;
-    let past = if since.is_some() || until.is_some() {
-        let of = Arc::clone(&source);
-        spawn_blocking(move || of.history(&query)).await?
+    let (past, share) = if since.is_some() || until.is_some() {
+        responses::history(&source, query).await?
     } else {
-        Vec::new()
+        (Vec::new(), source.budget().reserve(responses::OPEN).await?)
     };
     let told = past.last().map(|event| event.at);
     let filters = Arc::new(filters);
@@ -65,7 +63,7 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
         append(out, &*of, &event, &wanted);
         More::Follows
     };
-    let (first, rest) = responses::started(source.budget(), append_past).await?;
+    let (first, rest) = responses::started(share, append_past).await?;
     let over = until.map(|until| Duration::from_nanos(until.since(now).0));
     let end = Box::pin(async move {
         match over {
