@@ -61,8 +61,8 @@ fn there_are_exactly_cadvisors_families() {
     }
 }
 
-/// Labels that never have a value here, and so are never written.
-const EMPTY: [&str; 2] = ["cadvisorRevision", "dockerVersion"];
+/// Labels that have no value here, and so are not written: the first two never have one.
+const EMPTY: [&str; 3] = ["cadvisorRevision", "dockerVersion", "system_uuid"];
 
 /// The labels of a container, which are the same on every one of its series.
 fn of_container(label: &str) -> bool {
