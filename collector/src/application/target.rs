@@ -152,9 +152,11 @@ fn whole(url: &str, address: Address, reach: Reach) -> Result<Target, TargetErro
     let authority = uri.authority().ok_or_else(wrong)?;
     // Nothing is sent to whoever is named in front of it.
     let named = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = match authority.port() {
+    // What is no port is no port by default.
+    let (_, after) = authority.as_str().rsplit_once(authority.host()).unwrap_or_default();
+    let port = match after.strip_prefix(':') {
         None => 80,
-        Some(port) => port.as_str().parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let literal = named.parse::<IpAddr>().ok().map(|address| address.to_canonical());

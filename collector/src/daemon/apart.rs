@@ -84,7 +84,7 @@ impl Pool {
         let _waiting = self.waited_for.acquire().await;
         let (answer, answered) = oneshot::channel();
         // When nobody waits any more nobody wants it.
-        self.apart.begin(key, move || drop(answer.send(work())))?;
+        self.apart.begin(key, work, move |done| drop(answer.send(done)))?;
         match tokio::time::timeout(self.patience, answered).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => Err(Unanswered::Ended),

@@ -54,11 +54,17 @@ impl Apart {
         Self { name, most, running: Arc::default() }
     }
 
-    /// Begins something on a thread of its own, which is found under this key as long as it is under way.
+    /// Begins something on a thread of its own, which is found under this key as long as it is under way. Its result is
+    /// handed to `answer` when it is so no longer.
     ///
     /// # Errors
     /// It is under way already, or there is no thread for it.
-    pub fn begin(&self, key: &[u8], work: impl FnOnce() + Send + 'static) -> Result<(), NotBegun> {
+    pub fn begin<T>(
+        &self,
+        key: &[u8],
+        work: impl FnOnce() -> T + Send + 'static,
+        answer: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), NotBegun> {
         {
             let mut running = lock(&self.running);
             if running.contains_key(key) {
@@ -71,8 +77,9 @@ impl Apart {
         }
         let entry = Entry { running: Arc::clone(&self.running), key: key.into() };
         let work = move || {
-            let _entry = entry;
-            work();
+            let done = work();
+            drop(entry);
+            answer(done);
         };
         let thread = std::thread::Builder::new().name(self.name.into()).stack_size(STACK_BYTES);
         // The entry goes with the closure when there is no thread.
@@ -103,20 +110,15 @@ mod tests {
         let hang = move || {
             let _ = opened.recv();
         };
-        apart.begin(b"hangs", hang).unwrap();
+        apart.begin(b"hangs", hang, |()| {}).unwrap();
         assert!(apart.is_half_full());
         for _ in 0..10 {
-            assert_eq!(apart.begin(b"hangs", || {}), Err(NotBegun::StillUnderWay));
+            assert_eq!(apart.begin(b"hangs", || {}, |()| {}), Err(NotBegun::StillUnderWay));
             let (done, end) = mpsc::channel();
             // The one before may not have given its place back yet.
-            let other = |done: mpsc::Sender<()>| {
-                apart.begin(b"other", move || {
-                    let _ = done.send(());
-                })
-            };
-            while other(done.clone()).is_err() {
-                std::thread::yield_now();
-            }
+            // Its place is free again when the answer is there.
+            let answer = move |()| done.send(()).unwrap_or_default();
+            apart.begin(b"other", || {}, answer).unwrap();
             end.recv().unwrap();
         }
         std::thread::sleep(Duration::from_millis(30));
@@ -126,7 +128,7 @@ mod tests {
         while apart.hanging(Duration::ZERO) > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        apart.begin(b"hangs", || panic!("on purpose")).unwrap();
+        apart.begin(b"hangs", || panic!("on purpose"), |()| {}).unwrap();
         while apart.hanging(Duration::ZERO) > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -142,11 +144,11 @@ mod tests {
             let hang = move || {
                 let _ = lock(&opened).recv();
             };
-            apart.begin(key, hang).unwrap();
+            apart.begin(key, hang, |()| {}).unwrap();
         }
-        assert_eq!(apart.begin(b"c", || {}), Err(NotBegun::Crowded));
+        assert_eq!(apart.begin(b"c", || {}, |()| {}), Err(NotBegun::Crowded));
         drop(gate);
-        while apart.begin(b"c", || {}).is_err() {
+        while apart.begin(b"c", || {}, |()| {}).is_err() {
             std::thread::yield_now();
         }
     }

@@ -55,7 +55,8 @@ pub fn touched(proc: &Path, cgroup: &[u8], pids: &[u32], marks: Marks) -> Result
     let key = [proc.as_os_str().as_bytes(), cgroup].concat();
     let (own, pids) = (proc.to_path_buf(), pids.to_vec());
     let late = || ReadError::from_errno(&proc.join("<pid>/smaps_rollup"), Errno::TIMEDOUT);
-    APART.begin(&key, move || drop(answer.send(read_all(&own, &pids, marks)))).map_err(|_| late())?;
+    let read = move || read_all(&own, &pids, marks);
+    APART.begin(&key, read, move |all| drop(answer.send(all))).map_err(|_| late())?;
     answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
 }
 
