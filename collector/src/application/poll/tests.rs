@@ -63,7 +63,11 @@ async fn serve(page: &'static str) -> String {
 }
 
 fn begin(store: &Store, labels: &[(&str, &str)]) -> Arc<Container> {
-    let container = store.begin(&Name::from(*b"/docker/a"), Listed::Yes);
+    begin_as(store, "/docker/a", labels)
+}
+
+fn begin_as(store: &Store, name: &str, labels: &[(&str, &str)]) -> Arc<Container> {
+    let container = store.begin(&Name::from(name.as_bytes()), Listed::Yes);
     let labels = labels.iter().map(|(collector, path)| (format!("{LABEL}{collector}"), (*path).to_owned()));
     container.set_identity(Identity { labels: labels.collect(), ..Identity::from_path(Runtime::Docker, "a".into()) });
     container
@@ -135,5 +139,57 @@ async fn a_file_that_comes_later_is_found_and_a_container_that_ends_is_left() {
         assert!(Instant::now() < patience, "the container is still read");
         sleep(Duration::from_millis(20)).await;
     }
+    task.abort();
+}
+
+#[tokio::test]
+async fn who_asks_for_too_much_is_refused_and_others_are_read() {
+    let honest = serve("up 1\n").await;
+    let large: &'static str = Box::leak(
+        (0..9000)
+            .map(|at| format!("m{{x=\"{at}\",y=\"{}\"}} 1\n", "A".repeat(90)))
+            .collect::<String>()
+            .into_boxed_str(),
+    );
+    let large = serve(large).await;
+    let at = |address: &str| format!(r#"{{"endpoint":"http://{address}/"}}"#);
+    let padded = |bytes: usize| {
+        let text = at(&honest);
+        format!("{text}{}", " ".repeat(bytes - text.len()))
+    };
+    let files = HashMap::from([
+        ("/honest".to_owned(), at(&honest)),
+        ("/large".to_owned(), at(&large)),
+        ("/half".to_owned(), padded(CONFIGS_BYTES / 2)),
+        ("/byte".to_owned(), padded(CONFIGS_BYTES / 2 + 1)),
+    ]);
+    let store = store();
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let count = {
+        let outcomes = Arc::clone(&outcomes);
+        move |outcome| outcomes.lock().unwrap().push(outcome)
+    };
+    let collectors: Vec<String> = (0..=COLLECTORS).map(|at| format!("prometheus{at:02}")).collect();
+    let labels: Vec<_> = collectors.iter().map(|collector| (&**collector, "/honest")).collect();
+    let named = |name: &str, labels: &[(&str, &str)]| begin_as(&store, name, labels);
+    let just = named("/docker/b", &labels[..COLLECTORS]);
+    let halves = named("/docker/d", &[("prometheus1", "/half"), ("prometheus2", "/half")]);
+    let refused = [
+        named("/docker/c", &labels),
+        named("/docker/e", &[("prometheus1", "/half"), ("prometheus2", "/byte")]),
+        named("/docker/f", &[(&*"prometheus".repeat(26), "/honest")]),
+    ];
+    let largest = [named("/docker/g", &[("prometheus", "/large")]), named("/docker/h", &[("prometheus", "/large")])];
+    let task = tokio::spawn(run(Arc::clone(&store), Fixed(Mutex::new(files), Arc::default()), RULES, count));
+    assert_eq!(reading(&just).await.values["up"].len(), 1);
+    assert!(reading(&halves).await.values.contains_key("up"));
+    let patience = Instant::now() + Duration::from_secs(20);
+    while outcomes.lock().unwrap().iter().filter(|outcome| **outcome == Outcome::Refused).count() < 4 {
+        assert!(Instant::now() < patience, "{:?}", outcomes.lock().unwrap());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(refused.iter().all(|container| container.application().is_none()));
+    let taken: usize = largest.iter().map(|container| container.application().map_or(0, |_| 1)).sum();
+    assert!(taken <= 1, "both are larger than what is left for such");
     task.abort();
 }
