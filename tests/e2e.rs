@@ -6,6 +6,7 @@
 mod answers;
 mod api_v2;
 mod application;
+mod application_bounds;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
@@ -102,6 +103,7 @@ const FILES: &[&[Case]] = &[
     shutdown::CASES,
     runtimes::CASES,
     application::CASES,
+    application_bounds::CASES,
     storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,

@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::application::Rules;
 use crate::kernel::HostRoots;
 use crate::push;
 use crate::runtime::Runtimes;
@@ -107,8 +108,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
-    /// Metrics that the application of one container may have.
-    pub application_metrics: usize,
+    /// What the applications of containers may ask for.
+    pub application_metrics: Rules,
     /// How metrics are told.
     pub metrics: Options,
     /// Whether load averages are read.
@@ -206,7 +207,7 @@ impl Config {
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval)?,
             filter: containers.filter()?,
-            application_metrics: sampling.application_metrics_count_limit,
+            application_metrics: sampling.application_rules(),
             disk_usage_every,
             kinds,
             metrics: metrics.options(kinds)?,

@@ -2,12 +2,14 @@
 //! binds ports.
 
 mod answers;
+mod apart;
 mod application;
 mod docker;
 pub mod embedded;
 mod extras;
 mod guard;
 mod kubelet;
+mod machine;
 mod ports;
 mod push;
 mod scrapes;
@@ -56,8 +58,11 @@ use crate::views;
 use crate::views::mount::Mount;
 use crate::views::router::router;
 use answers::Answers;
+use apart::Pools;
+use application::Applications;
 use guard::Guarded;
 use kubelet::NodeFacts;
+use machine::{keep_machine_current, read_machine};
 use server::{Accept, Server};
 use socket::Socket;
 
@@ -261,6 +266,8 @@ struct Parts {
     storage: Option<StorageNews>,
     /// Ends when nobody can ask any more.
     scraper: JoinHandle<()>,
+    /// Ends when it is dropped.
+    applications: Option<Applications>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -317,24 +324,27 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
-        if config.kinds.has(MetricKind::App) {
-            application::start(&engine, config.application_metrics, metrics.application());
-        }
+        let pools = Arc::<Pools>::default();
+        let start = || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools));
+        let applications = config.kinds.has(MetricKind::App).then(start).transpose();
+        let applications = applications.map_err(system("starting the thread that reads applications"))?;
         identify(config, lookup, &engine, follower.1.news(), storage.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
-        let answers = Arc::new(answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes));
+        let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
+        let answers = Arc::new(answers);
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
             .map_err(system("starting the thread that renders metrics"))?;
-        Ok(Self { engine, answers, follower, samplers, storage, scraper, probes })
+        Ok(Self { engine, answers, follower, samplers, storage, scraper, applications, probes })
     }
 
     /// A thread that ended although nobody asked it to.
     fn ended_thread(&self) -> Option<String> {
-        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers);
+        let applications = self.applications.iter().map(|applications| &applications.thread);
+        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers).chain(applications);
         let ended = threads.find(|thread| thread.is_finished())?;
         Some(ended.thread().name().unwrap_or_default().to_owned())
     }
@@ -417,21 +427,6 @@ fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News, s
     tokio::spawn(lookup.run(config.runtimes.clone(), found, stored));
 }
 
-/// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
-fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answers>) -> std::io::Result<()> {
-    let roots = config.roots.clone();
-    let every = config.machine_every;
-    let answers = Arc::downgrade(answers);
-    std::thread::Builder::new().name("machine".into()).spawn(move || {
-        loop {
-            std::thread::sleep(every);
-            let Some(answers) = answers.upgrade() else { return };
-            answers.set_machine(read_machine(&roots, &ids));
-        }
-    })?;
-    Ok(())
-}
-
 /// Finds out where statistics are on this machine.
 fn reader_context(
     config: &Config,
@@ -485,12 +480,4 @@ fn load_reader(config: &Config) -> Option<LoadReader> {
 
 fn now() -> WallTime {
     WallTime::from(SystemTime::now())
-}
-
-fn read_machine(roots: &HostRoots, ids: &IdentityFiles) -> Machine {
-    let (machine, errors) = crate::sampler::machine::read(roots, ids, now());
-    for error in errors {
-        tracing::debug!(%error, "part of the machine's description is missing");
-    }
-    machine
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 pub use answers::AnswerMetrics;
 
@@ -35,6 +35,8 @@ pub struct OwnMetrics {
     degradations: Degradations,
     push: PushMetrics,
     application: IntCounterVec,
+    left_out: IntCounter,
+    hanging: GaugeVec,
     rendering: Histogram,
     answers: AnswerMetrics,
     /// Of two scrapes at once, each must add its own difference only.
@@ -73,6 +75,17 @@ impl OwnMetrics {
                 "Attempts to read the applications in containers, by what became of them.",
                 "result",
             )?,
+            left_out: IntCounter::new(
+                "collector_application_left_out_values_total",
+                "Values of applications in containers that were left out because a name or a label is too long.",
+            )?,
+            hanging: GaugeVec::new(
+                Opts::new(
+                    "collector_hanging_threads",
+                    "Threads that wait for a read that does not come back, by what for.",
+                ),
+                &["reads"],
+            )?,
             rendering: Histogram::with_opts(
                 HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
@@ -95,6 +108,8 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
         registry.register(Box::new(metrics.application.clone()))?;
+        registry.register(Box::new(metrics.left_out.clone()))?;
+        registry.register(Box::new(metrics.hanging.clone()))?;
         registry.register(Box::new(metrics.rendering.clone()))?;
         registry.register(Box::new(process::ProcessMetrics::new()?))?;
         Ok(metrics)
@@ -118,6 +133,18 @@ impl OwnMetrics {
     /// The counter of attempts to read applications.
     pub fn application(&self) -> IntCounterVec {
         self.application.clone()
+    }
+
+    /// The counter of their values that were left out.
+    pub fn left_out_values(&self) -> IntCounter {
+        self.left_out.clone()
+    }
+
+    /// How many threads hang, by what they read.
+    pub fn set_hanging(&self, hanging: impl Iterator<Item = (&'static str, usize)>) {
+        for (reads, count) in hanging {
+            self.hanging.with_label_values(&[reads]).set(count as f64);
+        }
     }
 
     /// The maps' size, which does not change while they exist.

@@ -1,12 +1,15 @@
 //! Answers the views' questions from the store and the sampler.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use super::apart::Pools;
 use super::kubelet::NodeFacts;
 use super::scrapes::{self, Requests};
 use crate::degradations::Degradations;
@@ -19,7 +22,7 @@ use crate::sample::container::Sample;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind;
-use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::machine::{Filesystem, Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::sampler;
 use crate::sampler::container::Scratch;
@@ -64,6 +67,9 @@ pub(super) struct Answers {
     machine: RwLock<Arc<Machine>>,
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
+    /// One question for the file system of a directory at a time.
+    directories: tokio::sync::Mutex<()>,
+    pools: Arc<Pools>,
     degradations: Degradations,
     storage: Option<StorageNews>,
     streams: Arc<()>,
@@ -91,6 +97,8 @@ impl Answers {
             progress,
             machine: RwLock::default(),
             filesystems: tokio::sync::Mutex::default(),
+            directories: tokio::sync::Mutex::default(),
+            pools: Arc::default(),
             degradations,
             storage,
             streams: Arc::default(),
@@ -131,6 +139,23 @@ impl Answers {
         Self { budget: Budget::new(bytes), ..self }
     }
 
+    /// With these threads for what may hang.
+    pub(super) fn with_pools(self, pools: Arc<Pools>) -> Self {
+        Self { pools, ..self }
+    }
+
+    /// The file system among these that a directory of the host is on; `None` also where that cannot be found out in time.
+    pub(super) async fn filesystem_of(&self, directory: &Path, all: &Arc<Filesystems>) -> Option<Filesystem> {
+        let (engine, path, listed) = (Arc::clone(&self.engine), directory.to_path_buf(), Arc::clone(all));
+        let find = move || sampler::machine::filesystem_of(engine.context().roots(), &path, &listed).cloned();
+        let _one_at_a_time = self.directories.lock().await;
+        let found = self.pools.requests.run(directory.as_os_str().as_bytes(), find).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(directory = %directory.display(), %error, "its file system cannot be found out");
+            None
+        })
+    }
+
     /// What is known of the node.
     pub(super) fn node_facts(&self) -> &NodeFacts {
         &self.node
@@ -156,6 +181,7 @@ impl Answers {
     pub(super) fn own_families(&self) -> Vec<MetricFamily> {
         let Counts { refused, shared, cut_off, taken } = self.budget.counts();
         self.metrics.answers().update(&refused, shared, cut_off, taken);
+        self.metrics.set_hanging(self.pools.hanging());
         self.metrics.gather(&self.engine, self.counters.as_ref())
     }
 
@@ -228,6 +254,7 @@ impl Containers for Answers {
         }
         if let Some(tracked) = self.with_stale_spec(name, limits) {
             let engine = Arc::clone(&self.engine);
+            // Files of cgroups alone, which the kernel answers from memory.
             let refresh = tokio::task::spawn_blocking(move || engine.refresh_spec(&tracked, &mut Scratch::default()));
             if let Err(error) = refresh.await {
                 tracing::error!(%error, "limits could not be read");
@@ -305,12 +332,13 @@ impl Host for Answers {
             let stores = engine.store().image_stores();
             sampler::machine::filesystems(engine.context().roots(), stores, WallTime::from(SystemTime::now()))
         };
-        match tokio::task::spawn_blocking(read).await {
+        match self.pools.requests.run(b"file systems", read).await {
             Ok(filesystems) => {
                 *kept = Arc::new(filesystems);
                 self.engine.store().set_filesystems(Arc::clone(&kept));
             }
-            Err(error) => tracing::error!(%error, "file systems could not be read"),
+            // One of them hangs: what is known of all of them stays, with its time.
+            Err(error) => tracing::debug!(%error, "file systems could not be read"),
         }
         Arc::clone(&kept)
     }
@@ -324,6 +352,7 @@ impl Host for Answers {
             };
             processes::list(engine.context(), whose, &mut Scratch::default())
         };
+        // Nothing of a process's memory is read, whose lock somebody may hold for ever.
         let listed = tokio::task::spawn_blocking(list).await;
         let listed = listed.map_err(|error| ProcessesUnavailable(error.to_string()))?;
         listed.map_err(|error| ProcessesUnavailable(error.to_string()))

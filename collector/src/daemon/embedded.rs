@@ -12,7 +12,6 @@ use crate::kernel::cgroup::Hierarchies;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{FilesystemRole, Filesystems, Machine};
-use crate::sampler::machine;
 use crate::views::ContainerView;
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::cadvisor_v2::{RequestOptions, SelectionError, select};
@@ -58,13 +57,9 @@ impl Collector {
 
     async fn of_directory(&self, directory: &Path) -> Result<FsInfo, NoFilesystem> {
         let all = self.answers.filesystems().await;
-        let engine = Arc::clone(self.answers.engine());
-        let path = directory.to_path_buf();
-        let found = tokio::task::spawn_blocking(move || {
-            let found = machine::filesystem_of(engine.context().roots(), &path, &all).cloned();
-            found.map(|filesystem| FsInfo { at: all.at, filesystem })
-        });
-        found.await.ok().flatten().ok_or_else(|| NoFilesystem::OfDirectory(directory.to_path_buf()))
+        let found = self.answers.filesystem_of(directory, &all).await;
+        let found = found.map(|filesystem| FsInfo { at: all.at, filesystem });
+        found.ok_or_else(|| NoFilesystem::OfDirectory(directory.to_path_buf()))
     }
 
     async fn in_role(&self, role: FilesystemRole) -> Option<FsInfo> {

@@ -87,8 +87,14 @@ impl Kubelet for Answers {
             filesystems,
             ..Snapshot::default()
         };
+        let node_filesystem = match &snapshot.filesystems {
+            None => None,
+            Some(all) => {
+                let found = self.filesystem_of(self.node_facts().kubelet_root(), all).await;
+                found.or_else(|| root_filesystem(all).cloned())
+            }
+        };
         let engine = Arc::clone(self.engine());
-        let directory = self.node_facts().kubelet_root.clone();
         let complete = move || {
             let mut scratch = Scratch::default();
             let entry =
@@ -97,12 +103,9 @@ impl Kubelet for Answers {
             let roots = engine.context().roots();
             let full = depth == Depth::Full;
             let at = WallTime::from(SystemTime::now());
-            let on = |all: &Arc<Filesystems>| {
-                machine::filesystem_of(roots, &directory, all).or_else(|| root_filesystem(all)).cloned()
-            };
-            let node_filesystem = snapshot.filesystems.as_ref().and_then(on);
             Snapshot { entries, node_filesystem, tasks: full.then(|| machine::tasks(roots, at)), ..snapshot }
         };
+        // Files of cgroups and of procfs, which the kernel answers from memory.
         tokio::task::spawn_blocking(complete).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the node could not be looked at");
             Snapshot::default()

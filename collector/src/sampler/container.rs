@@ -37,7 +37,7 @@ use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
 pub use devices::DeviceNames;
-pub use files::{InsideError, read_inside};
+pub use files::{InsideError, Risk, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};

@@ -125,6 +125,8 @@ impl Container {
         let mut recent = lock(&self.recent);
         recent.history.keep_latest_only();
         recent.summary = Recorder::default();
+        // Its application's values end with it: nobody shows those of an ended container.
+        recent.application = None;
     }
 
     fn forget_samples(&self) {
@@ -151,9 +153,10 @@ impl Container {
         lock(&self.recent).summary.summary()
     }
 
-    /// Takes a reading of its application's endpoints; it is told with the next sample.
-    pub fn offer(&self, round: Round) {
-        lock(&self.recent).application.get_or_insert_default().offer(round);
+    /// Takes a reading of its application's endpoints, of so many bytes; it is told with the next sample. Older readings
+    /// are kept as long as all together take no more than `keep` bytes.
+    pub fn offer(&self, round: Round, bytes: usize, keep: usize) {
+        lock(&self.recent).application.get_or_insert_default().offer(round, bytes, keep);
     }
 
     /// What its application told lately; `None` when it was never read.

@@ -22,7 +22,22 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("sampler", &["degradations", "kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
+    (
+        "config",
+        &[
+            "access",
+            "application",
+            "compare",
+            "kernel",
+            "push",
+            "runtime",
+            "sample",
+            "sampler",
+            "store",
+            "units",
+            "views",
+        ],
+    ),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.

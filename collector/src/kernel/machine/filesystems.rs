@@ -126,6 +126,7 @@ pub fn filesystems(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
     let Some(table) = survey.keep(mounts::table(roots)) else { return Vec::new() };
     let mut partitions = partitions(&table.mounts);
     partitions.sort_by_key(Partition::is_remote);
+    partitions.retain(|partition| !(statfs::is_crowded() && partition.is_remote()));
     let paths = partitions.iter().map(|partition| table.path(&partition.mount_point)).collect::<Vec<_>>();
     let sizes = statfs::sizes(&paths, LIMIT);
     let measured = partitions.into_iter().zip(sizes).filter_map(|(mut partition, size)| {

@@ -1,6 +1,7 @@
 //! The mount table: `/proc/<pid>/mountinfo`.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,18 @@ pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
     }
     let mounts = read_parsed(&roots.proc.join("self/mountinfo"), parse)?;
     Ok(MountTable { mounts, root: "/".into() })
+}
+
+/// Longer mount tables than this are not read: a process may have a hundred thousand mounts with long names in a namespace
+/// of its own.
+const LONGEST: u64 = 4 << 20;
+
+/// The text of `/proc/<process>/mountinfo`; `None` when it cannot be read, or is longer than any that means well.
+pub(in crate::kernel) fn of_process(proc: &Path, process: &str) -> Option<Vec<u8>> {
+    let mut table = Vec::new();
+    let file = std::fs::File::open(proc.join(process).join("mountinfo")).ok()?;
+    file.take(LONGEST + 1).read_to_end(&mut table).ok()?;
+    (table.len() as u64 <= LONGEST).then_some(table)
 }
 
 /// Parses lines such as `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`.

@@ -162,7 +162,11 @@ pub(super) fn look(roots: &HostRoots, places: &PodPlaces, job: PodJob, pace: &mu
 /// What of a survey is about pods.
 impl Survey<'_> {
     fn volumes(&mut self, pod: &Path) -> Vec<Volume> {
-        let found = self.note(volumes(self.roots, pod)).unwrap_or_default();
+        let mut found = self.note(volumes(self.roots, pod)).unwrap_or_default();
+        if statfs::is_crowded() {
+            // What others mount may hang as well; what is left out is not known for now.
+            found.retain(|volume| kind(&volume.plugin, true) != VolumeKind::Persistent);
+        }
         // The pod's own directory, too: what is on another file system than that is mounted.
         let paths = std::iter::once(pod).chain(found.iter().map(|volume| volume.path.as_path()));
         let paths: Vec<_> = paths.map(|path| place::path(self.roots, path)).collect();
