@@ -8,6 +8,7 @@ mod application;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
+mod connections;
 mod contained;
 mod degraded;
 mod deployed;
@@ -27,6 +28,7 @@ mod final_sample;
 mod flags;
 mod fuzz_api;
 mod globs;
+mod guessing;
 mod hierarchies;
 mod history;
 mod kubelet;
@@ -96,6 +98,8 @@ const FILES: &[&[Case]] = &[
     fuzz_api::CASES,
     flags::CASES,
     auth::CASES,
+    guessing::CASES,
+    connections::CASES,
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,

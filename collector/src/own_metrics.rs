@@ -1,6 +1,7 @@
 //! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
 //! view and follow these in the same answer.
 
+mod connections;
 mod process;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+pub use connections::ConnectionMetrics;
 
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
@@ -31,6 +34,7 @@ pub struct OwnMetrics {
     degraded: GaugeVec,
     degradations: Degradations,
     push: PushMetrics,
+    connections: ConnectionMetrics,
     application: IntCounterVec,
     rendering: Histogram,
     /// Of two scrapes at once, each must add its own difference only.
@@ -64,6 +68,7 @@ impl OwnMetrics {
                 &["facility"],
             )?,
             push: PushMetrics::register(&registry)?,
+            connections: ConnectionMetrics::register(&registry)?,
             application: by(
                 "collector_application_polls_total",
                 "Attempts to read the applications in containers, by what became of them.",
@@ -103,6 +108,11 @@ impl OwnMetrics {
     /// The exporters' part.
     pub fn push(&self) -> &PushMetrics {
         &self.push
+    }
+
+    /// The server's part.
+    pub fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
     }
 
     /// The counter of attempts to read applications.

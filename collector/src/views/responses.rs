@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use http_body_util::LengthLimitError;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::ContainerView;
@@ -67,17 +69,36 @@ pub(super) enum ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = match self {
+        let status = match &self {
             Self::Versions(_) | Self::RequestTypes(_) => StatusCode::BAD_REQUEST,
+            Self::UnreadableBody(error) => body_status(error),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         error(status, self)
     }
 }
 
-/// An error as Go's `http.Error` sends it.
+/// What is answered where a request's body could not be read: it is longer than one may be, all bodies together are
+/// too much for the moment, or it did not come.
+pub(super) fn body_status(error: &axum::Error) -> StatusCode {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let status = causes.find_map(|cause| {
+        if cause.is::<LengthLimitError>() {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let busy = cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
+        busy.then_some(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// An error as Go's `http.Error` sends it; what is over soon says when to come again.
 pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Response {
-    (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response()
+    let mut response = (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// A redirect with the body that Go writes.

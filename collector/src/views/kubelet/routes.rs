@@ -125,7 +125,8 @@ enum Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let status = match self {
+        let status = match &self {
+            Self::UnreadableBody(error) => responses::body_status(error),
             Self::NoPage | Self::NoContainer(_) | Self::NotInPod(..) => StatusCode::NOT_FOUND,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
