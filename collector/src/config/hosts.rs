@@ -46,10 +46,10 @@ impl AllowedHosts {
 }
 
 fn pattern(text: &str) -> Result<Pattern, ConfigError> {
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    if name == "*" {
+    if text == "*" {
         return Ok(Pattern::Everything);
     }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let plain = |name: &str| {
         let is_address = name
             .strip_prefix('[')

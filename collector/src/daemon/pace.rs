@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -328,6 +328,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+    use hyper::body::Body as _;
+    use prometheus::Registry;
+
     use super::*;
 
     /// What the debt is after something has waited for so many seconds, and of it so many bytes a second were taken.
@@ -349,6 +353,26 @@ mod tests {
         assert!(debt(11, 1) > GRACE, "a byte a second");
         assert!(debt(60, 8 << 10) > GRACE, "half of what has to be");
         assert!(debt(3600, 20 << 10) < GRACE, "a slow line");
+    }
+
+    #[tokio::test]
+    async fn answers_leave_in_pieces_that_count_until_they_are_gone() {
+        const LENGTH: usize = 100_000;
+        let metrics = ConnectionMetrics::register(&Registry::new()).unwrap();
+        let pace = Arc::new(Pace::new(Progress::Pieces, &metrics));
+        let answer = async { Unsent::unbound(Body::from(vec![b'x'; LENGTH])) };
+        let mut body = Arc::clone(&pace).over(answer).await;
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let piece = frame.unwrap().into_data().unwrap();
+            assert!(piece.len() <= PIECE);
+            assert_eq!((metrics.unsent.get(), pace.is_waiting()), (piece.len() as i64, true));
+            length += piece.len();
+            drop(piece);
+            assert_eq!((metrics.unsent.get(), pace.is_waiting()), (0, false));
+            assert_eq!(body.size_hint().exact(), Some((LENGTH - length) as u64));
+        }
+        assert!(length == LENGTH && body.is_end_stream());
     }
 
     #[test]
