@@ -196,13 +196,13 @@ fn broken_requests() -> Result<()> {
     use std::io::{Read as _, Write as _};
     use std::net::{Shutdown, TcpStream};
     let mut collector = Collector::start(&[])?;
-    let long = format!("GET /api/v1.3/containers/{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(1 << 20));
+    let long = format!("GET /api/v1.3/containers/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(1 << 20));
     let requests: [&[u8]; 6] = [
         b"\r\n\r\n",
         b"\x16\x03\x01\x02\x00nonsense",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
         long.as_bytes(),
     ];
     for request in requests {

@@ -10,6 +10,7 @@ mod application_bounds;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
+mod connections;
 mod contained;
 mod degraded;
 mod deployed;
@@ -29,6 +30,7 @@ mod final_sample;
 mod flags;
 mod fuzz_api;
 mod globs;
+mod guessing;
 mod hierarchies;
 mod history;
 mod kubelet;
@@ -99,6 +101,8 @@ const FILES: &[&[Case]] = &[
     fuzz_api::CASES,
     flags::CASES,
     auth::CASES,
+    guessing::CASES,
+    connections::CASES,
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,

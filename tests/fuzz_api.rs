@@ -150,7 +150,7 @@ fn request(choices: &mut Choices, operations: &[Operation], names: &[String]) ->
     let is_whole = !choices.one_in(40);
     let mut head = format!(
         "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-        choices.of(&["x", "", "[::1]:8", "a b"])
+        choices.of(&["localhost", "", "[::1]:8", "127.0.0.1"])
     );
     if choices.one_in(6) {
         let header =

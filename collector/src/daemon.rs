@@ -4,12 +4,18 @@
 mod answers;
 mod apart;
 mod application;
+mod connections;
+mod descriptors;
 mod docker;
 pub mod embedded;
 mod extras;
 mod guard;
+mod hashes;
+mod hosts;
 mod kubelet;
+mod listeners;
 mod machine;
+mod pace;
 mod ports;
 mod push;
 mod scrapes;
@@ -25,17 +31,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::access::tls::ClientCertificates;
-use crate::access::{FileError, Guard};
+use crate::access::FileError;
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
-use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
+use crate::kernel::descriptors::DescriptorPlan;
+use crate::kernel::file::FileBudget;
 use crate::kernel::machine::boot_time;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
@@ -54,17 +59,12 @@ use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
-use crate::views;
-use crate::views::mount::Mount;
-use crate::views::router::router;
 use answers::Answers;
 use apart::Pools;
 use application::Applications;
-use guard::Guarded;
 use kubelet::NodeFacts;
+use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
-use server::{Accept, Server};
-use socket::Socket;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -181,42 +181,17 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 async fn serve(config: Config) -> Result<(), DaemonError> {
     // The cheap things that can be wrong first: nothing is attached before they are known to be right.
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
-    let guard = Guard::load(&config.access.settings)?;
-    let tls =
-        config.access.tls.as_ref().map(|files| ports::acceptor(files, ClientCertificates::NotAsked)).transpose()?;
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
-    let address = listener.local_addr().map_err(system("asking for the listening address"))?;
-    let socket = config
-        .docker_socket
-        .as_deref()
-        .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
-    let socket = socket.transpose()?;
-    let kubelet_ports = ports::bind(&config.kubelet).await?;
+    let listeners = Listeners::bind(&config).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
-    let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
-    info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
+    let plan = DescriptorPlan::of_process();
+    let degradations = Degradations::default();
+    let start = || Parts::start(&config, hierarchies, plan, degradations.clone());
+    let parts = tokio::task::block_in_place(start)?;
+    info!("listening on {}{}", listeners.address(), config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let mount = Mount::new(&config.base_path, &config.metrics_path);
-    let guarded = Guarded::new(guard, config.access.protected, mount.clone());
-    let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
-    let slots = server::slots();
-    let stopped = || parts.answers.closed();
-    let mut servers = JoinSet::new();
-    let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
-    servers.spawn(serve_until(server, stopped(), events.clone()));
-    for port in kubelet_ports {
-        let server = port.server(&parts.answers, &slots);
-        servers.spawn(serve_until(server, stopped(), events.clone()));
-    }
-    if let Some(listener) = socket {
-        let routes = views::docker::router(Arc::clone(&parts.answers));
-        let server = Server { listener, tls: None, routes, slots };
-        servers.spawn(serve_until(server, stopped(), events.clone()));
-    }
+    let (servers, descriptors) = listeners.serve(&config, plan, &parts.answers, &degradations, &events)?;
     let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
     tokio::spawn(async move {
@@ -235,8 +210,11 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
                 }
                 Some(Event::ServerEnded) | None => Ok(()),
             },
-            _ = look.tick() => if let Some(name) = parts.ended_thread() {
-                break Err(DaemonError::ThreadEnded(name));
+            _ = look.tick() => {
+                descriptors.look(parts.engine.context().errors().exhausted());
+                if let Some(name) = parts.ended_thread() {
+                    break Err(DaemonError::ThreadEnded(name));
+                }
             }
         }
     };
@@ -249,12 +227,6 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     tokio::task::block_in_place(|| parts.stop());
     info!("stopped");
     outcome
-}
-
-/// Serves until it is told to stop; tells that it ended.
-async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
-    server.run(stopped).await;
-    let _ = events.send(Event::ServerEnded).await;
 }
 
 /// Everything that runs on threads of its own.
@@ -273,8 +245,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
-        let degradations = Degradations::default();
+    fn start(
+        config: &Config,
+        hierarchies: Arc<Hierarchies>,
+        plan: DescriptorPlan,
+        degradations: Degradations,
+    ) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new(degradations.clone())?;
         // Attach first, then scan: what happens in between is told by the events.
         let attached = attach(config, &degradations)?;
@@ -286,7 +262,9 @@ impl Parts {
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
         let machine = read_machine(&config.roots, &ids);
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras::find(config));
+        let budget = FileBudget::new(plan.statistics);
+        let extras = extras::find(config);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras, budget);
         for limitation in context.limitations() {
             degradations.set(&limitation.facility(), limitation);
         }
@@ -434,12 +412,13 @@ fn reader_context(
     machine: &Machine,
     network_files: NetworkFiles,
     extras: Extras,
+    budget: FileBudget,
 ) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
         kinds: config.kinds,
-        budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
+        budget: Arc::new(budget),
         network_files,
         errors: Arc::default(),
         load: load_reader(config),

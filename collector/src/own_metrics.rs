@@ -2,6 +2,7 @@
 //! view and follow these in the same answer.
 
 mod answers;
+mod connections;
 mod process;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 pub use answers::AnswerMetrics;
+
+pub use connections::ConnectionMetrics;
 
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
@@ -34,6 +37,7 @@ pub struct OwnMetrics {
     degraded: GaugeVec,
     degradations: Degradations,
     push: PushMetrics,
+    connections: ConnectionMetrics,
     application: IntCounterVec,
     left_out: IntCounter,
     hanging: GaugeVec,
@@ -70,6 +74,7 @@ impl OwnMetrics {
                 &["facility"],
             )?,
             push: PushMetrics::register(&registry)?,
+            connections: ConnectionMetrics::register(&registry)?,
             application: by(
                 "collector_application_polls_total",
                 "Attempts to read the applications in containers, by what became of them.",
@@ -128,6 +133,11 @@ impl OwnMetrics {
     /// The part that tells of answers.
     pub fn answers(&self) -> &AnswerMetrics {
         &self.answers
+    }
+
+    /// The server's part.
+    pub fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
     }
 
     /// The counter of attempts to read applications.

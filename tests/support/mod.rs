@@ -17,6 +17,7 @@ pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod grpc;
+pub(crate) mod h2;
 pub(crate) mod harness;
 pub(crate) mod http;
 pub(crate) mod loop_mount;

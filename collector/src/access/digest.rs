@@ -15,7 +15,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::ConstantTimeEq as _;
 
 use super::watched::{Watched, lines};
-use super::{Attempt, FileError, quoted, sha256};
+use super::{Attempt, FileError, Presented, quoted, sha256};
 
 /// How long a nonce may be used.
 const NONCE_AGE: Duration = Duration::from_secs(300);
@@ -119,14 +119,20 @@ impl Digest {
         })
     }
 
-    /// Judges what a client presented; either what proves this server to it, or the headers that ask again.
-    pub(super) fn check(&self, presented: Option<&str>, attempt: &Attempt<'_>) -> Result<String, Vec<String>> {
-        let refusal = match presented.map(|text| self.judge(&fields(text), attempt)) {
+    /// Judges what a client presented; either what proves this server to it, or whether it was wrong and the headers that
+    /// ask again.
+    pub(super) fn check(
+        &self,
+        presented: Option<&str>,
+        attempt: &Attempt<'_>,
+    ) -> Result<String, (Presented, Vec<String>)> {
+        let (presented, refusal) = match presented.map(|text| self.judge(&fields(text), attempt)) {
             Some(Ok(info)) => return Ok(info),
-            Some(Err(refusal)) => refusal,
-            None => Refusal::Wrong,
+            Some(Err(Refusal::Wrong)) => (Presented::Wrong, Refusal::Wrong),
+            Some(Err(Refusal::Stale)) => (Presented::Nothing, Refusal::Stale),
+            None => (Presented::Nothing, Refusal::Wrong),
         };
-        Err(self.challenges(refusal, attempt.now))
+        Err((presented, self.challenges(refusal, attempt.now)))
     }
 
     fn challenges(&self, refusal: Refusal, now: Duration) -> Vec<String> {
@@ -170,7 +176,8 @@ impl Digest {
         let secrets = self.secrets.current();
         let secret = secrets.get(&(field("username")?.to_owned(), self.realm.clone(), algorithm));
         // Hashed also for a name that nobody has, so that the time does not tell.
-        let ha1 = secret.map_or("", String::as_str);
+        let nobody = &self.opaque.repeat(if algorithm == Algorithm::Sha256 { 2 } else { 1 });
+        let ha1 = secret.map_or(nobody.as_str(), String::as_str);
         let answer = |method: &str| {
             let ha2 = algorithm.hash(&format!("{method}:{uri}"));
             algorithm.hash(&format!("{ha1}:{nonce}:{count}:{cnonce}:auth:{ha2}"))

@@ -5,7 +5,9 @@
 
 mod basic;
 mod bearer;
+mod client;
 mod digest;
+mod failures;
 mod htpasswd;
 mod md5_crypt;
 pub mod tls;
@@ -15,9 +17,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use basic::Basic;
+pub use basic::Hashing;
+use basic::{Basic, Known};
 use bearer::Bearer;
+pub use client::Client;
 use digest::Digest;
+pub use failures::{Failures, Standing};
 
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +116,14 @@ pub struct Attempt<'a> {
     pub authorization: Option<&'a str>,
     /// The time on any clock that does not go back.
     pub now: Duration,
+    /// Who asks.
+    pub client: Client,
+    /// How often that was wrong lately.
+    pub standing: Standing,
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Decision {
     /// It is answered, with this as `Authentication-Info` if at all.
     Granted {
@@ -125,7 +134,25 @@ pub enum Decision {
     Denied {
         /// At least one.
         challenges: Vec<String>,
+        /// Whether the client was wrong.
+        presented: Presented,
     },
+    /// It depends on a password that has to be hashed.
+    Hash {
+        /// The password.
+        hashing: Hashing,
+        /// The headers if it is wrong.
+        challenges: Vec<String>,
+    },
+}
+
+/// What a client showed that is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// Nothing of what is asked for, or what was right a while ago.
+    Nothing,
+    /// Something wrong.
+    Wrong,
 }
 
 #[derive(Debug)]
@@ -160,34 +187,46 @@ impl Guard {
         Ok(Self { passwords, tokens })
     }
 
-    /// Judges one request. It may read a file, and with bcrypt it takes its time: not for the async threads.
+    /// Judges one request, at once: a password that has to be hashed is handed back.
     pub fn check(&self, attempt: &Attempt<'_>) -> Decision {
         let (scheme, rest) = attempt.authorization.unwrap_or_default().split_once(' ').unwrap_or_default();
         let rest = rest.trim_start();
         let mut challenges = Vec::new();
+        let mut presented = Presented::Nothing;
         if let Some(tokens) = &self.tokens {
-            if scheme.eq_ignore_ascii_case("bearer") && tokens.knows(rest) {
-                return Decision::Granted { info: None };
+            if scheme.eq_ignore_ascii_case("bearer") {
+                if tokens.knows(rest) {
+                    return Decision::Granted { info: None };
+                }
+                presented = Presented::Wrong;
             }
             challenges.push("Bearer".to_owned());
         }
         match &self.passwords {
             Some(PasswordCheck::Basic(basic)) => {
-                if scheme.eq_ignore_ascii_case("basic") && basic.knows(rest) {
-                    return Decision::Granted { info: None };
-                }
                 challenges.push(basic.challenge());
+                if scheme.eq_ignore_ascii_case("basic") {
+                    match basic.look_up(rest, attempt.client, attempt.standing) {
+                        Known::Right => return Decision::Granted { info: None },
+                        Known::Wrong => presented = Presented::Wrong,
+                        Known::Unknown(hashing) => return Decision::Hash { hashing, challenges },
+                    }
+                }
             }
             Some(PasswordCheck::Digest(digest)) => {
-                let presented = scheme.eq_ignore_ascii_case("digest").then_some(rest);
-                match digest.check(presented, attempt) {
+                let shown = scheme.eq_ignore_ascii_case("digest").then_some(rest);
+                match digest.check(shown, attempt) {
                     Ok(info) => return Decision::Granted { info: Some(info) },
-                    Err(asked) => challenges.extend(asked),
+                    Err((Presented::Wrong, asked)) => {
+                        presented = Presented::Wrong;
+                        challenges.extend(asked);
+                    }
+                    Err((Presented::Nothing, asked)) => challenges.extend(asked),
                 }
             }
             None => {}
         }
-        Decision::Denied { challenges }
+        Decision::Denied { challenges, presented }
     }
 }
 
@@ -195,6 +234,11 @@ impl Guard {
 fn quoted(text: &str) -> String {
     let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A hash by which what a client showed is known again.
+pub fn fingerprint(authorization: &str) -> [u8; 32] {
+    sha256(authorization.as_bytes())
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::hosts::AllowedHosts;
 use super::{ConfigError, value_error};
 use crate::access::{Passwords, Scheme, Settings};
 use crate::go_flags::go_bool;
@@ -29,6 +30,10 @@ pub(super) struct AccessArgs {
     /// File of tokens, one a line, that are asked for everywhere but at /healthz and /readyz
     #[arg(long = "bearer_token_file", default_value = "")]
     bearer_token_file: String,
+    /// Names by which requests may call this server, *.NAME for all below one, * for any; by default those of loopback and
+    /// of the machine where it listens on loopback alone, and any elsewhere
+    #[arg(long = "allowed_hosts", default_value = "")]
+    allowed_hosts: String,
     /// Certificate, and those of its issuers, in PEM: encrypts every connection
     #[arg(long = "tls_cert_file", default_value = "")]
     tls_cert_file: String,
@@ -46,6 +51,8 @@ pub struct Access {
     pub protected: Protected,
     /// How connections are encrypted, if at all.
     pub tls: Option<TlsFiles>,
+    /// Names by which requests may call this server.
+    pub allowed_hosts: AllowedHosts,
 }
 
 /// What only those get who may.
@@ -98,6 +105,7 @@ impl AccessArgs {
                 return Err(value_error("tls_private_key_file", value, &"needs --tls_cert_file"));
             }
         };
-        Ok(Access { settings: Settings { passwords, tokens }, protected, tls })
+        let allowed_hosts = AllowedHosts::parse(&self.allowed_hosts)?;
+        Ok(Access { settings: Settings { passwords, tokens }, protected, tls, allowed_hosts })
     }
 }

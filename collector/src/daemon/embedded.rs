@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::answers::{Answers, Stream, VERSION};
 use super::{DaemonError, Parts};
 use crate::config::Config;
+use crate::degradations::Degradations;
 use crate::embed::{Containers, FsInfo, NoFilesystem, NodeStatistics, NotOne, VersionInfo};
 use crate::kernel::cgroup::Hierarchies;
+use crate::kernel::descriptors::DescriptorPlan;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{FilesystemRole, Filesystems, Machine};
@@ -36,7 +38,8 @@ impl Collector {
     /// When there are no cgroups, or the system refuses what it needs.
     pub fn start(config: &Config) -> Result<Self, DaemonError> {
         let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
-        let parts = tokio::task::block_in_place(|| Parts::start(config, hierarchies))?;
+        let start = || Parts::start(config, hierarchies, DescriptorPlan::of_process(), Degradations::default());
+        let parts = tokio::task::block_in_place(start)?;
         Ok(Self { answers: Arc::clone(&parts.answers), parts: Some(parts) })
     }
 

@@ -11,17 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::kernel::error::ReadError;
 
 /// Longest path the kernel takes in one system call, without the terminating zero.
 const LONGEST_PATH: usize = 4095;
-/// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
-const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
-
-/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
-pub const RESERVED_DESCRIPTORS: usize = 512;
 
 /// Where a file is: below a mount point, in a directory, under a name.
 #[derive(Clone, Copy, Debug)]
@@ -194,16 +188,6 @@ impl FileBudget {
     /// Room for this many.
     pub const fn new(limit: usize) -> Self {
         Self { limit, kept: AtomicUsize::new(0) }
-    }
-
-    /// Raises the process's soft `RLIMIT_NOFILE` to the hard one and takes all of it but `reserve`, which stays for
-    /// sockets, directories and files that are opened for a moment.
-    pub fn from_process_limit(reserve: usize) -> Self {
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let wanted = Some(maximum.unwrap_or(UNLIMITED_DESCRIPTORS));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }).is_ok();
-        let usable = if raised { wanted } else { current }.unwrap_or(UNLIMITED_DESCRIPTORS);
-        Self::new(usize::try_from(usable).unwrap_or(usize::MAX).saturating_sub(reserve))
     }
 
     /// How many may be kept.
@@ -426,13 +410,5 @@ mod tests {
         let at = FileAt { mount: root.path(), directory: &directory, file: "value" };
         assert_eq!(at.read(&mut buffer).unwrap(), b"deep");
         assert_eq!(at.stat(&mut buffer).unwrap().st_size, 4);
-    }
-
-    #[test]
-    fn the_process_limit_is_raised_to_the_hard_one() {
-        let budget = FileBudget::from_process_limit(100);
-        let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
-        assert_eq!(Some(budget.limit() as u64 + 100), limit.current);
     }
 }

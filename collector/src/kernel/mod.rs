@@ -7,6 +7,7 @@ pub mod apart;
 pub mod capabilities;
 pub mod cgroup;
 pub mod container_file;
+pub mod descriptors;
 pub mod error;
 pub mod facts;
 pub mod file;

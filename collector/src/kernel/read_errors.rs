@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::kernel::error::ReadError;
 
 /// More names than there are files the collector reads; what goes beyond is counted together under [`OTHER`].
@@ -19,6 +21,8 @@ pub struct ReadErrors {
     started: Instant,
     entries: [Entry; NAMES],
     other: Entry,
+    /// Failures for want of a descriptor.
+    exhausted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +35,12 @@ struct Entry {
 
 impl Default for ReadErrors {
     fn default() -> Self {
-        Self { started: Instant::now(), entries: std::array::from_fn(|_| Entry::default()), other: Entry::default() }
+        Self {
+            started: Instant::now(),
+            entries: std::array::from_fn(|_| Entry::default()),
+            other: Entry::default(),
+            exhausted: AtomicU64::new(0),
+        }
     }
 }
 
@@ -42,6 +51,9 @@ impl ReadErrors {
     pub fn count(&self, file: &'static str, error: &ReadError) {
         if matches!(error, ReadError::Missing(_) | ReadError::Gone(_) | ReadError::Unsupported(_)) {
             return;
+        }
+        if matches!(error, ReadError::Failed { errno: Errno::MFILE | Errno::NFILE, .. }) {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
         }
         let entry = self.entry(file);
         let count = entry.count.fetch_add(1, Ordering::Relaxed) + 1;
@@ -56,6 +68,12 @@ impl ReadErrors {
 
     fn entry(&self, file: &'static str) -> &Entry {
         self.entries.iter().find(|entry| *entry.name.get_or_init(|| file) == file).unwrap_or(&self.other)
+    }
+
+    /// How often a file could not be opened because the process or the machine had no descriptor left (`EMFILE`,
+    /// `ENFILE`).
+    pub fn exhausted(&self) -> u64 {
+        self.exhausted.load(Ordering::Relaxed)
     }
 
     /// File names with their counts, in the order of their first failure.
@@ -79,6 +97,15 @@ mod tests {
         errors.count("io.stat", &ReadError::Gone("/b/io.stat".into()));
         errors.count("io.stat", &ReadError::Missing("/b/io.stat".into()));
         assert_eq!(errors.counts().collect::<Vec<_>>(), [("memory.stat", 2), ("cpu.stat", 1)]);
+    }
+
+    #[test]
+    fn want_of_descriptors_is_told_apart() {
+        let errors = ReadErrors::default();
+        for errno in [Errno::MFILE, Errno::IO, Errno::NFILE] {
+            errors.count("io.stat", &ReadError::from_errno("/a/io.stat".as_ref(), errno));
+        }
+        assert_eq!((errors.exhausted(), errors.counts().collect::<Vec<_>>()), (2, vec![("io.stat", 3)]));
     }
 
     #[test]

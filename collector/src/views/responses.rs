@@ -1,6 +1,7 @@
 //! How answers leave: JSON, whole or in pieces, event streams, errors with cAdvisor's texts and status codes.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use http_body_util::LengthLimitError;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::budget::{Budget, Busy, RETRY_AFTER, Share};
@@ -85,9 +87,10 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        match self {
+        match &self {
             _ if self.is_busy() => busy(self),
             Self::Versions(_) | Self::RequestTypes(_) => error(StatusCode::BAD_REQUEST, self),
+            Self::UnreadableBody(reason) => error(body_status(reason), self),
             _ => error(StatusCode::INTERNAL_SERVER_ERROR, self),
         }
     }
@@ -104,9 +107,27 @@ pub(super) fn try_later(mut response: Response) -> Response {
     response
 }
 
-/// An error as Go's `http.Error` sends it.
+/// What is answered where a request's body could not be read: it is longer than one may be, all bodies together are
+/// too much for the moment, or it did not come.
+pub(super) fn body_status(error: &axum::Error) -> StatusCode {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let status = causes.find_map(|cause| {
+        if cause.is::<LengthLimitError>() {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let busy = cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
+        busy.then_some(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// An error as Go's `http.Error` sends it; what is over soon says when to come again.
 pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Response {
-    (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response()
+    let mut response = (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER_HEADER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }
 
 /// A redirect with the body that Go writes.

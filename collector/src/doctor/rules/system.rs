@@ -4,9 +4,9 @@ use rustix::io::Errno;
 
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::Version;
+use crate::kernel::descriptors::RESERVED_DESCRIPTORS;
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::port::Port;
-use crate::kernel::file::RESERVED_DESCRIPTORS;
 
 /// Files kept open for each cgroup with the default kinds of statistics, where all controllers are mounted; fewer where
 /// some are not, and one more with a network of its own.

@@ -130,6 +130,7 @@ enum Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match &self {
+            Self::UnreadableBody(error) => responses::error(responses::body_status(error), self),
             Self::NoPage | Self::NoContainer(_) | Self::NotInPod(..) => responses::error(StatusCode::NOT_FOUND, self),
             Self::Busy(_) => responses::busy(self),
             Self::Api(reason) if reason.is_busy() => responses::busy(self),
