@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Pod;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -15,13 +17,14 @@ use serde_json::Value;
 use crate::pods;
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::{Collector, Rights, run_to_end};
-use crate::support::cri::{Pod, PodNetwork};
+use crate::support::cri::{self, PodNetwork};
 use crate::support::engine::ContainerEngine as _;
 use crate::support::harness::Case;
 use crate::support::http::{self, Response};
 use crate::support::network::{PACKET, SENDER};
+use crate::support::time::Time;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("kubelet::pods_of_cgroupfs", || pods_by_path(Driver::Cgroupfs)).on_every_kernel(),
@@ -29,6 +32,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("kubelet::heapster_asks", heapster_asks),
     Case::new("kubelet::ports", ports),
     Case::new("kubelet::pod_of_containerd", pod_of_containerd),
+    Case::new("kubelet::cpu_use_of_bursts", cpu_use_of_bursts),
+    Case::new("kubelet::samples_at_long_intervals", samples_at_long_intervals),
 ];
 
 const UID: &str = "3f2a8a52-7c1f-4c58-9a54-0123456789ab";
@@ -158,8 +163,19 @@ fn pods_by_path(driver: Driver) -> Result<()> {
         ensure!(number(&told["process_stats"], "process_count")? == 2, "{told}");
         Ok(summary)
     })?;
+    // Logs are looked at for the answer.
+    folder.put(&format!("logs/shop_web-0_{UID}/{ID}/1.log"), &vec![b'x'; 1 << 20])?;
+    wait::pass(wait::millis(1100));
+    let later: Value = collector.json("/stats/summary", None)?;
+    let logged = number(&pod(&later, UID)?["containers"][0]["logs"], "usedBytes")?;
+    ensure!(logged >= (1 << 20) + 100_000, "{logged} bytes of logs");
     let node = &summary["node"];
     ensure!(node["nodeName"] == "node-1", "{}", node["nodeName"]);
+    let booted = bytes::read("/proc/stat")?;
+    let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).context("no btime")?;
+    let told = later["node"]["startTime"].as_str().context("no startTime")?;
+    let seconds = Time::parse(told).context("no time")?.nanos / 1_000_000_000;
+    ensure!(seconds == booted.trim().parse::<i128>()?, "the node was started at {told}, the kernel says {booted}");
     let (fs, limits) = (&node["fs"], &node["rlimit"]);
     ensure!(number(fs, "capacityBytes")? >= number(fs, "availableBytes")?, "{fs}");
     ensure!(number(limits, "maxpid")? > number(limits, "curproc")?, "{limits}");
@@ -346,10 +362,30 @@ fn ports() -> Result<()> {
         Ok(())
     })?;
     // The kubelet's and nothing else.
-    for path in ["/", "/api/v1.3/machine", "/metrics", "/containers/"] {
-        let answer = http::request(TcpStream::connect(open)?, "GET", path, None)?;
-        ensure!(answer.status == 404, "{path}: {answer:?}");
+    let get = |path: &str| http::request(TcpStream::connect(open)?, "GET", path, None);
+    for (path, status) in [
+        ("/", 404),
+        ("/api/v1.3/machine", 404),
+        ("/containers/", 404),
+        ("/configz", 404),
+        ("/exec/default/web-0/app", 405),
+        ("/runningpods/", 405),
+        ("/logs/", 405),
+        ("/healthz/ping", 200),
+        ("/readyz", 200),
+        ("/metrics/probes", 200),
+        ("/metrics/slis", 200),
+    ] {
+        let answer = get(path)?;
+        ensure!(answer.status == status, "{path}: {answer:?}");
     }
+    let own = get("/metrics")?.text();
+    ensure!(own.contains("\ncollector_") && own.contains("\nprocess_") && !own.contains("\ncontainer_"), "{own}");
+    ensure!(get("/metrics/slis")?.text().is_empty(), "there are no metrics of the kubelet's objectives");
+    let pods: Value = serde_json::from_str(&get("/pods")?.text())?;
+    ensure!(pods["kind"] == "PodList" && pods["items"].is_array(), "{pods}");
+    let posted = http::request(TcpStream::connect(open)?, "POST", "/pods", None)?;
+    ensure!(posted.status == 405, "{posted:?}");
     for path in paths {
         for (own, token, status) in [
             (None, None, 401),
@@ -386,12 +422,14 @@ fn ports() -> Result<()> {
 
 /// A pod as the kubelet makes one.
 fn pod_of_containerd() -> Result<()> {
-    let pod_ = Pod::start(PodNetwork::Own)?;
+    let pod_ = cri::Pod::start(PodNetwork::Own)?;
     let container = pod_.start("while :; do /bin/busybox sleep 1; done")?;
     let first = pods::first_process(&container.cgroup)?;
     Plan::here(Work::NetworkOf(first, 10)).start_ready()?.wait()?;
     let socket = format!("--containerd={}", pod_.socket().display());
-    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &socket];
+    let open = free()?;
+    let port = format!("--kubelet_read_only_port={}", open.port());
+    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &socket, &port];
     let collector = Collector::start(&flags)?;
     wait::eventually(wait::seconds(40), || {
         let summary: Value = collector.json("/stats/summary", None)?;
@@ -404,7 +442,9 @@ fn pod_of_containerd() -> Result<()> {
         ensure!(name.starts_with('c') && name.len() < 64, "name {name}");
         let network = &told["network"];
         ensure!(network["name"] == SENDER && number(network, "txBytes")? >= 10 * PACKET, "{network}");
-        ensure!(number(&told["process_stats"], "process_count")? >= 2, "{}", told["process_stats"]);
+        // The shell and what it waits for; the sandbox's is not counted.
+        let count = number(&told["process_stats"], "process_count")?;
+        ensure!((1..=2).contains(&count), "{count} processes");
         for part in ["rootfs", "logs"] {
             let used = containers[0][part]["usedBytes"].as_u64();
             ensure!(containers[0][part].is_null() || used.is_some(), "{part} without what is used: {}", containers[0]);
@@ -413,10 +453,124 @@ fn pod_of_containerd() -> Result<()> {
         ensure!(number(&summary["node"]["runtime"]["imageFs"], "capacityBytes")? > 0, "{}", summary["node"]["runtime"]);
         Ok(())
     })?;
+    listed(open, &container.cgroup)?;
+    processes_are_counted(&collector)?;
+    mounts(&collector, &flags)?;
     pod_.remove(&container)?;
     wait::eventually(wait::seconds(20), || {
         let summary: Value = collector.json("/stats/summary", None)?;
-        ensure!(pod(&summary, "3f2a8a52")?["containers"] == Value::Array(Vec::new()), "it is still there");
+        ensure!(pod(&summary, "3f2a8a52").is_err(), "it is still there: {}", summary["pods"]);
+        let resources = collector.get("/metrics/resource")?.text();
+        ensure!(!resources.contains("pod=\"collector-test\""), "{resources}");
         Ok(())
     })
+}
+
+/// The pod at `/pods`.
+fn listed(port: SocketAddr, cgroup: &str) -> Result<()> {
+    let answer = http::request(TcpStream::connect(port)?, "GET", "/pods", None)?;
+    let pods: Value = serde_json::from_str(&answer.text())?;
+    // As a client of Kubernetes reads it.
+    let read: List<Pod> = serde_json::from_value(pods.clone())?;
+    ensure!(read.items.iter().any(|pod| pod.metadata.name.as_deref() == Some("collector-test")), "{pods}");
+    let items = pods["items"].as_array().context("no items")?;
+    let found = items.iter().find(|item| item["metadata"]["name"] == "collector-test").context("not listed")?;
+    ensure!(found["metadata"]["namespace"] == "default" && found["metadata"]["uid"] == "3f2a8a52", "{found}");
+    let status = &found["status"]["containerStatuses"][0];
+    let id = cgroup.rsplit('/').next().unwrap_or_default();
+    ensure!(status["containerID"] == format!("containerd://{id}"), "{status}");
+    ensure!(status["state"]["running"]["startedAt"].is_string() && status["ready"] == true, "{status}");
+    Ok(())
+}
+
+/// Processes are counted for those who ask as of a kubelet, and for nobody else.
+fn processes_are_counted(collector: &Collector) -> Result<()> {
+    let kubelets = collector.get("/metrics/cadvisor")?.text();
+    for family in ["processes", "threads", "threads_max", "sockets", "file_descriptors", "ulimits_soft"] {
+        let name = format!("container_{family}{{");
+        let of_pod = |line: &&str| line.starts_with(&name) && line.contains("pod=\"collector-test\"");
+        ensure!(kubelets.lines().any(|line| of_pod(&line)), "no {name} of the pod");
+    }
+    let own = collector.get("/metrics")?.text();
+    ensure!(!own.contains("\ncontainer_processes{"), "processes are counted for everybody");
+    Ok(())
+}
+
+/// What is mounted for the pod is listed when that is asked for.
+fn mounts(collector: &Collector, flags: &[&str]) -> Result<()> {
+    let devices = |collector: &Collector| -> Result<Vec<String>> {
+        let root: Value = collector.json("/api/v1.3/machine", None)?;
+        let all = root["filesystems"].as_array().context("no file systems")?;
+        Ok(all.iter().filter_map(|one| one["device"].as_str().map(str::to_owned)).collect())
+    };
+    let is_pods = |device: &String| device.contains("/io.containerd.") && device.ends_with("/shm");
+    let own = devices(collector)?;
+    ensure!(!own.iter().any(is_pods), "{own:?}");
+    ensure!(!collector.get("/metrics")?.text().contains("/io.containerd.grpc.v1.cri/"), "a sandbox's mount is told");
+    let all = Collector::start(&[flags.get(..4).unwrap_or_default(), &["--machine_filesystems=all"]].concat())?;
+    let all = devices(&all)?;
+    ensure!(all.iter().any(is_pods) && all.len() > own.len(), "{all:?}");
+    Ok(())
+}
+
+/// Work in bursts reads as its mean, at no moment as none.
+fn cpu_use_of_bursts() -> Result<()> {
+    const BURST_MS: u64 = 500;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let folder = Folder::new("bursts")?;
+    let [root, class, pod_, container] = Driver::Cgroupfs.cgroups();
+    for parent in [root, class, pod_] {
+        cgroups.make(parent)?.delegate()?;
+    }
+    let container = cgroups.make(container)?;
+    let _holds = Plan::new(Work::Hold(8), &container).start_ready()?;
+    let collector = start(&folder, &[])?;
+    let mut read = Vec::new();
+    for burst in 0..4 {
+        Plan::new(Work::Burn(BURST_MS), &container).start_ready()?.wait()?;
+        for _ in 0..8 {
+            wait::pass(wait::millis(500));
+            // The first ten seconds are shorter than what the rate is over.
+            if burst >= 2 {
+                let summary: Value = collector.json("/stats/summary", None)?;
+                let cpu = &pod(&summary, UID)?["containers"][0]["cpu"];
+                read.push(number(cpu, "usageNanoCores")?);
+            }
+        }
+    }
+    // Two or three bursts in ten seconds; starting a process takes some, too.
+    let wrong: Vec<_> = read.iter().filter(|rate| !(40_000_000..400_000_000).contains(*rate)).collect();
+    ensure!(wrong.is_empty(), "{wrong:?} of {read:?}");
+    Ok(())
+}
+
+/// A kubelet's clients ask for the last half a minute, and get a sample of everything, however seldom samples are taken.
+fn samples_at_long_intervals() -> Result<()> {
+    let cgroups = Cgroups::new(Set::Every)?;
+    let idle = cgroups.make("idle")?;
+    let _process = Plan::new(Work::Hold(1), &idle).start_ready()?;
+    let collector = Collector::start(&[&NO_RUNTIME[..], &["--housekeeping_interval=1m"]].concat())?;
+    let name = idle.name();
+    wait::eventually(wait::seconds(10), || {
+        let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+        ensure!(told["stats"].is_array(), "no sample");
+        Ok(())
+    })?;
+    for _ in 0..2 {
+        wait::pass(wait::seconds(12));
+        let body = format!(r#"{{"containerName":"{}","num_stats":1,"subcontainers":true}}"#, cgroups.name());
+        let now = Time::now_nanos();
+        let told: Value = collector.json("/stats/container/", Some(&body))?;
+        let at = told[&name]["stats"][0]["timestamp"].as_str().with_context(|| format!("no sample of {name}"))?;
+        let age = now - Time::parse(at).context("no time")?.nanos;
+        ensure!(age < 11_000_000_000, "the newest sample is {age} ns old");
+    }
+    // For a while the samples go on without anybody asking.
+    wait::pass(wait::seconds(18));
+    let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+    let newest = told["stats"].as_array().and_then(|stats| stats.last()).context("no sample")?;
+    let at = Time::parse(newest["timestamp"].as_str().unwrap_or_default()).context("no time")?;
+    let age = Time::now_nanos() - at.nanos;
+    ensure!(age < 17_000_000_000, "the newest sample is {age} ns old");
+    Ok(())
 }

@@ -6,8 +6,10 @@ mod application;
 mod docker;
 pub mod embedded;
 mod extras;
+mod fresh;
 mod guard;
 mod kubelet;
+mod on_request;
 mod ports;
 mod push;
 mod scrapes;
@@ -35,6 +37,7 @@ use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
 use crate::kernel::machine::boot_time;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
@@ -277,7 +280,7 @@ impl Parts {
         };
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
-        let machine = read_machine(&config.roots, &ids);
+        let machine = read_machine(&config.roots, &ids, config.listed_mounts);
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
         let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras::find(config));
         for limitation in context.limitations() {
@@ -420,13 +423,13 @@ fn identify(config: &Config, lookup: Lookup, engine: &Arc<Engine>, news: News, s
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
 fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answers>) -> std::io::Result<()> {
     let roots = config.roots.clone();
-    let every = config.machine_every;
+    let (every, listed) = (config.machine_every, config.listed_mounts);
     let answers = Arc::downgrade(answers);
     std::thread::Builder::new().name("machine".into()).spawn(move || {
         loop {
             std::thread::sleep(every);
             let Some(answers) = answers.upgrade() else { return };
-            answers.set_machine(read_machine(&roots, &ids));
+            answers.set_machine(read_machine(&roots, &ids, listed));
         }
     })?;
     Ok(())
@@ -449,7 +452,7 @@ fn reader_context(
         errors: Arc::default(),
         load: load_reader(config),
         extras,
-        machine: facts(&config.roots, machine),
+        machine: MachineFacts { listed_mounts: config.listed_mounts, ..facts(&config.roots, machine) },
         clock: now,
     })
 }
@@ -467,6 +470,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
         booted,
         uses_bfq: machine.disks.iter().flatten().any(|disk| disk.scheduler.as_deref() == Some("bfq")),
         has_network: machine.network_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
+        listed_mounts: ListedMounts::default(),
     }
 }
 
@@ -487,8 +491,8 @@ fn now() -> WallTime {
     WallTime::from(SystemTime::now())
 }
 
-fn read_machine(roots: &HostRoots, ids: &IdentityFiles) -> Machine {
-    let (machine, errors) = crate::sampler::machine::read(roots, ids, now());
+fn read_machine(roots: &HostRoots, ids: &IdentityFiles, listed: ListedMounts) -> Machine {
+    let (machine, errors) = crate::sampler::machine::read(roots, ids, listed, now());
     for error in errors {
         tracing::debug!(%error, "part of the machine's description is missing");
     }

@@ -34,7 +34,7 @@ use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
-use crate::views::prometheus::Scrape;
+use crate::views::prometheus::{Endpoint, Scrape};
 use crate::views::source::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
@@ -282,7 +282,8 @@ impl Host for Answers {
         let engine = Arc::clone(&self.engine);
         let read = move || {
             let stores = engine.store().image_stores();
-            sampler::machine::filesystems(engine.context().roots(), stores, WallTime::from(SystemTime::now()))
+            let (context, now) = (engine.context(), WallTime::from(SystemTime::now()));
+            sampler::machine::filesystems(context.roots(), context.listed_mounts(), stores, now)
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(filesystems) => {
@@ -422,6 +423,10 @@ impl Status for Answers {
     }
 
     async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        scrapes::answer(&self.scrapes, scrape).await
+        let processes = match scrape.endpoint {
+            Endpoint::Kubelet => self.process_counts().await,
+            Endpoint::Collector | Endpoint::Itself => Arc::default(),
+        };
+        scrapes::answer(&self.scrapes, scrape, processes).await
     }
 }

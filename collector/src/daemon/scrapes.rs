@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::answers::{Answers, VERSION};
+use crate::sample::container::Processes;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sampler::engine::Engine;
 use crate::store::Container;
@@ -24,11 +25,15 @@ const WAITING: usize = 64;
 /// OOM kills looked through for exemplars.
 const KILLS: usize = 1000;
 
+/// Processes of containers that were counted for a request.
+pub(super) type ProcessCounts = BTreeMap<Name, Processes>;
+
 type Answer = Result<Vec<u8>, MetricsUnavailable>;
 
 /// A request that waits.
 pub(super) struct Job {
     scrape: Scrape,
+    processes: Arc<ProcessCounts>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -41,9 +46,9 @@ pub(super) fn channel() -> (Requests, Receiver<Job>) {
 }
 
 /// Has a request answered.
-pub(super) async fn answer(requests: &Requests, scrape: Scrape) -> Answer {
+pub(super) async fn answer(requests: &Requests, scrape: Scrape, processes: Arc<ProcessCounts>) -> Answer {
     let (answer, answered) = oneshot::channel();
-    requests.try_send(Job { scrape, answer }).map_err(|error| match error {
+    requests.try_send(Job { scrape, processes, answer }).map_err(|error| match error {
         TrySendError::Full(_) => MetricsUnavailable::Busy,
         TrySendError::Disconnected(_) => MetricsUnavailable::Stopping,
     })?;
@@ -58,7 +63,7 @@ pub(super) fn start(jobs: Receiver<Job>, answers: Weak<Answers>, options: Option
             // The client may have left meanwhile.
             if !job.answer.is_closed() {
                 let began = Instant::now();
-                let answer = render(&answers, &options, job.scrape);
+                let answer = render(&answers, &options, job.scrape, &job.processes);
                 answers.own_metrics().rendered(began.elapsed());
                 let _ = job.answer.send(answer);
             }
@@ -66,25 +71,29 @@ pub(super) fn start(jobs: Receiver<Job>, answers: Weak<Answers>, options: Option
     })
 }
 
-fn render(answers: &Answers, options: &Options, scrape: Scrape) -> Answer {
-    let snapshot = snapshot(answers, scrape);
+fn render(answers: &Answers, options: &Options, scrape: Scrape, processes: &ProcessCounts) -> Answer {
+    let snapshot = snapshot(answers, scrape, processes);
     let mut encoder = Encoder::new(scrape.encoding)?;
     let mut text = Vec::new();
     prometheus::render(&snapshot, options, scrape, &mut text, &mut |piece| encoder.take(piece));
     Ok(encoder.finish(text)?)
 }
 
-fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
+fn snapshot(answers: &Answers, scrape: Scrape, processes: &ProcessCounts) -> Snapshot {
     let engine = answers.engine();
     let at = WallTime::from(SystemTime::now());
     Snapshot {
         at,
-        containers: entries(engine, at),
+        containers: match scrape.endpoint {
+            Endpoint::Collector => entries(engine, at, &BTreeMap::new()),
+            Endpoint::Kubelet => entries(engine, at, processes),
+            Endpoint::Itself => Vec::new(),
+        },
         machine: answers.current_machine(),
         filesystems: engine.store().filesystems(),
         version: VERSION,
         own: match scrape.endpoint {
-            Endpoint::Collector => answers.own_families(),
+            Endpoint::Collector | Endpoint::Itself => answers.own_families(),
             Endpoint::Kubelet => Vec::new(),
         },
         kills: match scrape.format {
@@ -95,13 +104,14 @@ fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
 }
 
 /// The containers that are there, and those that ended and whose name nobody has taken over.
-fn entries(engine: &Engine, now: WallTime) -> Vec<Entry> {
+fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Entry> {
     let store = engine.store();
     let oom_kills = store.oom_counts(now);
     let entry = |container: &Container, life| Entry {
         name: Arc::clone(container.name()),
         life,
         sample: container.latest(),
+        processes: processes.get(container.name()).cloned(),
         spec: container.spec().0,
         identity: container.identity(),
         storage: container.storage(),

@@ -32,7 +32,7 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
         Mode::Hybrid => "hybrid",
         Mode::V2 => "v2",
     };
-    let machine = read_machine(&config.roots, &IdentityFiles::default());
+    let machine = read_machine(&config.roots, &IdentityFiles::default(), config.listed_mounts);
     let context = reader_context(config, hierarchies, &machine, NetworkFiles::OpenedEachTime, Extras::default());
     let mut reader = ContainerReader::new(cgroup.as_slice().into(), &members);
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());

@@ -30,7 +30,7 @@ use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::text_formats::{FormatError, unsigned};
-use crate::sample::container::Sample;
+use crate::sample::container::{Processes, Sample};
 use crate::sample::identity::NetworkSource;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
@@ -70,6 +70,15 @@ pub struct Member {
     pub hierarchy: u32,
     /// kernfs id of the cgroup in it.
     pub id: u64,
+}
+
+/// What the kernel counts of OOM kills in one cgroup, without its descendants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OomCounter {
+    /// `oom_kill`: processes killed, of each group that was killed as one the first one twice.
+    pub kills: u64,
+    /// `oom_group_kill`: how often all of the cgroup was killed as one, because of its own `memory.oom.group`; since 5.17.
+    pub group_kills: u64,
 }
 
 /// A container gave no sample.
@@ -218,6 +227,19 @@ impl<'a> Reading<'a> {
 /// The bit of a hierarchy's place; none for places beyond what is followed (the kernel has 16 controllers).
 const fn bit(position: usize) -> u64 {
     if position < 64 { 1 << position } else { 0 }
+}
+
+/// The processes of the cgroup of this name as they are now, for whoever asks although their kind is not sampled. Nothing
+/// is kept open. `None` when there is no such cgroup.
+pub fn processes_now(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Option<Processes> {
+    let is_there = |position: &usize| {
+        let directory = ctx.hierarchies.at(*position).map(|hierarchy| hierarchy.file(name, "").path());
+        directory.is_some_and(|directory| directory.is_dir())
+    };
+    let live = (0..ctx.hierarchies.len()).filter(is_there).fold(0, |live, position| live | bit(position));
+    let buffer = &mut scratch.buffer;
+    let mut reading = Reading { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false };
+    processes::ProcessFiles::default().read(&mut reading)
 }
 
 impl ContainerReader {
@@ -383,8 +405,8 @@ impl ContainerReader {
     }
 
     /// OOM kills of this very cgroup's processes as the kernel counts them, for the mode without eBPF, where it is read
-    /// with each sample: v1 `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` `oom_kill` (since 5.2).
-    pub fn oom_kill_counter(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
+    /// with each sample: v1 `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` (since 5.2).
+    pub fn oom_kill_counter(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<OomCounter> {
         let mut kept = std::mem::take(&mut self.oom_kills);
         let kills = self.read_oom_kills(ctx, scratch, &mut kept);
         self.oom_kills = kept;
@@ -392,21 +414,42 @@ impl ContainerReader {
     }
 
     /// The same, read once.
-    pub fn oom_kills_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
+    pub fn oom_kills_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<OomCounter> {
         self.read_oom_kills(ctx, scratch, &mut KeptFile::default())
     }
 
-    fn read_oom_kills(&mut self, ctx: &ReaderContext, scratch: &mut Scratch, file: &mut KeptFile) -> Option<u64> {
+    /// Whether the kernel kills all processes of this cgroup, or of one above it, together: v2 `memory.oom.group` (4.19).
+    pub fn is_killed_as_group(&self, ctx: &ReaderContext, scratch: &mut Scratch) -> bool {
+        let Some(MemorySource::V2(position)) = ctx.sources.memory_unless_off() else { return false };
+        let Some(hierarchy) = ctx.hierarchies.at(position) else { return false };
+        let mut up = std::iter::successors(Some(&*self.name), |name: &&[u8]| {
+            let name: &[u8] = name;
+            name.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0).map(|at| &name[..at])
+        });
+        up.any(|name| matches!(hierarchy.file(name, "memory.oom.group").read(&mut scratch.buffer), Ok([b'1', ..])))
+    }
+
+    fn read_oom_kills(
+        &mut self,
+        ctx: &ReaderContext,
+        scratch: &mut Scratch,
+        file: &mut KeptFile,
+    ) -> Option<OomCounter> {
         self.find_members(ctx, &mut scratch.buffer);
         let mut reading = self.reading(ctx, &mut scratch.buffer);
         let kills = match ctx.sources.memory_unless_off() {
             Some(MemorySource::V1(position)) => {
                 let parse = crate::kernel::cgroup::v1::memory::oom_kills;
-                reading.kept(position, "memory.oom_control", file, parse).flatten()
+                let kills = reading.kept(position, "memory.oom_control", file, parse).flatten();
+                kills.map(|kills| OomCounter { kills, group_kills: 0 })
             }
             Some(MemorySource::V2(position)) => {
                 let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
-                reading.kept(position, "memory.events.local", file, parse).map(|events| events.oom_kill)
+                let events = reading.kept(position, "memory.events.local", file, parse);
+                events.map(|events| OomCounter {
+                    kills: events.oom_kill,
+                    group_kills: events.oom_group_kill.unwrap_or(0),
+                })
             }
             None => None,
         };

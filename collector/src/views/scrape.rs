@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::cadvisor_v2::{Error, NameKind, RequestOptions};
 use super::kubelet::{self, Depth};
-use super::prometheus::{Accepted, Encoder, Encoding, Endpoint, Scrape, content_encoding};
+use super::prometheus::{Accepted, Encoder, Encoding, Endpoint, Format, Scrape, content_encoding};
 use super::responses::ApiError;
 use super::source::{MetricsUnavailable, Node};
 use crate::sample::identity::Runtime;
@@ -44,6 +44,21 @@ pub(super) async fn kubelet_metrics<S: Node>(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     answer(&*source, &headers, Endpoint::Kubelet, None).await
+}
+
+/// The collector about itself, at a kubelet's port.
+pub(super) async fn own_metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answer(&*source, &headers, Endpoint::Itself, None).await
+}
+
+/// A page without metrics.
+pub(super) async fn no_metrics(headers: HeaderMap) -> Response {
+    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
+    let body = if accepted.format == Format::OpenMetrics { b"# EOF\n".to_vec() } else { Vec::new() };
+    page(accepted, Encoding::Identity, body)
 }
 
 /// The kubelet's metrics of resources.
