@@ -30,6 +30,7 @@ mod globs;
 mod hierarchies;
 mod history;
 mod kubelet;
+mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
@@ -114,6 +115,7 @@ const FILES: &[&[Case]] = &[
     docker_api::CASES,
     pods::CASES,
     kubelet::CASES,
+    kubelet_ports::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];
