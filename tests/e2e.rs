@@ -34,6 +34,7 @@ mod guessing;
 mod hierarchies;
 mod history;
 mod kubelet;
+mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
@@ -122,6 +123,7 @@ const FILES: &[&[Case]] = &[
     docker_api::CASES,
     pods::CASES,
     kubelet::CASES,
+    kubelet_ports::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::application::Rules;
 use crate::kernel::HostRoots;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::push;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::{KindSet, MetricKind};
@@ -124,6 +125,8 @@ pub struct Config {
     pub boot_id_files: Vec<PathBuf>,
     /// Container runtimes that may be there.
     pub runtimes: Runtimes,
+    /// Which file systems are the machine's.
+    pub listed_mounts: ListedMounts,
     /// Where changes are learnt from.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
@@ -212,11 +215,12 @@ impl Config {
             application_metrics: sampling.application_rules(),
             disk_usage_every,
             kinds,
-            metrics: metrics.options(kinds)?,
+            metrics: metrics.options(kinds, sampling.kubelet_kinds(kinds))?,
             load_reader: sampling.load_reader(),
             hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
+            listed_mounts: host.listed_mounts(),
             kernel_events: host.kernel_events,
             ring_buffer_bytes: host.ring_buffer_bytes()?,
             ebpf_log: host.ebpf_log,

@@ -9,12 +9,14 @@ mod descriptors;
 mod docker;
 pub mod embedded;
 mod extras;
+mod fresh;
 mod guard;
 mod hashes;
 mod hosts;
 mod kubelet;
 mod listeners;
 mod machine;
+mod on_request;
 mod pace;
 mod ports;
 mod push;
@@ -42,6 +44,7 @@ use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::FileBudget;
 use crate::kernel::machine::boot_time;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
@@ -260,7 +263,7 @@ impl Parts {
         };
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
-        let machine = read_machine(&config.roots, &ids);
+        let machine = read_machine(&config.roots, &ids, config.listed_mounts);
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
         let budget = FileBudget::new(plan.statistics);
         let extras = extras::find(config);
@@ -423,7 +426,7 @@ fn reader_context(
         errors: Arc::default(),
         load: load_reader(config),
         extras,
-        machine: facts(&config.roots, machine),
+        machine: MachineFacts { listed_mounts: config.listed_mounts, ..facts(&config.roots, machine) },
         clock: now,
     })
 }
@@ -441,6 +444,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
         booted,
         uses_bfq: machine.disks.iter().flatten().any(|disk| disk.scheduler.as_deref() == Some("bfq")),
         has_network: machine.network_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
+        listed_mounts: ListedMounts::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Differences from cAdvisor that are there on purpose. docs/migrating.md gives the reason of each by its id.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::report::{Difference, Finding};
+use crate::kernel::machine::container_mounts::is_of_container;
 
 /// Where a difference is deliberate, besides its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ enum When {
     PlainCgroup,
     /// The collector's time of day is the minute after cAdvisor's.
     MinuteLater,
+    /// The file system is mounted for a container or a pod alone.
+    ContainersMount,
 }
 
 /// Where a deliberate difference is seen.
@@ -68,6 +72,10 @@ const fn uncounted(path: &'static str) -> Place {
 /// Sums over processes, which come and go between one server's samples and the other's.
 const fn of_processes(path: &'static str) -> Place {
     place("schedstat-seen", Difference::Value, "", path)
+}
+
+const fn of_containers_mount(resource: &'static str, path: &'static str) -> Place {
+    Place { id: "container-mounts", difference: Difference::Missing, resource, path, when: When::ContainersMount }
 }
 
 const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> Place {
@@ -162,6 +170,10 @@ const PLACES: &[Place] = &[
     of_host(Difference::Value, "", "has_network"),
     of_host(Difference::Missing, "/metrics", "container_network_."),
     Place { when: When::Unmounted, ..place("gone-file-systems", Difference::Missing, "/storage", "[]") },
+    of_containers_mount("", "filesystems[]"),
+    of_containers_mount("", "filesystem[]"),
+    of_containers_mount("/storage", "[]"),
+    of_containers_mount("/metrics", "container_fs_."),
     place("storage-labels", Difference::Type, "/storage", "labels"),
     place("parts-by-sample", Difference::Value, "/v2.0/stats", "has_hugetlb"),
     place("ps", Difference::Value, "/ps", "cgroup_path"),
@@ -205,6 +217,7 @@ pub(super) fn explanation(
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))
                 }
+                When::ContainersMount => is_containers_mount(&finding.path, theirs),
                 When::MinuteLater => is_minute_later(&finding.theirs, &finding.ours),
                 When::PlainCgroup => !finding.container.as_deref().is_some_and(names_an_id),
             }
@@ -231,6 +244,18 @@ fn says_nothing(value: &Value) -> bool {
         Value::Array(entries) => entries.iter().all(says_nothing),
         Value::Object(entries) => entries.values().all(says_nothing),
     }
+}
+
+/// Whether a file system is a container's or a pod's alone: by where it is mounted, which for a tmpfs is its name, or as
+/// an overlay under the name that cAdvisor makes up for it.
+fn is_containers_mount(path: &str, theirs: Option<&Value>) -> bool {
+    let told = ["mountpoint", "device"].iter().filter_map(|key| theirs?.get(key)?.as_str());
+    let named = path.split(['[', ']', ',', ':', '"', ' ']).map(|part| part.strip_prefix("device=").unwrap_or(part));
+    let is_made_up = |name: &str| {
+        let numbers = name.strip_prefix("overlay_").and_then(|rest| rest.split_once('-'));
+        numbers.is_some_and(|(major, minor)| [major, minor].iter().all(|number| number.parse::<u32>().is_ok()))
+    };
+    told.chain(named).any(|name| is_made_up(name) || name.starts_with('/') && is_of_container(Path::new(name)))
 }
 
 /// Whether both are times of day in quotation marks, `"23:59"`, and the second is the minute after the first.
@@ -295,6 +320,22 @@ mod tests {
         let missing = |theirs: &Value| explained("/api/v2.0/storage", "[x]", Difference::Missing, theirs);
         assert_eq!(missing(&json!({"device": "x", "capacity": 0})), Some("gone-file-systems"));
         assert_eq!(missing(&json!({"device": "x", "capacity": 1})), None);
+    }
+
+    #[test]
+    fn containers_mounts_are_none_of_the_machines() {
+        let shm = format!("/run/containerd/io.containerd.grpc.v1.cri/sandboxes/{}/shm", "a1".repeat(32));
+        let missing = |resource, path: &str, theirs: &Value| {
+            explained(resource, path, Difference::Missing, theirs) == Some("container-mounts")
+        };
+        let none = json!(null);
+        assert!(missing("/api/v1.3/machine", &format!("filesystems[{shm}]"), &none));
+        assert!(missing("/api/v2.0/storage", "[overlay_0-52 /x]", &none));
+        assert!(missing("/metrics", &format!("container_fs_limit_bytes[device={shm},id=/]"), &none));
+        assert!(missing("/api/v2.1/machinestats", "filesystem[x]", &json!({ "device": "overlay_0-52" })));
+        for path in ["filesystems[/dev/vda1]", "filesystems[/run/user/1000]", "filesystems[overlay_x]"] {
+            assert!(!missing("/api/v1.3/machine", path, &none), "{path}");
+        }
     }
 
     #[test]

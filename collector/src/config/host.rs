@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{ConfigError, value_error};
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::{GivenRoots, HostRoots};
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,9 @@ pub(super) struct HostArgs {
     /// Log lines of the eBPF programs to forward
     #[arg(long = "ebpf_log", value_enum, default_value_t = EbpfLog::Off)]
     pub(super) ebpf_log: EbpfLog,
+    /// Which file systems are the machine's, in the container `/` and wherever the machine is described
+    #[arg(long = "machine_filesystems", value_enum, default_value_t = MachineFilesystems::Own)]
+    machine_filesystems: MachineFilesystems,
     /// The host's root directory; by default /rootfs or /host if the host's procfs is mounted below it, else /
     #[arg(long)]
     rootfs: Option<PathBuf>,
@@ -30,6 +34,15 @@ pub(super) struct HostArgs {
     /// The directory that holds the host's cgroup mounts, or is one; by default `fs/cgroup` below a sysfs
     #[arg(long = "cgroup_root")]
     cgroup_root: Option<PathBuf>,
+}
+
+/// Which file systems are the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MachineFilesystems {
+    /// Those that are not mounted for a container or a pod alone
+    Own,
+    /// As in cAdvisor, those as well: root directories, shared memory, volumes
+    All,
 }
 
 /// Where changes are learnt from.
@@ -63,6 +76,14 @@ impl HostArgs {
             return Err(value_error("ring_buffer_bytes", &self.ring_buffer_bytes, &problem));
         }
         Ok(self.ring_buffer_bytes)
+    }
+
+    /// Which file systems are listed as the machine's.
+    pub(super) fn listed_mounts(&self) -> ListedMounts {
+        match self.machine_filesystems {
+            MachineFilesystems::Own => ListedMounts::Machines,
+            MachineFilesystems::All => ListedMounts::All,
+        }
     }
 
     /// Where the host is mounted.

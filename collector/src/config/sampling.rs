@@ -130,6 +130,13 @@ impl SamplingArgs {
         }
     }
 
+    /// What is told at the kubelet's path. By default processes as well, as the kubelet does: they are counted for whoever
+    /// asks there, and not with each sample.
+    pub(super) fn kubelet_kinds(&self, kinds: KindSet) -> KindSet {
+        let is_default = self.disable_metrics.is_none() && list(&self.enable_metrics).next().is_none();
+        if is_default { kinds.union([MetricKind::Process]) } else { kinds }
+    }
+
     /// How many CPUs may be used at once; `None` for all.
     pub(super) fn max_procs(&self) -> Option<usize> {
         usize::try_from(self.max_procs).ok().filter(|count| *count > 0)

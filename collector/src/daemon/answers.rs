@@ -38,7 +38,7 @@ use crate::units::{Bytes, Nanos, WallTime};
 use crate::views::budget::{Budget, Busy, Counts};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
-use crate::views::prometheus::Scrape;
+use crate::views::prometheus::{Endpoint, Scrape};
 use crate::views::rendering::Rendering;
 use crate::views::source::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
@@ -330,7 +330,8 @@ impl Host for Answers {
         let engine = Arc::clone(&self.engine);
         let read = move || {
             let stores = engine.store().image_stores();
-            sampler::machine::filesystems(engine.context().roots(), stores, WallTime::from(SystemTime::now()))
+            let (context, now) = (engine.context(), WallTime::from(SystemTime::now()));
+            sampler::machine::filesystems(context.roots(), context.listed_mounts(), stores, now)
         };
         match self.pools.requests.run(b"file systems", read).await {
             Ok(filesystems) => {
@@ -481,6 +482,10 @@ impl Status for Answers {
     }
 
     async fn metrics(&self, scrape: Scrape, sharing: Sharing) -> Result<Arc<Rendering>, MetricsUnavailable> {
+        if scrape.endpoint == Endpoint::Kubelet {
+            // Read by the rendering.
+            self.process_counts().await;
+        }
         scrapes::answer(&self.scrapes, &self.budget, scrape, sharing).await
     }
 }

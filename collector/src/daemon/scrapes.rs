@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::answers::{Answers, VERSION};
+use crate::sample::container::Processes;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sampler::engine::Engine;
 use crate::store::Container;
@@ -33,6 +34,9 @@ const SAME_MOMENT: Duration = Duration::from_millis(100);
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 /// OOM kills looked through for exemplars.
 const KILLS: usize = 1000;
+
+/// Processes of containers that were counted for a request.
+pub(super) type ProcessCounts = BTreeMap<Name, Processes>;
 
 type Answer = Result<Arc<Rendering>, MetricsUnavailable>;
 type Waiting = oneshot::Sender<Answer>;
@@ -209,7 +213,11 @@ fn render(
     options: &Options,
     scrape: Scrape,
 ) -> Result<Rendering, MetricsUnavailable> {
-    let snapshot = snapshot(answers, scrape);
+    let processes = match scrape.endpoint {
+        Endpoint::Kubelet => answers.last_process_counts(),
+        Endpoint::Collector | Endpoint::Itself => Arc::default(),
+    };
+    let snapshot = snapshot(answers, scrape, &processes);
     let mut pieces = Vec::new();
     let mut encoder = Encoder::new(scrape.encoding, |mut piece: Vec<u8>| {
         piece.shrink_to_fit();
@@ -253,17 +261,21 @@ fn make_room(shared: &Shared, budget: &Budget) -> Result<(), Busy> {
     Err(budget.refuse(Busy::Size(budget.scrape_bytes())))
 }
 
-fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
+fn snapshot(answers: &Answers, scrape: Scrape, processes: &ProcessCounts) -> Snapshot {
     let engine = answers.engine();
     let at = WallTime::from(SystemTime::now());
     Snapshot {
         at,
-        containers: entries(engine, at),
+        containers: match scrape.endpoint {
+            Endpoint::Collector => entries(engine, at, &BTreeMap::new()),
+            Endpoint::Kubelet => entries(engine, at, processes),
+            Endpoint::Itself => Vec::new(),
+        },
         machine: answers.current_machine(),
         filesystems: engine.store().filesystems(),
         version: VERSION,
         own: match scrape.endpoint {
-            Endpoint::Collector => answers.own_families(),
+            Endpoint::Collector | Endpoint::Itself => answers.own_families(),
             Endpoint::Kubelet => Vec::new(),
         },
         kills: match scrape.format {
@@ -274,13 +286,14 @@ fn snapshot(answers: &Answers, scrape: Scrape) -> Snapshot {
 }
 
 /// The containers that are there, and those that ended and whose name nobody has taken over.
-fn entries(engine: &Engine, now: WallTime) -> Vec<Entry> {
+fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Entry> {
     let store = engine.store();
     let oom_kills = store.oom_counts(now);
     let entry = |container: &Container, life| Entry {
         name: Arc::clone(container.name()),
         life,
         sample: container.latest(),
+        processes: processes.get(container.name()).cloned(),
         spec: container.spec().0,
         identity: container.identity(),
         storage: container.storage(),

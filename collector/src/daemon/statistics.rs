@@ -33,7 +33,7 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
         Mode::Hybrid => "hybrid",
         Mode::V2 => "v2",
     };
-    let machine = read_machine(&config.roots, &IdentityFiles::default());
+    let machine = read_machine(&config.roots, &IdentityFiles::default(), config.listed_mounts);
     let budget = FileBudget::new(DescriptorPlan::of_process().statistics);
     let (network_files, extras) = (NetworkFiles::OpenedEachTime, Extras::default());
     let context = reader_context(config, hierarchies, &machine, network_files, extras, budget);

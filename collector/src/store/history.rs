@@ -263,6 +263,16 @@ impl History {
         samples
     }
 
+    /// The newest sample and the one to compare it with for a rate: the newest that is at least so much older, or the
+    /// oldest there is. `None` unless there are two.
+    pub fn span(&self, at_least: Duration, limits: Limits) -> Option<[Arc<Sample>; 2]> {
+        let latest = Arc::clone(self.latest()?);
+        let before = Selection { end: Some(latest.at.back(at_least)), count: Some(1), start: None };
+        let old_enough = self.select(before, limits).pop();
+        let before = old_enough.or_else(|| self.select(Selection::default(), limits).into_iter().next())?;
+        (before.at < latest.at).then_some([before, latest])
+    }
+
     /// Drops everything but the newest sample.
     pub fn keep_latest_only(&mut self) {
         *self = Self { latest: self.latest.take(), ..Self::default() };

@@ -148,6 +148,11 @@ impl Container {
         lock(&self.recent).history.stretch(stretch)
     }
 
+    /// The newest sample and one at least so much older, or the oldest: see [`History::span`].
+    pub fn span(&self, at_least: Duration) -> Option<[Arc<Sample>; 2]> {
+        lock(&self.recent).history.span(at_least, self.limits)
+    }
+
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()

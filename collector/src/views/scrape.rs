@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::cadvisor_v2::{Error, NameKind, RequestOptions};
 use super::kubelet::{self, Depth};
-use super::prometheus::{Accepted, Encoding, Endpoint, Scrape, content_encoding, encode};
+use super::prometheus::{Accepted, Encoding, Endpoint, Format, Scrape, content_encoding, encode};
 use super::rendering::{Frames, Reading};
 use super::responses::ApiError;
 use super::source::{MetricsUnavailable, Node, Sharing};
@@ -47,6 +47,21 @@ pub(super) async fn kubelet_metrics<S: Node>(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     answer(&*source, &headers, Endpoint::Kubelet, None, Sharing::SameMoment).await
+}
+
+/// The collector about itself, at a kubelet's port.
+pub(super) async fn own_metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answer(&*source, &headers, Endpoint::Itself, None, Sharing::SameMoment).await
+}
+
+/// A page without metrics.
+pub(super) async fn no_metrics(headers: HeaderMap) -> Response {
+    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
+    let body = if accepted.format == Format::OpenMetrics { b"# EOF\n".to_vec() } else { Vec::new() };
+    page(accepted, Encoding::Identity, Body::from(body))
 }
 
 /// The kubelet's metrics of resources.

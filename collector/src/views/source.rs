@@ -82,6 +82,9 @@ pub trait Kubelet: Send + Sync + 'static {
     /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
     /// executor.
     fn node(&self, depth: kubelet::Depth) -> impl Future<Output = kubelet::Snapshot> + Send;
+
+    /// Waits for samples of these containers that are no older than a kubelet's would be.
+    fn freshen(&self, names: &[Name]) -> impl Future<Output = ()> + Send;
 }
 
 /// Whose processes.

@@ -41,7 +41,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
-    ("compare", &["units"]),
+    ("compare", &["kernel", "units"]),
     ("shutdown", &[]),
     ("own_metrics", &["degradations", "kernel", "push", "sampler", "store", "sample", "units"]),
     (

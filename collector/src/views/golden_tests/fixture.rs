@@ -252,6 +252,8 @@ impl Engine for Fixture {
 }
 
 impl Kubelet for Fixture {
+    async fn freshen(&self, _: &[Name]) {}
+
     async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
         let node = kubelet::tests::fixture::node(kubelet::tests::fixture::Layout::V2);
         match self.0 {

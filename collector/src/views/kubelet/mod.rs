@@ -5,7 +5,9 @@
 
 mod figures;
 mod legacy;
+mod pod_list;
 mod pods;
+mod port;
 mod resource_metrics;
 mod routes;
 mod summary;
@@ -29,8 +31,8 @@ use crate::units::WallTime;
 
 pub(super) use legacy::ContainerRequest;
 pub use legacy::at_or_below;
+pub use port::router;
 pub use resource_metrics::render as render_resource_metrics;
-pub use routes::router;
 pub(super) use routes::{Page, answer, summary_parameters};
 pub use summary::{Incomplete, render};
 
@@ -127,7 +129,7 @@ pub struct Entry {
     pub spec: Spec,
     /// The newest sample.
     pub newest: Option<Arc<Sample>>,
-    /// The one before.
+    /// The one to compare it with for a rate: the newest that is ten seconds older, or the oldest where all are younger.
     pub before: Option<Arc<Sample>>,
     /// What its files take.
     pub storage: Option<Arc<Storage>>,

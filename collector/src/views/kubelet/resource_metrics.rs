@@ -158,7 +158,7 @@ fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Su
         ..Subject::default()
     };
     // Those without a name cannot be told apart.
-    let found = pods::find(snapshot);
+    let found = pods::running(snapshot);
     let mut named: Vec<&Pod<'_>> = found.iter().filter(|pod| pod.is_named()).collect();
     // Of two pods of one name, an older one that is just ending, the one that was started last counts.
     named.sort_by(|one, other| {

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -22,7 +19,7 @@ use crate::views::lists::{self, Form};
 use crate::views::path;
 use crate::views::responses::{self, ApiError};
 use crate::views::source::{Limits, Node, Unavailable};
-use crate::views::{json, machine, openapi, resources, scrape};
+use crate::views::{json, machine, openapi};
 
 /// A request body is a small object; more than this is not read.
 const BODY_LIMIT: usize = 1 << 20;
@@ -73,22 +70,6 @@ impl Page {
             _ => Self::Unknown,
         }
     }
-}
-
-/// The kubelet's paths alone, at the top: for its own ports.
-pub fn router<S: Node>(source: Arc<S>) -> Router {
-    Router::new()
-        .route(resources::Page::Health.path(), any(async || "ok"))
-        .route(resources::Page::MetricsOfKubelet.path(), any(scrape::kubelet_metrics::<S>))
-        .route(resources::Page::MetricsOfResources.path(), any(scrape::resource_metrics::<S>))
-        .fallback(by_path::<S>)
-        .with_state(source)
-}
-
-async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
-    let path = path::decode(request.uri().path());
-    let (parts, body) = request.into_parts();
-    answer(source, Page::of(&path), parts, body).await
 }
 
 /// Answers a request for one of the kubelet's paths.
@@ -175,6 +156,7 @@ fn depth(query: &[u8], form: &[u8]) -> Depth {
 
 async fn root<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Failed> {
     let query = StatsQuery::parse(&read(body).await?)?;
+    source.freshen(&[(*b"/").into()]).await;
     alone(source, (*b"/").into(), query).await
 }
 
@@ -191,6 +173,8 @@ async fn containers<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Fai
         legacy::Below::LeftOut => vec![name],
         legacy::Below::Included => legacy::at_or_below(&name, source.names_with_prefix(&name)),
     };
+    // Clients ask for the last half a minute or so, in which a kubelet has a sample of every container.
+    source.freshen(&names).await;
     let form = Form::map(cadvisor_v1::ENTRY);
     Ok(lists::containers(source, names, query, Limits::Recent, form).await?)
 }

@@ -67,6 +67,8 @@ impl Engine for Fixed {
 }
 
 impl Kubelet for Fixed {
+    async fn freshen(&self, _: &[Name]) {}
+
     async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
         let sample = Sample { at: WallTime(5_000_000_000), ..Sample::default() };
         let root = kubelet::Entry {
