@@ -5,6 +5,7 @@
 
 mod api_v2;
 mod application;
+mod attacks;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
@@ -114,6 +115,7 @@ const FILES: &[&[Case]] = &[
     docker_api::CASES,
     pods::CASES,
     kubelet::CASES,
+    attacks::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -118,7 +118,7 @@ impl std::error::Error for Skip {}
 
 /// How a test ended.
 enum Outcome {
-    /// With the rows it found for the tables of the documents.
+    /// With the rows it found for the tables of the documents, and figures.
     Passed(Vec<String>),
     Failed(String),
     Skipped(String),
@@ -131,6 +131,14 @@ const TABLE: &str = "TABLE ";
 pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> {
     println!("{TABLE}{table} {}", serde_json::to_string(row)?);
     Ok(())
+}
+
+/// Starts a line with figures that a test measured.
+const FIGURES: &str = "FIGURES ";
+
+/// Reports figures that a test measured, for those who compare runs.
+pub(crate) fn figures(what: &str, line: &str) {
+    println!("{FIGURES}{what} {line}");
 }
 
 /// Exit code of a test's process that was skipped; its standard output is the reason.
@@ -334,7 +342,10 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     output.rewind()?;
     output.read_to_string(&mut text)?;
     Ok(match status.code() {
-        Some(0) => Outcome::Passed(text.lines().filter(|line| line.starts_with(TABLE)).map(str::to_owned).collect()),
+        Some(0) => {
+            let lines = text.lines().filter(|line| line.starts_with(TABLE) || line.starts_with(FIGURES));
+            Outcome::Passed(lines.map(str::to_owned).collect())
+        }
         Some(code) if code == i32::from(SKIPPED) => Outcome::Skipped(text.trim().to_owned()),
         Some(1) => Outcome::Failed(text.trim_end().to_owned()),
         _ => Outcome::Failed(format!("the test's process ended with {status}\n{}", text.trim_end())),

@@ -16,6 +16,7 @@ pub(crate) mod deployed;
 pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod engine;
+pub(crate) mod fuse;
 pub(crate) mod grpc;
 pub(crate) mod harness;
 pub(crate) mod http;
