@@ -20,6 +20,7 @@ pub(crate) mod fuse;
 pub(crate) mod grpc;
 pub(crate) mod harness;
 pub(crate) mod http;
+pub(crate) mod leftovers;
 pub(crate) mod loop_mount;
 pub(crate) mod manifests;
 pub(crate) mod metrics;

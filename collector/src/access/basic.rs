@@ -1,7 +1,6 @@
 //! Basic authentication: a name and a password with each request.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::htpasswd::Hash;
 use super::watched::{Watched, lines};
-use super::{FileError, quoted, sha256};
+use super::{FileError, FlagFile, quoted, sha256};
 
 /// Passwords that were found right are not hashed again; more than this many are forgotten.
 const REMEMBERED: usize = 256;
@@ -30,7 +29,7 @@ pub(super) struct Basic {
 
 impl Basic {
     /// Reads the file.
-    pub(super) fn load(file: &Path, realm: &str) -> Result<Self, FileError> {
+    pub(super) fn load(file: &FlagFile, realm: &str) -> Result<Self, FileError> {
         let users = Watched::open(&[file], parse)?;
         let right = Mutex::new((users.current(), HashSet::new()));
         Ok(Self { users, realm: realm.to_owned(), right })
@@ -78,7 +77,7 @@ impl Basic {
     }
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Users, FileError> {
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Users, FileError> {
     let mut users = HashMap::new();
     for (path, text) in paths.iter().zip(contents) {
         for (line, text) in lines(text) {
