@@ -126,8 +126,7 @@ fn labels() -> Result<()> {
     let docker = Docker::start()?;
     run_labelled(&docker)?;
     let stage = Stage::new()?;
-    let mut collector =
-        stage.start(&Rights::default(), &[&socket(&docker), "--env_metadata_whitelist=LONG"])?;
+    let mut collector = stage.start(&Rights::default(), &[&socket(&docker), "--env_metadata_whitelist=LONG"])?;
     stage.prove(&Proof::of("A1"), &mut collector, &[scrapes(4)])
 }
 
@@ -308,8 +307,7 @@ fn wrong_passwords() -> Result<()> {
     fs::write(&users, format!("ann:{PASSWORD_HASH}\n"))?;
     fs::write(&tokens, format!("{TOKEN}\n"))?;
     let stage = Stage::new()?;
-    let flags =
-        [format!("--http_auth_file={}", users.display()), format!("--bearer_token_file={}", tokens.display())];
+    let flags = [format!("--http_auth_file={}", users.display()), format!("--bearer_token_file={}", tokens.display())];
     let started = stage.start(&Rights::default(), &[&flags[0], &flags[1], "--auth_api"]);
     let guessing = deed(100, |attacker| {
         let guess = format!("Basic {}", STANDARD.encode(format!("ann:guess-{}", attacker.number)));
@@ -368,8 +366,7 @@ fn all_at_once() -> Result<()> {
     run_overlong(&docker, port)?;
     run_silent(&docker, &files)?;
     let podman = format!("--podman=unix://{}", podman.socket().display());
-    collector =
-        stage.start(&Rights::default(), &[&socket(&docker), &podman, "--env_metadata_whitelist=LONG"])?;
+    collector = stage.start(&Rights::default(), &[&socket(&docker), &podman, "--env_metadata_whitelist=LONG"])?;
     let deeds = [
         scrapes(20),
         slow_reading(),

@@ -111,13 +111,16 @@ const FILE_FLAGS: [(&str, &[&str]); 10] = [
     ("bearer_token_file", &[]),
     ("tls_cert_file", &["--tls_private_key_file=KEY"]),
     ("tls_private_key_file", &["--tls_cert_file=CERT"]),
-    ("kubelet_tls_cert_file", &["--kubelet_port=PORT", "--kubelet_tls_private_key_file=KEY", "--kubelet_token_file=TOKEN"]),
-    ("kubelet_tls_private_key_file", &["--kubelet_port=PORT", "--kubelet_tls_cert_file=CERT", "--kubelet_token_file=TOKEN"]),
-    ("kubelet_token_file", &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"]),
     (
-        "kubelet_client_ca_file",
-        &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"],
+        "kubelet_tls_cert_file",
+        &["--kubelet_port=PORT", "--kubelet_tls_private_key_file=KEY", "--kubelet_token_file=TOKEN"],
     ),
+    (
+        "kubelet_tls_private_key_file",
+        &["--kubelet_port=PORT", "--kubelet_tls_cert_file=CERT", "--kubelet_token_file=TOKEN"],
+    ),
+    ("kubelet_token_file", &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"]),
+    ("kubelet_client_ca_file", &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"]),
     ("perf_events_config", &[]),
 ];
 const DIRECTORY_FLAGS: [&str; 4] = ["rootfs", "proc_root", "sys_root", "cgroup_root"];

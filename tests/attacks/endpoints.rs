@@ -37,7 +37,8 @@ fn answer_application(mut client: std::net::TcpStream) -> Option<()> {
     client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n").ok()?;
     match target.as_str() {
         "/expensive" => {
-            let text: Vec<u8> = (0..1_000_000_u32).map(|number| b"ab"[(number.wrapping_mul(7919) >> 5 & 1) as usize]).collect();
+            let text: Vec<u8> =
+                (0..1_000_000_u32).map(|number| b"ab"[(number.wrapping_mul(7919) >> 5 & 1) as usize]).collect();
             client.write_all(&text).ok()
         }
         // One value of a mebibyte in each of a hundred series.

@@ -41,7 +41,10 @@ fn files() -> Vec<(PathBuf, bool)> {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let is_over = entry.file_name().to_str().and_then(owner).is_some_and(|owner| !process::is_test(owner));
             let is_new = !found.iter().any(|(path, _)| *path == entry.path());
-            if is_over && is_new && let Ok(kind) = entry.file_type() {
+            if is_over
+                && is_new
+                && let Ok(kind) = entry.file_type()
+            {
                 found.push((entry.path(), kind.is_dir()));
             }
         }

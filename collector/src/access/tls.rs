@@ -16,8 +16,8 @@ use tokio_rustls::rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme, version,
 };
 
-use super::{FileError, FlagFile};
 use super::watched::Watched;
+use super::{FileError, FlagFile};
 
 /// What is asked of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,8 +70,10 @@ impl AccessArgs {
     /// What they mean together.
     pub(super) fn access(&self) -> Result<Access, ConfigError> {
         // As cAdvisor has it, the password file goes before the digest file.
-        let basic = FlagFile::given("http_auth_file", &self.http_auth_file).map(|file| (Scheme::Basic, file, &self.http_auth_realm));
-        let digest = FlagFile::given("http_digest_file", &self.http_digest_file).map(|file| (Scheme::Digest, file, &self.http_digest_realm));
+        let basic = FlagFile::given("http_auth_file", &self.http_auth_file)
+            .map(|file| (Scheme::Basic, file, &self.http_auth_realm));
+        let digest = FlagFile::given("http_digest_file", &self.http_digest_file)
+            .map(|file| (Scheme::Digest, file, &self.http_digest_realm));
         let passwords = basic.or(digest).map(|(scheme, file, realm)| Passwords { scheme, file, realm: realm.clone() });
         let tokens = FlagFile::given("bearer_token_file", &self.bearer_token_file);
         let protected = match (&passwords, &tokens, self.auth_api) {

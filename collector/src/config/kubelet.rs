@@ -185,12 +185,19 @@ mod tests {
         let main = TlsFiles { certificate: file("tls_cert_file", "c"), key: file("tls_private_key_file", "k") };
         let given = config(&["--kubelet_port=10250", "--kubelet_client_ca_file=ca"], Some(&main)).unwrap();
         let secure = given.secure.unwrap();
-        assert_eq!((secure.listen.port(), secure.client_ca, secure.tls), (10250, Some(file("kubelet_client_ca_file", "ca")), main.clone()));
+        assert_eq!(
+            (secure.listen.port(), secure.client_ca, secure.tls),
+            (10250, Some(file("kubelet_client_ca_file", "ca")), main.clone())
+        );
         let own = ["--kubelet_tls_cert_file=x", "--kubelet_tls_private_key_file=y"];
         let flags = [own[0], own[1], "--kubelet_port=1", "--kubelet_token_file=t", "--kubelet_read_only_port=10255"];
         let given = config(&flags, Some(&main)).unwrap();
-        assert_eq!(given.secure.unwrap().tls, 
-            TlsFiles { certificate: file("kubelet_tls_cert_file", "x"), key: file("kubelet_tls_private_key_file", "y") }
+        assert_eq!(
+            given.secure.unwrap().tls,
+            TlsFiles {
+                certificate: file("kubelet_tls_cert_file", "x"),
+                key: file("kubelet_tls_private_key_file", "y")
+            }
         );
         assert_eq!(given.read_only.unwrap().port(), 10255);
         for (flags, tls) in [

@@ -394,7 +394,11 @@ mod tests {
         let answer = |seconds: &[u32]| {
             let at = |second: &u32| json!({"timestamp": format!("2026-01-01T00:00:{second:02}Z")});
             let stats: Vec<Value> = seconds.iter().map(at).collect();
-            Answer { status: 200, content_type: String::new(), body: json!({ "stats": stats }).to_string().into_bytes().into() }
+            Answer {
+                status: 200,
+                content_type: String::new(),
+                body: json!({ "stats": stats }).to_string().into_bytes().into(),
+            }
         };
         assert!(!question.lacks_samples(&answer(&[5]), &answer(&[4, 6])));
         assert!(question.lacks_samples(&answer(&[5]), &answer(&[3, 4])));

@@ -27,8 +27,8 @@ pub(super) fn port(facts: &Facts, findings: &mut Vec<Finding>) {
             Some(holder) => format!("{address} is taken by {holder}"),
             None => format!("{address} is taken by another program"),
         })
-            .unavailable(lost, "choose another with --port or --listen_ip, or end the program that has it")
-            .essential(),
+        .unavailable(lost, "choose another with --port or --listen_ip, or end the program that has it")
+        .essential(),
         Port::Refused(errno) => {
             let fix = match *errno {
                 Errno::ACCESS | Errno::PERM => "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",

@@ -129,8 +129,10 @@ pub enum DetectError {
         errno: Errno,
     },
     /// A file in procfs that tells of the mounts cannot be read.
-    #[error("{0}; procfs of the host is needed to find the cgroup hierarchies: mount it, or give the right directory \
-         with --rootfs or --proc_root")]
+    #[error(
+        "{0}; procfs of the host is needed to find the cgroup hierarchies: mount it, or give the right directory \
+         with --rootfs or --proc_root"
+    )]
     Proc(#[source] ReadError),
     /// Nothing is mounted below the root.
     #[error(
