@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use self::clients::{Attacker, Window};
 use self::endpoints::EndlessRuntime;
-use self::stage::{Deed, Log, Proof, Stage, deed};
+use self::stage::{Deed, InTime, Log, Proof, Stage, deed};
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Rights;
 use crate::support::docker::Docker;
@@ -376,7 +376,7 @@ fn all_at_once() -> Result<()> {
         ask_runtimes(&stage),
         half_sent(),
     ];
-    let proof = Proof { log: Log::Flooded, ..Proof::of("all") };
+    let proof = Proof { log: Log::Flooded, in_time: InTime::Health, ..Proof::of("all") };
     let proved = stage.prove(&proof, &mut collector, &deeds);
     drop(files);
     proved
