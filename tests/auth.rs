@@ -358,8 +358,8 @@ fn unusable_files() -> Result<()> {
     for (flags, expected) in [
         (vec![flag("http_auth_file", &users)], "users, line 2: neither a hash of bcrypt"),
         (vec![flag("http_digest_file", &users)], "users, line 2: not of the form user:realm:hash"),
-        (vec![flag("http_auth_file", &missing)], "missing: No such file"),
-        (vec![flag("bearer_token_file", &empty)], "empty: a token"),
+        (vec![flag("http_auth_file", &missing)], "missing: No such file or directory (os error 2); give the path"),
+        (vec![flag("bearer_token_file", &empty)], "empty: no token; write one"),
         (
             vec![flag("tls_cert_file", &certificate_file), flag("tls_private_key_file", &empty)],
             "empty: no unencrypted private key in PEM",

@@ -7,6 +7,7 @@ mod answers;
 mod api_v2;
 mod application;
 mod application_bounds;
+mod attacks;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
@@ -124,6 +125,7 @@ const FILES: &[&[Case]] = &[
     pods::CASES,
     kubelet::CASES,
     kubelet_ports::CASES,
+    attacks::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

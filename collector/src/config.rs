@@ -195,6 +195,7 @@ impl Config {
         let (push, mut notes) = exporters.options(retention.storage_duration)?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
+        notes.extend(containers.notes());
         let listen = server.listen()?;
         let access = access.access()?;
         Ok(Self {
@@ -224,7 +225,7 @@ impl Config {
             kernel_events: host.kernel_events,
             ring_buffer_bytes: host.ring_buffer_bytes()?,
             ebpf_log: host.ebpf_log,
-            roots: host.roots(),
+            roots: host.roots()?,
             grace: server.shutdown_grace_period,
             push,
             max_procs: sampling.max_procs(),

@@ -95,7 +95,11 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// The socket for Docker's API cannot be had.
-    #[error("error: --docker_socket={path}: {source}")]
+    #[error(
+        "error: --docker_socket={}: {source}; give a path in a directory that the collector may write to, at which nobody \
+         else listens",
+        path.display()
+    )]
     Socket {
         /// What was asked for.
         path: PathBuf,

@@ -47,7 +47,7 @@ pub(crate) fn send<S: Read + Write>(stream: S, method: &str, target: &str, body:
 }
 
 /// The same, with more headers.
-fn send_with<S: Read + Write>(
+pub(crate) fn send_with<S: Read + Write>(
     mut stream: S,
     method: &str,
     target: &str,

@@ -1,7 +1,6 @@
 //! Basic authentication: a name and a password with each request.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -11,7 +10,7 @@ use super::client::Client;
 use super::failures::Standing;
 use super::htpasswd::Hash;
 use super::watched::{Watched, lines};
-use super::{FileError, quoted, sha256};
+use super::{FileError, FlagFile, quoted, sha256};
 
 /// Passwords that were found right are not hashed again; more than this many are forgotten.
 const REMEMBERED: usize = 256;
@@ -102,7 +101,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
 
 impl Basic {
     /// Reads the file.
-    pub(super) fn load(file: &Path, realm: &str) -> Result<Self, FileError> {
+    pub(super) fn load(file: &FlagFile, realm: &str) -> Result<Self, FileError> {
         let users = Watched::open(&[file], parse)?;
         let memory = Arc::new(Mutex::new(Memory::of(users.current())));
         Ok(Self { users, realm: realm.to_owned(), memory })
@@ -178,7 +177,7 @@ impl Hashing {
     }
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Users, FileError> {
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Users, FileError> {
     let mut by_name = HashMap::new();
     for (path, text) in paths.iter().zip(contents) {
         for (line, text) in lines(text) {

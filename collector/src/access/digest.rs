@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::ConstantTimeEq as _;
 
 use super::watched::{Watched, lines};
-use super::{Attempt, FileError, Presented, quoted, sha256};
+use super::{Attempt, FileError, FlagFile, Presented, quoted, sha256};
 
 /// How long a nonce may be used.
 const NONCE_AGE: Duration = Duration::from_secs(300);
@@ -105,7 +104,7 @@ enum Refusal {
 
 impl Digest {
     /// Reads the file.
-    pub(super) fn load(file: &Path, realm: &str) -> Result<Self, FileError> {
+    pub(super) fn load(file: &FlagFile, realm: &str) -> Result<Self, FileError> {
         let random = SystemRandom::new();
         let mut opaque = [0; 16];
         random.fill(&mut opaque).map_err(|_| FileError::NoRandomness)?;
@@ -236,7 +235,7 @@ fn is_target(uri: &str, target: &str) -> bool {
     uri == target || below == Some(target)
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Secrets, FileError> {
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Secrets, FileError> {
     let mut secrets = Secrets::new();
     for (path, text) in paths.iter().zip(contents) {
         for (line, text) in lines(text) {

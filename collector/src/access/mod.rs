@@ -8,13 +8,13 @@ mod bearer;
 mod client;
 mod digest;
 mod failures;
+mod flag_file;
 mod htpasswd;
 mod md5_crypt;
 pub mod tls;
 mod watched;
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use basic::Hashing;
@@ -23,6 +23,7 @@ use bearer::Bearer;
 pub use client::Client;
 use digest::Digest;
 pub use failures::{Failures, Standing};
+pub use flag_file::{FlagFile, unreadable};
 
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Settings {
     /// A name and a password, if at all.
     pub passwords: Option<Passwords>,
     /// A file of tokens.
-    pub tokens: Option<PathBuf>,
+    pub tokens: Option<FlagFile>,
 }
 
 /// How names and passwords are asked for.
@@ -39,7 +40,7 @@ pub struct Passwords {
     /// Which way.
     pub scheme: Scheme,
     /// The file.
-    pub file: PathBuf,
+    pub file: FlagFile,
     /// What the browser shows.
     pub realm: String,
 }
@@ -57,45 +58,45 @@ pub enum Scheme {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{path}: {}", unreadable(.source))]
     Unreadable {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What the system said.
         #[source]
         source: io::Error,
     },
     /// A line of it is not understood.
-    #[error("{}, line {line}: {problem}", path.display())]
+    #[error("{path}, line {line}: {problem}")]
     Line {
         /// Which file.
-        path: PathBuf,
+        path: FlagFile,
         /// Which line, the first is 1.
         line: usize,
         /// What is wrong with it and what would be right.
         problem: &'static str,
     },
     /// It holds nothing.
-    #[error("{}: {missing}", path.display())]
+    #[error("{path}: {missing}")]
     Empty {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What is missing.
         missing: &'static str,
     },
     /// A certificate or key is not one.
-    #[error("{}: {problem}", path.display())]
+    #[error("{path}: {problem}")]
     Pem {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What is wrong.
         problem: &'static str,
     },
     /// A certificate and a key that TLS cannot work with.
-    #[error("{}: {source}", path.display())]
+    #[error("{path}: {source}; give the key of the certificate")]
     Tls {
         /// The key's file.
-        path: PathBuf,
+        path: FlagFile,
         /// What TLS says.
         #[source]
         source: tokio_rustls::rustls::Error,
@@ -183,7 +184,7 @@ impl Guard {
                 Some(PasswordCheck::Digest(Digest::load(file, realm)?))
             }
         };
-        let tokens = settings.tokens.as_deref().map(Bearer::load).transpose()?;
+        let tokens = settings.tokens.as_ref().map(Bearer::load).transpose()?;
         Ok(Self { passwords, tokens })
     }
 

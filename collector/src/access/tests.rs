@@ -9,15 +9,15 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn file(folder: &TempDir, text: &str) -> PathBuf {
+fn file(folder: &TempDir, text: &str) -> FlagFile {
     let path = folder.path().join("file");
     // Another length or another inode: two writes within a tick of the clock are two versions.
     let _ = fs::remove_file(&path);
     fs::write(&path, text).unwrap();
-    path
+    FlagFile { flag: "file", path }
 }
 
-fn guard(scheme: Scheme, file: PathBuf) -> Result<Guard, FileError> {
+fn guard(scheme: Scheme, file: FlagFile) -> Result<Guard, FileError> {
     Guard::load(&Settings { passwords: Some(Passwords { scheme, file, realm: "here".into() }), tokens: None })
 }
 
@@ -75,19 +75,21 @@ fn files_that_cannot_be_used_are_named() {
         let error = guard(scheme, file(&folder, text)).unwrap_err().to_string();
         error.replace(&folder.path().display().to_string(), "")
     };
-    assert_eq!(message(Scheme::Basic, "\nann\n"), "/file, line 2: not of the form user:hash");
+    assert_eq!(message(Scheme::Basic, "\nann\n"), "--file=/file, line 2: not of the form user:hash");
     assert_eq!(
         message(Scheme::Basic, "ann:abJnggxhB/yWI"),
-        "/file, line 1: neither a hash of bcrypt, MD5 or SHA nor {SHA}; write it with htpasswd -B"
+        "--file=/file, line 1: neither a hash of bcrypt, MD5 or SHA nor {SHA}; write it with htpasswd -B"
     );
     assert_eq!(
         message(Scheme::Digest, "ann:here:abc"),
-        "/file, line 1: the hash is neither 32 digits of MD5 nor 64 of SHA-256"
+        "--file=/file, line 1: the hash is neither 32 digits of MD5 nor 64 of SHA-256"
     );
-    let missing = guard(Scheme::Basic, folder.path().join("none")).unwrap_err().to_string();
-    assert!(missing.ends_with("/none: No such file or directory (os error 2)"), "{missing}");
+    let missing = FlagFile { flag: "file", path: folder.path().join("none") };
+    let missing = guard(Scheme::Basic, missing).unwrap_err().to_string();
+    let expected = "/none: No such file or directory (os error 2); give the path of a file that is there";
+    assert!(missing.starts_with("--file=/") && missing.contains(expected), "{missing}");
     let empty = Guard::load(&Settings { passwords: None, tokens: Some(file(&folder, "\n#x\n")) }).unwrap_err();
-    assert!(empty.to_string().ends_with("a token, alone on its line"));
+    assert!(empty.to_string().ends_with("no token; write one alone on its line"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ enum When {
     HostNetwork,
     /// No runtime tells about the container: its cgroup's name has no id in it.
     PlainCgroup,
+    /// cAdvisor's series does not say which device it is about.
+    Nameless,
     /// The collector's time of day is the minute after cAdvisor's.
     MinuteLater,
     /// The file system is mounted for a container or a pod alone.
@@ -82,6 +84,11 @@ const fn of_host(difference: Difference, resource: &'static str, path: &'static 
     Place { id: "host-network", difference, resource, path, when: When::HostNetwork }
 }
 
+/// Series of a device whose name cAdvisor does not know.
+const fn nameless(path: &'static str) -> Place {
+    Place { id: "device-names", difference: Difference::Missing, resource: "/metrics", path, when: When::Nameless }
+}
+
 const PLACES: &[Place] = &[
     unknown("cpu"),
     unknown("diskio"),
@@ -136,6 +143,9 @@ const PLACES: &[Place] = &[
     of_processes("container_cpu_schedstat_run_seconds_total[]"),
     of_processes("container_cpu_schedstat_runqueue_seconds_total[]"),
     of_processes("container_cpu_schedstat_run_periods_total[]"),
+    Place { id: "device-names", difference: Difference::Value, resource: "", path: "device", when: When::Nothing },
+    nameless("container_fs_."),
+    nameless("container_blkio_device_usage_total."),
     place("cloud", Difference::Value, "", "cloud_provider"),
     place("cloud", Difference::Value, "", "instance_type"),
     place("cloud", Difference::Value, "", "instance_id"),
@@ -213,6 +223,7 @@ pub(super) fn explanation(
                 When::Nothing => theirs.is_some_and(says_nothing),
                 When::EmptyLabel => theirs.and_then(Value::as_str) == Some(""),
                 When::Hierarchy => finding.path.contains("scope=hierarchy"),
+                When::Nameless => finding.path.contains('[') && !finding.path.contains("device="),
                 When::Unmounted => theirs.and_then(|theirs| theirs.get("capacity")).is_some_and(says_nothing),
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))
@@ -313,6 +324,20 @@ mod tests {
         assert_eq!(sockets("/api/v2.0/stats", 0), Some("v2-sockets"));
         assert_eq!(sockets("/api/v2.0/stats", 1), None);
         assert_eq!(sockets("/api/v2.1/stats", 0), None);
+    }
+
+    /// Loop devices with I/O of their own, as every machine with snaps has them.
+    #[test]
+    fn devices_without_a_name() {
+        let name = |theirs: &Value| explained("/x", "stats.diskio.io_serviced[7:0].device", Difference::Value, theirs);
+        assert_eq!(name(&json!("")), Some("device-names"));
+        assert_eq!(name(&json!("/dev/sda")), None);
+        let missing = |path| explained("/metrics", path, Difference::Missing, &json!(5.0));
+        assert_eq!(missing("container_fs_writes_total[id=/]"), Some("device-names"));
+        assert_eq!(missing("container_fs_writes_total[device=/dev/sda,id=/]"), None);
+        assert_eq!(missing("container_fs_writes_total"), None);
+        let blkio = "container_blkio_device_usage_total[id=/,major=7,minor=0,operation=Read]";
+        assert_eq!(missing(blkio), Some("device-names"));
     }
 
     #[test]

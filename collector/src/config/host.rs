@@ -1,6 +1,7 @@
 //! Where the host is, and how its kernel is asked.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -87,12 +88,32 @@ impl HostArgs {
     }
 
     /// Where the host is mounted.
-    pub(super) fn roots(self) -> HostRoots {
-        HostRoots::locate(GivenRoots {
+    pub(super) fn roots(self) -> Result<HostRoots, ConfigError> {
+        let given = [
+            ("rootfs", &self.rootfs),
+            ("proc_root", &self.proc_root),
+            ("sys_root", &self.sys_root),
+            ("cgroup_root", &self.cgroup_root),
+        ];
+        for (flag, path) in given {
+            if let Some(path) = path {
+                is_directory(path).map_err(|problem| value_error(flag, &path.display(), &problem))?;
+            }
+        }
+        Ok(HostRoots::locate(GivenRoots {
             proc: self.proc_root,
             sys: self.sys_root,
             cgroup: self.cgroup_root,
             rootfs: self.rootfs,
-        })
+        }))
+    }
+}
+
+/// A directory that was named is there.
+fn is_directory(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err("not a directory; give the directory at which the host's is mounted".to_owned()),
+        Err(error) => Err(format!("{error}; give the directory at which the host's is mounted")),
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonErro
     }
     if let Some(SecurePort { listen: address, tls, client_ca, tokens }) = &config.secure {
         let guard = Guard::load(&Settings { passwords: None, tokens: tokens.clone() })?;
-        let clients = client_ca.as_deref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
+        let clients = client_ca.as_ref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
         let tls = acceptor(tls, clients)?;
         let listener = listen(*address, "kubelet_port").await?;
         tracing::info!("the kubelet's endpoints for known clients: https://{}", bound(&listener)?);
