@@ -268,7 +268,7 @@ mod tests {
         );
         assert_eq!(
             findings("runtime/docker.rs", "fn f() { crate::store::x() }"),
-            ["1: `runtime` uses `store`, but may use only: sample, units"]
+            ["1: `runtime` uses `store`, but may use only: degradations, sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{views, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
         assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
