@@ -201,8 +201,7 @@ fn no_descriptor_left_is_reported() -> Result<()> {
     set_open_files(&collector, Some(20))?;
     let waiting = collector.connect()?;
     wait::eventually(wait::seconds(5), || {
-        let mut other = &kept;
-        let health = ask_on(&mut other.try_clone()?, "/healthz?verbose")?;
+        let health = ask_on(&mut kept.try_clone()?, "/healthz?verbose")?;
         ensure!(health.contains("no file descriptor was left") && health.contains("LimitNOFILE="), "{health}");
         Ok(())
     })?;
