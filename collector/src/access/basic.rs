@@ -227,11 +227,11 @@ mod tests {
     #[test]
     fn the_time_does_not_show_who_is_known_nor_how_they_are_hashed() {
         let text = format!("slow:{SLOW}\nfast:{FAST}\n").into_bytes();
-        let users = Arc::new(parse(&["f".into()], &[text]).unwrap());
+        let users = Arc::new(parse(&[FlagFile { flag: "http_auth_file", path: "f".into() }], &[text]).unwrap());
         let times = ["slow", "fast", "nobody"].map(|user| shortest(&users, user));
         let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
         assert!(*most < *least * 2, "{times:?}");
-        let alone = Arc::new(parse(&["f".into()], &[format!("fast:{FAST}\n").into_bytes()]).unwrap());
+        let alone = Arc::new(parse(&[FlagFile { flag: "http_auth_file", path: "f".into() }], &[format!("fast:{FAST}\n").into_bytes()]).unwrap());
         assert!(shortest(&alone, "nobody") * 10 < *least, "the test measures nothing");
     }
 }

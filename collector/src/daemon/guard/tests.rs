@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::access::Settings;
+use crate::access::{FlagFile, Settings};
 
 const HEALTH: &str = "health";
 const SECRET: &str = "secret";
@@ -34,7 +34,7 @@ impl Scene {
         let folder = TempDir::new().unwrap();
         let tokens = folder.path().join("tokens");
         fs::write(&tokens, "right\n").unwrap();
-        let guard = Guard::load(&Settings { passwords: None, tokens: Some(tokens) }).unwrap();
+        let guard = Guard::load(&Settings { passwords: None, tokens: FlagFile::given("bearer_token_file", &tokens.to_string_lossy()) }).unwrap();
         let mount = Mount::new(base, metrics);
         let metrics = ConnectionMetrics::register(&Registry::new()).unwrap();
         let guarded = Guarded::new(guard, Protected::Everything, mount.clone(), metrics);

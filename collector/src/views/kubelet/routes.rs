@@ -16,7 +16,6 @@ use crate::sample::event::Name;
 use crate::views::budget::Busy;
 use crate::views::cadvisor_v1::{self, DecodeError, StatsQuery};
 use crate::views::lists::{self, Form};
-use crate::views::path;
 use crate::views::responses::{self, ApiError};
 use crate::views::source::{Limits, Node, Unavailable};
 use crate::views::{json, machine, openapi};
