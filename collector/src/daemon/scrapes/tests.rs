@@ -14,8 +14,8 @@ fn waits(requests: &Requests, scrape: Scrape) -> oneshot::Receiver<Answer> {
     }
 }
 
-fn rendering(text: &'static str) -> Answer {
-    Ok(Arc::new(Rendering::new(vec![text.into()])))
+fn rendering(text: &'static str) -> Arc<Rendering> {
+    Arc::new(Rendering::new(vec![text.into()]))
 }
 
 fn text(answer: &mut oneshot::Receiver<Answer>) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn equal_scrapes_at_one_moment_share_one_rendering() {
     assert_eq!(scrape, plain);
     // While it is rendered.
     waiting.push(waits(&requests, plain));
-    finish(&jobs.0, scrape, at, &rendering("one"));
+    finish(&jobs.0, scrape, at, &Ok(rendering("one")));
     for answer in &mut waiting {
         assert_eq!(text(answer), b"one");
     }
@@ -43,7 +43,7 @@ fn equal_scrapes_at_one_moment_share_one_rendering() {
     assert!(other.try_recv().is_err());
     let (scrape, at) = next(&jobs.0).unwrap();
     assert_eq!(scrape, GZIP);
-    finish(&jobs.0, scrape, at, &rendering("two"));
+    finish(&jobs.0, scrape, at, &Ok(rendering("two")));
     assert_eq!(text(&mut other), b"two");
 }
 
@@ -57,11 +57,11 @@ fn nobody_gets_data_from_before_their_moment() {
     let Asked::Waits(mut anew) = ask_for(&requests, plain, Sharing::ToCome) else { panic!("answered at once") };
     std::thread::sleep(SAME_MOMENT + Duration::from_millis(20));
     let mut late = waits(&requests, plain);
-    finish(&jobs.0, scrape, at, &rendering("old"));
+    finish(&jobs.0, scrape, at, &Ok(rendering("old")));
     assert_eq!(text(&mut first), b"old");
     assert!(anew.try_recv().is_err() && late.try_recv().is_err());
     let (scrape, at) = next(&jobs.0).unwrap();
-    finish(&jobs.0, scrape, at, &rendering("new"));
+    finish(&jobs.0, scrape, at, &Ok(rendering("new")));
     assert_eq!((text(&mut anew), text(&mut late)), (b"new".to_vec(), b"new".to_vec()));
     std::thread::sleep(SAME_MOMENT + Duration::from_millis(20));
     assert!(matches!(ask_for(&requests, plain, Sharing::SameMoment), Asked::Waits(_)));
