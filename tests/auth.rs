@@ -41,17 +41,17 @@ const DATA: [&str; 5] = ["/api/v1.3/machine", "/%61pi/v1.3/machine", "/metrics",
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A folder of files, removed when dropped.
-struct Files(PathBuf);
+pub(crate) struct Files(PathBuf);
 
 impl Files {
-    fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("collector-test-auth-{}-{name}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
     /// Puts a file in its place at once, as an editor or a Kubernetes secret does.
-    fn put(&self, name: &str, text: &str) -> Result<PathBuf> {
+    pub(crate) fn put(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         let new = self.0.join(format!("{name}.new"));
         fs::write(&new, text)?;
@@ -66,11 +66,11 @@ impl Drop for Files {
     }
 }
 
-fn flag(name: &str, path: &Path) -> String {
+pub(crate) fn flag(name: &str, path: &Path) -> String {
     format!("--{name}={}", path.display())
 }
 
-fn basic(pair: &str) -> String {
+pub(crate) fn basic(pair: &str) -> String {
     format!("Basic {}", STANDARD.encode(pair))
 }
 
@@ -237,15 +237,15 @@ fn tokens() -> Result<()> {
 }
 
 /// A certificate for `localhost` and its key, in PEM, and the certificate as clients know it.
-fn certificate() -> Result<(String, String, CertificateDer<'static>)> {
+pub(crate) fn certificate() -> Result<(String, String, CertificateDer<'static>)> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     Ok((made.cert.pem(), made.signing_key.serialize_pem(), made.cert.der().clone()))
 }
 
-type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Encrypted = StreamOwned<ClientConnection, TcpStream>;
 
 /// Connects as a client that trusts this certificate and speaks these protocols.
-fn connect(
+pub(crate) fn connect(
     collector: &Collector,
     trusted: &CertificateDer<'static>,
     protocols: &[&[u8]],
@@ -358,8 +358,8 @@ fn unusable_files() -> Result<()> {
     for (flags, expected) in [
         (vec![flag("http_auth_file", &users)], "users, line 2: neither a hash of bcrypt"),
         (vec![flag("http_digest_file", &users)], "users, line 2: not of the form user:realm:hash"),
-        (vec![flag("http_auth_file", &missing)], "missing: No such file"),
-        (vec![flag("bearer_token_file", &empty)], "empty: a token"),
+        (vec![flag("http_auth_file", &missing)], "missing: No such file or directory (os error 2); give the path"),
+        (vec![flag("bearer_token_file", &empty)], "empty: no token; write one"),
         (
             vec![flag("tls_cert_file", &certificate_file), flag("tls_private_key_file", &empty)],
             "empty: no unencrypted private key in PEM",
@@ -386,10 +386,11 @@ fn slow_clients() -> Result<()> {
         Ok(stream)
     };
     let mut silent = (0..100).map(|_| begin(b"")).collect::<Result<Vec<_>>>()?;
-    let mut halting = (0..100).map(|_| begin(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-")).collect::<Result<Vec<_>>>()?;
+    let mut halting =
+        (0..100).map(|_| begin(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-")).collect::<Result<Vec<_>>>()?;
     // The beginning of HTTP/2, at which nobody waits for the rest.
     let mut preface = begin(b"PRI * HTT")?;
-    let mut body = begin(b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")?;
+    let mut body = begin(b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")?;
     ensure!(collector.get("/healthz")?.status == 200, "nobody else is answered");
 
     let mut too_long = begin(format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000)).as_bytes())?;

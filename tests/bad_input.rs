@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("bad_input::unknown_flag", unknown_flag),
     Case::new("bad_input::bad_value", bad_value),
     Case::new("bad_input::go_spelling", go_spelling),
+    Case::new("bad_input::files_that_flags_name", files_that_flags_name),
     Case::new("bad_input::missing_mount", missing_mount),
     Case::new("bad_input::unreadable_root", unreadable_root),
     Case::new("bad_input::ebpf_without_rights", ebpf_without_rights),
@@ -103,11 +104,84 @@ fn go_spelling() -> Result<()> {
     Ok(())
 }
 
+/// Flags that name a file or a directory without which the collector does not start, and what else they need.
+const FILE_FLAGS: [(&str, &[&str]); 10] = [
+    ("http_auth_file", &[]),
+    ("http_digest_file", &[]),
+    ("bearer_token_file", &[]),
+    ("tls_cert_file", &["--tls_private_key_file=KEY"]),
+    ("tls_private_key_file", &["--tls_cert_file=CERT"]),
+    (
+        "kubelet_tls_cert_file",
+        &["--kubelet_port=PORT", "--kubelet_tls_private_key_file=KEY", "--kubelet_token_file=TOKEN"],
+    ),
+    (
+        "kubelet_tls_private_key_file",
+        &["--kubelet_port=PORT", "--kubelet_tls_cert_file=CERT", "--kubelet_token_file=TOKEN"],
+    ),
+    ("kubelet_token_file", &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"]),
+    ("kubelet_client_ca_file", &["--kubelet_port=PORT", "--tls_cert_file=CERT", "--tls_private_key_file=KEY"]),
+    ("perf_events_config", &[]),
+];
+const DIRECTORY_FLAGS: [&str; 4] = ["rootfs", "proc_root", "sys_root", "cgroup_root"];
+
+/// Flag, value, cause and fix are in the one line that is said about a file.
+fn files_that_flags_name() -> Result<()> {
+    let folder = Folder::new("files")?;
+    let at = |name: &str| folder.0.join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    fs::write(at("cert"), made.cert.pem())?;
+    fs::write(at("key"), made.signing_key.serialize_pem())?;
+    fs::write(at("token"), "t\n")?;
+    fs::write(at("closed"), "t\n")?;
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o000))?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let fill = |flag: &str| {
+        let flag = flag.replace("KEY", &at("key")).replace("CERT", &at("cert"));
+        flag.replace("TOKEN", &at("token")).replace("PORT", &port)
+    };
+    let nobody = Rights { uid: Some(65534), ..Rights::default() };
+    let root = Rights::default();
+    let (missing, directory, closed, below) = (at("missing"), at(""), at("closed"), at("token/x"));
+    let causes = [
+        (&root, &missing, "No such file or directory", "in a container it has to be mounted"),
+        (&root, &directory, "Is a directory", "give a file"),
+        (&root, &below, "Not a directory", "give the right path"),
+        (&nobody, &closed, "Permission denied", "let the collector's user read it"),
+    ];
+    for (flag, others) in FILE_FLAGS {
+        let others: Vec<String> = others.iter().map(|other| fill(other)).collect();
+        for (rights, value, cause, fix) in causes {
+            // Others' files are not what this is about.
+            if rights.uid.is_some() && !others.is_empty() {
+                continue;
+            }
+            let named = format!("--{flag}={value}");
+            let flags: Vec<&str> = std::iter::once(named.as_str()).chain(others.iter().map(String::as_str)).collect();
+            refuses(rights, &flags, &[&format!("error: {named}: {cause}"), fix])?;
+        }
+    }
+    for flag in DIRECTORY_FLAGS {
+        for (value, cause) in [(&missing, "No such file or directory"), (&closed, "not a directory")] {
+            let named = format!("--{flag}={value}");
+            refuses(&root, &[&named], &[&format!("error: {named}: {cause}"), "the directory at which"])?;
+        }
+    }
+    let named = format!("--docker_socket={}", at("nowhere/sock"));
+    refuses(&root, &[&named], &[&format!("error: {named}: No such file"), "give a path in a directory"])?;
+    // Docker may come later.
+    let cert = format!("--docker-tls-cert={missing}");
+    let collector = Collector::start(&["--docker=tcp://127.0.0.1:1", "--docker-tls", &cert])?;
+    let noted = format!("{cert}: No such file or directory");
+    ensure!(collector.log().iter().any(|line| line.contains(&noted)), "it says nothing of {cert}");
+    Ok(())
+}
+
 fn missing_mount() -> Result<()> {
     let empty = Folder::new("empty")?;
     let path = empty.0.display().to_string();
-    refuses(&Rights::default(), &[&format!("--cgroup_root={path}")], &[&path])?;
-    refuses(&Rights::default(), &[&format!("--proc_root={path}")], &[&path])?;
+    refuses(&Rights::default(), &[&format!("--cgroup_root={path}")], &[&path, "--cgroup_root"])?;
+    refuses(&Rights::default(), &[&format!("--proc_root={path}")], &[&path, "--proc_root"])?;
     refuses(&Rights::default(), &["--cgroup_root=/nonexistent/cgroup"], &["/nonexistent/cgroup"])
 }
 
@@ -196,13 +270,13 @@ fn broken_requests() -> Result<()> {
     use std::io::{Read as _, Write as _};
     use std::net::{Shutdown, TcpStream};
     let mut collector = Collector::start(&[])?;
-    let long = format!("GET /api/v1.3/containers/{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(1 << 20));
+    let long = format!("GET /api/v1.3/containers/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(1 << 20));
     let requests: [&[u8]; 6] = [
         b"\r\n\r\n",
         b"\x16\x03\x01\x02\x00nonsense",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
         long.as_bytes(),
     ];
     for request in requests {

@@ -28,11 +28,12 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The deliberate differences that this machine and this cAdvisor can show with every kind of statistics enabled.
-const EXPECTED_DIFFERENCES: [&str; 19] = [
+const EXPECTED_DIFFERENCES: [&str; 20] = [
     "absent-not-zero",
     "cloud",
     "container-disks",
     "creation-time",
+    "device-names",
     "diskstats-seconds",
     "error-texts",
     "gone-file-systems",

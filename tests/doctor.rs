@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("doctor::no_cgroups_to_read", no_cgroups_to_read),
     Case::new("doctor::events_that_cannot_be_had", events_that_cannot_be_had),
     Case::new("doctor::a_port_that_is_taken", a_port_that_is_taken),
+    Case::new("doctor::a_collector_is_known_wherever_it_listens", a_collector_is_known_wherever_it_listens),
     Case::new("doctor::too_few_descriptors", too_few_descriptors),
 ];
 
@@ -186,7 +187,7 @@ fn another_user_without_rights() -> Result<()> {
 }
 
 fn no_cgroups_to_read() -> Result<()> {
-    let empty = std::env::temp_dir().join(format!("collector-doctor-{}", std::process::id()));
+    let empty = std::env::temp_dir().join(format!("collector-test-doctor-{}", std::process::id()));
     std::fs::create_dir(&empty)?;
     let report = examine(&Rights::default(), &["--port=0", &format!("--cgroup_root={}", empty.display())]);
     std::fs::remove_dir(&empty)?;
@@ -214,11 +215,43 @@ fn a_port_that_is_taken() -> Result<()> {
     let report = examine(&Rights::default(), &["-listen_ip=127.0.0.1", &port])?;
     let listening = report.facility("port")?;
     ensure!(report.summary.exit_code == 2 && listening.status == "unavailable", "{listening:?}");
+    // Which program, so that it can be ended.
+    let holder = format!("(process {})", std::process::id());
+    ensure!(listening.found.contains(&holder), "{holder} is not in {listening:?}");
     drop(taken);
     let report = examine(&Rights::default(), &["-listen_ip=127.0.0.1", &port])?;
     let listening = report.facility("port")?;
     ensure!(listening.status == "works", "{listening:?}");
     Ok(())
+}
+
+/// Beside the shipped unit, which listens on 127.0.0.1, the doctor is asked without the unit's flags.
+fn a_collector_is_known_wherever_it_listens() -> Result<()> {
+    let known = |collector: &Collector| -> Result<()> {
+        let address = collector.address();
+        for flags in [&[][..], &["--listen_ip=0.0.0.0"], &["--listen_ip=::"]] {
+            let port = format!("--port={}", address.port());
+            let flags: Vec<&str> = flags.iter().copied().chain([port.as_str()]).collect();
+            let report = examine(&Rights::default(), &flags)?;
+            let listening = report.facility("port")?;
+            let found = listening.status == "works" && listening.found.contains(&format!("listens on {address}"));
+            ensure!(found, "{flags:?}: {listening:?}");
+        }
+        Ok(())
+    };
+    known(&Collector::start(&[])?)?;
+    // Its health page is elsewhere.
+    known(&Collector::launch(&Rights::default(), &["--url_base_prefix=/node"])?)?;
+    let folder = std::env::temp_dir().join(format!("collector-test-doctor-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    std::fs::write(folder.join("cert"), made.cert.pem())?;
+    std::fs::write(folder.join("key"), made.signing_key.serialize_pem())?;
+    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
+    let flags = [file("tls_cert_file", "cert"), file("tls_private_key_file", "key")];
+    let encrypted = Collector::launch(&Rights::default(), &[&flags[0], &flags[1]]).and_then(|it| known(&it));
+    std::fs::remove_dir_all(&folder)?;
+    encrypted
 }
 
 fn too_few_descriptors() -> Result<()> {

@@ -3,12 +3,16 @@
 //! One file per behaviour a user can see, over HTTP. `support` is what they stand on; `selftest` tries those tools
 //! against the kernel without a collector.
 
+mod answers;
 mod api_v2;
 mod application;
+mod application_bounds;
+mod attacks;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
 mod budgets;
+mod connections;
 mod contained;
 mod degraded;
 mod deployed;
@@ -28,10 +32,12 @@ mod final_sample;
 mod flags;
 mod fuzz_api;
 mod globs;
+mod guessing;
 mod hierarchies;
 mod history;
 mod identity;
 mod kubelet;
+mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
@@ -81,6 +87,7 @@ const FILES: &[&[Case]] = &[
     network::CASES,
     on_request::CASES,
     history::CASES,
+    answers::CASES,
     api_v2::CASES,
     openapi::CASES,
     metrics::CASES,
@@ -102,12 +109,15 @@ const FILES: &[&[Case]] = &[
     fuzz_api::CASES,
     flags::CASES,
     auth::CASES,
+    guessing::CASES,
+    connections::CASES,
     globs::CASES,
     shutdown::CASES,
     runtimes::CASES,
     unreachable::CASES,
     identity::CASES,
     application::CASES,
+    application_bounds::CASES,
     storage::CASES,
     dimensions_machine::CASES,
     dimensions_memory::CASES,
@@ -122,6 +132,8 @@ const FILES: &[&[Case]] = &[
     docker_api::CASES,
     pods::CASES,
     kubelet::CASES,
+    kubelet_ports::CASES,
+    attacks::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,
 ];

@@ -233,7 +233,11 @@ fn slow_client() -> Result<()> {
     })?;
     let kinds = "creation_events=true&deletion_events=true&subcontainers=true&stream=true";
     let mut slow = connect_slowly(collector.address())?;
-    write!(slow, "GET /api/v1.3/events{}?{kinds} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", cgroups.name())?;
+    write!(
+        slow,
+        "GET /api/v1.3/events{}?{kinds} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        cgroups.name()
+    )?;
     // The head of the response shows that the stream is open.
     slow.read_exact(&mut [0; 12])?;
     let fast = collector.stream(&cgroups.name(), &["creation_events", "deletion_events"])?;

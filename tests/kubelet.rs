@@ -2,34 +2,34 @@
 //! the kubelet's own.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
+use crate::kubelet_ports::free;
 use crate::pods;
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
-use crate::support::collector::{Collector, Rights, run_to_end};
-use crate::support::cri::{Pod, PodNetwork};
+use crate::support::collector::Collector;
+use crate::support::cri::{self, PodNetwork};
 use crate::support::engine::ContainerEngine as _;
 use crate::support::harness::Case;
 use crate::support::http::{self, Response};
 use crate::support::network::{PACKET, SENDER};
+use crate::support::time::Time;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("kubelet::pods_of_cgroupfs", || pods_by_path(Driver::Cgroupfs)).on_every_kernel(),
     Case::new("kubelet::pods_of_systemd", || pods_by_path(Driver::Systemd)),
     Case::new("kubelet::pods_without_a_systemd_driver", pods_without_a_systemd_driver),
     Case::new("kubelet::heapster_asks", heapster_asks),
-    Case::new("kubelet::ports", ports),
     Case::new("kubelet::pod_of_containerd", pod_of_containerd),
+    Case::new("kubelet::cpu_use_of_bursts", cpu_use_of_bursts),
+    Case::new("kubelet::samples_at_long_intervals", samples_at_long_intervals),
 ];
 
 const UID: &str = "3f2a8a52-7c1f-4c58-9a54-0123456789ab";
@@ -61,17 +61,17 @@ impl Driver {
 }
 
 /// A folder of the test's own, removed when dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("collector-test-kubelet-{}-{name}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
     /// A file, with the folders above it.
-    fn put(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+    pub(crate) fn put(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().context("a folder")?)?;
         fs::write(&path, content)?;
@@ -107,7 +107,7 @@ fn kubelets(folder: &Folder) -> Result<[String; 2]> {
     Ok([format!("--kubelet_root={}", path("kubelet")), format!("--kubelet_pod_logs={}", path("logs"))])
 }
 
-fn start(folder: &Folder, more: &[&str]) -> Result<Collector> {
+pub(crate) fn start(folder: &Folder, more: &[&str]) -> Result<Collector> {
     let kubelets = kubelets(folder)?;
     let own = ["--housekeeping_interval=200ms", "--node_name=node-1", &kubelets[0], &kubelets[1]];
     Collector::start(&[&own, &NO_RUNTIME[..], more].concat())
@@ -159,8 +159,19 @@ fn pods_by_path(driver: Driver) -> Result<()> {
         ensure!(number(&told["process_stats"], "process_count")? == 2, "{told}");
         Ok(summary)
     })?;
+    // Logs are looked at for the answer.
+    folder.put(&format!("logs/shop_web-0_{UID}/{ID}/1.log"), &vec![b'x'; 1 << 20])?;
+    wait::pass(wait::millis(1100));
+    let later: Value = collector.json("/stats/summary", None)?;
+    let logged = number(&pod(&later, UID)?["containers"][0]["logs"], "usedBytes")?;
+    ensure!(logged >= (1 << 20) + 100_000, "{logged} bytes of logs");
     let node = &summary["node"];
     ensure!(node["nodeName"] == "node-1", "{}", node["nodeName"]);
+    let booted = bytes::read("/proc/stat")?;
+    let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).context("no btime")?;
+    let told = later["node"]["startTime"].as_str().context("no startTime")?;
+    let seconds = Time::parse(told).context("no time")?.nanos / 1_000_000_000;
+    ensure!(seconds == booted.trim().parse::<i128>()?, "the node was started at {told}, the kernel says {booted}");
     let (fs, limits) = (&node["fs"], &node["rlimit"]);
     ensure!(number(fs, "capacityBytes")? >= number(fs, "availableBytes")?, "{fs}");
     ensure!(number(limits, "maxpid")? > number(limits, "curproc")?, "{limits}");
@@ -296,129 +307,16 @@ fn heapster_asks() -> Result<()> {
     Ok(())
 }
 
-/// A certificate and its key in PEM, signed by this issuer.
-fn issued(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<[String; 2]> {
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, issuer)?;
-    Ok([certificate.pem(), key.serialize_pem()])
-}
-
-fn authority(name: &str) -> Result<(String, Issuer<'static, KeyPair>)> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    let pem = params.self_signed(&key)?.pem();
-    Ok((pem, Issuer::new(params, key)))
-}
-
-/// Asks over TLS as a client that trusts this authority, with a certificate of its own or a token.
-fn ask(
-    address: SocketAddr,
-    trusted: &str,
-    own: Option<&[String; 2]>,
-    token: Option<&str>,
-    target: &str,
-) -> Result<Response> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes())?)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots);
-    let config = match own {
-        None => config.with_no_client_auth(),
-        Some([certificate, key]) => config.with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
-            PrivateKeyDer::from_pem_slice(key.as_bytes())?,
-        )?,
-    };
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(wait::seconds(20)))?;
-    let bearer = token.map(|token| format!("Bearer {token}"));
-    let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
-    http::request_with(StreamOwned::new(connection, stream), "GET", target, &headers, None)
-}
-
-/// An address that was free a moment ago; nothing else here takes ports by number.
-fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-fn ports() -> Result<()> {
-    let folder = Folder::new("ports")?;
-    let (ca, issuer) = authority("collector-test")?;
-    let (_, stranger) = authority("stranger")?;
-    let [server, server_key] = issued(&issuer, "localhost")?;
-    let (known, unknown) = (issued(&issuer, "client")?, issued(&stranger, "client")?);
-    let flag = |name: &str, file: &Path| format!("--{name}={}", file.display());
-    let ca_file = folder.put("ca", ca.as_bytes())?;
-    let flags = [
-        flag("kubelet_tls_cert_file", &folder.put("cert", server.as_bytes())?),
-        flag("kubelet_tls_private_key_file", &folder.put("key", server_key.as_bytes())?),
-        flag("kubelet_client_ca_file", &ca_file),
-        flag("kubelet_token_file", &folder.put("tokens", b"right\n")?),
-    ];
-    let (open, secure) = (free()?, free()?);
-    let ports = [format!("--kubelet_read_only_port={}", open.port()), format!("--kubelet_port={}", secure.port())];
-    let flags: Vec<&str> = flags.iter().chain(&ports).map(String::as_str).collect();
-    let mut collector = start(&folder, &flags)?;
-
-    let paths = ["/stats/summary", "/metrics/resource", "/metrics/cadvisor", "/spec/", "/stats/container/"];
-    wait::eventually(wait::seconds(20), || {
-        for path in paths {
-            let answer = http::request(TcpStream::connect(open)?, "GET", path, None)?;
-            ensure!(answer.status == 200, "{path}: {answer:?}");
-        }
-        Ok(())
-    })?;
-    // The kubelet's and nothing else.
-    for path in ["/", "/api/v1.3/machine", "/metrics", "/containers/"] {
-        let answer = http::request(TcpStream::connect(open)?, "GET", path, None)?;
-        ensure!(answer.status == 404, "{path}: {answer:?}");
-    }
-    for path in paths {
-        for (own, token, status) in [
-            (None, None, 401),
-            (None, Some("wrong"), 401),
-            (None, Some("right"), 200),
-            (Some(&known), None, 200),
-            (Some(&known), Some("wrong"), 200),
-        ] {
-            let answer = ask(secure, &ca, own, token, path)?;
-            ensure!(answer.status == status, "{path} with {own:?} {token:?}: {}", answer.status);
-        }
-    }
-    let refused = ask(secure, &ca, Some(&unknown), Some("right"), "/spec/");
-    ensure!(refused.is_err(), "a stranger's certificate is taken: {refused:?}");
-    ensure!(ask(secure, &ca, None, None, "/healthz")?.status == 200, "health is not told to everybody");
-    // Another authority without a restart.
-    let (other, other_issuer) = authority("another")?;
-    folder.put("ca.new", other.as_bytes())?;
-    fs::rename(folder.0.join("ca.new"), &ca_file)?;
-    let newcomer = issued(&other_issuer, "client")?;
-    wait::eventually(wait::seconds(10), || {
-        let answer = ask(secure, &ca, Some(&newcomer), None, "/spec/")?;
-        ensure!(answer.status == 200, "{answer:?}");
-        Ok(())
-    })?;
-    ensure!(ask(secure, &ca, Some(&known), None, "/spec/").is_err(), "the old authority still counts");
-
-    // The main port has the same and is as open as ever.
-    ensure!(collector.get("/stats/summary")?.status == 200, "not on the main port");
-    let (status, log) = run_to_end(&Rights::default(), &["--kubelet_port=1"])?;
-    ensure!(!status.success() && log.iter().any(|line| line.starts_with("error: --kubelet_port=1:")), "{log:?}");
-    collector.check_alive()
-}
-
 /// A pod as the kubelet makes one.
 fn pod_of_containerd() -> Result<()> {
-    let pod_ = Pod::start(PodNetwork::Own)?;
+    let pod_ = cri::Pod::start(PodNetwork::Own)?;
     let container = pod_.start("while :; do /bin/busybox sleep 1; done")?;
     let first = pods::first_process(&container.cgroup)?;
     Plan::here(Work::NetworkOf(first, 10)).start_ready()?.wait()?;
     let socket = format!("--containerd={}", pod_.socket().display());
-    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &socket];
+    let open = free()?;
+    let port = format!("--kubelet_read_only_port={}", open.port());
+    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &socket, &port];
     let collector = Collector::start(&flags)?;
     wait::eventually(wait::seconds(40), || {
         let summary: Value = collector.json("/stats/summary", None)?;
@@ -431,7 +329,9 @@ fn pod_of_containerd() -> Result<()> {
         ensure!(name.starts_with('c') && name.len() < 64, "name {name}");
         let network = &told["network"];
         ensure!(network["name"] == SENDER && number(network, "txBytes")? >= 10 * PACKET, "{network}");
-        ensure!(number(&told["process_stats"], "process_count")? >= 2, "{}", told["process_stats"]);
+        // The shell and what it waits for; the sandbox's is not counted.
+        let count = number(&told["process_stats"], "process_count")?;
+        ensure!((1..=2).contains(&count), "{count} processes");
         for part in ["rootfs", "logs"] {
             let used = containers[0][part]["usedBytes"].as_u64();
             ensure!(containers[0][part].is_null() || used.is_some(), "{part} without what is used: {}", containers[0]);
@@ -440,10 +340,124 @@ fn pod_of_containerd() -> Result<()> {
         ensure!(number(&summary["node"]["runtime"]["imageFs"], "capacityBytes")? > 0, "{}", summary["node"]["runtime"]);
         Ok(())
     })?;
+    listed(open, &container.cgroup)?;
+    processes_are_counted(&collector)?;
+    mounts(&collector, &flags)?;
     pod_.remove(&container)?;
     wait::eventually(wait::seconds(20), || {
         let summary: Value = collector.json("/stats/summary", None)?;
-        ensure!(pod(&summary, "3f2a8a52")?["containers"] == Value::Array(Vec::new()), "it is still there");
+        ensure!(pod(&summary, "3f2a8a52").is_err(), "it is still there: {}", summary["pods"]);
+        let resources = collector.get("/metrics/resource")?.text();
+        ensure!(!resources.contains("pod=\"collector-test\""), "{resources}");
         Ok(())
     })
+}
+
+/// The pod at `/pods`.
+fn listed(port: SocketAddr, cgroup: &str) -> Result<()> {
+    let answer = http::request(TcpStream::connect(port)?, "GET", "/pods", None)?;
+    let pods: Value = serde_json::from_str(&answer.text())?;
+    // As a client of Kubernetes reads it.
+    let read: List<Pod> = serde_json::from_value(pods.clone())?;
+    ensure!(read.items.iter().any(|pod| pod.metadata.name.as_deref() == Some("collector-test")), "{pods}");
+    let items = pods["items"].as_array().context("no items")?;
+    let found = items.iter().find(|item| item["metadata"]["name"] == "collector-test").context("not listed")?;
+    ensure!(found["metadata"]["namespace"] == "default" && found["metadata"]["uid"] == "3f2a8a52", "{found}");
+    let status = &found["status"]["containerStatuses"][0];
+    let id = cgroup.rsplit('/').next().unwrap_or_default();
+    ensure!(status["containerID"] == format!("containerd://{id}"), "{status}");
+    ensure!(status["state"]["running"]["startedAt"].is_string() && status["ready"] == true, "{status}");
+    Ok(())
+}
+
+/// Processes are counted for those who ask as of a kubelet, and for nobody else.
+fn processes_are_counted(collector: &Collector) -> Result<()> {
+    let kubelets = collector.get("/metrics/cadvisor")?.text();
+    for family in ["processes", "threads", "threads_max", "sockets", "file_descriptors", "ulimits_soft"] {
+        let name = format!("container_{family}{{");
+        let of_pod = |line: &&str| line.starts_with(&name) && line.contains("pod=\"collector-test\"");
+        ensure!(kubelets.lines().any(|line| of_pod(&line)), "no {name} of the pod");
+    }
+    let own = collector.get("/metrics")?.text();
+    ensure!(!own.contains("\ncontainer_processes{"), "processes are counted for everybody");
+    Ok(())
+}
+
+/// What is mounted for the pod is listed when that is asked for.
+fn mounts(collector: &Collector, flags: &[&str]) -> Result<()> {
+    let devices = |collector: &Collector| -> Result<Vec<String>> {
+        let root: Value = collector.json("/api/v1.3/machine", None)?;
+        let all = root["filesystems"].as_array().context("no file systems")?;
+        Ok(all.iter().filter_map(|one| one["device"].as_str().map(str::to_owned)).collect())
+    };
+    let is_pods = |device: &String| device.contains("/io.containerd.") && device.ends_with("/shm");
+    let own = devices(collector)?;
+    ensure!(!own.iter().any(is_pods), "{own:?}");
+    ensure!(!collector.get("/metrics")?.text().contains("/io.containerd.grpc.v1.cri/"), "a sandbox's mount is told");
+    let all = Collector::start(&[flags.get(..4).unwrap_or_default(), &["--machine_filesystems=all"]].concat())?;
+    let all = devices(&all)?;
+    ensure!(all.iter().any(is_pods) && all.len() > own.len(), "{all:?}");
+    Ok(())
+}
+
+/// Work in bursts reads as its mean, at no moment as none.
+fn cpu_use_of_bursts() -> Result<()> {
+    const BURST_MS: u64 = 500;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let folder = Folder::new("bursts")?;
+    let [root, class, pod_, container] = Driver::Cgroupfs.cgroups();
+    for parent in [root, class, pod_] {
+        cgroups.make(parent)?.delegate()?;
+    }
+    let container = cgroups.make(container)?;
+    let _holds = Plan::new(Work::Hold(8), &container).start_ready()?;
+    let collector = start(&folder, &[])?;
+    let mut read = Vec::new();
+    for burst in 0..4 {
+        Plan::new(Work::Burn(BURST_MS), &container).start_ready()?.wait()?;
+        for _ in 0..8 {
+            wait::pass(wait::millis(500));
+            // The first ten seconds are shorter than what the rate is over.
+            if burst >= 2 {
+                let summary: Value = collector.json("/stats/summary", None)?;
+                let cpu = &pod(&summary, UID)?["containers"][0]["cpu"];
+                read.push(number(cpu, "usageNanoCores")?);
+            }
+        }
+    }
+    // Two or three bursts in ten seconds; starting a process takes some, too.
+    let wrong: Vec<_> = read.iter().filter(|rate| !(40_000_000..400_000_000).contains(*rate)).collect();
+    ensure!(wrong.is_empty(), "{wrong:?} of {read:?}");
+    Ok(())
+}
+
+/// A kubelet's clients ask for the last half a minute, and get a sample of everything, however seldom samples are taken.
+fn samples_at_long_intervals() -> Result<()> {
+    let cgroups = Cgroups::new(Set::Every)?;
+    let idle = cgroups.make("idle")?;
+    let _process = Plan::new(Work::Hold(1), &idle).start_ready()?;
+    let collector = Collector::start(&[&NO_RUNTIME[..], &["--housekeeping_interval=1m"]].concat())?;
+    let name = idle.name();
+    wait::eventually(wait::seconds(10), || {
+        let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+        ensure!(told["stats"].is_array(), "no sample");
+        Ok(())
+    })?;
+    for _ in 0..2 {
+        wait::pass(wait::seconds(12));
+        let body = format!(r#"{{"containerName":"{}","num_stats":1,"subcontainers":true}}"#, cgroups.name());
+        let now = Time::now_nanos();
+        let told: Value = collector.json("/stats/container/", Some(&body))?;
+        let at = told[&name]["stats"][0]["timestamp"].as_str().with_context(|| format!("no sample of {name}"))?;
+        let age = now - Time::parse(at).context("no time")?.nanos;
+        ensure!(age < 11_000_000_000, "the newest sample is {age} ns old");
+    }
+    // For a while the samples go on without anybody asking.
+    wait::pass(wait::seconds(18));
+    let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+    let newest = told["stats"].as_array().and_then(|stats| stats.last()).context("no sample")?;
+    let at = Time::parse(newest["timestamp"].as_str().unwrap_or_default()).context("no time")?;
+    let age = Time::now_nanos() - at.nanos;
+    ensure!(age < 17_000_000_000, "the newest sample is {age} ns old");
+    Ok(())
 }

@@ -288,7 +288,7 @@ fn while_reading_hangs() -> Result<()> {
     })?;
 
     // A pipe that nobody writes to, in the place of files, in the collector's mount namespace alone.
-    let pipe = std::env::temp_dir().join(format!("collector-hang-{}", std::process::id()));
+    let pipe = std::env::temp_dir().join(format!("collector-test-hang-{}", std::process::id()));
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("make a pipe")?;
     let cleanup = Unlink(pipe.clone());
     collector.stop()?;

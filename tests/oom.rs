@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::api::{Event, Oom};
 use crate::support::cgroups::{Cgroup, Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, Skip};
 use crate::support::workload::{Plan, Work, Workload};
 use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
         .on_every_kernel(),
     Case::new("oom::count_outlives_the_cgroup", count_outlives_the_cgroup),
     Case::new("oom::alone_in_its_cgroup", alone_in_its_cgroup),
+    Case::new("oom::of_a_group_each_process_counts_once", of_a_group_each_process_counts_once).on_every_kernel(),
 ];
 
 /// Mebibytes of a scene.
@@ -232,4 +233,44 @@ fn alone_in_its_cgroup() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// `memory.oom.group`: the kernel counts the first victim of a group twice.
+fn of_a_group_each_process_counts_once() -> Result<()> {
+    let cgroups = Cgroups::new(Set::Memory)?;
+    let groups = [("one", 0_usize), ("three", 2)];
+    let probe = cgroups.make("probe")?;
+    let has_groups = probe.v2_file("memory.oom.group").is_ok_and(|file| file.exists());
+    probe.remove()?;
+    if !has_groups {
+        return Err(Skip::because(
+            "no memory.oom.group: the memory controller is that of v1, or the kernel is older than 4.19",
+        ));
+    }
+    let collector = Collector::start(&[])?;
+    for (name, others) in groups {
+        let cgroup = cgroups.make(name)?;
+        limit_memory(&cgroup, 16)?;
+        bytes::write(cgroup.v2_file("memory.oom.group")?, "1")?;
+        let mut idle = Vec::new();
+        for _ in 0..others {
+            idle.push(Plan::new(Work::Hold(1), &cgroup).start_ready()?);
+        }
+        let mut grower = Plan::new(Work::Grow(64), &cgroup).named("grower").start()?;
+        let status = grower.wait()?;
+        ensure!(status.signal() == Some(9), "the process ended with {status}: the scene does not work");
+        let expected = others + 1;
+        let check = || -> Result<()> {
+            let events = collector.events(&cgroup.name(), &["oom_events"])?;
+            ensure!(events.len() == expected, "{} instead of {expected} events: {events:?}", events.len());
+            let count = collector.metrics()?.value("container_oom_events_total", &[("id", &cgroup.name())]);
+            ensure!(count == Some(expected as f64), "{count:?} instead of {expected} kills");
+            Ok(())
+        };
+        wait::eventually(wait::seconds(5), check)?;
+        // Later samples read the counter again.
+        wait::pass(wait::seconds(2));
+        check()?;
+    }
+    Ok(())
 }

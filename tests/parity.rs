@@ -153,7 +153,9 @@ fn every_statistic_and_its_source() -> Result<()> {
         disk.account(&cgroup)?;
         workloads.push(Plan::new(Work::Write(disk.file(), FILE_MIB), &cgroup).start_ready()?);
     }
-    let cached = disk.as_ref().map_or_else(|| PathBuf::from("/tmp/collector-test-parity"), Disk::file);
+    let cached = disk
+        .as_ref()
+        .map_or_else(|| std::env::temp_dir().join(format!("collector-test-parity-{}", std::process::id())), Disk::file);
     workloads.push(Plan::new(Work::Cache(cached.clone(), FILE_MIB), &cgroup).start_ready()?);
     // Last, since the others would get slow beside it.
     workloads.push(Plan::new(Work::Spin, &cgroup).start_ready()?);

@@ -1,6 +1,8 @@
 //! A real Prometheus scrapes the collector while containers come and go.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use crate::support::{Context as _, Error, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("prometheus::promtool", promtool).within(120),
+    // Five seconds.
+    Case::new("prometheus::empty_labels_are_none", empty_labels).within(120),
     Case::new("prometheus::scrapes", || scrapes(&[])).within(900),
     Case::new("prometheus::scrapes_with_times", || scrapes(&["--metrics_timestamps"])).within(900),
 ];
@@ -50,6 +54,50 @@ fn promtool() -> Result<()> {
             ensure!(other.is_empty(), "{path} with {flags:?}: {other:?}");
         }
     }
+    Ok(())
+}
+
+/// A label without a value, as cAdvisor writes it, and none, as the collector does, are the same to Prometheus.
+fn empty_labels() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let as_cadvisor = listener.local_addr()?;
+    thread::spawn(move || {
+        let body = "with_empty{image=\"\"} 1\nwithout 2\n";
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n");
+            let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+        }
+    });
+    let cgroups = Cgroups::new(Set::Every)?;
+    let cgroup = cgroups.make("bare")?;
+    let collector = Collector::start(&[])?;
+    let jobs = [
+        ("cadvisor", as_cadvisor, "/metrics"),
+        ("collector", collector.address(), "/metrics"),
+        ("kubelet", collector.address(), "/metrics/cadvisor"),
+    ];
+    let prometheus = Prometheus::start(&jobs)?;
+    wait::eventually(wait::seconds(20), || {
+        // One to one, by all of their labels.
+        let sum = prometheus.number("with_empty + without")?;
+        ensure!(sum == 3.0, "{sum}");
+        let id = cgroup.name();
+        for job in ["collector", "kubelet"] {
+            for label in ["image", "name", "container_label_x", "pod"] {
+                let series = format!("container_memory_usage_bytes{{job=\"{job}\",id=\"{id}\",{label}");
+                prometheus.number(&format!("{series}=\"\"}}"))?;
+                let others = prometheus.query(&format!("{series}!=\"\"}}"))?;
+                ensure!(others.is_empty(), "{job} has {label} on {id}");
+            }
+        }
+        Ok(())
+    })?;
+    ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
+    let text = collector.get("/metrics")?.text() + &collector.get("/metrics/cadvisor")?.text();
+    ensure!(!text.contains("=\"\""), "a label without a value");
     Ok(())
 }
 

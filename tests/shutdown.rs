@@ -41,7 +41,7 @@ fn with_an_open_stream(signal: Signal) -> Result<()> {
 /// Begins a request and never finishes it.
 fn stuck_request(collector: &Collector) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(collector.address())?;
-    stream.write_all(b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")?;
+    stream.write_all(b"POST /api/v1.3/containers/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")?;
     // Answered on another connection later, hence the first is being handled.
     collector.get("/healthz")?;
     Ok(stream)

@@ -1,7 +1,7 @@
 //! The numbers of a container on pure cgroup v2, all controllers on, against the kernel's own files.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::statistics_v1::check_io;
 use crate::support::api::{Pressure, Stats};
@@ -256,7 +256,7 @@ fn pressure() -> Result<()> {
 
 /// A hugetlbfs mount with a few pages to take, undone when dropped.
 struct HugePages {
-    folder: &'static Path,
+    folder: PathBuf,
     pages: String,
 }
 
@@ -264,15 +264,15 @@ impl HugePages {
     const COUNT: &'static str = "/proc/sys/vm/nr_hugepages";
 
     fn reserve() -> Result<Self> {
-        let folder = Path::new("/tmp/collector-test-hugetlbfs");
+        let folder = std::env::temp_dir().join(format!("collector-test-hugetlbfs-{}", std::process::id()));
         let missing = |error: &dyn std::fmt::Display| Skip::because(format!("no huge pages can be had: {error}"));
         let pages = bytes::read(Self::COUNT).map_err(|error| missing(&error))?;
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(&folder)?;
         bytes::write(Self::COUNT, "4").map_err(|error| missing(&error))?;
         let had = bytes::read_number(Self::COUNT)?;
         let this = Self { folder, pages };
         ensure!(had > 0, missing(&"memory is too fragmented"));
-        rustix::mount::mount("none", folder, "hugetlbfs", rustix::mount::MountFlags::empty(), None)
+        rustix::mount::mount("none", &this.folder, "hugetlbfs", rustix::mount::MountFlags::empty(), None)
             .map_err(|error| missing(&error))?;
         Ok(this)
     }
@@ -280,8 +280,8 @@ impl HugePages {
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(self.folder, rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir(self.folder);
+        let _ = rustix::mount::unmount(&self.folder, rustix::mount::UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.folder);
         let _ = bytes::write(Self::COUNT, &self.pages);
     }
 }

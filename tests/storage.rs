@@ -303,7 +303,10 @@ fn logged(collector: &Collector, container: &Container, before: &Usage) -> Resul
 /// The threads that look at files.
 fn walkers(collector: &Collector) -> Result<Vec<PathBuf>> {
     let tasks = fs::read_dir(format!("/proc/{}/task", collector.pid()))?.flatten().map(|task| task.path());
-    let is_walker = |task: &PathBuf| bytes::read(task.join("comm")).is_ok_and(|name| name.starts_with("disk-usage-"));
+    let is_walker = |task: &PathBuf| {
+        let name = bytes::read(task.join("comm")).unwrap_or_default();
+        name.starts_with("disk-usage-") || name.starts_with("disk-small-")
+    };
     Ok(tasks.filter(is_walker).collect())
 }
 
@@ -317,7 +320,7 @@ fn cpu_time(threads: &[PathBuf]) -> Result<u64> {
     Ok(sum)
 }
 
-/// Whatever there is to look at, it takes one percent of one CPU at most, and is in nobody's way.
+/// Whatever there is to look at, small trees and big ones take one percent of one CPU each at most.
 fn one_percent() -> Result<()> {
     let docker = Docker::start()?;
     let big = docker_container(&docker)?;
@@ -334,10 +337,13 @@ fn one_percent() -> Result<()> {
     let threads = walkers(&collector)?;
     ensure!(!threads.is_empty(), "no thread looks at files");
     for thread in &threads {
-        // SCHED_IDLE, which without an I/O priority makes that idle too.
         let stat = bytes::read(thread.join("stat"))?;
-        let policy = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(41 - 3)).unwrap_or_default();
-        ensure!(policy == "5", "the scheduling policy of {} is {policy}", thread.display());
+        let field = |number: usize| stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(number - 3));
+        let (policy, nice) = (field(41).unwrap_or_default(), field(19).unwrap_or_default());
+        // SCHED_IDLE, which without an I/O priority makes that idle too; those for small trees get their share.
+        let is_small = bytes::read(thread.join("comm"))?.starts_with("disk-small-");
+        let expected = if is_small { policy == "0" && nice == "10" } else { policy == "5" };
+        ensure!(expected, "the scheduling policy of {} is {policy}, its nice value {nice}", thread.display());
     }
     let (began, before) = (Instant::now(), cpu_time(&threads)?);
     // One that is new is looked at soon, although another takes long.
@@ -346,9 +352,9 @@ fn one_percent() -> Result<()> {
     wait::pass(wait::seconds(20));
     let (used, elapsed) = (cpu_time(&threads)? - before, began.elapsed());
     // What was saved up before may be spent at once.
-    let allowed = elapsed.as_nanos() as u64 / 100 + 80_000_000;
+    let allowed = elapsed.as_nanos() as u64 / 50 + 160_000_000;
     ensure!(used <= allowed, "{used} ns of CPU time in {elapsed:?}");
-    ensure!(used >= allowed / 10, "{used} ns of CPU time in {elapsed:?}: there was much to look at");
+    ensure!(used >= allowed / 20, "{used} ns of CPU time in {elapsed:?}: there was much to look at");
     wait::eventually(wait::seconds(60), || {
         let found = usage(&collector, &big.cgroup)?;
         ensure!(found.inodes > 60_000, "60,000 files: {found:?}");

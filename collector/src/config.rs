@@ -10,6 +10,7 @@ mod containers;
 mod exporters;
 mod hardware;
 mod host;
+mod hosts;
 pub mod invocation;
 mod kubelet;
 mod logging;
@@ -26,7 +27,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::application::Rules;
 use crate::kernel::HostRoots;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::push;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::{KindSet, MetricKind};
@@ -38,6 +41,7 @@ use crate::views::prometheus::Options;
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
+pub use hosts::AllowedHosts;
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
@@ -83,6 +87,8 @@ pub struct Config {
     pub base_path: String,
     /// The path of the metrics, below the former.
     pub metrics_path: String,
+    /// Memory that answers under way may take, in bytes.
+    pub answer_buffer_bytes: usize,
     /// Who may ask.
     pub access: Access,
     /// What is served in a kubelet's place.
@@ -105,8 +111,8 @@ pub struct Config {
     pub filter: Filter,
     /// What is read.
     pub kinds: KindSet,
-    /// Metrics that the application of one container may have.
-    pub application_metrics: usize,
+    /// What the applications of containers may ask for.
+    pub application_metrics: Rules,
     /// How metrics are told.
     pub metrics: Options,
     /// Whether load averages are read.
@@ -119,6 +125,8 @@ pub struct Config {
     pub boot_id_files: Vec<PathBuf>,
     /// Container runtimes that may be there.
     pub runtimes: Runtimes,
+    /// Which file systems are the machine's.
+    pub listed_mounts: ListedMounts,
     /// Where changes are learnt from.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
@@ -187,10 +195,12 @@ impl Config {
         let (push, mut notes) = exporters.options(retention.storage_duration)?;
         notes.extend(sampling.notes());
         notes.extend(accepted.notes());
+        notes.extend(containers.notes());
         let listen = server.listen()?;
         let (kernel_events, ring_buffer_bytes, ebpf_log) =
             (host.kernel_events, host.ring_buffer_bytes()?, host.ebpf_log);
-        let roots = host.roots();
+        let listed_mounts = host.listed_mounts();
+        let roots = host.roots()?;
         let access = access.access()?;
         Ok(Self {
             docker_socket: server.docker_socket(),
@@ -198,6 +208,7 @@ impl Config {
             listen,
             base_path: server.base_path()?,
             metrics_path: server.metrics_path()?,
+            answer_buffer_bytes: server.answer_buffer_bytes()?,
             access,
             runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
@@ -206,14 +217,15 @@ impl Config {
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval, &roots)?,
             filter: containers.filter()?,
-            application_metrics: sampling.application_metrics_count_limit,
+            application_metrics: sampling.application_rules(),
             disk_usage_every,
             kinds,
-            metrics: metrics.options(kinds)?,
+            metrics: metrics.options(kinds, sampling.kubelet_kinds(kinds))?,
             load_reader: sampling.load_reader(),
             hardware: HardwareConfig::from_args(hardware)?,
             machine_id_files,
             boot_id_files,
+            listed_mounts,
             kernel_events,
             ring_buffer_bytes,
             ebpf_log,

@@ -2,13 +2,23 @@
 //! binds ports.
 
 mod answers;
+mod apart;
 mod application;
+mod connections;
+mod descriptors;
 mod docker;
 pub mod embedded;
 mod extras;
+mod fresh;
 mod guard;
+mod hashes;
+mod hosts;
 mod identities;
 mod kubelet;
+mod listeners;
+mod machine;
+mod on_request;
+mod pace;
 mod ports;
 mod push;
 mod scrapes;
@@ -24,17 +34,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::access::tls::ClientCertificates;
-use crate::access::{FileError, Guard};
+use crate::access::FileError;
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
-use crate::kernel::file::{FileBudget, RESERVED_DESCRIPTORS};
+use crate::kernel::descriptors::DescriptorPlan;
+use crate::kernel::file::FileBudget;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
@@ -50,14 +60,12 @@ use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
-use crate::views;
-use crate::views::mount::Mount;
-use crate::views::router::router;
 use answers::Answers;
-use guard::Guarded;
+use apart::Pools;
+use application::Applications;
 use kubelet::NodeFacts;
-use server::{Accept, Server};
-use socket::Socket;
+use listeners::Listeners;
+use machine::{keep_machine_current, read_machine};
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -85,7 +93,11 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// The socket for Docker's API cannot be had.
-    #[error("error: --docker_socket={path}: {source}")]
+    #[error(
+        "error: --docker_socket={}: {source}; give a path in a directory that the collector may write to, at which nobody \
+         else listens",
+        path.display()
+    )]
     Socket {
         /// What was asked for.
         path: PathBuf,
@@ -174,42 +186,17 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 async fn serve(config: Config) -> Result<(), DaemonError> {
     // The cheap things that can be wrong first: nothing is attached before they are known to be right.
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
-    let guard = Guard::load(&config.access.settings)?;
-    let tls =
-        config.access.tls.as_ref().map(|files| ports::acceptor(files, ClientCertificates::NotAsked)).transpose()?;
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
-    let address = listener.local_addr().map_err(system("asking for the listening address"))?;
-    let socket = config
-        .docker_socket
-        .as_deref()
-        .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
-    let socket = socket.transpose()?;
-    let kubelet_ports = ports::bind(&config.kubelet).await?;
+    let listeners = Listeners::bind(&config).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
 
-    let parts = tokio::task::block_in_place(|| Parts::start(&config, hierarchies))?;
-    info!("listening on {}://{address}{}", if tls.is_some() { "https" } else { "http" }, config.base_path);
+    let plan = DescriptorPlan::of_process();
+    let degradations = Degradations::default();
+    let start = || Parts::start(&config, hierarchies, plan, degradations.clone());
+    let parts = tokio::task::block_in_place(start)?;
+    info!("listening on {}{}", listeners.address(), config.base_path);
 
     let (events, mut inbox) = mpsc::channel(4);
-    let mount = Mount::new(&config.base_path, &config.metrics_path);
-    let guarded = Guarded::new(guard, config.access.protected, mount.clone());
-    let routes = guarded.over(mount.over(router(Arc::clone(&parts.answers))));
-    let slots = server::slots();
-    let stopped = || parts.answers.closed();
-    let mut servers = JoinSet::new();
-    let server = Server { listener, tls, routes, slots: Arc::clone(&slots) };
-    servers.spawn(serve_until(server, stopped(), events.clone()));
-    for port in kubelet_ports {
-        let server = port.server(&parts.answers, &slots);
-        servers.spawn(serve_until(server, stopped(), events.clone()));
-    }
-    if let Some(listener) = socket {
-        let routes = views::docker::router(Arc::clone(&parts.answers));
-        let server = Server { listener, tls: None, routes, slots };
-        servers.spawn(serve_until(server, stopped(), events.clone()));
-    }
+    let (servers, descriptors) = listeners.serve(&config, plan, &parts.answers, &degradations, &events)?;
     let exporters = push::start(&config.push, &parts.answers)?;
     let signal_events = events.clone();
     tokio::spawn(async move {
@@ -228,8 +215,11 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
                 }
                 Some(Event::ServerEnded) | None => Ok(()),
             },
-            _ = look.tick() => if let Some(name) = parts.ended_thread() {
-                break Err(DaemonError::ThreadEnded(name));
+            _ = look.tick() => {
+                descriptors.look(parts.engine.context().errors().exhausted());
+                if let Some(name) = parts.ended_thread() {
+                    break Err(DaemonError::ThreadEnded(name));
+                }
             }
         }
     };
@@ -244,12 +234,6 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     outcome
 }
 
-/// Serves until it is told to stop; tells that it ended.
-async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
-    server.run(stopped).await;
-    let _ = events.send(Event::ServerEnded).await;
-}
-
 /// Everything that runs on threads of its own.
 struct Parts {
     engine: Arc<Engine>,
@@ -259,13 +243,19 @@ struct Parts {
     storage: Option<StorageNews>,
     /// Ends when nobody can ask any more.
     scraper: JoinHandle<()>,
+    /// Ends when it is dropped.
+    applications: Option<Applications>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
 
 impl Parts {
-    fn start(config: &Config, hierarchies: Arc<Hierarchies>) -> Result<Self, DaemonError> {
-        let degradations = Degradations::default();
+    fn start(
+        config: &Config,
+        hierarchies: Arc<Hierarchies>,
+        plan: DescriptorPlan,
+        degradations: Degradations,
+    ) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new(degradations.clone())?;
         // Attach first, then scan: what happens in between is told by the events.
         let attached = attach(config, &degradations)?;
@@ -275,9 +265,11 @@ impl Parts {
         };
         let store = Arc::new(Store::new(config.store.clone()));
         let ids = IdentityFiles { machine_id: config.machine_id_files.clone(), boot_id: config.boot_id_files.clone() };
-        let machine = read_machine(&config.roots, &ids);
+        let machine = read_machine(&config.roots, &ids, config.listed_mounts);
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
-        let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras::find(config));
+        let budget = FileBudget::new(plan.statistics);
+        let extras = extras::find(config);
+        let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras, budget);
         for limitation in context.limitations() {
             degradations.set(&limitation.facility(), limitation);
         }
@@ -315,24 +307,27 @@ impl Parts {
         };
         let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
-        if config.kinds.has(MetricKind::App) {
-            application::start(&engine, config.application_metrics, metrics.application());
-        }
+        let pools = Arc::<Pools>::default();
+        let start = || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools));
+        let applications = config.kinds.has(MetricKind::App).then(start).transpose();
+        let applications = applications.map_err(system("starting the thread that reads applications"))?;
         identities::look_up(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
         let (requests, jobs) = scrapes::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
-        let answers = Arc::new(answers.of(NodeFacts::find(config)));
+        let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
+        let answers = Arc::new(answers);
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
         let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
             .map_err(system("starting the thread that renders metrics"))?;
-        Ok(Self { engine, answers, follower, samplers, storage, scraper, probes })
+        Ok(Self { engine, answers, follower, samplers, storage, scraper, applications, probes })
     }
 
     /// A thread that ended although nobody asked it to.
     fn ended_thread(&self) -> Option<String> {
-        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers);
+        let applications = self.applications.iter().map(|applications| &applications.thread);
+        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers).chain(applications);
         let ended = threads.find(|thread| thread.is_finished())?;
         Some(ended.thread().name().unwrap_or_default().to_owned())
     }
@@ -390,25 +385,6 @@ fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attache
     }
 }
 
-/// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
-fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answers>) -> std::io::Result<()> {
-    let roots = config.roots.clone();
-    let every = config.machine_every;
-    let answers = Arc::downgrade(answers);
-    std::thread::Builder::new().name("machine".into()).spawn(move || {
-        loop {
-            std::thread::sleep(every);
-            let Some(answers) = answers.upgrade() else { return };
-            let (machine, errors) = crate::sampler::machine::read(&roots, &ids, now());
-            for error in &errors {
-                answers.engine().context().errors().count_of_machine(error);
-            }
-            answers.set_machine(machine);
-        }
-    })?;
-    Ok(())
-}
-
 /// Finds out where statistics are on this machine.
 fn reader_context(
     config: &Config,
@@ -416,17 +392,18 @@ fn reader_context(
     machine: &Machine,
     network_files: NetworkFiles,
     extras: Extras,
+    budget: FileBudget,
 ) -> ReaderContext {
     ReaderContext::new(ContextParts {
         roots: config.roots.clone(),
         hierarchies,
         kinds: config.kinds,
-        budget: Arc::new(FileBudget::from_process_limit(RESERVED_DESCRIPTORS)),
+        budget: Arc::new(budget),
         network_files,
         errors: Arc::default(),
         load: load_reader(config),
         extras,
-        machine: facts(&config.roots, machine),
+        machine: MachineFacts { listed_mounts: config.listed_mounts, ..facts(&config.roots, machine) },
         clock: now,
     })
 }
@@ -445,6 +422,7 @@ fn facts(roots: &HostRoots, machine: &Machine) -> MachineFacts {
         booted,
         uses_bfq: machine.disks.iter().flatten().any(|disk| disk.scheduler.as_deref() == Some("bfq")),
         has_network: machine.network_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
+        listed_mounts: ListedMounts::default(),
     }
 }
 
@@ -463,12 +441,4 @@ fn load_reader(config: &Config) -> Option<LoadReader> {
 
 fn now() -> WallTime {
     WallTime::from(SystemTime::now())
-}
-
-fn read_machine(roots: &HostRoots, ids: &IdentityFiles) -> Machine {
-    let (machine, errors) = crate::sampler::machine::read(roots, ids, now());
-    for error in errors {
-        tracing::debug!(%error, "part of the machine's description is missing");
-    }
-    machine
 }

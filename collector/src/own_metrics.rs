@@ -1,13 +1,19 @@
 //! The collector's metrics about itself, in one registry. The containers' own metric families are rendered by their
 //! view and follow these in the same answer.
 
+mod answers;
+mod connections;
 mod process;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+pub use answers::AnswerMetrics;
+
+pub use connections::ConnectionMetrics;
 
 use crate::bounds::Bound;
 use crate::degradations::Degradations;
@@ -33,8 +39,12 @@ pub struct OwnMetrics {
     degraded: GaugeVec,
     degradations: Degradations,
     push: PushMetrics,
+    connections: ConnectionMetrics,
     application: IntCounterVec,
+    left_out: IntCounter,
+    hanging: GaugeVec,
     rendering: Histogram,
+    answers: AnswerMetrics,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -71,15 +81,28 @@ impl OwnMetrics {
                 &["facility"],
             )?,
             push: PushMetrics::register(&registry)?,
+            connections: ConnectionMetrics::register(&registry)?,
             application: by(
                 "collector_application_polls_total",
                 "Attempts to read the applications in containers, by what became of them.",
                 "result",
             )?,
+            left_out: IntCounter::new(
+                "collector_application_left_out_values_total",
+                "Values of applications in containers that were left out because a name or a label is too long.",
+            )?,
+            hanging: GaugeVec::new(
+                Opts::new(
+                    "collector_hanging_threads",
+                    "Threads that wait for a read that does not come back, by what for.",
+                ),
+                &["reads"],
+            )?,
             rendering: Histogram::with_opts(
                 HistogramOpts::new("collector_metrics_render_seconds", "Time that rendering /metrics took.")
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
             )?,
+            answers: AnswerMetrics::register(&registry)?,
             updating: Mutex::new(()),
             registry,
         };
@@ -98,6 +121,8 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
         registry.register(Box::new(metrics.application.clone()))?;
+        registry.register(Box::new(metrics.left_out.clone()))?;
+        registry.register(Box::new(metrics.hanging.clone()))?;
         registry.register(Box::new(metrics.rendering.clone()))?;
         registry.register(Box::new(process::ProcessMetrics::new()?))?;
         Ok(metrics)
@@ -113,9 +138,31 @@ impl OwnMetrics {
         &self.push
     }
 
+    /// The part that tells of answers.
+    pub fn answers(&self) -> &AnswerMetrics {
+        &self.answers
+    }
+
+    /// The server's part.
+    pub fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
+    }
+
     /// The counter of attempts to read applications.
     pub fn application(&self) -> IntCounterVec {
         self.application.clone()
+    }
+
+    /// The counter of their values that were left out.
+    pub fn left_out_values(&self) -> IntCounter {
+        self.left_out.clone()
+    }
+
+    /// How many threads hang, by what they read.
+    pub fn set_hanging(&self, hanging: impl Iterator<Item = (&'static str, usize)>) {
+        for (reads, count) in hanging {
+            self.hanging.with_label_values(&[reads]).set(count as f64);
+        }
     }
 
     /// The maps' size, which does not change while they exist.

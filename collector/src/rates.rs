@@ -32,6 +32,13 @@ pub fn cpu(before: &Sample, after: &Sample) -> Option<CpuRates> {
     elapsed.rates(before, after, cpus_before.iter().zip(cpus_after)).ok()
 }
 
+/// All CPU time used between two samples, in nanoseconds per second, whatever the CPUs: one may have been switched off in
+/// between. `None` when one of the samples has no CPU time, when no time lies between them, or when the counter fell.
+pub fn cpu_total(before: &Sample, after: &Sample) -> Option<u64> {
+    let elapsed = Elapsed::between(before.at, after.at)?;
+    elapsed.rate(before.cpu.as_ref()?.total, after.cpu.as_ref()?.total).ok()
+}
+
 fn per_cpu(cpu: &Cpu) -> &[Nanos] {
     cpu.per_cpu.as_deref().unwrap_or_default()
 }
@@ -108,6 +115,8 @@ mod tests {
         for after in cases {
             assert_eq!(cpu(&base, &after), None, "{after:?}");
         }
+        assert_eq!(cpu_total(&base, &sample(2000, 200, &[200])), Some(100), "a CPU was switched off");
+        assert_eq!(cpu_total(&base, &sample(2000, 99, &[])), None);
         assert_eq!(cpu(&Sample::default(), &base), None);
     }
 }

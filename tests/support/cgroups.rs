@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 
 use super::harness::Skip;
-use super::{Context as _, Result, bytes, ensure, process, wait};
+use super::{Context as _, Result, bytes, ensure, leftovers, process, wait};
 
 /// All cgroups of tests begin with this, followed by the test's process id and a number.
 const PREFIX: &str = "collector-test-";
@@ -329,9 +329,7 @@ pub(crate) fn remove_leftovers() {
         let Ok(entries) = fs::read_dir(&mount.path) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let owner =
-                name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-            if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            if name.to_str().and_then(leftovers::owner).is_some_and(|owner| !process::is_test(owner)) {
                 remove_tree(&entry.path());
             }
         }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::cgroups::Layout;
 use super::harness::Skip;
-use super::{Context as _, Error, Result, bytes, ensure, process, settings, wait};
+use super::{Context as _, Error, Result, bytes, ensure, leftovers, process, settings, wait};
 
 /// Folders of engines begin with this, followed by the engine's name and the test's process id.
 const PREFIX: &str = "collector-test-engine-";
@@ -180,15 +180,7 @@ fn remove(folder: &Path) {
         end_processes(cgroup);
         remove_empty(cgroup);
     }
-    let mounts = bytes::read("/proc/self/mounts").unwrap_or_default();
-    let below: Vec<&str> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .filter(|path| Path::new(path).starts_with(folder))
-        .collect();
-    for path in below.iter().rev() {
-        let _ = rustix::mount::unmount(*path, rustix::mount::UnmountFlags::DETACH);
-    }
+    leftovers::unmount_below(folder);
     if let Err(error) = fs::remove_dir_all(folder) {
         eprintln!("left behind: {}: {error}", folder.display());
     }
@@ -221,8 +213,8 @@ pub(crate) fn remove_leftovers() {
     let Ok(entries) = fs::read_dir(FOLDER) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.rsplit('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+        let name = name.to_str().filter(|name| name.starts_with(PREFIX));
+        if name.and_then(leftovers::owner).is_some_and(|owner| !process::is_test(owner)) {
             remove(&entry.path());
         }
     }

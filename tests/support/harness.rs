@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 
 use super::settings::{self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, settings};
 use super::{
-    Context as _, Result, bail, cgroups, collector, engine, network, process, runtime, surroundings, wait, workload,
+    Context as _, Result, bail, collector, leftovers, network, process, runtime, surroundings, wait, workload,
 };
 
 /// One test.
@@ -118,7 +118,7 @@ impl std::error::Error for Skip {}
 
 /// How a test ended.
 enum Outcome {
-    /// With the rows it found for the tables of the documents.
+    /// With the rows it found for the tables of the documents, and figures.
     Passed(Vec<String>),
     Failed(String),
     Skipped(String),
@@ -133,6 +133,16 @@ pub(crate) fn table_row(table: &str, row: &impl serde::Serialize) -> Result<()> 
     Ok(())
 }
 
+/// Starts a line with figures that a test measured.
+const FIGURES: &str = "FIGURES ";
+
+/// Reports figures that a test measured, for those who compare runs.
+pub(crate) fn figures(what: &str, line: &str) {
+    println!("{FIGURES}{what} {line}");
+}
+
+/// First argument of a test's process, its name follows.
+pub(crate) const RUN_ONE: &str = "--run-one";
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
 const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--cadvisor PATH] [--skip NAME]... [NAME]...";
@@ -160,7 +170,7 @@ pub(crate) fn main(cases: &[Case]) -> ExitCode {
         Some(workload::ARGUMENT) => workload::main(arguments.get(1).map_or("", String::as_str)),
         Some(surroundings::ARGUMENT) => surroundings::exec(&arguments[1..]),
         Some(runtime::ARGUMENT) => runtime::exec(&arguments[1..]),
-        Some("--run-one") => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
+        Some(RUN_ONE) => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
         _ => match parse(&arguments) {
             Ok(options) => return run_all(cases, &options),
             Err(error) => Err(error),
@@ -239,7 +249,7 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
     {
         eprintln!("the loopback interface stays off: {error:#}");
     }
-    cgroups::remove_leftovers();
+    leftovers::remove();
     println!("running {} tests", selected.len());
     let mut skipped = Vec::new();
     let mut failed = Vec::new();
@@ -250,14 +260,12 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         let start = Instant::now();
         let mut outcome = run_and_clean_up(case, options);
         // A processor, emulated or lent, may stand still for as long as a test waits. What is wrong is wrong twice; what
-        // went well only then is named at the end.
+        // ran twice is named and counted at the end.
         if let Outcome::Failed(message) = &outcome {
             print!("failed, once more ...\n{message}\n{} ... ", case.name);
             let _ = std::io::stdout().flush();
             outcome = run_and_clean_up(case, options);
-            if !matches!(outcome, Outcome::Failed(_)) {
-                twice.push(case.name);
-            }
+            twice.push(case.name);
         }
         let took = start.elapsed().as_secs_f64();
         match outcome {
@@ -288,6 +296,8 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
         println!("FAILED {name}");
     }
     let passed = selected.len() - failed.len() - skipped.len();
+    println!("{} second tries", twice.len());
+    // Who counts reads this line, which is the last.
     println!("{passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -295,8 +305,7 @@ fn run_all(cases: &[Case], options: &Options) -> ExitCode {
 fn run_and_clean_up(case: &Case, options: &Options) -> Outcome {
     let outcome = run_apart(case, options).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
     process::end_descendants();
-    cgroups::remove_leftovers();
-    engine::remove_leftovers();
+    leftovers::remove();
     outcome
 }
 
@@ -309,7 +318,7 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     let output: OwnedFd = rustix::fs::memfd_create("test output", MemfdFlags::CLOEXEC)?;
     let mut output = File::from(output);
     let mut command = Command::new("/proc/self/exe");
-    command.args(["--run-one", case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
+    command.args([RUN_ONE, case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
     if let Some(path) = &options.collector {
         command.env(COLLECTOR_BIN, path);
     }
@@ -334,7 +343,10 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     output.rewind()?;
     output.read_to_string(&mut text)?;
     Ok(match status.code() {
-        Some(0) => Outcome::Passed(text.lines().filter(|line| line.starts_with(TABLE)).map(str::to_owned).collect()),
+        Some(0) => {
+            let lines = text.lines().filter(|line| line.starts_with(TABLE) || line.starts_with(FIGURES));
+            Outcome::Passed(lines.map(str::to_owned).collect())
+        }
         Some(code) if code == i32::from(SKIPPED) => Outcome::Skipped(text.trim().to_owned()),
         Some(1) => Outcome::Failed(text.trim_end().to_owned()),
         _ => Outcome::Failed(format!("the test's process ended with {status}\n{}", text.trim_end())),

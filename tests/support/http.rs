@@ -47,7 +47,7 @@ pub(crate) fn send<S: Read + Write>(stream: S, method: &str, target: &str, body:
 }
 
 /// The same, with more headers.
-fn send_with<S: Read + Write>(
+pub(crate) fn send_with<S: Read + Write>(
     mut stream: S,
     method: &str,
     target: &str,
@@ -55,7 +55,7 @@ fn send_with<S: Read + Write>(
     body: Option<&[u8]>,
 ) -> Result<Incoming<S>> {
     use std::fmt::Write as _;
-    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: collector\r\nConnection: close\r\n");
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
         write!(request, "{name}: {value}\r\n")?;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
+use super::harness::RUN_ONE;
 use super::{Context as _, Result, wait};
 
 /// A process id as the kernel interface wants it.
@@ -33,8 +34,14 @@ pub(crate) fn wait_stopped(number: u32) -> Result<()> {
     })
 }
 
+/// Whether a process is one of the tests that the runner starts. Another one may have got the process id since.
+pub(crate) fn is_test(number: u32) -> bool {
+    let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    arguments.split(|byte| *byte == 0).any(|argument| argument == RUN_ONE.as_bytes())
+}
+
 /// Process ids of everything that runs.
-fn all() -> Vec<u32> {
+pub(crate) fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

@@ -93,7 +93,7 @@ impl Prometheus {
     /// Starts one that scrapes these addresses every other second: an address and a path for each job.
     pub(crate) fn start(jobs: &[(&str, SocketAddr, &str)]) -> Result<Self> {
         let program = program("prometheus")?;
-        let folder = std::env::temp_dir().join(format!("collector-prometheus-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("collector-test-prometheus-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let mut config = String::from("global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\nscrape_configs:\n");
         for (name, address, path) in jobs {

@@ -36,8 +36,14 @@ pub(crate) struct EventStream {
 impl EventStream {
     /// Opens a stream; returns once the collector has answered with the head of its response, hence has subscribed.
     pub(crate) fn open(address: SocketAddr, target: &str) -> Result<Self> {
+        Self::open_as(address, target, None)
+    }
+
+    /// The same by somebody who has to say who they are.
+    pub(crate) fn open_as(address: SocketAddr, target: &str, authorization: Option<&str>) -> Result<Self> {
         let socket = TcpStream::connect(address)?;
-        let incoming = http::send(socket.try_clone()?, "GET", target, None)?;
+        let authorization = authorization.map(|value| ("Authorization", value));
+        let incoming = http::send_with(socket.try_clone()?, "GET", target, authorization.as_slice(), None)?;
         ensure!(incoming.status == 200, "{target} answered {}", incoming.status);
         let received = Arc::new(Mutex::new(Received::default()));
         let collected = Arc::clone(&received);

@@ -64,7 +64,14 @@ pub(crate) struct Counts {
     pub(crate) skipped: u64,
     /// Why not.
     pub(crate) skip_reasons: Vec<String>,
+    /// What did not pass before its second try, whatever came of that.
+    pub(crate) second_tries: Vec<String>,
 }
+
+/// Starts a line about a test that could not run; the suite prints it.
+pub(crate) const SKIPPED: &str = "SKIPPED ";
+/// Starts a line about a test that ran a second time; the suite prints it.
+pub(crate) const SECOND_TRY: &str = "SECOND TRY ";
 
 impl Counts {
     /// Adds other counts to these.
@@ -73,11 +80,22 @@ impl Counts {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.skip_reasons.extend(other.skip_reasons.iter().cloned());
+        self.second_tries.extend(other.second_tries.iter().cloned());
     }
 
     /// A whole layer that did not run.
     fn all_skipped(reason: &anyhow::Error) -> Self {
         Self { skipped: 1, skip_reasons: vec![format!("everything: {reason:#}")], ..Self::default() }
+    }
+
+    /// Keeps what a line of the suite says besides how it ended.
+    pub(crate) fn note(&mut self, line: &str) {
+        if let Some(reason) = line.strip_prefix(SKIPPED) {
+            self.skip_reasons.push(reason.to_owned());
+        }
+        if let Some(name) = line.strip_prefix(SECOND_TRY) {
+            self.second_tries.push(name.to_owned());
+        }
     }
 
     /// A layer that broke down before it could count.
@@ -124,26 +142,37 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         });
         results.push((layer, counts));
     }
-    let mut total = Counts::default();
-    println!("\n=== summary ===");
-    for (layer, counts) in &results {
-        for reason in &counts.skip_reasons {
-            println!("SKIPPED {}: {reason}", layer.name());
-        }
-        total.add(counts);
-    }
-    for (layer, counts) in &results {
-        println!(
-            "  {:<5} {:>5} passed {:>4} failed {:>4} skipped",
-            layer.name(),
-            counts.passed,
-            counts.failed,
-            counts.skipped
-        );
-    }
-    println!("{total}");
+    let total = summarize(&results);
+    print!("\n{}", total.0);
+    let total = total.1;
     ensure!(total.failed == 0, "{} tests failed", total.failed);
     Ok(())
+}
+
+/// What is printed last, and the counts of all layers. The very last line has nothing but them.
+fn summarize(results: &[(Layer, Counts)]) -> (String, Counts) {
+    use fmt::Write as _;
+    let mut total = Counts::default();
+    let mut text = "=== summary ===\n".to_owned();
+    let mut table = String::new();
+    for (layer, counts) in results {
+        let name = layer.name();
+        for reason in &counts.skip_reasons {
+            let _ = writeln!(text, "{SKIPPED}{name}: {reason}");
+        }
+        for test in &counts.second_tries {
+            let _ = writeln!(text, "{SECOND_TRY}{name}: {test}");
+        }
+        let Counts { passed, failed, skipped, second_tries, .. } = counts;
+        let tries = second_tries.len();
+        let _ = writeln!(
+            table,
+            "  {name:<5} {passed:>5} passed {failed:>4} failed {skipped:>4} skipped {tries:>4} second tries"
+        );
+        total.add(counts);
+    }
+    let _ = write!(text, "{table}{} second tries\n{total}\n", total.second_tries.len());
+    (text, total)
 }
 
 fn unit(filter: Option<&str>) -> Result<Counts> {
@@ -207,15 +236,13 @@ fn build_suite() -> Result<vm::Programs> {
 /// Runs the end-to-end suite and reads its counts from what it prints.
 fn suite_counts(command: &mut Command) -> Result<Counts> {
     let mut counts = None;
-    let mut reasons = Vec::new();
+    let mut said = Counts::default();
     let succeeded = for_each_line(command, |line| {
-        if let Some(reason) = line.strip_prefix("SKIPPED ") {
-            reasons.push(reason.to_owned());
-        }
+        said.note(line);
         counts = parse_suite_result(line).or(counts.take());
     })?;
     let mut counts = counts.context("the end-to-end suite ended without its counts")?;
-    counts.skip_reasons = reasons;
+    counts.add(&said);
     if !succeeded && counts.failed == 0 {
         counts.failed = 1;
     }
@@ -250,7 +277,7 @@ fn parse_libtest_result(line: &str) -> Option<Counts> {
         passed: number("passed")?,
         failed: number("failed")?,
         skipped: number("ignored")?,
-        skip_reasons: Vec::new(),
+        ..Counts::default()
     })
 }
 
@@ -262,7 +289,7 @@ fn parse_suite_result(line: &str) -> Option<Counts> {
         passed: number(" passed")?,
         failed: number(" failed")?,
         skipped: number(" skipped")?,
-        skip_reasons: Vec::new(),
+        ..Counts::default()
     })
 }
 
@@ -281,11 +308,25 @@ mod tests {
     #[test]
     fn the_suite_says_its_counts_last() {
         let script = "echo '1 passed, 0 failed, 0 skipped'; echo 'SKIPPED docker: no engine';
-            echo '3 passed, 0 failed, 1 skipped'; exit 1";
+            echo 'SECOND TRY storm::v1'; echo '1 second tries'; echo '3 passed, 0 failed, 1 skipped'; exit 1";
         let counts = suite_counts(Command::new("sh").args(["-c", script])).unwrap();
         // It says that nothing failed and yet ends with an error.
         assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 1, 1));
         assert_eq!(counts.skip_reasons, ["docker: no engine"]);
+        assert_eq!(counts.second_tries, ["storm::v1"]);
+    }
+
+    #[test]
+    fn second_tries_are_counted_before_the_last_line() {
+        let host = Counts { passed: 5, second_tries: vec!["storm::v1".to_owned()], ..Counts::default() };
+        let vm = Counts { passed: 3, skipped: 1, skip_reasons: vec!["a: b".to_owned()], ..Counts::default() };
+        let (text, total) = summarize(&[(Layer::Host, host), (Layer::Vm, vm)]);
+        let expected = "=== summary ===\nSECOND TRY host: storm::v1\nSKIPPED vm: a: b\n\
+            \x20 host      5 passed    0 failed    0 skipped    1 second tries\n\
+            \x20 vm        3 passed    0 failed    1 skipped    0 second tries\n\
+            1 second tries\n8 passed, 0 failed, 1 skipped\n";
+        assert_eq!(text, expected);
+        assert_eq!((total.passed, total.second_tries.len()), (8, 1));
     }
 
     #[test]

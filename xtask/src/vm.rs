@@ -24,7 +24,7 @@ pub(crate) use self::kernel::fetch_package;
 use self::machine::Machine;
 pub(crate) use self::machine::Programs;
 use crate::interrupt::Interrupt;
-use crate::test::Counts;
+use crate::test::{Counts, SECOND_TRY, SKIPPED};
 use crate::{apt, shell, workspace};
 
 /// Which kernels to boot, and for what.
@@ -90,9 +90,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let all = matrix::run(&prepared, &programs, args.at_once, &Interrupt::install()?)?;
     let counts = matrix::summarize(&all);
     for reason in &counts.skip_reasons {
-        println!("SKIPPED {reason}");
+        println!("{SKIPPED}{reason}");
     }
-    println!("{counts}");
+    for name in &counts.second_tries {
+        println!("{SECOND_TRY}{name}");
+    }
+    println!("{} second tries\n{counts}", counts.second_tries.len());
     if args.write_tables {
         tables::write(&all)?;
     }

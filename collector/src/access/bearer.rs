@@ -1,11 +1,9 @@
 //! Tokens: a file with one on each line.
 
-use std::path::{Path, PathBuf};
-
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::watched::{Watched, lines};
-use super::{FileError, sha256};
+use super::{FileError, FlagFile, sha256};
 
 /// The tokens, as their hashes, which all have one length.
 type Tokens = Vec<[u8; 32]>;
@@ -16,7 +14,7 @@ pub(super) struct Bearer(Watched<Tokens>);
 
 impl Bearer {
     /// Reads the file.
-    pub(super) fn load(file: &Path) -> Result<Self, FileError> {
+    pub(super) fn load(file: &FlagFile) -> Result<Self, FileError> {
         Ok(Self(Watched::open(&[file], parse)?))
     }
 
@@ -28,10 +26,10 @@ impl Bearer {
     }
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Tokens, FileError> {
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Tokens, FileError> {
     let tokens: Tokens = contents.iter().flat_map(|text| lines(text)).map(|(_, line)| sha256(line)).collect();
     if tokens.is_empty() {
-        return Err(FileError::Empty { path: paths[0].clone(), missing: "a token, alone on its line" });
+        return Err(FileError::Empty { path: paths[0].clone(), missing: "no token; write one alone on its line" });
     }
     Ok(tokens)
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::ConstantTimeEq as _;
 
 use super::watched::{Watched, lines};
-use super::{Attempt, FileError, quoted, sha256};
+use super::{Attempt, FileError, FlagFile, Presented, quoted, sha256};
 
 /// How long a nonce may be used.
 const NONCE_AGE: Duration = Duration::from_secs(300);
@@ -105,7 +104,7 @@ enum Refusal {
 
 impl Digest {
     /// Reads the file.
-    pub(super) fn load(file: &Path, realm: &str) -> Result<Self, FileError> {
+    pub(super) fn load(file: &FlagFile, realm: &str) -> Result<Self, FileError> {
         let random = SystemRandom::new();
         let mut opaque = [0; 16];
         random.fill(&mut opaque).map_err(|_| FileError::NoRandomness)?;
@@ -119,14 +118,20 @@ impl Digest {
         })
     }
 
-    /// Judges what a client presented; either what proves this server to it, or the headers that ask again.
-    pub(super) fn check(&self, presented: Option<&str>, attempt: &Attempt<'_>) -> Result<String, Vec<String>> {
-        let refusal = match presented.map(|text| self.judge(&fields(text), attempt)) {
+    /// Judges what a client presented; either what proves this server to it, or whether it was wrong and the headers that
+    /// ask again.
+    pub(super) fn check(
+        &self,
+        presented: Option<&str>,
+        attempt: &Attempt<'_>,
+    ) -> Result<String, (Presented, Vec<String>)> {
+        let (presented, refusal) = match presented.map(|text| self.judge(&fields(text), attempt)) {
             Some(Ok(info)) => return Ok(info),
-            Some(Err(refusal)) => refusal,
-            None => Refusal::Wrong,
+            Some(Err(Refusal::Wrong)) => (Presented::Wrong, Refusal::Wrong),
+            Some(Err(Refusal::Stale)) => (Presented::Nothing, Refusal::Stale),
+            None => (Presented::Nothing, Refusal::Wrong),
         };
-        Err(self.challenges(refusal, attempt.now))
+        Err((presented, self.challenges(refusal, attempt.now)))
     }
 
     fn challenges(&self, refusal: Refusal, now: Duration) -> Vec<String> {
@@ -170,7 +175,8 @@ impl Digest {
         let secrets = self.secrets.current();
         let secret = secrets.get(&(field("username")?.to_owned(), self.realm.clone(), algorithm));
         // Hashed also for a name that nobody has, so that the time does not tell.
-        let ha1 = secret.map_or("", String::as_str);
+        let nobody = &self.opaque.repeat(if algorithm == Algorithm::Sha256 { 2 } else { 1 });
+        let ha1 = secret.map_or(nobody.as_str(), String::as_str);
         let answer = |method: &str| {
             let ha2 = algorithm.hash(&format!("{method}:{uri}"));
             algorithm.hash(&format!("{ha1}:{nonce}:{count}:{cnonce}:auth:{ha2}"))
@@ -229,7 +235,7 @@ fn is_target(uri: &str, target: &str) -> bool {
     uri == target || below == Some(target)
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Secrets, FileError> {
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Secrets, FileError> {
     let mut secrets = Secrets::new();
     for (path, text) in paths.iter().zip(contents) {
         for (line, text) in lines(text) {

@@ -12,6 +12,9 @@ const DEFAULT_ROUNDS: usize = 5_000;
 /// SHA-crypt with more of them would hold a thread for a minute.
 const MOST_ROUNDS: usize = 5_000_000;
 
+/// Where a hash of bcrypt has its cost, the logarithm of its rounds: `$2y$10$`.
+const BCRYPT_COST: std::ops::Range<usize> = 4..6;
+
 /// A hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
@@ -77,6 +80,18 @@ impl Hash {
                 })
             }
             _ => Err("a kind of hash that is not supported; write it with htpasswd -B"),
+        }
+    }
+
+    /// Whether checking a password against it takes as long as against another.
+    pub(super) fn takes_as_long_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            // Whatever the version.
+            (Self::Bcrypt(one), Self::Bcrypt(other)) => one.get(BCRYPT_COST) == other.get(BCRYPT_COST),
+            (Self::Md5 { .. }, Self::Md5 { .. }) | (Self::Sha1(_), Self::Sha1(_)) => true,
+            (Self::Sha256 { rounds: one, .. }, Self::Sha256 { rounds: other, .. })
+            | (Self::Sha512 { rounds: one, .. }, Self::Sha512 { rounds: other, .. }) => one == other,
+            _ => false,
         }
     }
 

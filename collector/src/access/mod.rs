@@ -5,19 +5,25 @@
 
 mod basic;
 mod bearer;
+mod client;
 mod digest;
+mod failures;
+mod flag_file;
 mod htpasswd;
 mod md5_crypt;
 pub mod tls;
 mod watched;
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use basic::Basic;
+pub use basic::Hashing;
+use basic::{Basic, Known};
 use bearer::Bearer;
+pub use client::Client;
 use digest::Digest;
+pub use failures::{Failures, Standing};
+pub use flag_file::{FlagFile, unreadable};
 
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +31,7 @@ pub struct Settings {
     /// A name and a password, if at all.
     pub passwords: Option<Passwords>,
     /// A file of tokens.
-    pub tokens: Option<PathBuf>,
+    pub tokens: Option<FlagFile>,
 }
 
 /// How names and passwords are asked for.
@@ -34,7 +40,7 @@ pub struct Passwords {
     /// Which way.
     pub scheme: Scheme,
     /// The file.
-    pub file: PathBuf,
+    pub file: FlagFile,
     /// What the browser shows.
     pub realm: String,
 }
@@ -52,45 +58,45 @@ pub enum Scheme {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{path}: {}", unreadable(.source))]
     Unreadable {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What the system said.
         #[source]
         source: io::Error,
     },
     /// A line of it is not understood.
-    #[error("{}, line {line}: {problem}", path.display())]
+    #[error("{path}, line {line}: {problem}")]
     Line {
         /// Which file.
-        path: PathBuf,
+        path: FlagFile,
         /// Which line, the first is 1.
         line: usize,
         /// What is wrong with it and what would be right.
         problem: &'static str,
     },
     /// It holds nothing.
-    #[error("{}: {missing}", path.display())]
+    #[error("{path}: {missing}")]
     Empty {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What is missing.
         missing: &'static str,
     },
     /// A certificate or key is not one.
-    #[error("{}: {problem}", path.display())]
+    #[error("{path}: {problem}")]
     Pem {
         /// Which.
-        path: PathBuf,
+        path: FlagFile,
         /// What is wrong.
         problem: &'static str,
     },
     /// A certificate and a key that TLS cannot work with.
-    #[error("{}: {source}", path.display())]
+    #[error("{path}: {source}; give the key of the certificate")]
     Tls {
         /// The key's file.
-        path: PathBuf,
+        path: FlagFile,
         /// What TLS says.
         #[source]
         source: tokio_rustls::rustls::Error,
@@ -111,10 +117,14 @@ pub struct Attempt<'a> {
     pub authorization: Option<&'a str>,
     /// The time on any clock that does not go back.
     pub now: Duration,
+    /// Who asks.
+    pub client: Client,
+    /// How often that was wrong lately.
+    pub standing: Standing,
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Decision {
     /// It is answered, with this as `Authentication-Info` if at all.
     Granted {
@@ -125,7 +135,25 @@ pub enum Decision {
     Denied {
         /// At least one.
         challenges: Vec<String>,
+        /// Whether the client was wrong.
+        presented: Presented,
     },
+    /// It depends on a password that has to be hashed.
+    Hash {
+        /// The password.
+        hashing: Hashing,
+        /// The headers if it is wrong.
+        challenges: Vec<String>,
+    },
+}
+
+/// What a client showed that is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// Nothing of what is asked for, or what was right a while ago.
+    Nothing,
+    /// Something wrong.
+    Wrong,
 }
 
 #[derive(Debug)]
@@ -156,38 +184,50 @@ impl Guard {
                 Some(PasswordCheck::Digest(Digest::load(file, realm)?))
             }
         };
-        let tokens = settings.tokens.as_deref().map(Bearer::load).transpose()?;
+        let tokens = settings.tokens.as_ref().map(Bearer::load).transpose()?;
         Ok(Self { passwords, tokens })
     }
 
-    /// Judges one request. It may read a file, and with bcrypt it takes its time: not for the async threads.
+    /// Judges one request, at once: a password that has to be hashed is handed back.
     pub fn check(&self, attempt: &Attempt<'_>) -> Decision {
         let (scheme, rest) = attempt.authorization.unwrap_or_default().split_once(' ').unwrap_or_default();
         let rest = rest.trim_start();
         let mut challenges = Vec::new();
+        let mut presented = Presented::Nothing;
         if let Some(tokens) = &self.tokens {
-            if scheme.eq_ignore_ascii_case("bearer") && tokens.knows(rest) {
-                return Decision::Granted { info: None };
+            if scheme.eq_ignore_ascii_case("bearer") {
+                if tokens.knows(rest) {
+                    return Decision::Granted { info: None };
+                }
+                presented = Presented::Wrong;
             }
             challenges.push("Bearer".to_owned());
         }
         match &self.passwords {
             Some(PasswordCheck::Basic(basic)) => {
-                if scheme.eq_ignore_ascii_case("basic") && basic.knows(rest) {
-                    return Decision::Granted { info: None };
-                }
                 challenges.push(basic.challenge());
+                if scheme.eq_ignore_ascii_case("basic") {
+                    match basic.look_up(rest, attempt.client, attempt.standing) {
+                        Known::Right => return Decision::Granted { info: None },
+                        Known::Wrong => presented = Presented::Wrong,
+                        Known::Unknown(hashing) => return Decision::Hash { hashing, challenges },
+                    }
+                }
             }
             Some(PasswordCheck::Digest(digest)) => {
-                let presented = scheme.eq_ignore_ascii_case("digest").then_some(rest);
-                match digest.check(presented, attempt) {
+                let shown = scheme.eq_ignore_ascii_case("digest").then_some(rest);
+                match digest.check(shown, attempt) {
                     Ok(info) => return Decision::Granted { info: Some(info) },
-                    Err(asked) => challenges.extend(asked),
+                    Err((Presented::Wrong, asked)) => {
+                        presented = Presented::Wrong;
+                        challenges.extend(asked);
+                    }
+                    Err((Presented::Nothing, asked)) => challenges.extend(asked),
                 }
             }
             None => {}
         }
-        Decision::Denied { challenges }
+        Decision::Denied { challenges, presented }
     }
 }
 
@@ -195,6 +235,11 @@ impl Guard {
 fn quoted(text: &str) -> String {
     let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A hash by which what a client showed is known again.
+pub fn fingerprint(authorization: &str) -> [u8; 32] {
+    sha256(authorization.as_bytes())
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -9,20 +9,27 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn file(folder: &TempDir, text: &str) -> PathBuf {
+fn file(folder: &TempDir, text: &str) -> FlagFile {
     let path = folder.path().join("file");
     // Another length or another inode: two writes within a tick of the clock are two versions.
     let _ = fs::remove_file(&path);
     fs::write(&path, text).unwrap();
-    path
+    FlagFile { flag: "file", path }
 }
 
-fn guard(scheme: Scheme, file: PathBuf) -> Result<Guard, FileError> {
+fn guard(scheme: Scheme, file: FlagFile) -> Result<Guard, FileError> {
     Guard::load(&Settings { passwords: Some(Passwords { scheme, file, realm: "here".into() }), tokens: None })
 }
 
 fn attempt(authorization: Option<&str>) -> Attempt<'_> {
-    Attempt { method: "GET", target: "/containers/", authorization, now: Duration::from_secs(1000) }
+    Attempt {
+        method: "GET",
+        target: "/containers/",
+        authorization,
+        now: Duration::from_secs(1000),
+        client: Client::Local,
+        standing: Standing::Good(0),
+    }
 }
 
 fn basic(pair: &str) -> String {
@@ -30,7 +37,11 @@ fn basic(pair: &str) -> String {
 }
 
 fn granted(guard: &Guard, authorization: &str) -> bool {
-    matches!(guard.check(&attempt(Some(authorization))), Decision::Granted { .. })
+    match guard.check(&attempt(Some(authorization))) {
+        Decision::Granted { .. } => true,
+        Decision::Denied { .. } => false,
+        Decision::Hash { hashing, .. } => hashing.is_right(),
+    }
 }
 
 #[test]
@@ -38,7 +49,8 @@ fn a_password_lets_in_until_it_is_changed() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "# users\n\nann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\r\n");
     let guard = guard(Scheme::Basic, path).unwrap();
-    assert_eq!(guard.check(&attempt(None)), Decision::Denied { challenges: vec!["Basic realm=\"here\"".to_owned()] });
+    let Decision::Denied { challenges, .. } = guard.check(&attempt(None)) else { panic!("let in") };
+    assert_eq!(challenges, ["Basic realm=\"here\""]);
     for _ in 0..2 {
         assert!(granted(&guard, &basic("ann:secret")));
         for wrong in [basic("ann:Secret"), basic("bob:secret"), basic("ann"), "Basic ?".into(), "Bearer x".into()] {
@@ -63,19 +75,21 @@ fn files_that_cannot_be_used_are_named() {
         let error = guard(scheme, file(&folder, text)).unwrap_err().to_string();
         error.replace(&folder.path().display().to_string(), "")
     };
-    assert_eq!(message(Scheme::Basic, "\nann\n"), "/file, line 2: not of the form user:hash");
+    assert_eq!(message(Scheme::Basic, "\nann\n"), "--file=/file, line 2: not of the form user:hash");
     assert_eq!(
         message(Scheme::Basic, "ann:abJnggxhB/yWI"),
-        "/file, line 1: neither a hash of bcrypt, MD5 or SHA nor {SHA}; write it with htpasswd -B"
+        "--file=/file, line 1: neither a hash of bcrypt, MD5 or SHA nor {SHA}; write it with htpasswd -B"
     );
     assert_eq!(
         message(Scheme::Digest, "ann:here:abc"),
-        "/file, line 1: the hash is neither 32 digits of MD5 nor 64 of SHA-256"
+        "--file=/file, line 1: the hash is neither 32 digits of MD5 nor 64 of SHA-256"
     );
-    let missing = guard(Scheme::Basic, folder.path().join("none")).unwrap_err().to_string();
-    assert!(missing.ends_with("/none: No such file or directory (os error 2)"), "{missing}");
+    let missing = FlagFile { flag: "file", path: folder.path().join("none") };
+    let missing = guard(Scheme::Basic, missing).unwrap_err().to_string();
+    let expected = "/none: No such file or directory (os error 2); give the path of a file that is there";
+    assert!(missing.starts_with("--file=/") && missing.contains(expected), "{missing}");
     let empty = Guard::load(&Settings { passwords: None, tokens: Some(file(&folder, "\n#x\n")) }).unwrap_err();
-    assert!(empty.to_string().ends_with("a token, alone on its line"));
+    assert!(empty.to_string().ends_with("no token; write one alone on its line"));
 }
 
 #[test]
@@ -85,24 +99,27 @@ fn tokens_are_asked_for_first() {
     let guard = Guard::load(&Settings { passwords: None, tokens: Some(tokens) }).unwrap();
     assert!(granted(&guard, "Bearer first") && granted(&guard, "bearer  second "));
     assert!(!granted(&guard, "Bearer third") && !granted(&guard, "Bearer ") && !granted(&guard, "first"));
-    assert_eq!(guard.check(&attempt(None)), Decision::Denied { challenges: vec!["Bearer".to_owned()] });
+    let Decision::Denied { challenges, presented } = guard.check(&attempt(None)) else { panic!("let in") };
+    assert_eq!((challenges, presented), (vec!["Bearer".to_owned()], Presented::Nothing));
+    let wrong = guard.check(&attempt(Some("Bearer third")));
+    assert!(matches!(wrong, Decision::Denied { presented: Presented::Wrong, .. }));
 }
 
 /// A client of Digest.
-struct Client<'a> {
+struct Asking<'a> {
     guard: &'a Guard,
     now: Duration,
 }
 
-impl Client<'_> {
+impl Asking<'_> {
     fn ask(&self, authorization: Option<&str>) -> Decision {
         self.guard.check(&Attempt { now: self.now, ..attempt(authorization) })
     }
 
     fn challenge(&self) -> String {
         match self.ask(None) {
-            Decision::Denied { challenges } => challenges[0].clone(),
-            Decision::Granted { .. } => panic!("let in without a password"),
+            Decision::Denied { challenges, .. } => challenges[0].clone(),
+            other => panic!("let in without a password: {other:?}"),
         }
     }
 
@@ -131,7 +148,7 @@ fn digests_are_right_once_and_for_a_while() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, &format!("ann:here:{}\n", md5("ann:here:secret")));
     let guard = guard(Scheme::Digest, path).unwrap();
-    let mut client = Client { guard: &guard, now: Duration::from_secs(1000) };
+    let mut client = Asking { guard: &guard, now: Duration::from_secs(1000) };
     assert!(client.challenge().starts_with("Digest realm=\"here\", nonce=\""));
     assert!(client.challenge().ends_with("algorithm=MD5, qop=\"auth\""));
 
@@ -140,8 +157,8 @@ fn digests_are_right_once_and_for_a_while() {
     let Decision::Granted { info: Some(info) } = client.ask(Some(&first)) else { panic!("not let in") };
     assert!(info.starts_with("qop=auth, rspauth=\"") && info.ends_with("nc=00000001"), "{info}");
     let is_stale = |decision: Decision| match decision {
-        Decision::Denied { challenges } => challenges[0].ends_with("stale=true"),
-        Decision::Granted { .. } => panic!("let in"),
+        Decision::Denied { challenges, .. } => challenges[0].ends_with("stale=true"),
+        other => panic!("let in: {other:?}"),
     };
     assert!(is_stale(client.ask(Some(&first))), "replayed");
     assert!(matches!(client.ask(Some(&answer("secret", &nonce, "00000002"))), Decision::Granted { .. }));
@@ -152,4 +169,35 @@ fn digests_are_right_once_and_for_a_while() {
     client.now += Duration::from_secs(301);
     assert!(is_stale(client.ask(Some(&answer("secret", &nonce, "00000004")))), "old");
     assert!(matches!(client.ask(Some(&answer("secret", &client.nonce(), "00000001"))), Decision::Granted { .. }));
+}
+
+#[test]
+fn what_is_remembered_lets_in_at_once_but_is_no_oracle() {
+    let folder = TempDir::new().unwrap();
+    let guard = guard(Scheme::Basic, file(&folder, "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")).unwrap();
+    let right = basic("ann:secret");
+    let from = |address: [u8; 4], standing| {
+        let client = Client::at(address.into());
+        guard.check(&Attempt { client, standing, ..attempt(Some(&right)) })
+    };
+    let exhausted = Standing::Exhausted(Duration::from_secs(1));
+    let (here, there, elsewhere) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
+    let Decision::Hash { hashing, .. } = from(here, Standing::Good(0)) else { panic!("known before it was hashed") };
+    assert!(hashing.is_right());
+    assert!(matches!(from(here, exhausted), Decision::Granted { .. }), "right from there before");
+    assert!(matches!(from(there, exhausted), Decision::Hash { .. }), "others could guess at any speed");
+    assert!(matches!(from(elsewhere, Standing::Good(3)), Decision::Granted { .. }));
+    assert!(matches!(from(elsewhere, exhausted), Decision::Granted { .. }));
+}
+
+#[test]
+fn wrong_and_endless_passwords_are_not_hashed_twice_or_at_all() {
+    let folder = TempDir::new().unwrap();
+    let guard = guard(Scheme::Basic, file(&folder, "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")).unwrap();
+    let wrong = basic("ann:Secret");
+    assert!(!granted(&guard, &wrong));
+    let again = guard.check(&attempt(Some(&wrong)));
+    assert!(matches!(again, Decision::Denied { presented: Presented::Wrong, .. }), "{again:?}");
+    let endless = guard.check(&attempt(Some(&basic(&format!("ann:{}", "x".repeat(513))))));
+    assert!(matches!(endless, Decision::Denied { presented: Presented::Wrong, .. }), "{endless:?}");
 }

@@ -2,7 +2,6 @@
 //! the files change.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -17,8 +16,8 @@ use tokio_rustls::rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme, version,
 };
 
-use super::FileError;
 use super::watched::Watched;
+use super::{FileError, FlagFile};
 
 /// What is asked of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +26,22 @@ pub enum ClientCertificates<'a> {
     NotAsked,
     /// One that a certificate in this file has signed, or none: who shows none may still have another proof. One that is
     /// signed by somebody else, or whose time is over, ends the connection.
-    SignedBy(&'a Path),
+    SignedBy(&'a FlagFile),
 }
 
 /// Encrypts connections: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
 /// When the files hold no certificate and its key, or no certificates that sign others.
-pub fn acceptor(certificate: &Path, key: &Path, clients: ClientCertificates<'_>) -> Result<TlsAcceptor, FileError> {
+pub fn acceptor(
+    certificate: &FlagFile,
+    key: &FlagFile,
+    clients: ClientCertificates<'_>,
+) -> Result<TlsAcceptor, FileError> {
     let resolver = Resolver(Watched::open(&[certificate, key], parse)?);
     let versions = [&version::TLS13, &version::TLS12];
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions);
-    let builder = builder.map_err(|source| FileError::Tls { path: key.to_owned(), source })?;
+    let builder = builder.map_err(|source| FileError::Tls { path: key.clone(), source })?;
     let builder = match clients {
         ClientCertificates::NotAsked => builder.with_no_client_auth(),
         ClientCertificates::SignedBy(file) => {
@@ -106,10 +109,8 @@ impl ClientCertVerifier for Authorities {
     }
 }
 
-fn authorities(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
-    let ([path], [content]) = (paths, contents) else {
-        return Err(FileError::Empty { path: PathBuf::new(), missing: "certificates of authorities" });
-    };
+fn authorities(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
+    let (path, content) = (&paths[0], &contents[0]);
     let wrong = |problem| FileError::Pem { path: path.clone(), problem };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(content) {
@@ -117,7 +118,7 @@ fn authorities(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Arc<dyn Client
         roots.add(certificate).map_err(|_| wrong("a certificate that cannot be one of an authority"))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-    verifier.map_err(|_| wrong("no certificate in PEM"))
+    verifier.map_err(|_| wrong("no certificate in PEM; give a file with one"))
 }
 
 /// Shows each client the certificate as it is now. Looking whether it changed is two system calls for a handshake.
@@ -136,15 +137,13 @@ impl fmt::Debug for Resolver {
     }
 }
 
-fn parse(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Arc<CertifiedKey>, FileError> {
-    let [certificate_path, key_path] = paths else {
-        return Err(FileError::Empty { path: PathBuf::new(), missing: "a certificate and a key" });
-    };
-    let pem = |path: &PathBuf, problem| FileError::Pem { path: path.clone(), problem };
+fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Arc<CertifiedKey>, FileError> {
+    let (certificate_path, key_path) = (&paths[0], &paths[1]);
+    let pem = |path: &FlagFile, problem| FileError::Pem { path: path.clone(), problem };
     let [certificate, key] = contents else { return Err(pem(certificate_path, "no key beside it")) };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
-    let chain = chain.ok_or_else(|| pem(certificate_path, "no certificate in PEM"))?;
+    let chain = chain.ok_or_else(|| pem(certificate_path, "no certificate in PEM; give a file with one"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| pem(key_path, "no unencrypted private key in PEM"))?;
     // Also tells whether the two belong together.
     let certified = CertifiedKey::from_der(chain, key, &provider());

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::FileError;
+use super::{FileError, FlagFile};
 
 /// A larger file is none of those that are expected here.
 const LONGEST: u64 = 16 << 20;
@@ -28,12 +28,12 @@ impl Version {
 }
 
 /// What is made of the files' contents; the paths are for its errors.
-type Parse<T> = fn(&[PathBuf], &[Vec<u8>]) -> Result<T, FileError>;
+type Parse<T> = fn(&[FlagFile], &[Vec<u8>]) -> Result<T, FileError>;
 
 /// One or several files and what is made of them.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
-    paths: Vec<PathBuf>,
+    paths: Vec<FlagFile>,
     parse: Parse<T>,
     kept: Mutex<(Vec<Option<Version>>, Arc<T>)>,
 }
@@ -43,8 +43,8 @@ impl<T> Watched<T> {
     ///
     /// # Errors
     /// When they cannot be used.
-    pub(super) fn open(paths: &[&Path], parse: Parse<T>) -> Result<Self, FileError> {
-        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    pub(super) fn open(paths: &[&FlagFile], parse: Parse<T>) -> Result<Self, FileError> {
+        let paths: Vec<FlagFile> = paths.iter().copied().cloned().collect();
         // Looked at before they are read: a change in between is noticed the next time.
         let versions = versions(&paths);
         let content = read(&paths, parse)?;
@@ -59,7 +59,7 @@ impl<T> Watched<T> {
             kept.0 = versions;
             match read(&self.paths, self.parse) {
                 Ok(content) => {
-                    tracing::info!(file = %self.paths[0].display(), "read again, it has changed");
+                    tracing::info!(file = %self.paths[0], "read again, it has changed");
                     kept.1 = Arc::new(content);
                 }
                 Err(error) => {
@@ -71,20 +71,20 @@ impl<T> Watched<T> {
     }
 }
 
-fn versions(paths: &[PathBuf]) -> Vec<Option<Version>> {
+fn versions(paths: &[FlagFile]) -> Vec<Option<Version>> {
     paths.iter().map(|path| Version::of(path)).collect()
 }
 
-fn read<T>(paths: &[PathBuf], parse: Parse<T>) -> Result<T, FileError> {
+fn read<T>(paths: &[FlagFile], parse: Parse<T>) -> Result<T, FileError> {
     let contents: Result<Vec<Vec<u8>>, FileError> = paths.iter().map(|path| contents(path)).collect();
     parse(paths, &contents?)
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
+fn contents(path: &FlagFile) -> Result<Vec<u8>, FileError> {
     use std::io::Read as _;
-    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| FileError::Unreadable { path: path.clone(), source };
     let mut text = Vec::new();
-    fs::File::open(path).map_err(unreadable)?.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
+    fs::File::open(&path.path).map_err(unreadable)?.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 

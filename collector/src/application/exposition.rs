@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Parsed;
+use super::bounds::{LABELS, NAME_BYTES, VALUE_BYTES, VALUES};
 use crate::sample::application::{Format, MetricSpec, Number, Value};
 use crate::units::WallTime;
-
-/// Values that are taken from one answer.
-const MAX_VALUES: usize = 10_000;
 
 /// An answer that cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -24,17 +22,34 @@ pub enum ExpositionError {
     #[error("too many metrics to collect: more than {0}")]
     TooManyMetrics(usize),
     /// More values than are kept.
-    #[error("more than {MAX_VALUES} values")]
+    #[error("more than {VALUES} values")]
     TooManyValues,
+    /// Values that take more than may be kept of one container.
+    #[error("the values take more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// What an answer may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) metrics: usize,
+    /// All its values, in memory.
+    pub(super) bytes: usize,
 }
 
 /// The values of an answer: of the metrics that are wanted, or, if none is named, of all. Values that are no finite
-/// numbers are left out: JSON has no others.
-pub(super) fn read(text: &str, wanted: &[String], limit: usize, now: WallTime) -> Result<Parsed, ExpositionError> {
+/// numbers are left out: JSON has no others; so are those with a name, a label or labels beyond the bounds, which are
+/// counted.
+pub(super) fn read(
+    text: &str,
+    wanted: &[String],
+    Most { metrics: limit, bytes: most }: Most,
+    now: WallTime,
+) -> Result<Parsed, ExpositionError> {
     let mut values: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
     let mut families: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut count = 0;
+    let (mut count, mut bytes, mut left_out) = (0, 0_usize, 0);
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(comment) = line.strip_prefix('#') {
@@ -52,16 +67,25 @@ pub(super) fn read(text: &str, wanted: &[String], limit: usize, now: WallTime) -
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
+        let is_long = |(key, value): (&String, &String)| key.len() > NAME_BYTES || value.len() > VALUE_BYTES;
+        if name.len() > NAME_BYTES || labels.len() > LABELS || labels.iter().any(is_long) {
+            left_out += 1;
+            continue;
+        }
         let (family, kind) = family(name, &kinds);
         families.insert(family, kind);
         if !value.is_finite() {
             continue;
         }
         count += 1;
-        if count > MAX_VALUES {
+        if count > VALUES {
             return Err(ExpositionError::TooManyValues);
         }
         let value = Value { at: at.unwrap_or(now), number: Number::Float(value), labels: Some(labels) };
+        bytes += value.bytes();
+        if bytes > most {
+            return Err(ExpositionError::TooLarge(most));
+        }
         values.entry(name.to_owned()).or_default().push(value);
         if values.len() > limit {
             return Err(ExpositionError::TooManyMetrics(limit));
@@ -69,11 +93,11 @@ pub(super) fn read(text: &str, wanted: &[String], limit: usize, now: WallTime) -
     }
     let spec = |(name, kind): (&str, &str)| MetricSpec {
         name: name.to_owned(),
-        kind: kind.to_ascii_uppercase(),
+        kind: kind.chars().take(NAME_BYTES).collect::<String>().to_ascii_uppercase(),
         format: Format::Float,
         units: String::new(),
     };
-    Ok(Parsed { specs: families.into_iter().map(spec).collect(), values })
+    Ok(Parsed { specs: families.into_iter().map(spec).collect(), values, left_out })
 }
 
 /// The metric that a series belongs to and its type: a histogram's or a summary's series have longer names than it.
@@ -175,6 +199,11 @@ mod tests {
 
     use super::*;
 
+    /// As many metrics as these, and bytes to spare.
+    fn most(metrics: usize) -> Most {
+        Most { metrics, bytes: 64 << 20 }
+    }
+
     const NOW: WallTime = WallTime(1_000_000_000);
     const TEXT: &str = "# HELP http_requests_total All of them.\n# TYPE http_requests_total counter\n\
         http_requests_total{method=\"post\",code=\"200\"} 1027 1395066363000\n\
@@ -186,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_line() {
-        let Parsed { specs, values } = read(TEXT, &[], 100, NOW).unwrap();
+        let Parsed { specs, values, .. } = read(TEXT, &[], most(100), NOW).unwrap();
         let labels = |value: &Value| value.labels.clone().unwrap().into_iter().collect::<Vec<_>>();
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let requests = &values["http_requests_total"];
@@ -213,12 +242,31 @@ mod tests {
     #[test]
     fn only_what_is_wanted_and_no_more_than_is_allowed() {
         let wanted = ["seconds_sum".to_owned(), "none".to_owned()];
-        let Parsed { specs, values } = read(TEXT, &wanted, 1, NOW).unwrap();
+        let Parsed { specs, values, .. } = read(TEXT, &wanted, most(1), NOW).unwrap();
         assert_eq!(values.into_keys().collect::<Vec<_>>(), ["seconds_sum"]);
         assert_eq!(specs.len(), 1);
-        assert_eq!(read(TEXT, &[], 4, NOW).unwrap_err(), ExpositionError::TooManyMetrics(4));
-        let many: String = vec!["m{a=\"b\"} 1\n"; MAX_VALUES + 1].concat();
-        assert_eq!(read(&many, &[], 4, NOW).unwrap_err(), ExpositionError::TooManyValues);
+        assert_eq!(read(TEXT, &[], most(4), NOW).unwrap_err(), ExpositionError::TooManyMetrics(4));
+        let many: String = vec!["m{a=\"b\"} 1\n"; VALUES + 1].concat();
+        assert_eq!(read(&many, &[], most(4), NOW).unwrap_err(), ExpositionError::TooManyValues);
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_and_the_rest_stays() {
+        let just = format!("m{{{}=\"{}\"}} 1\n", "k".repeat(NAME_BYTES), "v".repeat(VALUE_BYTES));
+        let labels = |count: usize| (0..count).map(|at| format!("l{at}=\"\"")).collect::<Vec<_>>().join(",");
+        let beyond = [
+            format!("m{{{}=\"\"}} 1\n", "k".repeat(NAME_BYTES + 1)),
+            format!("m{{k=\"{}\"}} 1\n", "v".repeat(VALUE_BYTES + 1)),
+            format!("{} 1\n", "m".repeat(NAME_BYTES + 1)),
+            format!("m{{{}}} 1\n", labels(LABELS + 1)),
+        ];
+        let text = [vec![just, format!("m{{{}}} 1\n", labels(LABELS))], beyond.to_vec()].concat().concat();
+        let Parsed { values, left_out, .. } = read(&text, &[], most(10), NOW).unwrap();
+        assert_eq!((values.len(), values["m"].len(), left_out), (1, 2, 4));
+        let bytes: usize = values["m"].iter().map(Value::bytes).sum();
+        assert!(read(&text, &[], Most { metrics: 10, bytes }, NOW).is_ok());
+        let less = Most { metrics: 10, bytes: bytes - 1 };
+        assert_eq!(read(&text, &[], less, NOW).unwrap_err(), ExpositionError::TooLarge(bytes - 1));
     }
 
     #[test]
@@ -237,15 +285,15 @@ mod tests {
             ("a{1=\"c\"} 1", "line 1: not the name of a label"),
         ];
         for (text, expected) in cases {
-            assert_eq!(read(text, &[], 10, NOW).unwrap_err().to_string(), expected, "{text}");
+            assert_eq!(read(text, &[], most(10), NOW).unwrap_err().to_string(), expected, "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,80}", like in r#"[a-c_{}=",\\\n #0-9.]{0,80}"#) {
-            let _ = read(&text, &[], 3, NOW);
-            let _ = read(&like, &[], 3, NOW);
+            let _ = read(&text, &[], most(3), NOW);
+            let _ = read(&like, &[], most(3), NOW);
         }
     }
 }

@@ -1,29 +1,27 @@
 //! One GET request, bounded in size and time.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::Request;
+use http::header::{ACCEPT, CONTENT_ENCODING, HOST, USER_AGENT};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
 
-/// Longest wait for a whole answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest answer.
-const BYTES: usize = 1 << 20;
+use super::bounds::{HEAD_BYTES, HEADERS, PAGE_BYTES, PATIENCE};
+use super::lanes::{Lane, Room};
+use super::target::{Host, Target, TargetError, allowed};
 
 /// No answer that could be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Not a URL.
-    #[error("not a URL")]
-    Url,
-    /// Only HTTP is spoken.
-    #[error("the protocol {0:?} is not spoken, only http")]
-    Protocol(String),
+    /// The host's name is not known, or has an address that is never asked.
+    #[error("{0}")]
+    Target(#[from] TargetError),
     /// Nobody listens.
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
@@ -33,51 +31,73 @@ pub enum FetchError {
     /// An answer that is no success; redirects are not followed.
     #[error("the answer's status is {0}")]
     Status(u16),
-    /// An answer that is cut off, or of more than a megabyte.
-    #[error("the answer cannot be read: {0}")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A compressed answer, although none was asked for.
+    #[error("the answer is encoded ({0:?}), which was not asked for")]
+    Encoded(String),
+    /// An answer that is too long.
+    #[error("the answer has more than {PAGE_BYTES} bytes")]
+    Long,
     /// An answer that is not UTF-8.
     #[error("the answer is not UTF-8")]
     NotText,
     /// It takes too long.
-    #[error("no whole answer within {0:?}")]
-    Slow(Duration),
+    #[error("no whole answer within {PATIENCE:?}")]
+    Slow,
 }
 
-/// Fetches a page.
-pub(super) async fn get(url: &str) -> Result<String, FetchError> {
-    within(PATIENCE, url).await
-}
-
-async fn within(patience: Duration, url: &str) -> Result<String, FetchError> {
-    tokio::time::timeout(patience, request(url)).await.map_err(|_| FetchError::Slow(patience))?
-}
-
-async fn request(url: &str) -> Result<String, FetchError> {
-    let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        other => return Err(FetchError::Protocol(other.unwrap_or_default().to_owned())),
+impl FetchError {
+    /// Whether it took time or memory to find out.
+    pub(super) fn is_costly(&self) -> bool {
+        matches!(self, Self::Long | Self::Slow)
     }
-    let authority = uri.authority().ok_or(FetchError::Url)?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((host, port)).await.map_err(FetchError::Connect)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let request = Request::get(path)
-        .header(HOST, authority.as_str())
+}
+
+/// A page, and the room in its lane that it has as long as it is there.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) text: String,
+    _room: Room,
+}
+
+/// Fetches a page; all of it by this time, or within [`PATIENCE`] if that is earlier.
+pub(super) async fn get(target: &Target, lane: &Lane, deadline: Instant) -> Result<Page, FetchError> {
+    let deadline = deadline.min(Instant::now() + PATIENCE);
+    timeout_at(deadline, request(target, lane)).await.map_err(|_| FetchError::Slow)?
+}
+
+/// The address to connect to, which is also the one that was checked.
+async fn address(target: &Target) -> Result<SocketAddr, FetchError> {
+    match &target.host {
+        Host::Address(address) => Ok(SocketAddr::new(*address, target.port)),
+        Host::Name(name) => {
+            let found = lookup_host((name.as_str(), target.port)).await.map_err(FetchError::Connect)?.next();
+            let found = found.ok_or_else(|| FetchError::Connect(std::io::ErrorKind::NotFound.into()))?;
+            allowed(found.ip())?;
+            Ok(found)
+        }
+    }
+}
+
+async fn request(target: &Target, lane: &Lane) -> Result<Page, FetchError> {
+    let stream = TcpStream::connect(address(target).await?).await.map_err(FetchError::Connect)?;
+    let mut client = http1::Builder::new();
+    client.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(target.path.as_str())
+        .header(HOST, target.authority())
         .header(USER_AGENT, concat!("collector/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "text/plain;version=0.0.4;q=1,*/*;q=0.1")
         .body(Empty::<Bytes>::new())
-        .map_err(|_| FetchError::Url)?;
+        .map_err(|_| TargetError::Path(target.path.to_string()))?;
     let answer = async {
         let answer = sender.send_request(request).await?;
         if !answer.status().is_success() {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
-        let body = Limited::new(answer.into_body(), BYTES).collect().await.map_err(FetchError::Body)?;
-        String::from_utf8(body.to_bytes().into()).map_err(|_| FetchError::NotText)
+        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            return Err(FetchError::Encoded(String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect()));
+        }
+        body(answer.into_body(), lane).await
     };
     // The connection is driven here and ends with the answer: nothing is left behind.
     let mut connection = std::pin::pin!(connection);
@@ -92,12 +112,41 @@ async fn request(url: &str) -> Result<String, FetchError> {
     }
 }
 
+async fn body(mut body: Incoming, lane: &Lane) -> Result<Page, FetchError> {
+    let announced = body.size_hint().lower();
+    if announced > PAGE_BYTES as u64 {
+        return Err(FetchError::Long);
+    }
+    let (mut text, mut room) = (Vec::new(), Room::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if data.len() > PAGE_BYTES - text.len() {
+            return Err(FetchError::Long);
+        }
+        lane.grow(&mut room, text.len() + data.len()).await;
+        text.extend_from_slice(&data);
+    }
+    let text = String::from_utf8(text).map_err(|_| FetchError::NotText)?;
+    Ok(Page { text, _room: room })
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::application::target::{Endpoint, Reach};
+    use crate::sample::identity::Address;
+    use std::time::Duration;
+
+    fn target(url: &str) -> Target {
+        Endpoint::Url(url.to_owned()).target(Address::Unknown, Reach::AnyUrl).unwrap()
+    }
+
+    async fn fetch(url: &str, patience: Duration) -> Result<String, FetchError> {
+        get(&target(url), &Lane::new(), Instant::now() + patience).await.map(|page| page.text)
+    }
 
     /// Fetches from somebody who says this, whatever is asked.
     async fn from(answer: Vec<u8>) -> Result<String, String> {
@@ -110,7 +159,7 @@ mod tests {
             assert!(request[..length].starts_with(b"GET /m?x=1 HTTP/1.1\r\n"));
             let _ = stream.write_all(&answer).await;
         };
-        let (fetched, ()) = tokio::join!(get(&url), serve);
+        let (fetched, ()) = tokio::join!(fetch(&url, PATIENCE), serve);
         fetched.map_err(|error| error.to_string())
     }
 
@@ -126,37 +175,61 @@ mod tests {
             "the answer's status is 404"
         );
         assert_eq!(from(b"HTTP/1.0 200 OK\r\n\r\n\xff".to_vec()).await.unwrap_err(), "the answer is not UTF-8");
-        let long = [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'x'; BYTES + 1]].concat();
-        assert!(from(long).await.unwrap_err().starts_with("the answer cannot be read"));
+        let of_length = |length| [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'x'; length]].concat();
+        assert_eq!(from(of_length(PAGE_BYTES)).await.unwrap().len(), PAGE_BYTES);
+        assert_eq!(from(of_length(PAGE_BYTES + 1)).await.unwrap_err(), "the answer has more than 1048576 bytes");
+        let announced = b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n".to_vec();
+        assert_eq!(from(announced).await.unwrap_err(), "the answer has more than 1048576 bytes");
+        let encoded = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx".to_vec();
+        assert!(from(encoded).await.unwrap_err().starts_with("the answer is encoded (\"gzip\")"));
+        let redirect = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_vec();
+        assert_eq!(from(redirect).await.unwrap_err(), "the answer's status is 302");
+        let heads = |header: &str, count| format!("HTTP/1.1 200 OK\r\n{}\r\n", header.repeat(count)).into_bytes();
+        assert!(from(heads("X: y\r\n", HEADERS + 1)).await.unwrap_err().starts_with("no answer"));
+        let long = format!("X: {}\r\n", "y".repeat(8 * HEAD_BYTES));
+        assert!(from(heads(&long, 1)).await.unwrap_err().starts_with("no answer"));
         assert!(from(b"SSH-2.0\r\n".to_vec()).await.unwrap_err().starts_with("no answer"));
         assert!(from(Vec::new()).await.unwrap_err().starts_with("no answer"));
     }
 
     #[tokio::test]
-    async fn urls() {
-        for (url, expected) in [
-            ("http://127.0.0.1:1/x", "cannot connect"),
-            ("https://127.0.0.1/x", "the protocol \"https\" is not spoken"),
-            ("ftp://127.0.0.1/x", "the protocol \"ftp\" is not spoken"),
-            ("file:///etc/passwd", "not a URL"),
-            ("/x", "the protocol \"\" is not spoken"),
-            ("http://a b", "not a URL"),
-        ] {
-            let error = get(url).await.unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{url}: {error}");
-        }
+    async fn names_are_looked_up_and_addresses_checked_again() {
+        let error = fetch("http://127.0.0.1:1/x", PATIENCE).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot connect"), "{error}");
+        // The C library takes the number for an address.
+        let error = fetch("http://2852039166:1/", PATIENCE).await.unwrap_err().to_string();
+        assert!(error.starts_with("169.254.169.254 is never asked"), "{error}");
+    }
+
+    /// Says this again and again, until nobody listens any more.
+    async fn drip(head: &'static [u8], drop: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.write_all(head).await;
+            while stream.write_all(drop).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        url
     }
 
     #[tokio::test]
-    async fn somebody_who_never_answers_is_left() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let hold = async {
-            let stream = listener.accept().await.unwrap();
-            std::future::pending::<()>().await;
-            drop(stream);
-        };
-        let error = tokio::select! { answer = within(Duration::from_millis(50), &url) => answer.unwrap_err(), () = hold => unreachable!() };
-        assert!(matches!(error, FetchError::Slow(_)), "{error}");
+    async fn an_answer_that_never_ends_is_given_up() {
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (head, drop) in [
+            (&chunks[..], &b"1\r\nx\r\n"[..]),
+            (b"", b""),
+            (b"HTTP/1.1 200 OK\r\n", b"X"),
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ] {
+            let url = drip(head, drop).await;
+            let began = Instant::now();
+            let error = fetch(&url, Duration::from_millis(200)).await.unwrap_err();
+            // Where it cannot become an answer any more it is given up at once.
+            assert!(matches!(error, FetchError::Slow | FetchError::Http(_)), "{error}");
+            assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        }
     }
 }

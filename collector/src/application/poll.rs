@@ -1,16 +1,27 @@
 //! The task that reads the applications: it looks which containers ask for it, and has a task for each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::config::{Method, Plan};
-use super::{ApplicationError, LABEL, Parsed, exposition, fetch, generic};
+use super::bounds::{
+    ALL_CONFIGS_BYTES, COLLECTOR_BYTES, COLLECTORS, CONFIGS_BYTES, EXPRESSIONS_TIME, LARGE_ROUNDS_BYTES, PATH_BYTES,
+    PATIENCE_WITH_ALL, QUICK_PAGE_BYTES, QUICK_TIME, REST, ROUND_BYTES, SHARES_BYTES,
+};
+use super::budget::{Budget, Taken};
+use super::config::{Asking, Method, Plan};
+use super::exposition::Most;
+use super::expressions::{Expressions, Size};
+use super::fetch::{self, FetchError, Page};
+use super::lanes::{Known, Lane, Lanes};
+use super::target::Reach;
+use super::workers::Workers;
+use super::{ApplicationError, LABEL, Parsed, exposition, generic};
 use crate::sample::application::{MetricSpec, Round};
 use crate::sample::event::Name;
 use crate::sample::identity::{Address, Identity};
@@ -19,16 +30,18 @@ use crate::units::WallTime;
 
 /// How often it is looked for containers that ask for it.
 const LOOK: Duration = Duration::from_secs(3);
-/// Endpoints that are read at once.
-const AT_ONCE: usize = 8;
-/// Wait before a file that could not be used is read again; doubled for each further time.
+/// Wait before what could not be used is read again; doubled for each further time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest such wait, for files and for what took much time or memory, and for endpoints that failed at once.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_CHEAP_RETRY: Duration = Duration::from_secs(10);
+/// An answer that comes so soon came quickly.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Reads files inside containers.
 pub trait Files: Send + Sync + 'static {
     /// Reads a file of a container as seen from one of its processes; the error is for people. It must not block the
-    /// executor.
+    /// executor, and come to an end although the file never answers.
     fn read(&self, container: &Name, path: &str) -> impl Future<Output = Result<Vec<u8>, String>> + Send;
 }
 
@@ -36,18 +49,47 @@ pub trait Files: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Values were read.
-    Read,
+    Read {
+        /// As many others were beyond the bounds.
+        left_out: usize,
+    },
     /// They were not.
     Failed,
+    /// The container asks for more than it may have.
+    Refused,
+    /// The answer took so much time on a CPU that the next one is put off.
+    Delayed,
+}
+
+/// What containers may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Metrics a container may have.
+    pub limit: usize,
+    /// Endpoints it may name.
+    pub reach: Reach,
 }
 
 /// What the task works with.
 struct Shared<F, C> {
     files: F,
     count: C,
-    /// Metrics a container may have.
-    limit: usize,
-    turns: Semaphore,
+    rules: Rules,
+    lanes: Lanes,
+    workers: Workers,
+    /// Files that say where metrics are.
+    configs: Budget,
+    /// Readings that are larger than an equal share.
+    large_rounds: Budget,
+    /// Containers that are read.
+    followed: AtomicUsize,
+}
+
+impl<F, C> Shared<F, C> {
+    /// Bytes that the readings of each container may take.
+    fn share(&self) -> usize {
+        SHARES_BYTES / self.followed.load(Ordering::Relaxed).max(1)
+    }
 }
 
 /// A container that is read.
@@ -64,15 +106,26 @@ impl Drop for Followed {
     }
 }
 
-/// Runs until it is dropped. `limit` is how many metrics a container may have; `count` is told what became of each
-/// attempt.
+/// Runs until it is dropped. `count` is told what became of each attempt.
+///
+/// # Errors
+/// The system has no thread to give.
 pub async fn run<F: Files, C: Fn(Outcome) + Send + Sync + 'static>(
     store: Arc<Store>,
     files: F,
-    limit: usize,
+    rules: Rules,
     count: C,
-) {
-    let shared = Arc::new(Shared { files, count, limit, turns: Semaphore::new(AT_ONCE) });
+) -> std::io::Result<()> {
+    let shared = Arc::new(Shared {
+        files,
+        count,
+        rules,
+        lanes: Lanes::new(),
+        workers: Workers::start()?,
+        configs: Budget::new(ALL_CONFIGS_BYTES),
+        large_rounds: Budget::new(LARGE_ROUNDS_BYTES),
+        followed: AtomicUsize::new(0),
+    });
     let mut followed: HashMap<Name, Followed> = HashMap::new();
     // Ended with this function.
     let mut tasks = JoinSet::new();
@@ -85,6 +138,7 @@ pub async fn run<F: Files, C: Fn(Outcome) + Send + Sync + 'static>(
             .into_iter()
             .map(|(container, who)| (Arc::clone(container.name()), (container, who)))
             .collect();
+        shared.followed.store(asking.len(), Ordering::Relaxed);
         followed.retain(|name, followed| {
             asking.get(name).is_some_and(|(container, identity)| {
                 Arc::ptr_eq(container, &followed.container)
@@ -103,18 +157,45 @@ pub async fn run<F: Files, C: Fn(Outcome) + Send + Sync + 'static>(
     }
 }
 
-/// The collectors a container asks for, each with the path of its file.
+/// The collectors a container asks for, each with the path of its file: as many as it may have, and one more if it has
+/// more, cut where they are too long.
 fn labels(identity: &Identity) -> Vec<(String, String)> {
-    let labels = identity.labels.iter();
-    labels.filter_map(|(label, path)| Some((label.strip_prefix(LABEL)?.to_owned(), path.clone()))).collect()
+    let named = identity.labels.iter().filter_map(|(label, path)| Some((label.strip_prefix(LABEL)?, path)));
+    let cut = |text: &str, most: usize| text.chars().take(most + 1).collect();
+    named.take(COLLECTORS + 1).map(|(label, path)| (cut(label, COLLECTOR_BYTES), cut(path, PATH_BYTES))).collect()
 }
 
 /// One endpoint of a container.
 struct Endpoint {
-    plan: Plan,
+    plan: Arc<Plan>,
     due: Instant,
     /// What it offers, by its last answer.
     specs: Vec<MetricSpec>,
+}
+
+/// What is known of a container from when it was read before.
+struct State {
+    known: Known,
+    /// How long looking through its answers may take.
+    size: Size,
+    failures: u32,
+    /// Time on a CPU that its last answers took.
+    spent: Duration,
+    /// Room for a reading that is larger than an equal share.
+    room: Option<Taken>,
+}
+
+impl State {
+    /// Sees to it that there is room for a reading of so many bytes.
+    fn admit<F, C>(&mut self, shared: &Shared<F, C>, bytes: usize) -> Result<(), ApplicationError> {
+        self.room = None;
+        let share = shared.share();
+        if bytes > share {
+            let room = (bytes <= ROUND_BYTES).then(|| shared.large_rounds.take(bytes.saturating_mul(2))).flatten();
+            self.room = Some(room.ok_or(ApplicationError::LargeRound { bytes, most: share })?);
+        }
+        Ok(())
+    }
 }
 
 /// Reads one container for as long as it is there.
@@ -125,35 +206,63 @@ async fn follow<F: Files, C: Fn(Outcome)>(
     address: Address,
 ) {
     let mut wait = FIRST_RETRY;
-    let mut endpoints = loop {
+    let (mut endpoints, _configs) = loop {
         match plans(&shared, container.name(), &labels, address).await {
             Ok(plans) => break plans,
-            Err(error) => {
-                (shared.count)(Outcome::Failed);
-                tracing::debug!(container = %container.name().escape_ascii(), %error, "no application metrics");
-            }
+            Err(error) => failed(&shared, &container, &error),
         }
         sleep(wait).await;
         wait = (wait * 2).min(LONGEST_RETRY);
     };
+    let size = endpoints.iter().map(|endpoint| endpoint.plan.size).max().unwrap_or(Size::Small);
+    let mut state = State { known: Known::New, size, failures: 0, spent: Duration::ZERO, room: None };
     loop {
         let Some(next) = endpoints.iter().map(|endpoint| endpoint.due).min() else { return };
         sleep_until(next).await;
-        // Closed only when nobody is left to wait.
-        let Ok(turn) = shared.turns.acquire().await else { return };
-        let outcome = round(&mut endpoints, shared.limit).await;
+        let known = if state.size == Size::Large { Known::Slow } else { state.known };
+        let lane = shared.lanes.of(known);
+        let turn = lane.turn().await;
+        let began = Instant::now();
+        state.spent = Duration::ZERO;
+        let told = round(&shared, &mut endpoints, &mut state, lane).await;
         drop(turn);
-        match outcome {
-            Ok(round) => {
-                (shared.count)(Outcome::Read);
-                container.offer(round);
+        match told {
+            Ok(Told { round, bytes, left_out }) => {
+                state.failures = 0;
+                state.known = if began.elapsed() < SOON { Known::Quick } else { Known::Slow };
+                (shared.count)(Outcome::Read { left_out });
+                container.offer(round, bytes, shared.share());
             }
             Err(error) => {
-                (shared.count)(Outcome::Failed);
-                tracing::debug!(container = %container.name().escape_ascii(), %error, "no application metrics");
+                failed(&shared, &container, &error);
+                let longest = if error.is_costly() {
+                    state.known = Known::Slow;
+                    LONGEST_RETRY
+                } else {
+                    LONGEST_CHEAP_RETRY
+                };
+                put_off(&mut endpoints, FIRST_RETRY.saturating_mul(1 << state.failures.min(6)).min(longest));
+                state.failures = state.failures.saturating_add(1);
             }
         }
+        if state.spent > QUICK_TIME {
+            (shared.count)(Outcome::Delayed);
+            put_off(&mut endpoints, state.spent * REST);
+        }
     }
+}
+
+/// Reads none of them before so long.
+fn put_off(endpoints: &mut [Endpoint], wait: Duration) {
+    let earliest = Instant::now() + wait;
+    for endpoint in endpoints {
+        endpoint.due = endpoint.due.max(earliest);
+    }
+}
+
+fn failed<F, C: Fn(Outcome)>(shared: &Shared<F, C>, container: &Container, error: &ApplicationError) {
+    (shared.count)(if error.is_beyond_bounds() { Outcome::Refused } else { Outcome::Failed });
+    tracing::debug!(container = %container.name().escape_ascii(), %error, "no application metrics");
 }
 
 /// Reads the files that the labels name. As in cAdvisor all have to be right.
@@ -162,191 +271,107 @@ async fn plans<F: Files, C>(
     name: &Name,
     labels: &[(String, String)],
     address: Address,
-) -> Result<Vec<Endpoint>, ApplicationError> {
-    let mut endpoints = Vec::new();
+) -> Result<(Vec<Endpoint>, Vec<Taken>), ApplicationError> {
+    let is_long = |(collector, path): &(String, String)| collector.len() > COLLECTOR_BYTES || path.len() > PATH_BYTES;
+    if labels.len() > COLLECTORS || labels.iter().any(is_long) {
+        return Err(ApplicationError::Labels);
+    }
+    let (mut endpoints, mut room, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (collector, path) in labels {
         let text = shared.files.read(name, path).await;
         let text =
             text.map_err(|reason| ApplicationError::File { collector: collector.clone(), path: path.clone(), reason })?;
-        let plan = Plan::parse(collector, &text, address, shared.limit);
+        bytes += text.len();
+        if bytes > CONFIGS_BYTES {
+            return Err(ApplicationError::LargeFiles);
+        }
+        room.push(shared.configs.take(text.len()).ok_or(ApplicationError::ManyFiles)?);
+        let (own, Rules { limit, reach }) = (collector.clone(), shared.rules);
+        let parse = move |_: &mut _| Plan::parse(Asking { collector: &own, address, reach, limit }, &text);
+        let (plan, _) = shared.workers.run(Size::Large, parse).await?;
         let plan = plan.map_err(|reason| ApplicationError::Config { collector: collector.clone(), reason })?;
         let specs = match &plan.method {
             Method::Generic(metrics) => metrics.iter().map(MetricSpec::from).collect(),
             Method::Prometheus(_) => Vec::new(),
         };
-        endpoints.push(Endpoint { plan, due: Instant::now(), specs });
+        endpoints.push(Endpoint { plan: Arc::new(plan), due: Instant::now(), specs });
     }
-    Ok(endpoints)
+    Ok((endpoints, room))
+}
+
+/// What the endpoints that are due said.
+struct Told {
+    round: Round,
+    bytes: usize,
+    /// Values that are beyond the bounds.
+    left_out: usize,
 }
 
 /// Reads the endpoints that are due. As in cAdvisor one that fails spoils it.
-async fn round(endpoints: &mut [Endpoint], limit: usize) -> Result<Round, ApplicationError> {
-    let mut values = std::collections::BTreeMap::new();
+async fn round<F, C>(
+    shared: &Shared<F, C>,
+    endpoints: &mut [Endpoint],
+    state: &mut State,
+    lane: &Lane,
+) -> Result<Told, ApplicationError> {
+    let (mut values, mut bytes, mut left_out) = (BTreeMap::new(), 0, 0);
     let start = Instant::now();
+    let deadline = start + PATIENCE_WITH_ALL;
     for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.due <= start) {
         endpoint.due = start + endpoint.plan.every;
-        let Parsed { specs, values: more } = read(&endpoint.plan, limit).await?;
+        let page = match fetch::get(&endpoint.plan.target, lane, deadline).await {
+            Err(FetchError::Slow) if Instant::now() >= deadline => return Err(ApplicationError::SlowEndpoints),
+            Err(reason) => return Err(ApplicationError::Fetch { url: endpoint.plan.target.to_string(), reason }),
+            Ok(page) => page,
+        };
+        let is_quick = page.text.len() <= QUICK_PAGE_BYTES || matches!(endpoint.plan.method, Method::Prometheus(_));
+        let size = if is_quick { state.size } else { Size::Large };
+        let plan = Arc::clone(&endpoint.plan);
+        let most = Most { metrics: shared.rules.limit, bytes: ROUND_BYTES.saturating_sub(bytes) };
+        let (told, took) =
+            shared.workers.run(size, move |expressions| parse(&plan, &page, most, size, expressions)).await?;
+        state.spent += took;
+        if took > QUICK_TIME && matches!(endpoint.plan.method, Method::Generic(_)) {
+            state.size = Size::Large;
+        }
+        let Parsed { specs, values: more, left_out: others } = told?;
         endpoint.specs = specs;
-        values.extend(more);
+        let more = Round { values: more, ..Round::default() };
+        bytes += more.bytes();
+        // Before the next endpoint is waited for.
+        state.admit(shared, bytes)?;
+        values.extend(more.values);
+        left_out += others;
     }
-    let specs: std::collections::BTreeMap<_, _> =
+    let specs: BTreeMap<_, _> =
         endpoints.iter().flat_map(|endpoint| &endpoint.specs).map(|spec| (&spec.name, spec)).collect();
-    Ok(Round { specs: specs.into_values().cloned().collect(), values })
+    let round = Round { specs: specs.into_values().cloned().collect(), values };
+    let bytes = round.bytes();
+    state.admit(shared, bytes)?;
+    Ok(Told { round, bytes, left_out })
 }
 
-async fn read(plan: &Plan, limit: usize) -> Result<Parsed, ApplicationError> {
-    let url = || plan.url.clone();
-    let page = fetch::get(&plan.url).await.map_err(|reason| ApplicationError::Fetch { url: url(), reason })?;
+/// Looks through an answer, on a thread for that.
+fn parse(
+    plan: &Plan,
+    page: &Page,
+    most: Most,
+    size: Size,
+    expressions: &mut Expressions,
+) -> Result<Parsed, ApplicationError> {
+    let url = || plan.target.to_string();
     let now = WallTime::from(SystemTime::now());
     match &plan.method {
         Method::Generic(metrics) => {
-            let values = generic::read(metrics, &page, now);
+            let most = if size == Size::Small { QUICK_TIME } else { EXPRESSIONS_TIME };
+            let values = generic::read(metrics, &page.text, now, expressions, most);
             let values = values.map_err(|reason| ApplicationError::Generic { url: url(), reason })?;
-            Ok(Parsed { specs: metrics.iter().map(MetricSpec::from).collect(), values })
+            Ok(Parsed { specs: metrics.iter().map(MetricSpec::from).collect(), values, left_out: 0 })
         }
-        Method::Prometheus(wanted) => exposition::read(&page, wanted, limit, now)
+        Method::Prometheus(wanted) => exposition::read(&page.text, wanted, most, now)
             .map_err(|reason| ApplicationError::Exposition { url: url(), reason }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::sample::application::Number;
-    use crate::sample::container::Sample;
-    use crate::sample::identity::Runtime;
-    use crate::store::event_log::{EventLimits, KindLimits};
-    use crate::store::history::Limits;
-    use crate::store::{Listed, StoreLimits};
-
-    fn store() -> Arc<Store> {
-        Arc::new(Store::new(StoreLimits {
-            history: Limits { age: Duration::from_secs(120), count: 100 },
-            events: EventLimits {
-                default: KindLimits { age: Duration::from_secs(10), count: None },
-                kinds: HashMap::new(),
-                bytes: usize::MAX,
-            },
-            memory: crate::store::MemoryBounds::NONE,
-            // Nothing holds an ended container but who reads it.
-            ended_retention: Duration::ZERO,
-        }))
-    }
-
-    /// Files by path, and how often they were asked for.
-    struct Fixed(Mutex<HashMap<String, String>>, Arc<AtomicUsize>);
-
-    impl Files for Fixed {
-        async fn read(&self, _: &Name, path: &str) -> Result<Vec<u8>, String> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let text = self.0.lock().unwrap().get(path).cloned();
-            text.map(String::into_bytes).ok_or_else(|| "not there".to_owned())
-        }
-    }
-
-    /// The same for several.
-    struct Handle(Arc<Fixed>);
-    impl Files for Handle {
-        async fn read(&self, container: &Name, path: &str) -> Result<Vec<u8>, String> {
-            self.0.read(container, path).await
-        }
-    }
-
-    /// Answers every request with this; where it listens.
-    async fn serve(page: &'static str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = [0; 1024];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{page}").as_bytes()).await;
-            }
-        });
-        address
-    }
-
-    fn begin(store: &Store, labels: &[(&str, &str)]) -> Arc<Container> {
-        let container = store.begin(&Name::from(*b"/docker/a"), Listed::Yes);
-        let labels = labels.iter().map(|(collector, path)| (format!("{LABEL}{collector}"), (*path).to_owned()));
-        container
-            .set_identity(Identity { labels: labels.collect(), ..Identity::from_path(Runtime::Docker, "a".into()) });
-        container
-    }
-
-    /// Waits until the container has a reading, and hands it over.
-    async fn reading(container: &Container) -> Round {
-        let patience = Instant::now() + Duration::from_secs(20);
-        loop {
-            container.push(Sample { at: WallTime::from(SystemTime::now()), ..Sample::default() });
-            if let Some((_, round)) = container.application().unwrap_or_default().rounds.back() {
-                return Round::clone(round);
-            }
-            assert!(Instant::now() < patience, "nothing was read");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn both_kinds_are_read_and_belong_together() {
-        let prometheus = serve("# TYPE up gauge\nup{a=\"b\"} 1\n").await;
-        let generic = serve("load: 17\n").await;
-        let files = HashMap::from([
-            (
-                "/g".to_owned(),
-                format!(
-                    r#"{{"endpoint":"http://{generic}/","metrics_config":[{{"name":"load","metric_type":"gauge","units":"tasks","data_type":"int","regex":"load: (\\d+)"}}]}}"#
-                ),
-            ),
-            ("/p".to_owned(), format!(r#"{{"endpoint":"http://{prometheus}/metrics"}}"#)),
-        ]);
-        let store = store();
-        let container = begin(&store, &[("nginx", "/g"), ("prometheus", "/p")]);
-        let outcomes = Arc::new(Mutex::new(Vec::new()));
-        let count = {
-            let outcomes = Arc::clone(&outcomes);
-            move |outcome| outcomes.lock().unwrap().push(outcome)
-        };
-        let task = tokio::spawn(run(Arc::clone(&store), Fixed(Mutex::new(files), Arc::default()), 10, count));
-        let Round { specs, values } = reading(&container).await;
-        task.abort();
-        assert_eq!(
-            specs.iter().map(|spec| (&*spec.name, &*spec.kind, &*spec.units)).collect::<Vec<_>>(),
-            [("load", "gauge", "tasks"), ("up", "GAUGE", "")]
-        );
-        assert_eq!(values["load"][0].number, Number::Integer(17));
-        assert_eq!(values["up"][0].number, Number::Float(1.0));
-        assert_eq!(outcomes.lock().unwrap()[0], Outcome::Read);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_comes_later_is_found_and_a_container_that_ends_is_left() {
-        let address = serve("up 1\n").await;
-        let asked = Arc::new(AtomicUsize::new(0));
-        let files = Arc::new(Fixed(Mutex::default(), Arc::clone(&asked)));
-        let store = store();
-        let container = begin(&store, &[("prometheus", "/p")]);
-        let task = tokio::spawn(run(Arc::clone(&store), Handle(Arc::clone(&files)), 10, |_| {}));
-        while asked.load(Ordering::Relaxed) == 0 {
-            sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(container.application(), None);
-        files.0.lock().unwrap().insert("/p".to_owned(), format!(r#"{{"endpoint":"http://{address}/"}}"#));
-        assert!(reading(&container).await.values.contains_key("up"));
-        store.end(&container, WallTime(0));
-        // Its task holds the container; without it the test does, and the store no longer.
-        let patience = Instant::now() + Duration::from_secs(20);
-        while Arc::strong_count(&container) > 1 {
-            assert!(Instant::now() < patience, "the container is still read");
-            sleep(Duration::from_millis(20)).await;
-        }
-        task.abort();
-    }
-}
+mod tests;

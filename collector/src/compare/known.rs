@@ -1,10 +1,12 @@
 //! Differences from cAdvisor that are there on purpose. docs/migrating.md gives the reason of each by its id.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::report::{Difference, Finding};
+use crate::kernel::machine::container_mounts::is_of_container;
 
 /// Where a difference is deliberate, besides its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,8 @@ enum When {
     Always,
     /// cAdvisor says nothing but zeros, empty texts and empty lists: it does not know, and does not say so.
     Nothing,
+    /// cAdvisor has the label without a value.
+    EmptyLabel,
     /// The series is about a container and all below it.
     Hierarchy,
     /// The file system is no longer mounted, and so has no size.
@@ -20,8 +24,12 @@ enum When {
     HostNetwork,
     /// No runtime tells about the container: its cgroup's name has no id in it.
     PlainCgroup,
+    /// cAdvisor's series does not say which device it is about.
+    Nameless,
     /// The collector's time of day is the minute after cAdvisor's.
     MinuteLater,
+    /// The file system is mounted for a container or a pod alone.
+    ContainersMount,
 }
 
 /// Where a deliberate difference is seen.
@@ -43,6 +51,12 @@ const fn unknown(path: &'static str) -> Place {
     Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
 }
 
+/// Labels of the families that begin so.
+const fn empty_label(families: &'static str) -> Place {
+    let place = place("empty-labels", Difference::Missing, "/metrics", families);
+    Place { when: When::EmptyLabel, ..place }
+}
+
 /// Counters of sockets within a sample of v2.
 const fn in_v2(resource: &'static str, path: &'static str) -> Place {
     Place { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
@@ -62,8 +76,17 @@ const fn of_processes(path: &'static str) -> Place {
     place("schedstat-seen", Difference::Value, "", path)
 }
 
+const fn of_containers_mount(resource: &'static str, path: &'static str) -> Place {
+    Place { id: "container-mounts", difference: Difference::Missing, resource, path, when: When::ContainersMount }
+}
+
 const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> Place {
     Place { id: "host-network", difference, resource, path, when: When::HostNetwork }
+}
+
+/// Series of a device whose name cAdvisor does not know.
+const fn nameless(path: &'static str) -> Place {
+    Place { id: "device-names", difference: Difference::Missing, resource: "/metrics", path, when: When::Nameless }
 }
 
 const PLACES: &[Place] = &[
@@ -108,6 +131,9 @@ const PLACES: &[Place] = &[
     unknown("container_network_tcp6_usage_total[]"),
     unknown("container_network_udp_usage_total[]"),
     unknown("container_network_udp6_usage_total[]"),
+    empty_label("cadvisor_."),
+    empty_label("container_."),
+    empty_label("machine_."),
     place("whole-sums", Difference::Missing, "/metrics", "container_sockets[]"),
     place("whole-sums", Difference::Missing, "", "processes.socket_count"),
     uncounted("processes.process_count"),
@@ -147,6 +173,9 @@ const PLACES: &[Place] = &[
     of_processes("container_cpu_schedstat_run_periods_total[]"),
     place("cores-of-all-sockets", Difference::Value, "", "num_physical_cores"),
     place("cores-of-all-sockets", Difference::Value, "/metrics", "machine_cpu_physical_cores[]"),
+    Place { id: "device-names", difference: Difference::Value, resource: "", path: "device", when: When::Nothing },
+    nameless("container_fs_."),
+    nameless("container_blkio_device_usage_total."),
     place("cloud", Difference::Value, "", "cloud_provider"),
     place("cloud", Difference::Value, "", "instance_type"),
     place("cloud", Difference::Value, "", "instance_id"),
@@ -181,6 +210,10 @@ const PLACES: &[Place] = &[
     of_host(Difference::Value, "", "has_network"),
     of_host(Difference::Missing, "/metrics", "container_network_."),
     Place { when: When::Unmounted, ..place("gone-file-systems", Difference::Missing, "/storage", "[]") },
+    of_containers_mount("", "filesystems[]"),
+    of_containers_mount("", "filesystem[]"),
+    of_containers_mount("/storage", "[]"),
+    of_containers_mount("/metrics", "container_fs_."),
     place("storage-labels", Difference::Type, "/storage", "labels"),
     place("parts-by-sample", Difference::Value, "/v2.0/stats", "has_hugetlb"),
     place("ps", Difference::Value, "/ps", "cgroup_path"),
@@ -218,11 +251,14 @@ pub(super) fn explanation(
             && match place.when {
                 When::Always => true,
                 When::Nothing => theirs.is_some_and(says_nothing),
+                When::EmptyLabel => theirs.and_then(Value::as_str) == Some(""),
                 When::Hierarchy => finding.path.contains("scope=hierarchy"),
+                When::Nameless => finding.path.contains('[') && !finding.path.contains("device="),
                 When::Unmounted => theirs.and_then(|theirs| theirs.get("capacity")).is_some_and(says_nothing),
                 When::HostNetwork => {
                     finding.container.as_ref().is_some_and(|container| on_host_network.contains(container))
                 }
+                When::ContainersMount => is_containers_mount(&finding.path, theirs),
                 When::MinuteLater => is_minute_later(&finding.theirs, &finding.ours),
                 When::PlainCgroup => !finding.container.as_deref().is_some_and(names_an_id),
             }
@@ -249,6 +285,18 @@ fn says_nothing(value: &Value) -> bool {
         Value::Array(entries) => entries.iter().all(says_nothing),
         Value::Object(entries) => entries.values().all(says_nothing),
     }
+}
+
+/// Whether a file system is a container's or a pod's alone: by where it is mounted, which for a tmpfs is its name, or as
+/// an overlay under the name that cAdvisor makes up for it.
+fn is_containers_mount(path: &str, theirs: Option<&Value>) -> bool {
+    let told = ["mountpoint", "device"].iter().filter_map(|key| theirs?.get(key)?.as_str());
+    let named = path.split(['[', ']', ',', ':', '"', ' ']).map(|part| part.strip_prefix("device=").unwrap_or(part));
+    let is_made_up = |name: &str| {
+        let numbers = name.strip_prefix("overlay_").and_then(|rest| rest.split_once('-'));
+        numbers.is_some_and(|(major, minor)| [major, minor].iter().all(|number| number.parse::<u32>().is_ok()))
+    };
+    told.chain(named).any(|name| is_made_up(name) || name.starts_with('/') && is_of_container(Path::new(name)))
 }
 
 /// Whether both are times of day in quotation marks, `"23:59"`, and the second is the minute after the first.
@@ -308,11 +356,41 @@ mod tests {
         assert_eq!(sockets("/api/v2.1/stats", 0), None);
     }
 
+    /// Loop devices with I/O of their own, as every machine with snaps has them.
+    #[test]
+    fn devices_without_a_name() {
+        let name = |theirs: &Value| explained("/x", "stats.diskio.io_serviced[7:0].device", Difference::Value, theirs);
+        assert_eq!(name(&json!("")), Some("device-names"));
+        assert_eq!(name(&json!("/dev/sda")), None);
+        let missing = |path| explained("/metrics", path, Difference::Missing, &json!(5.0));
+        assert_eq!(missing("container_fs_writes_total[id=/]"), Some("device-names"));
+        assert_eq!(missing("container_fs_writes_total[device=/dev/sda,id=/]"), None);
+        assert_eq!(missing("container_fs_writes_total"), None);
+        let blkio = "container_blkio_device_usage_total[id=/,major=7,minor=0,operation=Read]";
+        assert_eq!(missing(blkio), Some("device-names"));
+    }
+
     #[test]
     fn a_file_system_without_a_size_is_gone() {
         let missing = |theirs: &Value| explained("/api/v2.0/storage", "[x]", Difference::Missing, theirs);
         assert_eq!(missing(&json!({"device": "x", "capacity": 0})), Some("gone-file-systems"));
         assert_eq!(missing(&json!({"device": "x", "capacity": 1})), None);
+    }
+
+    #[test]
+    fn containers_mounts_are_none_of_the_machines() {
+        let shm = format!("/run/containerd/io.containerd.grpc.v1.cri/sandboxes/{}/shm", "a1".repeat(32));
+        let missing = |resource, path: &str, theirs: &Value| {
+            explained(resource, path, Difference::Missing, theirs) == Some("container-mounts")
+        };
+        let none = json!(null);
+        assert!(missing("/api/v1.3/machine", &format!("filesystems[{shm}]"), &none));
+        assert!(missing("/api/v2.0/storage", "[overlay_0-52 /x]", &none));
+        assert!(missing("/metrics", &format!("container_fs_limit_bytes[device={shm},id=/]"), &none));
+        assert!(missing("/api/v2.1/machinestats", "filesystem[x]", &json!({ "device": "overlay_0-52" })));
+        for path in ["filesystems[/dev/vda1]", "filesystems[/run/user/1000]", "filesystems[overlay_x]"] {
+            assert!(!missing("/api/v1.3/machine", path, &none), "{path}");
+        }
     }
 
     #[test]

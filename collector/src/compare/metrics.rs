@@ -17,8 +17,10 @@ pub(super) struct Family {
     /// As the `TYPE` line has it; empty without.
     kind: String,
     series: BTreeMap<Labels, f64>,
-    /// Every label's name, of empty ones too.
+    /// Names of labels that have a value in some series.
     label_names: BTreeSet<String>,
+    /// Names of those that have one in none.
+    empty_labels: BTreeSet<String>,
 }
 
 /// A whole answer by family.
@@ -46,13 +48,18 @@ pub(super) fn parse(text: &str) -> Families {
             let family = ENDINGS.iter().filter_map(|ending| name.strip_suffix(ending));
             let family = family.into_iter().find(|family| !whole && families.contains_key(*family)).unwrap_or(name);
             let kept = families.entry(family.to_owned()).or_default();
-            kept.label_names.extend(key.keys().cloned());
+            kept.empty_labels.extend(key.keys().cloned());
             key.retain(|_, value| !value.is_empty());
+            kept.label_names.extend(key.keys().cloned());
             if family != name {
                 key.insert("__name__".to_owned(), name.to_owned());
             }
             kept.series.insert(key, value);
         }
+    }
+    for family in families.values_mut() {
+        let Family { label_names, empty_labels, .. } = family;
+        empty_labels.retain(|label| !label_names.contains(label));
     }
     families
 }
@@ -126,8 +133,14 @@ pub(super) fn compare(
         if family.kind != ours.kind {
             comparison.put(name, Difference::Type, None, family.kind.clone(), ours.kind.clone());
         }
-        for label in family.label_names.difference(&ours.label_names) {
+        let has = |label: &&String| ours.label_names.contains(*label) || ours.empty_labels.contains(*label);
+        for label in family.label_names.iter().filter(|label| !has(label)) {
             comparison.put(&format!("{name}.{label}"), Difference::Missing, None, "label".to_owned(), String::new());
+        }
+        let nothing = Value::from("");
+        for label in family.empty_labels.iter().filter(|label| !has(label)) {
+            let path = format!("{name}.{label}");
+            comparison.put(&path, Difference::Missing, Some(&nothing), "empty label".to_owned(), String::new());
         }
         compare_series(comparison, name, family, before.get(name), ours, containers);
     }
@@ -214,7 +227,7 @@ mod tests {
         assert_eq!(a.kind, "counter");
         let labels = Labels::from([("id".to_owned(), "/".to_owned())]);
         assert_eq!(a.series, BTreeMap::from([(labels, 1500.0)]));
-        assert!(a.label_names.contains("x"));
+        assert!(a.label_names.contains("id") && a.empty_labels.contains("x"));
         assert_eq!(families["h"].series.len(), 2);
         let (labels, value) = families["q"].series.iter().next().unwrap();
         assert_eq!(labels["v"], "a\"b\\,}");
@@ -231,6 +244,24 @@ mod tests {
         let containers = BTreeSet::from(["/".to_owned()]);
         compare(&mut comparison, &parse(theirs), &parse(before), &parse(after), &containers);
         report.findings.into_iter().map(|finding| (finding.difference, finding.path)).collect()
+    }
+
+    #[test]
+    fn an_empty_label_is_known_and_one_with_a_value_is_not() {
+        let known = |theirs: &str| {
+            let mut report = Report::new(String::new(), String::new(), Verbosity::Differences);
+            let (resource, structure, depth) = ("/metrics", Structure::Other, Depth::Values);
+            let mut comparison = Comparison { report: &mut report, resource, container: None, structure, depth };
+            let containers = BTreeSet::from(["/".to_owned()]);
+            let ours = parse("# TYPE container_x gauge\ncontainer_x{id=\"/\"} 0\n");
+            let theirs = parse(&format!("# TYPE container_x gauge\n{theirs} 0\n"));
+            compare(&mut comparison, &theirs, &ours, &ours, &containers);
+            report.findings.into_iter().map(|finding| (finding.path, finding.known)).collect::<Vec<_>>()
+        };
+        let label = |known| vec![("container_x.image".to_owned(), known)];
+        assert_eq!(known("container_x{id=\"/\",image=\"\"}"), label(Some("empty-labels")));
+        let with_a_value = known("container_x{id=\"/\",image=\"a\"}");
+        assert!(with_a_value.contains(&label(None)[0]), "{with_a_value:?}");
     }
 
     #[test]

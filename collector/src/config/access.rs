@@ -1,11 +1,10 @@
 //! Who may ask, and how connections are encrypted.
 
-use std::path::PathBuf;
-
 use clap::ArgAction;
 
+use super::hosts::AllowedHosts;
 use super::{ConfigError, value_error};
-use crate::access::{Passwords, Scheme, Settings};
+use crate::access::{FlagFile, Passwords, Scheme, Settings};
 use crate::go_flags::go_bool;
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +28,10 @@ pub(super) struct AccessArgs {
     /// File of tokens, one a line, that are asked for everywhere but at /healthz and /readyz
     #[arg(long = "bearer_token_file", default_value = "")]
     bearer_token_file: String,
+    /// Names by which requests may call this server, *.NAME for all below one, * for any; by default those of loopback and
+    /// of the machine where it listens on loopback alone, and any elsewhere
+    #[arg(long = "allowed_hosts", default_value = "")]
+    allowed_hosts: String,
     /// Certificate, and those of its issuers, in PEM: encrypts every connection
     #[arg(long = "tls_cert_file", default_value = "")]
     tls_cert_file: String,
@@ -46,6 +49,8 @@ pub struct Access {
     pub protected: Protected,
     /// How connections are encrypted, if at all.
     pub tls: Option<TlsFiles>,
+    /// Names by which requests may call this server.
+    pub allowed_hosts: AllowedHosts,
 }
 
 /// What only those get who may.
@@ -63,20 +68,21 @@ pub enum Protected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain in PEM.
-    pub certificate: PathBuf,
+    pub certificate: FlagFile,
     /// The key in PEM.
-    pub key: PathBuf,
+    pub key: FlagFile,
 }
 
 impl AccessArgs {
     /// What they mean together.
     pub(super) fn access(&self) -> Result<Access, ConfigError> {
-        let given = |file: &str| (!file.is_empty()).then(|| PathBuf::from(file));
         // As cAdvisor has it, the password file goes before the digest file.
-        let basic = given(&self.http_auth_file).map(|file| (Scheme::Basic, file, &self.http_auth_realm));
-        let digest = given(&self.http_digest_file).map(|file| (Scheme::Digest, file, &self.http_digest_realm));
+        let basic = FlagFile::given("http_auth_file", &self.http_auth_file)
+            .map(|file| (Scheme::Basic, file, &self.http_auth_realm));
+        let digest = FlagFile::given("http_digest_file", &self.http_digest_file)
+            .map(|file| (Scheme::Digest, file, &self.http_digest_realm));
         let passwords = basic.or(digest).map(|(scheme, file, realm)| Passwords { scheme, file, realm: realm.clone() });
-        let tokens = given(&self.bearer_token_file);
+        let tokens = FlagFile::given("bearer_token_file", &self.bearer_token_file);
         let protected = match (&passwords, &tokens, self.auth_api) {
             (None, None, false) => Protected::Nothing,
             (None, None, true) => {
@@ -87,7 +93,11 @@ impl AccessArgs {
             (Some(_), None, false) => Protected::Pages,
             (_, Some(_), _) | (_, _, true) => Protected::Everything,
         };
-        let tls = match (given(&self.tls_cert_file), given(&self.tls_private_key_file)) {
+        let files = (
+            FlagFile::given("tls_cert_file", &self.tls_cert_file),
+            FlagFile::given("tls_private_key_file", &self.tls_private_key_file),
+        );
+        let tls = match files {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
             (Some(_), None) => {
@@ -98,6 +108,7 @@ impl AccessArgs {
                 return Err(value_error("tls_private_key_file", value, &"needs --tls_cert_file"));
             }
         };
-        Ok(Access { settings: Settings { passwords, tokens }, protected, tls })
+        let allowed_hosts = AllowedHosts::parse(&self.allowed_hosts)?;
+        Ok(Access { settings: Settings { passwords, tokens }, protected, tls, allowed_hosts })
     }
 }

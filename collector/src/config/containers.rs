@@ -1,11 +1,14 @@
 //! Which cgroups are containers, and who tells what they are called.
 
+use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
+use crate::access::unreadable;
 use crate::go_flags::go_bool;
 use crate::runtime::{DockerTls, Listener, Named, Runtimes};
 use crate::sample::identity::Runtime;
@@ -129,6 +132,25 @@ impl ContainersArgs {
             environment: environment.into_iter().flat_map(|names| list(names)).map(str::to_owned).collect(),
             storage_every,
         })
+    }
+
+    /// A word about each file for Docker's TLS that cannot be read. Docker may come later, and the files with it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let files = [
+            ("docker-tls-cert", &self.docker_tls_cert),
+            ("docker-tls-key", &self.docker_tls_key),
+            ("docker-tls-ca", &self.docker_tls_ca),
+        ];
+        let wanted = files
+            .into_iter()
+            .filter(|_| self.docker_tls && self.docker.as_deref().is_some_and(|docker| docker.starts_with("tcp://")));
+        let noted = wanted.filter_map(|(flag, path)| {
+            // Reading the first byte tells a directory from a file, too.
+            let read = fs::File::open(path).and_then(|mut file| file.read(&mut [0]));
+            let problem = unreadable(&read.err()?);
+            Some(format!("--{flag}={}: {problem}; until then Docker is not asked about its containers", path.display()))
+        });
+        noted.collect()
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, ConfigError> {

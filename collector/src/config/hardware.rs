@@ -1,12 +1,12 @@
 //! The flags about what the processor counts, and about memory that was touched lately.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{ConfigError, value_error};
+use crate::access::unreadable;
 use crate::go_flags::go_duration;
 use crate::sampler::container::{CustomEvent, PerfConfig, WantedEvents};
 
@@ -43,7 +43,7 @@ impl HardwareConfig {
             None
         } else {
             let wrong = |problem: String| value_error("perf_events_config", &perf_events_config, &problem);
-            let text = std::fs::read(PathBuf::from(&perf_events_config)).map_err(|error| wrong(error.to_string()))?;
+            let text = std::fs::read(&perf_events_config).map_err(|error| wrong(unreadable(&error)))?;
             Some(perf_config(&text).map_err(wrong)?)
         };
         let referenced_reset = NonZeroU32::new(referenced_reset_interval);

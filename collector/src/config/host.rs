@@ -1,10 +1,12 @@
 //! Where the host is, and how its kernel is asked.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
 use super::{ConfigError, value_error};
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::{GivenRoots, HostRoots};
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,9 @@ pub(super) struct HostArgs {
     /// Log lines of the eBPF programs to forward
     #[arg(long = "ebpf_log", value_enum, default_value_t = EbpfLog::Off)]
     pub(super) ebpf_log: EbpfLog,
+    /// Which file systems are the machine's, in the container `/` and wherever the machine is described
+    #[arg(long = "machine_filesystems", value_enum, default_value_t = MachineFilesystems::Own)]
+    machine_filesystems: MachineFilesystems,
     /// The host's root directory; by default /rootfs or /host if the host's procfs is mounted below it, else /
     #[arg(long)]
     rootfs: Option<PathBuf>,
@@ -30,6 +35,15 @@ pub(super) struct HostArgs {
     /// The directory that holds the host's cgroup mounts, or is one; by default `fs/cgroup` below a sysfs
     #[arg(long = "cgroup_root")]
     cgroup_root: Option<PathBuf>,
+}
+
+/// Which file systems are the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MachineFilesystems {
+    /// Those that are not mounted for a container or a pod alone
+    Own,
+    /// As in cAdvisor, those as well: root directories, shared memory, volumes
+    All,
 }
 
 /// Where changes are learnt from.
@@ -65,13 +79,41 @@ impl HostArgs {
         Ok(self.ring_buffer_bytes)
     }
 
+    /// Which file systems are listed as the machine's.
+    pub(super) fn listed_mounts(&self) -> ListedMounts {
+        match self.machine_filesystems {
+            MachineFilesystems::Own => ListedMounts::Machines,
+            MachineFilesystems::All => ListedMounts::All,
+        }
+    }
+
     /// Where the host is mounted.
-    pub(super) fn roots(self) -> HostRoots {
-        HostRoots::locate(GivenRoots {
+    pub(super) fn roots(self) -> Result<HostRoots, ConfigError> {
+        let given = [
+            ("rootfs", &self.rootfs),
+            ("proc_root", &self.proc_root),
+            ("sys_root", &self.sys_root),
+            ("cgroup_root", &self.cgroup_root),
+        ];
+        for (flag, path) in given {
+            if let Some(path) = path {
+                is_directory(path).map_err(|problem| value_error(flag, &path.display(), &problem))?;
+            }
+        }
+        Ok(HostRoots::locate(GivenRoots {
             proc: self.proc_root,
             sys: self.sys_root,
             cgroup: self.cgroup_root,
             rootfs: self.rootfs,
-        })
+        }))
+    }
+}
+
+/// A directory that was named is there.
+fn is_directory(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err("not a directory; give the directory at which the host's is mounted".to_owned()),
+        Err(error) => Err(format!("{error}; give the directory at which the host's is mounted")),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::access::TlsFiles;
 use super::{ConfigError, value_error};
+use crate::access::FlagFile;
 use crate::sample::event::Name;
 use crate::sampler::storage::PodPlaces;
 
@@ -82,9 +83,9 @@ pub struct SecurePort {
     /// How connections are encrypted.
     pub tls: TlsFiles,
     /// Whose signature on a certificate lets its owner in.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<FlagFile>,
     /// Tokens that let in whoever has one.
-    pub tokens: Option<PathBuf>,
+    pub tokens: Option<FlagFile>,
 }
 
 impl KubeletArgs {
@@ -93,7 +94,7 @@ impl KubeletArgs {
         &self,
         ip: IpAddr,
         tls: Option<&TlsFiles>,
-        tokens: Option<&PathBuf>,
+        tokens: Option<&FlagFile>,
     ) -> Result<KubeletConfig, ConfigError> {
         let at = |port: u16| (port != 0).then(|| SocketAddr::new(ip, port));
         let secure = at(self.kubelet_port).map(|listen| self.secure(listen, tls, tokens)).transpose()?;
@@ -119,11 +120,13 @@ impl KubeletArgs {
         &self,
         listen: SocketAddr,
         tls: Option<&TlsFiles>,
-        tokens: Option<&PathBuf>,
+        tokens: Option<&FlagFile>,
     ) -> Result<SecurePort, ConfigError> {
-        let given = |file: &str| (!file.is_empty()).then(|| PathBuf::from(file));
         let wrong = |problem: &str| value_error("kubelet_port", &self.kubelet_port, &problem);
-        let own = (given(&self.kubelet_tls_cert_file), given(&self.kubelet_tls_private_key_file));
+        let own = (
+            FlagFile::given("kubelet_tls_cert_file", &self.kubelet_tls_cert_file),
+            FlagFile::given("kubelet_tls_private_key_file", &self.kubelet_tls_private_key_file),
+        );
         let tls = match own {
             (Some(certificate), Some(key)) => TlsFiles { certificate, key },
             (None, None) => {
@@ -132,8 +135,8 @@ impl KubeletArgs {
             }
             _ => return Err(wrong("needs both --kubelet_tls_cert_file and --kubelet_tls_private_key_file")),
         };
-        let client_ca = given(&self.kubelet_client_ca_file);
-        let tokens = given(&self.kubelet_token_file).or_else(|| tokens.cloned());
+        let client_ca = FlagFile::given("kubelet_client_ca_file", &self.kubelet_client_ca_file);
+        let tokens = FlagFile::given("kubelet_token_file", &self.kubelet_token_file).or_else(|| tokens.cloned());
         if client_ca.is_none() && tokens.is_none() {
             return Err(wrong("nobody could ask; add --kubelet_client_ca_file or --kubelet_token_file"));
         }
@@ -178,14 +181,24 @@ mod tests {
 
     #[test]
     fn ports_and_who_may_ask() {
-        let main = TlsFiles { certificate: "c".into(), key: "k".into() };
+        let file = |flag, path: &str| FlagFile { flag, path: path.into() };
+        let main = TlsFiles { certificate: file("tls_cert_file", "c"), key: file("tls_private_key_file", "k") };
         let given = config(&["--kubelet_port=10250", "--kubelet_client_ca_file=ca"], Some(&main)).unwrap();
         let secure = given.secure.unwrap();
-        assert_eq!((secure.listen.port(), secure.client_ca, secure.tls), (10250, Some("ca".into()), main.clone()));
+        assert_eq!(
+            (secure.listen.port(), secure.client_ca, secure.tls),
+            (10250, Some(file("kubelet_client_ca_file", "ca")), main.clone())
+        );
         let own = ["--kubelet_tls_cert_file=x", "--kubelet_tls_private_key_file=y"];
         let flags = [own[0], own[1], "--kubelet_port=1", "--kubelet_token_file=t", "--kubelet_read_only_port=10255"];
         let given = config(&flags, Some(&main)).unwrap();
-        assert_eq!(given.secure.unwrap().tls, TlsFiles { certificate: "x".into(), key: "y".into() });
+        assert_eq!(
+            given.secure.unwrap().tls,
+            TlsFiles {
+                certificate: file("kubelet_tls_cert_file", "x"),
+                key: file("kubelet_tls_private_key_file", "y")
+            }
+        );
         assert_eq!(given.read_only.unwrap().port(), 10255);
         for (flags, tls) in [
             (&["--kubelet_port=1"][..], Some(&main)),

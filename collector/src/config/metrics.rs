@@ -52,7 +52,7 @@ enum ProfileArg {
 
 impl MetricsArgs {
     /// How metrics are told.
-    pub(super) fn options(&self, kinds: KindSet) -> Result<Options, ConfigError> {
+    pub(super) fn options(&self, kinds: KindSet, kubelet_kinds: KindSet) -> Result<Options, ConfigError> {
         if (1..FEWEST_SERIES).contains(&self.max_series) {
             let problem = format!("use at least {FEWEST_SERIES}, or 0 for any number");
             return Err(value_error("max_series", &self.max_series, &problem));
@@ -67,6 +67,7 @@ impl MetricsArgs {
         };
         Ok(Options {
             kinds,
+            kubelet_kinds,
             labels,
             profile: match self.metrics_profile {
                 ProfileArg::Compatible => Profile::Compatible,
@@ -84,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::config::invocation::Invocation;
+    use crate::sample::kinds::MetricKind;
 
     fn options(flags: &[&str]) -> Result<Options, String> {
         let args = std::iter::once("collector").chain(flags.iter().copied()).map(OsString::from);
@@ -99,6 +101,16 @@ mod tests {
         assert_eq!(options.labels, LabelSet::Cadvisor(ContainerLabels::All));
         assert_eq!((options.profile, options.timestamps), (Profile::Compatible, Timestamps::Off));
         assert_eq!((options.max_series, options.kinds), (None, KindSet::default()));
+        assert_eq!(options.kubelet_kinds, KindSet::default().union([MetricKind::Process]));
+    }
+
+    #[test]
+    fn whoever_names_kinds_gets_them_at_the_kubelets_path_too() {
+        for flags in [&["--disable_metrics=process,tcp"][..], &["--enable_metrics=cpu"]] {
+            let options = options(flags).unwrap();
+            assert_eq!(options.kubelet_kinds, options.kinds, "{flags:?}");
+            assert!(!options.kinds.has(MetricKind::Process));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
+use crate::application::{Reach, Rules};
 use crate::go_flags::{go_bool, go_duration};
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
@@ -35,7 +36,11 @@ pub(super) struct SamplingArgs {
     pub(super) update_machine_info_interval: Duration,
     /// Most metrics that the application of one container may have
     #[arg(long = "application_metrics_count_limit", default_value_t = 100)]
-    pub(super) application_metrics_count_limit: usize,
+    application_metrics_count_limit: usize,
+    /// Let containers' files name any URL to read application metrics from, not only what is at their own address
+    #[arg(long = "application_metrics_allow_urls", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    application_metrics_allow_urls: bool,
     /// Time between two looks at what a container's files take
     #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
     pub(super) disk_usage_interval: Duration,
@@ -70,6 +75,12 @@ pub enum LoadReading {
 }
 
 impl SamplingArgs {
+    /// What the applications of containers may ask for.
+    pub(super) fn application_rules(&self) -> Rules {
+        let reach = if self.application_metrics_allow_urls { Reach::AnyUrl } else { Reach::OwnAddress };
+        Rules { limit: self.application_metrics_count_limit, reach }
+    }
+
     /// The base interval.
     pub(super) fn interval(&self) -> Result<Duration, ConfigError> {
         let interval = self.housekeeping_interval;
@@ -117,6 +128,13 @@ impl SamplingArgs {
             // Reading it walks through all memory: only whoever names it gets it.
             Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
         }
+    }
+
+    /// What is told at the kubelet's path. By default processes as well, as the kubelet does: they are counted for whoever
+    /// asks there, and not with each sample.
+    pub(super) fn kubelet_kinds(&self, kinds: KindSet) -> KindSet {
+        let is_default = self.disable_metrics.is_none() && list(&self.enable_metrics).next().is_none();
+        if is_default { kinds.union([MetricKind::Process]) } else { kinds }
     }
 
     /// How many CPUs may be used at once; `None` for all.

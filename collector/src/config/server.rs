@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{ConfigError, value_error};
 use crate::go_flags::go_duration;
+use crate::views::budget;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServerArgs {
@@ -24,6 +25,9 @@ pub(super) struct ServerArgs {
     /// Path of the metrics
     #[arg(long = "prometheus_endpoint", default_value = "/metrics")]
     prometheus_endpoint: String,
+    /// Memory that answers under way may take, all of them together, in bytes
+    #[arg(long = "answer_buffer_bytes", default_value_t = budget::DEFAULT)]
+    answer_buffer_bytes: usize,
     /// How long open requests may take to finish after SIGTERM
     #[arg(long = "shutdown_grace_period", default_value = "5s", value_parser = go_duration)]
     pub(super) shutdown_grace_period: Duration,
@@ -37,6 +41,15 @@ impl ServerArgs {
             ip => ip.parse().map_err(|_| value_error("listen_ip", &ip, &"not an IP address; try 127.0.0.1"))?,
         };
         Ok(SocketAddr::new(ip, self.port))
+    }
+
+    /// Memory that answers under way may take.
+    pub(super) fn answer_buffer_bytes(&self) -> Result<usize, ConfigError> {
+        if self.answer_buffer_bytes < budget::LEAST {
+            let problem = format!("use at least {}; the default is {}", budget::LEAST, budget::DEFAULT);
+            return Err(value_error("answer_buffer_bytes", &self.answer_buffer_bytes, &problem));
+        }
+        Ok(self.answer_buffer_bytes)
     }
 
     /// Where Docker's API is served beside the port.

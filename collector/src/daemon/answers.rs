@@ -1,12 +1,15 @@
 //! Answers the views' questions from the store and the sampler.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use super::apart::Pools;
 use super::kubelet::NodeFacts;
 use super::scrapes::{self, Requests};
 use crate::degradations::Degradations;
@@ -19,7 +22,7 @@ use crate::sample::container::Sample;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind;
-use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::machine::{Filesystem, Filesystems, Machine};
 use crate::sample::process::ProcessList;
 use crate::sampler;
 use crate::sampler::container::Scratch;
@@ -29,15 +32,17 @@ use crate::sampler::processes::{self, Whose};
 use crate::sampler::storage::StorageNews;
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
-use crate::store::history::Selection;
+use crate::store::history::{Selection, Stretch};
 use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
+use crate::views::budget::{Budget, Busy, Counts};
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::events::{self, EventQuery};
-use crate::views::prometheus::Scrape;
+use crate::views::prometheus::{Endpoint, Scrape};
+use crate::views::rendering::Rendering;
 use crate::views::source::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity};
 
@@ -62,11 +67,15 @@ pub(super) struct Answers {
     machine: RwLock<Arc<Machine>>,
     /// As they were last; the lock is held while they are asked, so that they are asked once however many requests wait.
     filesystems: tokio::sync::Mutex<Arc<Filesystems>>,
+    /// One question for the file system of a directory at a time.
+    directories: tokio::sync::Mutex<()>,
+    pools: Arc<Pools>,
     degradations: Degradations,
     storage: Option<StorageNews>,
     streams: Arc<()>,
     closing: watch::Sender<bool>,
     scrapes: Requests,
+    budget: Budget,
     node: NodeFacts,
 }
 
@@ -88,11 +97,14 @@ impl Answers {
             progress,
             machine: RwLock::default(),
             filesystems: tokio::sync::Mutex::default(),
+            directories: tokio::sync::Mutex::default(),
+            pools: Arc::default(),
             degradations,
             storage,
             streams: Arc::default(),
             closing: watch::Sender::new(false),
             scrapes,
+            budget: Budget::default(),
             node: NodeFacts::default(),
         }
     }
@@ -122,6 +134,28 @@ impl Answers {
         Self { node, ..self }
     }
 
+    /// With so many bytes for answers under way.
+    pub(super) fn within(self, bytes: usize) -> Self {
+        Self { budget: Budget::new(bytes), ..self }
+    }
+
+    /// With these threads for what may hang.
+    pub(super) fn with_pools(self, pools: Arc<Pools>) -> Self {
+        Self { pools, ..self }
+    }
+
+    /// The file system among these that a directory of the host is on; `None` also where that cannot be found out in time.
+    pub(super) async fn filesystem_of(&self, directory: &Path, all: &Arc<Filesystems>) -> Option<Filesystem> {
+        let (engine, path, listed) = (Arc::clone(&self.engine), directory.to_path_buf(), Arc::clone(all));
+        let find = move || sampler::machine::filesystem_of(engine.context().roots(), &path, &listed).cloned();
+        let _one_at_a_time = self.directories.lock().await;
+        let found = self.pools.requests.run(directory.as_os_str().as_bytes(), find).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(directory = %directory.display(), %error, "its file system cannot be found out");
+            None
+        })
+    }
+
     /// What is known of the node.
     pub(super) fn node_facts(&self) -> &NodeFacts {
         &self.node
@@ -145,6 +179,9 @@ impl Answers {
 
     /// The same as families, brought up to date.
     pub(super) fn own_families(&self) -> Vec<MetricFamily> {
+        let Counts { refused, shared, cut_off, taken } = self.budget.counts();
+        self.metrics.answers().update(&refused, shared, cut_off, taken);
+        self.metrics.set_hanging(self.pools.hanging());
         self.metrics.gather(&self.engine, self.counters.as_ref())
     }
 
@@ -153,8 +190,10 @@ impl Answers {
     }
 
     fn view(&self, container: &Container, query: &StatsQuery) -> ContainerView {
-        let selection = Selection { start: query.start, end: query.end, count: Some(query.count.limit()) };
-        let samples = container.samples(selection);
+        let samples = match query.stretch {
+            Some(stretch) => container.stretch(stretch),
+            None => container.samples(selection(query)),
+        };
         let identity = container.identity();
         let disks_are_read = self.engine.context().kinds().has(MetricKind::Disk);
         let is_root = **container.name() == *b"/";
@@ -199,6 +238,10 @@ impl Answers {
     }
 }
 
+fn selection(query: &StatsQuery) -> Selection {
+    Selection { start: query.start, end: query.end, count: Some(query.count.limit()) }
+}
+
 impl Containers for Answers {
     async fn container(&self, name: &[u8], query: &StatsQuery, limits: Limits) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
@@ -209,12 +252,17 @@ impl Containers for Answers {
         }
         if let Some(tracked) = self.with_stale_spec(name, limits) {
             let engine = Arc::clone(&self.engine);
+            // Files of cgroups alone, which the kernel answers from memory.
             let refresh = tokio::task::spawn_blocking(move || engine.refresh_spec(&tracked, &mut Scratch::default()));
             if let Err(error) = refresh.await {
                 tracing::error!(%error, "limits could not be read");
             }
         }
         Ok(self.view(&container, query))
+    }
+
+    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
+        self.engine.store().get(name).map(|container| container.stretches(selection(query))).unwrap_or_default()
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
@@ -279,14 +327,16 @@ impl Host for Answers {
         let engine = Arc::clone(&self.engine);
         let read = move || {
             let stores = engine.store().image_stores();
-            sampler::machine::filesystems(engine.context().roots(), stores, WallTime::from(SystemTime::now()))
+            let (context, now) = (engine.context(), WallTime::from(SystemTime::now()));
+            sampler::machine::filesystems(context.roots(), context.listed_mounts(), stores, now)
         };
-        match tokio::task::spawn_blocking(read).await {
+        match self.pools.requests.run(b"file systems", read).await {
             Ok(filesystems) => {
                 *kept = Arc::new(filesystems);
                 self.engine.store().set_filesystems(Arc::clone(&kept));
             }
-            Err(error) => tracing::error!(%error, "file systems could not be read"),
+            // One of them hangs: what is known of all of them stays, with its time.
+            Err(error) => tracing::debug!(%error, "file systems could not be read"),
         }
         Arc::clone(&kept)
     }
@@ -300,6 +350,7 @@ impl Host for Answers {
             };
             processes::list(engine.context(), whose, &mut Scratch::default())
         };
+        // Nothing of a process's memory is read, whose lock somebody may hold for ever.
         let listed = tokio::task::spawn_blocking(list).await;
         let listed = listed.map_err(|error| ProcessesUnavailable(error.to_string()))?;
         listed.map_err(|error| ProcessesUnavailable(error.to_string()))
@@ -317,6 +368,7 @@ impl EventSource for Answers {
 
     fn subscribe(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {
         if Arc::strong_count(&self.streams) > MAX_STREAMS {
+            self.budget.refuse(Busy::Streams(MAX_STREAMS));
             return Err(TooManyStreams(MAX_STREAMS));
         }
         let subscription = self.engine.store().events().subscribe(move |event| events::matches(&query, event));
@@ -418,7 +470,19 @@ impl Status for Answers {
         }
     }
 
-    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        scrapes::answer(&self.scrapes, scrape).await
+    fn listed(&self) -> usize {
+        self.engine.store().len()
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    async fn metrics(&self, scrape: Scrape, sharing: Sharing) -> Result<Arc<Rendering>, MetricsUnavailable> {
+        if scrape.endpoint == Endpoint::Kubelet {
+            // Read by the rendering.
+            self.process_counts().await;
+        }
+        scrapes::answer(&self.scrapes, &self.budget, scrape, sharing).await
     }
 }

@@ -1,36 +1,90 @@
-//! The task that reads applications, over the collector's parts.
+//! The task that reads applications, over the collector's parts: on a thread of its own.
 
 use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 
-use prometheus::IntCounterVec;
+use tokio::sync::oneshot;
 
-use crate::application::{self, CONFIG_BYTES, Files, Outcome};
+use super::apart::Pools;
+use crate::application::{self, CONFIG_BYTES, Files, Outcome, Rules};
+use crate::own_metrics::OwnMetrics;
 use crate::sample::event::Name;
-use crate::sampler::container::{Scratch, read_inside};
+use crate::sampler::container::{Risk, Scratch, read_inside};
 use crate::sampler::engine::Engine;
 
+/// Threads that look up hosts' names, where containers may name any.
+const LOOKUPS: usize = 4;
+
 /// Files inside containers, for as long as there is an engine.
-struct ContainerFiles(Weak<Engine>);
+struct ContainerFiles {
+    engine: Weak<Engine>,
+    pools: Arc<Pools>,
+}
 
 impl Files for ContainerFiles {
     async fn read(&self, container: &Name, path: &str) -> Result<Vec<u8>, String> {
-        let engine = self.0.upgrade().ok_or("the collector is ending")?;
-        let (container, path) = (Name::clone(container), path.to_owned());
-        let read = move || read_inside(engine.context(), &container, &path, CONFIG_BYTES, &mut Scratch::default());
-        let text = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        text.map_err(|error| error.to_string())
+        let engine = self.engine.upgrade().ok_or("the collector is ending")?;
+        let files = &self.pools.files;
+        let risk = if files.is_half_full() { Risk::MustNotHang } else { Risk::MayHang };
+        let (name, path) = (Name::clone(container), path.to_owned());
+        let read = move || {
+            read_inside(engine.context(), &name, &path, CONFIG_BYTES, risk, &mut Scratch::default())
+                .map_err(|error| error.to_string())
+        };
+        // One file of a container at once: if it hangs, the others most likely do.
+        files.run(container, read).await.map_err(|error| error.to_string())?
     }
 }
 
-/// Starts it. `limit` is how many metrics a container may have.
-pub(super) fn start(engine: &Arc<Engine>, limit: usize, polls: IntCounterVec) {
-    let files = ContainerFiles(Arc::downgrade(engine));
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Applications {
+    pub(super) thread: JoinHandle<()>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Starts it.
+pub(super) fn start(
+    engine: &Arc<Engine>,
+    rules: Rules,
+    metrics: &OwnMetrics,
+    pools: Arc<Pools>,
+) -> std::io::Result<Applications> {
+    let files = ContainerFiles { engine: Arc::downgrade(engine), pools };
+    let (polls, values_left_out) = (metrics.application(), metrics.left_out_values());
     let count = move |outcome| {
         let result = match outcome {
-            Outcome::Read => "read",
+            Outcome::Read { left_out } => {
+                values_left_out.inc_by(left_out as u64);
+                "read"
+            }
             Outcome::Failed => "failed",
+            Outcome::Refused => "refused",
+            Outcome::Delayed => "delayed",
         };
         polls.with_label_values(&[result]).inc();
     };
-    tokio::spawn(application::run(Arc::clone(engine.store()), files, limit, count));
+    let store = Arc::clone(engine.store());
+    let (stop, stopped) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(LOOKUPS)
+        .build()?;
+    let work = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                ended = application::run(store, files, rules, count) => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the applications in containers are not read");
+                    }
+                }
+                // Closed when nobody holds the other end.
+                _ = stopped => {}
+            }
+        });
+        // A name that is being looked up may take long.
+        runtime.shutdown_background();
+    };
+    Ok(Applications { thread: std::thread::Builder::new().name("applications".into()).spawn(work)?, _stop: stop })
 }

@@ -41,6 +41,7 @@ impl Engine for Answers {
     async fn live(&self, name: &Name) -> Live {
         let (engine, name) = (Arc::clone(self.engine()), Name::clone(name));
         let read = move || live::read(engine.context(), &name, &mut Scratch::default());
+        // Files of cgroups and of procfs, which the kernel answers from memory.
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the machine's CPU time could not be read");
             Live::default()

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::answers::{Answers, Stream, VERSION};
 use super::{DaemonError, Parts};
 use crate::config::Config;
+use crate::degradations::Degradations;
 use crate::embed::{Containers, FsInfo, NoFilesystem, NodeStatistics, NotOne, VersionInfo};
 use crate::kernel::cgroup::Hierarchies;
+use crate::kernel::descriptors::DescriptorPlan;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{FilesystemRole, Filesystems, Machine};
-use crate::sampler::machine;
 use crate::views::ContainerView;
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::cadvisor_v2::{RequestOptions, SelectionError, select};
@@ -37,7 +38,8 @@ impl Collector {
     /// When there are no cgroups, or the system refuses what it needs.
     pub fn start(config: &Config) -> Result<Self, DaemonError> {
         let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
-        let parts = tokio::task::block_in_place(|| Parts::start(config, hierarchies))?;
+        let start = || Parts::start(config, hierarchies, DescriptorPlan::of_process(), Degradations::default());
+        let parts = tokio::task::block_in_place(start)?;
         Ok(Self { answers: Arc::clone(&parts.answers), parts: Some(parts) })
     }
 
@@ -58,13 +60,9 @@ impl Collector {
 
     async fn of_directory(&self, directory: &Path) -> Result<FsInfo, NoFilesystem> {
         let all = self.answers.filesystems().await;
-        let engine = Arc::clone(self.answers.engine());
-        let path = directory.to_path_buf();
-        let found = tokio::task::spawn_blocking(move || {
-            let found = machine::filesystem_of(engine.context().roots(), &path, &all).cloned();
-            found.map(|filesystem| FsInfo { at: all.at, filesystem })
-        });
-        found.await.ok().flatten().ok_or_else(|| NoFilesystem::OfDirectory(directory.to_path_buf()))
+        let found = self.answers.filesystem_of(directory, &all).await;
+        let found = found.map(|filesystem| FsInfo { at: all.at, filesystem });
+        found.ok_or_else(|| NoFilesystem::OfDirectory(directory.to_path_buf()))
     }
 
     async fn in_role(&self, role: FilesystemRole) -> Option<FsInfo> {

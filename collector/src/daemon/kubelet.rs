@@ -1,30 +1,42 @@
 //! The node as a kubelet tells of it, from what the store has.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::answers::Answers;
+use super::fresh::{Fresh, MAX_AGE};
+use super::on_request::OnRequest;
+use super::scrapes::ProcessCounts;
 use crate::config::{Config, SystemCgroups};
 use crate::kernel::cgroup::{Hierarchies, Version};
-use crate::kernel::machine::boot_time;
+use crate::kernel::machine::boot_second;
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, PodOfPath, kubernetes};
+use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
-use crate::sampler::container::Scratch;
+use crate::sample::pods::PodFiles;
+use crate::sampler::container::{Scratch, processes_now};
 use crate::sampler::engine::Engine;
 use crate::sampler::filter::Standing;
+use crate::sampler::storage::{PodLogs, PodPlaces, pod_logs};
 use crate::sampler::{machine, processes};
 use crate::store::Container;
-use crate::store::history::Selection;
 use crate::units::WallTime;
 use crate::views::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
 use crate::views::source::{Containers as _, Host as _, Kubelet};
 
-/// A sample older than this is followed by a new one before the answer: no kubelet's are older.
-const MAX_AGE: Duration = Duration::from_secs(10);
+/// Logs looked at this recently are not looked at again, and so long an answer waits for them.
+const LOGS_AGE: Duration = Duration::from_secs(1);
+const LOGS_PATIENCE: Duration = Duration::from_secs(1);
+/// The same of processes: a kubelet counts them every 10 to 15 seconds.
+const COUNTS_AGE: Duration = Duration::from_secs(10);
+const COUNTS_PATIENCE: Duration = Duration::from_secs(2);
+/// Rates are over so much at least, as a kubelet's are over its 10 to 15 s between two samples: work in bursts would
+/// otherwise read as none, or as all of a CPU.
+const RATE_OVER: Duration = Duration::from_secs(10);
 /// Slices in which distributions start the kubelet and the runtime.
 const SLICES: [&str; 4] = ["/system.slice", "/podruntime.slice", "/runtime.slice", "/kubelet.slice"];
 /// Their units.
@@ -37,37 +49,58 @@ pub(super) struct NodeFacts {
     name: String,
     /// Found out once: it is told with every summary and must be the same each time.
     booted: Option<WallTime>,
-    kubelet_root: PathBuf,
+    places: PodPlaces,
     cgroups: SystemCgroups,
+    processes: CountProcesses,
+    counts: Arc<OnRequest<ProcessCounts>>,
+    logs: Arc<OnRequest<BTreeMap<String, PodLogs>>>,
+    fresh: Arc<Fresh>,
+}
+
+/// Whether processes are counted for the kubelet's metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CountProcesses {
+    /// When they are asked for.
+    Yes,
+    /// They are sampled, or they are not wanted.
+    #[default]
+    No,
 }
 
 impl NodeFacts {
     /// Finds it out.
     pub(super) fn find(config: &Config) -> Self {
         let now = WallTime::from(SystemTime::now());
+        let is_asked_for =
+            config.metrics.kubelet_kinds.has(MetricKind::Process) && !config.kinds.has(MetricKind::Process);
         Self {
             name: config.kubelet.node_name.clone(),
-            booted: boot_time(&config.roots, now).ok(),
-            kubelet_root: config.kubelet.places.kubelet.clone(),
+            booted: boot_second(&config.roots, now).ok(),
+            places: config.kubelet.places.clone(),
             cgroups: config.kubelet.cgroups.clone(),
+            processes: if is_asked_for { CountProcesses::Yes } else { CountProcesses::No },
+            ..Self::default()
         }
     }
 
     /// The kubelet's root directory on the host.
     pub(super) fn kubelet_root(&self) -> &Path {
-        &self.kubelet_root
+        &self.places.kubelet
     }
 }
 
 impl Kubelet for Answers {
-    async fn node(&self, depth: Depth) -> Snapshot {
-        let wanted = wanted(self.engine(), &self.node_facts().cgroups);
-        let stale = wanted.containers.iter();
-        let stale = stale.filter(|(container, _)| container.latest_age().is_some_and(|age| age > MAX_AGE));
-        let stale: Vec<Name> = stale.map(|(container, _)| Name::clone(container.name())).collect();
+    async fn freshen(&self, names: &[Name]) {
+        let stale = self.node_facts().fresh.asked(self.engine(), names);
         if !stale.is_empty() {
             self.refresh(&stale, MAX_AGE).await;
         }
+    }
+
+    async fn node(&self, depth: Depth) -> Snapshot {
+        let wanted = wanted(self.engine(), &self.node_facts().cgroups);
+        let names: Vec<Name> = wanted.containers.iter().map(|(container, _)| Name::clone(container.name())).collect();
+        self.freshen(&names).await;
         let store = self.engine().store();
         let filesystems = match store.filesystems() {
             _ if depth == Depth::CpuAndMemory => None,
@@ -79,14 +112,20 @@ impl Kubelet for Answers {
             node: self.node_facts().name.clone(),
             booted: self.node_facts().booted,
             system: wanted.system,
-            files: store.pods().all(),
+            files: self.pod_files(depth).await,
             machine: self.current_machine(),
             swap_limit: swap_limit(self.engine().context().hierarchies()),
             filesystems,
             ..Snapshot::default()
         };
+        let node_filesystem = match &snapshot.filesystems {
+            None => None,
+            Some(all) => {
+                let found = self.filesystem_of(&self.node_facts().places.kubelet, all).await;
+                found.or_else(|| root_filesystem(all).cloned())
+            }
+        };
         let engine = Arc::clone(self.engine());
-        let directory = self.node_facts().kubelet_root.clone();
         let complete = move || {
             let mut scratch = Scratch::default();
             let entry =
@@ -95,16 +134,57 @@ impl Kubelet for Answers {
             let roots = engine.context().roots();
             let full = depth == Depth::Full;
             let at = WallTime::from(SystemTime::now());
-            let on = |all: &Arc<Filesystems>| {
-                machine::filesystem_of(roots, &directory, all).or_else(|| root_filesystem(all)).cloned()
-            };
-            let node_filesystem = snapshot.filesystems.as_ref().and_then(on);
             Snapshot { entries, node_filesystem, tasks: full.then(|| machine::tasks(roots, at)), ..snapshot }
         };
+        // Files of cgroups and of procfs, which the kernel answers from memory.
         tokio::task::spawn_blocking(complete).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the node could not be looked at");
             Snapshot::default()
         })
+    }
+}
+
+impl Answers {
+    /// What pods keep on the node, with their logs as they are now.
+    async fn pod_files(&self, depth: Depth) -> BTreeMap<String, Arc<PodFiles>> {
+        let mut files = self.engine().store().pods().all();
+        if depth == Depth::CpuAndMemory || !self.engine().context().kinds().has(MetricKind::Disk) {
+            return files;
+        }
+        let (engine, places) = (Arc::clone(self.engine()), self.node_facts().places.clone());
+        let read = move || pod_logs(engine.context().roots(), &places);
+        let logs = self.node_facts().logs.get(LOGS_AGE, LOGS_PATIENCE, read).await;
+        for (uid, logs) in logs.iter().flat_map(|logs| logs.iter()) {
+            let known = files.get(uid).map(|known| PodFiles::clone(known)).unwrap_or_default();
+            let PodLogs { name, logs, pod_logs } = logs.clone();
+            files.insert(uid.clone(), Arc::new(PodFiles { name: Some(name), logs, pod_logs, ..known }));
+        }
+        files
+    }
+
+    /// What [`Self::process_counts`] gave last.
+    pub(super) fn last_process_counts(&self) -> Arc<ProcessCounts> {
+        self.node_facts().counts.last().unwrap_or_default()
+    }
+
+    /// The processes of all containers, for those who ask in a kubelet's place; nothing where they are sampled anyway, or
+    /// are not to be told.
+    pub(super) async fn process_counts(&self) -> Arc<ProcessCounts> {
+        let facts = self.node_facts();
+        if facts.processes == CountProcesses::No {
+            return Arc::default();
+        }
+        let engine = Arc::clone(self.engine());
+        let count = move || {
+            let mut scratch = Scratch::default();
+            let all = engine.store().with_prefix(b"/").into_iter();
+            let counted = all.filter_map(|container| {
+                let name = Name::clone(container.name());
+                Some((name, processes_now(engine.context(), container.name(), &mut scratch)?))
+            });
+            counted.collect()
+        };
+        facts.counts.get(COUNTS_AGE, COUNTS_PATIENCE, count).await.unwrap_or_default()
     }
 }
 
@@ -212,8 +292,10 @@ fn system_containers(names: &HashSet<&[u8]>, told: &SystemCgroups) -> Vec<(Syste
 }
 
 fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> Entry {
-    let mut samples = container.samples(Selection { start: None, end: None, count: Some(2) }).into_iter().rev();
-    let (newest, before) = (samples.next(), samples.next());
+    let (before, newest) = match container.span(RATE_OVER) {
+        Some([before, newest]) => (Some(before), Some(newest)),
+        None => (None, container.latest()),
+    };
     let is_counted =
         newest.as_ref().and_then(|sample| sample.processes.as_ref()).is_some_and(|all| all.count.is_some());
     let identity = container.identity();

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::answers::Answers;
+use super::connections::Pool;
 use super::guard::Guarded;
-use super::server::Server;
+use super::hosts::Hosts;
+use super::server::{Door, Server, Shared};
 use super::{DaemonError, system};
 use crate::access::tls::{self, ClientCertificates};
 use crate::access::{FileError, Guard, Settings};
@@ -39,7 +40,7 @@ pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonErro
     }
     if let Some(SecurePort { listen: address, tls, client_ca, tokens }) = &config.secure {
         let guard = Guard::load(&Settings { passwords: None, tokens: tokens.clone() })?;
-        let clients = client_ca.as_deref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
+        let clients = client_ca.as_ref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
         let tls = acceptor(tls, clients)?;
         let listener = listen(*address, "kubelet_port").await?;
         tracing::info!("the kubelet's endpoints for known clients: https://{}", bound(&listener)?);
@@ -59,12 +60,21 @@ fn bound(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 
 impl Port {
     /// What serves it.
-    pub(super) fn server(self, answers: &Arc<Answers>, slots: &Arc<Semaphore>) -> Server<TcpListener> {
+    pub(super) fn server(self, answers: &Arc<Answers>, shared: &Shared, hosts: Hosts) -> Server<TcpListener> {
         let routes = kubelet::router(Arc::clone(answers));
+        let mount = Mount::new("", "/metrics");
         let routes = match self.guard {
-            Some(guard) => Guarded::new(guard, Protected::Everything, Mount::new("", "/metrics")).over(routes),
+            Some(guard) => {
+                Guarded::new(guard, Protected::Everything, mount.clone(), shared.metrics.clone()).over(routes)
+            }
             None => routes,
         };
-        Server { listener: self.listener, tls: self.tls, routes, slots: Arc::clone(slots) }
+        let door = Door { pool: Pool::Kubelet, hosts, mount };
+        Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Result<SocketAddr, DaemonError> {
+        bound(&self.listener)
     }
 }

@@ -19,7 +19,7 @@ use crate::units::WallTime;
 use crate::views::docker::Engine as _;
 use crate::views::prometheus::{Encoding, Format, Scrape};
 use crate::views::sample_line;
-use crate::views::source::{Host as _, Status as _};
+use crate::views::source::{Host as _, Sharing, Status as _};
 
 /// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
 pub(super) fn start(options: &Options, answers: &Arc<Answers>) -> Result<JoinSet<()>, DaemonError> {
@@ -96,7 +96,8 @@ impl Source for Series {
     async fn requests(&mut self) -> Vec<Request> {
         // Compressed, so that it need not be in memory whole.
         let scrape = Scrape { format: Format::RemoteWrite, encoding: Encoding::Zstd, ..Scrape::default() };
-        let page = match self.answers.metrics(scrape).await {
+        let rendered = self.answers.metrics(scrape, Sharing::SameMoment).await;
+        let page = match rendered.and_then(|rendering| Ok(rendering.concat()?)) {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "there is nothing to push by remote write this time");

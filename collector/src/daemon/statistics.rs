@@ -7,7 +7,8 @@ use super::{DaemonError, read_machine, reader_context, system};
 use crate::config::StatisticsRequest;
 use crate::config::invocation::ReportFormat;
 use crate::kernel::cgroup::{Hierarchies, Mode};
-use crate::kernel::file::ReadBuffer;
+use crate::kernel::descriptors::DescriptorPlan;
+use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::sample::statistic::Statistics;
 use crate::sampler::container::{ContainerReader, Extras, Member, NetworkFiles, Scratch};
@@ -32,8 +33,10 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
         Mode::Hybrid => "hybrid",
         Mode::V2 => "v2",
     };
-    let machine = read_machine(&config.roots, &IdentityFiles::default());
-    let context = reader_context(config, hierarchies, &machine, NetworkFiles::OpenedEachTime, Extras::default());
+    let machine = read_machine(&config.roots, &IdentityFiles::default(), config.listed_mounts);
+    let budget = FileBudget::new(DescriptorPlan::of_process().statistics);
+    let (network_files, extras) = (NetworkFiles::OpenedEachTime, Extras::default());
+    let context = reader_context(config, hierarchies, &machine, network_files, extras, budget);
     let mut reader = ContainerReader::new(cgroup.as_slice().into(), &members);
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
     let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;

@@ -8,6 +8,8 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,10 +18,13 @@ use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+/// Bytes of all requests' bodies together that are kept until they are answered.
+const BODIES: usize = 8 << 20;
 /// How long a client may take for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// So much of a body that nobody has a use for is read before the answer; as much as is read of one that has its use.
@@ -32,6 +37,49 @@ const QUIET: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(10);
 /// What is thrown away at once.
 const WASTE_BYTES: usize = 16 << 10;
+
+/// The bytes of bodies that are in memory. Clones share one count.
+#[derive(Clone, Debug)]
+pub(super) struct Bodies {
+    used: Arc<AtomicUsize>,
+    gauge: IntGauge,
+}
+
+impl Bodies {
+    pub(super) fn new(gauge: IntGauge) -> Self {
+        Self { used: Arc::default(), gauge }
+    }
+}
+
+/// What one body takes of them until its request is answered.
+#[derive(Debug)]
+struct Held {
+    bodies: Bodies,
+    bytes: AtomicUsize,
+}
+
+impl Held {
+    /// Counts more of the body, if there is room for it.
+    fn more(&self, bytes: usize) -> bool {
+        let Bodies { used, gauge } = &self.bodies;
+        let grown = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|used| *used <= BODIES)
+        });
+        if grown.is_ok() {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            gauge.add(bytes as i64);
+        }
+        grown.is_ok()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let bytes = *self.bytes.get_mut();
+        self.bodies.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.bodies.gauge.sub(bytes as i64);
+    }
+}
 
 /// What is left of a body when nobody reads on.
 enum Rest {
@@ -50,10 +98,15 @@ pub(super) struct RequestBody {
     /// Whether the client sends it only after it is told to go on, which whoever reads it does.
     awaits_invitation: bool,
     rest: Option<oneshot::Sender<Rest>>,
+    held: Arc<Held>,
 }
 
 /// What a request's handler will leave of its body.
-pub(super) struct Leftover(oneshot::Receiver<Rest>);
+pub(super) struct Leftover {
+    rest: oneshot::Receiver<Rest>,
+    /// Until there is an answer, what was read of the body is needed.
+    held: Arc<Held>,
+}
 
 /// What becomes of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +122,27 @@ pub(super) enum After {
 #[error("it did not arrive within {BODY_TIMEOUT:?}")]
 struct TooSlow;
 
+/// The bodies of all requests together are too much.
+#[derive(Debug, thiserror::Error)]
+#[error("too many requests with bodies at once; try again later")]
+struct TooMuch;
+
+impl TooMuch {
+    /// As an error that the routes know for one that is over soon.
+    fn error() -> Box<dyn std::error::Error + Send + Sync> {
+        io::Error::new(io::ErrorKind::ResourceBusy, Self).into()
+    }
+}
+
 impl RequestBody {
     /// The body of a request with these headers, and what will be left of it.
-    pub(super) fn new(body: Incoming, headers: &HeaderMap) -> (Self, Leftover) {
+    pub(super) fn new(body: Incoming, headers: &HeaderMap, bodies: &Bodies) -> (Self, Leftover) {
         let (rest, leftover) = oneshot::channel();
+        let held = Arc::new(Held { bodies: bodies.clone(), bytes: AtomicUsize::new(0) });
         let expected = headers.get(EXPECT);
         let awaits_invitation = expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        (Self { body: Some(body), deadline: None, awaits_invitation, rest: Some(rest) }, Leftover(leftover))
+        let leftover = Leftover { rest: leftover, held: Arc::clone(&held) };
+        (Self { body: Some(body), deadline: None, awaits_invitation, rest: Some(rest), held }, leftover)
     }
 
     fn leave(&mut self, rest: Rest) {
@@ -116,6 +183,8 @@ impl Body for RequestBody {
                 Some(Err(TooSlow.into()))
             }
         };
+        let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        let frame = if this.held.more(length) { frame } else { Some(Err(TooMuch::error())) };
         match &frame {
             Some(Ok(_)) => {}
             Some(Err(_)) => {
@@ -138,8 +207,10 @@ impl Body for RequestBody {
 
 impl Leftover {
     /// Reads it, now that there is an answer, and throws it away.
-    pub(super) async fn discard(mut self) -> After {
-        match self.0.try_recv() {
+    pub(super) async fn discard(self) -> After {
+        let Self { mut rest, held } = self;
+        drop(held);
+        match rest.try_recv() {
             Ok(Rest::Unread(body)) => timeout(DISCARD_TIMEOUT, discard(body)).await.unwrap_or(After::Close),
             Ok(Rest::Lost) => After::Close,
             // All of it was read, or it will be while the answer is sent.

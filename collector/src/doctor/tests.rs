@@ -19,7 +19,7 @@ use crate::kernel::facts::Facts;
 use crate::kernel::facts::cgroups::{
     Accounting, CgroupFacts, ControllerState, Denied, HierarchyFacts, ListedController, Swap,
 };
-use crate::kernel::facts::port::{Port, PortFacts};
+use crate::kernel::facts::port::{Holder, Port, PortFacts};
 use crate::kernel::facts::processes::{ProcessFacts, Tally};
 use crate::kernel::facts::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
@@ -396,11 +396,16 @@ fn too_few_descriptors() {
 
 #[test]
 fn busy_port() {
-    let report = check("busy_port", Verdict::Unusable, |facts| facts.port.state = Port::Taken);
+    let report = check("busy_port", Verdict::Unusable, |facts| facts.port.state = Port::Taken(None));
     first(&report, "port");
+    let mut facts = well();
+    facts.port.state = Port::Taken(Some(Holder { pid: 17, name: "nginx".to_owned() }));
+    let named = decide(&facts, &answering(), &everything());
+    let named = named.findings.iter().find(|finding| finding.id == "port").unwrap();
+    assert_eq!(named.found, "[::]:8080 is taken by nginx (process 17)");
     // A running collector is no obstacle to itself.
     let mut facts = well();
-    facts.port.state = Port::Collector;
+    facts.port.state = Port::Collector("127.0.0.1:8080".parse().unwrap());
     try_programs(&mut facts.probes);
     assert_eq!(decide(&facts, &answering(), &everything()).verdict(), Verdict::AllWorks);
 }

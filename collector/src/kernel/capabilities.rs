@@ -1,10 +1,16 @@
 //! The rights of this process: what it may use is switched on, what it never uses is given up.
 //!
+//! Nothing is ever executed, so nothing that could be executed may have rights either: no privileges are gained by it, and
+//! the bounding, inheritable and ambient sets hold no more than what is used.
+//!
 //! File capabilities of an image's binary are in the permitted set alone, because with them in effect at once the
 //! program could not even be started where the container's runtime withholds one of them.
 
 use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
 
 /// What some feature of the collector uses.
 const USED: CapabilitySet = CapabilitySet::BPF
@@ -27,11 +33,29 @@ const STAND_INS: [(CapabilitySet, CapabilitySet); 2] = [
 /// # Errors
 /// When the kernel refuses, which it has no reason to: only fewer rights are asked for.
 pub fn settle() -> Result<CapabilitySet, Errno> {
+    set_no_new_privs(true)?;
     let now = capabilities(None)?;
     let kept = kept(now.permitted);
-    let inheritable = now.inheritable.intersection(kept);
-    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    // Before the right to do so is given up. Without it the set stays, and is of no use to who has none of its rights.
+    if now.permitted.contains(CapabilitySet::SETPCAP) {
+        let with_it = CapabilitySets { effective: kept | CapabilitySet::SETPCAP, ..now };
+        set_capabilities(None, with_it)?;
+        bound(kept)?;
+    }
+    clear_ambient_capability_set()?;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })?;
     Ok(kept)
+}
+
+/// Takes everything else out of the bounding set. Capabilities that the kernel does not know are not in it.
+fn bound(kept: CapabilitySet) -> Result<(), Errno> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if !kept.contains(capability) && capability_is_in_bounding_set(capability).unwrap_or(false) {
+            remove_capability_from_bounding_set(capability)?;
+        }
+    }
+    Ok(())
 }
 
 fn kept(permitted: CapabilitySet) -> CapabilitySet {

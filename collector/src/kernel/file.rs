@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bounds::Bound;
 use crate::kernel::error::ReadError;
@@ -22,11 +21,6 @@ const LONGEST_PATH: usize = 4095;
 pub const LARGEST_FILE: usize = 16 << 20;
 /// A buffer that grew beyond this is let go before the next file: few are as long.
 const KEPT_BUFFER: usize = 1 << 20;
-/// What the kernel allows at most without configuration (`fs.nr_open`), for a limit that is "unlimited".
-const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
-
-/// Descriptors left for everything but statistics files: sockets, the programs, directories under way.
-pub const RESERVED_DESCRIPTORS: usize = 512;
 
 /// Where a file is: below a mount point, in a directory, under a name.
 #[derive(Clone, Copy, Debug)]
@@ -235,16 +229,6 @@ impl FileBudget {
     /// Room for this many.
     pub const fn new(limit: usize) -> Self {
         Self { limit, kept: AtomicUsize::new(0) }
-    }
-
-    /// Raises the process's soft `RLIMIT_NOFILE` to the hard one and takes all of it but `reserve`, which stays for
-    /// sockets, directories and files that are opened for a moment.
-    pub fn from_process_limit(reserve: usize) -> Self {
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let wanted = Some(maximum.unwrap_or(UNLIMITED_DESCRIPTORS));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }).is_ok();
-        let usable = if raised { wanted } else { current }.unwrap_or(UNLIMITED_DESCRIPTORS);
-        Self::new(usize::try_from(usable).unwrap_or(usize::MAX).saturating_sub(reserve))
     }
 
     /// How many may be kept.

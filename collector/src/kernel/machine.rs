@@ -5,6 +5,7 @@
 //! the sampler and the views.
 
 pub mod cloud;
+pub mod container_mounts;
 pub mod cpu_times;
 pub mod cpuinfo;
 pub mod disks;
@@ -182,6 +183,27 @@ pub fn boot_time(roots: &HostRoots, now: WallTime) -> Result<WallTime, ReadError
     Ok(WallTime(boot.0 - boot.0 % MINUTE))
 }
 
+/// When the machine was started, to the second: `btime` of `/proc/stat`, or where that is not there (some sandboxes) the
+/// uptime before `now`. It is the wall clock's idea, which changes when that is set.
+///
+/// # Errors
+/// Neither `/proc/stat` nor `/proc/uptime` tells.
+pub fn boot_second(roots: &HostRoots, now: WallTime) -> Result<WallTime, ReadError> {
+    const SECOND: u64 = 1_000_000_000;
+    if let Ok(Some(boot)) = read_parsed(&roots.proc.join("stat"), |text| Ok(parse_btime(text))) {
+        return Ok(WallTime(boot.saturating_mul(SECOND)));
+    }
+    let uptime = read_parsed(&roots.proc.join("uptime"), parse_uptime)?;
+    let boot = now.back(uptime);
+    Ok(WallTime(boot.0 - boot.0 % SECOND))
+}
+
+/// The line `btime` of `/proc/stat`, in seconds since 1970.
+fn parse_btime(text: &[u8]) -> Option<u64> {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"btime "))?;
+    str::from_utf8(line).ok()?.trim().parse().ok().filter(|seconds| *seconds > 0)
+}
+
 /// The device path of a block device: `/dev/NAME` when it is a disk of the machine (see [`disks`]), else the source of
 /// the file system mounted from it, such as `/dev/loop0`.
 ///
@@ -247,6 +269,20 @@ mod tests {
             std::fs::write(roots.proc.join("uptime"), broken).unwrap();
             assert!(matches!(boot_time(&roots, WallTime(0)), Err(ReadError::Malformed { .. })), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn boot_time_to_the_second() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = roots_in(directory.path());
+        std::fs::create_dir_all(&roots.proc).unwrap();
+        assert!(boot_second(&roots, WallTime(0)).is_err());
+        std::fs::write(roots.proc.join("uptime"), "61.50 100.00\n").unwrap();
+        assert_eq!(boot_second(&roots, WallTime(200_000_000_000)).unwrap(), WallTime(138_000_000_000));
+        std::fs::write(roots.proc.join("stat"), "cpu  1 2\nbtime x\n").unwrap();
+        assert_eq!(boot_second(&roots, WallTime(200_000_000_000)).unwrap(), WallTime(138_000_000_000));
+        std::fs::write(roots.proc.join("stat"), "cpu  1 2\nctxt 5\nbtime 1764424799\nprocesses 9\n").unwrap();
+        assert_eq!(boot_second(&roots, WallTime(0)).unwrap(), WallTime(1_764_424_799_000_000_000));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! The only place that opens host files and, in `probes`, the only one with `unsafe` code. It knows nothing about
 //! samples, HTTP or configuration: structs here carry the kernel's own keys and units.
 
+pub mod apart;
 pub mod capabilities;
 pub mod cgroup;
 pub mod container_file;
+pub mod descriptors;
 pub mod error;
 pub mod facts;
 pub mod file;

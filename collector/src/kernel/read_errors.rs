@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use rustix::io::Errno;
+
 use crate::kernel::error::ReadError;
 
 /// More names than there are files the collector reads; what goes beyond is counted together under [`OTHER`].
@@ -14,6 +16,8 @@ const OTHER: &str = "other";
 pub struct ReadErrors {
     entries: [Entry; NAMES],
     other: Entry,
+    /// Failures for want of a descriptor.
+    exhausted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +42,11 @@ enum Kind {
 
 impl Default for ReadErrors {
     fn default() -> Self {
-        Self { entries: std::array::from_fn(|_| Entry::default()), other: Entry::default() }
+        Self {
+            entries: std::array::from_fn(|_| Entry::default()),
+            other: Entry::default(),
+            exhausted: AtomicU64::new(0),
+        }
     }
 }
 
@@ -55,6 +63,9 @@ impl ReadErrors {
             ReadError::Malformed { .. } => (Kind::Malformed, 1),
             ReadError::OddLines { count, .. } => (Kind::OddLines, *count),
         };
+        if matches!(error, ReadError::Failed { errno: Errno::MFILE | Errno::NFILE, .. }) {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
+        }
         let entry = self.entry(file);
         let count = entry.count.fetch_add(more, Ordering::Relaxed) + more;
         let bit = 1 << kind as u8;
@@ -81,6 +92,12 @@ impl ReadErrors {
 
     fn entry(&self, file: &'static str) -> &Entry {
         self.entries.iter().find(|entry| *entry.name.get_or_init(|| file) == file).unwrap_or(&self.other)
+    }
+
+    /// How often a file could not be opened because the process or the machine had no descriptor left (`EMFILE`,
+    /// `ENFILE`).
+    pub fn exhausted(&self) -> u64 {
+        self.exhausted.load(Ordering::Relaxed)
     }
 
     /// File names with their counts, in the order of their first failure.
@@ -135,6 +152,15 @@ mod tests {
             errors.count("memory.stat", &ReadError::Malformed { path: "/a".into(), reason: reason.clone() });
         }
         assert_eq!((logged(), errors.counts().last()), (2, Some(("memory.stat", 6))));
+    }
+
+    #[test]
+    fn want_of_descriptors_is_told_apart() {
+        let errors = ReadErrors::default();
+        for errno in [Errno::MFILE, Errno::IO, Errno::NFILE] {
+            errors.count("io.stat", &ReadError::from_errno("/a/io.stat".as_ref(), errno));
+        }
+        assert_eq!((errors.exhausted(), errors.counts().collect::<Vec<_>>()), (2, vec![("io.stat", 3)]));
     }
 
     #[test]

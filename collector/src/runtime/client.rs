@@ -148,6 +148,15 @@ impl Client {
         }
     }
 
+    /// How often what it tells about disks is new: a runtime of Kubernetes' has it ready and looks every ten seconds, others
+    /// find it out for whoever asks.
+    pub(super) const fn storage_age(&self) -> Option<Duration> {
+        match self.api {
+            Api::Cri(_) => Some(Duration::from_secs(10)),
+            Api::Docker(_) | Api::Containerd(_) => None,
+        }
+    }
+
     /// Passes on the ids of containers that changed, until the runtime goes away; why it ended.
     pub(super) async fn follow(&self, changed: &mpsc::Sender<String>) -> String {
         let client = match &self.api {

@@ -223,6 +223,7 @@ async fn pulse(slot: usize, client: &Client, report: &Report) -> String {
 /// Passes on what a runtime tells about disks, now and then; ends when nobody wants to know.
 async fn follow_storage(client: &Client, every: Option<Duration>, to: &mpsc::Sender<RuntimeStorage>) -> String {
     let Some(every) = every else { return std::future::pending().await };
+    let every = client.storage_age().map_or(every, |age| every.min(age));
     while to.send(client.storage().await).await.is_ok() {
         sleep(every).await;
     }

@@ -16,6 +16,7 @@ mod limitations;
 mod load;
 mod memory;
 mod network;
+mod oom;
 mod perf;
 mod processes;
 mod reading;
@@ -31,23 +32,23 @@ use std::sync::Arc;
 
 use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::text_formats::unsigned;
-use crate::sample::container::Sample;
+use crate::sample::container::{Processes, Sample};
 use crate::sample::spec::Spec;
 use crate::sample::unread::Unread;
 use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
 pub use devices::DeviceNames;
-pub use files::{InsideError, read_inside};
+pub use files::{InsideError, Risk, read_inside};
 pub use limitations::Limitation;
 pub use load::LoadReader;
 pub use network::NetworkOf;
+pub use oom::OomCounter;
 pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
 pub(crate) use processes::processes_of;
 pub use referenced::ResetEvery;
 pub use resctrl::ResctrlReader;
 
-use context::MemorySource;
 use reading::{Reading, bit};
 
 /// What a sampling thread keeps between containers.
@@ -119,6 +120,20 @@ pub struct ContainerReader {
     referenced: referenced::ReferencedState,
     resctrl: resctrl::ResctrlState,
     perf: perf::PerfState,
+}
+
+/// The processes of the cgroup of this name as they are now, for whoever asks although their kind is not sampled. Nothing
+/// is kept open. `None` when there is no such cgroup.
+pub fn processes_now(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Option<Processes> {
+    let is_there = |position: &usize| {
+        let directory = ctx.hierarchies.at(*position).map(|hierarchy| hierarchy.file(name, "").path());
+        directory.is_some_and(|directory| directory.is_dir())
+    };
+    let live = (0..ctx.hierarchies.len()).filter(is_there).fold(0, |live, position| live | bit(position));
+    let buffer = &mut scratch.buffer;
+    let unread = Unread::default();
+    let mut reading = Reading { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false, unread };
+    processes::ProcessFiles::default().read(&mut reading)
 }
 
 impl ContainerReader {
@@ -281,39 +296,6 @@ impl ContainerReader {
         self.find_members(ctx, &mut scratch.buffer);
         let mut reading = self.reading(ctx, &mut scratch.buffer);
         spec::created_from_files(&mut reading, now)
-    }
-
-    /// OOM kills of this very cgroup's processes as the kernel counts them, for the mode without eBPF, where it is read
-    /// with each sample: v1 `memory.oom_control` `oom_kill` (since 4.13), v2 `memory.events.local` `oom_kill` (since 5.2).
-    pub fn oom_kill_counter(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
-        let mut kept = std::mem::take(&mut self.oom_kills);
-        let kills = self.read_oom_kills(ctx, scratch, &mut kept);
-        self.oom_kills = kept;
-        kills
-    }
-
-    /// The same, read once.
-    pub fn oom_kills_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<u64> {
-        self.read_oom_kills(ctx, scratch, &mut KeptFile::default())
-    }
-
-    fn read_oom_kills(&mut self, ctx: &ReaderContext, scratch: &mut Scratch, file: &mut KeptFile) -> Option<u64> {
-        self.find_members(ctx, &mut scratch.buffer);
-        let mut reading = self.reading(ctx, &mut scratch.buffer);
-        let kills = match ctx.sources.memory_unless_off() {
-            Some(MemorySource::V1(position)) => {
-                let parse = crate::kernel::cgroup::v1::memory::oom_kills;
-                reading.kept_lines(position, "memory.oom_control", file, parse).flatten()
-            }
-            Some(MemorySource::V2(position)) => {
-                let parse = crate::kernel::cgroup::v2::memory::MemoryEvents::parse;
-                reading.kept_lines(position, "memory.events.local", file, parse).and_then(|events| events.oom_kill)
-            }
-            None => None,
-        };
-        let gone = reading.gone;
-        self.look_again(gone);
-        kills
     }
 
     fn reading<'a>(&'a self, ctx: &'a ReaderContext, buffer: &'a mut ReadBuffer) -> Reading<'a> {

@@ -9,6 +9,7 @@ use super::storage::layer;
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
 use crate::kernel::machine::cloud::{self, Provider};
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::cpuinfo::CpuInfo;
 use crate::kernel::machine::identity::{self, IdentityFiles};
 use crate::kernel::machine::memory::MemInfo;
@@ -27,13 +28,19 @@ use crate::units::{Bytes, WallTime};
 ///
 /// Takes a few milliseconds, at most two seconds when a file system hangs. What the kernel does not have is absent and
 /// no error.
-pub fn read(roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> (Machine, Vec<ReadError>) {
+pub fn read(roots: &HostRoots, ids: &IdentityFiles, listed: ListedMounts, now: WallTime) -> (Machine, Vec<ReadError>) {
     let mut survey = Survey::default();
-    let machine = read_with(&mut survey, roots, ids, now);
+    let machine = read_with(&mut survey, roots, ids, listed, now);
     (machine, survey.into_errors())
 }
 
-fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: WallTime) -> Machine {
+fn read_with(
+    survey: &mut Survey,
+    roots: &HostRoots,
+    ids: &IdentityFiles,
+    listed: ListedMounts,
+    now: WallTime,
+) -> Machine {
     let cpu_info = survey.text(&roots.proc.join("cpuinfo")).map(|text| CpuInfo::parse(&text)).unwrap_or_default();
     let mem_info = survey.lines(&roots.proc.join("meminfo"), MemInfo::parse).unwrap_or_default();
     let cpus = kernel_topology::cpus(survey, roots).unwrap_or_default();
@@ -62,7 +69,7 @@ fn read_with(survey: &mut Survey, roots: &HostRoots, ids: &IdentityFiles, now: W
         persistent_memory: memory::persistent_regions(survey, roots)
             .map(|app_direct| PersistentMemory { app_direct: Bytes(app_direct) }),
         cloud: cloud(survey, roots),
-        filesystems: filesystems_with(survey, roots, &[]),
+        filesystems: filesystems_with(survey, roots, listed, &[]),
         disks: disks::disks(survey, roots).map(|disks| disks.into_iter().map(disk).collect()),
         network_devices: network_devices::network_devices(survey, roots)
             .map(|devices| devices.into_iter().map(network_device).collect()),
@@ -107,14 +114,24 @@ fn huge_pages(pools: Vec<memory::HugePages>) -> Vec<HugePages> {
 
 /// The file systems, how full they are, and which of them the runtimes keep their images on. Takes at most two seconds,
 /// when one hangs.
-pub fn filesystems(roots: &HostRoots, image_stores: Vec<ImageStore>, now: WallTime) -> Filesystems {
-    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots, &image_stores), image_stores }
+pub fn filesystems(
+    roots: &HostRoots,
+    listed: ListedMounts,
+    image_stores: Vec<ImageStore>,
+    now: WallTime,
+) -> Filesystems {
+    Filesystems { at: now, list: filesystems_with(&mut Survey::default(), roots, listed, &image_stores), image_stores }
 }
 
-fn filesystems_with(survey: &mut Survey, roots: &HostRoots, image_stores: &[ImageStore]) -> Vec<Filesystem> {
+fn filesystems_with(
+    survey: &mut Survey,
+    roots: &HostRoots,
+    listed: ListedMounts,
+    image_stores: &[ImageStore],
+) -> Vec<Filesystem> {
     let uuids = filesystems::Uuids::read(survey, roots);
     let stats = diskstats::read(survey, roots);
-    let found = filesystems::filesystems(survey, roots);
+    let found = filesystems::filesystems(survey, roots, listed);
     // An overlay on the root directory is listed twice; clients look for it under the second name.
     let root = found.iter().rposition(|filesystem| filesystem.partition.mount_point == Path::new("/"));
     let listed = found.into_iter().enumerate().map(|(at, filesystem)| {

@@ -17,8 +17,12 @@ pub struct Application {
     pub specs: Arc<[MetricSpec]>,
     /// The time of a sample, and the newest reading before it.
     pub rounds: VecDeque<(WallTime, Arc<Round>)>,
-    /// A reading that no sample followed yet.
-    pending: Option<Arc<Round>>,
+    /// Bytes of each.
+    sizes: VecDeque<usize>,
+    /// A reading that no sample followed yet, and its bytes.
+    pending: Option<(Arc<Round>, usize)>,
+    /// Bytes that all of them may take, or one alone.
+    keep: usize,
 }
 
 impl Application {
@@ -33,29 +37,38 @@ impl Application {
         self.rounds.back().map(|(_, round)| Arc::clone(round))
     }
 
-    /// Takes a reading; one that still waits for its sample is replaced.
-    pub(super) fn offer(&mut self, round: Round) {
+    /// Takes a reading of so many bytes; one that still waits for its sample is replaced. From now on older ones are kept
+    /// as long as all together take no more than `keep` bytes.
+    pub(super) fn offer(&mut self, round: Round, bytes: usize, keep: usize) {
         self.specs = Arc::clone(&round.specs);
-        self.pending = Some(Arc::new(round));
+        self.pending = Some((Arc::new(round), bytes));
+        self.keep = keep;
     }
 
     /// A sample was taken: what waits belongs to it.
     pub(super) fn attach(&mut self, sample: WallTime, limits: Limits) {
         let oldest = sample.back(limits.age);
-        if let Some(round) = self.pending.take_if(|_| self.rounds.back().is_none_or(|(last, _)| *last != sample)) {
+        let is_newer = self.rounds.back().is_none_or(|(last, _)| *last != sample);
+        if let Some((round, bytes)) = self.pending.take_if(|_| is_newer) {
             // After the clock was set back the samples' times come again.
             while self.rounds.back().is_some_and(|(last, _)| *last > sample) {
                 self.rounds.pop_back();
+                self.sizes.pop_back();
             }
             self.rounds.push_back((sample, round));
+            self.sizes.push_back(bytes);
         }
         let mut values: usize = self.rounds.iter().map(|(_, round)| round.len()).sum();
-        while let Some((at, round)) = self.rounds.front() {
-            if *at > oldest && self.rounds.len() <= limits.count && values <= MAX_VALUES {
+        let mut bytes: usize = self.sizes.iter().sum();
+        while let (Some((at, round)), Some(first)) = (self.rounds.front(), self.sizes.front()) {
+            let fits = bytes <= self.keep || self.rounds.len() == 1;
+            if *at > oldest && self.rounds.len() <= limits.count && values <= MAX_VALUES && fits {
                 break;
             }
             values -= round.len();
+            bytes -= first;
             self.rounds.pop_front();
+            self.sizes.pop_front();
         }
     }
 
@@ -89,15 +102,15 @@ mod tests {
         let mut application = Application::default();
         application.attach(second(1), LIMITS);
         assert_eq!(application.at(second(1)), None);
-        application.offer(round(1, 1));
-        application.offer(round(2, 1));
+        application.offer(round(1, 1), 1, 100);
+        application.offer(round(2, 1), 1, 100);
         assert_eq!(application.rounds.len(), 0, "no sample yet");
         application.attach(second(2), LIMITS);
         application.attach(second(3), LIMITS);
         assert_eq!(application.at(second(2)), Some(&round(2, 1)));
         assert_eq!(application.at(second(3)), None, "read for one sample only");
         assert_eq!(application.newest().as_deref(), Some(&round(2, 1)));
-        application.offer(round(3, 1));
+        application.offer(round(3, 1), 1, 100);
         application.attach(second(2), LIMITS);
         assert_eq!(application.rounds.len(), 1, "a sample that is no newer gets none");
         application.attach(second(4), LIMITS);
@@ -108,19 +121,36 @@ mod tests {
     fn age_count_and_values_are_bounded() {
         let mut application = Application::default();
         for at in 1..=20 {
-            application.offer(round(0, 1));
+            application.offer(round(0, 1), 1, 100);
             application.attach(second(at), LIMITS);
         }
         assert_eq!(application.rounds.len(), 5);
         application.attach(second(40), LIMITS);
         assert_eq!(application.rounds.len(), 0);
         for at in 41..=44 {
-            application.offer(round(0, MAX_VALUES / 2));
+            application.offer(round(0, MAX_VALUES / 2), 1, 100);
             application.attach(second(at), LIMITS);
         }
         assert_eq!((application.rounds.len(), application.values()), (2, MAX_VALUES));
-        application.offer(round(0, MAX_VALUES + 1));
+        application.offer(round(0, MAX_VALUES + 1), 1, 100);
         application.attach(second(45), LIMITS);
         assert_eq!(application.values(), 0);
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_the_newest_stays() {
+        let mut application = Application::default();
+        let mut next = |at, bytes, keep| {
+            application.offer(round(0, 1), bytes, keep);
+            application.attach(second(at), LIMITS);
+            application.sizes.iter().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(next(1, 40, 100), [40]);
+        assert_eq!(next(2, 60, 100), [40, 60]);
+        assert_eq!(next(3, 1, 100), [60, 1]);
+        assert_eq!(next(4, 500, 100), [500]);
+        assert_eq!(next(5, 1, 100), [1]);
+        assert_eq!(next(6, 1, 1), [1]);
+        assert_eq!(application.rounds.len(), 1);
     }
 }

@@ -400,7 +400,8 @@ mod tests {
         let inner = log.inner.lock().unwrap();
         assert!(inner.bytes <= 10 * one);
         assert_eq!(inner.bytes, inner.kinds.values().map(|kept| kept.bytes).sum::<usize>());
-        let counted = inner.kinds.values().flat_map(|kept| &kept.events).map(|(_, event)| event.memory()).sum::<usize>();
+        let counted =
+            inner.kinds.values().flat_map(|kept| &kept.events).map(|(_, event)| event.memory()).sum::<usize>();
         assert_eq!(inner.bytes, counted);
     }
 

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::sample::container::Sample;
@@ -49,10 +50,49 @@ pub struct Selection {
     pub count: Option<usize>,
 }
 
+/// Samples of one history that lie one behind the other, few enough to be in memory together. It names the same samples
+/// for as long as they are kept, whatever comes after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The number of the first: samples are numbered one after the other, each history from a number of its own.
+    first: u64,
+    /// How many.
+    len: usize,
+}
+
+impl Stretch {
+    /// So many samples from this one on.
+    pub const fn new(first: u64, len: usize) -> Self {
+        Self { first, len }
+    }
+
+    /// The number of the first sample.
+    pub const fn first(self) -> u64 {
+        self.first
+    }
+
+    /// How many samples there are at most. There are fewer when the oldest are no longer kept.
+    pub const fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Numbers that one history has for its samples. What is asked of a container that was made anew meanwhile must not find
+/// those of the new one.
+const NUMBERS: u64 = 1 << 40;
+static HISTORIES: AtomicU64 = AtomicU64::new(0);
+
 /// One container's recent samples.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
     chunks: VecDeque<Chunk>,
+    /// The number of the first sample of the first chunk.
+    first: u64,
     latest: Option<Arc<Sample>>,
     /// The numbers of `latest` in walk order.
     numbers: Vec<u64>,
@@ -72,6 +112,18 @@ struct Chunk {
 
 /// A sample beside its numbers: the text of a device's name and the like, by the number of its numbers.
 const BYTES_PER_NUMBER: usize = 16;
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            first: HISTORIES.fetch_add(1, Ordering::Relaxed).wrapping_mul(NUMBERS),
+            latest: None,
+            numbers: Vec::new(),
+            len: 0,
+            regressed_in_a_row: 0,
+        }
+    }
+}
 
 impl History {
     /// Appends a sample and drops what is over the limits.
@@ -116,6 +168,7 @@ impl History {
                 break;
             }
             self.len -= front.len;
+            self.first = self.first.wrapping_add(front.len as u64);
             self.chunks.pop_front();
         }
         pushed
@@ -154,6 +207,75 @@ impl History {
         }
         newest_first.reverse();
         newest_first
+    }
+
+    /// The samples that [`Self::select`] would give, as stretches of a chunk at most, oldest first.
+    pub fn stretches(&self, selection: Selection, limits: Limits) -> Vec<Stretch> {
+        let Some(latest) = &self.latest else { return Vec::new() };
+        let mut wanted = selection.count.unwrap_or(usize::MAX).min(limits.count);
+        let oldest = latest.at.back(limits.age);
+        let inside = |at: WallTime| {
+            (at > oldest || at == latest.at)
+                && selection.start.is_none_or(|start| at >= start)
+                && selection.end.is_none_or(|end| at <= end)
+        };
+        let mut newest_first = Vec::new();
+        let mut end = self.first.wrapping_add(self.len as u64);
+        for chunk in self.chunks.iter().rev() {
+            let first = end.wrapping_sub(chunk.len as u64);
+            end = first;
+            if wanted == 0 {
+                break;
+            }
+            // Decoded where a bound lies within it, at most twice for a selection.
+            let (skipped, found) = if inside(chunk.keyframe.at) && inside(chunk.newest) {
+                (0, chunk.len)
+            } else {
+                let samples = chunk.decode();
+                let skipped = samples.iter().take_while(|sample| !inside(sample.at)).count();
+                (skipped, samples[skipped..].iter().take_while(|sample| inside(sample.at)).count())
+            };
+            let taken = found.min(wanted);
+            if taken > 0 {
+                newest_first.push(Stretch { first: first.wrapping_add((skipped + found - taken) as u64), len: taken });
+            }
+            wanted -= taken;
+            if chunk.keyframe.at <= oldest {
+                break;
+            }
+        }
+        newest_first.reverse();
+        newest_first
+    }
+
+    /// The samples of a stretch that are still kept, oldest first.
+    pub fn stretch(&self, Stretch { first, len }: Stretch) -> Vec<Arc<Sample>> {
+        let mut samples = Vec::with_capacity(len.min(CHUNK_SAMPLES));
+        let mut number = self.first;
+        for chunk in &self.chunks {
+            // How far behind the beginning of the stretch the chunk begins, or before it.
+            let skipped = first.saturating_sub(number);
+            if number >= first.saturating_add(len as u64) {
+                break;
+            }
+            if skipped < chunk.len as u64 {
+                let numbered = (number..).zip(chunk.decode());
+                let wanted = first..first.saturating_add(len as u64);
+                samples.extend(numbered.filter(|(number, _)| wanted.contains(number)).map(|(_, sample)| sample));
+            }
+            number += chunk.len as u64;
+        }
+        samples
+    }
+
+    /// The newest sample and the one to compare it with for a rate: the newest that is at least so much older, or the
+    /// oldest there is. `None` unless there are two.
+    pub fn span(&self, at_least: Duration, limits: Limits) -> Option<[Arc<Sample>; 2]> {
+        let latest = Arc::clone(self.latest()?);
+        let before = Selection { end: Some(latest.at.back(at_least)), count: Some(1), start: None };
+        let old_enough = self.select(before, limits).pop();
+        let before = old_enough.or_else(|| self.select(Selection::default(), limits).into_iter().next())?;
+        (before.at < latest.at).then_some([before, latest])
     }
 
     /// Drops everything but the newest sample.
@@ -348,152 +470,4 @@ impl Visitor for Correct<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::container::{Cpu, Interface, Memory, MemoryStat, Network, Traffic};
-    use crate::units::{Bytes, Nanos};
-    use proptest::prelude::*;
-
-    const LIMITS: Limits = Limits { age: Duration::from_secs(120), count: 1000 };
-
-    /// Well after the epoch, so that an age can be taken off.
-    fn at(second: u64) -> WallTime {
-        WallTime((10_000 + second) * 1_000_000_000)
-    }
-
-    fn sample(second: u64, cpu: u64, usage: u64) -> Sample {
-        Sample {
-            at: at(second),
-            cpu: Some(Cpu { total: Nanos(cpu), user: Some(Nanos(cpu / 2)), ..Cpu::default() }),
-            memory: Some(Memory {
-                usage: Bytes(usage),
-                stat: MemoryStat { keys: ["cache".into(), "rss".into()].into(), values: vec![usage, 7] },
-                ..Memory::default()
-            }),
-            ..Sample::default()
-        }
-    }
-
-    #[test]
-    fn gives_back_what_was_pushed() {
-        let mut history = History::default();
-        let samples: Vec<_> = (0..100).map(|n| sample(n, n * n * 1000, 5_000 - n % 7)).collect();
-        for sample in &samples {
-            history.push(sample.clone(), LIMITS);
-        }
-        let all: Vec<_> =
-            history.select(Selection::default(), LIMITS).iter().map(|sample| Sample::clone(sample)).collect();
-        assert_eq!(all, samples);
-    }
-
-    #[test]
-    fn age_and_count_bound_it() {
-        let mut history = History::default();
-        for n in 0..1000 {
-            history.push(sample(n, n, n), LIMITS);
-        }
-        let kept = history.select(Selection::default(), LIMITS);
-        assert_eq!(kept.len(), 120, "strictly newer than the newest less the age");
-        assert_eq!(kept[0].at, at(880));
-        assert!(history.len <= 120 + CHUNK_SAMPLES);
-
-        let few = Limits { count: 10, ..LIMITS };
-        let mut history = History::default();
-        for n in 0..1000 {
-            history.push(sample(n, n, n), few);
-        }
-        assert_eq!(history.select(Selection::default(), few).len(), 10);
-        assert!(history.len <= 10 + CHUNK_SAMPLES);
-    }
-
-    #[test]
-    fn selects_range_first_then_newest() {
-        let mut history = History::default();
-        for n in 0..100 {
-            history.push(sample(n, n, n), LIMITS);
-        }
-        let second = |n: u64| Some(at(n));
-        let seconds = |selection| -> Vec<u64> {
-            history.select(selection, LIMITS).iter().map(|sample| sample.at.0 / 1_000_000_000 - 10_000).collect()
-        };
-        let range = Selection { start: second(10), end: second(50), count: Some(3) };
-        assert_eq!(seconds(range), [48, 49, 50]);
-        assert_eq!(seconds(Selection { count: Some(1), ..Selection::default() }), [99]);
-        assert_eq!(seconds(Selection { count: Some(0), ..Selection::default() }), [] as [u64; 0]);
-        assert_eq!(seconds(Selection { start: second(98), end: None, count: None }), [98, 99]);
-        assert_eq!(seconds(Selection { start: second(60), end: second(50), count: None }), [] as [u64; 0]);
-    }
-
-    #[test]
-    fn an_idle_container_is_cheap() {
-        let mut history = History::default();
-        for n in 0..120 {
-            let pushed = history.push(sample(n, 5, 5), LIMITS);
-            assert_eq!(pushed.unchanged, n > 0);
-        }
-        let bytes: usize = history.chunks.iter().map(|chunk| chunk.deltas.len()).sum();
-        assert!(bytes <= 120 * 8, "{bytes} bytes for 120 unchanged samples");
-    }
-
-    #[test]
-    fn a_torn_counter_is_corrected_and_a_reset_is_followed() {
-        let mut history = History::default();
-        history.push(sample(0, 1000, 5), LIMITS);
-        assert_eq!(history.push(sample(1, 400, 5), LIMITS).regressions, 1);
-        assert_eq!(history.latest().unwrap().cpu.as_ref().unwrap().total, Nanos(1000));
-        assert_eq!(history.push(sample(2, 1100, 5), LIMITS).regressions, 0);
-        for n in 3..=6 {
-            history.push(sample(n, 10 + n, 5), LIMITS);
-        }
-        assert_eq!(history.latest().unwrap().cpu.as_ref().unwrap().total, Nanos(16), "the counter was really reset");
-    }
-
-    #[test]
-    fn a_new_shape_starts_a_new_chunk() {
-        let mut history = History::default();
-        history.push(sample(0, 1, 1), LIMITS);
-        let mut with_network = sample(1, 2, 2);
-        with_network.network = Some(Network {
-            interfaces: vec![Interface {
-                name: "eth0".into(),
-                receive: Traffic { bytes: 9, ..Traffic::default() },
-                ..Interface::default()
-            }],
-            ..Network::default()
-        });
-        history.push(with_network.clone(), LIMITS);
-        history.push(sample(2, 3, 3), LIMITS);
-        let all = history.select(Selection::default(), LIMITS);
-        assert_eq!(all.len(), 3);
-        assert_eq!(*all[1], with_network);
-        assert_eq!(all[2].network, None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_numbers_round_trip(rows in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 1..80)) {
-            // User time and memory are gauges, so any sequence is kept as it is.
-            let mut history = History::default();
-            let limits = Limits { age: Duration::MAX, count: 1000 };
-            let samples: Vec<_> = rows.iter().map(|&(at, user, usage)| {
-                let mut sample = sample(0, 0, usage);
-                sample.at = WallTime(at.max(1));
-                sample.cpu.as_mut().unwrap().user = Some(Nanos(user));
-                sample
-            }).collect();
-            for sample in &samples {
-                history.push(sample.clone(), limits);
-            }
-            let all: Vec<_> = history.select(Selection::default(), limits).iter().map(|s| Sample::clone(s)).collect();
-            prop_assert_eq!(all, samples);
-        }
-
-        #[test]
-        fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut numbers = [0; 20];
-            let mut at = 0;
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() && read_delta(&mut rest, &mut at, &mut numbers).is_some() {}
-        }
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ use application::Application;
 use budget::HistoryBudget;
 use ended::EndedContainers;
 use event_log::{EventLimits, EventLog};
-use history::{History, Limits, Pushed, Selection};
+use history::{History, Limits, Pushed, Selection, Stretch};
 use pods::Pods;
 use summary::{Recorder, Summary};
 use timeline::Timeline;
@@ -190,6 +190,8 @@ impl Container {
         recent.history.keep_latest_only();
         recent.summary = Recorder::default();
         recent.settle(&self.budget);
+        // Its application's values end with it: nobody shows those of an ended container.
+        recent.application = None;
     }
 
     fn forget_samples(&self) {
@@ -203,14 +205,30 @@ impl Container {
         lock(&self.recent).history.select(selection, self.limits)
     }
 
+    /// The same in stretches, for [`Self::stretch`].
+    pub fn stretches(&self, selection: Selection) -> Vec<Stretch> {
+        lock(&self.recent).history.stretches(selection, self.limits)
+    }
+
+    /// The samples of a stretch that are still kept, oldest first.
+    pub fn stretch(&self, stretch: Stretch) -> Vec<Arc<Sample>> {
+        lock(&self.recent).history.stretch(stretch)
+    }
+
+    /// The newest sample and one at least so much older, or the oldest: see [`History::span`].
+    pub fn span(&self, at_least: Duration) -> Option<[Arc<Sample>; 2]> {
+        lock(&self.recent).history.span(at_least, self.limits)
+    }
+
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()
     }
 
-    /// Takes a reading of its application's endpoints; it is told with the next sample.
-    pub fn offer(&self, round: Round) {
-        lock(&self.recent).application.get_or_insert_default().offer(round);
+    /// Takes a reading of its application's endpoints, of so many bytes; it is told with the next sample. Older readings
+    /// are kept as long as all together take no more than `keep` bytes.
+    pub fn offer(&self, round: Round, bytes: usize, keep: usize) {
+        lock(&self.recent).application.get_or_insert_default().offer(round, bytes, keep);
     }
 
     /// What its application told lately; `None` when it was never read.

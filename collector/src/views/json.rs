@@ -29,6 +29,16 @@ pub fn append_entry<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value:
     append(out, value);
 }
 
+/// Appends elements of an array with commas between them, without its brackets.
+pub fn append_elements<T: Serialize>(out: &mut Vec<u8>, elements: &[T]) {
+    for (at, element) in elements.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        append(out, element);
+    }
+}
+
 /// Bytes of unknown encoding as a JSON string, see [`lossy`].
 #[derive(Clone, Copy, Debug)]
 pub struct Lossy<'a>(pub &'a [u8]);

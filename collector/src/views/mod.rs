@@ -4,6 +4,7 @@
 //! traits of [`source`], which the daemon implements. The only place with `Serialize` and HTTP handlers; it reads no
 //! files and takes no clock.
 
+pub mod budget;
 pub mod cadvisor_v1;
 pub mod cadvisor_v2;
 pub mod docker;
@@ -12,11 +13,13 @@ pub mod events;
 mod golden_tests;
 pub mod json;
 pub mod kubelet;
+mod lists;
 pub mod machine;
 pub mod mount;
 mod openapi;
 mod path;
 pub mod prometheus;
+pub mod rendering;
 mod resources;
 mod responses;
 pub mod router;

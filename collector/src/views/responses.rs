@@ -1,34 +1,40 @@
-//! How answers leave: JSON, lists in pieces, event streams, errors with cAdvisor's texts and status codes.
+//! How answers leave: JSON, whole or in pieces, event streams, errors with cAdvisor's texts and status codes.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER as RETRY_AFTER_HEADER, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
+use http_body_util::LengthLimitError;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::ContainerView;
-use super::cadvisor_v1::{self, DecodeError, StatsQuery};
+use super::budget::{Budget, Busy, RETRY_AFTER, Share};
+use super::cadvisor_v1::DecodeError;
 use super::cadvisor_v2;
-use super::events::{self, QueryError};
+use super::events::{self, EventQuery, QueryError};
 use super::json::{Quoted, lossy};
+use super::rendering::Frames;
 use super::source::{
-    Containers, Limits, MetricsUnavailable, NoSuchAlias, StreamItem, Subscription, TooManyStreams, Unavailable,
+    EventSource, MetricsUnavailable, NoSuchAlias, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
 use crate::sample::event::{Event, Name};
-use crate::units;
 
-/// A piece of a list ends at this many samples or containers, whichever comes first: about half a megabyte of text.
-const SAMPLES_PER_PIECE: usize = 256;
-const CONTAINERS_PER_PIECE: usize = 64;
-
-/// A piece of an event stream ends at about this many bytes, so that a storm does not gather without bound.
-const STREAM_PIECE_BYTES: usize = 64 * 1024;
+/// A piece of an answer ends at about this many bytes, so that a storm does not gather without bound.
+const PIECE: usize = 64 << 10;
+/// What an answer takes that is sent in such pieces: the one that is rendered, and what the connection took ahead of its
+/// client.
+pub(super) const OPEN: usize = 4 * PIECE;
+/// What an event takes that an answer has still to tell, in the lists that it is gathered in.
+const EVENT: usize = 2 * size_of::<Arc<Event>>();
+/// Of more the share does not grow further.
+const MOST_EVENTS: usize = 1 << 20;
 
 /// What goes wrong below `/api/`.
 #[derive(Debug, thiserror::Error)]
@@ -61,23 +67,67 @@ pub(super) enum ApiError {
     V2(#[from] cadvisor_v2::Error),
     #[error(transparent)]
     Metrics(#[from] MetricsUnavailable),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     #[error("the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let status = match self {
-            Self::Versions(_) | Self::RequestTypes(_) => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        error(status, self)
+impl ApiError {
+    /// Whether the same request may be answered a little later: a bound of the collector's is reached, and nothing is
+    /// wrong with the request.
+    pub(super) const fn is_busy(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::TooManyStreams(_) => true,
+            Self::Metrics(reason) => !matches!(reason, MetricsUnavailable::Encoding(_)),
+            _ => false,
+        }
     }
 }
 
-/// An error as Go's `http.Error` sends it.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match &self {
+            _ if self.is_busy() => busy(self),
+            Self::Versions(_) | Self::RequestTypes(_) => error(StatusCode::BAD_REQUEST, self),
+            Self::UnreadableBody(reason) => error(body_status(reason), self),
+            _ => error(StatusCode::INTERNAL_SERVER_ERROR, self),
+        }
+    }
+}
+
+/// Says that a bound is reached, and when to ask again.
+pub(super) fn busy(text: impl std::fmt::Display) -> Response {
+    try_later(error(StatusCode::SERVICE_UNAVAILABLE, text))
+}
+
+/// The response with the time after which the client may ask again.
+pub(super) fn try_later(mut response: Response) -> Response {
+    response.headers_mut().insert(RETRY_AFTER_HEADER, HeaderValue::from_static(RETRY_AFTER));
+    response
+}
+
+/// What is answered where a request's body could not be read: it is longer than one may be, all bodies together are
+/// too much for the moment, or it did not come.
+pub(super) fn body_status(error: &axum::Error) -> StatusCode {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let status = causes.find_map(|cause| {
+        if cause.is::<LengthLimitError>() {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let busy = cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
+        busy.then_some(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// An error as Go's `http.Error` sends it; what is over soon says when to come again.
 pub(super) fn error(status: StatusCode, text: impl std::fmt::Display) -> Response {
-    (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response()
+    let mut response = (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{text}\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER_HEADER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }
 
 /// A redirect with the body that Go writes.
@@ -93,143 +143,132 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
     (headers, body.into()).into_response()
 }
 
-/// One container, rendered off the executor.
-pub(super) async fn container(view: ContainerView, source: &impl Containers) -> Result<Response, ApiError> {
-    let memory = source.machine_memory();
-    Ok(json(spawn_blocking(move || cadvisor_v1::render(&view, memory)).await?))
-}
-
-/// Appends one container to a list, with its name before it where the list is a map; the machine's memory stands in for a memory limit of 0.
-pub(super) type Append = fn(&mut Vec<u8>, &ContainerView, units::Bytes);
-
-/// How a list of containers is written.
-#[derive(Clone, Copy)]
-pub(super) struct Form {
-    pub(super) open: u8,
-    pub(super) close: u8,
-    pub(super) append: Append,
-}
-
-impl Form {
-    /// One after the other.
-    pub(super) const fn array(append: Append) -> Self {
-        Self { open: b'[', close: b']', append }
+/// A text that was rendered as a whole, as JSON. It goes to the client frame by frame, and its share of the budget is given
+/// back when the client has it all.
+pub(super) async fn held(budget: &Budget, mut share: Share, text: Vec<u8>) -> Result<Response, Busy> {
+    if text.len() <= PIECE {
+        return Ok(json(text));
     }
-
-    /// By full name; what is appended begins with it.
-    pub(super) const fn map(append: Append) -> Self {
-        Self { open: b'{', close: b'}', append }
-    }
+    budget.grow(&mut share, text.len()).await?;
+    Ok(json(Body::new(Frames::new(&share.hold(text)))))
 }
 
-/// Containers as one JSON value, rendered off the executor and sent piece by piece. A list that fits in one piece is sent
-/// whole, with its length.
-pub(super) async fn containers<S: Containers>(
-    source: Arc<S>,
-    names: Vec<Name>,
-    query: StatsQuery,
-    limits: Limits,
-    form: Form,
+/// Whether there is more to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum More {
+    Follows,
+    Ended,
+}
+
+/// JSON that is appended element by element and sent piece by piece. What fits in a piece is sent whole, with its length.
+/// The share is reserved before the elements are gathered.
+pub(super) async fn pieces(
+    share: Share,
+    append: impl FnMut(&mut Vec<u8>) -> More + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let mut list = List { source, names: names.into(), query, limits, form, sent: None };
-    let first = list.piece().await?;
-    if list.names.is_empty() {
-        return Ok(json(first));
-    }
-    let rest = stream::unfold((Some(first), list), |(first, mut list)| async move {
-        match first {
-            Some(first) => Some((Ok(first), (None, list))),
-            None if list.names.is_empty() => None,
-            None => Some((list.piece().await, (None, list))),
-        }
-    });
-    Ok(json(Body::from_stream(rest)))
+    let (first, rest) = started(share, append).await?;
+    Ok(match rest {
+        None => json(first),
+        Some(rest) => json(Body::from_stream(stream::iter([Ok(first)]).chain(rest))),
+    })
 }
 
-/// A list that is being sent.
-struct List<S> {
+/// The first piece, and the others if there are any.
+pub(super) async fn started<F: FnMut(&mut Vec<u8>) -> More + Send + 'static>(
+    share: Share,
+    append: F,
+) -> Result<(Bytes, Option<impl Stream<Item = Result<Bytes, JoinError>> + Send + use<F>>), ApiError> {
+    let (first, append) = piece(append).await?;
+    let Some(append) = append else { return Ok((first, None)) };
+    let rest = stream::unfold((Some(append), share), |(append, share)| async move {
+        match piece(append?).await {
+            Ok((piece, append)) => Some((Ok(piece), (append, share))),
+            Err(error) => Some((Err(error), (None, share))),
+        }
+    });
+    Ok((first, Some(rest)))
+}
+
+/// The next piece, rendered off the executor, and what renders the one after it.
+async fn piece<F: FnMut(&mut Vec<u8>) -> More + Send + 'static>(
+    mut append: F,
+) -> Result<(Bytes, Option<F>), JoinError> {
+    spawn_blocking(move || {
+        let mut out = Vec::with_capacity(PIECE / 16);
+        loop {
+            if append(&mut out) == More::Ended {
+                return (out.into(), None);
+            }
+            if out.len() >= PIECE {
+                return (out.into(), Some(append));
+            }
+        }
+    })
+    .await
+}
+
+/// Past events as one array. Each may carry a whole sample.
+pub(super) async fn past_events<S: EventSource + Status>(
     source: Arc<S>,
-    /// What is still to be sent.
-    names: VecDeque<Name>,
-    query: StatsQuery,
-    limits: Limits,
-    form: Form,
-    /// How many elements are sent; `None` before the first piece.
-    sent: Option<usize>,
+    query: EventQuery,
+) -> Result<Response, ApiError> {
+    let (events, share) = history(&source, query).await?;
+    pieces(share, array(events, |out, event| events::append(out, &event))).await
 }
 
-impl<S: Containers> List<S> {
-    /// The next piece; the last one closes the list.
-    async fn piece(&mut self) -> Result<Bytes, JoinError> {
-        let mut views = Vec::new();
-        let mut samples = 0;
-        while views.len() < CONTAINERS_PER_PIECE
-            && samples < SAMPLES_PER_PIECE
-            && let Some(name) = self.names.pop_front()
-        {
-            // A container that ended meanwhile, or has no sample yet, is left out as in cAdvisor.
-            if let Ok(view) = self.source.container(&name, &self.query, self.limits).await {
-                samples += view.samples.len();
-                views.push(view);
-            }
+/// The events that a query selects, with a share for them. They are as many as the client says, and are kept by the
+/// answer also where the log no longer has them.
+pub(super) async fn history<S: EventSource + Status>(
+    source: &Arc<S>,
+    query: EventQuery,
+) -> Result<(Vec<Arc<Event>>, Share), ApiError> {
+    let bytes = |events: usize| OPEN + events.saturating_mul(EVENT);
+    let at_most = query.max_events.limit().saturating_mul(query.kinds.len()).min(MOST_EVENTS);
+    let mut share = source.budget().reserve(bytes(at_most)).await?;
+    let of = Arc::clone(source);
+    let events = spawn_blocking(move || of.history(&query)).await?;
+    share.shrink(bytes(events.len()));
+    Ok((events, share))
+}
+
+/// Appends an array, an element at each call. An element that was appended is dropped.
+pub(super) fn array<T: Send + 'static>(
+    elements: Vec<T>,
+    append: impl Fn(&mut Vec<u8>, T) + Send + 'static,
+) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    listed([b'[', b']'], elements, append)
+}
+
+/// The same as an object: what is appended begins with the key.
+pub(super) fn object<T: Send + 'static>(
+    elements: Vec<T>,
+    append: impl Fn(&mut Vec<u8>, T) + Send + 'static,
+) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    listed([b'{', b'}'], elements, append)
+}
+
+fn listed<T: Send + 'static>(
+    [open, close]: [u8; 2],
+    elements: Vec<T>,
+    append: impl Fn(&mut Vec<u8>, T) + Send + 'static,
+) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    let mut before = open;
+    let mut left = elements.into_iter();
+    move |out| {
+        if let Some(element) = left.next() {
+            out.push(before);
+            before = b',';
+            append(out, element);
+        } else {
+            // An empty one is not opened yet.
+            out.extend((before == open).then_some(open));
         }
-        let memory = self.source.machine_memory();
-        let (form, sent, closing) = (self.form, self.sent, self.names.is_empty());
-        self.sent = Some(sent.unwrap_or(0) + views.len());
-        let render = move || {
-            let mut out = Vec::new();
-            if sent.is_none() {
-                out.push(form.open);
-            }
-            for (at, view) in views.iter().enumerate() {
-                if sent.unwrap_or(0) + at > 0 {
-                    out.push(b',');
-                }
-                (form.append)(&mut out, view, memory);
-            }
-            if closing {
-                out.push(form.close);
-            }
-            out.into()
-        };
-        spawn_blocking(render).await
-    }
-}
-
-/// Past events as one array. Each may carry a whole sample: they are rendered and sent piece by piece, because a log of
-/// some thousands in one piece is memory that the allocator keeps for each thread that ever held one. What fits in a
-/// piece is sent whole, with its length.
-pub(super) fn past_events(events: Vec<Arc<Event>>) -> Response {
-    let mut left = events.into_iter();
-    let first = events_piece(b'[', &mut left);
-    if left.len() == 0 {
-        return json(first);
-    }
-    let rest = stream::unfold((Some(first), left), |(first, mut left)| async move {
-        let piece = match first {
-            Some(first) => first,
-            None if left.len() == 0 => return None,
-            None => events_piece(b',', &mut left),
-        };
-        Some((Ok::<_, Infallible>(piece), (None, left)))
-    });
-    json(Body::from_stream(rest))
-}
-
-/// The next piece after this byte; the last one closes the array.
-fn events_piece(start: u8, left: &mut std::vec::IntoIter<Arc<Event>>) -> Bytes {
-    let mut piece = vec![start];
-    while let Some(event) = left.next() {
-        events::append(&mut piece, &event);
-        if left.len() == 0 || piece.len() >= STREAM_PIECE_BYTES {
-            break;
+        if left.len() > 0 {
+            return More::Follows;
         }
-        piece.push(b',');
+        out.push(close);
+        More::Ended
     }
-    if left.len() == 0 {
-        piece.push(b']');
-    }
-    piece.into()
 }
 
 /// Events as they happen, a line each. The headers are sent at once and, as in cAdvisor, name no content type.
@@ -246,7 +285,7 @@ pub(super) fn event_stream(subscription: impl Subscription) -> Response {
                     return Some((Ok::<_, Infallible>(Bytes::from(lines)), None));
                 }
             }
-            item = if lines.len() < STREAM_PIECE_BYTES { subscription.try_next() } else { None };
+            item = if lines.len() < PIECE { subscription.try_next() } else { None };
         }
         Some((Ok(lines.into()), Some(subscription)))
     });

@@ -15,11 +15,12 @@ use tokio::task::spawn_blocking;
 use super::cadvisor_v1::StatsQuery;
 use super::cadvisor_v2::{self, RequestOptions};
 use super::events::{Delivery, EventQuery};
+use super::lists::{self, Form};
 use super::mount::Base;
 use super::path::{self, ApiPath};
 use super::resources::{Page, Resource, VERSIONS};
-use super::responses::{self, ApiError, Form};
-use super::source::{Containers, EventSource, Limits, Node, Readiness, Status};
+use super::responses::{self, ApiError};
+use super::source::{Limits, Node, Readiness, Status};
 use super::{cadvisor_v1, docker, json, kubelet, machine, openapi, scrape, validate, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
@@ -146,21 +147,22 @@ async fn stats_query(body: Body) -> Result<StatsQuery, ApiError> {
     Ok(StatsQuery::parse(&body)?)
 }
 
-async fn container<S: Containers>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
-    let view = source.container(&name, &query, Limits::Current).await;
-    responses::container(view.map_err(|reason| ApiError::Container { name, reason })?, &*source).await
+async fn container<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
+    let element = cadvisor_v1::ELEMENT;
+    let answered = lists::container(source, Name::clone(&name), query, Limits::Current, element).await?;
+    answered.map_err(|reason| ApiError::Container { name, reason })
 }
 
-async fn subcontainers<S: Containers>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
+async fn subcontainers<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
     let names = source.names_with_prefix(&name);
     if names.is_empty() {
         return Err(ApiError::NoContainers(name));
     }
-    responses::containers(source, names, query, Limits::Recent, Form::array(cadvisor_v1::append)).await
+    lists::containers(source, names, query, Limits::Recent, Form::array(cadvisor_v1::ELEMENT)).await
 }
 
 /// Docker's containers, or the one that is called so, by their full names.
-async fn docker<S: Containers>(source: Arc<S>, path: &[u8], query: StatsQuery) -> Result<Response, ApiError> {
+async fn docker<S: Node>(source: Arc<S>, path: &[u8], query: StatsQuery) -> Result<Response, ApiError> {
     let alias = path.strip_prefix(b"/").unwrap_or(path);
     if alias.contains(&b'/') {
         return Err(ApiError::UnknownDockerRequest(alias.to_vec()));
@@ -168,14 +170,14 @@ async fn docker<S: Containers>(source: Arc<S>, path: &[u8], query: StatsQuery) -
     let alias = (!alias.is_empty()).then_some(alias);
     let names = source.of_runtime(Runtime::Docker, alias);
     let names = names.map_err(|reason| ApiError::Docker { name: alias.unwrap_or_default().to_vec(), reason })?;
-    responses::containers(source, names, query, Limits::Recent, Form::map(cadvisor_v1::append_entry)).await
+    lists::containers(source, names, query, Limits::Recent, Form::map(cadvisor_v1::ENTRY)).await
 }
 
-async fn events<S: EventSource>(source: Arc<S>, name: Name, query: &str) -> Result<Response, ApiError> {
+async fn events<S: Node>(source: Arc<S>, name: Name, query: &str) -> Result<Response, ApiError> {
     let query = EventQuery::parse(name, query)?;
     match query.delivery {
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
-        Delivery::History => Ok(responses::past_events(spawn_blocking(move || source.history(&query)).await?)),
+        Delivery::History => responses::past_events(source, query).await,
     }
 }
 

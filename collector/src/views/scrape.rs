@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
 use axum::http::{HeaderMap, HeaderValue, Uri};
@@ -10,9 +11,10 @@ use tokio::task::spawn_blocking;
 
 use super::cadvisor_v2::{Error, NameKind, RequestOptions};
 use super::kubelet::{self, Depth};
-use super::prometheus::{Accepted, Encoder, Encoding, Endpoint, Scrape, content_encoding};
+use super::prometheus::{Accepted, Encoding, Endpoint, Format, Scrape, content_encoding, encode};
+use super::rendering::{Frames, Reading};
 use super::responses::ApiError;
-use super::source::{MetricsUnavailable, Node};
+use super::source::{MetricsUnavailable, Node, Sharing};
 use crate::sample::identity::Runtime;
 
 /// The collector's endpoint. As in cAdvisor `type` and `max_age` count; `count` has to be a number, and neither it nor
@@ -35,7 +37,8 @@ pub(super) async fn metrics<S: Node>(
         };
         source.refresh(&names, max_age).await;
     }
-    answer(&*source, &headers, Endpoint::Collector, only).await
+    let sharing = if options.max_age.is_some() { Sharing::ToCome } else { Sharing::SameMoment };
+    answer(&*source, &headers, Endpoint::Collector, only, sharing).await
 }
 
 /// The kubelet's endpoint, which has no options.
@@ -43,7 +46,22 @@ pub(super) async fn kubelet_metrics<S: Node>(
     State(source): State<Arc<S>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    answer(&*source, &headers, Endpoint::Kubelet, None).await
+    answer(&*source, &headers, Endpoint::Kubelet, None, Sharing::SameMoment).await
+}
+
+/// The collector about itself, at a kubelet's port.
+pub(super) async fn own_metrics<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answer(&*source, &headers, Endpoint::Itself, None, Sharing::SameMoment).await
+}
+
+/// A page without metrics.
+pub(super) async fn no_metrics(headers: HeaderMap) -> Response {
+    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
+    let body = if accepted.format == Format::OpenMetrics { b"# EOF\n".to_vec() } else { Vec::new() };
+    page(accepted, Encoding::Identity, Body::from(body))
 }
 
 /// The kubelet's metrics of resources.
@@ -53,12 +71,16 @@ pub(super) async fn resource_metrics<S: Node>(
 ) -> Result<Response, ApiError> {
     let accepted = Accepted::by(&all_of(&headers, ACCEPT));
     let encoding = Encoding::by(&all_of(&headers, ACCEPT_ENCODING));
+    let budget = source.budget();
+    let mut share = budget.reserve(kubelet::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(Depth::CpuAndMemory).await;
     let render = move || {
         let text = kubelet::render_resource_metrics(&snapshot, accepted.format);
-        Ok::<_, MetricsUnavailable>(Encoder::new(encoding)?.finish(text)?)
+        encode(encoding, text).map_err(MetricsUnavailable::from)
     };
-    Ok(page(accepted, encoding, spawn_blocking(render).await??))
+    let text = spawn_blocking(render).await??;
+    budget.grow(&mut share, text.len()).await?;
+    Ok(page(accepted, encoding, Body::new(Frames::new(&share.hold(text)))))
 }
 
 async fn answer(
@@ -66,14 +88,16 @@ async fn answer(
     headers: &HeaderMap,
     endpoint: Endpoint,
     only: Option<Runtime>,
+    sharing: Sharing,
 ) -> Result<Response, ApiError> {
     let accepted = Accepted::by(&all_of(headers, ACCEPT));
     let encoding = Encoding::by(&all_of(headers, ACCEPT_ENCODING));
-    let body = source.metrics(Scrape { endpoint, format: accepted.format, encoding, only }).await?;
-    Ok(page(accepted, encoding, body))
+    let scrape = Scrape { endpoint, format: accepted.format, encoding, only };
+    let rendering = source.metrics(scrape, sharing).await?;
+    Ok(page(accepted, encoding, Body::new(Reading::new(rendering))))
 }
 
-fn page(accepted: Accepted, encoding: Encoding, body: Vec<u8>) -> Response {
+fn page(accepted: Accepted, encoding: Encoding, body: Body) -> Response {
     let mut response = ([(CONTENT_TYPE, accepted.content_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ContainerView;
+use super::budget::{Budget, Busy};
 use super::cadvisor_v1::StatsQuery;
 use super::docker::Engine;
 use super::events::EventQuery;
 use super::json::Quoted;
 use super::kubelet;
-use super::prometheus::{EncodingError, Scrape};
+use super::prometheus::{EncodingError, Failed, Scrape};
+use super::rendering::{CutOff, Rendering};
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::ProcessList;
+use crate::store::history::Stretch;
 use crate::store::summary::Summary;
 use crate::units::Bytes;
 
@@ -28,6 +31,12 @@ pub trait Containers: Send + Sync + 'static {
         query: &StatsQuery,
         limits: Limits,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
+
+    /// The samples that the query selects, oldest first, in stretches that are small enough to be in memory together: the
+    /// query is asked once for each. Empty where the samples are few enough to be asked for at once.
+    fn stretches(&self, _name: &[u8], _query: &StatsQuery) -> Vec<Stretch> {
+        Vec::new()
+    }
 
     /// The names, sorted, of all containers whose name starts with these bytes: as cAdvisor has it, a plain prefix
     /// without regard to path boundaries. The views are then fetched one by one and sent in pieces, so that the samples
@@ -73,6 +82,9 @@ pub trait Kubelet: Send + Sync + 'static {
     /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
     /// executor.
     fn node(&self, depth: kubelet::Depth) -> impl Future<Output = kubelet::Snapshot> + Send;
+
+    /// Waits for samples of these containers that are no older than a kubelet's would be.
+    fn freshen(&self, names: &[Name]) -> impl Future<Output = ()> + Send;
 }
 
 /// Whose processes.
@@ -181,23 +193,60 @@ pub trait Status: Send + Sync + 'static {
     /// Whether the first scan is done and every container is listed.
     fn readiness(&self) -> Readiness;
 
+    /// How many containers are listed.
+    fn listed(&self) -> usize;
+
+    /// The memory that answers may take.
+    fn budget(&self) -> &Budget;
+
     /// Everything as metrics. It is rendered from memory, however long reading a file of the kernel takes at the moment,
     /// and off the executor.
-    fn metrics(&self, scrape: Scrape) -> impl Future<Output = Result<Vec<u8>, MetricsUnavailable>> + Send;
+    fn metrics(
+        &self,
+        scrape: Scrape,
+        sharing: Sharing,
+    ) -> impl Future<Output = Result<Arc<Rendering>, MetricsUnavailable>> + Send;
+}
+
+/// Whether a scrape may be answered with what was rendered for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// If that was asked for at the same moment.
+    SameMoment,
+    /// Only with what is still to be rendered: the client said how old the samples may be.
+    ToCome,
 }
 
 /// Metrics could not be rendered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum MetricsUnavailable {
     /// They could not be compressed.
     #[error(transparent)]
-    Encoding(#[from] EncodingError),
+    Encoding(Arc<EncodingError>),
     /// Nobody is there to render them: the collector is shutting down.
     #[error("the collector is shutting down")]
     Stopping,
-    /// Too many requests wait already.
-    #[error("too many requests for metrics are waiting")]
-    Busy,
+    /// There is no room for them.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// They were taken away before they were read.
+    #[error(transparent)]
+    CutOff(#[from] CutOff),
+}
+
+impl From<EncodingError> for MetricsUnavailable {
+    fn from(error: EncodingError) -> Self {
+        Self::Encoding(Arc::new(error))
+    }
+}
+
+impl From<Failed> for MetricsUnavailable {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Encoding(error) => error.into(),
+            Failed::Busy(busy) => Self::Busy(busy),
+        }
+    }
 }
 
 /// What the machine offers and what the collector makes of it.

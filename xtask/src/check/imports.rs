@@ -25,11 +25,26 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("sampler", &["bounds", "degradations", "kernel", "runtime", "store", "sample", "units"]),
     ("access", &[]),
     // Checked flags become the options of the parts, which define them.
-    ("config", &["access", "compare", "kernel", "push", "runtime", "sample", "sampler", "store", "units", "views"]),
+    (
+        "config",
+        &[
+            "access",
+            "application",
+            "compare",
+            "kernel",
+            "push",
+            "runtime",
+            "sample",
+            "sampler",
+            "store",
+            "units",
+            "views",
+        ],
+    ),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
     ("doctor", &["config", "kernel", "runtime", "sample", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
-    ("compare", &["units"]),
+    ("compare", &["kernel", "units"]),
     ("shutdown", &[]),
     ("own_metrics", &["bounds", "degradations", "kernel", "push", "sampler", "store", "sample", "units"]),
     (

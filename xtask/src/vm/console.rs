@@ -13,8 +13,6 @@ use crate::test::Counts;
 
 /// Starts the line that `init.sh` prints when the suite has ended.
 const VERDICT: &str = "COLLECTOR-VM-VERDICT ";
-/// Starts a line about a test that could not run; the suite prints it.
-const SKIPPED: &str = "SKIPPED ";
 /// Starts a line with a row of a table; the suite prints it.
 const TABLE: &str = "TABLE ";
 /// How often to look whether the user has asked to stop.
@@ -73,14 +71,12 @@ pub(super) fn watch(
                 let line = printable(&String::from_utf8_lossy(&bytes));
                 println!("{name}| {line}");
                 writeln!(log, "{line}").context("cannot write the console's log")?;
-                if let Some(reason) = line.strip_prefix(SKIPPED) {
-                    outcome.counts.skip_reasons.push(reason.to_owned());
-                }
+                outcome.counts.note(&line);
                 if let Some((table, json)) = line.strip_prefix(TABLE).and_then(|row| row.split_once(' ')) {
                     outcome.rows.push(Row { table: table.to_owned(), json: json.to_owned() });
                 }
                 if let Some((_, verdict)) = line.split_once(VERDICT) {
-                    outcome.counts = parse_verdict(verdict, outcome.counts.skip_reasons)?;
+                    outcome.counts.add(&parse_verdict(verdict)?);
                     return Ok(outcome);
                 }
                 if fatal.is_none() && FATAL.iter().any(|words| line.contains(words)) {
@@ -115,14 +111,14 @@ fn printable(line: &str) -> String {
 }
 
 /// Reads `passed=1 failed=2 skipped=3 status=0`. A suite that broke down counts as one more failure.
-fn parse_verdict(verdict: &str, skip_reasons: Vec<String>) -> Result<Counts> {
+fn parse_verdict(verdict: &str) -> Result<Counts> {
     let field = |name: &str| {
         let word = verdict.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         word.with_context(|| format!("the verdict lacks `{name}`: {verdict}"))
     };
     let number = |name: &str| field(name)?.parse::<u64>().with_context(|| format!("bad `{name}`: {verdict}"));
-    let mut counts =
-        Counts { passed: number("passed")?, failed: number("failed")?, skipped: number("skipped")?, skip_reasons };
+    let (passed, failed, skipped) = (number("passed")?, number("failed")?, number("skipped")?);
+    let mut counts = Counts { passed, failed, skipped, ..Counts::default() };
     if field("status")? != "0" && counts.failed == 0 {
         counts.failed = 1;
     }
@@ -153,11 +149,12 @@ mod tests {
 
     #[test]
     fn the_verdict_carries_counts_and_reasons() {
-        let script = r"printf 'boot\033[2J\r\nSKIPPED docker: no engine\r\n';
+        let script = r"printf 'boot\033[2J\r\nSKIPPED docker: no engine\r\nSECOND TRY oom::v2\r\n';
             printf 'COLLECTOR-VM-VERDICT passed=3 failed=0 skipped=1 status=0\r\n'";
         let counts = outcome_of(script).unwrap().counts;
         assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 0, 1));
         assert_eq!(counts.skip_reasons, ["docker: no engine"]);
+        assert_eq!(counts.second_tries, ["oom::v2"]);
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Finished {
 /// The machine-readable line about a boot.
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { passed, failed, skipped, .. } = self.counts();
+        let Counts { passed, failed, skipped, second_tries, .. } = self.counts();
+        let tries = second_tries.len();
         let result = match &self.outcome {
             Err(_) => "broken",
             Ok(_) if self.is_fine() => "passed",
@@ -60,7 +61,7 @@ impl fmt::Display for Finished {
         write!(
             f,
             "COLLECTOR-VM boot={boot} result={result} passed={passed} failed={failed} skipped={skipped} \
-             seconds={seconds} log={log}"
+             second_tries={tries} seconds={seconds} log={log}"
         )
     }
 }
@@ -121,14 +122,16 @@ fn run_one(boot: &Boot, kernels: &BTreeMap<String, Kernel>, programs: &Programs,
                 let kept = format!("{log}.first");
                 let kept = std::fs::rename(&log, &kept).map_or(log.clone(), |()| kept);
                 println!("{boot}: {error:#}; its console is in {kept}; it is booted once more");
-                machine.run(limit, interrupt)
+                let mut outcome = machine.run(limit, interrupt)?;
+                outcome.counts.second_tries.push("the boot".to_owned());
+                Ok(outcome)
             })
         }
     };
     Finished { boot: boot.clone(), outcome, took: start.elapsed(), log }
 }
 
-/// The counts of all boots, with equal reasons for skipping told once.
+/// The counts of all boots, with equal reasons for skipping said once, and second tries with the boot of each.
 fn total(all: &[Finished]) -> Counts {
     let mut total = Counts::default();
     let mut boots_by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -137,7 +140,8 @@ fn total(all: &[Finished]) -> Counts {
         for reason in &counts.skip_reasons {
             boots_by_reason.entry(reason.clone()).or_default().push(one.boot.to_string());
         }
-        total.add(&Counts { skip_reasons: Vec::new(), ..counts });
+        let second_tries = counts.second_tries.iter().map(|name| format!("{name} ({})", one.boot)).collect();
+        total.add(&Counts { skip_reasons: Vec::new(), second_tries, ..counts });
     }
     total.skip_reasons =
         boots_by_reason.into_iter().map(|(reason, boots)| format!("{reason} ({})", boots.join(", "))).collect();
@@ -170,14 +174,19 @@ mod tests {
 
     fn passed(reasons: &[&str]) -> Outcome {
         let skip_reasons: Vec<String> = reasons.iter().map(|&reason| reason.to_owned()).collect();
-        let counts = Counts { passed: 3, failed: 0, skipped: skip_reasons.len() as u64, skip_reasons };
+        let skipped = skip_reasons.len() as u64;
+        let second_tries = vec!["storm::v1".to_owned()];
+        let counts = Counts { passed: 3, skipped, skip_reasons, second_tries, ..Counts::default() };
         Outcome { counts, ..Outcome::default() }
     }
 
     #[test]
     fn a_boot_has_one_line_for_machines() {
         let line = finished(Layout::V1, Ok(passed(&["a: b"]))).to_string();
-        assert_eq!(line, "COLLECTOR-VM boot=6.1-v1 result=passed passed=3 failed=0 skipped=1 seconds=61 log=/log");
+        assert_eq!(
+            line,
+            "COLLECTOR-VM boot=6.1-v1 result=passed passed=3 failed=0 skipped=1 second_tries=1 seconds=61 log=/log"
+        );
         let line = finished(Layout::V2, Err(Error::msg("Kernel panic"))).to_string();
         assert!(line.contains("boot=6.1-v2 result=broken passed=0 failed=1 "), "{line}");
     }
@@ -189,5 +198,6 @@ mod tests {
         let total = total(&all);
         assert_eq!((total.passed, total.skipped), (6, 3));
         assert_eq!(total.skip_reasons, ["a: b (6.1-v1, 6.1-hybrid)", "c: d (6.1-v1)"]);
+        assert_eq!(total.second_tries, ["storm::v1 (6.1-v1)", "storm::v1 (6.1-hybrid)"]);
     }
 }

@@ -19,6 +19,10 @@ const THOROUGHLY: usize = 2;
 const ONE_SAMPLE: &str = r#"{"num_stats":1}"#;
 const SAMPLES: &str = r#"{"num_stats":64}"#;
 
+/// How often a sample of cAdvisor's is asked for before it counts that the collector has none from around it: on a busy
+/// machine either may just have been late.
+const ATTEMPTS: usize = 3;
+
 /// So old may the file systems of the machine be in the collector's samples, save in the newest: reading them may block.
 const DISKS_AGE: Duration = Duration::from_secs(12);
 
@@ -48,6 +52,43 @@ struct Question {
     shape: Shape,
     /// What cAdvisor answered.
     theirs: Option<Answer>,
+}
+
+/// Which one of several attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    OneOfMore,
+    Last,
+}
+
+impl Shape {
+    /// Whether the samples are all that there is.
+    fn is_list(self) -> bool {
+        matches!(self, Self::NamedSamples | Self::Samples)
+    }
+}
+
+impl Question {
+    /// What an answer says of the container.
+    fn member(&self, answer: &Value) -> Option<Value> {
+        match self.shape {
+            Shape::Info | Shape::Samples => Some(answer.clone()),
+            _ => answer.as_object()?.values().next().cloned(),
+        }
+    }
+
+    /// The container's samples.
+    fn stats(&self, container: &Value) -> Vec<Value> {
+        let list = if self.shape.is_list() { Some(container) } else { container.get("stats") };
+        list.and_then(Value::as_array).cloned().unwrap_or_default()
+    }
+
+    /// Whether both have samples, but the collector none from around cAdvisor's newest.
+    fn lacks_samples(&self, theirs: &Answer, ours: &Answer) -> bool {
+        let stats = |answer: &Answer| json(answer).and_then(|answer| self.member(&answer)).map(|it| self.stats(&it));
+        let (Some(theirs), Some(ours)) = (stats(theirs), stats(ours)) else { return false };
+        theirs.last().is_some_and(|sample| !ours.is_empty() && around(sample, &ours).is_none())
+    }
 }
 
 impl Walk {
@@ -114,8 +155,25 @@ impl Walk {
         questions
     }
 
-    /// Asks cAdvisor first, then the collector, which by then has samples from before and after.
+    /// Asks until the collector has samples from around cAdvisor's, or often enough.
     async fn samples(&mut self, mut questions: Vec<Question>) -> Result<(), ClientError> {
+        for attempt in 1..=ATTEMPTS {
+            let attempt = if attempt == ATTEMPTS { Attempt::Last } else { Attempt::OneOfMore };
+            questions = self.try_samples(questions, attempt).await?;
+            if questions.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks cAdvisor first, then the collector, which by then has samples from before and after; the questions for which
+    /// it has none, unless this is the last time.
+    async fn try_samples(
+        &mut self,
+        mut questions: Vec<Question>,
+        attempt: Attempt,
+    ) -> Result<Vec<Question>, ClientError> {
         for question in &mut questions {
             question.theirs = Some(ask(&mut self.theirs, question, 0).await?);
         }
@@ -124,22 +182,25 @@ impl Walk {
         }
         tokio::time::sleep(BLUR * 2).await;
         // v1 cannot ask for a fresh sample, but shows the one that v2 asks for.
-        let mut looked_at: BTreeSet<&str> = BTreeSet::new();
-        for question in &questions {
-            if looked_at.insert(&question.container) {
-                let look = format!("/api/v2.0/stats{}?count=0&max_age=0s", encoded(&question.container));
-                self.ours.get(&look).await?;
-            }
+        let looked_at: BTreeSet<&str> = questions.iter().map(|question| question.container.as_str()).collect();
+        for container in looked_at {
+            let look = format!("/api/v2.0/stats{}?count=0&max_age=0s", encoded(container));
+            self.ours.get(&look).await?;
         }
-        for question in &questions {
+        let mut unmatched = Vec::new();
+        for question in questions {
             let Some(theirs) = &question.theirs else { continue };
-            let ours = ask(&mut self.ours, question, 1).await?;
+            let ours = ask(&mut self.ours, &question, 1).await?;
+            if attempt == Attempt::OneOfMore && question.lacks_samples(theirs, &ours) {
+                unmatched.push(question);
+                continue;
+            }
             let container = Some(question.container.as_str());
             if let Some((theirs, ours)) = self.both_fine(&question.resource, container, theirs, &ours) {
-                self.container(question, &theirs, &ours);
+                self.container(&question, &theirs, &ours);
             }
         }
-        Ok(())
+        Ok(unmatched)
     }
 
     /// Finds out whether a container's network is the host's: the same interfaces with the same counters. The root
@@ -160,19 +221,9 @@ impl Walk {
 
     fn container(&mut self, question: &Question, theirs: &Value, ours: &Value) {
         let name = &question.container;
-        let member = |answer: &Value| -> Option<Value> {
-            match question.shape {
-                Shape::Info | Shape::Samples => Some(answer.clone()),
-                _ => answer.as_object()?.values().next().cloned(),
-            }
-        };
-        let (Some(theirs), Some(ours)) = (member(theirs), member(ours)) else { return };
-        let in_list = matches!(question.shape, Shape::NamedSamples | Shape::Samples);
-        let stats = |container: &Value| -> Vec<Value> {
-            let list = if in_list { Some(container) } else { container.get("stats") };
-            list.and_then(Value::as_array).cloned().unwrap_or_default()
-        };
-        let (their_samples, our_samples) = (stats(&theirs), stats(&ours));
+        let (Some(theirs), Some(ours)) = (question.member(theirs), question.member(ours)) else { return };
+        let in_list = question.shape.is_list();
+        let (their_samples, our_samples) = (question.stats(&theirs), question.stats(&ours));
         if !in_list {
             let (theirs, ours) = (without("stats", theirs), without("stats", ours));
             let mut comparison = self.comparison(&question.resource, Some(name), Structure::Spec, Depth::Values);
@@ -333,6 +384,27 @@ mod tests {
         let later: Vec<Value> = (10..=40).map(at).collect();
         assert_eq!(recent(&at(30), &later).next(), Some(&at(18)));
         assert_eq!(recent(&at(15), &later).count(), 31);
+    }
+
+    #[test]
+    fn what_came_too_late_is_asked_for_once_more() {
+        let targets = [String::new(), String::new()];
+        let (container, resource) = ("/a".to_owned(), "/x".to_owned());
+        let question = Question { container, resource, targets, shape: Shape::Info, theirs: None };
+        let answer = |seconds: &[u32]| {
+            let at = |second: &u32| json!({"timestamp": format!("2026-01-01T00:00:{second:02}Z")});
+            let stats: Vec<Value> = seconds.iter().map(at).collect();
+            Answer {
+                status: 200,
+                content_type: String::new(),
+                body: json!({ "stats": stats }).to_string().into_bytes().into(),
+            }
+        };
+        assert!(!question.lacks_samples(&answer(&[5]), &answer(&[4, 6])));
+        assert!(question.lacks_samples(&answer(&[5]), &answer(&[3, 4])));
+        // Neither has a counterpart that could come later.
+        assert!(!question.lacks_samples(&answer(&[]), &answer(&[3])));
+        assert!(!question.lacks_samples(&answer(&[5]), &answer(&[])));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::super::connections::Limits;
 use super::*;
+use crate::degradations::Degradations;
 
 /// More than the kernel keeps for a connection.
 const LARGE: usize = 32 << 20;
@@ -31,7 +33,7 @@ impl Running {
             .route("/large", axum::routing::any(|| async { vec![b'x'; LARGE] }))
             .route("/few", axum::routing::any(few))
             .fallback(|| async { "small" });
-        let server = Server { listener, tls: None, routes, slots: slots() };
+        let server = Server { listener, tls: None, routes, door: door(), shared: shared(448) };
         let ended = tokio::spawn(server.run(async { drop(stopped.await) }));
         Self { address, stop, ended }
     }
@@ -50,6 +52,22 @@ impl Running {
         self.stop.send(()).unwrap();
         timeout(PATIENCE, self.ended).await.expect("the server waits for a silent client").unwrap();
         found
+    }
+}
+
+fn door() -> Door {
+    let allowed = Arc::default();
+    let hosts = Hosts::at([0, 0, 0, 0].into(), &allowed, "node");
+    Door { pool: Pool::Main, hosts, mount: Mount::new("", "/metrics") }
+}
+
+fn shared(connections: usize) -> Shared {
+    let metrics = ConnectionMetrics::register(&prometheus::Registry::new()).unwrap();
+    Shared {
+        connections: Connections::new(Limits::of(connections, 0), metrics.clone()),
+        bodies: Bodies::new(metrics.body_bytes.clone()),
+        descriptors: Arc::new(Descriptors::new(1024, Degradations::default(), metrics.clone())),
+        metrics,
     }
 }
 

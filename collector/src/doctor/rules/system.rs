@@ -4,9 +4,9 @@ use rustix::io::Errno;
 
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::Version;
+use crate::kernel::descriptors::RESERVED_DESCRIPTORS;
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::port::Port;
-use crate::kernel::file::RESERVED_DESCRIPTORS;
 
 /// Files kept open for each cgroup with the default kinds of statistics, where all controllers are mounted; fewer where
 /// some are not, and one more with a network of its own.
@@ -19,15 +19,18 @@ pub(super) fn port(facts: &Facts, findings: &mut Vec<Finding>) {
     let address = facts.port.address;
     let finding = |found: String| Finding::works("port", "listening port", found);
     let lost = "everything: the collector does not start";
-    findings.push(match facts.port.state {
+    findings.push(match &facts.port.state {
         Port::Free if address.port() == 0 => finding("any free one".to_owned()),
         Port::Free => finding(format!("{address} can be had")),
-        Port::Collector => finding(format!("a collector listens on {address} already")),
-        Port::Taken => finding(format!("{address} is taken by another program"))
-            .unavailable(lost, "choose another with --port or --listen_ip, or end the program that has it")
-            .essential(),
+        Port::Collector(there) => finding(format!("a collector listens on {there} already")),
+        Port::Taken(holder) => finding(match holder {
+            Some(holder) => format!("{address} is taken by {holder}"),
+            None => format!("{address} is taken by another program"),
+        })
+        .unavailable(lost, "choose another with --port or --listen_ip, or end the program that has it")
+        .essential(),
         Port::Refused(errno) => {
-            let fix = match errno {
+            let fix = match *errno {
                 Errno::ACCESS | Errno::PERM => "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",
                 Errno::ADDRNOTAVAIL => "give an address of this machine with --listen_ip",
                 Errno::AFNOSUPPORT => "this machine has no IPv6: give an IPv4 address, such as --listen_ip=0.0.0.0",

@@ -120,7 +120,7 @@ pub enum DetectError {
     /// The cgroup root cannot be looked at.
     #[error(
         "{root}: {errno}: the directory with the cgroup mounts cannot be read; mount the host's /sys/fs/cgroup there or \
-         give the right directory",
+         give the right directory with --cgroup_root",
         root = root.display()
     )]
     Root {
@@ -130,12 +130,15 @@ pub enum DetectError {
         errno: Errno,
     },
     /// A file in procfs that tells of the mounts cannot be read.
-    #[error("{0}; procfs of the host is needed to find the cgroup hierarchies: mount it or give the right directory")]
+    #[error(
+        "{0}; procfs of the host is needed to find the cgroup hierarchies: mount it, or give the right directory \
+         with --rootfs or --proc_root"
+    )]
     Proc(#[source] ReadError),
     /// Nothing is mounted below the root.
     #[error(
         "{root}: no cgroup file system is mounted here or below; mount the host's /sys/fs/cgroup there (in a container \
-         as a recursive bind mount) or give the right directory",
+         as a recursive bind mount) or give the right directory with --cgroup_root",
         root = root.display()
     )]
     NoMount {

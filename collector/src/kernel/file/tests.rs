@@ -117,11 +117,3 @@ fn paths_beyond_the_kernels_limit_are_opened_in_steps() {
     assert_eq!(at.read(&mut buffer).unwrap(), b"deep");
     assert_eq!(at.stat(&mut buffer).unwrap().st_size, 4);
 }
-
-#[test]
-fn the_process_limit_is_raised_to_the_hard_one() {
-    let budget = FileBudget::from_process_limit(100);
-    let limit = getrlimit(Resource::Nofile);
-    assert_eq!(limit.current, limit.maximum);
-    assert_eq!(Some(budget.limit() as u64 + 100), limit.current);
-}

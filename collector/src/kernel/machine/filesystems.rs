@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::container_mounts::{ListedMounts, without_containers};
 use super::{Survey, mounts, statfs};
 use crate::kernel::HostRoots;
 use crate::kernel::machine::mounts::Mount;
@@ -77,7 +78,8 @@ fn is_listed(fs_type: &str) -> bool {
 /// A source that is mounted again (a bind mount) counts once, at its first mount point, but the root directory's mount
 /// goes before any other. An overlay as root directory is there twice: under its made-up name like every overlay, and
 /// under its plain source, which is what clients look up for the root directory.
-pub fn partitions(mounts: &[Mount]) -> Vec<Partition> {
+pub fn partitions<'a>(mounts: impl IntoIterator<Item = &'a Mount>) -> Vec<Partition> {
+    let mounts: Vec<&Mount> = mounts.into_iter().collect();
     let mut partitions = Vec::<Partition>::new();
     let mut seen = HashSet::new();
     for mount in mounts.iter().filter(|mount| is_listed(&mount.fs_type)) {
@@ -122,11 +124,15 @@ pub struct Filesystem {
 ///
 /// One that is hidden below another mount, or not visible to this process, is left out: what would be measured is
 /// another file system.
-pub fn filesystems(survey: &mut Survey, roots: &HostRoots) -> Vec<Filesystem> {
+pub fn filesystems(survey: &mut Survey, roots: &HostRoots, listed: ListedMounts) -> Vec<Filesystem> {
     let Some((table, odd)) = survey.keep(mounts::read(roots)) else { return Vec::new() };
     survey.note(odd);
-    let mut partitions = partitions(&table.mounts);
+    let mut partitions = match listed {
+        ListedMounts::All => partitions(&table.mounts),
+        ListedMounts::Machines => partitions(without_containers(&table.mounts, &roots.rootfs)),
+    };
     partitions.sort_by_key(Partition::is_remote);
+    partitions.retain(|partition| !(statfs::is_crowded() && partition.is_remote()));
     let paths = partitions.iter().map(|partition| table.path(&partition.mount_point)).collect::<Vec<_>>();
     let sizes = statfs::sizes(&paths, LIMIT);
     let measured = partitions.into_iter().zip(sizes).filter_map(|(mut partition, size)| {

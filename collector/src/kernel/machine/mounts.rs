@@ -1,6 +1,7 @@
 //! The mount table: `/proc/<pid>/mountinfo`.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,18 @@ impl MountTable {
 /// The own mount table cannot be read.
 pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
     read(roots).map(|(table, _)| table)
+}
+
+/// Longer mount tables than this are not read: a process may have a hundred thousand mounts with long names in a namespace
+/// of its own.
+const LONGEST: u64 = 4 << 20;
+
+/// The text of `/proc/<process>/mountinfo`; `None` when it cannot be read, or is longer than any that means well.
+pub(in crate::kernel) fn of_process(proc: &Path, process: &str) -> Option<Vec<u8>> {
+    let mut table = Vec::new();
+    let file = std::fs::File::open(proc.join(process).join("mountinfo")).ok()?;
+    file.take(LONGEST + 1).read_to_end(&mut table).ok()?;
+    (table.len() as u64 <= LONGEST).then_some(table)
 }
 
 /// The same, and what of it was not understood.

@@ -2,7 +2,8 @@
 //!
 //! `statfs` of a network file system whose server is gone sleeps in the kernel, where nothing can wake it. So helper
 //! threads ask, and the caller stops waiting. A path that did not answer in time is not asked again while its thread
-//! still waits: at most one thread is stuck per hanging mount, however often the machine is read.
+//! still waits: at most one thread is stuck per hanging mount, however often the machine is read. When
+//! [`MOST_STUCK`] are, [`is_crowded`] says so, and whoever asks leaves out what may hang.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,15 @@ pub struct Size {
     pub device: (u32, u32),
 }
 
+/// Whether so many threads are stuck that only what does not hang should be asked.
+pub fn is_crowded() -> bool {
+    lock(&STUCK).len() >= MOST_STUCK
+}
+
 type Answer = Result<Size, ReadError>;
+
+/// As many threads may be stuck; then nothing new is asked that may hang.
+const MOST_STUCK: usize = 32;
 
 /// Paths a thread of this process is stuck on. A static, because such a thread outlives every owner.
 static STUCK: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

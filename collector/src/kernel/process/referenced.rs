@@ -1,14 +1,80 @@
 //! Which memory a process touched lately: the `Referenced` of `/proc/<pid>/smaps_rollup`, and the file that clears it.
+//!
+//! Both wait for the lock of the process's memory map, which somebody may hold who waits himself: for a FUSE file system
+//! that a mapping is written back to, say. They are read on threads of their own, one for each cgroup.
 
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::ProcessDir;
+use crate::kernel::apart::Apart;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::text_formats::{FormatError, lines, number, words};
+
+/// Threads at most, those that hang included.
+const THREADS: usize = 32;
+/// Longest wait for all processes of a cgroup.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Threads outlive every owner.
+static APART: LazyLock<Apart> = LazyLock::new(|| Apart::new("smaps", THREADS));
+
+/// Whether the marks are cleared afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// No.
+    Keep,
+    /// Yes, of all processes, once all have been read.
+    Clear,
+}
+
+/// What processes touched.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// KiB, the sum of all that were there.
+    pub kb: u64,
+    /// Those that were not there.
+    pub unseen: Vec<u32>,
+    /// What could not be cleared.
+    pub not_cleared: Vec<ReadError>,
+}
+
+/// KiB that the processes of a cgroup touched since their marks were cleared, or they started. The kernel walks through
+/// all their pages. Needs the right to trace them.
+///
+/// # Errors
+/// One of them cannot be read, or does not answer within a second; as long as it does not, the cgroup is not tried again.
+pub fn touched(proc: &Path, cgroup: &[u8], pids: &[u32], marks: Marks) -> Result<Touched, ReadError> {
+    let (answer, answered) = mpsc::channel();
+    let key = [proc.as_os_str().as_bytes(), cgroup].concat();
+    let (own, pids) = (proc.to_path_buf(), pids.to_vec());
+    let late = || ReadError::from_errno(&proc.join("<pid>/smaps_rollup"), Errno::TIMEDOUT);
+    let read = move || read_all(&own, &pids, marks);
+    APART.begin(&key, read, move |all| drop(answer.send(all))).map_err(|_| late())?;
+    answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
+}
+
+fn read_all(proc: &Path, pids: &[u32], marks: Marks) -> Result<Touched, ReadError> {
+    let (mut all, mut buffer) = (Touched::default(), ReadBuffer::new());
+    for pid in pids {
+        match referenced_kb(proc, *pid, &mut buffer) {
+            Ok(kb) => all.kb = all.kb.saturating_add(kb),
+            Err(ReadError::Missing(_) | ReadError::Gone(_)) => all.unseen.push(*pid),
+            // A sum without some processes would be a wrong number.
+            Err(error) => return Err(error),
+        }
+    }
+    if marks == Marks::Clear {
+        all.not_cleared = pids.iter().filter_map(|pid| clear_referenced(proc, *pid).err()).collect();
+    }
+    Ok(all)
+}
 
 /// KiB that the process touched since its marks were cleared, or it started. The kernel walks through all its pages.
 /// Needs the right to trace it.
@@ -18,7 +84,7 @@ use crate::kernel::text_formats::{FormatError, lines, number, words};
 ///
 /// # Errors
 /// Neither can be read.
-pub fn referenced_kb(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<u64, ReadError> {
+fn referenced_kb(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<u64, ReadError> {
     let process = ProcessDir::new(pid);
     let rollup = process.file(proc, "smaps_rollup");
     match rollup.read(buffer) {
@@ -35,7 +101,7 @@ pub fn referenced_kb(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<u
 ///
 /// # Errors
 /// It cannot be written.
-pub fn clear_referenced(proc: &Path, pid: u32) -> Result<(), ReadError> {
+fn clear_referenced(proc: &Path, pid: u32) -> Result<(), ReadError> {
     let path = ProcessDir::new(pid).file(proc, "clear_refs").path();
     let opened = std::fs::OpenOptions::new().write(true).open(&path);
     opened

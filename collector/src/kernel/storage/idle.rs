@@ -9,6 +9,8 @@ use thread_priority::unix::{
     NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 
+/// A nice value with about a tenth of the weight of the usual one.
+const NICE: i32 = 10;
 /// The last of the nice values.
 const NICEST: i32 = 19;
 
@@ -25,6 +27,14 @@ pub fn give_way() {
     // After the policy, with which the library sets a nice value of its own.
     if let Err(errno) = setpriority_process(None, NICEST) {
         tracing::debug!(%errno, "files are counted without a higher nice value");
+    }
+}
+
+/// Makes the calling thread give way to what is more urgent, but not to everything: where all CPUs are busy it still gets
+/// a part of one, of which it is to take little.
+pub fn give_way_to_others() {
+    if let Err(errno) = setpriority_process(None, NICE) {
+        tracing::debug!(%errno, "small trees are counted without a higher nice value");
     }
 }
 

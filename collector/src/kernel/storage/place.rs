@@ -8,7 +8,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
+use crate::kernel::container_file::read_regular;
 use crate::kernel::error::ReadError;
+
+/// The longest file that is read.
+const LONGEST_TEXT: usize = 4096;
 
 /// A path of the host, opened.
 ///
@@ -57,12 +61,11 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 /// A small file's content without white space at its ends.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, is no regular file, or not small.
 pub fn read_text(roots: &HostRoots, path: &Path) -> Result<String, ReadError> {
-    let file = open(roots, path, OFlags::RDONLY)?;
-    let mut bytes = vec![0; 4096];
-    let length = rustix::io::read(&file, &mut bytes).map_err(|errno| ReadError::from_errno(path, errno))?;
-    Ok(String::from_utf8_lossy(&bytes[..length]).trim().to_owned())
+    let place = open(roots, path, OFlags::PATH)?;
+    let text = read_regular(&place, LONGEST_TEXT).map_err(|errno| ReadError::from_errno(path, errno))?;
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 #[cfg(test)]
@@ -85,6 +88,9 @@ mod tests {
         assert_eq!(read("/var/lib/docker/mount-id").unwrap(), "abc");
         assert!(matches!(read("/var/lib/docker/other"), Err(ReadError::Missing(_))));
         assert!(read("/link").is_err(), "the last part is not followed");
+        rustix::fs::mknodat(rustix::fs::CWD, roots.rootfs.join("pipe"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
+            .unwrap();
+        assert!(matches!(read("/pipe"), Err(ReadError::Unsupported(_))), "nobody writes to it");
         let open = open(&roots, Path::new("/var/lib/docker/mount-id"), OFlags::PATH).unwrap();
         assert_eq!(resolved(&roots, &open).unwrap(), Path::new("/data/docker/mount-id"));
     }

@@ -1,7 +1,7 @@
 //! Counts what a tree of files takes, by looking at every one of them.
 //!
 //! Files come and go meanwhile; what is gone when it is looked at is not counted. Links are counted and not followed,
-//! other file systems are not entered, a file with several names counts once. However deep the tree, only a few
+//! other file systems are neither entered nor asked, a file with several names counts once. However deep the tree, only a few
 //! descriptors are open.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatxFlags, fstat, makedev, openat, statat, statx};
 use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
@@ -57,7 +57,7 @@ pub fn tree(roots: &HostRoots, directory: &Path, step: Step<'_>) -> Result<Tree,
     let top = place::open(roots, directory, DIRECTORY)?;
     let stat = fstat(&top).map_err(|errno| ReadError::from_errno(directory, errno))?;
     let mut walk = Walk { path: directory, device: stat.st_dev, tree: Tree::default(), linked: HashMap::new() };
-    walk.count(&stat);
+    walk.count(Found::from(&stat));
     walk.run(Frame::of(top, &stat), step)?;
     Ok(walk.tree)
 }
@@ -142,11 +142,11 @@ impl Walk<'_> {
             if step().is_break() {
                 return Err(WalkError::Stopped);
             }
-            match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
-                Ok(stat) if stat.st_dev != self.device => {}
-                Ok(stat) => {
-                    self.count(&stat);
-                    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            match look(directory, name) {
+                Ok(found) if found.device != self.device => {}
+                Ok(found) => {
+                    self.count(found);
+                    if found.kind == FileType::Directory {
                         pending.push(name.to_owned());
                     }
                 }
@@ -157,22 +157,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn count(&mut self, stat: &Stat) {
-        let names = u64::from(stat.st_nlink as u32);
-        if names > 1 && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+    fn count(&mut self, Found { kind, names, inode, blocks, .. }: Found) {
+        if names > 1 && kind != FileType::Directory {
             // Forgotten with the last of its names, so that the map is small when the names are near each other.
-            if let Some(left) = self.linked.get_mut(&stat.st_ino) {
+            if let Some(left) = self.linked.get_mut(&inode) {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
-                    self.linked.remove(&stat.st_ino);
+                    self.linked.remove(&inode);
                 }
                 return;
             }
-            self.linked.insert(stat.st_ino, names - 1);
+            self.linked.insert(inode, names - 1);
         }
         self.tree.inodes += 1;
-        let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK);
-        self.tree.bytes = Bytes(self.tree.bytes.0.saturating_add(bytes));
+        self.tree.bytes = Bytes(self.tree.bytes.0.saturating_add(blocks.saturating_mul(BLOCK)));
     }
 
     /// Opens a subdirectory; `None` when it is gone, no directory any more, or on another file system by now.
@@ -197,6 +195,46 @@ impl Walk<'_> {
             ReadError::Missing(path) | ReadError::Gone(path) => ReadError::Failed { path, errno },
             error => error,
         })
+    }
+}
+
+/// What is known of a file without opening it.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    device: u64,
+    inode: u64,
+    kind: FileType,
+    names: u64,
+    blocks: u64,
+}
+
+impl From<&Stat> for Found {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            kind: FileType::from_raw_mode(stat.st_mode),
+            names: u64::from(stat.st_nlink as u32),
+            blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
+        }
+    }
+}
+
+/// Looks at an entry of a directory. Another file system that is mounted there is not asked anything
+/// (`AT_STATX_DONT_SYNC`, since kernel 4.11): it may never answer.
+fn look(directory: BorrowedFd<'_>, name: &CStr) -> Result<Found, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match statx(directory, name, flags | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) {
+        Ok(found) => Ok(Found {
+            device: makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            kind: FileType::from_raw_mode(found.stx_mode.into()),
+            names: found.stx_nlink.into(),
+            blocks: found.stx_blocks,
+        }),
+        // Filters of system calls that are older than statx say one of these.
+        Err(Errno::NOSYS | Errno::PERM) => statat(directory, name, flags).map(|stat| Found::from(&stat)),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::kernel::cgroup::hugetlb::page_sizes;
 use crate::kernel::cgroup::memory_stat::StatLayouts;
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Mode, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::process::{NamespaceId, host_network_namespace};
 use crate::kernel::process_index::ProcessIndex;
 use crate::kernel::read_errors::ReadErrors;
@@ -39,6 +40,8 @@ pub struct MachineFacts {
     pub has_network: bool,
     /// A block device uses the BFQ scheduler, which then does the accounting of cgroup v1.
     pub uses_bfq: bool,
+    /// Which file systems are listed as the machine's.
+    pub listed_mounts: ListedMounts,
 }
 
 /// Statistics that somebody has to ask for, and where they come from.
@@ -305,6 +308,11 @@ impl ReaderContext {
             machine,
             clock,
         }
+    }
+
+    /// Which file systems are listed as the machine's.
+    pub fn listed_mounts(&self) -> ListedMounts {
+        self.machine.listed_mounts
     }
 
     /// Where the host's file systems are.

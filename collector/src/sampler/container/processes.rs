@@ -44,9 +44,11 @@ impl ProcessFiles {
     }
 
     pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Processes> {
-        if !reading.ctx.kinds.has(MetricKind::Process) {
-            return None;
-        }
+        if reading.ctx.kinds.has(MetricKind::Process) { self.read(reading) } else { None }
+    }
+
+    /// Whatever kinds are read.
+    pub(super) fn read(&mut self, reading: &mut Reading<'_>) -> Option<Processes> {
         let hierarchy = process_hierarchy(reading)?;
         let OwnProcesses { count, pids, .. } = own_processes(reading, hierarchy, reading.name)?;
         let counts = pids.as_ref().and_then(|pids| count_descriptors(reading, hierarchy, pids));

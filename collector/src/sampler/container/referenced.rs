@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 
 use super::Reading;
 use super::processes::{any_still_there, own_processes, process_hierarchy};
-use crate::kernel::error::ReadError;
-use crate::kernel::process::referenced::{clear_referenced, referenced_kb};
+use crate::kernel::process::referenced::{Marks, Touched, touched};
 use crate::sample::kinds::MetricKind;
 use crate::sample::unread::Part;
 use crate::units::Bytes;
@@ -34,25 +33,16 @@ impl ReferencedState {
         let hierarchy = process_hierarchy(reading)?;
         let pids = own_processes(reading, hierarchy, reading.name)?.pids?;
         let proc = &reading.ctx.roots.proc;
-        let (mut sum, mut unseen) = (0_u64, Vec::new());
-        for pid in &pids {
-            match referenced_kb(proc, *pid, reading.buffer) {
-                Ok(kb) => sum = sum.saturating_add(kb),
-                Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
-                Err(error) => {
-                    // A sum without some processes would be a wrong number.
-                    reading.ctx.errors.count("smaps", &error);
-                    return None;
-                }
-            }
-        }
         self.samples = self.samples.wrapping_add(1);
-        if reading.ctx.referenced_reset.is_some_and(|every| self.samples.is_multiple_of(every.get())) {
-            for pid in &pids {
-                let _ = clear_referenced(proc, *pid).inspect_err(|error| reading.ctx.errors.count("clear_refs", error));
-            }
+        let clears = reading.ctx.referenced_reset.is_some_and(|every| self.samples.is_multiple_of(every.get()));
+        let marks = if clears { Marks::Clear } else { Marks::Keep };
+        let touched = touched(proc, reading.name, &pids, marks);
+        let touched = touched.inspect_err(|error| reading.ctx.errors.count("smaps", error));
+        let Touched { kb, unseen, not_cleared } = touched.ok()?;
+        for error in &not_cleared {
+            reading.ctx.errors.count("clear_refs", error);
         }
         let complete = !any_still_there(reading, hierarchy, reading.name, &unseen);
-        complete.then_some(Bytes(sum.saturating_mul(1024)))
+        complete.then_some(Bytes(kb.saturating_mul(1024)))
     }
 }

@@ -89,7 +89,7 @@ impl ContainerReader {
         let sample = self.sample(ctx, scratch)?;
         let mut spec = self.spec(ctx, scratch);
         spec.created = self.created_from_files(ctx, scratch, sample.at);
-        let oom_kills = self.oom_kill_counter(ctx, scratch);
+        let oom_kills = self.oom_kill_counter(ctx, scratch).map(|counter| counter.kills);
         let own_memory_only = self.memory.counts_own_only();
         let (io_group, network_process) = (self.io.group(), self.network.process());
         let mut reading = self.reading(ctx, &mut scratch.buffer);

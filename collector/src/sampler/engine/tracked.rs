@@ -84,7 +84,7 @@ impl Tracked {
             container,
             origin,
             news: Mutex::default(),
-            oom: Mutex::new(OomTally::default()),
+            oom: Mutex::new(OomTally::of(origin)),
             ended: AtomicBool::new(false),
             urgent: AtomicU32::new(0),
             doublings: AtomicU8::new(0),

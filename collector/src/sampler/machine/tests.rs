@@ -56,7 +56,7 @@ impl Tree {
     }
 
     fn read(&self) -> (Machine, Vec<String>) {
-        let (machine, errors) = read(&self.roots(), &IdentityFiles::default(), WallTime(7));
+        let (machine, errors) = read(&self.roots(), &IdentityFiles::default(), ListedMounts::Machines, WallTime(7));
         let here = self.directory.path().display().to_string();
         (machine, errors.iter().map(|error| error.to_string().replace(&here, "")).collect())
     }
@@ -308,7 +308,8 @@ fn this_machine_for_a_user_without_rights() {
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         }
         let start = Instant::now();
-        let (machine, errors) = read(&HostRoots::default(), &IdentityFiles::default(), SystemTime::now().into());
+        let (machine, errors) =
+            read(&HostRoots::default(), &IdentityFiles::default(), ListedMounts::Machines, SystemTime::now().into());
         (machine, errors, start.elapsed())
     });
     let (machine, errors, took) = reader.join().unwrap();

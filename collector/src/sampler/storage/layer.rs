@@ -167,7 +167,8 @@ impl Survey<'_> {
     }
 }
 
-fn walked(Tree { bytes, inodes }: Tree) -> Measured {
+/// A tree that was counted just now.
+pub(super) fn walked(Tree { bytes, inodes }: Tree) -> Measured {
     measured(bytes, Some(inodes), Method::Walk)
 }
 

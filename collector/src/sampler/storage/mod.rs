@@ -1,9 +1,10 @@
 //! What containers' files take, found out now and then and beside everything else.
 //!
-//! One thread keeps the timetable and publishes what was found; others, which give way to everybody and have one small
-//! share of one CPU between them, look at files. Whoever asks for a container gets what was last found out, with its
-//! time; nobody ever waits for a disk. A file system that hangs holds up one thread, and when it holds up all of them
-//! sizes grow old and nothing else happens.
+//! One thread keeps the timetable and publishes what was found; others look at files. Some of these are for small trees,
+//! which are looked at often: they have a small share of one CPU between them, also where everything is busy, and leave
+//! what turns out to be big to the rest, which have another small share, if nobody else wants it. Whoever asks for a
+//! container gets what was last found out, with its time; nobody ever waits for a disk. A file system that hangs holds up
+//! one thread, and when it holds up all of them sizes grow old and nothing else happens.
 
 pub(in crate::sampler) mod layer;
 mod pace;
@@ -21,7 +22,7 @@ use super::metrics::Metrics;
 use super::{machine, processes};
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
-use crate::kernel::storage::idle::{give_way, own_cpu_time};
+use crate::kernel::storage::idle::{give_way, give_way_to_others, own_cpu_time};
 use crate::kernel::storage::overlay;
 use crate::sample::event::Name;
 use crate::sample::filesystem::{ContainerFiles, LayerPlace, RuntimeLayer, RuntimeStorage, Storage};
@@ -30,12 +31,12 @@ use crate::sample::machine::Filesystems;
 use crate::store::Store;
 use crate::units::WallTime;
 use layer::{Known, Survey};
-use pace::{Budget, Pace};
-pub use pods::PodPlaces;
+use pace::{Budget, Pace, Reached};
 use pods::{PodDone, PodJob, PodList, PodTimetable};
-use timetable::Timetable;
+pub use pods::{PodLogs, PodPlaces, pod_logs};
+use timetable::{Bulk, Timetable};
 
-/// Threads that look at files.
+/// Threads that look at files, of each size.
 const THREADS: usize = 2;
 /// How often the machine's file systems are asked how full they are, at most; requests ask for themselves.
 const FILESYSTEMS_EVERY: Duration = Duration::from_secs(10);
@@ -100,38 +101,31 @@ pub fn start(
 ) -> std::io::Result<(StorageNews, Vec<JoinHandle<()>>)> {
     let (sender, receiver) = mpsc::channel();
     let jobs = Arc::new(Jobs::default());
-    let budget = Budget::new();
+    let budgets = [Budget::new(), Budget::new()];
     let mut threads = Vec::new();
-    for number in 0..THREADS {
-        let (jobs, budget, done, engine) = (Arc::clone(&jobs), budget.clone(), sender.clone(), Arc::clone(engine));
-        let places = places.clone();
-        let work = move || {
-            give_way();
-            let mut pace = Pace::new(budget);
-            while let Some(job) = jobs.next() {
-                let roots = engine.context().roots();
-                let result = match job {
-                    Job::Container(job) => Message::Done(Box::new(look(&engine, job, &mut pace))),
-                    Job::Pods => Message::Pods(pods::list(roots, &places)),
-                    Job::Pod(job) => Message::Pod(Box::new(pods::look(roots, &places, job, &mut pace))),
-                };
-                if done.send(result).is_err() {
-                    return;
-                }
-                // What a small tree took counts too.
-                if pace.settle(Duration::ZERO).is_break() {
-                    return;
-                }
-            }
-        };
-        threads.push(std::thread::Builder::new().name(format!("disk-usage-{number}")).spawn(work)?);
+    for (size, budget) in [Bulk::Small, Bulk::Big].into_iter().zip(&budgets) {
+        for number in 0..THREADS {
+            let worker = Worker {
+                engine: Arc::clone(engine),
+                places: places.clone(),
+                jobs: Arc::clone(&jobs),
+                size,
+                done: sender.clone(),
+            };
+            let name = match size {
+                Bulk::Small => format!("disk-small-{number}"),
+                Bulk::Big => format!("disk-usage-{number}"),
+            };
+            let budget = budget.clone();
+            threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run(budget))?);
+        }
     }
     let complaint = Arc::new(OnceLock::new());
     let coordinator = Coordinator {
         engine: Arc::clone(engine),
         metrics,
         jobs,
-        budget,
+        budgets,
         timetable: Timetable::new(every),
         pods: PodTimetable::new(every),
         listing: Listing::Idle,
@@ -145,8 +139,52 @@ pub fn start(
     Ok((StorageNews { messages: sender, complaint }, threads))
 }
 
+/// A thread that looks at files.
+struct Worker {
+    engine: Arc<Engine>,
+    places: PodPlaces,
+    jobs: Arc<Jobs>,
+    size: Bulk,
+    done: Sender<Message>,
+}
+
+impl Worker {
+    fn run(self, budget: Budget) {
+        let mut pace = match self.size {
+            Bulk::Small => {
+                give_way_to_others();
+                Pace::with_limit(budget, timetable::SMALL)
+            }
+            Bulk::Big => {
+                give_way();
+                Pace::new(budget)
+            }
+        };
+        let roots = self.engine.context().roots();
+        while let Some(job) = self.jobs.next(self.size) {
+            pace.begin();
+            let again = (self.size == Bulk::Small).then(|| job.clone());
+            let result = match job {
+                Job::Container(job) => Message::Done(Box::new(look(&self.engine, job, &mut pace))),
+                Job::Pods => Message::Pods(pods::list(roots, &self.places)),
+                Job::Pod(job) => Message::Pod(Box::new(pods::look(roots, &self.places, job, &mut pace))),
+            };
+            match again.filter(|_| pace.reached() == Reached::Limit) {
+                // It may be a new one as well as one that grew.
+                Some(job) => self.jobs.push(job, Turn::First, Bulk::Big),
+                None if self.done.send(result).is_err() => return,
+                None => {}
+            }
+            // What a small tree took counts too.
+            if pace.settle(Duration::ZERO).is_break() {
+                return;
+            }
+        }
+    }
+}
+
 /// What to look at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Job {
     Container(ContainerJob),
     /// Which pods there are.
@@ -155,7 +193,7 @@ enum Job {
 }
 
 /// A container to look at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ContainerJob {
     name: Name,
     files: ContainerFiles,
@@ -181,10 +219,25 @@ struct Jobs {
 
 #[derive(Debug, Default)]
 struct JobQueue {
+    small: Waiting,
+    big: Waiting,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
     /// Containers that have not been looked at yet go first.
     first: VecDeque<Job>,
     again: VecDeque<Job>,
-    stopping: bool,
+}
+
+impl JobQueue {
+    fn of(&mut self, size: Bulk) -> &mut Waiting {
+        match size {
+            Bulk::Small => &mut self.small,
+            Bulk::Big => &mut self.big,
+        }
+    }
 }
 
 impl Jobs {
@@ -192,14 +245,16 @@ impl Jobs {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Job, turn: Turn) {
+    fn push(&self, job: Job, turn: Turn, size: Bulk) {
         let mut queue = self.lock();
+        let waiting = queue.of(size);
         match turn {
-            Turn::First => queue.first.push_back(job),
-            Turn::Again => queue.again.push_back(job),
+            Turn::First => waiting.first.push_back(job),
+            Turn::Again => waiting.again.push_back(job),
         }
         drop(queue);
-        self.wake.notify_one();
+        // One of those that wait is for the other size.
+        self.wake.notify_all();
     }
 
     fn stop(&self) {
@@ -207,17 +262,15 @@ impl Jobs {
         self.wake.notify_all();
     }
 
-    /// Waits for a job; `None` when there will be none.
-    fn next(&self) -> Option<Job> {
+    /// Waits for a job of this size; `None` when there will be none.
+    fn next(&self, size: Bulk) -> Option<Job> {
         let mut queue = self.lock();
         loop {
             if queue.stopping {
                 return None;
             }
-            if let Some(job) = queue.first.pop_front() {
-                return Some(job);
-            }
-            if let Some(job) = queue.again.pop_front() {
+            let waiting = queue.of(size);
+            if let Some(job) = waiting.first.pop_front().or_else(|| waiting.again.pop_front()) {
                 return Some(job);
             }
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -263,7 +316,7 @@ struct Coordinator {
     engine: Arc<Engine>,
     metrics: Metrics,
     jobs: Arc<Jobs>,
-    budget: Budget,
+    budgets: [Budget; 2],
     timetable: Timetable,
     pods: PodTimetable,
     listing: Listing,
@@ -290,7 +343,7 @@ impl Coordinator {
                 Ok(Message::Pods(list)) => self.listed(list),
                 Ok(Message::Pod(done)) => self.pod_done(*done),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.budget.stop();
+                    self.budgets.iter().for_each(Budget::stop);
                     self.jobs.stop();
                     return;
                 }
@@ -317,25 +370,26 @@ impl Coordinator {
             }
             if self.listing == Listing::Idle {
                 self.listing = Listing::UnderWay;
-                self.jobs.push(Job::Pods, Turn::Again);
+                self.jobs.push(Job::Pods, Turn::Again, Bulk::Small);
             }
             self.others_at = Some(now + LOOK_FOR_OTHERS);
         }
-        while let Some((job, turn)) = self.pods.take_due(now) {
-            self.jobs.push(Job::Pod(job), turn);
+        while let Some((job, turn, size)) = self.pods.take_due(now) {
+            self.jobs.push(Job::Pod(job), turn, size);
         }
-        while let Some((name, turn)) = self.timetable.take_due(now) {
-            self.dispatch(name, turn);
+        while let Some((name, turn, size)) = self.timetable.take_due(now) {
+            self.dispatch(name, turn, size);
         }
     }
 
     fn read_filesystems(&self) {
         let now = WallTime::from(SystemTime::now());
-        let filesystems = machine::filesystems(self.engine.context().roots(), self.store().image_stores(), now);
+        let (context, stores) = (self.engine.context(), self.store().image_stores());
+        let filesystems = machine::filesystems(context.roots(), context.listed_mounts(), stores, now);
         self.store().set_filesystems(Arc::new(filesystems));
     }
 
-    fn dispatch(&mut self, name: Name, turn: Turn) {
+    fn dispatch(&mut self, name: Name, turn: Turn, size: Bulk) {
         let known = self.engine.store().get(&name);
         let (Some(identity), Some(filesystems)) =
             (known.as_ref().and_then(|container| container.identity()), self.store().filesystems())
@@ -350,7 +404,7 @@ impl Coordinator {
         let told = told.filter(|told| (oldest..=now).contains(&told.measured.at)).cloned();
         let inodes = self.timetable.inodes(&name);
         let job = ContainerJob { name, files: identity.files.clone(), told, filesystems, inodes };
-        self.jobs.push(Job::Container(job), turn);
+        self.jobs.push(Job::Container(job), turn, size);
     }
 
     fn identified(&mut self, name: &Name) {

@@ -72,12 +72,41 @@ pub(super) struct Pace {
     budget: Budget,
     steps: u32,
     accounted: Duration,
+    /// What one job may use, and what the thread had used when the job began.
+    limit: Option<Duration>,
+    began: Duration,
+    reached: Reached,
+}
+
+/// How far a job came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Its end.
+    End,
+    /// What one job may use: the rest is for another thread.
+    Limit,
 }
 
 impl Pace {
     /// For the calling thread.
     pub(super) fn new(budget: Budget) -> Self {
-        Self { budget, steps: 0, accounted: own_cpu_time() }
+        let now = own_cpu_time();
+        Self { budget, steps: 0, accounted: now, limit: None, began: now, reached: Reached::End }
+    }
+
+    /// For the calling thread, which gives up jobs that use more than this.
+    pub(super) fn with_limit(budget: Budget, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..Self::new(budget) }
+    }
+
+    /// A job begins.
+    pub(super) fn begin(&mut self) {
+        (self.began, self.reached) = (own_cpu_time(), Reached::End);
+    }
+
+    /// How far it came.
+    pub(super) fn reached(&self) -> Reached {
+        self.reached
     }
 
     /// One file was looked at. Sleeps when the share is used up; breaks when everything ends.
@@ -87,6 +116,10 @@ impl Pace {
             return ControlFlow::Continue(());
         }
         self.steps = 0;
+        if self.limit.is_some_and(|limit| own_cpu_time().saturating_sub(self.began) > limit) {
+            self.reached = Reached::Limit;
+            return ControlFlow::Break(());
+        }
         self.settle(PIECE)
     }
 
@@ -130,6 +163,16 @@ mod tests {
         assert_eq!(account.charge(paid, Duration::ZERO), Duration::ZERO);
         let rested = paid + Duration::from_secs(1000);
         assert_eq!(account.charge(rested, SAVED_AT_MOST + Duration::from_millis(1)), Duration::from_millis(111));
+    }
+
+    #[test]
+    fn a_job_that_uses_too_much_is_given_up() {
+        let mut pace = Pace::with_limit(Budget::new(), Duration::from_millis(1));
+        pace.begin();
+        while pace.step().is_continue() {}
+        assert_eq!(pace.reached(), Reached::Limit);
+        pace.begin();
+        assert!(pace.step().is_continue() && pace.reached() == Reached::End, "the next one has its own");
     }
 
     proptest! {

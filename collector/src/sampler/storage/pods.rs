@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Turn;
-use super::layer::Survey;
+use super::layer::{Survey, walked};
 use super::pace::Pace;
-use super::timetable::Timetable;
+use super::timetable::{Bulk, Timetable};
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
 use crate::kernel::machine::statfs::{self, Size};
@@ -15,7 +15,7 @@ use crate::kernel::storage::idle::own_cpu_time;
 use crate::kernel::storage::pods::{VolumeDirectory, directories, kubelet_files, volumes};
 use crate::kernel::storage::{logs, place};
 use crate::sample::event::Name;
-use crate::sample::filesystem::DiskUsage;
+use crate::sample::filesystem::{DiskUsage, Measured};
 use crate::sample::pods::{PodFiles, PodName, Volume, VolumeFilesystem, VolumeKind};
 use crate::units::{Bytes, WallTime};
 
@@ -23,7 +23,7 @@ use crate::units::{Bytes, WallTime};
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Where a kubelet keeps what belongs to pods. Paths are the host's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodPlaces {
     /// Its root directory, `/var/lib/kubelet` as a rule.
     pub kubelet: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct PodList {
 }
 
 /// A pod to look at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PodJob {
     uid: String,
     logs: Option<String>,
@@ -79,12 +79,12 @@ impl PodTimetable {
     }
 
     /// A pod that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(PodJob, Turn)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(PodJob, Turn, Bulk)> {
         loop {
-            let (name, turn) = self.times.take_due(now)?;
+            let (name, turn, size) = self.times.take_due(now)?;
             let found = str::from_utf8(&name).ok().and_then(|uid| self.known.get_key_value(uid));
             if let Some((uid, logs)) = found {
-                return Some((PodJob { uid: uid.clone(), logs: logs.clone() }, turn));
+                return Some((PodJob { uid: uid.clone(), logs: logs.clone() }, turn, size));
             }
             self.times.end(&name);
         }
@@ -136,6 +136,32 @@ fn of_log_directory(directory: &str) -> Option<(&str, PodName)> {
     is_whole.then(|| (uid, PodName { namespace: namespace.to_owned(), name: name.to_owned() }))
 }
 
+/// What of a pod's files changes all the time and is cheap to look at: a kubelet counts it for each answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodLogs {
+    /// Name and namespace, by the log directory's name.
+    pub name: PodName,
+    /// Log files by container.
+    pub logs: BTreeMap<String, Measured>,
+    /// Log files of no container.
+    pub pod_logs: Option<Measured>,
+}
+
+/// The logs of all pods as they are now, by uid. What may not be read is absent; the threads that look at files regularly
+/// complain of it.
+pub fn pod_logs(roots: &HostRoots, places: &PodPlaces) -> BTreeMap<String, PodLogs> {
+    let found = directories(roots, &places.logs).unwrap_or_default();
+    let look = |directory: &String| {
+        let (uid, name) = of_log_directory(directory)?;
+        let path = places.logs.join(directory);
+        let counted = |path: &Path| logs::in_directory(roots, path).ok().flatten().map(walked);
+        let containers = directories(roots, &path).ok()?.into_iter();
+        let logs = containers.filter_map(|name| Some((name.clone(), counted(&path.join(name))?))).collect();
+        Some((uid.to_owned(), PodLogs { name, logs, pod_logs: counted(&path) }))
+    };
+    found.iter().filter_map(look).collect()
+}
+
 /// Looks at one pod's files, on a thread that may take its time.
 pub(super) fn look(roots: &HostRoots, places: &PodPlaces, job: PodJob, pace: &mut Pace) -> PodDone {
     let began = own_cpu_time();
@@ -162,7 +188,11 @@ pub(super) fn look(roots: &HostRoots, places: &PodPlaces, job: PodJob, pace: &mu
 /// What of a survey is about pods.
 impl Survey<'_> {
     fn volumes(&mut self, pod: &Path) -> Vec<Volume> {
-        let found = self.note(volumes(self.roots, pod)).unwrap_or_default();
+        let mut found = self.note(volumes(self.roots, pod)).unwrap_or_default();
+        if statfs::is_crowded() {
+            // What others mount may hang as well; what is left out is not known for now.
+            found.retain(|volume| kind(&volume.plugin, true) != VolumeKind::Persistent);
+        }
         // The pod's own directory, too: what is on another file system than that is mounted.
         let paths = std::iter::once(pod).chain(found.iter().map(|volume| volume.path.as_path()));
         let paths: Vec<_> = paths.map(|path| place::path(self.roots, path)).collect();
@@ -244,7 +274,7 @@ mod tests {
         let mut table = PodTimetable::new(Duration::from_secs(60));
         let uids = table.listed(list(&roots, &places), now);
         assert_eq!(uids.into_iter().collect::<Vec<_>>(), ["u1", "u2"]);
-        let (job, _) = table.take_due(now).unwrap();
+        let (job, _, _) = table.take_due(now).unwrap();
         let done = look(&roots, &places, job, &mut Pace::new(Budget::new()));
         assert!(done.errors.is_empty(), "{:?}", done.errors);
         let PodFiles { name, volumes, logs, pod_logs, kubelet_files } = done.files;

@@ -10,6 +10,10 @@ use crate::sample::filesystem::ContainerFiles;
 
 /// A tree is looked at so seldom that it takes no more than one in so many parts of a CPU by itself.
 const SHARE: u32 = 200;
+/// A tree that takes no more CPU time is small.
+pub(super) const SMALL: Duration = Duration::from_millis(20);
+/// Small ones are looked at as often as a kubelet's runtime looks.
+const SMALL_EVERY: Duration = Duration::from_secs(10);
 /// The longest wait for a tree, however big.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
 /// Inodes that were counted serve for so many intervals where only the space can be had cheaply.
@@ -31,6 +35,16 @@ struct Entry {
     files: Option<ContainerFiles>,
     /// Inodes and when they were counted.
     inodes: Option<(u64, Instant)>,
+    size: Bulk,
+}
+
+/// How much there is to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bulk {
+    /// Little, as last time, or not known.
+    Small,
+    /// Much.
+    Big,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +64,8 @@ impl Timetable {
     /// A container is there; it is looked at at once. Nothing happens if it is known.
     pub(super) fn begin(&mut self, name: &Name, now: Instant) {
         if !self.entries.contains_key(name) {
-            let entry = Entry { stage: Stage::Waiting(now), turn: Turn::First, files: None, inodes: None };
+            let entry =
+                Entry { stage: Stage::Waiting(now), turn: Turn::First, files: None, inodes: None, size: Bulk::Small };
             self.entries.insert(Name::clone(name), entry);
             self.due.push(Reverse((now, Name::clone(name))));
         }
@@ -83,9 +98,11 @@ impl Timetable {
     /// It was looked at, which took this much CPU time.
     pub(super) fn done(&mut self, name: &Name, now: Instant, cpu: Duration, inodes: Option<u64>) {
         let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.size = if cpu <= SMALL { Bulk::Small } else { Bulk::Big };
+        let every = if entry.size == Bulk::Small { self.every.min(SMALL_EVERY) } else { self.every };
         let wait = match entry.stage {
             Stage::Looking { again: true } => Duration::ZERO,
-            _ => cpu.saturating_mul(SHARE).min(LONGEST).max(self.every),
+            _ => cpu.saturating_mul(SHARE).min(LONGEST).max(every),
         };
         entry.turn = if wait.is_zero() { entry.turn } else { Turn::Again };
         if entry.inodes.map(|(inodes, _)| inodes) != inodes {
@@ -110,7 +127,7 @@ impl Timetable {
     }
 
     /// A container that is due, and from now on being looked at.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Name, Turn)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Name, Turn, Bulk)> {
         loop {
             let Reverse((at, _)) = self.due.peek()?;
             if *at > now {
@@ -119,7 +136,7 @@ impl Timetable {
             let Reverse((at, name)) = self.due.pop()?;
             if let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.stage == Stage::Waiting(at)) {
                 entry.stage = Stage::Looking { again: false };
-                return Some((name, entry.turn));
+                return Some((name, entry.turn, entry.size));
             }
         }
     }
@@ -147,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_container_at_once_and_then_every_minute() {
+    fn a_new_container_at_once_and_then_every_ten_seconds() {
         let start = Instant::now();
         let mut table = Timetable::new(MINUTE);
         table.begin(&name("/a"), start);
         table.begin(&name("/a"), start + MINUTE);
-        assert_eq!(table.take_due(start), Some((name("/a"), Turn::First)));
-        assert_eq!(table.take_due(start + MINUTE), None, "it is being looked at");
+        assert_eq!(table.take_due(start), Some((name("/a"), Turn::First, Bulk::Small)));
+        assert_eq!(table.take_due(start), None, "it is being looked at");
         table.done(&name("/a"), start, Duration::from_millis(1), None);
-        assert_eq!(table.next(), Some(start + MINUTE));
-        assert_eq!(table.take_due(start + MINUTE), Some((name("/a"), Turn::Again)));
+        assert_eq!(table.next(), Some(start + SMALL_EVERY));
+        assert_eq!(table.take_due(start + SMALL_EVERY), Some((name("/a"), Turn::Again, Bulk::Small)));
         table.end(&name("/a"));
         table.done(&name("/a"), start + MINUTE, Duration::ZERO, None);
         assert_eq!((table.take_due(start + MINUTE * 9), table.next()), (None, None));
@@ -167,11 +184,18 @@ mod tests {
         let start = Instant::now();
         let mut table = Timetable::new(MINUTE);
         table.begin(&name("/a"), start);
-        for (cpu, wait) in [(1, 200), (100, 1200)] {
+        for (cpu, wait) in [(20, 10_000), (21, 60_000), (1000, 200_000), (100_000, 1_200_000)] {
             assert!(table.take_due(start + LONGEST * 9).is_some());
-            table.done(&name("/a"), start, Duration::from_secs(cpu), None);
-            assert_eq!(table.next(), Some(start + Duration::from_secs(wait)));
+            table.done(&name("/a"), start, Duration::from_millis(cpu), None);
+            assert_eq!(table.next(), Some(start + Duration::from_millis(wait)), "{cpu} ms");
         }
+        assert_eq!(table.take_due(start + LONGEST), Some((name("/a"), Turn::Again, Bulk::Big)));
+        let often = Duration::from_secs(1);
+        let mut table = Timetable::new(often);
+        table.begin(&name("/a"), start);
+        assert!(table.take_due(start).is_some());
+        table.done(&name("/a"), start, Duration::ZERO, None);
+        assert_eq!(table.next(), Some(start + often), "whoever wants it more often");
     }
 
     #[test]
@@ -184,13 +208,14 @@ mod tests {
         table.moved(&a, &files("/x"), start);
         table.done(&a, start, Duration::ZERO, Some(3));
         assert_eq!(table.inodes(&a), Some(3));
-        assert_eq!(table.take_due(start), Some((name("/a"), Turn::First)), "where they are became known meanwhile");
+        let found = table.take_due(start);
+        assert_eq!(found, Some((name("/a"), Turn::First, Bulk::Small)), "where they are became known meanwhile");
         table.done(&a, start, Duration::ZERO, Some(3));
         table.moved(&a, &files("/x"), start);
         assert_eq!(table.take_due(start), None, "nothing new");
         table.hurry(&a, start);
         table.hurry(&a, start);
-        assert_eq!(table.take_due(start), Some((a, Turn::Again)));
-        assert_eq!(table.take_due(start + MINUTE * 2), None);
+        assert_eq!(table.take_due(start), Some((a, Turn::Again, Bulk::Small)));
+        assert_eq!(table.take_due(start + SMALL_EVERY / 2), None);
     }
 }

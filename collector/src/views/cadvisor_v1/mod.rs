@@ -15,8 +15,6 @@ pub(super) mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
@@ -25,6 +23,7 @@ pub use self::request::{DecodeError, StatsQuery};
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
 use super::json::{self, Lossy};
+use super::lists::Element;
 use super::{ContainerView, Identity};
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
@@ -35,14 +34,24 @@ pub fn render(view: &ContainerView, machine_memory: Bytes) -> bytes::Bytes {
     json::to_bytes(&ContainerInfo::new(view, machine_memory))
 }
 
-/// Appends one `ContainerInfo` to a list that is being rendered piece by piece.
+/// A container in a list.
+pub(super) const ELEMENT: Element = Element { append, samples: append_samples, tail: b"]}" };
+/// A container in a map.
+pub(super) const ENTRY: Element = Element { append: append_entry, ..ELEMENT };
+
+/// Appends one `ContainerInfo`. The machine's memory stands in for a memory limit of 0.
 pub fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     json::append(out, &ContainerInfo::new(view, machine_memory));
 }
 
-/// Appends one container's name and its `ContainerInfo` to a map that is being rendered piece by piece.
+/// Appends one container's name and its `ContainerInfo`.
 pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     json::append_entry(out, &view.name, &ContainerInfo::new(view, machine_memory));
+}
+
+/// Appends the view's samples to those of the same container that are there already.
+pub(super) fn append_samples(out: &mut Vec<u8>, view: &ContainerView, _: Option<&Sample>) {
+    json::append_elements(out, &samples(view));
 }
 
 /// The schema of a `ContainerInfo`.
@@ -70,17 +79,7 @@ struct ContainerInfo<'a> {
 
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
-        let Identity { id, aliases, namespace, health, .. } = &view.identity;
-        let of = |(at, sample): (usize, &'a Arc<Sample>)| {
-            let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
-            let told = view.application.at(sample.at).map(CustomMetrics::from);
-            stats.with_network(view.network(sample)).with_custom_metrics(told)
-        };
-        let mut stats: Vec<_> = view.samples.iter().enumerate().map(of).collect();
-        // How it was at the time of older samples is not known.
-        if let Some(newest) = stats.pop() {
-            stats.push(newest.with_health(health));
-        }
+        let Identity { id, aliases, namespace, .. } = &view.identity;
         Self {
             id,
             name: Lossy(&view.name),
@@ -88,9 +87,25 @@ impl<'a> ContainerInfo<'a> {
             namespace,
             subcontainers: &view.children,
             spec: ContainerSpec::new(view, machine_memory),
-            stats,
+            stats: samples(view),
         }
     }
+}
+
+fn samples(view: &ContainerView) -> Vec<ContainerStats<'_>> {
+    let each = view.samples.iter().enumerate();
+    let mut stats: Vec<_> = each
+        .map(|(at, sample)| {
+            let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
+            let told = view.application.at(sample.at).map(CustomMetrics::from);
+            stats.with_network(view.network(sample)).with_custom_metrics(told)
+        })
+        .collect();
+    // How it was at the time of older samples is not known.
+    if let Some(newest) = stats.pop() {
+        stats.push(newest.with_health(&view.identity.health));
+    }
+    stats
 }
 
 /// A child, of which only the name is told.

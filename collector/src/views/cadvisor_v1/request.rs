@@ -4,6 +4,7 @@ use schemars::{Schema, json_schema};
 use serde_json::error::Category;
 use serde_json::{Value, json};
 
+use crate::store::history::Stretch;
 use crate::units::WallTime;
 use crate::views::time::{self, TimeError};
 use crate::views::{Count, NegativeCount};
@@ -20,11 +21,13 @@ pub struct StatsQuery {
     pub start: Option<WallTime>,
     /// Not after this; `None` is unbounded.
     pub end: Option<WallTime>,
+    /// Of these only what is in this stretch of the history; `None` for all of them.
+    pub stretch: Option<Stretch>,
 }
 
 impl Default for StatsQuery {
     fn default() -> Self {
-        Self { count: Count::Newest(DEFAULT_SAMPLES), start: None, end: None }
+        Self { count: Count::Newest(DEFAULT_SAMPLES), start: None, end: None, stretch: None }
     }
 }
 
@@ -183,10 +186,15 @@ mod tests {
     fn bodies_as_clients_send_them() {
         let zero = "0001-01-01T00:00:00Z";
         let query = parse(&format!(r#"{{"num_stats":1,"start":"{zero}","end":"{zero}"}}"#));
-        assert_eq!(query, Ok(StatsQuery { count: Count::Newest(1), start: None, end: None }));
+        assert_eq!(query, Ok(StatsQuery { count: Count::Newest(1), ..StatsQuery::default() }));
         let query = parse(r#"{"NUM_STATS":-1,"Start":"1970-01-01T00:00:01Z","END":"1970-01-01T00:00:02Z"} trailing"#);
         let second = 1_000_000_000;
-        let range = StatsQuery { count: Count::All, start: Some(WallTime(second)), end: Some(WallTime(2 * second)) };
+        let range = StatsQuery {
+            count: Count::All,
+            start: Some(WallTime(second)),
+            end: Some(WallTime(2 * second)),
+            stretch: None,
+        };
         assert_eq!(query, Ok(range));
         assert_eq!(parse(r#"{"num_stats":0}"#).map(|query| query.count), Ok(Count::Newest(0)));
         assert!(range.covers(WallTime(second)) && range.covers(WallTime(2 * second)));

@@ -29,12 +29,16 @@ pub(super) use storage::parameters as storage_parameters;
 
 use super::Count;
 use super::cadvisor_v1::StatsQuery;
+use super::lists::{self, Element, Form};
 use super::openapi::{array, map};
-use super::responses::{self, ApiError, Form};
+use super::responses::{self, ApiError};
 use super::source::{Limits, Node, ProcessesOf, ProcessesUnavailable};
 use crate::sample::event::Name;
 use processes::CgroupPaths;
 use storage::Wanted;
+
+/// What an answer takes before it is rendered, about, whose size cannot be known.
+const LISTING: usize = 1 << 20;
 
 /// What v2 serves beside what it shares with v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,19 +88,19 @@ pub(super) async fn answer<S: Node>(
         Resource::Attributes => Ok(responses::json(attributes::render(&source.machine(), source.version()))),
         Resource::DeprecatedStats => {
             let selected = selected(&*source, &name, &options).await?;
-            list(source, selected, options.count, stats::append_deprecated).await
+            list(source, selected, options.count, stats::DEPRECATED).await
         }
         Resource::MachineStats => machine_stats(source, &options).await,
         Resource::Processes => processes(source, &name, &options).await,
         Resource::Spec => {
             let selected = selected(&*source, &name, &options).await?;
-            list(source, selected, Count::Newest(0), spec::append).await
+            list(source, selected, Count::Newest(0), spec::ELEMENT).await
         }
         Resource::Stats => {
             let mut selected = selected(&*source, &name, &options).await?;
             // The root's samples are the machine's.
             selected.names.retain(|name| **name != *b"/");
-            list(source, selected, options.count, stats::append).await
+            list(source, selected, options.count, stats::ELEMENT).await
         }
         Resource::Storage => {
             let wanted = Wanted::parse(query);
@@ -120,10 +124,10 @@ async fn list<S: Node>(
     source: Arc<S>,
     selection: Selection,
     count: Count,
-    append: responses::Append,
+    element: Element,
 ) -> Result<Response, ApiError> {
     let query = StatsQuery { count, ..StatsQuery::default() };
-    responses::containers(source, selection.names, query, selection.limits, Form::map(append)).await
+    lists::containers(source, selection.names, query, selection.limits, Form::map(element)).await
 }
 
 async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Result<Response, ApiError> {
@@ -135,19 +139,16 @@ async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Res
         return Err(named().into());
     }
     let query = StatsQuery { count: options.count, ..StatsQuery::default() };
-    let view = source.container(&root, &query, Limits::Current).await.map_err(|_| named())?;
-    Ok(responses::json(spawn_blocking(move || stats::machine(&view)).await?))
+    let answered = lists::container(source, Name::clone(&root), query, Limits::Current, stats::MACHINE).await?;
+    Ok(answered.map_err(|_| named())?)
 }
 
 async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let share = source.budget().reserve(responses::OPEN).await?;
     let names = selected(&*source, name, options).await?.names;
-    let render = move || {
-        summary::render(names.into_iter().map(|name| {
-            let summary = source.summary(&name);
-            (name, summary)
-        }))
-    };
-    Ok(responses::json(spawn_blocking(render).await?))
+    let of = Arc::clone(&source);
+    let append = move |out: &mut Vec<u8>, name: Name| summary::append(out, &name, of.summary(&name));
+    responses::pieces(share, responses::object(names, append)).await
 }
 
 async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
@@ -158,8 +159,10 @@ async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
         Some(name) if !root => (ProcessesOf::Container(name), CgroupPaths::Blank),
         _ => (ProcessesOf::Machine, CgroupPaths::Shown),
     };
+    let share = source.budget().reserve(LISTING).await?;
     let list = source.processes(of).await.map_err(Error::Processes)?;
-    Ok(responses::json(spawn_blocking(move || processes::render(&list, paths)).await?))
+    let rendered = spawn_blocking(move || processes::render(&list, paths)).await?;
+    Ok(responses::held(source.budget(), share, rendered.into()).await?)
 }
 
 /// What a resource is, and the schema of its answer.
@@ -182,10 +185,13 @@ pub(super) fn schema(resource: Resource, schemas: &mut SchemaGenerator) -> (&'st
 /// As in cAdvisor there is one key, the name that was asked for, however many containers that selects.
 async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
     let Selection { names, limits } = selected(source, name, options).await?;
+    let mut share = source.budget().reserve(LISTING).await?;
     let query = StatsQuery { count: options.count, ..StatsQuery::default() };
     let mut last = None;
     // The last one counts; a container that ended meanwhile does not.
     for container in names.iter().rev() {
+        let samples: usize = source.stretches(container, &query).iter().map(|stretch| stretch.len()).sum();
+        source.budget().grow(&mut share, samples * lists::SAMPLE).await?;
         if let Ok(view) = source.container(container, &query, limits).await {
             last = Some(view);
             break;
@@ -195,5 +201,5 @@ async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions)
         let name = Name::clone(name);
         move || application::render(&name, last.as_ref())
     });
-    Ok(responses::json(rendered.await?))
+    Ok(responses::held(source.budget(), share, rendered.await?).await?)
 }

@@ -9,6 +9,7 @@ use crate::sample::spec::Spec;
 use crate::units::Bytes;
 use crate::views::cadvisor_v1::application::{self, MetricSpec};
 use crate::views::cadvisor_v1::spec::{WireCpu, WireMemory, WireProcesses};
+use crate::views::lists::Element;
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, Identity, json};
 
@@ -77,6 +78,9 @@ impl<'a> ContainerSpec<'a> {
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<ContainerSpec<'_>>()
 }
+
+/// A container without samples.
+pub(super) const ELEMENT: Element = Element { append, samples: |_, _, _| {}, tail: b"" };
 
 /// Appends a container's name and spec.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {

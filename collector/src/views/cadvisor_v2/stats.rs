@@ -21,6 +21,7 @@ use crate::views::cadvisor_v1::hardware::{PerfStat, PerfUncoreStat, Resctrl, cor
 use crate::views::cadvisor_v1::is_zero;
 use crate::views::cadvisor_v1::network::{Advanced, InterfaceStats, Sockets, Tcp, Udp, interfaces};
 use crate::views::cadvisor_v1::stats::{CpuStats, HugetlbStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
+use crate::views::lists::Element;
 use crate::views::time::GoTime;
 use crate::views::{ContainerView, FilesystemUse, json};
 
@@ -188,9 +189,8 @@ struct Told<'a> {
     filesystems: &'a FilesystemUse,
 }
 
-/// The samples, each with what is told beside it.
-fn told<'a, T>(view: &'a ContainerView, wire: impl Fn(Told<'a>) -> T) -> Vec<T> {
-    let mut previous = None;
+/// The samples after this one, each with what is told beside it.
+fn told<'a, T>(view: &'a ContainerView, mut previous: Option<&'a Sample>, wire: impl Fn(Told<'a>) -> T) -> Vec<T> {
     let mut each = |at: usize, sample: &'a Sample| {
         wire(Told { previous: previous.replace(sample), sample, filesystems: view.filesystem_use(at) })
     };
@@ -285,19 +285,42 @@ pub(super) fn machine_schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<Option<Vec<MachineStats<'_>>>>()
 }
 
+/// A container as v2.0 has it.
+pub(super) const DEPRECATED: Element =
+    Element { append: append_deprecated, samples: append_deprecated_samples, tail: b"]" };
+/// A container as v2.1 has it.
+pub(super) const ELEMENT: Element = Element { append, samples: append_samples, tail: b"]}" };
+/// The machine.
+pub(super) const MACHINE: Element = Element { append: append_machine, samples: append_machine_samples, tail: b"]" };
+
 /// Appends a container's name and samples as v2.0 has them.
 pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
-    json::append_entry(out, &view.name, &told(view, |told| DeprecatedContainerStats::new(view, told)));
+    json::append_entry(out, &view.name, &told(view, None, |told| DeprecatedContainerStats::new(view, told)));
 }
 
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
-    let stats = told(view, |told| ContainerStats::new(view, told));
+    let stats = told(view, None, |told| ContainerStats::new(view, told));
     json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
 }
 
-/// The machine's samples, from those of the root container; `null` when there are none.
-pub(super) fn machine(root: &ContainerView) -> bytes::Bytes {
-    let stats = told(root, |told| MachineStats::new(root, told));
-    json::to_bytes(&(!stats.is_empty()).then_some(stats))
+/// Appends the machine's samples, from those of the root container; `null` when there are none.
+pub(super) fn append_machine(out: &mut Vec<u8>, root: &ContainerView, _: Bytes) {
+    let stats = told(root, None, |told| MachineStats::new(root, told));
+    json::append(out, &(!stats.is_empty()).then_some(stats));
+}
+
+/// Appends the view's samples to those that are there already, as v2.0 has them.
+pub(super) fn append_deprecated_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
+    json::append_elements(out, &told(view, previous, |told| DeprecatedContainerStats::new(view, told)));
+}
+
+/// The same as v2.1 has them.
+pub(super) fn append_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
+    json::append_elements(out, &told(view, previous, |told| ContainerStats::new(view, told)));
+}
+
+/// The same of the machine.
+pub(super) fn append_machine_samples(out: &mut Vec<u8>, root: &ContainerView, previous: Option<&Sample>) {
+    json::append_elements(out, &told(root, previous, |told| MachineStats::new(root, told)));
 }

@@ -3,7 +3,6 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::sample::event::Name;
 use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::views::json;
 use crate::views::time::GoTime;
@@ -80,15 +79,7 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<DerivedStats>()
 }
 
-/// Renders the summaries by container; one without a sample yet has zeros and cAdvisor's zero time.
-pub(super) fn render(summaries: impl IntoIterator<Item = (Name, Option<Summary>)>) -> bytes::Bytes {
-    let mut out = vec![b'{'];
-    for (at, (name, summary)) in summaries.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        json::append_entry(&mut out, &name, &DerivedStats::from(summary));
-    }
-    out.push(b'}');
-    out.into()
+/// Appends a container's name and summary; of one without a sample yet zeros and cAdvisor's zero time.
+pub(super) fn append(out: &mut Vec<u8>, name: &[u8], summary: Option<Summary>) {
+    json::append_entry(out, name, &DerivedStats::from(summary));
 }

@@ -91,7 +91,7 @@ fn view(name: &str, spec: Spec, samples: impl IntoIterator<Item = Sample>) -> Co
     ContainerView { name: name.as_bytes().into(), spec, samples, ..ContainerView::default() }
 }
 
-fn appended(append: responses::Append, view: &ContainerView) -> Vec<u8> {
+fn appended(append: lists::Append, view: &ContainerView) -> Vec<u8> {
     let mut out = Vec::new();
     append(&mut out, view, Bytes(25_000_000_000));
     out
@@ -174,19 +174,19 @@ fn container_stats() {
 #[test]
 fn machine_stats() {
     check(
-        &stats::machine(&view("/", spec(), [sample(0), sample(1)])),
+        &appended(stats::append_machine, &view("/", spec(), [sample(0), sample(1)])),
         &expect![[
             r#"[{"timestamp":"2024-01-02T03:04:05.12Z","cpu":{"usage":{"total":0,"per_cpu_usage":[0,0],"user":0,"system":0},"cfs":{"periods":0,"throttled_periods":0,"throttled_time":0,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":0,"runqueue_time":0,"run_periods":0},"load_average":0,"load_d_average":0},"memory":{"usage":4096,"max_usage":0,"cache":0,"rss":0,"swap":0,"mapped_file":0,"working_set":2048,"total_active_file":0,"total_inactive_file":0,"file_dirty":0,"file_writeback":0,"pgscan":0,"pgsteal":0,"workingset_refault_file":0,"workingset_refault_anon":0,"failcnt":0,"kernel":0,"container_data":{"pgfault":0,"pgmajfault":0,"numa_stats":{}},"hierarchical_data":{"pgfault":0,"pgmajfault":0,"numa_stats":{}},"events":{"high":0,"max":0}},"network":{"interfaces":[{"name":"eth0","rx_bytes":1,"rx_packets":1,"rx_errors":0,"rx_dropped":0,"tx_bytes":1,"tx_packets":1,"tx_errors":0,"tx_dropped":0}],"tcp":{TCP},"tcp6":{TCP},"udp":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"udp6":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"tcp_advanced":{ADVANCED}}},{"timestamp":"2024-01-02T03:04:06.12Z","cpu":{"usage":{"total":1500000000,"per_cpu_usage":[500000000,1000000000],"user":1000000000,"system":0},"cfs":{"periods":0,"throttled_periods":0,"throttled_time":0,"bursts_periods":0,"burst_time":0},"schedstat":{"run_time":0,"runqueue_time":0,"run_periods":0},"load_average":0,"load_d_average":0},"cpu_inst":{"usage":{"total":1500000000,"per_cpu_usage":[500000000,1000000000],"user":1000000000,"system":0}},"memory":{"usage":4096,"max_usage":0,"cache":0,"rss":0,"swap":0,"mapped_file":0,"working_set":2048,"total_active_file":0,"total_inactive_file":0,"file_dirty":0,"file_writeback":0,"pgscan":0,"pgsteal":0,"workingset_refault_file":0,"workingset_refault_anon":0,"failcnt":0,"kernel":0,"container_data":{"pgfault":0,"pgmajfault":0,"numa_stats":{}},"hierarchical_data":{"pgfault":0,"pgmajfault":0,"numa_stats":{}},"events":{"high":0,"max":0}},"network":{"interfaces":[{"name":"eth0","rx_bytes":1,"rx_packets":1,"rx_errors":0,"rx_dropped":0,"tx_bytes":1,"tx_packets":1,"tx_errors":0,"tx_dropped":0}],"tcp":{TCP},"tcp6":{TCP},"udp":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"udp6":{"Listen":0,"Dropped":0,"RxQueued":0,"TxQueued":0},"tcp_advanced":{ADVANCED}}}]"#
         ]],
     );
-    check(&stats::machine(&view("/", spec(), [])), &expect![["null"]]);
+    check(&appended(stats::append_machine, &view("/", spec(), [])), &expect![["null"]]);
 }
 
 #[test]
 fn another_containers_network_is_not_shown() {
     let identity = Identity { network: NetworkOwner::AnotherContainer, ..Identity::default() };
     let borrows = ContainerView { identity, ..view("/x", spec(), [sample(0)]) };
-    let shown = |append: responses::Append| -> serde_json::Value {
+    let shown = |append: lists::Append| -> serde_json::Value {
         let text = appended(append, &borrows);
         let (_, json) = std::str::from_utf8(&text).unwrap().split_once(':').unwrap();
         serde_json::from_str(json).unwrap()
@@ -219,14 +219,20 @@ fn summaries() {
     };
     let young = Summary { at: AT, memory: Some(Bytes(1)), ..Summary::default() };
     let name = |text: &str| -> Name { text.as_bytes().into() };
-    let all = [(name("/x"), Some(summary)), (name("/y"), Some(young)), (name("/z"), None)];
+    let object = |all: Vec<(Name, Option<Summary>)>| {
+        let mut out = Vec::new();
+        let mut append = responses::object(all, |out, (name, summary)| summary::append(out, &name, summary));
+        while append(&mut out) == responses::More::Follows {}
+        out
+    };
+    let all = vec![(name("/x"), Some(summary)), (name("/y"), Some(young)), (name("/z"), None)];
     check(
-        &summary::render(all),
+        &object(all),
         &expect![[
             r#"{"/x":{"timestamp":"2024-01-02T03:04:05.12Z","latest_usage":{"cpu":250,"memory":4096},"minute_usage":{"percent_complete":100,"cpu":{"present":true,"mean":10,"std":2,"max":19,"fifty":9,"ninety":17,"ninetyfive":18,"count":61},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"hour_usage":{"percent_complete":3,"cpu":{"present":true,"mean":10,"std":2,"max":19,"fifty":9,"ninety":17,"ninetyfive":18,"count":61},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"day_usage":{"percent_complete":0,"cpu":{"present":true,"mean":10,"std":2,"max":19,"fifty":9,"ninety":17,"ninetyfive":18,"count":61},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}}},"/y":{"timestamp":"2024-01-02T03:04:05.12Z","latest_usage":{"cpu":0,"memory":1},"minute_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"hour_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"day_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}}},"/z":{"timestamp":"0001-01-01T00:00:00Z","latest_usage":{"cpu":0,"memory":0},"minute_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"hour_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}},"day_usage":{"percent_complete":0,"cpu":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0},"memory":{"present":false,"mean":0,"std":0,"max":0,"fifty":0,"ninety":0,"ninetyfive":0,"count":0}}}}"#
         ]],
     );
-    check(&summary::render([]), &expect![["{}"]]);
+    check(&object(vec![]), &expect![["{}"]]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ struct Networks {
 }
 
 /// `/containers/json`.
-pub(super) fn list<S: Node>(source: &S, options: &Options) -> Result<Response, Error> {
+pub(super) async fn list<S: Node>(source: &S, options: &Options) -> Result<Response, Error> {
     let filters = Filters::parse(options, &["id", "name", "label", "status", "ancestor", "health"])?;
     let limit = match options.get("limit").filter(|limit| !limit.is_empty()) {
         None => None,
@@ -64,6 +64,7 @@ pub(super) fn list<S: Node>(source: &S, options: &Options) -> Result<Response, E
             usize::try_from(text.parse::<i64>().map_err(invalid)?).ok().filter(|limit| *limit > 0)
         }
     };
+    let share = source.budget().reserve(responses::OPEN + source.listed() * size_of::<RuntimeContainer>()).await?;
     let mut containers = source.runtime_containers();
     containers.retain(|container| admitted(container, &filters));
     // The newest first.
@@ -71,8 +72,8 @@ pub(super) fn list<S: Node>(source: &S, options: &Options) -> Result<Response, E
     containers.sort_by_key(|container| std::cmp::Reverse(made(container)));
     containers.truncate(limit.unwrap_or(usize::MAX));
     let now = source.now();
-    let summaries: Vec<_> = containers.iter().map(|container| summary(container, now)).collect();
-    Ok(responses::json(json::to_bytes(&summaries)))
+    let append = move |out: &mut Vec<u8>, container: RuntimeContainer| json::append(out, &summary(&container, now));
+    Ok(responses::pieces(share, responses::array(containers, append)).await?)
 }
 
 fn admitted(container: &RuntimeContainer, filters: &Filters) -> bool {

@@ -6,8 +6,10 @@ use serde::Serialize;
 use tokio::task::JoinError;
 
 use super::request::{ApiVersion, NEWEST, OLDEST};
+use crate::views::budget::Busy;
+use crate::views::json;
+use crate::views::responses::{self, ApiError};
 use crate::views::source::TooManyStreams;
-use crate::views::{json, responses};
 
 /// Why a call is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +35,10 @@ pub(super) enum Error {
     Value { name: &'static str, value: String },
     #[error(transparent)]
     TooManyEvents(#[from] TooManyStreams),
-    #[error("{0} streams of statistics are open already, and more are not allowed")]
-    TooManyStreams(usize),
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    #[error(transparent)]
+    Api(#[from] ApiError),
     #[error("the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }
@@ -46,10 +50,11 @@ struct Body {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = match self {
+        let status = match &self {
             Self::PageNotFound | Self::NoSuchContainer(_) => StatusCode::NOT_FOUND,
-            Self::TooManyEvents(_) | Self::TooManyStreams(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Interrupted(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooManyEvents(_) | Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Api(reason) if reason.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Api(_) | Self::Interrupted(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut body = Vec::new();
@@ -57,6 +62,6 @@ impl IntoResponse for Error {
         body.push(b'\n');
         let mut response = responses::json(body);
         *response.status_mut() = status;
-        response
+        if status == StatusCode::SERVICE_UNAVAILABLE { responses::try_later(response) } else { response }
     }
 }

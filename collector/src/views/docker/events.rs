@@ -1,7 +1,6 @@
 //! `/events`: containers that start and end, and out-of-memory kills in them, as the kernel tells of them.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use crate::sample::event::{Event, EventKind};
 use crate::sample::identity::Identity;
 use crate::units::WallTime;
 use crate::views::events::{Delivery, EventQuery, Subcontainers};
+use crate::views::responses::{self, More};
 use crate::views::source::{Containers, Node, StreamItem, Subscription as _};
 use crate::views::{Count, json, time};
 
@@ -34,7 +34,7 @@ const LISTED_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// `/events`.
-pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Response, Error> {
+pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Response, Error> {
     let filters = Filters::parse(options, &FILTERS)?;
     let (since, until) = (moment(options, "since")?, moment(options, "until")?);
     let query = EventQuery {
@@ -49,12 +49,21 @@ pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Respo
     let now = source.now();
     // Subscribed before the past is looked at, so that nothing falls between.
     let subscription = source.subscribe(EventQuery { start: None, end: None, ..query.clone() })?;
-    let past = if since.is_some() || until.is_some() { source.history(&query) } else { Vec::new() };
+    let (past, share) = if since.is_some() || until.is_some() {
+        responses::history(&source, query).await?
+    } else {
+        (Vec::new(), source.budget().reserve(responses::OPEN).await?)
+    };
     let told = past.last().map(|event| event.at);
-    let mut lines = Vec::new();
-    for event in &past {
-        append(&mut lines, &*source, event, &filters);
-    }
+    let filters = Arc::new(filters);
+    let mut past = past.into_iter();
+    let (of, wanted) = (Arc::clone(&source), Arc::clone(&filters));
+    let append_past = move |out: &mut Vec<u8>| {
+        let Some(event) = past.next() else { return More::Ended };
+        append(out, &*of, &event, &wanted);
+        More::Follows
+    };
+    let (first, rest) = responses::started(share, append_past).await?;
     let over = until.map(|until| Duration::from_nanos(until.since(now).0));
     let end = Box::pin(async move {
         match over {
@@ -80,8 +89,9 @@ pub(super) fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Respo
             }
             Some((Bytes::from(lines), (subscription, source, filters)))
         });
-    let past = stream::iter((!lines.is_empty()).then(|| Bytes::from(lines)));
-    let body = past.chain(coming.take_until(end)).map(Ok::<_, Infallible>);
+    let first = stream::iter((!first.is_empty()).then_some(Ok(first)));
+    let rest = stream::iter(rest).flatten();
+    let body = first.chain(rest).chain(coming.take_until(end).map(Ok));
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

@@ -19,6 +19,7 @@ use super::request::{ApiVersion, Options};
 use super::source::find;
 use super::stats::{self, Frame, Subject};
 use crate::sample::event::Name;
+use crate::views::budget::Busy;
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::source::{Limits, Node, Unavailable};
 use crate::views::{Count, responses};
@@ -58,7 +59,8 @@ impl Mode {
 pub(super) async fn answer<S: Node>(source: Arc<S>, wanted: &str, mode: Mode) -> Result<Response, Error> {
     let mut watch = Watch::new(source, wanted)?;
     if mode == Mode::Stream {
-        let permit = STREAMS.try_acquire().map_err(|_| Error::TooManyStreams(MAX_STREAMS))?;
+        let refuse = |_| watch.source.budget().refuse(Busy::Streams(MAX_STREAMS));
+        let permit = STREAMS.try_acquire().map_err(refuse)?;
         // Nothing is read before the head of the response is on its way.
         return Ok(streamed(watch, permit));
     }

@@ -1,6 +1,6 @@
 //! A node of which everything is known, and one of which as little as possible is.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::full::{AT, application, files, filesystems, full_machine, full_sample, full_spec, later};
@@ -13,13 +13,15 @@ use crate::sample::process::{Process, ProcessList};
 use crate::store::application::Application;
 use crate::store::summary::{Percentiles, Summary, Usage};
 use crate::units::{Bytes, Nanos, WallTime};
+use crate::views::budget::Budget;
 use crate::views::cadvisor_v1::StatsQuery;
 use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::events::{self, EventQuery};
 use crate::views::prometheus::Scrape;
+use crate::views::rendering::Rendering;
 use crate::views::source::{
     Containers, EventSource, Host, Kubelet, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, FilesystemUse, Identity, kubelet};
 
@@ -250,6 +252,8 @@ impl Engine for Fixture {
 }
 
 impl Kubelet for Fixture {
+    async fn freshen(&self, _: &[Name]) {}
+
     async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
         let node = kubelet::tests::fixture::node(kubelet::tests::fixture::Layout::V2);
         match self.0 {
@@ -300,7 +304,16 @@ impl Status for Fixture {
         }
     }
 
-    async fn metrics(&self, _: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        Ok(b"up 1\n".to_vec())
+    fn listed(&self) -> usize {
+        3
+    }
+
+    fn budget(&self) -> &Budget {
+        static BUDGET: LazyLock<Budget> = LazyLock::new(Budget::default);
+        &BUDGET
+    }
+
+    async fn metrics(&self, _: Scrape, _: Sharing) -> Result<Arc<Rendering>, MetricsUnavailable> {
+        Ok(Arc::new(Rendering::new(vec!["up 1\n".into()])))
     }
 }

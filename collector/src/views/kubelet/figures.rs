@@ -10,14 +10,14 @@ use crate::sample::filesystem::Measured;
 use crate::sample::machine::Filesystem;
 use crate::sample::spec::{MemoryLimit, MemorySpec};
 use crate::sample::unread::Part;
-use crate::units::{Bytes, Nanos, WallTime};
+use crate::units::{Bytes, WallTime};
 
 /// A limit above this is none.
 const UNLIMITED: u64 = 1 << 62;
 /// The interface whose counters stand for the pod's or the node's.
 const DEFAULT_INTERFACE: &str = "eth0";
 
-/// CPU time, and the use of the CPU between the two newest samples.
+/// CPU time, and the use of the CPU over the last ten seconds or so.
 pub(super) fn cpu(entry: &Entry) -> Option<CpuStats> {
     let sample = entry.newest.as_deref()?;
     let cpu = sample.cpu.as_ref()?;
@@ -31,8 +31,7 @@ pub(super) fn cpu(entry: &Entry) -> Option<CpuStats> {
 
 /// Nanoseconds of CPU time in a second; `None` without two samples that can be compared.
 pub(super) fn rate(entry: &Entry) -> Option<u64> {
-    let rates = rates::cpu(entry.before.as_deref()?, entry.newest.as_deref()?)?;
-    Some(rates.total)
+    rates::cpu_total(entry.before.as_deref()?, entry.newest.as_deref()?)
 }
 
 /// Memory. `capacity` is the limit of what has no other: the machine's memory.
@@ -113,7 +112,8 @@ fn psi(pressure: &Pressure) -> PsiStats {
     let data = |row: &PressureRow| {
         let percent = |hundredths: u64| hundredths as f64 / 100.0;
         PsiData {
-            total: Nanos::from(row.total).0,
+            // Not what the kubelet's own description says, but what every kubelet with cAdvisor sends.
+            total: row.total.0,
             avg10: percent(row.avg10),
             avg60: percent(row.avg60),
             avg300: percent(row.avg300),

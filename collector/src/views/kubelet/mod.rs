@@ -5,7 +5,9 @@
 
 mod figures;
 mod legacy;
+mod pod_list;
 mod pods;
+mod port;
 mod resource_metrics;
 mod routes;
 mod summary;
@@ -29,14 +31,19 @@ use crate::units::WallTime;
 
 pub(super) use legacy::ContainerRequest;
 pub use legacy::at_or_below;
+pub use port::router;
 pub use resource_metrics::render as render_resource_metrics;
-pub use routes::router;
 pub(super) use routes::{Page, answer, summary_parameters};
 pub use summary::{Incomplete, render};
 
 /// The schema of the summary, for the document of the API.
 pub(super) fn schema(schemas: &mut SchemaGenerator) -> Schema {
     schemas.subschema_for::<wire::Summary>()
+}
+
+/// What a snapshot of a node with so many containers and its text take, about.
+pub(super) const fn snapshot_bytes(listed: usize) -> usize {
+    (256 << 10) + listed * (6 << 10)
 }
 
 /// How much is wanted.
@@ -122,7 +129,7 @@ pub struct Entry {
     pub spec: Spec,
     /// The newest sample.
     pub newest: Option<Arc<Sample>>,
-    /// The one before.
+    /// The one to compare it with for a rate: the newest that is ten seconds older, or the oldest where all are younger.
     pub before: Option<Arc<Sample>>,
     /// What its files take.
     pub storage: Option<Arc<Storage>>,

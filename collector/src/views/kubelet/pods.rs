@@ -62,7 +62,7 @@ impl Pod<'_> {
 /// What tells a pod from others: namespace, name, uid. Only the uid where nobody has told the name.
 type Key = (String, String, String);
 
-/// The pods of a snapshot, by namespace, name and uid.
+/// The pods of a snapshot, by namespace, name and uid: those that have a container or a sandbox.
 pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     let mut pods: BTreeMap<Key, Pod<'_>> = BTreeMap::new();
     // The pods' cgroups whose pod's name is known from one of its containers.
@@ -108,6 +108,11 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
         }
     }
     pods.into_values().filter(|pod| !pod.containers.is_empty() || pod.sandbox.is_some_and(is_alive)).collect()
+}
+
+/// Those of them that have a container that runs: a kubelet tells of no others in its statistics.
+pub(super) fn running(snapshot: &Snapshot) -> Vec<Pod<'_>> {
+    find(snapshot).into_iter().filter(|pod| !pod.containers.is_empty()).collect()
 }
 
 /// The containers of a pod of which no runtime tells, under their ids.

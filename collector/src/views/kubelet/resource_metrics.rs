@@ -6,7 +6,7 @@ use super::pods::{self, Pod};
 use super::wire::{CpuStats, MemoryStats, SwapStats};
 use super::{Entry, Snapshot, figures, summary};
 use crate::units::WallTime;
-use crate::views::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp};
+use crate::views::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp, close};
 
 /// A family.
 struct Family {
@@ -158,7 +158,7 @@ fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Su
         ..Subject::default()
     };
     // Those without a name cannot be told apart.
-    let found = pods::find(snapshot);
+    let found = pods::running(snapshot);
     let mut named: Vec<&Pod<'_>> = found.iter().filter(|pod| pod.is_named()).collect();
     // Of two pods of one name, an older one that is just ending, the one that was started last counts.
     named.sort_by(|one, other| {
@@ -190,15 +190,15 @@ fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Su
 }
 
 fn labels(pairs: &[(&str, &str)]) -> String {
-    let mut text = Vec::new();
-    for (at, (name, value)) in pairs.iter().enumerate() {
-        text.push(if at == 0 { b'{' } else { b',' });
+    let mut text = vec![b'{'];
+    // One without a value is none.
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         text.extend_from_slice(name.as_bytes());
         text.extend_from_slice(b"=\"");
         append_escaped(&mut text, value);
-        text.push(b'"');
+        text.extend_from_slice(b"\",");
     }
-    text.push(b'}');
+    close(&mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 

@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::legacy::{self, ContainerRequest};
 use super::{Depth, Incomplete, summary};
 use crate::sample::event::Name;
+use crate::views::budget::Busy;
 use crate::views::cadvisor_v1::{self, DecodeError, StatsQuery};
-use crate::views::path;
-use crate::views::responses::{self, ApiError, Form};
+use crate::views::lists::{self, Form};
+use crate::views::responses::{self, ApiError};
 use crate::views::source::{Limits, Node, Unavailable};
-use crate::views::{json, machine, openapi, resources, scrape};
+use crate::views::{json, machine, openapi};
 
 /// A request body is a small object; more than this is not read.
 const BODY_LIMIT: usize = 1 << 20;
@@ -73,30 +71,14 @@ impl Page {
     }
 }
 
-/// The kubelet's paths alone, at the top: for its own ports.
-pub fn router<S: Node>(source: Arc<S>) -> Router {
-    Router::new()
-        .route(resources::Page::Health.path(), any(async || "ok"))
-        .route(resources::Page::MetricsOfKubelet.path(), any(scrape::kubelet_metrics::<S>))
-        .route(resources::Page::MetricsOfResources.path(), any(scrape::resource_metrics::<S>))
-        .fallback(by_path::<S>)
-        .with_state(source)
-}
-
-async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {
-    let path = path::decode(request.uri().path());
-    let (parts, body) = request.into_parts();
-    answer(source, Page::of(&path), parts, body).await
-}
-
 /// Answers a request for one of the kubelet's paths.
 pub(in crate::views) async fn answer<S: Node>(source: Arc<S>, page: Page, parts: Parts, body: Body) -> Response {
     let answered = match page {
         Page::Spec => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
         Page::Summary => node_summary(&*source, &parts, body).await,
-        Page::Root => root(&*source, body).await,
+        Page::Root => root(source, body).await,
         Page::Containers => containers(source, body).await,
-        Page::OfPod { namespace, pod, container } => of_pod(&*source, (&namespace, &pod, &container), body).await,
+        Page::OfPod { namespace, pod, container } => of_pod(source, (&namespace, &pod, &container), body).await,
         Page::Unknown => Err(Failed::NoPage),
     };
     answered.unwrap_or_else(IntoResponse::into_response)
@@ -119,17 +101,21 @@ enum Failed {
     UnreadableBody(#[source] axum::Error),
     #[error("Internal Error: {0}")]
     Api(#[from] ApiError),
+    #[error("Internal Error: {0}")]
+    Busy(#[from] Busy),
     #[error("Internal Error: the answer could not be rendered: {0}")]
     Interrupted(#[from] JoinError),
 }
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let status = match self {
-            Self::NoPage | Self::NoContainer(_) | Self::NotInPod(..) => StatusCode::NOT_FOUND,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        responses::error(status, self)
+        match &self {
+            Self::UnreadableBody(error) => responses::error(responses::body_status(error), self),
+            Self::NoPage | Self::NoContainer(_) | Self::NotInPod(..) => responses::error(StatusCode::NOT_FOUND, self),
+            Self::Busy(_) => responses::busy(self),
+            Self::Api(reason) if reason.is_busy() => responses::busy(self),
+            _ => responses::error(StatusCode::INTERNAL_SERVER_ERROR, self),
+        }
     }
 }
 
@@ -140,8 +126,10 @@ async fn read(body: Body) -> Result<Bytes, Failed> {
 async fn node_summary<S: Node>(source: &S, parts: &Parts, body: Body) -> Result<Response, Failed> {
     let form = if is_form(&parts.headers) { read(body).await? } else { Bytes::new() };
     let depth = depth(parts.uri.query().unwrap_or_default().as_bytes(), &form);
+    let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(depth).await;
-    Ok(responses::json(spawn_blocking(move || summary::render(&snapshot, depth)).await??))
+    let rendered = spawn_blocking(move || summary::render(&snapshot, depth)).await??;
+    Ok(responses::held(source.budget(), share, rendered.into()).await?)
 }
 
 /// The parameters of the summary, for the document of the API.
@@ -165,10 +153,14 @@ fn depth(query: &[u8], form: &[u8]) -> Depth {
     }
 }
 
-async fn root<S: Node>(source: &S, body: Body) -> Result<Response, Failed> {
+async fn root<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Failed> {
     let query = StatsQuery::parse(&read(body).await?)?;
-    let view = source.container(b"/", &query, Limits::Recent).await?;
-    Ok(responses::container(view, source).await?)
+    source.freshen(&[(*b"/").into()]).await;
+    alone(source, (*b"/").into(), query).await
+}
+
+async fn alone<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, Failed> {
+    Ok(lists::container(source, name, query, Limits::Recent, cadvisor_v1::ELEMENT).await??)
 }
 
 async fn containers<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Failed> {
@@ -180,24 +172,28 @@ async fn containers<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Fai
         legacy::Below::LeftOut => vec![name],
         legacy::Below::Included => legacy::at_or_below(&name, source.names_with_prefix(&name)),
     };
-    let form = Form::map(cadvisor_v1::append_entry);
-    Ok(responses::containers(source, names, query, Limits::Recent, form).await?)
+    // Clients ask for the last half a minute or so, in which a kubelet has a sample of every container.
+    source.freshen(&names).await;
+    let form = Form::map(cadvisor_v1::ENTRY);
+    Ok(lists::containers(source, names, query, Limits::Recent, form).await?)
 }
 
 async fn of_pod<S: Node>(
-    source: &S,
+    source: Arc<S>,
     (namespace, pod, container): (&str, &str, &str),
     body: Body,
 ) -> Result<Response, Failed> {
     let query = StatsQuery::parse(&read(body).await?)?;
+    let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(Depth::CpuAndMemory).await;
     let found: Option<Name> = super::pods::find(&snapshot).into_iter().find_map(|found| {
         let is_it = found.namespace == namespace && found.name == pod;
         found.containers.get(container).filter(|_| is_it).map(|entry| Name::clone(&entry.name))
     });
     let missing = || Failed::NotInPod(namespace.to_owned(), pod.to_owned(), container.to_owned());
-    let view = source.container(&found.ok_or_else(missing)?, &query, Limits::Recent).await?;
-    Ok(responses::container(view, source).await?)
+    let found = found.ok_or_else(missing)?;
+    drop((snapshot, share));
+    alone(source, found, query).await
 }
 
 #[cfg(test)]

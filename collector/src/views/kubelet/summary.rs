@@ -32,7 +32,7 @@ pub(super) fn summary(snapshot: &Snapshot, depth: Depth) -> Result<Summary, Inco
     if root.newest.is_none() {
         return Err(Incomplete);
     }
-    let pods = pods::find(snapshot);
+    let pods = pods::running(snapshot);
     let runtime = runtime_of(&pods);
     Ok(Summary {
         node: node(snapshot, root, depth, runtime),
@@ -212,13 +212,13 @@ fn pod_network(pod: &Pod<'_>) -> Option<NetworkStats> {
     pod.members().find_map(|entry| network(entry.newest.as_deref()?))
 }
 
-/// Processes of the sandbox and the containers; none where one of them could not be counted.
+/// Processes of the containers, without the sandbox's; none where one of them could not be counted.
 fn processes(pod: &Pod<'_>) -> Option<ProcessStats> {
     let count = |entry: &Entry| {
         let sampled = entry.newest.as_ref().and_then(|sample| sample.processes.as_ref());
         sampled.and_then(|processes| processes.count).or(entry.processes)
     };
-    let process_count = pod.members().map(count).sum::<Option<u64>>()?;
+    let process_count = pod.containers.values().copied().map(count).sum::<Option<u64>>()?;
     Some(ProcessStats { process_count })
 }
 

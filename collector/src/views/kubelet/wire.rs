@@ -174,7 +174,7 @@ pub(super) struct PsiStats {
 #[derive(Clone, Copy, JsonSchema, Serialize)]
 #[schemars(rename = "SummaryPsiData")]
 pub(super) struct PsiData {
-    /// Nanoseconds.
+    /// Microseconds.
     pub(super) total: u64,
     pub(super) avg10: f64,
     pub(super) avg60: f64,

@@ -77,6 +77,8 @@ fn series(round: &Round) -> BTreeMap<String, BTreeMap<BTreeMap<String, &str>, Va
                     *label = text;
                 }
             }
+            // One without a value is none, and must not keep two series apart.
+            labels.retain(|_, text| !text.is_empty());
             let number = match value.number {
                 Number::Integer(number) => Value::Signed(number),
                 Number::Float(number) => Value::Float(number),

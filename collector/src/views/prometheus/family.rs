@@ -189,9 +189,9 @@ impl Family {
         Self { moment, ..self }
     }
 
-    /// Whether it is told with these options.
-    pub(super) fn is_told(&self, options: &Options) -> bool {
-        self.metric.is_none_or(|metric| options.kinds.has(metric))
+    /// Whether it is told with these kinds and options.
+    pub(super) fn is_told(&self, kinds: KindSet, options: &Options) -> bool {
+        self.metric.is_none_or(|metric| kinds.has(metric))
             && (options.profile == Profile::Compatible || self.recommended == Recommended::Yes)
     }
 
@@ -205,6 +205,7 @@ impl Family {
 pub(super) struct Row<'a> {
     pub(super) life: Life,
     pub(super) sample: Option<&'a Sample>,
+    pub(super) processes: Option<&'a Processes>,
     /// What is reported of its `memory.stat`, looked up once.
     pub(super) stat: ReportedStat,
     pub(super) spec: &'a Spec,
@@ -318,7 +319,7 @@ impl Context<'_> {
 
     /// A value of a container's processes. What the collector could not look at is told by neither profile.
     pub(super) fn processes(row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Processes) -> Option<u64>) {
-        if let Some(value) = row.sample.and_then(|sample| sample.processes.as_ref()).and_then(get) {
+        if let Some(value) = row.processes.and_then(get) {
             out.value(value);
         }
     }

@@ -2,9 +2,13 @@
 //!
 //! Labels are sorted by name. Those of single families (`cpu`, `device`, ...) fall between the container's own, so a
 //! container's labels are kept in pieces between which others can be put.
+//!
+//! A label without a value is not written: to Prometheus `x{a=""}` and `x` are one series. With empty labels each series
+//! would carry the label keys of all containers, and one container with thousands of them would make every series long.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::options::{ContainerLabels, Format, LabelSet};
 use super::remote_write;
@@ -94,25 +98,19 @@ impl Arena {
     }
 
     fn cadvisor(&mut self, which: &ContainerLabels, entries: &[&Entry], ids: &HashMap<usize, String>) {
-        let columns = Columns::new(which, entries);
-        let named = entries.iter().any(|entry| alias(entry).is_some_and(|name| !name.is_empty()));
-        let imaged = entries.iter().any(|entry| image(entry).is_some());
-        let mut values = vec![None; columns.names.len()];
+        let mut names = Names::default();
         for (position, entry) in entries.iter().enumerate() {
             let start = self.text.len();
-            columns.pick(which, entry.identity.as_deref(), &mut values);
-            for (name, value) in columns.names.iter().zip(&values) {
-                self.label(name, value.unwrap_or_default());
+            if let Some(identity) = &entry.identity {
+                for (name, value) in names.of(which, identity) {
+                    self.label(&name, value);
+                }
             }
             let before_id = self.text.len();
             self.id(entry, ids.get(&position));
-            if imaged {
-                self.label("image", image(entry).unwrap_or_default());
-            }
+            self.label("image", image(entry).unwrap_or_default());
             let before_name = self.text.len();
-            if named {
-                self.label("name", alias(entry).unwrap_or_default());
-            }
+            self.label("name", alias(entry).unwrap_or_default());
             let end = self.text.len();
             self.blocks.push(Block { all: start..end, ends: [before_id, before_name, end] });
         }
@@ -160,6 +158,9 @@ impl Arena {
     }
 
     fn label(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
         if self.format == Format::RemoteWrite {
             remote_write::append_label(&mut self.text, name, value.as_bytes());
             return;
@@ -246,64 +247,34 @@ fn pod_cgroups<'a>(entries: &[&'a Entry]) -> HashMap<&'a [u8], (&'a str, &'a str
     pods
 }
 
-/// The labels and environment variables that some container has, as columns: every container shows all of them.
-struct Columns<'a> {
-    /// `container_label_x`, sorted.
-    names: Vec<String>,
-    labels: HashMap<&'a str, usize>,
-    variables: HashMap<&'a str, usize>,
+/// Names of labels by the keys they are made of: most containers of a node have the same keys.
+#[derive(Default)]
+struct Names<'a> {
+    labels: HashMap<&'a str, Rc<str>>,
+    variables: HashMap<&'a str, Rc<str>>,
 }
 
-impl<'a> Columns<'a> {
-    fn new(which: &ContainerLabels, entries: &[&'a Entry]) -> Self {
-        let mut labels: HashMap<&str, usize> = HashMap::new();
-        let mut variables: HashMap<&str, usize> = HashMap::new();
-        for identity in entries.iter().filter_map(|entry| entry.identity.as_ref()) {
-            for key in identity.labels.keys().filter(|key| which.shows(key)) {
-                labels.entry(key).or_default();
-            }
-            for key in identity.environment.keys() {
-                variables.entry(key).or_default();
-            }
-        }
-        // Two keys may have one name.
-        let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        for key in labels.keys() {
-            names.insert(sanitised("container_label_", key), 0);
-        }
-        for key in variables.keys() {
-            names.insert(sanitised("container_env_", key), 0);
-        }
-        for (position, column) in names.values_mut().enumerate() {
-            *column = position;
-        }
-        let column = |prefix: &str, key: &str| names.get(&sanitised(prefix, key)).copied().unwrap_or_default();
-        for (key, position) in &mut labels {
-            *position = column("container_label_", key);
-        }
-        for (key, position) in &mut variables {
-            *position = column("container_env_", key);
-        }
-        Self { names: names.into_keys().collect(), labels, variables }
-    }
-
-    /// A container's values. Of several keys with one name the lowest that has a value counts.
-    fn pick<'b>(&self, which: &ContainerLabels, identity: Option<&'b Identity>, values: &mut [Option<&'b str>]) {
-        values.fill(None);
-        let Some(identity) = identity else { return };
+impl<'a> Names<'a> {
+    /// A container's labels and environment variables, by name. Of several keys with one name the lowest that has a value
+    /// counts.
+    fn of(&mut self, which: &ContainerLabels, identity: &'a Identity) -> BTreeMap<Rc<str>, &'a str> {
+        let mut values: BTreeMap<Rc<str>, &'a str> = BTreeMap::new();
         let shown = identity.labels.iter().filter(|(key, _)| which.shows(key));
-        let labels = shown.map(|(key, value)| (self.labels.get(key.as_str()), value));
-        let variables = identity.environment.iter().map(|(key, value)| (self.variables.get(key.as_str()), value));
+        let labels = shown.map(|(key, value)| (LABEL, key, value));
+        let variables = identity.environment.iter().map(|(key, value)| (VARIABLE, key, value));
         // Both maps are sorted by key.
-        for (column, value) in labels.chain(variables) {
-            if let Some(cell) = column.and_then(|column| values.get_mut(*column))
-                && cell.is_none_or(str::is_empty)
-            {
-                *cell = Some(value);
-            }
+        for (prefix, key, value) in labels.chain(variables).filter(|(_, _, value)| !value.is_empty()) {
+            let names = if prefix == LABEL { &mut self.labels } else { &mut self.variables };
+            let name = names.entry(key).or_insert_with(|| sanitised(prefix, key).into());
+            values.entry(Rc::clone(name)).or_insert(value);
         }
+        values
     }
 }
+
+/// What the names of labels and of environment variables begin with.
+const LABEL: &str = "container_label_";
+const VARIABLE: &str = "container_env_";
 
 /// A label's name made of a container's key: what no name may have is an underscore.
 pub(super) fn sanitised(prefix: &str, key: &str) -> String {

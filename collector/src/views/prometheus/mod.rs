@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
-pub use encoding::{Encoder, EncodingError};
+pub use encoding::{Encoder, EncodingError, Failed, encode};
 pub(super) use family::Kind;
 use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
 pub(super) use labels::append_escaped;
@@ -37,7 +37,7 @@ pub(super) use number::append_scaled;
 pub use options::{ContainerLabels, Encoding, Endpoint, Format, LabelSet, Options, Profile, Scrape, Timestamps};
 pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
-pub(super) use writer::{append_head, append_timestamp};
+pub(super) use writer::{append_head, append_timestamp, close};
 
 use crate::sample::container::ReportedKeys;
 use crate::sample::machine::Filesystem;
@@ -59,29 +59,25 @@ pub fn render(
     drain: &mut dyn FnMut(&mut Vec<u8>),
 ) {
     let kubelet = LabelSet::Kubelet;
-    let labels = match scrape.endpoint {
-        Endpoint::Collector => &options.labels,
-        Endpoint::Kubelet => &kubelet,
+    let (labels, kinds) = match scrape.endpoint {
+        Endpoint::Collector | Endpoint::Itself => (&options.labels, options.kinds),
+        Endpoint::Kubelet => (&kubelet, options.kubelet_kinds),
     };
     let is_selected =
         |entry: &&Entry| scrape.only.is_none_or(|only| entry.identity.as_ref().is_some_and(|id| id.runtime == only));
     let entries: Vec<&Entry> = snapshot.containers.iter().filter(is_selected).collect();
     let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
-    let context = Context {
-        at: snapshot.at,
-        kinds: options.kinds,
-        labels,
-        profile: options.profile,
-        machine_memory: snapshot.machine.memory,
-    };
-    let families: Vec<_> = FAMILIES.iter().copied().filter(|family| family.is_told(options)).collect();
+    let context =
+        Context { at: snapshot.at, kinds, labels, profile: options.profile, machine_memory: snapshot.machine.memory };
+    let is_told = |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_told(kinds, options);
+    let families: Vec<_> = FAMILIES.iter().copied().filter(is_told).collect();
     let page =
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
     let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
 
     let counts = page.count(&families, &mut writer);
     let own: &[MetricFamily] = match scrape.endpoint {
-        Endpoint::Collector => &snapshot.own,
+        Endpoint::Collector | Endpoint::Itself => &snapshot.own,
         Endpoint::Kubelet => &[],
     };
     let own_series = own.iter().map(own::series).sum::<usize>();
@@ -276,6 +272,7 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
         Row {
             life: entry.life,
             sample,
+            processes: entry.processes.as_ref().or_else(|| sample?.processes.as_ref()),
             stat: stat.unwrap_or_default(),
             spec: &entry.spec,
             identity: entry.identity.as_deref(),

@@ -8,6 +8,8 @@ use crate::sample::kinds::KindSet;
 pub struct Options {
     /// Kinds of statistics that are told.
     pub kinds: KindSet,
+    /// Those that are told at `/metrics/cadvisor`: the kubelet's cAdvisor counts processes unless told otherwise.
+    pub kubelet_kinds: KindSet,
     /// Which labels `/metrics` has.
     pub labels: LabelSet,
     /// Which families there are, and what becomes of values that the kernel does not have.
@@ -94,6 +96,8 @@ pub enum Endpoint {
     Collector,
     /// `/metrics/cadvisor`, as the kubelet has it: its labels, and nothing about the collector.
     Kubelet,
+    /// `/metrics` of a kubelet's port: the collector about itself, and nothing about containers or the machine.
+    Itself,
 }
 
 /// A format.

@@ -7,7 +7,7 @@ use super::labels::append_escaped;
 use super::number::append_float;
 use super::options::Format;
 use super::remote_write;
-use super::writer::append_head;
+use super::writer::{append_head, close};
 use crate::units::WallTime;
 
 /// Where lines go.
@@ -85,7 +85,7 @@ fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<
     }
     if !labels.is_empty() || bound.is_some() {
         out.push(b'{');
-        for label in labels {
+        for label in labels.iter().filter(|label| !label.value().is_empty()) {
             out.extend_from_slice(label.name().as_bytes());
             out.extend_from_slice(b"=\"");
             append_escaped(out, label.value());
@@ -96,8 +96,7 @@ fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<
             append_bound(out, bound);
             out.extend_from_slice(b"\",");
         }
-        out.pop();
-        out.push(b'}');
+        close(out);
     }
     out.push(b' ');
     append_float(out, value);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::proto::MetricFamily;
 
 use crate::sample::application::Round;
-use crate::sample::container::Sample;
+use crate::sample::container::{Processes, Sample};
 use crate::sample::event::Name;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
@@ -42,6 +42,8 @@ pub struct Entry {
     pub life: Life,
     /// Its newest sample; a container that lived too briefly has none.
     pub sample: Option<Arc<Sample>>,
+    /// Its processes, where they were counted for the request and not with the sample.
+    pub processes: Option<Processes>,
     /// Its limits, as last read.
     pub spec: Spec,
     /// Who it is.

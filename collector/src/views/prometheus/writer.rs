@@ -94,6 +94,16 @@ pub(super) enum Text<'a> {
     Device(u32, u32),
 }
 
+impl Text<'_> {
+    /// Whether it is a label without a value, which is the same as none.
+    const fn is_empty(self) -> bool {
+        match self {
+            Self::Is(text) | Self::Lower(text) => text.is_empty(),
+            Self::Number(_) | Self::Id(_) | Self::IdIn(..) | Self::Cpu(_) | Self::Device(..) => false,
+        }
+    }
+}
+
 /// A label that a single family has.
 pub(super) type Label<'a> = (&'static str, Text<'a>);
 
@@ -133,8 +143,8 @@ pub(super) struct Writer<'a> {
     pub(super) left_out: usize,
 }
 
-/// From here on the buffer may be taken.
-const PIECE: usize = 64 << 10;
+/// From here on the buffer is taken.
+pub(super) const PIECE: usize = 128 << 10;
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
@@ -176,9 +186,6 @@ impl<'a> Writer<'a> {
 
     /// Begins a family. Its head is written with its first series.
     pub(super) fn family(&mut self, family: &'static Family) {
-        if self.out.len() >= PIECE {
-            (self.drain)(self.out);
-        }
         self.family = Some(family);
         self.head_written = false;
     }
@@ -236,15 +243,16 @@ impl<'a> Writer<'a> {
         for slot in Slot::ALL {
             self.out.extend_from_slice(&self.arena.text[self.block.before(slot)]);
             while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
+                if text.is_empty() {
+                    continue;
+                }
                 self.out.extend_from_slice(name.as_bytes());
                 self.out.extend_from_slice(b"=\"");
                 append_text(self.out, *text);
                 self.out.extend_from_slice(b"\",");
             }
         }
-        // The comma after the last one.
-        self.out.pop();
-        self.out.push(b'}');
+        close(self.out);
         self.finish(value.into());
     }
 
@@ -268,6 +276,7 @@ impl<'a> Writer<'a> {
 
     /// A series that a container's application tells. Its labels begin with `app_`, before all of the container's.
     pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
+        self.drain();
         let labels = &self.arena.text[self.block.all()];
         if self.format == Format::RemoteWrite {
             self.message.clear();
@@ -289,13 +298,19 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(b"\",");
         }
         self.out.extend_from_slice(labels);
-        // The comma after the last one: a container has an id at least.
-        self.out.pop();
-        self.out.push(b'}');
+        close(self.out);
         self.finish(value);
     }
 
+    /// Before a series: one row of a family may have a hundred with long labels.
+    fn drain(&mut self) {
+        if self.out.len() >= PIECE {
+            (self.drain)(self.out);
+        }
+    }
+
     fn name(&mut self) {
+        self.drain();
         let Some(family) = self.family else { return };
         if !self.head_written {
             self.head_written = true;
@@ -313,6 +328,7 @@ impl<'a> Writer<'a> {
 
     /// A series of remote write.
     fn message(&mut self, own: &[Label<'_>], value: Value) {
+        self.drain();
         let Some(family) = self.family else { return };
         let (series, number) = (&mut self.message, &mut self.number);
         series.clear();
@@ -339,6 +355,14 @@ impl<'a> Writer<'a> {
     /// Appends a family that is rendered elsewhere.
     pub(super) fn foreign(&mut self, append: impl FnOnce(&mut Vec<u8>, Format)) {
         append(self.out, self.format);
+    }
+}
+
+/// Ends labels, each with a comma after it; of none there is not even a brace.
+pub(in crate::views) fn close(out: &mut Vec<u8>) {
+    let last = out.pop();
+    if last == Some(b',') {
+        out.push(b'}');
     }
 }
 

@@ -16,13 +16,16 @@ use crate::sample::identity::Identity;
 use crate::sample::live::{Live, MachineCpu};
 use crate::sample::machine::{CpuCounts, Filesystem, FilesystemRole, Filesystems, Machine};
 use crate::sample::process::ProcessList;
+use crate::store::history::Stretch;
 use crate::store::summary::Summary;
 use crate::units::{self, Nanos, WallTime};
+use crate::views::budget::Budget;
 use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::views::prometheus::Scrape;
+use crate::views::rendering::Rendering;
 use crate::views::source::{
-    Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable, StreamItem, Subscription,
-    TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Sharing, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::views::{ContainerView, events};
 
@@ -34,6 +37,11 @@ struct Fixed {
     stream: Vec<StreamItem>,
     ready: bool,
     refreshed: Arc<Mutex<Vec<(usize, Duration)>>>,
+    budget: Budget,
+    /// Containers with more samples than this are read in stretches of so many; 0 for no stretches.
+    stretch: usize,
+    /// After so many requests for a container there are none any more.
+    gone_after: Mutex<Option<usize>>,
 }
 
 /// Delivers its items, the first one after a wait, and then waits for ever.
@@ -56,6 +64,9 @@ impl Subscription for Items {
 impl Containers for Fixed {
     async fn container(&self, name: &[u8], query: &StatsQuery, _: Limits) -> Result<ContainerView, Unavailable> {
         let held = *self.containers.get(name).ok_or_else(|| Unavailable::Unknown(name.into()))?;
+        if let Some(left) = &mut *self.gone_after.lock().unwrap() {
+            *left = left.checked_sub(1).ok_or_else(|| Unavailable::Unknown(name.into()))?;
+        }
         if held == 0 {
             return Err(Unavailable::NoSample);
         }
@@ -64,8 +75,19 @@ impl Containers for Fixed {
             cpu: Some(Cpu { total: Nanos(at as u64), ..Cpu::default() }),
             ..Sample::default()
         };
-        let samples = (held.saturating_sub(query.count.limit())..held).map(|at| Arc::new(sample(at))).collect();
+        let wanted = match query.stretch {
+            Some(stretch) => stretch.first() as usize..stretch.first() as usize + stretch.len(),
+            None => held.saturating_sub(query.count.limit())..held,
+        };
+        let samples = wanted.map(|at| Arc::new(sample(at))).collect();
         Ok(ContainerView { name: name.into(), samples, ..ContainerView::default() })
+    }
+
+    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
+        let held = self.containers.get(name).copied().unwrap_or_default();
+        let first = held.saturating_sub(query.count.limit());
+        let starts = (first..held).step_by(self.stretch.max(1)).filter(|_| self.stretch > 0);
+        starts.map(|start| Stretch::new(start as u64, self.stretch.min(held - start))).collect()
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
@@ -96,116 +118,6 @@ impl Containers for Fixed {
     fn summary(&self, name: &[u8]) -> Option<Summary> {
         let held = *self.containers.get(name)?;
         (held > 0).then(|| Summary { at: WallTime(held as u64 * 1_000_000_000), cpu: Some(5), ..Summary::default() })
-    }
-}
-
-impl Host for Fixed {
-    fn machine(&self) -> Arc<Machine> {
-        let cpus = CpuCounts { online: 2, ..CpuCounts::default() };
-        Arc::new(Machine { cpus, kernel_release: "6.1".to_owned(), ..Machine::default() })
-    }
-
-    async fn filesystems(&self) -> Arc<Filesystems> {
-        let root = Filesystem {
-            device: "/dev/sda1".to_owned(),
-            roles: vec![FilesystemRole::Root],
-            uuid: Some("12-AB".to_owned()),
-            ..Filesystem::default()
-        };
-        let other = Filesystem { device: "/run".to_owned(), ..Filesystem::default() };
-        Arc::new(Filesystems { at: WallTime(0), list: vec![root, other], ..Filesystems::default() })
-    }
-
-    async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
-        if of != ProcessesOf::Machine {
-            return Err(ProcessesUnavailable("no procfs".to_owned()));
-        }
-        Ok(ProcessList::default())
-    }
-}
-
-impl Engine for Fixed {
-    fn runtime_containers(&self) -> Vec<RuntimeContainer> {
-        let container = |digit: &str, name: &str| {
-            let id = digit.repeat(64);
-            let identity = Identity { name: Some(name.to_owned()), ..Identity::from_path(Runtime::Docker, id.clone()) };
-            RuntimeContainer { cgroup: Name::from(*b"/a"), id, identity: Some(Arc::new(identity)) }
-        };
-        vec![container("a1", "web"), container("a2", "a1"), container("b", "db")]
-    }
-
-    fn container_id(&self, name: &[u8]) -> Option<String> {
-        (name != b"/").then(|| "a1".repeat(32))
-    }
-
-    fn identity(&self, _: &[u8]) -> Option<Arc<Identity>> {
-        self.runtime_containers().swap_remove(0).identity
-    }
-
-    async fn live(&self, _: &Name) -> Live {
-        Live { machine: Some(MachineCpu { total: Nanos(9_000_000_000), online: 2 }), tasks: Some(3) }
-    }
-
-    fn cgroup_version(&self) -> CgroupVersion {
-        CgroupVersion::V2
-    }
-
-    fn host_name(&self) -> String {
-        "here".to_owned()
-    }
-
-    fn now(&self) -> WallTime {
-        WallTime(1_000_000_000_000)
-    }
-
-    fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        std::future::pending()
-    }
-}
-
-impl Kubelet for Fixed {
-    async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
-        let sample = Sample { at: WallTime(5_000_000_000), ..Sample::default() };
-        let root = kubelet::Entry {
-            name: Name::from(*b"/"),
-            newest: Some(Arc::new(sample)).filter(|_| self.ready),
-            ..kubelet::Entry::default()
-        };
-        kubelet::Snapshot { node: "n1".to_owned(), entries: vec![root], ..kubelet::Snapshot::default() }
-    }
-}
-
-impl EventSource for Fixed {
-    type Subscription = Items;
-
-    fn history(&self, query: &EventQuery) -> Vec<Arc<Event>> {
-        events::select(query, |kind| self.events.iter().rev().filter(move |event| event.kind == kind).cloned())
-    }
-
-    fn subscribe(&self, _: EventQuery) -> Result<Items, TooManyStreams> {
-        if self.stream.is_empty() { Err(TooManyStreams(0)) } else { Ok(Items(self.stream.clone().into())) }
-    }
-}
-
-impl Status for Fixed {
-    fn version(&self) -> &'static str {
-        "v0.1.0"
-    }
-
-    fn health_report(&self) -> String {
-        "events: from the kernel\n".to_owned()
-    }
-
-    fn validation(&self) -> Validation {
-        Validation { hierarchies: "v2", kernel_events: "scan", shortcomings: Vec::new(), containers: 3 }
-    }
-
-    fn readiness(&self) -> Readiness {
-        if self.ready { Readiness::Ready } else { Readiness::NotReady("the first scan is under way".to_owned()) }
-    }
-
-    async fn metrics(&self, scrape: Scrape) -> Result<Vec<u8>, MetricsUnavailable> {
-        Ok(format!("up 1\n# {scrape:?}\n").into_bytes())
     }
 }
 
@@ -310,7 +222,7 @@ async fn listings_and_errors_have_cadvisors_texts() {
             500,
             "for a call to watch, request.StartTime and request.EndTime must be uninitialized\n",
         ),
-        ("/api/v1.3/events/?stream=1", 500, "0 event streams are open already, and more are not allowed\n"),
+        ("/api/v1.3/events/?stream=1", 503, "0 event streams are open already, and more are not allowed\n"),
         ("/api/v1.3/events/?max_events=-2", 500, "max_events: only -1 (all) and larger values are allowed, not -2\n"),
     ];
     for (path, status, text) in cases {
@@ -488,7 +400,9 @@ async fn the_page_and_the_redirects() {
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }
 
+mod bounds;
 mod docker;
+mod fixed;
 mod metrics;
 mod pods;
 mod v2;

@@ -138,6 +138,7 @@ impl Host {
                 booted: WallTime(1_000_000_000),
                 has_network: true,
                 uses_bfq: false,
+                ..MachineFacts::default()
             },
             clock: || NOW,
         })

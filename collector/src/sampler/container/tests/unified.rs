@@ -194,7 +194,7 @@ fn a_whole_sample() {
     let huge = Hugetlb { page_size: "2MB".into(), usage: Some(Bytes(4_194_304)), max_usage: None, failcnt: Some(9) };
     assert_eq!(sample.hugetlb, Some(vec![huge]));
     assert_eq!(sample.cpuset_memory_migrate, None);
-    assert_eq!(reader.oom_kill_counter(&ctx, &mut host.scratch), Some(2));
+    assert_eq!(reader.oom_kill_counter(&ctx, &mut host.scratch).map(|counter| counter.kills), Some(2));
     assert!(host.error_counts().is_empty(), "{:?}", host.error_counts());
 }
 

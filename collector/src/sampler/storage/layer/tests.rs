@@ -4,11 +4,12 @@ use std::fs;
 
 use super::super::pace::Budget;
 use super::*;
+use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::sample::machine::Filesystems;
 use crate::sampler::machine;
 
 fn filesystems() -> Filesystems {
-    machine::filesystems(&HostRoots::default(), Vec::new(), WallTime(1))
+    machine::filesystems(&HostRoots::default(), ListedMounts::All, Vec::new(), WallTime(1))
 }
 
 struct Looked {

@@ -8,7 +8,8 @@ use super::fixture::{Layout, SAMPLED, UID, identity, member, name, node, pod_cgr
 use crate::sample::container::{Memory, Sample};
 use crate::sample::filesystem::Storage;
 use crate::units::{Bytes, WallTime};
-use crate::views::kubelet::{Depth, Entry, Snapshot, render};
+use crate::views::kubelet::{Depth, Entry, Snapshot, render, render_resource_metrics};
+use crate::views::prometheus::Format;
 
 fn summary(snapshot: &Snapshot) -> Value {
     serde_json::from_slice(&render(snapshot, Depth::Full).unwrap()).unwrap()
@@ -34,6 +35,21 @@ fn a_rate_takes_two_samples_that_can_be_compared() {
         entry.before = Some(Arc::new(sample(Layout::V2, WallTime(SAMPLED.0 - 1), u64::from(u32::MAX), 1)));
     });
     assert!(rate(&snapshot).is_null(), "the counter fell");
+}
+
+#[test]
+fn a_pods_processes_are_its_containers() {
+    let mut snapshot = node(Layout::V2);
+    for (id, count) in [("5a5a", 1), ("c0de", 3)] {
+        change(&mut snapshot, id, |entry| entry.processes = Some(count));
+    }
+    let count = |snapshot: &Snapshot| {
+        let told = summary(snapshot);
+        pod(&told, "web-0")["process_stats"].clone()
+    };
+    assert_eq!(count(&snapshot)["process_count"], 3, "without the sandbox's");
+    change(&mut snapshot, "c0de", |entry| entry.processes = None);
+    assert!(count(&snapshot).is_null(), "not 0 where they could not be counted");
 }
 
 #[test]
@@ -79,12 +95,14 @@ fn what_has_ended_is_left_out() {
     let mut snapshot = node(Layout::V1);
     let empty = Sample { memory: Some(Memory::default()), ..sample(Layout::V1, SAMPLED, 40_000, 0) };
     change(&mut snapshot, "c0de", |entry| entry.newest = Some(Arc::new(empty)));
-    let told = summary(&snapshot);
-    assert_eq!(pod(&told, "web-0")["containers"], Value::Array(Vec::new()), "the sandbox is still there");
+    let names = |told: &Value| -> Vec<_> {
+        told["pods"].as_array().unwrap().iter().map(|pod| pod["podRef"]["name"].clone()).collect()
+    };
+    assert_eq!(names(&summary(&snapshot)), ["", "etcd"], "although the sandbox is still there");
+    let resources = render_resource_metrics(&snapshot, Format::Text);
+    assert!(!String::from_utf8(resources).unwrap().contains("web-0"));
     snapshot.entries.retain(|entry| entry.identity.as_ref().is_none_or(|identity| identity.id != "5a5a"));
-    let names: Vec<_> =
-        summary(&snapshot)["pods"].as_array().unwrap().iter().map(|pod| pod["podRef"]["name"].clone()).collect();
-    assert_eq!(names, ["", "etcd"]);
+    assert_eq!(names(&summary(&snapshot)), ["", "etcd"]);
 }
 
 #[test]

@@ -32,8 +32,7 @@ pub(super) const FAMILIES: &[Family] = &[
     })
     .of(Process, Group::Processes),
     Family::gauge("container_ulimits_soft", "Soft limits of the first process; -1 for none.", |row, _, out| {
-        let processes = row.sample.and_then(|sample| sample.processes.as_ref());
-        if let Some((soft, _)) = processes.and_then(|processes| processes.max_open_files) {
+        if let Some((soft, _)) = row.processes.and_then(|processes| processes.max_open_files) {
             let soft = i64::try_from(soft).unwrap_or(-1);
             out.with(&[("ulimit", Text::Is("max_open_files"))], Value::Signed(soft));
         }

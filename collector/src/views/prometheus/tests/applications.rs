@@ -61,6 +61,20 @@ fn they_are_gauges_with_the_containers_labels() {
     }
 }
 
+/// Without labels that have no value, two series of one metric may become one.
+#[test]
+fn a_label_without_a_value_keeps_no_series_apart() {
+    let series = [("a", ""), ("a", "x"), ("b", "")];
+    let mut values: Vec<Value> = series.iter().map(|label| value(Number::Integer(1), &[*label])).collect();
+    values.push(value(Number::Integer(2), &[]));
+    let round = Round { values: [("depth".to_owned(), values)].into(), ..Round::default() };
+    let entry = Entry { application: Some(Arc::new(round)), ..running("/docker/1", v2_sample()) };
+    let snapshot = Snapshot { containers: vec![entry], ..Snapshot::default() };
+    let parsed = Parsed::new(&text(&snapshot, &everything(), Scrape::default()));
+    let told: Vec<_> = parsed.of("depth").map(|series| (series.label("app_a"), &*series.value)).collect();
+    assert_eq!(told, [("", "2"), ("x", "1")]);
+}
+
 #[test]
 fn they_are_the_first_to_be_left_out() {
     let render = |options: &Options| Parsed::new(&text(&node(), options, Scrape::default()));

@@ -38,7 +38,7 @@ pub(super) fn text(snapshot: &Snapshot, options: &Options, scrape: Scrape) -> St
 
 /// Everything on.
 pub(super) fn everything() -> Options {
-    Options { kinds: KindSet::all(), ..Options::default() }
+    Options { kinds: KindSet::all(), kubelet_kinds: KindSet::all(), ..Options::default() }
 }
 
 fn device(stat: IoStat, minor: u32, device: &str, operations: &[(&'static str, u64)]) -> DeviceIo {

@@ -97,6 +97,7 @@ fn series(line: &str) -> Series {
             assert!(*key > *before, "labels are not sorted: {line}");
             key.clone_into(&mut before);
             let (value, after) = quoted(after);
+            assert!(!value.is_empty(), "a label without a value: {line}");
             assert!(labels.insert(key.to_owned(), value).is_none());
             if let Some(next) = after.strip_prefix(',') {
                 rest = next;

@@ -182,13 +182,33 @@ fn labels_with_one_name_are_one() {
     assert_eq!(parsed.value("container_memory_rss", &[("container_label___b", "two letters")]), Some("3.1e+07"));
 }
 
+/// The kind of fault where one container with many labels makes everybody's series long.
+#[test]
+fn a_containers_labels_are_on_its_own_series_alone() {
+    let labelled = Identity {
+        labels: (0..2000).map(|number| (format!("key.{number}"), format!("value {number}"))).collect(),
+        ..Identity::from_path(Runtime::Docker, "x".to_owned())
+    };
+    let with = Entry { identity: Some(Arc::new(labelled)), ..running("/labelled", v2_sample()) };
+    let without: Vec<Entry> = (0..50).map(|number| running(&format!("/other-{number}"), v2_sample())).collect();
+    let scrape = Scrape::default();
+    let alone = text(&of(vec![with.clone()]), &everything(), scrape).len();
+    let others = text(&of(without.clone()), &everything(), scrape).len();
+    let all = text(&of([vec![with], without].concat()), &everything(), scrape);
+    assert!(all.len() < alone + others, "{} bytes for {alone} and {others}", all.len());
+    let parsed = Parsed::new(&all);
+    let labels =
+        |id: &str| parsed.of("container_memory_rss").find(|series| series.label("id") == id).unwrap().labels.len();
+    assert_eq!((labels("/labelled"), labels("/other-7")), (2001, 1));
+}
+
 #[test]
 fn pods_are_told_by_the_containers_in_them() {
     let scrape = Scrape { endpoint: Endpoint::Kubelet, ..Scrape::default() };
     let parsed = Parsed::new(&text(&snapshot(v2_sample()), &Options::default(), scrape));
     let labels = |id: &str| {
         let found = parsed.of("container_memory_rss").find(|series| series.label("id") == id).unwrap();
-        ["container", "image", "name", "namespace", "pod"].map(|label| found.labels[label].clone())
+        ["container", "image", "name", "namespace", "pod"].map(|label| found.label(label).to_owned())
     };
     assert_eq!(labels("/kubepods/burstable/pod1234/c0de"), ["app", "registry/app:2", "c0de", "shop", "app-7f"]);
     assert_eq!(labels("/kubepods/burstable/pod1234"), ["", "", "", "shop", "app-7f"]);

@@ -73,7 +73,13 @@ async fn a_port_of_their_own_has_nothing_else() {
     for path in ["/stats/summary", "/metrics/resource", "/metrics/cadvisor", "/spec/", "/stats/container", "/healthz"] {
         assert_eq!(own_port(path).await, 200, "{path}");
     }
-    for path in ["/", "/metrics", "/api/v1.3/machine", "/containers/", "/spec/x"] {
+    for path in ["/metrics", "/metrics/probes", "/metrics/slis", "/pods", "/pods/", "/healthz/syncloop", "/readyz"] {
+        assert_eq!(own_port(path).await, 200, "{path}");
+    }
+    for path in ["/", "/api/v1.3/machine", "/containers/", "/spec/x", "/configz", "/healthz/x", "/checkpoint/a/b/c"] {
         assert_eq!(own_port(path).await, 404, "{path}");
+    }
+    for path in ["/run/a/b/c", "/exec/a/b/c", "/containerLogs/a/b/c", "/runningpods/", "/logs/", "/debug/pprof/heap"] {
+        assert_eq!(own_port(path).await, 405, "{path}");
     }
 }

@@ -1,0 +1,106 @@
+//! Everything that is listened on: taken before anything else is started, served once all is there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::answers::Answers;
+use super::connections::{Connections, Limits, Pool};
+use super::descriptors::Descriptors;
+use super::guard::Guarded;
+use super::hosts::Hosts;
+use super::ports::{self, Port};
+use super::server::{Accept, Door, Server, Shared};
+use super::socket::Socket;
+use super::unread::Bodies;
+use super::{DaemonError, Event, system};
+use crate::access::Guard;
+use crate::access::tls::ClientCertificates;
+use crate::config::Config;
+use crate::degradations::Degradations;
+use crate::kernel::descriptors::DescriptorPlan;
+use crate::views::mount::Mount;
+use crate::views::router::router;
+
+/// What is listened on.
+pub(super) struct Listeners {
+    guard: Guard,
+    tls: Option<TlsAcceptor>,
+    listener: TcpListener,
+    address: SocketAddr,
+    socket: Option<Socket>,
+    kubelet: Vec<Port>,
+}
+
+impl Listeners {
+    /// Takes the ports and the socket, and reads the files of who may ask there.
+    pub(super) async fn bind(config: &Config) -> Result<Self, DaemonError> {
+        let guard = Guard::load(&config.access.settings)?;
+        let tls = config.access.tls.as_ref().map(|files| ports::acceptor(files, ClientCertificates::NotAsked));
+        let tls = tls.transpose()?;
+        let failed = |source| DaemonError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(system("asking for the listening address"))?;
+        let socket = config
+            .docker_socket
+            .as_deref()
+            .map(|path| Socket::bind(path).map_err(|source| DaemonError::Socket { path: path.to_owned(), source }));
+        let socket = socket.transpose()?;
+        Ok(Self { guard, tls, listener, address, socket, kubelet: ports::bind(&config.kubelet).await? })
+    }
+
+    /// The main port's address.
+    pub(super) fn address(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Serves them, each until the answers are closed; says so by an event.
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        plan: DescriptorPlan,
+        answers: &Arc<Answers>,
+        degradations: &Degradations,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(JoinSet<()>, Arc<Descriptors>), DaemonError> {
+        let metrics = answers.own_metrics().connections().clone();
+        let limits = Limits::of(plan.connections, self.kubelet.len());
+        let descriptors = Arc::new(Descriptors::new(plan.limit, degradations.clone(), metrics.clone()));
+        let shared = Shared {
+            connections: Connections::new(limits, metrics.clone()),
+            bodies: Bodies::new(metrics.body_bytes.clone()),
+            descriptors: Arc::clone(&descriptors),
+            metrics,
+        };
+        let allowed = Arc::new(config.access.allowed_hosts.clone());
+        let hosts = |address: SocketAddr| Hosts::at(address.ip(), &allowed, &config.kubelet.node_name);
+        let mut servers = JoinSet::new();
+        let mount = Mount::new(&config.base_path, &config.metrics_path);
+        let guarded = Guarded::new(self.guard, config.access.protected, mount.clone(), shared.metrics.clone());
+        let routes = guarded.over(mount.clone().over(router(Arc::clone(answers))));
+        let door = Door { pool: Pool::Main, hosts: hosts(self.address), mount: mount.clone() };
+        let server = Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() };
+        servers.spawn(serve_until(server, answers.closed(), events.clone()));
+        for port in self.kubelet {
+            let hosts = hosts(port.address()?);
+            servers.spawn(serve_until(port.server(answers, &shared, hosts), answers.closed(), events.clone()));
+        }
+        if let Some(listener) = self.socket {
+            let routes = crate::views::docker::router(Arc::clone(answers));
+            let door = Door { pool: Pool::Main, hosts: Hosts::anything(), mount };
+            let server = Server { listener, tls: None, routes, door, shared };
+            servers.spawn(serve_until(server, answers.closed(), events.clone()));
+        }
+        Ok((servers, descriptors))
+    }
+}
+
+/// Serves until it is told to stop; tells that it ended.
+async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
+    server.run(stopped).await;
+    let _ = events.send(Event::ServerEnded).await;
+}
