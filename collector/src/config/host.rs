@@ -8,6 +8,7 @@ use super::{ConfigError, value_error};
 use crate::kernel::{GivenRoots, HostRoots};
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Host and kernel events")]
 pub(super) struct HostArgs {
     /// Where changes are learnt from
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]

@@ -8,6 +8,7 @@ use super::{ConfigError, value_error};
 use crate::go_flags::go_duration;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct ServerArgs {
     /// Address to listen on; empty for all
     #[arg(long = "listen_ip", default_value = "")]

@@ -3,8 +3,6 @@
 //! The history's compact form and the check that no counter goes backwards are both built on it. Each struct says for
 //! each of its fields what it is; one that is forgotten does not compile.
 
-use std::sync::Arc;
-
 use super::container::{
     Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
     NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
@@ -315,7 +313,7 @@ pub(crate) fn complete(first: u64) -> Sample {
             tcp6: Some(TcpSockets::default()),
             udp: Some(UdpSockets::default()),
             udp6: Some(UdpSockets::default()),
-            tcp_advanced: Some(TcpAdvanced { keys: Arc::from(["TW", "InSegs"]), values: vec![0, 0] }),
+            tcp_advanced: Some(TcpAdvanced { keys: ["TW", "InSegs"].into(), values: vec![0, 0] }),
         }),
         cpuset_memory_migrate: Some(0),
         tasks: Some(TaskStates::default()),
