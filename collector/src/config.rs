@@ -8,7 +8,9 @@ mod access;
 mod compare;
 mod containers;
 mod exporters;
+mod file;
 mod hardware;
+mod help;
 mod host;
 mod hosts;
 pub mod invocation;
@@ -71,6 +73,9 @@ struct Args {
     kubelet: kubelet::KubeletArgs,
     #[command(flatten)]
     logging: logging::LoggingArgs,
+    /// TOML file with flags, by their names; a flag on the command line wins
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    config: Option<PathBuf>,
     // The last: it leaves out what the others have.
     #[command(flatten)]
     accepted: accepted::AcceptedArgs,
@@ -186,6 +191,8 @@ impl Config {
             exporters,
             kubelet,
             logging,
+            // Read before the command line was taken apart.
+            config: _,
             accepted,
         } = args;
         let interval = sampling.interval()?;

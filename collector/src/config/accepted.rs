@@ -129,6 +129,7 @@ fn parser(takes: Takes) -> ValueParser {
 
 impl clap::Args for AcceptedArgs {
     fn augment_args(mut command: Command) -> Command {
+        command = command.next_help_heading("Accepted without effect");
         for flag in ACCEPTED {
             // A flag that works is declared before these.
             if command.get_arguments().any(|other| other.get_long() == Some(flag.name)) {

@@ -8,6 +8,7 @@ use crate::access::{FlagFile, Passwords, Scheme, Settings};
 use crate::go_flags::go_bool;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Authentication and TLS")]
 pub(super) struct AccessArgs {
     /// File of names and password hashes (htpasswd) that the web page asks for
     #[arg(long = "http_auth_file", default_value = "")]

@@ -15,6 +15,7 @@ use crate::sample::identity::Runtime;
 use crate::sampler::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Containers and runtimes")]
 pub(super) struct ContainersArgs {
     /// List only containers of a runtime, and the root
     #[arg(long = "docker_only", default_value = "false", value_parser = go_bool, action = ArgAction::Set,

@@ -15,6 +15,7 @@ const DATABASES: [&str; 6] = ["bigquery", "elasticsearch", "influxdb", "kafka", 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Push")]
 pub(super) struct ExporterArgs {
     /// Receiver of OpenTelemetry's protocol, such as `http://collector:4317`, or https; empty for none
     #[arg(long = "otlp_endpoint", default_value = "")]

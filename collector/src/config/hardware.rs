@@ -12,6 +12,7 @@ use crate::sampler::container::{CustomEvent, PerfConfig, WantedEvents};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Hardware counters")]
 pub(super) struct HardwareArgs {
     /// Clear the marks of touched pages after so many samples of a container; 0 to write nothing (kind
     /// `referenced_memory`)

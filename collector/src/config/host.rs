@@ -10,6 +10,7 @@ use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::{GivenRoots, HostRoots};
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Host and kernel events")]
 pub(super) struct HostArgs {
     /// Where changes are learnt from
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]

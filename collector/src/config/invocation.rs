@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 
-use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, Parser};
+use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::compare::CompareArgs;
 use super::statistics::{StatisticsArgs, StatisticsRequest};
-use super::{Args, Config, ConfigError, on_one_line};
+use super::{Args, Config, ConfigError, file, help, on_one_line};
 use crate::compare;
 use crate::go_flags::{go_bool, go_spelling};
 
@@ -16,13 +16,15 @@ use crate::go_flags::{go_bool, go_spelling};
 #[command(
     name = "collector",
     version,
-    disable_version_flag = true,
+    disable_help_flag = true,
     disable_help_subcommand = true,
+    disable_version_flag = true,
     args_conflicts_with_subcommands = true,
-    args_override_self = true
+    args_override_self = true,
+    after_help = help::AFTER
 )]
 struct CommandLine {
-    /// Print the version and end
+    /// Print the version and exit
     #[arg(long, short = 'V', default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     version: bool,
@@ -34,24 +36,38 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Tell what works on this machine with these flags, what does not, and what to do about it
+    /// Report what works on this machine with these flags, what does not, and how to fix it
     ///
     /// Takes the daemon's flags and reads what the daemon would read with them. Exits with 0 when everything works, 1
     /// when something is limited, 2 when the collector cannot do its job.
     Doctor {
-        /// How the report is written
+        /// Format of the report
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
         #[command(flatten)]
         args: Box<Args>,
     },
-    /// Tell for every statistic of a cgroup which file it is read from on this machine, or why it is not available
+    /// Report for every statistic of a cgroup which file it is read from on this machine, or why it is not available
     Statistics(Box<StatisticsArgs>),
-    /// Compare what a running cAdvisor answers with what a running collector answers, name by name
+    /// Compare the answers of a running cAdvisor and a running collector, name by name
     ///
-    /// Both have to run on the same machine. Exits with 0 when nothing differs but what docs/migrating.md lists as deliberate,
-    /// 1 when something differs, 2 when they could not be compared.
+    /// Both have to run on the same machine. Exits with 0 when nothing differs but what docs/migrating.md lists as
+    /// deliberate, 1 when something differs, 2 when they could not be compared.
     Compare(Box<CompareArgs>),
+    /// Print the common flags, or those of a command
+    Help {
+        /// The command
+        command: Option<String>,
+    },
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// How a report is written.
@@ -82,31 +98,38 @@ impl Invocation {
         match self {
             Self::Run(config) => config.log,
             Self::Statistics(request) => request.config.log,
-            // What libraries warn of is among what the doctor tells.
+            // What libraries warn of is part of the doctor's report.
             Self::Doctor(..) | Self::Compare(..) => "error",
         }
     }
 
-    /// Reads the command line, the program's name included.
+    /// Reads the command line, the program's name included, and the configuration file that it names.
     ///
     /// # Errors
-    /// With one line to print when the command line cannot be used.
+    /// With one line to print when the command line or the file cannot be used.
     pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let switches = switches(&CommandLine::command());
-        let line = CommandLine::try_parse_from(go_spelling(args, &switches)).map_err(|error| {
+        let command = help::shortened(CommandLine::command());
+        let args: Vec<OsString> = go_spelling(args, &switches(&command)).collect();
+        let args = file::with_flags_of_file(args, &command)?;
+        let usage = |error: clap::Error| {
             let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
             let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
             ConfigError::Usage { message, exit_code }
-        })?;
-        if line.version {
-            let message = format!("collector {}\n", env!("CARGO_PKG_VERSION"));
-            return Err(ConfigError::Usage { message, exit_code: 0 });
+        };
+        let print = |message: String| Err(ConfigError::Usage { message, exit_code: 0 });
+        let mut matches = command.clone().try_get_matches_from(args).map_err(usage)?;
+        let line = CommandLine::from_arg_matches_mut(&mut matches).map_err(usage)?;
+        if line.version || matches!(line.command, Some(Command::Version)) {
+            return print(format!("collector {}\n", env!("CARGO_PKG_VERSION")));
         }
         match line.command {
-            None => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
+            None | Some(Command::Version) => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),
             Some(Command::Doctor { format, args }) => Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format)),
+            Some(Command::Help { command: of }) => print(help::of(command, of.as_deref())?),
+            Some(Command::Completions { shell }) => print(help::completions(CommandLine::command(), shell)),
+            Some(Command::Man) => print(help::manual(CommandLine::command())),
         }
     }
 }
@@ -142,6 +165,31 @@ mod tests {
             assert_eq!((config.listen.port(), format), (9, ReportFormat::Json));
         }
         assert!(matches!(parse(&["doctor"]), Ok(Invocation::Doctor(_, ReportFormat::Text))));
+    }
+
+    #[test]
+    fn what_prints_and_ends_needs_no_flags() {
+        let printed = |words: &[&str]| match Invocation::from_command_line(
+            std::iter::once("collector").chain(words.iter().copied()).map(OsString::from),
+        ) {
+            Err(ConfigError::Usage { message, exit_code: 0 }) => message,
+            other => panic!("{words:?}: {other:?}"),
+        };
+        let version = format!("collector {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            [printed(&["version"]), printed(&["--version"]), printed(&["-V"])].map(|text| text == version),
+            [true; 3]
+        );
+        let short = printed(&["--help"]);
+        assert!(short.contains("Sampling:") && short.contains("--housekeeping_interval"), "{short}");
+        assert!(!short.contains("--remote_write_queue_size") && short.lines().count() < 80, "{short}");
+        assert_eq!(printed(&["help"]), short);
+        let long = printed(&["--help-all"]);
+        assert!(long.contains("--remote_write_queue_size") && !long.contains("--bq_secret"), "{long}");
+        let doctor = printed(&["doctor", "--help"]);
+        assert!(doctor.contains("--format") && !doctor.contains("--housekeeping_interval"), "{doctor}");
+        assert!(printed(&["completions", "bash"]).contains("housekeeping_interval"));
+        assert!(printed(&["man"]).contains(".TH collector 1"));
     }
 
     #[test]

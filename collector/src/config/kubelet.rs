@@ -10,6 +10,7 @@ use crate::sample::event::Name;
 use crate::sampler::storage::PodPlaces;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Kubelet")]
 pub(super) struct KubeletArgs {
     /// Name of the node in /stats/summary; by default the host's name in small letters
     #[arg(long = "node_name", default_value = "")]

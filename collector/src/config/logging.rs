@@ -1,6 +1,7 @@
 //! How much is logged.
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Logging")]
 pub(super) struct LoggingArgs {
     /// How much is logged: from 4 on also what is for debugging, from 8 on everything
     #[arg(long = "v", default_value_t = 2, allow_negative_numbers = true, value_name = "NUMBER")]

@@ -11,6 +11,7 @@ use crate::views::prometheus::{ContainerLabels, LabelSet, Options, Profile, Time
 const FEWEST_SERIES: usize = 1000;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Metrics")]
 pub(super) struct MetricsArgs {
     /// Turn all labels of containers into labels of their metrics
     #[arg(long = "store_container_labels", default_value = "true", value_parser = go_bool, action = ArgAction::Set,

@@ -13,6 +13,7 @@ use crate::store::history::Limits;
 use crate::store::{MemoryBounds, StoreLimits};
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Retention")]
 pub(super) struct RetentionArgs {
     /// How long samples are kept
     #[arg(long = "storage_duration", default_value = "2m0s", value_parser = go_duration)]

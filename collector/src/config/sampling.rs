@@ -17,6 +17,7 @@ const ACCELERATOR: &str = "accelerator";
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
 pub(super) struct SamplingArgs {
     /// Time between two samples of a container
     #[arg(long = "housekeeping_interval", default_value = "1s", value_parser = go_duration)]

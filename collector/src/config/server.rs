@@ -9,6 +9,7 @@ use crate::go_flags::go_duration;
 use crate::views::budget;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct ServerArgs {
     /// Address to listen on; empty for all
     #[arg(long = "listen_ip", default_value = "")]

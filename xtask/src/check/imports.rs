@@ -75,12 +75,14 @@ const LAYERS: [(&str, &[&str]); 20] = [
 const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 14] = [
+const FOREIGN: [(&str, &[&str]); 16] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["views", "daemon"]),
     ("btf_rs", &["kernel/probes"]),
     ("clap", &["config", "main.rs"]),
+    ("clap_complete", &["config"]),
+    ("clap_mangen", &["config"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
     ("hyper_rustls", &["push"]),
