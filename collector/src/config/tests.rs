@@ -65,8 +65,8 @@ fn event_limits_are_per_kind() {
 fn mistakes_are_named_on_one_line() {
     for (flags, expected) in [
         (&["--prot=1"][..], "error: unexpected argument '--prot' found; tip: a similar argument exists: '--port'"),
-        (&["-port=x"], "error: invalid value 'x' for '--port <PORT>': invalid digit found in string"),
-        (&["--port=70000"], "error: invalid value '70000' for '--port <PORT>': 70000 is not in 0..=65535"),
+        (&["-port=x"], "error: invalid value 'x' for '--port <VALUE>': invalid digit found in string"),
+        (&["--port=70000"], "error: invalid value '70000' for '--port <VALUE>': 70000 is not in 0..=65535"),
         (&["--listen_ip=localhost"], "error: --listen_ip=localhost: not an IP address; try 127.0.0.1"),
         (&["--housekeeping_interval=1ms"], "error: --housekeeping_interval=1ms: use at least 10ms"),
         (

@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(shared.get(Duration::ZERO, short, hang).await.as_deref(), Some(&1), "the last one");
         assert_eq!(shared.get(Duration::ZERO, short, || 3).await.as_deref(), Some(&1), "no other thread");
         drop(release);
-        assert_eq!(shared.get(LONG, LONG, || 4).await.as_deref(), Some(&1), "young enough");
+        // The one that hung may be there by now.
+        assert!(matches!(shared.get(LONG, LONG, || 4).await.as_deref(), Some(1 | 2)), "young enough");
         let deadline = Instant::now() + LONG;
         while shared.get(Duration::ZERO, LONG, || 5).await.as_deref() != Some(&5) {
             assert!(Instant::now() < deadline);
