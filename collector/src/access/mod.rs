@@ -158,8 +158,8 @@ pub enum Presented {
 
 #[derive(Debug)]
 enum PasswordCheck {
-    Basic(Basic),
-    Digest(Digest),
+    Basic(Box<Basic>),
+    Digest(Box<Digest>),
 }
 
 /// Lets clients in or not.
@@ -178,10 +178,10 @@ impl Guard {
         let passwords = match &settings.passwords {
             None => None,
             Some(Passwords { scheme: Scheme::Basic, file, realm }) => {
-                Some(PasswordCheck::Basic(Basic::load(file, realm)?))
+                Some(PasswordCheck::Basic(Box::new(Basic::load(file, realm)?)))
             }
             Some(Passwords { scheme: Scheme::Digest, file, realm }) => {
-                Some(PasswordCheck::Digest(Digest::load(file, realm)?))
+                Some(PasswordCheck::Digest(Box::new(Digest::load(file, realm)?)))
             }
         };
         let tokens = settings.tokens.as_ref().map(Bearer::load).transpose()?;

@@ -76,7 +76,7 @@ fn versions(paths: &[FlagFile]) -> Vec<Option<Version>> {
 }
 
 fn read<T>(paths: &[FlagFile], parse: Parse<T>) -> Result<T, FileError> {
-    let contents: Result<Vec<Vec<u8>>, FileError> = paths.iter().map(|path| contents(path)).collect();
+    let contents: Result<Vec<Vec<u8>>, FileError> = paths.iter().map(contents).collect();
     parse(paths, &contents?)
 }
 

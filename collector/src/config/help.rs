@@ -105,14 +105,12 @@ fn with_help_flags(command: Command) -> Command {
 pub(super) fn of(mut command: Command, name: Option<&str>) -> Result<String, ConfigError> {
     command.build();
     let Some(name) = name else { return Ok(command.render_help().to_string()) };
-    match command.find_subcommand_mut(name) {
-        Some(found) => Ok(found.render_help().to_string()),
-        None => {
-            let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-            let message = format!("error: help {name}: there is no such command; there are {}", names.join(", "));
-            Err(ConfigError::Usage { message, exit_code: 2 })
-        }
+    if let Some(found) = command.find_subcommand_mut(name) {
+        return Ok(found.render_help().to_string());
     }
+    let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+    let message = format!("error: help {name}: there is no such command; there are {}", names.join(", "));
+    Err(ConfigError::Usage { message, exit_code: 2 })
 }
 
 /// A completion script.
@@ -183,7 +181,11 @@ mod tests {
         }
         let hidden = command.get_arguments().filter(|arg| arg.is_hide_set()).filter_map(Arg::get_long);
         let hidden: Vec<_> = hidden.map(|name| format!("`--{name}`")).collect();
-        let _ = write!(page, "\n## Accepted without effect\n\nEach is named in the log at the start, with the reason.\n\n{}\n", hidden.join(", "));
+        let _ = write!(
+            page,
+            "\n## Accepted without effect\n\nEach is named in the log at the start, with the reason.\n\n{}\n",
+            hidden.join(", ")
+        );
         page
     }
 

@@ -174,15 +174,13 @@ impl Connections {
         let inner = &*self.0;
         let mut state = self.state();
         inner.metrics.accepted.inc();
-        let class = match inner.make_room(&mut state, client, pool) {
-            Ok(()) => Class::Ordinary,
-            Err(_) => {
-                if state.in_reserve >= inner.limits.reserve && !inner.give_up_in_reserve(&mut state) {
-                    self.count_end(Reason::Full);
-                    return None;
-                }
-                Class::Reserve
-            }
+        let class = if inner.make_room(&mut state, client, pool).is_ok() {
+            Class::Ordinary
+        } else if state.in_reserve >= inner.limits.reserve && !inner.give_up_in_reserve(&mut state) {
+            self.count_end(Reason::Full);
+            return None;
+        } else {
+            Class::Reserve
         };
         let pace = Arc::new(Pace::new(Progress::Writes, &inner.metrics));
         let shared = Arc::new(Shared { pace, end: Notify::new(), reason: Mutex::default() });
@@ -199,7 +197,7 @@ impl Connections {
             accepted: now,
             shared: Arc::clone(&shared),
         };
-        inner.count(&mut state, &record);
+        Inner::count(&mut state, &record);
         inner.gauges.of(&record).inc();
         state.records.insert(id, record);
         Some(Slot(Arc::new(Place { id, connections: self.clone(), shared })))
@@ -218,7 +216,7 @@ impl Connections {
 }
 
 impl Inner {
-    fn count(&self, state: &mut State, record: &Record) {
+    fn count(state: &mut State, record: &Record) {
         match record.class {
             Class::Ordinary => {
                 *state.of_client.entry((record.pool, record.client)).or_default() += 1;
@@ -228,7 +226,7 @@ impl Inner {
         }
     }
 
-    fn uncount(&self, state: &mut State, record: &Record) {
+    fn uncount(state: &mut State, record: &Record) {
         match record.class {
             Class::Ordinary => {
                 decrement(&mut state.of_client, &(record.pool, record.client));
@@ -277,7 +275,7 @@ impl Inner {
     fn remove(&self, state: &mut State, id: Option<u64>) -> bool {
         let Some(record) = id.and_then(|id| state.records.remove(&id)) else { return false };
         self.gauges.of(&record).dec();
-        self.uncount(state, &record);
+        Inner::uncount(state, &record);
         record.shared.end(Reason::GivenUp);
         true
     }
@@ -381,9 +379,9 @@ impl Inner {
     fn allow(&self, state: &mut State, record: &mut Record, head_bytes: usize) -> Result<(), Refusal> {
         if record.class == Class::Reserve {
             self.make_room(state, record.client, record.pool)?;
-            self.uncount(state, record);
+            Inner::uncount(state, record);
             record.class = Class::Ordinary;
-            self.count(state, record);
+            Inner::count(state, record);
         }
         if state.requests_of.get(&record.client).copied().unwrap_or(0) >= REQUESTS / 2 {
             return Err(Refusal::Address(record.client));
@@ -423,7 +421,7 @@ impl Drop for Place {
         state.open = state.open.saturating_sub(1);
         if let Some(record) = state.records.remove(&self.id) {
             inner.gauges.of(&record).dec();
-            inner.uncount(state, &record);
+            Inner::uncount(state, &record);
         }
         inner.closed.notify_one();
     }

@@ -35,18 +35,15 @@ impl Fresh {
     pub(super) fn asked(self: &Arc<Self>, engine: &Arc<Engine>, names: &[Name]) -> Vec<Name> {
         let now = Instant::now();
         let mut asked = self.lock();
-        match &mut *asked {
+        if let Some(Asked { at, names: known, names_at }) = &mut *asked {
             // Of two who ask for different ones, the one who asks for more counts.
-            Some(Asked { at, names: known, names_at }) => {
-                if names.len() >= known.len() || now.saturating_duration_since(*names_at) > AFTER_REQUEST {
-                    (*known, *names_at) = (names.to_vec(), now);
-                }
-                *at = now;
+            if names.len() >= known.len() || now.saturating_duration_since(*names_at) > AFTER_REQUEST {
+                (*known, *names_at) = (names.to_vec(), now);
             }
-            None => {
-                *asked = Some(Asked { at: now, names: names.to_vec(), names_at: now });
-                tokio::spawn(keep(Arc::downgrade(self), Arc::downgrade(engine)));
-            }
+            *at = now;
+        } else {
+            *asked = Some(Asked { at: now, names: names.to_vec(), names_at: now });
+            tokio::spawn(keep(Arc::downgrade(self), Arc::downgrade(engine)));
         }
         drop(asked);
         let store = engine.store();

@@ -35,7 +35,9 @@ pub(super) fn look_up(
         let Some(engine) = engine.upgrade() else { return };
         let changed = engine.told(&told.identity.id.clone(), told);
         if let Some(files) = &files {
-            changed.iter().for_each(|name| files.identified(name));
+            for name in &changed {
+                files.identified(name);
+            }
         }
         if let Some(news) = news.as_ref().filter(|_| !changed.is_empty()) {
             news.identified(changed);

@@ -293,7 +293,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         name: Arc::clone(container.name()),
         life,
         sample: container.latest(),
-        processes: processes.get(container.name()).cloned(),
+        processes: processes.get(container.name()).copied(),
         spec: container.spec(),
         identity: container.identity(),
         storage: container.storage(),

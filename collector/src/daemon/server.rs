@@ -301,18 +301,17 @@ impl Asking {
                 }
                 return Ok(response.map(Unsent::unbound));
             }
-            Ok(underway) => match self.door.hosts.check(&head) {
-                Err(foreign) => {
+            Ok(underway) => {
+                if let Err(foreign) = self.door.hosts.check(&head) {
                     self.count_refused(foreign.reason);
                     drop(body);
                     (refused(foreign.status, &foreign.text), underway)
-                }
-                Ok(()) => {
+                } else {
                     head.extensions.insert(self.peer);
                     head.extensions.insert(self.client);
                     (self.routes.clone().oneshot(Request::from_parts(head, Body::new(body))).await?, underway)
                 }
-            },
+            }
         };
         // In HTTP/2 a body has an end of its own.
         if self.protocol == Protocol::Http1 && leftover.discard().await == After::Close {

@@ -137,7 +137,7 @@ impl ContainerdClient {
                     let files = self.snapshots.files(&self.connection, namespace, id, &container).await;
                     let (process, life) = self.task(namespace, id).await;
                     let (identity, expected) = identity(id, container, &self.environment);
-                    return Ok(Answer { identity: Identity { files, process, ..identity }, expected, life });
+                    return Ok(Answer { identity: Identity { process, files, ..identity }, expected, life });
                 }
                 Ok(GetResponse { container: None }) | Err(RuntimeError::NoSuchContainer) => {}
                 Err(error) => return Err(error),

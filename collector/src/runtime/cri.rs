@@ -129,13 +129,13 @@ impl CriClient {
         if let Some(container) = containers.containers.into_iter().find(|container| container.id == id) {
             let status = cri_storage::status(&self.connection, cri_storage::CONTAINER, id).await;
             let files = ContainerFiles { log: status.log.clone(), ..ContainerFiles::default() };
-            return Ok(answer(Identity { files, ..of_container(id, container) }, status));
+            return Ok(answer(Identity { files, ..of_container(id, container) }, &status));
         }
         let sandboxes: Sandboxes = self.connection.call(LIST_SANDBOXES, request, None).await?;
         let sandbox = sandboxes.items.into_iter().find(|sandbox| sandbox.id == id);
         let sandbox = sandbox.ok_or(RuntimeError::NoSuchContainer)?;
         let status = cri_storage::status(&self.connection, cri_storage::SANDBOX, id).await;
-        Ok(answer(of_sandbox(id, sandbox), status))
+        Ok(answer(of_sandbox(id, sandbox), &status))
     }
 
     /// What it tells about disks.
@@ -149,7 +149,7 @@ impl CriClient {
     }
 }
 
-fn answer(identity: Identity, status: Status) -> Answer {
+fn answer(identity: Identity, status: &Status) -> Answer {
     // A pod may do without a process of its sandbox's own.
     let life = if status.process.is_some() { Life::Running } else { Life::Unknown };
     let expected = places::of_specification(&status.cgroups_path);

@@ -170,12 +170,11 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
     let name = runtime.namespace();
     loop {
         let mut connecting = std::pin::pin!(Client::connect(*runtime, endpoint, &runtimes));
-        let connected = match timeout(SILENCE, &mut connecting).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                report.news(News::Trouble { slot, cause: Cause::Silent }).await;
-                connecting.await
-            }
+        let connected = if let Ok(connected) = timeout(SILENCE, &mut connecting).await {
+            connected
+        } else {
+            report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+            connecting.await
         };
         match connected {
             Ok(client) => {
@@ -203,16 +202,15 @@ async fn pulse(slot: usize, client: &Client, report: &Report) -> String {
     loop {
         sleep(client.pulse()).await;
         let mut question = std::pin::pin!(client.ping());
-        let answered = match timeout(SILENCE, &mut question).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                report.news(News::Trouble { slot, cause: Cause::Silent }).await;
-                let answered = question.await;
-                if answered.is_ok() {
-                    report.news(News::Answers { slot }).await;
-                }
-                answered
+        let answered = if let Ok(answered) = timeout(SILENCE, &mut question).await {
+            answered
+        } else {
+            report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+            let answered = question.await;
+            if answered.is_ok() {
+                report.news(News::Answers { slot }).await;
             }
+            answered
         };
         if let Err(error) = answered {
             return error.to_string();

@@ -48,7 +48,7 @@ fn slice(name: &str) -> Option<String> {
         return None;
     }
     let ends = words.match_indices('-').map(|(at, _)| at).chain([words.len()]);
-    Some(ends.map(|end| format!("/{}.slice", &words[..end])).collect())
+    Some(ends.flat_map(|end| ["/", &words[..end], ".slice"]).collect())
 }
 
 #[cfg(test)]

@@ -365,7 +365,7 @@ mod tests {
         // Root may do everything.
         if !rustix::process::geteuid().is_root() {
             let _socket = UnixListener::bind(at("denied")).unwrap();
-            std::fs::set_permissions(at("denied"), std::fs::Permissions::from_mode(0)).unwrap();
+            std::fs::set_permissions(at("denied"), std::fs::Permissions::from_mode(0o000)).unwrap();
             let found = examine(&runtimes(vec![listener(Runtime::Docker, &at("denied"), Named::ByFlag)])).await;
             assert_eq!(found[0].outcome, Err(Cause::Denied));
         }

@@ -244,8 +244,8 @@ named!(u32, &'static str);
 /// A sample in which everything is present, in lists of two, and every number is a different one.
 #[cfg(test)]
 pub(crate) fn complete(first: u64) -> Sample {
-    fn pressure() -> Option<Pressure> {
-        Some(Pressure { some: Some(PressureRow::default()), full: Some(PressureRow::default()) })
+    fn pressure() -> Pressure {
+        Pressure { some: Some(PressureRow::default()), full: Some(PressureRow::default()) }
     }
     fn interface(name: &str) -> Interface {
         Interface { name: name.into(), receive: Traffic::default(), transmit: Traffic::default() }
@@ -289,7 +289,7 @@ pub(crate) fn complete(first: u64) -> Sample {
             }),
             schedstat: Some(Schedstat::default()),
             load: Some(Load::default()),
-            pressure: pressure(),
+            pressure: Some(pressure()),
         }),
         memory: Some(Memory {
             max_usage: bytes(),
@@ -306,12 +306,12 @@ pub(crate) fn complete(first: u64) -> Sample {
                 oom_kill: Some(0),
                 oom_group_kill: Some(0),
             }),
-            pressure: pressure(),
+            pressure: Some(pressure()),
             numa: Some(Numa { own: pages(), hierarchical: pages() }),
             stat: MemoryStat { keys: ["cache".into(), "rss".into()].into(), values: vec![0, 0] },
             ..Memory::default()
         }),
-        io: Some(Io { devices: vec![device(0), device(16)], pressure: pressure() }),
+        io: Some(Io { devices: vec![device(0), device(16)], pressure: Some(pressure()) }),
         processes: Some(Processes {
             count: Some(0),
             descriptors: Some(0),

@@ -1,5 +1,6 @@
 //! The task over applications that are made up.
 
+use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -147,12 +148,11 @@ async fn a_file_that_comes_later_is_found_and_a_container_that_ends_is_left() {
 #[tokio::test]
 async fn who_asks_for_too_much_is_refused_and_others_are_read() {
     let honest = serve("up 1\n").await;
-    let large: &'static str = Box::leak(
-        (0..9000)
-            .map(|at| format!("m{{x=\"{at}\",y=\"{}\"}} 1\n", "A".repeat(90)))
-            .collect::<String>()
-            .into_boxed_str(),
-    );
+    let mut large = String::new();
+    for at in 0..9000 {
+        let _ = writeln!(large, "m{{x=\"{at}\",y=\"{}\"}} 1", "A".repeat(90));
+    }
+    let large: &'static str = Box::leak(large.into_boxed_str());
     let large = serve(large).await;
     let at = |address: &str| format!(r#"{{"endpoint":"http://{address}/"}}"#);
     let padded = |bytes: usize| {

@@ -126,11 +126,11 @@ fn who_asks_for_nothing_has_a_deadline() {
     let connections = connections(24, 0);
     let slot = connections.admit(client(1), Pool::Main).unwrap();
     let now = Instant::now();
-    assert_eq!(slot.overdue(now + FIRST_REQUEST - LOOK_EVERY), None);
+    assert_eq!(slot.overdue(now + FIRST_REQUEST.saturating_sub(LOOK_EVERY)), None);
     assert_eq!(slot.overdue(now + FIRST_REQUEST + LOOK_EVERY), Some(Reason::Head));
     let underway = slot.begin(0, false).unwrap();
     assert_eq!(slot.overdue(now + IDLE * 100), None, "a stream of events may be quiet for days");
     drop(underway);
-    assert_eq!(slot.overdue(now + IDLE - LOOK_EVERY), None);
+    assert_eq!(slot.overdue(now + IDLE.saturating_sub(LOOK_EVERY)), None);
     assert_eq!(slot.overdue(now + IDLE * 2), Some(Reason::Idle));
 }

@@ -5,7 +5,7 @@
 //! machine's.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::mounts::Mount;
@@ -55,10 +55,9 @@ fn begins_container(rest: &[&str]) -> bool {
         [driver, _, "merged"] if MERGING.contains(driver) => true,
         [driver, layers, id, ..] if LAYERS.contains(&[driver, layers]) => is_id(id),
         [state, id, _, ..] if STATE.contains(state) && is_id(id) => true,
-        ["kata-containers", "shared", _, ..] => true,
         ["pods", pod, what, of, ..] => OF_POD.contains(what) && (is_uid(pod) || of.contains('~')),
-        // Volumes of the whole node, from where they are mounted into pods.
-        ["plugins", "kubernetes.io", _, ..] => true,
+        // And volumes of the whole node, from where they are mounted into pods.
+        ["kata-containers", "shared", _, ..] | ["plugins", "kubernetes.io", _, ..] => true,
         _ => false,
     }
 }
@@ -90,7 +89,7 @@ pub fn without_containers<'a>(mounts: &'a [Mount], rootfs: &Path) -> Vec<&'a Mou
     let is_overlay = |mount: &Mount| mount.fs_type == "overlay";
     // A bundle's root directory, whoever made it.
     let is_bundle = |mount: &'a Mount| {
-        let name = mount.mount_point.file_name().map(|name| name.as_bytes());
+        let name = mount.mount_point.file_name().map(OsStrExt::as_bytes);
         is_overlay(mount) && matches!(name, Some(b"merged" | b"rootfs"))
     };
     let is_own = |mount: &'a Mount| !is_root(mount) && (is_of_container(on_host(mount)) || is_bundle(mount));

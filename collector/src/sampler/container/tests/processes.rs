@@ -217,7 +217,7 @@ fn what_is_inside_of_a_container_belongs_to_it() {
 
 /// A container of containerd's, with this network and first process.
 fn whose(network: NetworkOwner, process: Option<u32>) -> NetworkOf {
-    let identity = Identity { network, process, ..Identity::from_path(Runtime::Containerd, "a".repeat(64)) };
+    let identity = Identity { process, network, ..Identity::from_path(Runtime::Containerd, "a".repeat(64)) };
     NetworkOf::of(Some(&Who { id: "a".into(), identity: Some(identity.into()) }))
 }
 
