@@ -6,16 +6,16 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use collector::api::Count;
+use collector::api::backend::{StreamItem, Subscription};
+use collector::api::cadvisor::events::EventQuery;
+use collector::api::cadvisor::v1::StatsQuery;
+use collector::api::kubelet::{Depth, render};
 use collector::config::Config;
 use collector::config::invocation::Invocation;
-use collector::daemon::embedded::Collector;
-use collector::embed::NodeStatistics;
+use collector::embedded::NodeStatistics;
+use collector::embedded::daemon::Collector;
 use collector::sample::identity::Runtime;
-use collector::views::Count;
-use collector::views::cadvisor_v1::StatsQuery;
-use collector::views::events::EventQuery;
-use collector::views::kubelet::{Depth, render};
-use collector::views::source::{StreamItem, Subscription};
 
 fn main() -> Result<()> {
     let Invocation::Run(config) = Invocation::from_command_line(std::env::args_os())? else {

@@ -29,16 +29,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::api::prometheus::Options;
 use crate::application::Rules;
+use crate::discovery::filter::Filter;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::push;
 use crate::runtime::Runtimes;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sampler::engine::Pace;
-use crate::sampler::filter::Filter;
 use crate::store::StoreLimits;
-use crate::views::prometheus::Options;
 
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;

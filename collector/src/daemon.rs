@@ -1,31 +1,30 @@
 //! Builds the parts, starts them, waits for the end, and takes them down again. The only place that spawns tasks and
 //! binds ports.
 
-mod answers;
 mod apart;
 mod application;
+mod auth;
+pub(crate) mod backend;
 mod connections;
 mod descriptors;
 mod docker;
-pub mod embedded;
-mod extras;
+mod drain;
 mod fresh;
-mod guard;
+mod hardware;
 mod hashes;
 mod hosts;
 mod identities;
 mod kubelet;
 mod listeners;
 mod machine;
+mod metrics;
 mod on_request;
 mod pace;
 mod ports;
 mod push;
-mod scrapes;
 mod server;
 mod socket;
 pub mod statistics;
-mod unread;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,9 +35,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::access::FileError;
+use crate::auth::FileError;
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
+use crate::discovery::follower;
+use crate::discovery::follower::{Progress, Source, Stop};
+use crate::discovery::tracker::Tracker;
+use crate::disk_usage;
+use crate::disk_usage::StorageNews;
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -50,19 +54,16 @@ use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
+use crate::reader::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
-use crate::sampler::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::sampler::follow::{self, Progress, Source, Stop};
-use crate::sampler::storage::{self, StorageNews};
-use crate::sampler::tracker::Tracker;
 use crate::shutdown::Signals;
 use crate::store::Store;
 use crate::units::WallTime;
-use answers::Answers;
 use apart::Pools;
 use application::Applications;
+use backend::Answers;
 use kubelet::NodeFacts;
 use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
@@ -175,7 +176,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(system("starting the async runtime"))?;
-    crate::views::time::use_local_zone();
+    crate::api::wire::time::use_local_zone();
     let grace = config.grace;
     let result = runtime.block_on(serve(config));
     // A request that hangs in a file read must not keep the process.
@@ -235,9 +236,9 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
 }
 
 /// Everything that runs on threads of its own.
-struct Parts {
+pub(crate) struct Parts {
     engine: Arc<Engine>,
-    answers: Arc<Answers>,
+    pub(crate) answers: Arc<Answers>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     storage: Option<StorageNews>,
@@ -250,7 +251,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(
+    pub(crate) fn start(
         config: &Config,
         hierarchies: Arc<Hierarchies>,
         plan: DescriptorPlan,
@@ -268,7 +269,7 @@ impl Parts {
         let machine = read_machine(&config.roots, &ids, config.listed_mounts);
         let network_files = if attached.is_some() { NetworkFiles::Kept } else { NetworkFiles::OpenedEachTime };
         let budget = FileBudget::new(plan.statistics);
-        let extras = extras::find(config);
+        let extras = hardware::find(config);
         let context = reader_context(config, Arc::clone(&hierarchies), &machine, network_files, extras, budget);
         for limitation in context.limitations() {
             degradations.set(&limitation.facility(), limitation);
@@ -279,7 +280,8 @@ impl Parts {
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
         let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
-            let started = storage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);
+            let started =
+                disk_usage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);
             let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
             samplers.extend(threads);
             Some(news)
@@ -305,34 +307,34 @@ impl Parts {
             }
             None => (Source::Scans { every: SCAN_EVERY }, None, None),
         };
-        let follower = follow::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
+        let follower = follower::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
             .map_err(system("starting the thread that follows the kernel"))?;
         let pools = Arc::<Pools>::default();
         let start = || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools));
         let applications = config.kinds.has(MetricKind::App).then(start).transpose();
         let applications = applications.map_err(system("starting the thread that reads applications"))?;
         identities::look_up(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
-        let (requests, jobs) = scrapes::channel();
+        let (requests, jobs) = metrics::channel();
         let answers =
             Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
         let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
         let answers = Arc::new(answers);
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        let scraper = scrapes::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
+        let scraper = metrics::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
             .map_err(system("starting the thread that renders metrics"))?;
         Ok(Self { engine, answers, follower, samplers, storage, scraper, applications, probes })
     }
 
     /// A thread that ended although nobody asked it to.
-    fn ended_thread(&self) -> Option<String> {
+    pub(crate) fn ended_thread(&self) -> Option<String> {
         let applications = self.applications.iter().map(|applications| &applications.thread);
         let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers).chain(applications);
         let ended = threads.find(|thread| thread.is_finished())?;
         Some(ended.thread().name().unwrap_or_default().to_owned())
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         let (follower, stop) = self.follower;
         stop.stop();
         self.engine.stop();

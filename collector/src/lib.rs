@@ -29,20 +29,24 @@
 //!  bounds   -> nothing of ours; whoever finds something too large counts it there
 //! ```
 
-pub mod access;
+pub mod api;
 pub mod application;
+pub mod auth;
 pub mod bounds;
 pub mod compare;
 pub mod config;
 pub mod daemon;
 pub mod degradations;
+pub mod discovery;
+pub mod disk_usage;
 pub mod doctor;
-pub mod embed;
+pub mod embedded;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;
 pub mod push;
 pub mod rates;
+pub mod reader;
 pub mod runtime;
 pub mod sample;
 pub mod sampler;
@@ -50,4 +54,3 @@ pub mod shutdown;
 pub mod steady;
 pub mod store;
 pub mod units;
-pub mod views;

@@ -4,7 +4,7 @@ use clap::ArgAction;
 
 use super::hosts::AllowedHosts;
 use super::{ConfigError, value_error};
-use crate::access::{FlagFile, Passwords, Scheme, Settings};
+use crate::auth::{FlagFile, Passwords, Scheme, Settings};
 use crate::go_flags::go_bool;
 
 #[derive(Debug, clap::Args)]

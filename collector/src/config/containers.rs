@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::ArgAction;
 
 use super::{ConfigError, list, value_error};
-use crate::access::unreadable;
+use crate::auth::unreadable;
+use crate::discovery::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 use crate::go_flags::go_bool;
 use crate::runtime::{DockerTls, Listener, Named, Runtimes};
 use crate::sample::identity::Runtime;
-use crate::sampler::filter::{Filter, Globs, RawCgroups, Rule, Rules, Star};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Containers and runtimes")]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{ConfigError, value_error};
-use crate::access::unreadable;
+use crate::auth::unreadable;
 use crate::go_flags::go_duration;
-use crate::sampler::container::{CustomEvent, PerfConfig, WantedEvents};
+use crate::reader::container::{CustomEvent, PerfConfig, WantedEvents};
 
 /// The flags.
 #[derive(Debug, clap::Args)]

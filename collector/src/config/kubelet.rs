@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::access::TlsFiles;
 use super::{ConfigError, value_error};
-use crate::access::FlagFile;
+use crate::auth::FlagFile;
+use crate::disk_usage::PodPlaces;
 use crate::sample::event::Name;
-use crate::sampler::storage::PodPlaces;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Kubelet")]

@@ -3,9 +3,9 @@
 use clap::{ArgAction, ValueEnum};
 
 use super::{ConfigError, list, value_error};
+use crate::api::prometheus::{ContainerLabels, LabelSet, Options, Profile, Timestamps};
 use crate::go_flags::go_bool;
 use crate::sample::kinds::KindSet;
-use crate::views::prometheus::{ContainerLabels, LabelSet, Options, Profile, Timestamps};
 
 /// Fewer would not hold what the collector tells of itself and of the machine.
 const FEWEST_SERIES: usize = 1000;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConfigError, value_error};
+use crate::api::budget;
 use crate::go_flags::go_duration;
-use crate::views::budget;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::sampling::all_but_referenced;
+use crate::discovery::filter::RawCgroups;
 use crate::sample::event::EventKind;
 use crate::sample::kinds::MetricKind;
-use crate::sampler::filter::RawCgroups;
 
 fn config(flags: &[&str]) -> Result<Config, String> {
     let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);

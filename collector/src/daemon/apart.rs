@@ -17,7 +17,7 @@ const REQUESTS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Nothing came of it.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum Unanswered {
+pub(crate) enum Unanswered {
     /// It was not begun.
     #[error(transparent)]
     NotBegun(#[from] NotBegun),
@@ -31,11 +31,11 @@ pub(super) enum Unanswered {
 
 /// The pools.
 #[derive(Debug)]
-pub(super) struct Pools {
+pub(crate) struct Pools {
     /// For files that containers choose.
-    pub(super) files: Pool,
+    pub(crate) files: Pool,
     /// For what requests ask for.
-    pub(super) requests: Pool,
+    pub(crate) requests: Pool,
 }
 
 impl Default for Pools {
@@ -49,7 +49,7 @@ impl Default for Pools {
 
 impl Pools {
     /// How many threads hang, by pool.
-    pub(super) fn hanging(&self) -> impl Iterator<Item = (&'static str, usize)> {
+    pub(crate) fn hanging(&self) -> impl Iterator<Item = (&'static str, usize)> {
         [("container_files", &self.files), ("requests", &self.requests)]
             .into_iter()
             .map(|(name, pool)| (name, pool.apart.hanging(pool.patience)))
@@ -58,7 +58,7 @@ impl Pools {
 
 /// Threads of one kind.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     apart: Apart,
     waited_for: Semaphore,
     patience: Duration,
@@ -70,12 +70,12 @@ impl Pool {
     }
 
     /// Whether so many threads are in use that it should be thought of what they do.
-    pub(super) fn is_half_full(&self) -> bool {
+    pub(crate) fn is_half_full(&self) -> bool {
         self.apart.is_half_full()
     }
 
     /// Has something done on a thread of its own. What is under way under the same key is not begun again.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         key: &[u8],
         work: impl FnOnce() -> T + Send + 'static,

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::apart::Pools;
 use crate::application::{self, CONFIG_BYTES, Files, Outcome, Rules};
 use crate::own_metrics::OwnMetrics;
+use crate::reader::container::{Risk, Scratch, read_inside};
 use crate::sample::event::Name;
-use crate::sampler::container::{Risk, Scratch, read_inside};
 use crate::sampler::engine::Engine;
 
 /// Threads that look up hosts' names, where containers may name any.

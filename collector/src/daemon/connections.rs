@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 pub(super) use self::bounds::{Limits, Pool, Reason, Refusal};
 use super::pace::{Pace, Progress};
-use crate::access::Client;
+use crate::auth::Client;
 use crate::own_metrics::ConnectionMetrics;
 
 /// How long a client may take for its first request, all of the head included.

@@ -4,16 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::answers::Answers;
+use crate::api::docker::{CgroupVersion, Engine, RuntimeContainer};
+use crate::daemon::backend::Answers;
 use crate::kernel::cgroup::Mode;
+use crate::reader::container::Scratch;
+use crate::reader::live;
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, Who};
 use crate::sample::live::Live;
-use crate::sampler::container::Scratch;
-use crate::sampler::live;
 use crate::units::WallTime;
-use crate::views::docker::{CgroupVersion, Engine, RuntimeContainer};
 
 impl Engine for Answers {
     fn runtime_containers(&self) -> Vec<RuntimeContainer> {

@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::access::{Client, Hashing};
+use crate::auth::{Client, Hashing};
 
 /// Different passwords of one client that may wait.
 const WAITING_OF_CLIENT: usize = 4;

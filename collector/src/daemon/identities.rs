@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::degradations::Degradations;
+use crate::discovery::follower::News;
+use crate::disk_usage::StorageNews;
 use crate::kernel::process_cgroups::ProcessCgroups;
 use crate::runtime::owners::Told;
 use crate::runtime::{CgroupsOf, Lookup};
 use crate::sampler::engine::Engine;
-use crate::sampler::follow::News;
-use crate::sampler::storage::StorageNews;
 
 /// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
 pub(super) fn look_up(

@@ -5,28 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::answers::Answers;
 use super::fresh::{Fresh, MAX_AGE};
 use super::on_request::OnRequest;
-use super::scrapes::ProcessCounts;
+use crate::api::backend::{Containers as _, Host as _, Kubelet};
+use crate::api::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
 use crate::config::{Config, SystemCgroups};
+use crate::daemon::backend::Answers;
+use crate::daemon::metrics::ProcessCounts;
+use crate::discovery::filter::Standing;
+use crate::disk_usage::{PodLogs, PodPlaces, pod_logs};
 use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::machine::boot_second;
+use crate::reader::container::{Scratch, processes_now};
+use crate::reader::{machine, processes};
 use crate::runtime::cgroup_names;
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, PodOfPath, kubernetes};
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems};
 use crate::sample::pods::PodFiles;
-use crate::sampler::container::{Scratch, processes_now};
 use crate::sampler::engine::Engine;
-use crate::sampler::filter::Standing;
-use crate::sampler::storage::{PodLogs, PodPlaces, pod_logs};
-use crate::sampler::{machine, processes};
 use crate::store::Container;
 use crate::units::WallTime;
-use crate::views::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
-use crate::views::source::{Containers as _, Host as _, Kubelet};
 
 /// Logs looked at this recently are not looked at again, and so long an answer waits for them.
 const LOGS_AGE: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ const RUNTIMES: [&str; 4] = ["crio.service", "cri-o.service", "containerd.servic
 
 /// What does not change about the node.
 #[derive(Debug, Default)]
-pub(super) struct NodeFacts {
+pub(crate) struct NodeFacts {
     name: String,
     /// Found out once: it is told with every summary and must be the same each time.
     booted: Option<WallTime>,
@@ -69,7 +69,7 @@ enum CountProcesses {
 
 impl NodeFacts {
     /// Finds it out.
-    pub(super) fn find(config: &Config) -> Self {
+    pub(crate) fn find(config: &Config) -> Self {
         let now = WallTime::from(SystemTime::now());
         let is_asked_for =
             config.metrics.kubelet_kinds.has(MetricKind::Process) && !config.kinds.has(MetricKind::Process);
@@ -84,7 +84,7 @@ impl NodeFacts {
     }
 
     /// The kubelet's root directory on the host.
-    pub(super) fn kubelet_root(&self) -> &Path {
+    pub(crate) fn kubelet_root(&self) -> &Path {
         &self.places.kubelet
     }
 }
@@ -163,13 +163,13 @@ impl Answers {
     }
 
     /// What [`Self::process_counts`] gave last.
-    pub(super) fn last_process_counts(&self) -> Arc<ProcessCounts> {
+    pub(crate) fn last_process_counts(&self) -> Arc<ProcessCounts> {
         self.node_facts().counts.last().unwrap_or_default()
     }
 
     /// The processes of all containers, for those who ask in a kubelet's place; nothing where they are sampled anyway, or
     /// are not to be told.
-    pub(super) async fn process_counts(&self) -> Arc<ProcessCounts> {
+    pub(crate) async fn process_counts(&self) -> Arc<ProcessCounts> {
         let facts = self.node_facts();
         if facts.processes == CountProcesses::No {
             return Arc::default();

@@ -8,23 +8,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::answers::Answers;
 use super::connections::{Connections, Limits, Pool};
 use super::descriptors::Descriptors;
-use super::guard::Guarded;
 use super::hosts::Hosts;
 use super::ports::{self, Port};
 use super::server::{Accept, Door, Server, Shared};
 use super::socket::Socket;
-use super::unread::Bodies;
 use super::{DaemonError, Event, system};
-use crate::access::Guard;
-use crate::access::tls::ClientCertificates;
+use crate::api::http::mount::Mount;
+use crate::api::http::router::router;
+use crate::auth::Guard;
+use crate::auth::tls::ClientCertificates;
 use crate::config::Config;
+use crate::daemon::auth::Guarded;
+use crate::daemon::backend::Answers;
+use crate::daemon::drain::Bodies;
 use crate::degradations::Degradations;
 use crate::kernel::descriptors::DescriptorPlan;
-use crate::views::mount::Mount;
-use crate::views::router::router;
 
 /// What is listened on.
 pub(super) struct Listeners {
@@ -90,7 +90,7 @@ impl Listeners {
             servers.spawn(serve_until(port.server(answers, &shared, hosts), answers.closed(), events.clone()));
         }
         if let Some(listener) = self.socket {
-            let routes = crate::views::docker::router(Arc::clone(answers));
+            let routes = crate::api::docker::router(Arc::clone(answers));
             let door = Door { pool: Pool::Main, hosts: Hosts::anything(), mount };
             let server = Server { listener, tls: None, routes, door, shared };
             servers.spawn(serve_until(server, answers.closed(), events.clone()));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::answers::Answers;
 use super::now;
 use crate::config::Config;
+use crate::daemon::backend::Answers;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
@@ -19,7 +19,7 @@ pub(super) fn keep_machine_current(config: &Config, ids: IdentityFiles, answers:
         loop {
             std::thread::sleep(every);
             let Some(answers) = answers.upgrade() else { return };
-            let (machine, errors) = crate::sampler::machine::read(&roots, &ids, listed, now());
+            let (machine, errors) = crate::reader::machine::read(&roots, &ids, listed, now());
             for error in &errors {
                 answers.engine().context().errors().count_of_machine(error);
             }
@@ -30,7 +30,7 @@ pub(super) fn keep_machine_current(config: &Config, ids: IdentityFiles, answers:
 }
 
 pub(super) fn read_machine(roots: &HostRoots, ids: &IdentityFiles, listed: ListedMounts) -> Machine {
-    let (machine, errors) = crate::sampler::machine::read(roots, ids, listed, now());
+    let (machine, errors) = crate::reader::machine::read(roots, ids, listed, now());
     for error in errors {
         tracing::debug!(%error, "part of the machine's description is missing");
     }

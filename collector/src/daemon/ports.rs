@@ -6,17 +6,18 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::answers::Answers;
 use super::connections::Pool;
-use super::guard::Guarded;
 use super::hosts::Hosts;
 use super::server::{Door, Server, Shared};
 use super::{DaemonError, system};
-use crate::access::tls::{self, ClientCertificates};
-use crate::access::{FileError, Guard, Settings};
+use crate::api::http::mount::Mount;
+use crate::api::kubelet;
+use crate::auth::tls;
+use crate::auth::tls::ClientCertificates;
+use crate::auth::{FileError, Guard, Settings};
 use crate::config::{KubeletConfig, Protected, SecurePort, TlsFiles};
-use crate::views::kubelet;
-use crate::views::mount::Mount;
+use crate::daemon::auth::Guarded;
+use crate::daemon::backend::Answers;
 
 /// A port that is taken, and who may ask there.
 pub(super) struct Port {

@@ -8,18 +8,18 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinSet, block_in_place};
 use tracing::info;
 
-use super::answers::Answers;
 use super::{DaemonError, system};
+use crate::api::backend::{Host as _, Sharing, Status as _};
+use crate::api::cadvisor::stdout_line;
+use crate::api::docker::Engine as _;
+use crate::api::prometheus::{Encoding, Format, Scrape};
+use crate::daemon::backend::Answers;
 use crate::push::observe::{Extent, Observed, Observer};
 use crate::push::{
     ExporterMetrics, InvalidReceiver, Options, OtlpOptions, Queue, Receiver, Request, Source, Transport, deliver, otlp,
     produce, remote_write, stdout,
 };
 use crate::units::WallTime;
-use crate::views::docker::Engine as _;
-use crate::views::prometheus::{Encoding, Format, Scrape};
-use crate::views::sample_line;
-use crate::views::source::{Host as _, Sharing, Status as _};
 
 /// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
 pub(super) fn start(options: &Options, answers: &Arc<Answers>) -> Result<JoinSet<()>, DaemonError> {
@@ -119,7 +119,7 @@ fn start_stdout(every: Duration, answers: &Arc<Answers>, tasks: &mut JoinSet<()>
     let machine = answers.host_name();
     let render = move |out: &mut Vec<u8>, observed: &Observed| {
         for sample in &observed.samples {
-            sample_line::append(out, &machine, &observed.name, observed.identity.as_deref(), sample);
+            stdout_line::append(out, &machine, &observed.name, observed.identity.as_deref(), sample);
         }
     };
     let (open, closing) = mpsc::channel::<Infallible>();

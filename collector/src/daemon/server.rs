@@ -32,11 +32,11 @@ use super::descriptors::Descriptors;
 use super::hosts::Hosts;
 use super::pace::{Paced, Streams, Unsent};
 use super::socket::Socket;
-use super::unread::{After, Bodies, Lingering, RequestBody};
-use crate::access::Client;
+use crate::api::http::mount::Mount;
+use crate::api::http::router::{Audience, audience};
+use crate::auth::Client;
+use crate::daemon::drain::{After, Bodies, Lingering, RequestBody};
 use crate::own_metrics::ConnectionMetrics;
-use crate::views::mount::Mount;
-use crate::views::router::{Audience, audience};
 
 /// How long a client may take for the head of a request after the first one, and how long a connection stays that asks
 /// for nothing, in HTTP/1.1.

@@ -4,15 +4,15 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use super::{DaemonError, read_machine, reader_context, system};
+use crate::api::sources;
 use crate::config::StatisticsRequest;
 use crate::config::invocation::ReportFormat;
 use crate::kernel::cgroup::{Hierarchies, Mode};
 use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::identity::IdentityFiles;
+use crate::reader::container::{ContainerReader, Extras, Member, NetworkFiles, Scratch};
 use crate::sample::statistic::Statistics;
-use crate::sampler::container::{ContainerReader, Extras, Member, NetworkFiles, Scratch};
-use crate::views::statistics;
 
 /// Prints every statistic of the cgroup.
 ///
@@ -41,11 +41,11 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
     let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;
     let found = Statistics { cgroup: cgroup.clone(), layout, list };
-    crate::views::time::use_local_zone();
+    crate::api::wire::time::use_local_zone();
     let mut output = std::io::stdout().lock();
     let printed = match format {
-        ReportFormat::Text => output.write_all(statistics::text(&found).as_bytes()),
-        ReportFormat::Json => output.write_all(&statistics::json(&found)).and_then(|()| output.write_all(b"\n")),
+        ReportFormat::Text => output.write_all(sources::text(&found).as_bytes()),
+        ReportFormat::Json => output.write_all(&sources::json(&found)).and_then(|()| output.write_all(b"\n")),
     };
     printed.map_err(system("printing"))
 }

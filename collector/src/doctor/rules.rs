@@ -9,7 +9,7 @@ mod runtimes;
 mod system;
 
 use crate::config::{KernelEvents, LoadReading};
-use crate::kernel::facts::Facts;
+use crate::kernel::survey::Facts;
 use crate::sample::kinds::KindSet;
 
 use super::report::Report;

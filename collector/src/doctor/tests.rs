@@ -15,19 +15,19 @@ use super::runtimes::RuntimeFacts;
 use super::{json, text};
 use crate::config::{KernelEvents, LoadReading};
 use crate::kernel::cgroup::{DetectError, Extent, Mode, Version};
-use crate::kernel::facts::Facts;
-use crate::kernel::facts::cgroups::{
-    Accounting, CgroupFacts, ControllerState, Denied, HierarchyFacts, ListedController, Swap,
-};
-use crate::kernel::facts::port::{Holder, Port, PortFacts};
-use crate::kernel::facts::processes::{ProcessFacts, Tally};
-use crate::kernel::facts::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
+use crate::kernel::namespaces::{CgroupNamespace, Place, ProcfsView, Surroundings};
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
 use crate::kernel::probes::offsets::{ABSENT, KernelTypes, MapAccounting, NO_OFFSETS, Offset, VictimForm};
 use crate::kernel::probes::support::{
     Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, Seccomp, TypesError, Unavailable, decide as plan,
 };
-use crate::kernel::surroundings::{CgroupNamespace, Place, ProcfsView, Surroundings};
+use crate::kernel::survey::Facts;
+use crate::kernel::survey::cgroups::{
+    Accounting, CgroupFacts, ControllerState, Denied, HierarchyFacts, ListedController, Swap,
+};
+use crate::kernel::survey::port::{Holder, Port, PortFacts};
+use crate::kernel::survey::processes::{ProcessFacts, Tally};
+use crate::kernel::survey::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
 use crate::runtime::reachability::Examined;
 use crate::runtime::{Endpoint, Listener, Named};
 use crate::sample::identity::Runtime;

@@ -92,7 +92,7 @@ fn read_below(root: &Path, path: &Path, limit: usize) -> Result<Vec<u8>, Errno> 
 }
 
 /// Reads what was opened by `O_PATH`, which does nothing to it, if it is a regular file of at most this many bytes.
-pub(in crate::kernel) fn read_regular(place: &OwnedFd, limit: usize) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read_regular(place: &OwnedFd, limit: usize) -> Result<Vec<u8>, Errno> {
     let stat = fstat(place)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Errno::INVAL);

@@ -12,13 +12,13 @@ use super::cgroup::v2::pressure::Pressure;
 use super::cgroup::{v1, v2};
 use super::machine::memory::MemInfo;
 use super::machine::{diskstats, mounts as machine_mounts};
-use super::network::interfaces;
 use super::odd_lines::OddLines;
 use super::odd_lines::properties::{Doubled, Recorded, Values, only_the_line_is_lost};
-use super::process::table::Status;
-use super::process::{Listing, max_open_files};
-use super::sockets::{counters, tcp_states};
-use super::users::Users;
+use crate::kernel::procfs::network::interfaces;
+use crate::kernel::procfs::process::table::Status;
+use crate::kernel::procfs::process::{Listing, max_open_files};
+use crate::kernel::procfs::sockets::{counters, tcp_states};
+use crate::kernel::procfs::users::Users;
 
 /// A file of which a line costs the values whose names begin with what `of_line` makes of it.
 fn check(

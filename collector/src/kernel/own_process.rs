@@ -6,7 +6,7 @@ use std::time::Duration;
 use procfs::process::{LimitValue, Process};
 use procfs::{boot_time_secs, page_size, ticks_per_second};
 
-use super::sockets::counters;
+use crate::kernel::procfs::sockets::counters;
 use crate::units::Bytes;
 
 /// Each value is absent where its file cannot be read.

@@ -7,8 +7,8 @@ use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::cgroup::mounts::memberships;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::odd_lines::OddLines;
-use crate::kernel::process::ProcessDir;
-use crate::kernel::process_index::{bases, joined};
+use crate::kernel::procfs::process::ProcessDir;
+use crate::kernel::procfs::process_index::{bases, joined};
 
 /// Tells the cgroups of processes of the procfs in use.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
-use crate::kernel::process::ProcessDir;
+use crate::kernel::procfs::process::ProcessDir;
 use crate::kernel::text_formats::{FormatError, lines, unsigned};
 
 /// Names of groups that the collector makes begin so.

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::container::{Member, ReaderContext, SampleError, Scratch};
 use super::metrics::{Metrics, Purpose};
+use crate::reader::container::{Member, ReaderContext, SampleError, Scratch};
 use crate::runtime::owners::Owners;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};

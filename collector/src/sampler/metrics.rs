@@ -116,20 +116,20 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(super) fn sampled(&self, purpose: Purpose, regressions: u32) {
+    pub(crate) fn sampled(&self, purpose: Purpose, regressions: u32) {
         self.samples.with_label_values(&[purpose.label()]).inc();
         self.regressions.inc_by(u64::from(regressions));
     }
 
-    pub(super) fn not_listed(&self, directories: u64) {
+    pub(crate) fn not_listed(&self, directories: u64) {
         self.not_listed.set(i64::try_from(directories).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn tick(&self, took: Duration) {
+    pub(crate) fn tick(&self, took: Duration) {
         self.ticks.observe(took.as_secs_f64());
     }
 
-    pub(super) fn disk_usage(&self, by: Option<Method>, errors: usize, cpu: Duration) {
+    pub(crate) fn disk_usage(&self, by: Option<Method>, errors: usize, cpu: Duration) {
         if let Some(by) = by {
             self.disk_usage.with_label_values(&[by.name()]).inc();
         }
@@ -137,9 +137,10 @@ impl Metrics {
         self.disk_usage_cpu.inc_by(cpu.as_secs_f64());
     }
 
-    pub(super) fn reconciled(&self, reason: &str, divergence: super::discovery::Divergence) {
+    /// A scan found so many directories that the events had not reported, and so many gone without an event.
+    pub(crate) fn reconciled(&self, reason: &str, added: u64, removed: u64) {
         self.reconciles.with_label_values(&[reason]).inc();
-        self.divergences.with_label_values(&["added"]).inc_by(divergence.added);
-        self.divergences.with_label_values(&["removed"]).inc_by(divergence.removed);
+        self.divergences.with_label_values(&["added"]).inc_by(added);
+        self.divergences.with_label_values(&["removed"]).inc_by(removed);
     }
 }

@@ -3,7 +3,8 @@
 use super::ended::MAX_ENDED_SAMPLES;
 use super::event_log::KindLimits;
 use super::*;
-use crate::sample::container::{Interface, Network};
+use crate::sample::container::{Interface, Network, Sample};
+use crate::store::history::Selection;
 
 fn store() -> Store {
     Store::new(StoreLimits {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::access::Client;
+use crate::auth::Client;
 
 /// Which connections share their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::daemon) enum Pool {
+pub(crate) enum Pool {
     /// Those of the main port and of the socket.
     Main,
     /// Those of the kubelet's ports.
@@ -15,7 +15,7 @@ pub(in crate::daemon) enum Pool {
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::daemon) struct Limits {
+pub(crate) struct Limits {
     pub(super) main: usize,
     pub(super) kubelet: usize,
     pub(super) reserve: usize,
@@ -23,7 +23,7 @@ pub(in crate::daemon) struct Limits {
 
 impl Limits {
     /// So many connections shared out; those of the kubelet's ports are kept free for them if there are such ports.
-    pub(in crate::daemon) fn of(connections: usize, kubelet_ports: usize) -> Self {
+    pub(crate) fn of(connections: usize, kubelet_ports: usize) -> Self {
         let reserve = (connections / 14).clamp(4, 32);
         let kubelet = if kubelet_ports > 0 { connections / 8 } else { 0 };
         Self { main: connections.saturating_sub(reserve + kubelet), kubelet, reserve }
@@ -52,7 +52,7 @@ impl Limits {
 
 /// Why the collector ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::daemon) enum Reason {
+pub(crate) enum Reason {
     /// Others needed its place.
     GivenUp,
     /// There was no place for it.
@@ -82,7 +82,7 @@ impl Reason {
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::daemon) enum Refusal {
+pub(crate) enum Refusal {
     /// This client has too much under way.
     Address(Client),
     /// Everybody together has.
@@ -93,7 +93,7 @@ pub(in crate::daemon) enum Refusal {
 
 impl Refusal {
     /// The value of the label `reason`.
-    pub(in crate::daemon) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Address(_) => "address",
             Self::Full => "full",

@@ -3,10 +3,10 @@
 use crate::config::LoadReading;
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::{Extent, Mode, Version};
-use crate::kernel::facts::Facts;
-use crate::kernel::facts::cgroups::{Accounting, CgroupFacts, Denied, Swap};
-use crate::kernel::facts::system::{BuiltIn, Pressure, PressureState};
-use crate::kernel::surroundings::CgroupNamespace;
+use crate::kernel::namespaces::CgroupNamespace;
+use crate::kernel::survey::Facts;
+use crate::kernel::survey::cgroups::{Accounting, CgroupFacts, Denied, Swap};
+use crate::kernel::survey::system::{BuiltIn, Pressure, PressureState};
 use crate::sample::kinds::MetricKind;
 
 use super::{Wishes, controllers};

@@ -2,7 +2,7 @@
 
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::{Extent, Mode, Version};
-use crate::kernel::facts::cgroups::{CgroupFacts, ControllerState};
+use crate::kernel::survey::cgroups::{CgroupFacts, ControllerState};
 use crate::sample::kinds::MetricKind;
 
 use super::Wishes;

@@ -2,12 +2,12 @@
 
 use crate::config::KernelEvents;
 use crate::doctor::report::Finding;
-use crate::kernel::facts::Facts;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
 use crate::kernel::probes::support::{
     Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, no_types, refused,
 };
+use crate::kernel::survey::Facts;
 
 use super::Wishes;
 

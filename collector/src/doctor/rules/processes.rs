@@ -1,9 +1,9 @@
 //! The processes of containers, as far as they can be seen.
 
 use crate::doctor::report::Finding;
-use crate::kernel::facts::Facts;
-use crate::kernel::facts::processes::{ProcessFacts, Tally};
-use crate::kernel::surroundings::{Place, ProcfsView};
+use crate::kernel::namespaces::{Place, ProcfsView};
+use crate::kernel::survey::Facts;
+use crate::kernel::survey::processes::{ProcessFacts, Tally};
 use crate::sample::kinds::MetricKind;
 use rustix::thread::CapabilitySet;
 

@@ -4,8 +4,8 @@ use rustix::thread::CapabilitySet;
 
 use crate::config::KernelEvents;
 use crate::doctor::report::Finding;
-use crate::kernel::facts::Facts;
 use crate::kernel::probes::support::Cause;
+use crate::kernel::survey::Facts;
 use crate::sample::kinds::MetricKind;
 
 use super::{Wishes, events};

@@ -5,8 +5,8 @@ use rustix::io::Errno;
 use crate::doctor::report::Finding;
 use crate::kernel::cgroup::Version;
 use crate::kernel::descriptors::RESERVED_DESCRIPTORS;
-use crate::kernel::facts::Facts;
-use crate::kernel::facts::port::Port;
+use crate::kernel::survey::Facts;
+use crate::kernel::survey::port::Port;
 
 /// Files kept open for each cgroup with the default kinds of statistics, where all controllers are mounted; fewer where
 /// some are not, and one more with a network of its own.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::kernel::surroundings::{CgroupNamespace, Place, Surroundings};
+use crate::kernel::namespaces::{CgroupNamespace, Place, Surroundings};
 
 /// The name of the collector's own cgroup where that is all it sees and its name on the host is not known. No runtime
 /// makes cgroups with brackets in their names.

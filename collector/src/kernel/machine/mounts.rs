@@ -58,7 +58,7 @@ pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
 const LONGEST: u64 = 4 << 20;
 
 /// The text of `/proc/<process>/mountinfo`; `None` when it cannot be read, or is longer than any that means well.
-pub(in crate::kernel) fn of_process(proc: &Path, process: &str) -> Option<Vec<u8>> {
+pub(crate) fn of_process(proc: &Path, process: &str) -> Option<Vec<u8>> {
     let mut table = Vec::new();
     let file = std::fs::File::open(proc.join(process).join("mountinfo")).ok()?;
     file.take(LONGEST + 1).read_to_end(&mut table).ok()?;
@@ -106,7 +106,7 @@ fn parse_line(line: &[u8]) -> Result<Mount, &'static str> {
 }
 
 /// The kernel writes blank, tab, newline and backslash as `\` and three octal digits.
-pub(in crate::kernel) fn unescape(field: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {

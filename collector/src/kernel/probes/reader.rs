@@ -48,14 +48,14 @@ impl Waker {
 
 /// A thread's place to wait: some descriptors and a waker.
 #[derive(Debug)]
-pub(in crate::kernel) struct WaitSet {
+pub(crate) struct WaitSet {
     epoll: OwnedFd,
     waker: Waker,
 }
 
 impl WaitSet {
     /// Waits for `source` to be readable.
-    pub(in crate::kernel) fn new(source: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn new(source: impl AsFd) -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &event, epoll::EventData::new_u64(WAKER), epoll::EventFlags::IN)?;
@@ -69,11 +69,11 @@ impl WaitSet {
         Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(SOURCE), epoll::EventFlags::IN)?)
     }
 
-    pub(in crate::kernel) fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    pub(in crate::kernel) fn wait(&self, timeout: Option<Duration>) -> io::Result<Wake> {
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Wake> {
         let timeout = timeout.map(|time| Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),

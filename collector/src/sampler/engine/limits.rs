@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::tracked::Reading;
 use super::{Engine, Origin, Tracked, lock};
-use crate::sampler::container::Scratch;
+use crate::reader::container::Scratch;
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
 

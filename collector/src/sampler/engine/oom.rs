@@ -20,8 +20,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::queue::Job;
 use super::tracked::Reading;
 use super::{Engine, Origin, Tracked, lock};
+use crate::reader::container::{OomCounter, Scratch};
 use crate::sample::event::{Event, EventData, EventKind};
-use crate::sampler::container::{OomCounter, Scratch};
 use crate::units::WallTime;
 
 /// What the events told beyond the kernel's count.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use super::oom::{Baseline, OomTally};
 use super::phases::Phase;
 use super::{Engine, lock};
+use crate::reader::container::{ContainerReader, Member, NetworkOf};
 use crate::sample::container::{Network, Sample};
-use crate::sampler::container::{ContainerReader, Member, NetworkOf};
 use crate::store::{Container, Listed};
 use crate::units::WallTime;
 

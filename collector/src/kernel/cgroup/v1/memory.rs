@@ -54,7 +54,7 @@ impl NumaStat {
 }
 
 /// The node and the number of `N0=50`.
-pub(in crate::kernel::cgroup) fn node_pages(field: &[u8]) -> Option<(u32, u64)> {
+pub(crate) fn node_pages(field: &[u8]) -> Option<(u32, u64)> {
     let (node, rest) = digits(field.strip_prefix(b"N")?)?;
     Some((u32::try_from(node).ok()?, number(rest.strip_prefix(b"=")?)?))
 }

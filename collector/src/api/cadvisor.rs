@@ -1,0 +1,9 @@
+//! cAdvisor's JSON API, v1.0 to v2.1.
+
+pub mod events;
+pub mod machine;
+pub(crate) mod path;
+pub mod stdout_line;
+pub mod v1;
+pub mod v2;
+pub(crate) mod validate;

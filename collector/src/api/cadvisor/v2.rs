@@ -1,0 +1,207 @@
+//! cAdvisor's API v2.0 and v2.1, in cAdvisor's key order.
+//!
+//! The rules of v1 for what is not known hold here too; v2.1 leaves out more. Every answer is a pure function of what
+//! [`crate::api::backend`] supplies.
+
+mod application;
+mod attributes;
+mod filesystem;
+mod options;
+mod processes;
+mod selection;
+mod spec;
+mod stats;
+mod storage;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use schemars::{Schema, SchemaGenerator};
+use tokio::task::spawn_blocking;
+
+pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
+pub use selection::{Selection, SelectionError, select};
+pub use storage::StorageError;
+pub(crate) use storage::parameters as storage_parameters;
+
+use crate::api::Count;
+use crate::api::backend::{Limits, Node, ProcessesOf, ProcessesUnavailable};
+use crate::api::cadvisor::v1::StatsQuery;
+use crate::api::http::openapi::{array, map};
+use crate::api::http::responses;
+use crate::api::http::responses::ApiError;
+use crate::api::lists;
+use crate::api::lists::{Element, Form};
+use crate::sample::event::Name;
+use processes::CgroupPaths;
+use storage::Wanted;
+
+/// What an answer takes before it is rendered, about, whose size cannot be known.
+const LISTING: usize = 1 << 20;
+
+/// What v2 serves beside what it shares with v1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    AppMetrics,
+    Attributes,
+    /// v2.0's.
+    DeprecatedStats,
+    MachineStats,
+    Processes,
+    Spec,
+    Stats,
+    Storage,
+    Summary,
+}
+
+/// Why a request of v2 cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its options.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// Its name.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// A listing for a name that selects nothing.
+    #[error("process listing failed: {0}")]
+    ProcessesOf(#[source] SelectionError),
+    /// A listing that failed.
+    #[error("process listing failed: {0}")]
+    Processes(#[from] ProcessesUnavailable),
+    /// The label or the id of a file system.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Answers a request.
+pub(crate) async fn answer<S: Node>(
+    source: Arc<S>,
+    resource: Resource,
+    name: Name,
+    options: RequestOptions,
+    query: &str,
+) -> Result<Response, ApiError> {
+    match resource {
+        Resource::AppMetrics => app_metrics(&*source, &name, &options).await,
+        Resource::Attributes => Ok(responses::json(attributes::render(&source.machine(), source.version()))),
+        Resource::DeprecatedStats => {
+            let selected = selected(&*source, &name, &options).await?;
+            list(source, selected, options.count, stats::DEPRECATED).await
+        }
+        Resource::MachineStats => machine_stats(source, &options).await,
+        Resource::Processes => processes(source, &name, &options).await,
+        Resource::Spec => {
+            let selected = selected(&*source, &name, &options).await?;
+            list(source, selected, Count::Newest(0), spec::ELEMENT).await
+        }
+        Resource::Stats => {
+            let mut selected = selected(&*source, &name, &options).await?;
+            // The root's samples are the machine's.
+            selected.names.retain(|name| **name != *b"/");
+            list(source, selected, options.count, stats::ELEMENT).await
+        }
+        Resource::Storage => {
+            let wanted = Wanted::parse(query);
+            Ok(responses::json(storage::render(&*source.filesystems().await, &wanted).map_err(Error::Storage)?))
+        }
+        Resource::Summary => summaries(source, &name, &options).await,
+    }
+}
+
+/// The containers of a request, sampled anew where their samples are older than the request allows.
+async fn selected<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Selection, Error> {
+    let selection = select(source, name, options)?;
+    if let Some(max_age) = options.max_age {
+        source.refresh(&selection.names, max_age).await;
+    }
+    Ok(selection)
+}
+
+/// Containers as an object with a key for each.
+async fn list<S: Node>(
+    source: Arc<S>,
+    selection: Selection,
+    count: Count,
+    element: Element,
+) -> Result<Response, ApiError> {
+    let query = StatsQuery { count, ..StatsQuery::default() };
+    lists::containers(source, selection.names, query, selection.limits, Form::map(element)).await
+}
+
+async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Result<Response, ApiError> {
+    let root: Name = b"/".as_slice().into();
+    let selection = selected(&*source, &root, options).await?;
+    // A runtime's containers, all of them, are none or do not have the root among them.
+    let named = || Error::Selection(SelectionError::Unknown(Name::clone(&root)));
+    if !selection.names.contains(&root) {
+        return Err(named().into());
+    }
+    let query = StatsQuery { count: options.count, ..StatsQuery::default() };
+    let answered = lists::container(source, Name::clone(&root), query, Limits::Current, stats::MACHINE).await?;
+    Ok(answered.map_err(|_| named())?)
+}
+
+async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let share = source.budget().reserve(responses::OPEN).await?;
+    let names = selected(&*source, name, options).await?.names;
+    let of = Arc::clone(&source);
+    let append = move |out: &mut Vec<u8>, name: Name| summary::append(out, &name, of.summary(&name));
+    responses::pieces(share, responses::object(names, append)).await
+}
+
+async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let options = RequestOptions { extent: Extent::Itself, ..*options };
+    let selection = select(&*source, name, &options).map_err(Error::ProcessesOf)?;
+    let root = selection.names.iter().any(|name| **name == *b"/");
+    let (of, paths) = match selection.names.into_iter().next() {
+        Some(name) if !root => (ProcessesOf::Container(name), CgroupPaths::Blank),
+        _ => (ProcessesOf::Machine, CgroupPaths::Shown),
+    };
+    let share = source.budget().reserve(LISTING).await?;
+    let list = source.processes(of).await.map_err(Error::Processes)?;
+    let rendered = spawn_blocking(move || processes::render(&list, paths)).await?;
+    Ok(responses::held(source.budget(), share, rendered.into()).await?)
+}
+
+/// What a resource is, and the schema of its answer.
+pub(crate) fn schema(resource: Resource, schemas: &mut SchemaGenerator) -> (&'static str, Schema) {
+    match resource {
+        Resource::AppMetrics => {
+            ("What the container's application tells of itself.", map(&application::schema(schemas)))
+        }
+        Resource::Attributes => ("The versions on the machine, and what it has.", attributes::schema(schemas)),
+        Resource::DeprecatedStats => ("Samples by container.", map(&stats::deprecated_schema(schemas))),
+        Resource::MachineStats => ("The machine's samples.", stats::machine_schema(schemas)),
+        Resource::Processes => ("The container's own processes.", array(&processes::schema(schemas))),
+        Resource::Spec => ("Limits by container.", map(&spec::schema(schemas))),
+        Resource::Stats => ("Limits and samples by container, without the root.", map(&stats::schema(schemas))),
+        Resource::Storage => ("The machine's file systems.", storage::schema(schemas)),
+        Resource::Summary => ("What containers used lately.", map(&summary::schema(schemas))),
+    }
+}
+
+/// As in cAdvisor there is one key, the name that was asked for, however many containers that selects.
+async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
+    let Selection { names, limits } = selected(source, name, options).await?;
+    let mut share = source.budget().reserve(LISTING).await?;
+    let query = StatsQuery { count: options.count, ..StatsQuery::default() };
+    let mut last = None;
+    // The last one counts; a container that ended meanwhile does not.
+    for container in names.iter().rev() {
+        let samples: usize = source.stretches(container, &query).iter().map(|stretch| stretch.len()).sum();
+        source.budget().grow(&mut share, samples * lists::SAMPLE).await?;
+        if let Ok(view) = source.container(container, &query, limits).await {
+            last = Some(view);
+            break;
+        }
+    }
+    let rendered = spawn_blocking({
+        let name = Name::clone(name);
+        move || application::render(&name, last.as_ref())
+    });
+    Ok(responses::held(source.budget(), share, rendered.await?).await?)
+}

@@ -1,0 +1,237 @@
+//! `/metrics/resource`: what the metrics server reads, CPU, memory and swap of the node, its pods and their containers.
+//!
+//! Times are always told, whatever the collector's own metrics do: clients of this path reckon with them.
+
+use super::pods::{self, Pod};
+use super::wire::{CpuStats, MemoryStats, SwapStats};
+use super::{Entry, Snapshot, figures, summary};
+use crate::api::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp, close};
+use crate::units::WallTime;
+
+/// A family.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Counter }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Gauge }
+}
+
+/// A number of so many decimals, and its time if it has one.
+#[derive(Clone, Copy)]
+struct Value {
+    number: u64,
+    decimals: u8,
+    at: Option<WallTime>,
+}
+
+/// Nanoseconds as seconds.
+const fn seconds(nanos: u64, at: Option<WallTime>) -> Value {
+    Value { number: nanos, decimals: 9, at }
+}
+
+const fn whole(number: u64, at: Option<WallTime>) -> Value {
+    Value { number, decimals: 0, at }
+}
+
+/// What is told of the node, of a pod or of a container.
+#[derive(Default)]
+struct Subject {
+    /// Rendered, with its braces; empty for the node.
+    labels: String,
+    cpu: Option<CpuStats>,
+    memory: Option<MemoryStats>,
+    swap: Option<SwapStats>,
+    started: Option<WallTime>,
+}
+
+impl Subject {
+    fn cpu(&self) -> Option<Value> {
+        let cpu = self.cpu.as_ref()?;
+        Some(seconds(cpu.usage_core_nano_seconds?, cpu.time.0))
+    }
+
+    fn memory(&self) -> Option<Value> {
+        let memory = self.memory.as_ref()?;
+        Some(whole(memory.working_set_bytes?, memory.time.0))
+    }
+
+    fn swap(&self) -> Option<Value> {
+        let swap = self.swap.as_ref()?;
+        Some(whole(swap.swap_usage_bytes?, swap.time.0))
+    }
+
+    fn swap_limit(&self) -> Option<Value> {
+        let swap = self.swap.as_ref()?;
+        let limit = swap.swap_available_bytes?.saturating_add(swap.swap_usage_bytes.unwrap_or(0));
+        Some(whole(limit, swap.time.0))
+    }
+
+    fn started(&self) -> Option<Value> {
+        self.started.filter(|at| at.0 > 0).map(|at| seconds(at.0, None))
+    }
+
+    /// Whether the metrics server can do with it: a zero of one container makes it drop the whole pod.
+    fn is_whole(&self) -> bool {
+        let above_zero = |value: Option<Value>| value.is_some_and(|value| value.number > 0);
+        above_zero(self.cpu()) && above_zero(self.memory())
+    }
+}
+
+/// Renders the page. Without a sample of the node there are only the families that say so.
+pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
+    let mut page = Page { out: Vec::new(), format };
+    let root = snapshot.entries.iter().find(|entry| figures::is_root(entry) && entry.newest.is_some());
+    let (node, pods, containers) = root.map(|root| subjects(snapshot, root)).unwrap_or_default();
+    let failed = u64::from(root.is_none());
+    let node = std::slice::from_ref(&node);
+    page.family(
+        &counter("container_cpu_usage_seconds_total", "[STABLE] CPU time that the container has used, in core-seconds"),
+        &containers,
+        Subject::cpu,
+    );
+    page.family(
+        &gauge("container_memory_working_set_bytes", "[STABLE] Working set of the container in bytes"),
+        &containers,
+        Subject::memory,
+    );
+    page.family(
+        &gauge("container_start_time_seconds", "[STABLE] When the container was started, in seconds since 1970"),
+        &containers,
+        Subject::started,
+    );
+    page.family(
+        &gauge("container_swap_limit_bytes", "[ALPHA] The most swap that the container may use, in bytes"),
+        &containers,
+        Subject::swap_limit,
+    );
+    page.family(
+        &gauge("container_swap_usage_bytes", "[ALPHA] Swap that the container uses, in bytes"),
+        &containers,
+        Subject::swap,
+    );
+    page.family(
+        &counter("node_cpu_usage_seconds_total", "[STABLE] CPU time that the node has used, in core-seconds"),
+        node,
+        Subject::cpu,
+    );
+    page.family(
+        &gauge("node_memory_working_set_bytes", "[STABLE] Working set of the node in bytes"),
+        node,
+        Subject::memory,
+    );
+    page.family(&gauge("node_swap_usage_bytes", "[ALPHA] Swap that the node uses, in bytes"), node, Subject::swap);
+    page.family(
+        &counter("pod_cpu_usage_seconds_total", "[STABLE] CPU time that the pod has used, in core-seconds"),
+        &pods,
+        Subject::cpu,
+    );
+    page.family(
+        &gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"),
+        &pods,
+        Subject::memory,
+    );
+    page.family(&gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), &pods, Subject::swap);
+    for (name, help) in [
+        ("resource_scrape_error", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise"),
+        ("scrape_error", "[ALPHA] The same under its older name"),
+    ] {
+        page.single(&gauge(name, help), whole(failed, None));
+    }
+    if format == Format::OpenMetrics {
+        page.out.extend_from_slice(b"# EOF\n");
+    }
+    page.out
+}
+
+fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Subject>) {
+    let node = Subject {
+        cpu: figures::cpu(root),
+        memory: figures::memory(root, snapshot),
+        swap: figures::swap(root, snapshot),
+        ..Subject::default()
+    };
+    // Those without a name cannot be told apart.
+    let found = pods::running(snapshot);
+    let mut named: Vec<&Pod<'_>> = found.iter().filter(|pod| pod.is_named()).collect();
+    // Of two pods of one name, an older one that is just ending, the one that was started last counts.
+    named.sort_by(|one, other| {
+        let of = |pod: &Pod<'_>| (pod.namespace.clone(), pod.name.clone(), std::cmp::Reverse(pod.started()));
+        of(one).cmp(&of(other))
+    });
+    named.dedup_by(|later, first| (&later.namespace, &later.name) == (&first.namespace, &first.name));
+    let mut pods = Vec::new();
+    let mut containers = Vec::new();
+    for pod in named {
+        let of_pod = [("namespace", pod.namespace.as_str()), ("pod", pod.name.as_str())];
+        pods.push(Subject {
+            labels: labels(&of_pod),
+            cpu: summary::pod_cpu(pod),
+            memory: summary::pod_memory(pod, snapshot),
+            swap: summary::pod_swap(pod, snapshot),
+            started: None,
+        });
+        let subject = |(name, entry): (&String, &&Entry)| Subject {
+            labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
+            cpu: figures::cpu(entry),
+            memory: figures::memory(entry, snapshot),
+            swap: figures::swap(entry, snapshot),
+            started: entry.created(),
+        };
+        containers.extend(pod.containers.iter().map(subject).filter(Subject::is_whole));
+    }
+    (node, pods, containers)
+}
+
+fn labels(pairs: &[(&str, &str)]) -> String {
+    let mut text = vec![b'{'];
+    // One without a value is none.
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b"=\"");
+        append_escaped(&mut text, value);
+        text.extend_from_slice(b"\",");
+    }
+    close(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+struct Page {
+    out: Vec<u8>,
+    format: Format,
+}
+
+impl Page {
+    /// A family, unless it has no series.
+    fn family(&mut self, family: &Family, subjects: &[Subject], value: fn(&Subject) -> Option<Value>) {
+        let mut values = subjects.iter().filter_map(|subject| Some((subject, value(subject)?))).peekable();
+        if values.peek().is_some() {
+            append_head(&mut self.out, self.format, family.name, family.help, family.kind);
+        }
+        for (subject, value) in values {
+            self.line(family.name, &subject.labels, value);
+        }
+    }
+
+    fn single(&mut self, family: &Family, value: Value) {
+        append_head(&mut self.out, self.format, family.name, family.help, family.kind);
+        self.line(family.name, "", value);
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: Value) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(labels.as_bytes());
+        self.out.push(b' ');
+        append_scaled(&mut self.out, value.number, value.decimals);
+        if let Some(at) = value.at {
+            append_timestamp(&mut self.out, self.format, at);
+        }
+        self.out.push(b'\n');
+    }
+}

@@ -1,0 +1,319 @@
+//! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`, and the same as series of
+//! remote write.
+//!
+//! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and told once, containers by name within
+//! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
+//! another series is not told, whichever rule of the families' decides it.
+
+mod application;
+mod budget;
+mod container;
+mod encoding;
+mod family;
+pub(crate) mod http;
+mod labels;
+mod machine;
+mod negotiation;
+mod number;
+mod options;
+mod own;
+mod remote_write;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::LazyLock;
+
+use prometheus::proto::MetricFamily;
+
+use budget::{Plan, Shed};
+pub use encoding::{Encoder, EncodingError, Failed, encode};
+pub(super) use family::Kind;
+use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
+pub(super) use labels::append_escaped;
+use labels::{Arena, Block};
+pub use negotiation::{Accepted, content_encoding};
+pub(super) use number::append_scaled;
+pub use options::{ContainerLabels, Encoding, Endpoint, Format, LabelSet, Options, Profile, Scrape, Timestamps};
+pub use snapshot::{Entry, Kill, Life, Snapshot};
+use writer::Writer;
+pub(super) use writer::{append_head, append_timestamp, close};
+
+use crate::sample::container::ReportedKeys;
+use crate::sample::machine::Filesystem;
+use crate::units::WallTime;
+
+/// Every family of containers and of the machine, sorted by name.
+static FAMILIES: LazyLock<Vec<&'static Family>> = LazyLock::new(|| {
+    let mut all: Vec<&Family> = container::families().chain(machine::FAMILIES).collect();
+    all.sort_by_key(|family| family.name);
+    all
+});
+
+/// Renders a snapshot into the buffer. `drain` is called now and then and may take what is rendered so far.
+pub fn render(
+    snapshot: &Snapshot,
+    options: &Options,
+    scrape: Scrape,
+    out: &mut Vec<u8>,
+    drain: &mut dyn FnMut(&mut Vec<u8>),
+) {
+    let kubelet = LabelSet::Kubelet;
+    let (labels, kinds) = match scrape.endpoint {
+        Endpoint::Collector | Endpoint::Itself => (&options.labels, options.kinds),
+        Endpoint::Kubelet => (&kubelet, options.kubelet_kinds),
+    };
+    let is_selected =
+        |entry: &&Entry| scrape.only.is_none_or(|only| entry.identity.as_ref().is_some_and(|id| id.runtime == only));
+    let entries: Vec<&Entry> = snapshot.containers.iter().filter(is_selected).collect();
+    let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
+    let context =
+        Context { at: snapshot.at, kinds, labels, profile: options.profile, machine_memory: snapshot.machine.memory };
+    let is_told = |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_told(kinds, options);
+    let families: Vec<_> = FAMILIES.iter().copied().filter(is_told).collect();
+    let page =
+        Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
+    let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
+
+    let counts = page.count(&families, &mut writer);
+    let own: &[MetricFamily] = match scrape.endpoint {
+        Endpoint::Collector | Endpoint::Itself => &snapshot.own,
+        Endpoint::Kubelet => &[],
+    };
+    let own_series = own.iter().map(own::series).sum::<usize>();
+    let mut plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
+    let mut series = counts.iter().sum::<usize>() + own_series;
+    let mut applications = application::families(&entries, own);
+    let of_applications = applications.iter().map(|family| family.series.len()).sum::<usize>();
+    if options.profile == Profile::Recommended {
+        plan.shed.profile += of_applications;
+        applications.clear();
+    } else {
+        series += of_applications;
+        if options.max_series.is_some_and(|limit| series + OWN_COUNTS > limit) {
+            plan.shed.families += of_applications;
+            applications.clear();
+        }
+    }
+    let own = with_own_counts(own, &plan, series);
+    let mut others: Vec<Other<'_>> = own.iter().map(Other::Own).collect();
+    others.extend(applications.iter().map(Other::Application));
+    others.sort_by(|one, other| one.name().cmp(other.name()));
+    let mut others = others.into_iter().peekable();
+    writer.write();
+    for (position, family) in families.iter().enumerate() {
+        while let Some(other) = others.next_if(|other| other.name() < family.name) {
+            page.other(other, &mut writer);
+        }
+        if !plan.families.contains(&position) {
+            page.family(family, &plan.containers, &mut writer);
+        }
+    }
+    for other in others {
+        page.other(other, &mut writer);
+    }
+    if scrape.format == Format::OpenMetrics {
+        out.extend_from_slice(b"# EOF\n");
+    }
+}
+
+/// A family that is not among [`FAMILIES`].
+#[derive(Clone, Copy)]
+enum Other<'a> {
+    /// The collector's.
+    Own(&'a MetricFamily),
+    /// Of containers' applications.
+    Application(&'a application::Family<'a>),
+}
+
+impl Other<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(family) => family.name(),
+            Self::Application(family) => &family.name,
+        }
+    }
+}
+
+/// Everything that families are rendered from.
+struct Page<'a> {
+    snapshot: &'a Snapshot,
+    options: &'a Options,
+    endpoint: Endpoint,
+    rows: Vec<Row<'a>>,
+    context: Context<'a>,
+    arena: &'a Arena,
+}
+
+impl Page<'_> {
+    /// One family's series, but for those of the containers that are left out.
+    fn family(&self, family: &'static Family, left_out: &[bool], out: &mut Writer<'_>) {
+        out.family(family);
+        match family.emit {
+            Emit::Single(emit) => {
+                out.row(&Block::default(), None);
+                emit(self.snapshot, out);
+            }
+            Emit::Machine(emit) => {
+                // The kubelet's have none.
+                let time = (self.endpoint == Endpoint::Collector).then_some(self.snapshot.machine.at);
+                out.row(&self.arena.machine, time.filter(|_| self.options.timestamps == Timestamps::On));
+                emit(self.snapshot, out);
+            }
+            Emit::Container(emit) => {
+                for (position, row) in self.rows.iter().enumerate() {
+                    if family.tells(row.life) && !left_out.get(position).is_some_and(|left_out| *left_out) {
+                        out.row(&self.arena.blocks[position], self.time(family, row));
+                        emit(row, &self.context, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn other(&self, other: Other<'_>, out: &mut Writer<'_>) {
+        match other {
+            Other::Own(own) => out.foreign(|out, format| own::append(out, format, self.snapshot.at, own)),
+            Other::Application(family) => {
+                out.foreign(|out, format| append_head(out, format, &family.name, application::HELP, Kind::Gauge));
+                for (key, value) in &family.series {
+                    out.row(&self.arena.blocks[key.row], None);
+                    out.application(&family.name, &key.labels, *value);
+                }
+            }
+        }
+    }
+
+    fn time(&self, family: &Family, row: &Row<'_>) -> Option<WallTime> {
+        match (self.options.timestamps, family.moment) {
+            (Timestamps::Off, _) | (_, Moment::None | Moment::Machine) => None,
+            (Timestamps::On, Moment::Sample) => row.sample.map(|sample| sample.at),
+            (Timestamps::On, Moment::Scrape) => Some(self.snapshot.at),
+        }
+    }
+
+    /// How many series each family has.
+    fn count(&self, families: &[&'static Family], out: &mut Writer<'_>) -> Vec<usize> {
+        let count = |family: &&'static Family| {
+            out.count();
+            self.family(family, &[], out);
+            out.series
+        };
+        families.iter().map(count).collect()
+    }
+
+    fn plan(
+        &self,
+        families: &[&'static Family],
+        counts: &[usize],
+        own_series: usize,
+        entries: &[&Entry],
+        out: &mut Writer<'_>,
+    ) -> Plan {
+        let Some(limit) = self.options.max_series else {
+            return Plan { shed: Shed { profile: out.left_out, ..Shed::default() }, ..Plan::default() };
+        };
+        let profile = out.left_out;
+        let core = |position: usize| {
+            out.count();
+            for family in families.iter().filter(|family| family.group == Group::Core) {
+                if let (Emit::Container(emit), true) = (family.emit, family.tells(self.rows[position].life)) {
+                    out.family(family);
+                    emit(&self.rows[position], &self.context, out);
+                }
+            }
+            out.series
+        };
+        // With those that tell how many there are and are not.
+        let fixed = own_series + OWN_COUNTS;
+        let mut plan = budget::plan(limit, families, counts, fixed, entries, core);
+        plan.shed.profile = profile;
+        plan
+    }
+}
+
+/// Series of [`with_own_counts`].
+const OWN_COUNTS: usize = 5;
+
+/// The collector's own metrics and beside them how many series this answer has and has not, by name.
+fn with_own_counts(own: &[MetricFamily], plan: &Plan, series: usize) -> Vec<MetricFamily> {
+    let mut own = own.to_vec();
+    if own.is_empty() {
+        return own;
+    }
+    let Shed { families, ended, containers, profile } = plan.shed;
+    let told = series + OWN_COUNTS - (families + ended + containers);
+    own.push(own::gauges("collector_metrics_series", "Series in this answer.", &[(None, told)]));
+    let why = |why| Some(("why", why));
+    own.push(own::gauges(
+        "collector_metrics_shed_series",
+        "Series left out of this answer: with whole families, with ended or running containers, or beyond the profile.",
+        &[
+            (why("families"), families),
+            (why("ended"), ended),
+            (why("containers"), containers),
+            (why("profile"), profile),
+        ],
+    ));
+    own.sort_by(|one, other| one.name().cmp(other.name()));
+    own
+}
+
+/// The containers as the families see them.
+fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
+    // Looked for once: the keys of memory.stat are the same for all.
+    let mut keys: Option<ReportedKeys> = None;
+    let row = |entry: &&'a Entry| {
+        let sample = entry.sample.as_deref();
+        let stat = sample.and_then(|sample| sample.memory.as_ref()).map(|memory| {
+            let found = keys.take().filter(|keys| keys.fit(&memory.stat));
+            keys.insert(found.unwrap_or_else(|| ReportedKeys::of(&memory.stat))).pick(&memory.stat)
+        });
+        Row {
+            life: entry.life,
+            sample,
+            processes: entry.processes.as_ref().or_else(|| sample?.processes.as_ref()),
+            stat: stat.unwrap_or_default(),
+            spec: &entry.spec,
+            identity: entry.identity.as_deref(),
+            oom_kills: entry.oom_kills,
+            kill: snapshot.kills.get(&entry.name),
+            filesystems: filesystems(snapshot, entry),
+        }
+    };
+    entries.iter().map(row).collect()
+}
+
+/// The root has the machine's file systems, a container of a runtime the one its layer is on.
+fn filesystems<'a>(snapshot: &'a Snapshot, entry: &'a Entry) -> Vec<FilesystemRow<'a>> {
+    let all = snapshot.filesystems.as_deref().map(|filesystems| filesystems.list.as_slice()).unwrap_or_default();
+    if *entry.name == *b"/" {
+        let first = |position: &usize| !all[..*position].iter().any(|other| other.device == all[*position].device);
+        let row = |filesystem: &'a Filesystem| FilesystemRow {
+            device: &filesystem.device,
+            limit: filesystem.capacity,
+            usage: Some(filesystem.usage),
+            inodes: Some(filesystem.inodes),
+            inodes_free: Some(filesystem.inodes_free),
+            disk: filesystem.disk,
+            counted: Counted::by_number(filesystem.major),
+        };
+        return (0..all.len()).filter(first).map(|position| row(&all[position])).collect();
+    }
+    let Some((storage, filesystem)) = entry.storage.as_ref().and_then(|all| Some((all, all.filesystem.as_ref()?)))
+    else {
+        return Vec::new();
+    };
+    let used = storage.total();
+    vec![FilesystemRow {
+        device: &filesystem.device,
+        // A limit of its own goes before the size of the file system.
+        limit: storage.limit.unwrap_or(filesystem.capacity),
+        usage: used.map(|used| used.bytes),
+        inodes: used.and_then(|used| used.inodes),
+        inodes_free: None,
+        disk: all.iter().find(|other| other.device == filesystem.device).and_then(|other| other.disk),
+        counted: Counted::by_number(filesystem.major),
+    }]
+}

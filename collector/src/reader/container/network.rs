@@ -1,0 +1,462 @@
+//! Network counters of a container's processes, where they live in another network namespace than the host.
+//!
+//! A process of the container stands for all of them: the one that its runtime tells of, or else the one that looks like
+//! the first (`first_process`). Its namespace is compared with the host's at every one of the
+//! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
+//! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
+//! descriptor keeps the namespace, so it is closed when the container's last process has ended, or at the next look if
+//! there is no process any more, as with a sandbox without any of its own, or it is in another namespace.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Reading;
+use super::context::{Hints, ProcessSource};
+use super::first_process;
+use super::processes::members;
+use super::sockets;
+use crate::bounds::Bound;
+use crate::kernel::cgroup::{Hierarchy, children};
+use crate::kernel::error::ReadError;
+use crate::kernel::file::KeptFile;
+use crate::kernel::odd_lines::OddLines;
+use crate::kernel::procfs::network::{Counters, interfaces};
+use crate::kernel::procfs::process::{NamespaceId, ProcessDir, network_namespace};
+use crate::kernel::procfs::process_index::ProcessIndex;
+use crate::runtime::cgroup_names;
+use crate::sample::container::{Interface, Network, Traffic};
+use crate::sample::identity::{Identity, NetworkSource, Who};
+use crate::sample::kinds::MetricKind;
+
+/// Samples from the first at which the namespace is looked for each time.
+const SETTLING: u32 = 10;
+/// How often it is looked for later, in samples.
+const LOOK_EVERY: u32 = 10;
+/// How often at least, where samples are rare.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+/// How old an index of the host's processes may be at the first samples, and later.
+const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// Cgroups below a container's that are looked at for a process, at most.
+const MOST_CGROUPS: usize = 64;
+/// Interfaces of a container: it may make as many as it likes, where it may make any.
+const CONTAINER_INTERFACES: usize = 256;
+/// Interfaces of the machine.
+const MACHINE_INTERFACES: usize = 4_096;
+/// Stands for the whole host.
+pub(super) const FIRST_PROCESS: u32 = 1;
+
+#[derive(Debug, Default)]
+pub(super) struct NetworkState {
+    hint: Option<u32>,
+    looks: Looks,
+    own: Option<OwnNamespace>,
+    /// `net/dev` of that namespace.
+    devices: KeptFile,
+    /// The last process has ended: there is none to look for.
+    is_empty: bool,
+    /// The process last looked at, where processes are looked up in an index.
+    looked_at: Option<u32>,
+    /// The hierarchy in which processes were found, or the one to ask next.
+    position: usize,
+    /// The interfaces' names, kept so that samples share them.
+    names: Vec<Arc<str>>,
+    /// The names of TCP's counters, in the same way.
+    counters: Arc<[&'static str]>,
+    owner: NetworkOf,
+    /// The process that was found to stand for all of the cgroup's.
+    chosen: Option<u32>,
+}
+
+/// Whose a container's network is, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkOf {
+    source: NetworkSource,
+    /// The container's first process, by its runtime.
+    process: Option<u32>,
+    standing: Standing,
+}
+
+impl NetworkOf {
+    /// What follows from who a cgroup is.
+    pub fn of(who: Option<&Who>) -> Self {
+        let Some(who) = who else { return Self::default() };
+        let identity = who.identity.as_deref();
+        Self {
+            source: identity.map(Identity::network_source).unwrap_or_default(),
+            process: identity.and_then(|identity| identity.process),
+            standing: Standing::Container,
+        }
+    }
+}
+
+/// Whether a runtime knows the cgroup as a container's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    Container,
+    #[default]
+    Unknown,
+}
+
+/// Counts samples since the container became populated.
+#[derive(Debug, Default)]
+struct Looks {
+    samples: u32,
+    last: Option<Instant>,
+}
+
+impl Looks {
+    fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_long_ago = self.last.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AFTER);
+        let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY) || is_long_ago;
+        self.samples = self.samples.saturating_add(1);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+
+    fn is_settling(&self) -> bool {
+        self.samples <= SETTLING
+    }
+
+    fn is_first(&self) -> bool {
+        self.samples <= 1
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OwnNamespace {
+    id: NamespaceId,
+    pid: u32,
+}
+
+impl NetworkState {
+    pub(super) fn hint(&mut self, pid: u32) {
+        self.hint = Some(pid);
+    }
+
+    pub(super) fn refresh(&mut self) {
+        self.is_empty = false;
+        self.looks = Looks::default();
+    }
+
+    /// Whose the counters are, as far as the container's runtime told.
+    pub(super) fn set_owner(&mut self, owner: NetworkOf) {
+        let before = std::mem::replace(&mut self.owner, owner);
+        if before.source != owner.source {
+            self.leave();
+        } else if before != owner && self.own.map(|own| own.pid) != owner.process {
+            // Looked for anew; what is found may be what is there already.
+            self.looks = Looks::default();
+        }
+    }
+
+    /// Nobody lives in it any more; what is open is read as it is.
+    pub(super) fn keep(&mut self) {
+        self.is_empty = true;
+    }
+
+    /// Lets go of the namespace.
+    pub(super) fn leave(&mut self) {
+        self.own = None;
+        self.hint = None;
+        self.devices.close();
+        self.refresh();
+    }
+
+    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
+        each(&mut self.devices);
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// The process whose namespace the last sample was read from.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.own.map(|own| own.pid)
+    }
+
+    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
+        let wanted = sockets::NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
+        if !wanted
+            || self.owner.source == NetworkSource::Nowhere
+            || matches!(reading.ctx.processes, ProcessSource::Hidden)
+        {
+            return None;
+        }
+        if reading.is_root() {
+            return self.read(reading, FIRST_PROCESS);
+        }
+        let due = self.looks.due() && !(self.is_empty && self.devices.is_kept());
+        if due || !self.stays(reading) {
+            // Without a live process or the right to look at it nothing is known; an empty container is not looked at
+            // again before it is due.
+            if !due && self.own.is_none() {
+                return None;
+            }
+            let before = self.own.map(|own| own.id);
+            self.own = self.find(reading);
+            if before != self.own.map(|own| own.id) {
+                self.devices.close();
+            }
+        }
+        let own = self.own?;
+        self.read(reading, own.pid)
+    }
+
+    /// Whether what is read belongs to the container without looking for a process: an open file does. Otherwise the
+    /// process has to be still alive and in the namespace; its number may be another's by now.
+    fn stays(&self, reading: &mut Reading<'_>) -> bool {
+        let from_file = reading.ctx.kinds.has(MetricKind::Network) && !sockets::are_wanted(reading.ctx.kinds);
+        self.own.is_some_and(|own| {
+            (from_file && self.devices.is_kept())
+                || network_namespace(&reading.ctx.roots.proc, own.pid, reading.buffer).is_ok_and(|id| id == own.id)
+        })
+    }
+
+    /// Finds a process, and its namespace unless that is the host's.
+    fn find(&mut self, reading: &mut Reading<'_>) -> Option<OwnNamespace> {
+        let host = reading.ctx.host_network?;
+        let hint = self.hint.take();
+        let first = self.first_of_runtime(reading);
+        let found = match &reading.ctx.processes {
+            ProcessSource::Hidden => None,
+            _ if first.is_some() => first,
+            ProcessSource::Listed(hints) => {
+                let hint = hint.filter(|_| *hints == Hints::Taken);
+                let hinted = hint.and_then(|pid| Some((pid, namespace_of(pid, reading)?)));
+                hinted.or_else(|| {
+                    let pid = self.find_process(reading).or_else(|| self.elsewhere(reading))?;
+                    Some((pid, namespace_of(pid, reading)?))
+                })
+            }
+            ProcessSource::Indexed(index) => {
+                self.looked_at = self.indexed(hint, index, reading).or_else(|| self.elsewhere(reading));
+                self.looked_at.and_then(|pid| Some((pid, namespace_of(pid, reading)?)))
+            }
+        };
+        let (pid, id) = found.filter(|(_, id)| *id != host)?;
+        // What is inside of a container belongs to it, and so does its traffic.
+        let outer = cgroup_names::enclosing(reading.name).filter(|_| self.owner.standing == Standing::Unknown);
+        let is_repeated = outer.is_some_and(|outer| {
+            let of_outer = self.first_below(reading, outer).and_then(|pid| namespace_of(pid, reading));
+            of_outer.is_none_or(|of_outer| of_outer == id)
+        });
+        (!is_repeated).then_some(OwnNamespace { id, pid })
+    }
+
+    /// The container's first process, as its runtime told, and its namespace: if it still is the container's. Its id may
+    /// be another's by now, or one of another pid namespace.
+    fn first_of_runtime(&self, reading: &mut Reading<'_>) -> Option<(u32, NamespaceId)> {
+        let pid = self.owner.process?;
+        let id = cgroup_names::candidate(reading.name)?.container.id.as_bytes();
+        let process = ProcessDir::new(pid);
+        let text = process.file(&reading.ctx.roots.proc, "cgroup").read(reading.buffer).ok()?;
+        let is_in_it = text.windows(id.len()).any(|part| part == id);
+        if is_in_it { Some((pid, namespace_of(pid, reading)?)) } else { None }
+    }
+
+    /// A process of the container that is not in its very cgroup: in one below, as with a systemd inside, or of a
+    /// sandbox that has none in another container of its pod.
+    fn elsewhere(&self, reading: &mut Reading<'_>) -> Option<u32> {
+        let name = reading.name;
+        if self.owner.source == NetworkSource::Pod
+            && let Some(pod) = cgroup_names::pod_cgroup(name)
+        {
+            return self.first_below(reading, pod);
+        }
+        let is_whole = self.owner.standing == Standing::Container || cgroup_names::is_whole(name);
+        if is_whole { self.first_below(reading, name) } else { None }
+    }
+
+    /// The first process in or below this cgroup, the nearest first.
+    fn first_below(&self, reading: &mut Reading<'_>, top: &[u8]) -> Option<u32> {
+        let likely = reading.ctx.sources.likely_processes;
+        likely.into_iter().flatten().find_map(|position| {
+            let hierarchy = reading.ctx.hierarchies.at(position)?;
+            let mut level = vec![top.to_vec()];
+            let mut looked_at = 0;
+            while !level.is_empty() {
+                let mut below = Vec::new();
+                for cgroup in level {
+                    if looked_at == MOST_CGROUPS {
+                        return None;
+                    }
+                    looked_at += 1;
+                    if let Some(pid) = self.first_in(reading, hierarchy, &cgroup) {
+                        return Some(pid);
+                    }
+                    let inner = children(hierarchy, &cgroup).into_iter().take(MOST_CGROUPS);
+                    below.extend(inner.map(|child| [&cgroup, &b"/"[..], &child].concat()));
+                }
+                level = below;
+            }
+            None
+        })
+    }
+
+    fn first_in(&self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8]) -> Option<u32> {
+        match &reading.ctx.processes {
+            ProcessSource::Hidden => None,
+            ProcessSource::Listed(_) => {
+                let pids = members(reading, hierarchy, cgroup)?;
+                first_process::first(reading, &pids)
+            }
+            ProcessSource::Indexed(index) => {
+                let mut pids = index.processes(hierarchy.id, cgroup, self.index_age());
+                pids.retain(|pid| index.belongs(*pid, cgroup, reading.buffer));
+                first_process::first(reading, &pids)
+            }
+        }
+    }
+
+    fn index_age(&self) -> Duration {
+        let [settling, later] = INDEX_AGES;
+        if self.looks.is_settling() { settling } else { later }
+    }
+
+    /// A process that is in the container now: the one an event told of, the one of before, or one of the index.
+    fn indexed(&self, hint: Option<u32>, index: &ProcessIndex, reading: &mut Reading<'_>) -> Option<u32> {
+        let name = reading.name;
+        let known = [self.looked_at, hint].into_iter().flatten().find(|pid| index.belongs(*pid, name, reading.buffer));
+        known.or_else(|| {
+            let oldest = self.index_age();
+            let likely = reading.ctx.sources.likely_processes.into_iter().flatten();
+            let mut hierarchies =
+                likely.filter_map(|position| reading.hierarchy(position)).collect::<Vec<_>>().into_iter();
+            hierarchies.find_map(|hierarchy| {
+                let mut pids = index.processes(hierarchy.id, name, oldest);
+                pids.retain(|pid| index.belongs(*pid, name, reading.buffer));
+                first_process::first(reading, &pids)
+            })
+        })
+    }
+
+    /// A process of the container. At first the hierarchies are asked in which runtimes put processes; later one each
+    /// time, the one that had some or else the next, since most cgroups without processes stay so.
+    fn find_process(&mut self, reading: &mut Reading<'_>) -> Option<u32> {
+        if self.looks.is_first() {
+            let likely = reading.ctx.sources.likely_processes;
+            return likely.into_iter().flatten().find_map(|position| self.ask(reading, position));
+        }
+        let mut later = reading.live_positions().filter(|position| *position >= self.position);
+        let position = later.next().or_else(|| reading.live_positions().next())?;
+        let found = self.ask(reading, position);
+        if found.is_none() {
+            self.position = position + 1;
+        }
+        found
+    }
+
+    fn ask(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<u32> {
+        let (hierarchy, name) = (reading.hierarchy(position)?, reading.name);
+        let pids = members(reading, hierarchy, name)?;
+        let chosen = self.chosen.filter(|pid| pids.contains(pid)).or_else(|| first_process::first(reading, &pids));
+        self.chosen = chosen;
+        let pid = chosen?;
+        self.position = position;
+        Some(pid)
+    }
+
+    fn read(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
+        let mut network = Network::default();
+        if reading.ctx.kinds.has(MetricKind::Network) {
+            network = self.read_devices(reading, pid)?;
+        }
+        sockets::read(reading, pid, &mut network, &mut self.counters);
+        Some(network)
+    }
+
+    fn read_devices(&mut self, reading: &mut Reading<'_>, pid: u32) -> Option<Network> {
+        let process = ProcessDir::new(pid);
+        let at = process.file(&reading.ctx.roots.proc, "net/dev");
+        let most = if reading.name == b"/" { MACHINE_INTERFACES } else { CONTAINER_INTERFACES };
+        let mut devices = std::mem::take(&mut self.devices);
+        let mut odd = OddLines::default();
+        let result = match devices.read_to_end(at, &reading.ctx.network_budget, reading.buffer) {
+            Ok(Some(text)) => Ok(self.network(text, most, &mut odd)),
+            Ok(None) => Err(ReadError::Missing(at.path())),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(network) => {
+                if odd.count() > 0 {
+                    reading.note(at, "net/dev", odd);
+                }
+                self.devices = devices;
+                Some(network)
+            }
+            Err(error) => {
+                // Closed by dropping it: the next sample looks by the process again.
+                reading.ctx.errors.count("net/dev", &error);
+                None
+            }
+        }
+    }
+
+    fn network(&mut self, text: &[u8], most: usize, odd: &mut OddLines) -> Network {
+        let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
+        for line in interfaces(text, odd) {
+            // A namespace has each name once.
+            let is_told = |interface: &Interface| interface.name.as_bytes() == line.name;
+            if line.is_ignored() || network.interfaces.iter().any(is_told) {
+                continue;
+            }
+            let index = network.interfaces.len();
+            if index == most {
+                Bound::ListRows.exceeded();
+                break;
+            }
+            if self.names.get(index).is_none_or(|name| name.as_bytes() != line.name) {
+                self.names.truncate(index);
+                self.names.push(String::from_utf8_lossy(line.name).into());
+            }
+            let Some(name) = self.names.get(index).cloned() else { continue };
+            network.interfaces.push(Interface {
+                name,
+                receive: traffic(line.receive),
+                transmit: traffic(line.transmit),
+            });
+        }
+        network
+    }
+}
+
+fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
+    let id = network_namespace(&reading.ctx.roots.proc, pid, reading.buffer);
+    id.inspect_err(|error| reading.ctx.errors.count("ns/net", error)).ok()
+}
+
+fn traffic(counters: Counters) -> Traffic {
+    let Counters { bytes, packets, errs, drop } = counters;
+    Traffic { bytes, packets, errors: errs, dropped: drop }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn interfaces_at_and_beyond_the_bound() {
+        let text = |interfaces: usize| {
+            let mut text = "head\nhead\n".to_owned();
+            for number in 0..interfaces {
+                let _ = writeln!(text, "eth{number}: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0");
+            }
+            text
+        };
+        let read = |interfaces: usize| {
+            let mut state = NetworkState::default();
+            state.network(text(interfaces).as_bytes(), CONTAINER_INTERFACES, &mut OddLines::default()).interfaces
+        };
+        assert_eq!(read(CONTAINER_INTERFACES).len(), CONTAINER_INTERFACES);
+        let before = Bound::ListRows.count();
+        let cut = read(10_000);
+        assert_eq!((cut.len(), &*cut[255].name), (CONTAINER_INTERFACES, "eth255"));
+        assert!(Bound::ListRows.count() > before);
+    }
+}

@@ -1,6 +1,0 @@
-//! The summary and its metrics, over a node with pods of every sort.
-
-mod clients;
-pub(in crate::views) mod fixture;
-mod golden;
-mod rules;
