@@ -1,6 +1,7 @@
 //! What containers choose costs themselves: expressions, large answers, endpoints elsewhere, files that never answer, and
 //! what is no file; and that none of them chooses which folder of the host is its own.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -62,12 +63,21 @@ fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Vec<u8> + ?Sized)) -> 
     stream.write_all(&body)
 }
 
+/// So many lines, one after the other.
+fn lines(count: u32, line: impl Fn(u32) -> String) -> Vec<u8> {
+    let mut text = Vec::new();
+    for number in 0..count {
+        text.extend_from_slice(line(number).as_bytes());
+    }
+    text
+}
+
 /// Runs a container on the host's network, or on none, that has these files and does this.
 fn container(docker: &Docker, network: &str, files: &[(&str, Value)], labels: &Value, then: &str) -> Result<String> {
     let mut command =
         "for each in mkdir mkfifo mknod dd; do /bin/busybox ln -sf /bin/busybox /bin/$each; done; ".to_owned();
     for (path, content) in files {
-        command.push_str(&format!("echo '{content}' > {path}; "));
+        let _ = write!(command, "echo '{content}' > {path}; ");
     }
     command.push_str(then);
     docker.run_as(&json!({
@@ -160,12 +170,10 @@ fn large_answers_stay_bounded() -> Result<()> {
     let pages = Pages::serve(|path| match path {
         "/huge-label" => [b"ok 1\nm{x=\"".to_vec(), vec![b'A'; 1_000_000], b"\"} 1\n".to_vec()].concat(),
         "/endless" => vec![b'#'; 20 << 20],
-        "/many" => {
-            (0..9000).map(|at| format!("m{{x=\"{at}\",y=\"{}\"}} 1\n", "A".repeat(90))).collect::<String>().into()
-        }
+        "/many" => lines(9000, |at| format!("m{{x=\"{at}\",y=\"{}\"}} 1\n", "A".repeat(90))),
         "/labels" => {
-            let labels: String = (0..60).map(|at| format!("l{at:02}=\"v\",")).collect();
-            (0..1900).map(|at| format!("m{{x=\"{at}\",{labels}}} 1\n")).collect::<String>().into()
+            let labels = String::from_utf8_lossy(&lines(60, |at| format!("l{at:02}=\"v\","))).into_owned();
+            lines(1900, |at| format!("m{{x=\"{at}\",{labels}}} 1\n"))
         }
         _ => b"ok 1\n".to_vec(),
     })?;

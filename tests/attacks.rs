@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use self::clients::{Attacker, Window};
+use self::clients::{Attacker, Window, pause};
 use self::endpoints::EndlessRuntime;
 use self::stage::{Deed, InTime, Log, Proof, Stage, deed};
 use crate::support::cgroups::{Cgroups, Set};
@@ -229,7 +229,7 @@ impl LongPaths {
             let _ = fs::create_dir(&path);
             let _ = fs::remove_dir(&path);
             if number % 10 == 0 {
-                attacker.pause(Duration::from_millis(5));
+                pause(Duration::from_millis(5));
                 if attacker.is_over() {
                     break;
                 }
@@ -252,13 +252,13 @@ fn long_paths() -> Result<()> {
 }
 
 /// Cgroups of containers that the endless runtimes are asked about.
-fn ask_runtimes<'a>(stage: &'a Stage) -> Deed<'a> {
+fn ask_runtimes(stage: &Stage) -> Deed<'_> {
     deed(1, |attacker| {
         for number in 0_u64.. {
             let id = tar::hex_sha256(&number.to_le_bytes());
             let name = if number % 2 == 0 { format!("docker-{id}.scope") } else { format!("libpod-{id}.scope") };
             let _ = stage.cgroups().make(name);
-            attacker.pause(Duration::from_millis(300));
+            pause(Duration::from_millis(300));
             if attacker.is_over() {
                 break;
             }

@@ -246,7 +246,8 @@ fn answer_without_end(mut stream: UnixStream) {
         return;
     }
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"Name\":\"");
-    while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+    let piece = vec![b'x'; 65_536];
+    while stream.write_all(&piece).is_ok() {}
 }
 
 fn endless_runtime() -> Result<()> {

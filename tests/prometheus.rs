@@ -83,7 +83,7 @@ fn empty_labels() -> Result<()> {
     wait::eventually(wait::seconds(20), || {
         // One to one, by all of their labels.
         let sum = prometheus.number("with_empty + without")?;
-        ensure!(sum == 3.0, "{sum}");
+        ensure!(sum as u64 == 3, "{sum}");
         let id = cgroup.name();
         for job in ["collector", "kubelet"] {
             for label in ["image", "name", "container_label_x", "pod"] {

@@ -29,6 +29,11 @@ pub(super) enum Receive {
     Little,
 }
 
+/// Lets a moment pass.
+pub(super) fn pause(moment: Duration) {
+    wait::pass(moment.min(Duration::from_secs(1)));
+}
+
 impl<'a> Attacker<'a> {
     pub(super) fn new(number: usize, address: SocketAddr, over: &'a AtomicBool) -> Self {
         Self { number, address, over }
@@ -36,11 +41,6 @@ impl<'a> Attacker<'a> {
 
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
-    }
-
-    /// Lets a moment pass.
-    pub(super) fn pause(&self, moment: Duration) {
-        wait::pass(moment.min(Duration::from_secs(1)));
     }
 
     /// A connection from an address that is not the well-behaved client's: a pod has its own.
@@ -68,7 +68,7 @@ impl<'a> Attacker<'a> {
         let stream = self.connect(Receive::AsUsual)?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         let mut incoming = http::send_with(stream, method, target, headers, body.map(str::as_bytes))?;
-        let mut buffer = [0; 32 << 10];
+        let mut buffer = vec![0; 32 << 10];
         while !self.is_over() && incoming.body.read(&mut buffer)? > 0 {}
         Ok(())
     }
@@ -77,7 +77,7 @@ impl<'a> Attacker<'a> {
     pub(super) fn ask_on(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) {
         while !self.is_over() {
             if self.ask(method, target, headers, body).is_err() {
-                self.pause(Duration::from_millis(20));
+                pause(Duration::from_millis(20));
             }
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Attacker<'a> {
     pub(super) fn read_little(&self, requests: &str) {
         while !self.is_over() {
             let _ = self.read_little_of(requests);
-            self.pause(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Attacker<'a> {
         let mut stream = self.connect(Receive::Little)?;
         stream.write_all(requests.as_bytes())?;
         while !self.is_over() {
-            self.pause(STEP);
+            pause(STEP);
             match stream.read(&mut [0; 256]) {
                 Ok(0) => break,
                 Err(error) if !is_late(&error) => break,
@@ -123,7 +123,7 @@ impl<'a> Attacker<'a> {
                 }
                 held.push(stream);
             }
-            self.pause(Duration::from_secs(1));
+            pause(Duration::from_secs(1));
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Attacker<'a> {
     pub(super) fn close_the_window(&self, streams: u32, target: &str, window: Window) {
         while !self.is_over() {
             let _ = self.open_streams(streams, target, window);
-            self.pause(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Attacker<'a> {
                 for number in 0..streams {
                     stream.write_all(&frame(WINDOW_UPDATE, 0, 2 * number + 1, &[0, 0, 0, 1]))?;
                 }
-                self.pause(STEP);
+                pause(STEP);
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Result, wait};
 
 /// What an endless answer repeats.
-const PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 
 /// An endpoint of an application, at a port of the loopback interface; it ends with the test's process.
 pub(super) fn application() -> Result<u16> {

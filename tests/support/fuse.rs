@@ -94,10 +94,8 @@ fn answer(request: &[u8]) -> Option<Vec<u8>> {
         14 | 27 => Ok(vec![0; 16]),
         // STATFS
         17 => Ok(vec![0; 80]),
-        // RELEASE, FLUSH, RELEASEDIR, ACCESS
-        18 | 25 | 29 | 34 => Ok(Vec::new()),
-        // READDIR: nothing.
-        28 => Ok(Vec::new()),
+        // RELEASE, FLUSH, RELEASEDIR, ACCESS; READDIR: nothing.
+        18 | 25 | 28 | 29 | 34 => Ok(Vec::new()),
         // INIT: version 7.31 as nearly all kernels, one mebibyte at most, no options.
         26 => {
             let mut answer = fields(&[(7, 4), (31, 4), (0, 4), (0, 4), (0, 2), (0, 2), (128 << 10, 4), (1, 4)]);
