@@ -87,7 +87,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
 const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 16] = [
+const FOREIGN: [(&str, &[&str]); 15] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["api", "daemon"]),
