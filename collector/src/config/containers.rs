@@ -49,7 +49,7 @@ pub(super) struct ContainersArgs {
     /// Leave out containers with a label that fits this glob as `key=value`; may be repeated
     #[arg(long = "exclude_label", value_name = "GLOB")]
     exclude_label: Vec<String>,
-    /// Where Docker listens; empty for none [default: `unix:///var/run/docker.sock`]
+    /// Where Docker listens; empty for none (default `unix:///var/run/docker.sock`)
     #[arg(long)]
     docker: Option<String>,
     /// Talk TLS to Docker where it listens on TCP
@@ -65,16 +65,16 @@ pub(super) struct ContainersArgs {
     /// The certificate of who issued Docker's
     #[arg(long = "docker-tls-ca", default_value = "ca.pem")]
     docker_tls_ca: PathBuf,
-    /// Where podman listens; empty for none [default: `unix:///var/run/podman/podman.sock`]
+    /// Where podman listens; empty for none (default `unix:///var/run/podman/podman.sock`)
     #[arg(long)]
     podman: Option<String>,
-    /// Where containerd listens; empty for none [default: /run/containerd/containerd.sock]
+    /// Where containerd listens; empty for none (default `/run/containerd/containerd.sock`)
     #[arg(long)]
     containerd: Option<String>,
     /// containerd's namespaces to look for containers in, separated by commas
     #[arg(long = "containerd-namespace", default_value = "k8s.io,default,moby")]
     containerd_namespace: String,
-    /// Where CRI-O listens; empty for none [default: `unix:///var/run/crio/crio.sock`]
+    /// Where CRI-O listens; empty for none (default `unix:///var/run/crio/crio.sock`)
     #[arg(long)]
     crio: Option<String>,
     /// Beginnings of the names of environment variables to show, separated by commas
