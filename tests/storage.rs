@@ -171,7 +171,7 @@ fn written(
         let made = after.inodes.saturating_sub(before.inodes);
         let expected = INODES + 1..=INODES + 1 + mount_points.count_at_most();
         ensure!(found == Found::Accounting || expected.contains(&made), "{expected:?} inodes: {before:?}, {after:?}");
-        let by = collector.metrics()?.value("collector_disk_usage_total", &[("by", found.label())]).unwrap_or(0.0);
+        let by = collector.metrics()?.value("collector_disk_usage_total", &[("method", found.label())]).unwrap_or(0.0);
         ensure!(by > 0.0, "nothing was found by {found:?}");
         Ok(after)
     })?;

@@ -162,7 +162,7 @@ pub enum ConfigError {
         exit_code: u8,
     },
     /// A flag's value is not possible.
-    #[error("error: --{flag}={value}: {problem}")]
+    #[error("--{flag}={value}: {problem}")]
     Value {
         /// The flag's name.
         flag: &'static str,
@@ -250,9 +250,10 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// Clap's message without the usage, on one line.
+/// Clap's message without the usage and without its prefix, on one line.
 fn on_one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    lines.collect::<Vec<_>>().join("; ")
+    let line = lines.collect::<Vec<_>>().join("; ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }

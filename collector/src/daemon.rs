@@ -80,13 +80,13 @@ const SCAN_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// There are no cgroups to read.
-    #[error("error: {0}")]
+    #[error("{0}")]
     Cgroups(#[from] DetectError),
     /// A file of passwords, tokens or certificates cannot be used.
-    #[error("error: {0}")]
+    #[error("{0}")]
     Access(#[from] FileError),
     /// The port cannot be had.
-    #[error("error: cannot listen on {address}: {source}; choose another with --port or --listen_ip")]
+    #[error("cannot listen on {address}: {source}; choose another with --port or --listen_ip")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
@@ -95,7 +95,7 @@ pub enum DaemonError {
     },
     /// The socket for Docker's API cannot be had.
     #[error(
-        "error: --docker_socket={}: {source}; give a path in a directory that the collector may write to, at which nobody \
+        "--docker_socket={}: {source}; give a path in a directory that the collector may write to, at which nobody \
          else listens",
         path.display()
     )]
@@ -106,7 +106,7 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// A port for the kubelet's endpoints cannot be had.
-    #[error("error: cannot listen on {address}: {source}; choose another with --{flag}")]
+    #[error("cannot listen on {address}: {source}; choose another with --{flag}")]
     ListenAsKubelet {
         /// What was asked for.
         address: SocketAddr,
@@ -116,10 +116,10 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// `--kernel_events=ebpf`, and it cannot be had.
-    #[error("error: --kernel_events=ebpf: {0}")]
+    #[error("--kernel_events=ebpf: {0}")]
     EventsRequired(Box<Unavailable>),
     /// The system has no thread, descriptor or signal to give.
-    #[error("error: {what}: {source}")]
+    #[error("{what}: {source}")]
     System {
         /// What was attempted.
         what: &'static str,
@@ -127,13 +127,13 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
-    #[error("error: the thread {0} ended; its last words are in the log above")]
+    #[error("the thread {0} ended; see its error in the log above")]
     ThreadEnded(String),
     /// `collector statistics` was asked about a cgroup that is not there.
-    #[error("error: --cgroup={0}: no mounted hierarchy has this cgroup")]
+    #[error("--cgroup={0}: no mounted hierarchy has this cgroup")]
     NoCgroup(String),
     /// A receiver cannot be sent to.
-    #[error("error: --{flag}: {source}")]
+    #[error("--{flag}: {source}")]
     Receiver {
         /// The flag that names it.
         flag: &'static str,
@@ -141,7 +141,7 @@ pub enum DaemonError {
         source: InvalidReceiver,
     },
     /// Two own metrics have one name.
-    #[error("error: own metrics: {0}")]
+    #[error("own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 

@@ -14,7 +14,7 @@ pub mod timeline;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -85,6 +85,7 @@ pub struct Store {
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
     pods: Pods,
+    generation: AtomicU64,
 }
 
 impl Store {
@@ -97,12 +98,18 @@ impl Store {
             containers: RwLock::default(),
             ended: Mutex::new(EndedContainers::new(memory.ended)),
             clock: Mutex::default(),
+            generation: AtomicU64::new(0),
             budget: Arc::new(HistoryBudget::new(memory.histories)),
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
             pods: Pods::default(),
         }
+    }
+
+    /// Another number whenever a container came or went.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The event log.
@@ -157,6 +164,7 @@ impl Store {
         self.budget.join();
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
         containers.insert(Arc::clone(name), Arc::clone(&container));
+        self.generation.fetch_add(1, Ordering::Release);
         container
     }
 
@@ -178,6 +186,7 @@ impl Store {
         let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
         if containers.get(&container.name).is_some_and(|current| Arc::ptr_eq(current, container)) {
             containers.remove(&container.name);
+            self.generation.fetch_add(1, Ordering::Release);
         }
     }
 

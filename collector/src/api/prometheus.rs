@@ -245,15 +245,15 @@ fn with_own_counts(own: &[MetricFamily], plan: &Plan, series: usize) -> Vec<Metr
     let Shed { families, ended, containers, profile } = plan.shed;
     let told = series + OWN_COUNTS - (families + ended + containers);
     own.push(own::gauges("collector_metrics_series", "Series in this answer.", &[(None, told)]));
-    let why = |why| Some(("why", why));
+    let reason = |reason| Some(("reason", reason));
     own.push(own::gauges(
         "collector_metrics_shed_series",
         "Series left out of this answer: with whole families, with ended or running containers, or beyond the profile.",
         &[
-            (why("families"), families),
-            (why("ended"), ended),
-            (why("containers"), containers),
-            (why("profile"), profile),
+            (reason("families"), families),
+            (reason("ended"), ended),
+            (reason("containers"), containers),
+            (reason("profile"), profile),
         ],
     ));
     own.sort_by(|one, other| one.name().cmp(other.name()));

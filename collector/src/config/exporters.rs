@@ -205,21 +205,18 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (flags, start) in [
-            (&["--otlp_endpoint=node:4317"][..], "error: --otlp_endpoint=node:4317: not an http:// or"),
+            (&["--otlp_endpoint=node:4317"][..], "--otlp_endpoint=node:4317: not an http:// or"),
             (
                 &["--remote_write_url=http://ann:secret@x/"],
-                "error: --remote_write_url=...: a user in a URL is not sent; use --remote_write_headers=Authorization",
+                "--remote_write_url=...: a user in a URL is not sent; use --remote_write_headers=Authorization",
             ),
-            (&["--remote_write_url=ftp://x/"], "error: --remote_write_url=ftp://x/: not an http:// or"),
-            (
-                &["--otlp_endpoint=http://a", "--otlp_headers=secret"],
-                "error: --otlp_headers=...: a header is not of the form",
-            ),
-            (&["--otlp_endpoint=http://a", "--otlp_interval=1ms"], "error: --otlp_interval=1ms: use at least 100ms"),
-            (&["--storage_driver=stdout,x"], "error: --storage_driver=stdout,x: unknown; use stdout (accepted"),
+            (&["--remote_write_url=ftp://x/"], "--remote_write_url=ftp://x/: not an http:// or"),
+            (&["--otlp_endpoint=http://a", "--otlp_headers=secret"], "--otlp_headers=...: a header is not of the form"),
+            (&["--otlp_endpoint=http://a", "--otlp_interval=1ms"], "--otlp_interval=1ms: use at least 100ms"),
+            (&["--storage_driver=stdout,x"], "--storage_driver=stdout,x: unknown; use stdout (accepted"),
             (
                 &["--storage_driver=stdout", "--storage_driver_buffer_duration=0"],
-                "error: --storage_driver_buffer_duration=0ns: use at least 100ms",
+                "--storage_driver_buffer_duration=0ns: use at least 100ms",
             ),
         ] {
             let error = options(flags).unwrap_err();

@@ -153,17 +153,17 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named() {
         let error = |text: &str| config(text, &[]).unwrap_err();
-        assert_eq!(error("prot = 1\n"), "error: --config=FILE: there is no flag \"prot\"; is port meant?");
+        assert_eq!(error("prot = 1\n"), "--config=FILE: there is no flag \"prot\"; is port meant?");
         assert_eq!(
             error("a = 1\n[server]\n"),
-            "error: --config=FILE: there is no flag \"a\"; `collector --help-all` lists them"
+            "--config=FILE: there is no flag \"a\"; `collector --help-all` lists them"
         );
-        assert_eq!(error("port = 1\nport = 2\n").split(": line").next(), Some("error: --config=FILE"));
+        assert_eq!(error("port = 1\nport = 2\n").split(": line").next(), Some("--config=FILE"));
         assert!(error("port = { a = 1 }\n").contains("port: a number, a string"));
         assert!(error("config = \"x\"\n").contains("config is for the command line alone"));
         assert!(error("port = 99999999\n").contains("99999999"));
         let missing = ["collector", "--config=/nowhere.toml"].map(OsString::from);
         let missing = Invocation::from_command_line(missing).unwrap_err().to_string();
-        assert_eq!(missing, "error: --config=/nowhere.toml: cannot be opened: No such file or directory (os error 2)");
+        assert_eq!(missing, "--config=/nowhere.toml: cannot be opened: No such file or directory (os error 2)");
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn of(mut command: Command, name: Option<&str>) -> Result<String, Con
         return Ok(found.render_help().to_string());
     }
     let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-    let message = format!("error: help {name}: there is no such command; there are {}", names.join(", "));
+    let message = format!("help {name}: there is no such command; there are {}", names.join(", "));
     Err(ConfigError::Usage { message, exit_code: 2 })
 }
 

@@ -196,7 +196,7 @@ mod tests {
     fn mistakes_are_named_on_one_line() {
         for words in [&["doktor"][..], &["doctor", "--prot=1"], &["doctor", "--format=xml"], &["--port=1", "doctor"]] {
             let error = parse(words).unwrap_err();
-            assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
+            assert!(!error.contains("error: ") && error.lines().count() == 1, "{error}");
         }
     }
 }

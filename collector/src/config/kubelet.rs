@@ -206,7 +206,7 @@ mod tests {
             (&["--kubelet_port=1", "--kubelet_client_ca_file=ca"], None),
             (&["--kubelet_port=1", "--kubelet_client_ca_file=ca", "--kubelet_tls_cert_file=x"], Some(&main)),
         ] {
-            assert!(config(flags, tls).unwrap_err().starts_with("error: --kubelet_port=1: "), "{flags:?}");
+            assert!(config(flags, tls).unwrap_err().starts_with("--kubelet_port=1: "), "{flags:?}");
         }
     }
 

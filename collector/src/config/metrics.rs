@@ -130,6 +130,6 @@ mod tests {
         let expected = (Some(5000), Profile::Recommended);
         assert_eq!(options(&["--max_series=5000", "--metrics_profile=recommended"]), Ok(expected));
         let error = options(&["--max_series=999"]).unwrap_err();
-        assert_eq!(error, "error: --max_series=999: use at least 1000, or 0 for any number");
+        assert_eq!(error, "--max_series=999: use at least 1000, or 0 for any number");
     }
 }

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(request(&["--cgroup=a"]).unwrap_err(), "error: --cgroup=a: a cgroup's name begins with a slash");
-        assert!(request(&["--formt=json"]).unwrap_err().starts_with("error: unexpected argument '--formt' found"));
+        assert_eq!(request(&["--cgroup=a"]).unwrap_err(), "--cgroup=a: a cgroup's name begins with a slash");
+        assert!(request(&["--formt=json"]).unwrap_err().starts_with("unexpected argument '--formt' found"));
     }
 }

@@ -64,30 +64,30 @@ fn event_limits_are_per_kind() {
 #[test]
 fn mistakes_are_named_on_one_line() {
     for (flags, expected) in [
-        (&["--prot=1"][..], "error: unexpected argument '--prot' found; tip: a similar argument exists: '--port'"),
-        (&["-port=x"], "error: invalid value 'x' for '--port <VALUE>': invalid digit found in string"),
-        (&["--port=70000"], "error: invalid value '70000' for '--port <VALUE>': 70000 is not in 0..=65535"),
-        (&["--listen_ip=localhost"], "error: --listen_ip=localhost: not an IP address; try 127.0.0.1"),
-        (&["--housekeeping_interval=1ms"], "error: --housekeeping_interval=1ms: use at least 10ms"),
+        (&["--prot=1"][..], "unexpected argument '--prot' found; tip: a similar argument exists: '--port'"),
+        (&["-port=x"], "invalid value 'x' for '--port <VALUE>': invalid digit found in string"),
+        (&["--port=70000"], "invalid value '70000' for '--port <VALUE>': 70000 is not in 0..=65535"),
+        (&["--listen_ip=localhost"], "--listen_ip=localhost: not an IP address; try 127.0.0.1"),
+        (&["--housekeeping_interval=1ms"], "--housekeeping_interval=1ms: use at least 10ms"),
         (
             &["--event_storage_age_limit=oom=x"],
-            "error: --event_storage_age_limit=oom=x: \"x\" is not a duration such as 10s, 1m30s or 500ms",
+            "--event_storage_age_limit=oom=x: \"x\" is not a duration such as 10s, 1m30s or 500ms",
         ),
         (
             &["--event_storage_age_limit=foo=1s"],
-            "error: --event_storage_age_limit=foo=1s: unknown kind \"foo\"; use default, oom, oomKill, \
+            "--event_storage_age_limit=foo=1s: unknown kind \"foo\"; use default, oom, oomKill, \
              containerCreation, containerDeletion",
         ),
         (
             &["--ring_buffer_bytes=1000"],
-            "error: --ring_buffer_bytes=1000: not a power of two of at least the page size, 4096; the default is \
+            "--ring_buffer_bytes=1000: not a power of two of at least the page size, 4096; the default is \
              1048576",
         ),
     ] {
         assert_eq!(config(flags).unwrap_err(), expected);
     }
     let error = config(&["--enable_metrics=cpux"]).unwrap_err();
-    assert!(error.starts_with("error: --enable_metrics=cpux: unknown metric kind \"cpux\"; the kinds are"), "{error}");
+    assert!(error.starts_with("--enable_metrics=cpux: unknown metric kind \"cpux\"; the kinds are"), "{error}");
     for flags in [&["--prot=1"][..], &["--enable_metrics=x"], &["--kernel_events=maybe"]] {
         let error = config(flags).unwrap_err();
         assert_eq!(error.lines().count(), 1, "{error}");

@@ -485,6 +485,6 @@ impl Status for Answers {
             // Read by the rendering.
             self.process_counts().await;
         }
-        metrics::answer(&self.scrapes, &self.budget, scrape, sharing).await
+        metrics::answer(&self.scrapes, &self.budget, scrape, sharing, self.engine.store().generation()).await
     }
 }

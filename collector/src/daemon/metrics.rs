@@ -72,6 +72,8 @@ struct State {
     recent: Vec<(Scrape, Instant, Arc<Rendering>)>,
     /// Every rendering that somebody may still read, the oldest first.
     alive: VecDeque<(Instant, Weak<Rendering>)>,
+    /// Which containers there were when somebody asked last: see [`Store::generation`](crate::store::Store::generation).
+    generation: u64,
     closed: bool,
 }
 
@@ -103,8 +105,14 @@ pub(crate) fn channel() -> (Requests, Jobs) {
 }
 
 /// Has a request answered.
-pub(crate) async fn answer(requests: &Requests, budget: &Budget, scrape: Scrape, sharing: Sharing) -> Answer {
-    let answered = match ask(&requests.0, budget, scrape, sharing)? {
+pub(crate) async fn answer(
+    requests: &Requests,
+    budget: &Budget,
+    scrape: Scrape,
+    sharing: Sharing,
+    generation: u64,
+) -> Answer {
+    let answered = match ask(&requests.0, budget, scrape, sharing, generation)? {
         Asked::Answered(rendering) => return Ok(rendering),
         Asked::Waits(answered) => answered,
     };
@@ -116,11 +124,26 @@ enum Asked {
     Waits(oneshot::Receiver<Answer>),
 }
 
-fn ask(shared: &Shared, budget: &Budget, scrape: Scrape, sharing: Sharing) -> Result<Asked, MetricsUnavailable> {
+fn ask(
+    shared: &Shared,
+    budget: &Budget,
+    scrape: Scrape,
+    sharing: Sharing,
+    generation: u64,
+) -> Result<Asked, MetricsUnavailable> {
     let now = Instant::now();
     let mut state = shared.lock();
     if state.closed {
         return Err(MetricsUnavailable::Stopping);
+    }
+    // Whoever has seen a container come or go does not get an answer from before.
+    let mut outdated = Vec::new();
+    if state.generation != generation {
+        state.generation = generation;
+        outdated = std::mem::take(&mut state.recent);
+        if let Some((_, at, _)) = &mut state.current {
+            *at = at.checked_sub(2 * SAME_MOMENT).unwrap_or(*at);
+        }
     }
     let same_moment = |at: Instant| sharing == Sharing::SameMoment && now.duration_since(at) <= SAME_MOMENT;
     if let Some((.., rendering)) = state.recent.iter().find(|(of, at, _)| *of == scrape && same_moment(*at)) {
@@ -144,6 +167,8 @@ fn ask(shared: &Shared, budget: &Budget, scrape: Scrape, sharing: Sharing) -> Re
         state.queued.push_back((scrape, vec![answer]));
         shared.more.notify_one();
     }
+    drop(state);
+    drop(outdated);
     Ok(Asked::Waits(answered))
 }
 
@@ -192,12 +217,16 @@ fn next(shared: &Shared) -> Option<(Scrape, Instant)> {
 
 fn finish(shared: &Shared, scrape: Scrape, at: Instant, answer: &Answer) {
     let mut state = shared.lock();
-    let waiting = state.current.take().map(|(.., waiting)| waiting).unwrap_or_default();
+    let (began, waiting) = state.current.take().map(|(_, began, waiting)| (began, waiting)).unzip();
+    let waiting: Vec<Waiting> = waiting.unwrap_or_default();
     // The one before would have answered.
     let old = state.expire(Instant::now());
     state.alive.retain(|(_, rendering)| rendering.strong_count() > 0);
     if let Ok(rendering) = answer {
-        state.recent.push((scrape, at, Arc::clone(rendering)));
+        // Unless a container came or went meanwhile.
+        if began == Some(at) {
+            state.recent.push((scrape, at, Arc::clone(rendering)));
+        }
         state.alive.push_back((at, Arc::downgrade(rendering)));
     }
     drop(state);

@@ -33,7 +33,7 @@ impl Metrics {
             sent: counters("collector_push_sent_points_total", "Values a receiver accepted.", &["exporter"])?,
             dropped: counters(
                 "collector_push_dropped_points_total",
-                "Values that were never accepted, by why.",
+                "Values that were never accepted, by reason.",
                 &["exporter", "reason"],
             )?,
             failures: counters(

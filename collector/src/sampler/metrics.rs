@@ -52,7 +52,7 @@ impl Metrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
-            samples: counters("collector_samples_total", "Samples taken, by why.", "purpose")?,
+            samples: counters("collector_samples_total", "Samples taken, by purpose.", "purpose")?,
             regressions: IntCounter::new(
                 "collector_counter_regressions_total",
                 "Counters of the kernel that were read smaller than before and were corrected.",
@@ -66,7 +66,7 @@ impl Metrics {
             )?,
             reconciles: counters(
                 "collector_reconciles_total",
-                "Scans compared with the events' view, by why.",
+                "Scans compared with the events' view, by reason.",
                 "reason",
             )?,
             divergences: counters(
@@ -80,8 +80,8 @@ impl Metrics {
             )?,
             disk_usage: counters(
                 "collector_disk_usage_total",
-                "Times that the size of a container's writable layer was found out, by how.",
-                "by",
+                "Times that the size of a container's writable layer was found, by method.",
+                "method",
             )?,
             disk_usage_errors: IntCounter::new(
                 "collector_disk_usage_errors_total",

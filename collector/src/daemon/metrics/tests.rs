@@ -4,7 +4,7 @@ use super::*;
 use crate::api::prometheus::Encoding;
 
 fn ask_for(requests: &Requests, scrape: Scrape, sharing: Sharing) -> Asked {
-    ask(&requests.0, &Budget::default(), scrape, sharing).unwrap()
+    ask(&requests.0, &Budget::default(), scrape, sharing, 0).unwrap()
 }
 
 fn waits(requests: &Requests, scrape: Scrape) -> oneshot::Receiver<Answer> {
@@ -73,7 +73,7 @@ fn whoever_left_is_not_rendered_for_and_too_many_are_refused() {
     drop(waits(&requests, Scrape::default()));
     let budget = Budget::default();
     let waiting: Vec<_> = (0..WAITING - 1).map(|_| waits(&requests, GZIP)).collect();
-    let refused = ask(&requests.0, &budget, GZIP, Sharing::SameMoment).map(drop);
+    let refused = ask(&requests.0, &budget, GZIP, Sharing::SameMoment, 0).map(drop);
     assert!(matches!(refused, Err(MetricsUnavailable::Busy(Busy::Queue))), "{refused:?}");
     assert_eq!(budget.counts().refused[0], ("queue", 1));
     assert_eq!(next(&jobs.0).unwrap().0, GZIP);

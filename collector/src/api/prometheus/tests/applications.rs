@@ -81,8 +81,8 @@ fn they_are_the_first_to_be_left_out() {
     let all = render(&everything());
     let of_applications =
         |parsed: &Parsed| parsed.series.iter().filter(|series| series.name.contains("request")).count();
-    let shed = |parsed: &Parsed, why| -> usize {
-        parsed.value("collector_metrics_shed_series", &[("why", why)]).unwrap().parse().unwrap()
+    let shed = |parsed: &Parsed, reason| -> usize {
+        parsed.value("collector_metrics_shed_series", &[("reason", reason)]).unwrap().parse().unwrap()
     };
     assert_eq!(of_applications(&all), 2);
     let limited = |max_series| render(&Options { max_series: Some(max_series), ..everything() });

@@ -12,8 +12,8 @@ fn render(snapshot: &Snapshot, options: &Options) -> Parsed {
     Parsed::new(&text(snapshot, options, Scrape::default()))
 }
 
-fn shed(parsed: &Parsed, why: &str) -> usize {
-    parsed.value("collector_metrics_shed_series", &[("why", why)]).unwrap().parse().unwrap()
+fn shed(parsed: &Parsed, reason: &str) -> usize {
+    parsed.value("collector_metrics_shed_series", &[("reason", reason)]).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn what_is_left_out_follows_the_documented_order() {
     for limit in (20..=all.series.len()).rev() {
         let parsed = render(&node(), &options(limit));
         assert!(parsed.series.len() <= limit, "{} of {limit}", parsed.series.len());
-        let sum: usize = ["families", "ended", "containers"].map(|why| shed(&parsed, why)).iter().sum();
+        let sum: usize = ["families", "ended", "containers"].map(|reason| shed(&parsed, reason)).iter().sum();
         assert_eq!(sum + parsed.series.len(), all.series.len(), "what is left out is counted");
         if let Some((_, before)) = &before {
             assert!(parsed.series.len() <= before.series.len());
