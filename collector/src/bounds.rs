@@ -131,6 +131,24 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// A report for a terminal: lines stay lines, and every other control character, which names of cgroups, containers and
+/// processes may have, is shown as an escape instead of being obeyed.
+#[derive(Clone, Copy, Debug)]
+pub struct ForTerminal<'a>(pub &'a str);
+
+impl fmt::Display for ForTerminal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.split_inclusive('\n') {
+            let text = line.strip_suffix('\n');
+            write_escaped(f, text.unwrap_or(line).as_bytes())?;
+            if text.is_some() {
+                f.write_char('\n')?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Printable characters as they are, whatever their language; everything else as escapes.
 fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
@@ -159,6 +177,13 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_name() {
+        let report = "cgroup /a\u{1b}]0;x\u{7}\u{1b}[2J\r, layout v2\n\n\u{202e}caf\u{e9}\u{9b}1m\n";
+        let shown = ForTerminal(report).to_string();
+        assert_eq!(shown, "cgroup /a\\u{1b}]0;x\\u{7}\\u{1b}[2J\\r, layout v2\n\n\\u{202e}café\\u{9b}1m\n");
+    }
 
     #[test]
     fn every_bound_has_its_own_name_and_its_row_in_the_documents() {

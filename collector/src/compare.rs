@@ -15,6 +15,8 @@ mod values;
 mod walk;
 
 use std::io::Write as _;
+
+use crate::bounds::ForTerminal;
 use std::time::Duration;
 
 pub use client::{ClientError, Header, Origin};
@@ -84,7 +86,7 @@ pub fn run(options: &Options) -> u8 {
 
 fn print(report: &Report, options: &Options) {
     let rendered = match options.format {
-        Format::Text => text::render(report),
+        Format::Text => ForTerminal(&text::render(report)).to_string(),
         Format::Json => json::render(report),
     };
     // Whoever reads may have read enough; the exit code tells the rest.

@@ -13,6 +13,7 @@ pub mod text;
 
 use std::io::Write as _;
 
+use crate::bounds::ForTerminal;
 use crate::config::invocation::ReportFormat;
 use crate::config::{Config, EbpfLog};
 use crate::kernel::capabilities;
@@ -41,7 +42,7 @@ pub fn run(config: &Config, format: ReportFormat) -> u8 {
 
 fn print(report: &Report, format: ReportFormat) {
     let rendered = match format {
-        ReportFormat::Text => text::render(report),
+        ReportFormat::Text => ForTerminal(&text::render(report)).to_string(),
         ReportFormat::Json => json::render(report),
     };
     // Whoever reads may have read enough; the exit code tells the rest.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{DaemonError, read_machine, reader_context, system};
 use crate::api::sources;
+use crate::bounds::ForTerminal;
 use crate::config::StatisticsRequest;
 use crate::config::invocation::ReportFormat;
 use crate::kernel::cgroup::{Hierarchies, Mode};
@@ -44,7 +45,7 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     crate::api::wire::time::use_local_zone();
     let mut output = std::io::stdout().lock();
     let printed = match format {
-        ReportFormat::Text => output.write_all(sources::text(&found).as_bytes()),
+        ReportFormat::Text => write!(output, "{}", ForTerminal(&sources::text(&found))),
         ReportFormat::Json => output.write_all(&sources::json(&found)).and_then(|()| output.write_all(b"\n")),
     };
     printed.map_err(system("printing"))

@@ -30,7 +30,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
     // What is sent unasked. Texts and lines of JSON come from the api, handed in by the daemon.
     ("push", &["rates", "sample", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
-    ("compare", &["kernel", "units"]),
+    ("compare", &["bounds", "kernel", "units"]),
     ("own_metrics", &["bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
     // Checked flags become the options of the parts, which define them.
     (
@@ -54,7 +54,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
         ],
     ),
     // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
-    ("doctor", &["config", "kernel", "runtime", "sample", "units"]),
+    ("doctor", &["bounds", "config", "kernel", "runtime", "sample", "units"]),
     (
         "daemon",
         &[
