@@ -275,8 +275,11 @@ fn endless_runtime() -> Result<()> {
     collector.check_alive()?;
     let listed = collector.names_below(&cgroups.name())?.len();
     ensure!(listed == 31, "{listed} of 31 cgroups are listed");
-    let told = collector.log().iter().filter(|line| line.contains("stays without its name")).count();
-    ensure!(told == 30, "{told} lines of the log about 30 containers");
+    wait::eventually(wait::seconds(20), || {
+        let logged = collector.log().iter().filter(|line| line.contains("stays without its name")).count();
+        ensure!(logged == 30, "{logged} lines of the log about 30 containers");
+        Ok(())
+    })?;
     fs::remove_dir_all(&directory)?;
     check_peak(&collector, "a runtime whose answers never end")
 }

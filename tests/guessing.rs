@@ -54,7 +54,8 @@ fn right_ones_do_not_wait() -> Result<()> {
         ("Bearer first".to_owned(), 1, 500),
         (basic("ann:secret"), 1, 500),
         ("Bearer first".to_owned(), 77, 500),
-        (basic("bob:secret"), 78, 2000),
+        // After one hash of each address that has not guessed before either.
+        (basic("bob:secret"), 78, 15_000),
     ] {
         let (response, took) = ask_from(&collector, address, target, &authorization)?;
         ensure!(response.status == 200, "{authorization} from {address}: {}", response.status);
@@ -150,7 +151,7 @@ fn odd_targets_are_not_open() -> Result<()> {
         let (_, _, payload) = h2::next(&mut stream, &[h2::HEADERS, h2::RESET])?;
         let status = payload.windows(3).find(|bytes| *bytes == b"401" || *bytes == b"\x81\xc0?");
         // Three digits are two bytes of Huffman code for 401, or three plain ones.
-        let refused = status.is_some() || payload.windows(2).any(|bytes| bytes == [0x68, 0x03]) || payload.len() == 4;
+        let refused = status.is_some() || payload.windows(2).any(|bytes| bytes == [0x68, 0x01]) || payload.len() == 4;
         ensure!(refused, "{payload:02x?}");
     }
     Ok(())
@@ -172,14 +173,15 @@ fn streams_that_nobody_reads() -> Result<()> {
         (b":path", b"/metrics"),
         (b":authority", b"localhost"),
     ]);
-    for number in 0..200 {
+    // More at once would end the connection.
+    for number in 0..32 {
         h2::send(&mut stream, h2::HEADERS, 5, 1 + 2 * number, &head)?;
     }
     let mut reset = std::collections::BTreeSet::new();
     let began = Instant::now();
-    while reset.len() < 200 {
+    while reset.len() < 32 {
         let (_, number, _) = h2::next(&mut stream, &[h2::RESET])
-            .with_context(|| format!("{} of 200 streams were reset after {:?}", reset.len(), began.elapsed()))?;
+            .with_context(|| format!("{} of 32 streams were reset after {:?}", reset.len(), began.elapsed()))?;
         reset.insert(number);
     }
     ensure!(began.elapsed() < wait::seconds(20), "it took {:?}", began.elapsed());

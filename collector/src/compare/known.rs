@@ -144,6 +144,8 @@ const PLACES: &[Place] = &[
     uncounted("container_file_descriptors[]"),
     uncounted("container_sockets[]"),
     place("version", Difference::Missing, "/metrics", "cadvisor_version_info[]"),
+    place("version", Difference::Missing, "/metrics", "cadvisor_version_info.cadvisorRevision"),
+    place("version", Difference::Missing, "/metrics", "cadvisor_version_info.dockerVersion"),
     place("version", Difference::Value, "/version", ""),
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
