@@ -173,26 +173,6 @@ fn set_open_files(collector: &Collector, current: Option<u64>) -> Result<Rlimit>
     Ok(rustix::process::prlimit(Some(pid), Resource::Nofile, limit)?)
 }
 
-/// A request on a connection that stays.
-fn ask_on(stream: &mut TcpStream, target: &str) -> Result<String> {
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let length = stream.read(&mut buffer)?;
-        answer.extend_from_slice(&buffer[..length]);
-        let text = String::from_utf8_lossy(&answer);
-        let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length =
-                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            length.is_some_and(|length: usize| body.len() >= length)
-        });
-        if whole || length == 0 {
-            return Ok(text.into_owned());
-        }
-    }
-}
-
 /// `EMFILE` is said, with its fix, and is over when it is over. About 20 seconds, which are the time after which it is.
 fn no_descriptor_left_is_reported() -> Result<()> {
     let mut collector = Collector::start(&[])?;
