@@ -127,7 +127,9 @@ fn slowest(collector: &Collector, time: Duration) -> Result<Duration> {
 }
 
 fn resident(collector: &Collector) -> Result<u64> {
-    Ok(bytes::read_key(format!("/proc/{}/status", collector.pid()), "VmRSS:")? * 1024)
+    let status = bytes::read(format!("/proc/{}/status", collector.pid()))?;
+    let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(row.context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
 fn expressions_delay_nobody() -> Result<()> {

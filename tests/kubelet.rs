@@ -414,7 +414,7 @@ fn cpu_use_of_bursts() -> Result<()> {
     let collector = start(&folder, &[])?;
     let mut read = Vec::new();
     for burst in 0..4 {
-        Plan::new(Work::Burn(BURST_MS), &container).start_ready()?.wait()?;
+        Plan::new(Work::Burn(BURST_MS), &container).start()?.wait()?;
         for _ in 0..8 {
             wait::pass(wait::millis(500));
             // The first ten seconds are shorter than what the rate is over.

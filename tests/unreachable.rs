@@ -52,7 +52,9 @@ impl Drop for Folder {
 fn reported(collector: &Collector, facility: &str, words: &str) -> Result<()> {
     wait::eventually(wait::seconds(15), || {
         let health = collector.health()?;
-        let line = health.lines().find(|line| line.starts_with("degraded: ") && line.contains(words));
+        let line = health
+            .lines()
+            .find(|line| line.starts_with("degraded: ") && line.contains("asked") && line.contains(words));
         let line = line.ok_or_else(|| crate::support::Error::msg(format!("nothing says {words:?}:\n{health}")))?;
         ensure!(line.contains("cannot be asked") && line.contains("fix: "), "{line}");
         let facilities = collector.metrics()?.labels_above_zero("collector_degraded", "facility");
@@ -60,7 +62,7 @@ fn reported(collector: &Collector, facility: &str, words: &str) -> Result<()> {
         Ok(())
     })?;
     let log = collector.log();
-    let lines = log.iter().filter(|line| line.contains("degraded") && line.contains(words)).count();
+    let lines = log.iter().filter(|line| line.contains("cannot be asked") && line.contains(words)).count();
     // A second one where what a runtime answers, and not only the cause, has changed.
     ensure!((1..=2).contains(&lines), "{lines} lines of the log say {words:?}: {log:?}");
     Ok(())
