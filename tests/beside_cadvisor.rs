@@ -28,13 +28,15 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The deliberate differences that this machine and this cAdvisor can show with every kind of statistics enabled.
-const EXPECTED_DIFFERENCES: [&str; 20] = [
+const EXPECTED_DIFFERENCES: [&str; 22] = [
     "absent-not-zero",
     "cloud",
     "container-disks",
+    "container-mounts",
     "creation-time",
     "device-names",
     "diskstats-seconds",
+    "empty-labels",
     "error-texts",
     "gone-file-systems",
     "hierarchical-faults",

@@ -1,7 +1,7 @@
 //! What clients see: wire formats and HTTP.
 //!
-//! Every format is a pure function from plain data to bytes; the handlers in [`router`] are written against the small
-//! traits of [`source`], which the daemon implements. The only place with `Serialize` and HTTP handlers; it reads no
+//! Every format is a pure function from plain data to bytes; the handlers in [`http::router`] are written against the small
+//! traits of [`backend`], which the daemon implements. The only place with `Serialize` and HTTP handlers; it reads no
 //! files and takes no clock.
 
 pub mod backend;

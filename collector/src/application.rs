@@ -2,7 +2,7 @@
 //! application's metrics are and how they are read, and a task of its own reads them now and then.
 //!
 //! What a container says is not trusted: its files are read as seen from inside, its endpoints are at its own address,
-//! and everything it chooses is bounded in bytes and in time ([`bounds`]) and done on threads that serve nobody. A
+//! and everything it chooses is bounded in bytes and in time (`bounds`) and done on threads that serve nobody. A
 //! container that answers slowly or not at all is in nobody's way.
 
 mod bounds;

@@ -1,33 +1,12 @@
 //! A per-node collector of container resources.
 //!
 //! ```text
-//!  /proc, /sys, cgroup v1+v2 --+
-//!                              +--> kernel --+
-//!  ring buffer (eBPF) ---------+             +--> sampler --> store --> views --> HTTP
-//!  container runtimes ------------> runtime -+   (sample types)
+//!  eBPF ring buffer, cgroup files, /proc --> kernel --> discovery --> sampler --> reader --> store --> api --> HTTP
+//!  container runtimes --> runtime --> discovery                                                 +----> push
 //! ```
 //!
-//! In reading order, each with what it may import:
-//!
-//! ```text
-//!  main     -> compare, config, daemon, doctor
-//!  doctor   -> config, kernel, sample
-//!  compare  -> nothing of ours: a client like any other
-//!  daemon   -> every module; nobody imports daemon
-//!  embed    -> views, sample, units
-//!  views    -> store, rates, sample, units
-//!  push     -> store, rates, sample, units
-//!  application -> store, sample, units
-//!  sampler  -> kernel, runtime, store, sample, units
-//!  store    -> sample, units
-//!  rates    -> sample, units
-//!  sample   -> units
-//!  kernel   -> units, collector-ebpf (its library)
-//!  runtime  -> sample, units
-//!  access   -> nothing of ours
-//!  degradations -> nothing of ours; whoever finds something missing reports it there
-//!  bounds   -> nothing of ours; whoever finds something too large counts it there
-//! ```
+//! `docs/architecture.md` has the rooms and the invariants; the table in `xtask/src/check/imports.rs` says which module
+//! may use which, and `cargo xtask check tidy` holds it.
 
 pub mod api;
 pub mod application;

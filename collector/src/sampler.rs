@@ -1,14 +1,8 @@
-//! Joins numbers with identity: which cgroups there are, when each is read, and what the kernel's files become.
+//! Who is read when, and on which thread: first and last samples before periodic ones.
 //!
-//! - [`follow`]: the thread that follows the kernel's events and starts scans;
-//! - [`tracker`]: events and scans become containers, samples and log entries;
-//! - [`discovery`]: the set of cgroups, pure state;
-//! - [`filter`]: which of them are listed;
 //! - [`engine`]: the sampling threads and their queue;
-//! - [`container`]: one container's files become a sample;
-//! - [`live`]: what is read when somebody asks, beside a sample;
-//! - [`machine`]: the machine's description;
-//! - [`processes`]: the processes of a container, when somebody asks.
+//! - [`roster`]: which cgroups there is memory for;
+//! - [`metrics`]: what it counts of itself.
 
 pub mod engine;
 pub mod metrics;

@@ -3,7 +3,7 @@
 //! `statfs` of a network file system whose server is gone sleeps in the kernel, where nothing can wake it. So helper
 //! threads ask, and the caller stops waiting. A path that did not answer in time is not asked again while its thread
 //! still waits: at most one thread is stuck per hanging mount, however often the machine is read. When
-//! [`MOST_STUCK`] are, [`is_crowded`] says so, and whoever asks leaves out what may hang.
+//! `MOST_STUCK` are, [`is_crowded`] says so, and whoever asks leaves out what may hang.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};

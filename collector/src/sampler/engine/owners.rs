@@ -7,7 +7,7 @@ use crate::sample::identity::Who;
 
 impl Engine {
     /// A cgroup appears that may be a container's. Those that are somebody else by that are given back; what it is
-    /// itself is up to [`Engine::who`], and to [`Engine::settle`] once it is there.
+    /// itself is up to [`Engine::who`], and to `Engine::settle` once it is there.
     pub fn claim(&self, name: &Name) -> Vec<Name> {
         let mut owners = lock(&self.owners);
         let changes = owners.begin(name);
