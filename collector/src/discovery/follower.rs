@@ -413,7 +413,7 @@ impl Follower {
         match reason {
             Some(Reason::Lost) => self.engine.metrics().reconciled("lost", divergence.added, divergence.removed),
             Some(Reason::Periodic) => {
-                self.engine.metrics().reconciled("periodic", divergence.added, divergence.removed)
+                self.engine.metrics().reconciled("periodic", divergence.added, divergence.removed);
             }
             Some(Reason::Start | Reason::Scan) | None => {}
         }
