@@ -67,7 +67,7 @@ fn static_flags() -> Result<String> {
     for registry in registries {
         remap(registry, "/registry");
     }
-    remap(std::env::var_os("REMAP_ROOT").map_or_else(root, PathBuf::from), "/collector");
+    remap(root(), "/collector");
     Ok(flags.join("\x1f"))
 }
 
