@@ -71,7 +71,7 @@ impl ConnectionMetrics {
         };
         for (vector, values) in [
             (&metrics.closed, &["given_up", "full", "head", "idle", "handshake", "slow_reader"][..]),
-            (&metrics.refused, &["address", "full", "heads", "host", "origin", "bodies"][..]),
+            (&metrics.refused, &["address", "full", "heads", "host", "origin"][..]),
             (&metrics.authentication_failures, &["wrong", "limited"][..]),
             (&metrics.exhausted, &["connection", "sample"][..]),
         ] {
