@@ -113,6 +113,8 @@ fn deny() -> Result<Command> {
         let mut install = workspace::cargo();
         install.env_remove("CARGO_TARGET_DIR");
         install.args(["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--force", "--root"]);
+        // It runs for seconds, and the optimizer would take minutes.
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
         shell::run(install.arg(&folder)).context("cargo-deny is needed to check the dependencies")?;
     }
     let mut command = Command::new(binary);

@@ -41,21 +41,28 @@ pub(crate) fn host_triple() -> Result<String> {
 }
 
 /// A cargo that builds binaries without shared libraries, into a folder of its own; with the folder's subfolder for
-/// this platform. The C library is glibc's: the musl target is not part of every toolchain. The binaries hold neither
-/// symbols nor this machine's paths, so that they are the same wherever they are built.
-pub(crate) fn static_cargo() -> Result<(Command, PathBuf, String)> {
+/// this platform. The C library is glibc's: the musl target is not part of every toolchain. What users get holds neither
+/// symbols nor this machine's paths, so that it is the same wherever it is built.
+pub(crate) fn static_cargo(profile: Profile) -> Result<(Command, PathBuf, String)> {
     let triple = host_triple()?;
     let folder = target().join("static");
     let mut command = cargo();
-    command.env("CARGO_TARGET_DIR", &folder).env("CARGO_ENCODED_RUSTFLAGS", static_flags()?).env_remove("RUSTFLAGS");
+    command
+        .env("CARGO_TARGET_DIR", &folder)
+        .env("CARGO_ENCODED_RUSTFLAGS", static_flags(profile)?)
+        .env_remove("RUSTFLAGS");
     Ok((command, folder.join(&triple), triple))
 }
 
 /// The compiler's flags for them, as cargo wants them.
-fn static_flags() -> Result<String> {
+fn static_flags(profile: Profile) -> Result<String> {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
+    if profile == Profile::EndToEnd {
+        // Flags with the project's folder in them would have every clone build all dependencies anew.
+        return Ok(flags.join("\x1f"));
+    }
     let home = std::env::home_dir().context("this user has no home")?;
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
     // The last one that fits counts.
     let mut remap = |from: PathBuf, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     remap(home, "/home");
@@ -92,7 +99,7 @@ impl Profile {
 
 /// Builds the collector without shared libraries and returns its binary.
 pub(crate) fn build_static_collector(profile: Profile) -> Result<PathBuf> {
-    let (mut command, folder, triple) = static_cargo()?;
+    let (mut command, folder, triple) = static_cargo(profile)?;
     command.args(["build", "--profile", profile.name(), "--package", "collector", "--bin", "collector"]);
     crate::shell::run(command.args(["--target", &triple]))?;
     Ok(folder.join(profile.name()).join("collector"))
@@ -100,7 +107,7 @@ pub(crate) fn build_static_collector(profile: Profile) -> Result<PathBuf> {
 
 /// Builds the end-to-end suite without shared libraries and returns its binary.
 pub(crate) fn build_static_suite() -> Result<PathBuf> {
-    let (mut command, _, triple) = static_cargo()?;
+    let (mut command, _, triple) = static_cargo(Profile::EndToEnd)?;
     command.args(["test", "--no-run", "--profile", Profile::EndToEnd.name()]);
     command.args(["--package", "collector-tests", "--test", "e2e"]);
     command.args(["--target", &triple, "--message-format", "json-render-diagnostics"]);

@@ -210,6 +210,8 @@ fn install_linker() -> Result<PathBuf> {
     // Its build folder is not ours to keep.
     command.env_remove("CARGO_TARGET_DIR");
     command.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force", "--root"]);
+    // It links one small object; the optimizer would take minutes.
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
     shell::run(command.arg(&folder)).context("bpf-linker is needed to build eBPF programs")?;
     Ok(folder.join("bin"))
 }
