@@ -336,6 +336,11 @@ fn bodies() -> Result<()> {
     });
     let refused: Vec<String> = refused.collect();
     ensure!(refused.len() >= 8 && refused.iter().all(|line| line == "HTTP/1.1 503"), "{refused:?}");
+    let metrics = collector.metrics()?;
+    for (reason, expected) in [("body_bytes", 2), ("bodies", refused.len())] {
+        let counted = metrics.value("collector_requests_refused_total", &[("reason", reason)]);
+        ensure!(counted == Some(expected as f64), "{counted:?} are counted as refused for {reason}, not {expected}");
+    }
     drop(begun);
     wait::eventually(wait::seconds(5), || {
         let held = collector.metrics()?.value("collector_request_body_bytes", &[]);

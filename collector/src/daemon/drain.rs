@@ -18,10 +18,11 @@ use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::own_metrics::ConnectionMetrics;
 
 /// Bytes of all requests' bodies together that are kept until they are answered.
 const BODIES: usize = 8 << 20;
@@ -42,12 +43,16 @@ const WASTE_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub(super) struct Bodies {
     used: Arc<AtomicUsize>,
-    gauge: IntGauge,
+    metrics: ConnectionMetrics,
 }
 
 impl Bodies {
-    pub(super) fn new(gauge: IntGauge) -> Self {
-        Self { used: Arc::default(), gauge }
+    pub(super) fn new(metrics: &ConnectionMetrics) -> Self {
+        Self { used: Arc::default(), metrics: metrics.clone() }
+    }
+
+    fn count_refused(&self, reason: &str) {
+        self.metrics.refused.with_label_values(&[reason]).inc();
     }
 }
 
@@ -61,13 +66,13 @@ struct Held {
 impl Held {
     /// Counts more of the body, if there is room for it.
     fn more(&self, bytes: usize) -> bool {
-        let Bodies { used, gauge } = &self.bodies;
+        let Bodies { used, metrics } = &self.bodies;
         let grown = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|used| *used <= BODIES)
         });
         if grown.is_ok() {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            gauge.add(bytes as i64);
+            metrics.body_bytes.add(bytes as i64);
         }
         grown.is_ok()
     }
@@ -77,7 +82,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let bytes = *self.bytes.get_mut();
         self.bodies.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.bodies.gauge.sub(bytes as i64);
+        self.bodies.metrics.body_bytes.sub(bytes as i64);
     }
 }
 
@@ -180,11 +185,17 @@ impl Body for RequestBody {
             Poll::Pending => {
                 let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(BODY_TIMEOUT)));
                 ready!(deadline.as_mut().poll(context));
+                this.held.bodies.count_refused("body_time");
                 Some(Err(TooSlow.into()))
             }
         };
         let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-        let frame = if this.held.more(length) { frame } else { Some(Err(TooMuch::error())) };
+        let frame = if this.held.more(length) {
+            frame
+        } else {
+            this.held.bodies.count_refused("bodies");
+            Some(Err(TooMuch::error()))
+        };
         match &frame {
             Some(Ok(_)) => {}
             Some(Err(_)) => {

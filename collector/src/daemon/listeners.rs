@@ -72,7 +72,7 @@ impl Listeners {
         let descriptors = Arc::new(Descriptors::new(plan.limit, degradations.clone(), metrics.clone()));
         let shared = Shared {
             connections: Connections::new(limits, metrics.clone()),
-            bodies: Bodies::new(metrics.body_bytes.clone()),
+            bodies: Bodies::new(&metrics),
             descriptors: Arc::clone(&descriptors),
             metrics,
         };

@@ -262,9 +262,13 @@ impl Connection {
             Protocol::Http2 => builder.http2_only(),
         };
         let pace = Arc::clone(asking.slot.pace());
+        let refused = asking.shared.metrics.refused.clone();
         let service = service_fn(move |request: Request<Incoming>| asking.clone().answer(request));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = pace.over(watcher.watch(connection)).await {
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+                refused.with_label_values(&["head_bytes"]).inc();
+            }
             tracing::debug!(error, %address, "a connection ended early");
         }
     }
@@ -313,6 +317,9 @@ impl Asking {
                 }
             }
         };
+        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            self.count_refused("body_bytes");
+        }
         // In HTTP/2 a body has an end of its own.
         if self.protocol == Protocol::Http1 && leftover.discard().await == After::Close {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

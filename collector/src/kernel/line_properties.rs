@@ -10,6 +10,7 @@ use super::cgroup::v2::io::io_stat;
 use super::cgroup::v2::memory::{MemoryEvents, numa_stat};
 use super::cgroup::v2::pressure::Pressure;
 use super::cgroup::{v1, v2};
+use super::machine::cpu_times;
 use super::machine::memory::MemInfo;
 use super::machine::{diskstats, mounts as machine_mounts};
 use super::odd_lines::OddLines;
@@ -48,6 +49,18 @@ fn first_word(line: &str) -> String {
 
 fn before(separator: char) -> impl Fn(&str) -> String {
     move |line| line.trim_start().split(separator).next().unwrap_or_default().to_owned()
+}
+
+/// With one digit more the line of all CPUs is one of another CPU.
+#[test]
+fn machine_cpu_times() {
+    let text = "cpu  10132153 290696 3084719 46828483 16683 0 25195 0 175628 0\ncpu0 1393280 32966 572056\nintr 5\n";
+    let about = |line: &str| line.get(..3).unwrap_or_default().to_owned();
+    check(text, Doubled::Adds, about, |text, odd| {
+        let times = cpu_times::parse(text, odd);
+        let total = times.total.map(|total| total.0);
+        named([("cpu".to_owned(), "total", total), ("cpu".to_owned(), "online", Some(times.online.into()))])
+    });
 }
 
 #[test]

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
+use crate::kernel::file::{self, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::FormatError;
 use crate::units::{Bytes, WallTime};
@@ -94,8 +95,9 @@ impl Survey {
     }
 }
 
+/// At most [`LARGEST_FILE`](crate::kernel::file::LARGEST_FILE) of it: the mount table is as long as others make it.
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    std::fs::read(path).map_err(|error| io_error(path, &error))
+    file::read(path, &mut ReadBuffer::default()).map(<[u8]>::to_vec)
 }
 
 fn read_parsed<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, FormatError>) -> Result<T, ReadError> {

@@ -2,6 +2,10 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+/// Why requests are refused.
+const REFUSED: &[&str] =
+    &["address", "bodies", "body_bytes", "body_time", "full", "head_bytes", "heads", "host", "origin"];
+
 /// The metrics of the server; clones share their values.
 #[derive(Clone, Debug)]
 pub struct ConnectionMetrics {
@@ -71,7 +75,7 @@ impl ConnectionMetrics {
         };
         for (vector, values) in [
             (&metrics.closed, &["given_up", "full", "head", "idle", "handshake", "slow_reader"][..]),
-            (&metrics.refused, &["address", "full", "heads", "host", "origin"][..]),
+            (&metrics.refused, REFUSED),
             (&metrics.authentication_failures, &["wrong", "limited"][..]),
             (&metrics.exhausted, &["connection", "sample"][..]),
         ] {

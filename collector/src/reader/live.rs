@@ -10,7 +10,12 @@ use crate::sample::live::{Live, MachineCpu};
 pub fn read(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Live {
     let buffer = scratch.buffer();
     let machine = match cpu_times(ctx.roots(), buffer) {
-        Ok(times) => Some(MachineCpu { total: times.total, online: times.online }),
+        Ok((times, odd)) => {
+            if let Some(odd) = odd {
+                ctx.errors().count("stat", &odd);
+            }
+            Some(MachineCpu { total: times.total, online: times.online })
+        }
         Err(error) => {
             ctx.errors().count("stat", &error);
             None

@@ -119,3 +119,59 @@ pub(super) struct AnyMessage {
     #[prost(bytes = "vec", tag = "2")]
     pub(super) value: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::{HeaderMap, HeaderValue, Response};
+    use bytes::Bytes;
+    use http_body_util::StreamBody;
+    use hyper::body::{Frame, Incoming};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use prost::Message as _;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What a runtime answers whose answer has so many bytes, read over its socket.
+    async fn answer_of(length: usize) -> Result<AnyMessage, RuntimeError> {
+        let mut message = AnyMessage { value: vec![1; length], ..AnyMessage::default() };
+        message.value.truncate(2 * length - message.encoded_len());
+        assert_eq!(message.encoded_len(), length);
+        let mut framed = [&[0][..], &(length as u32).to_be_bytes()].concat();
+        message.encode(&mut framed).unwrap();
+        let framed = Bytes::from(framed);
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("runtime.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let server = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let framed = framed.clone();
+                let service = hyper::service::service_fn(move |_: hyper::Request<Incoming>| {
+                    let status =
+                        HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+                    let frames = [Frame::data(framed.clone()), Frame::trailers(status)].map(Ok::<_, Infallible>);
+                    let body = StreamBody::new(futures_util::stream::iter(frames));
+                    let response = Response::builder().header("content-type", "application/grpc").body(body);
+                    async { response }
+                });
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        let endpoint = Endpoint::Unix(socket.to_str().unwrap().to_owned());
+        let connection = Connection::open(&endpoint).await.unwrap();
+        let answer = connection.call("/some.Service/Call", Empty {}, None).await;
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_bound_is_refused() {
+        assert!(answer_of(LARGEST_ANSWER).await.is_ok());
+        let error = answer_of(LARGEST_ANSWER + 1).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::TooLarge(LARGEST_ANSWER)), "{error}");
+    }
+}

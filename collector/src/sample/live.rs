@@ -16,8 +16,9 @@ pub struct Live {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MachineCpu {
     /// All CPUs together, busy or idle: the first seven numbers of the line `cpu` in `/proc/stat`, which are user, nice,
-    /// system, idle, iowait, irq and softirq. Time stolen by a hypervisor is not in it.
-    pub total: Nanos,
+    /// system, idle, iowait, irq and softirq. Time stolen by a hypervisor is not in it. Absent when that line was not
+    /// understood.
+    pub total: Option<Nanos>,
     /// CPUs that are switched on: lines `cpuN`.
     pub online: u32,
 }

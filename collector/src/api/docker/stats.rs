@@ -203,7 +203,7 @@ impl<'a> From<&'a Frame> for CpuStats<'a> {
         let cpu = frame.sample.cpu.as_ref();
         Self {
             cpu_usage: cpu.map(CpuUsage::from).unwrap_or_default(),
-            system_cpu_usage: frame.live.machine.map(|machine| machine.total.0).unwrap_or_default(),
+            system_cpu_usage: frame.live.machine.and_then(|machine| machine.total).unwrap_or_default().0,
             online_cpus: frame.live.machine.map(|machine| machine.online).filter(|online| *online > 0),
             throttling_data: cpu.and_then(|cpu| cpu.cfs.as_ref()).map(Throttling::from).unwrap_or_default(),
         }

@@ -31,7 +31,7 @@ fn check(version: CgroupVersion, previous: Option<&Frame>, now: &Frame, expected
 }
 
 fn live(seconds: u64) -> Live {
-    Live { machine: Some(MachineCpu { total: Nanos(seconds * 2_000_000_000), online: 2 }), tasks: Some(7) }
+    Live { machine: Some(MachineCpu { total: Some(Nanos(seconds * 2_000_000_000)), online: 2 }), tasks: Some(7) }
 }
 
 fn stat(pairs: &[(&str, u64)]) -> MemoryStat {

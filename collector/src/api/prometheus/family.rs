@@ -93,6 +93,15 @@ pub(super) enum Moment {
     None,
 }
 
+/// What becomes of a container's series when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterEnd {
+    /// They stay for the retention time.
+    Kept,
+    /// They are gone with the next scrape.
+    Gone,
+}
+
 /// How series are made.
 #[derive(Clone, Copy)]
 pub(super) enum Emit {
@@ -117,6 +126,7 @@ pub(super) struct Family {
     pub(super) group: Group,
     pub(super) recommended: Recommended,
     pub(super) moment: Moment,
+    pub(super) after_end: AfterEnd,
     pub(super) emit: Emit,
 }
 
@@ -140,13 +150,14 @@ impl Family {
             group: Group::Limits,
             recommended: Recommended::No,
             moment: Moment::Sample,
+            after_end: AfterEnd::Kept,
             emit: Emit::Container(emit),
         }
     }
 
     /// A gauge of a container.
     pub(super) const fn gauge(name: &'static str, help: &'static str, emit: EmitContainer) -> Self {
-        Self { kind: Kind::Gauge, ..Self::counter(name, help, emit) }
+        Self { kind: Kind::Gauge, after_end: AfterEnd::Gone, ..Self::counter(name, help, emit) }
     }
 
     /// A gauge of the machine.
@@ -160,6 +171,7 @@ impl Family {
             group: Group::Core,
             recommended: Recommended::Yes,
             moment: Moment::Machine,
+            after_end: AfterEnd::Gone,
             emit: Emit::Machine(emit),
         }
     }
@@ -189,15 +201,20 @@ impl Family {
         Self { moment, ..self }
     }
 
+    /// The same, with series that stay for the retention time after a container's end, as those of counters do.
+    pub(super) const fn kept(self) -> Self {
+        Self { after_end: AfterEnd::Kept, ..self }
+    }
+
     /// Whether it is told with these kinds and options.
     pub(super) fn is_told(&self, kinds: KindSet, options: &Options) -> bool {
         self.metric.is_none_or(|metric| kinds.has(metric))
             && (options.profile == Profile::Compatible || self.recommended == Recommended::Yes)
     }
 
-    /// Whether it has series of a container in this state: of one that ended only counters are told.
+    /// Whether it has series of a container in this state.
     pub(super) fn tells(&self, life: Life) -> bool {
-        life == Life::Running || self.kind == Kind::Counter
+        life == Life::Running || self.after_end == AfterEnd::Kept
     }
 }
 

@@ -195,3 +195,58 @@ async fn who_asks_for_too_much_is_refused_and_others_are_read() {
     assert!(taken <= 1, "both are larger than what is left for such");
     task.abort();
 }
+
+/// What containers share, without anybody who reads.
+fn shared(files: HashMap<String, String>, followed: usize) -> Shared<Fixed, fn(Outcome)> {
+    Shared {
+        files: Fixed(Mutex::new(files), Arc::default()),
+        count: drop,
+        rules: RULES,
+        lanes: Lanes::new(),
+        workers: Workers::start().unwrap(),
+        configs: Budget::new(ALL_CONFIGS_BYTES),
+        large_rounds: Budget::new(LARGE_ROUNDS_BYTES),
+        followed: AtomicUsize::new(followed),
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_all_containers_are_bounded_together() {
+    let text = r#"{"endpoint":"http://127.0.0.1:1/"}"#;
+    let file = format!("{text}{}", " ".repeat(CONFIGS_BYTES - text.len()));
+    let shared = shared(HashMap::from([("/f".to_owned(), file), ("/byte".to_owned(), text.to_owned())]), 1);
+    let label = |path: &str| [("prometheus".to_owned(), path.to_owned())];
+    let address = Address::default();
+    let name: Name = b"/docker/a".as_slice().into();
+    let mut held = Vec::new();
+    for _ in 0..ALL_CONFIGS_BYTES / CONFIGS_BYTES {
+        held.push(plans(&shared, &name, &label("/f"), address).await.unwrap());
+    }
+    let Err(error) = plans(&shared, &name, &label("/byte"), address).await else { panic!("beyond the bound") };
+    assert!(matches!(error, ApplicationError::ManyFiles) && error.is_beyond_bounds(), "{error}");
+    held.pop();
+    assert!(plans(&shared, &name, &label("/f"), address).await.is_ok(), "there is room again");
+}
+
+#[test]
+fn readings_are_bounded_alone_and_together() {
+    let shared = shared(HashMap::new(), 100);
+    let state = || State { known: Known::New, size: Size::Small, failures: 0, spent: Duration::ZERO, room: None };
+    let share = SHARES_BYTES / 100;
+    let (mut one, mut other) = (state(), state());
+    one.admit(&shared, share).unwrap();
+    assert!(one.room.is_none(), "an equal share takes nothing of what is for larger ones");
+    one.admit(&shared, ROUND_BYTES).unwrap();
+    for bytes in [share + 1, ROUND_BYTES, ROUND_BYTES + 1] {
+        let error = other.admit(&shared, bytes).unwrap_err();
+        assert!(error.is_beyond_bounds(), "{error}");
+    }
+    other.admit(&shared, share).unwrap();
+    // The next reading of the first is smaller.
+    one.admit(&shared, ROUND_BYTES - 1024).unwrap();
+    one.admit(&shared, share).unwrap();
+    other.admit(&shared, ROUND_BYTES).unwrap();
+    drop(other);
+    one.admit(&shared, ROUND_BYTES + 1).unwrap_err();
+    one.admit(&shared, ROUND_BYTES).unwrap();
+}

@@ -19,6 +19,7 @@ struct Running {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
+    metrics: ConnectionMetrics,
 }
 
 impl Running {
@@ -33,9 +34,11 @@ impl Running {
             .route("/large", axum::routing::any(|| async { vec![b'x'; LARGE] }))
             .route("/few", axum::routing::any(few))
             .fallback(|| async { "small" });
-        let server = Server { listener, tls: None, routes, door: door(), shared: shared(448) };
+        let shared = shared(448);
+        let metrics = shared.metrics.clone();
+        let server = Server { listener, tls: None, routes, door: door(), shared };
         let ended = tokio::spawn(server.run(async { drop(stopped.await) }));
-        Self { address, stop, ended }
+        Self { address, stop, ended, metrics }
     }
 
     /// What a client finds that talks to it on one connection, which is still open when the server has to end.
@@ -65,7 +68,7 @@ fn shared(connections: usize) -> Shared {
     let metrics = ConnectionMetrics::register(&prometheus::Registry::new()).unwrap();
     Shared {
         connections: Connections::new(Limits::of(connections, 0), metrics.clone()),
-        bodies: Bodies::new(metrics.body_bytes.clone()),
+        bodies: Bodies::new(&metrics),
         descriptors: Arc::new(Descriptors::new(1024, Degradations::default(), metrics.clone())),
         metrics,
     }
@@ -156,7 +159,9 @@ async fn a_body_beyond_the_bound_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_beyond_the_bound_is_answered() {
-    let answer = Running::start().await.client(|client| {
+    let running = Running::start().await;
+    let refused = running.metrics.refused.with_label_values(&["head_bytes"]);
+    let answer = running.client(|client| {
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\nCookie: ")?;
         client.send(&vec![b'x'; 8 << 20])?;
         client.send(b"\r\n\r\n")?;
@@ -165,6 +170,7 @@ async fn a_head_beyond_the_bound_is_answered() {
     let ((head, _), rest) = answer.await;
     assert!(head[0].starts_with("http/1.1 431 "), "{head:?}");
     assert!(rest.is_empty(), "{rest:?}");
+    assert_eq!(refused.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

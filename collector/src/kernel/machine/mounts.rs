@@ -132,6 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_are_too_long_are_not_read() {
+        let proc = tempfile::tempdir().unwrap();
+        for (process, length) in [("1", LONGEST), ("2", LONGEST + 1)] {
+            std::fs::create_dir(proc.path().join(process)).unwrap();
+            std::fs::write(proc.path().join(process).join("mountinfo"), vec![b'x'; length as usize]).unwrap();
+        }
+        assert_eq!(of_process(proc.path(), "1").map(|table| table.len() as u64), Some(LONGEST));
+        assert_eq!(of_process(proc.path(), "2"), None);
+        assert_eq!(of_process(proc.path(), "3"), None);
+    }
+
+    #[test]
     fn lines_of_a_table() {
         for (line, expected) in [
             (&b"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard"[..], Ok(mount(254, 0, "/", "ext4", "/dev/vda"))),

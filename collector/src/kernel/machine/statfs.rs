@@ -178,6 +178,15 @@ mod tests {
             assert!(matches!(&answers[1], Err(ReadError::Failed { errno: Errno::TIMEDOUT, .. })));
             assert_eq!(HANGING.load(Ordering::SeqCst), 2, "round {round}");
         }
+        // At most so many hang, however many paths there are.
+        let many: Vec<PathBuf> = (0..2 * MOST_STUCK).map(|number| format!("/hang/many/{number}").into()).collect();
+        let mut times = 0;
+        while !is_crowded() {
+            assert!(times < 20, "{} paths hang", HANGING.load(Ordering::SeqCst));
+            drop(ask_all(&many, Duration::from_millis(400), hang_on_request));
+            times += 1;
+        }
+        assert!(HANGING.load(Ordering::SeqCst) < MOST_STUCK + 16);
         // The threads come back in the end, and with them the paths.
         *lock(&GATE.0) = true;
         GATE.1.notify_all();
@@ -186,6 +195,7 @@ mod tests {
             assert!(Instant::now() < given_up, "still stuck");
             std::thread::sleep(Duration::from_millis(20));
         }
+        assert!(!is_crowded());
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) fn gather(roots: &HostRoots) -> ProcessFacts {
 fn hidepid(proc: &Path) -> Option<String> {
     use std::os::unix::ffi::OsStrExt as _;
     let place = std::fs::canonicalize(proc).ok()?;
-    let table = std::fs::read(proc.join("self/mountinfo")).ok()?;
+    let table = crate::kernel::machine::mounts::of_process(proc, "self")?;
     let mut odd = OddLines::default();
     let mounted = mounts(&table, &mut odd).filter(|mount| *mount.point == *place.as_os_str().as_bytes());
     let options = mounted.last().filter(|mount| mount.file_system == b"proc")?.super_options;

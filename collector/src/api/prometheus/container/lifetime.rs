@@ -13,15 +13,20 @@ use crate::units::{Bytes, Micros, WallTime};
 pub(super) const FAMILIES: &[Family] = &[
     Family::gauge(
         "container_last_seen",
-        "When the container was last there: the time of this answer.",
+        "When the container was last there: the time of this answer, or of its last sample once it has ended.",
         |row, ctx, out| {
-            if row.sample.is_some() {
-                out.value(seconds(ctx.at));
+            if let Some(sample) = row.sample {
+                out.value(seconds(match row.life {
+                    Life::Running => ctx.at,
+                    Life::Ended => sample.at,
+                }));
             }
         },
     )
     .group(Group::Limits)
-    .at(Moment::Scrape),
+    .at(Moment::Scrape)
+    // So that `time() - container_last_seen` grows, which is how alerts see that a container is gone.
+    .kept(),
     Family::gauge(
         "container_health_state",
         "What the runtime's health check says: 1 healthy, 0 anything else, -1 without one.",

@@ -343,3 +343,19 @@ fn a_taken_piece_is_not_told_again() {
     assert_eq!(String::from_utf8(left).unwrap(), whole);
     assert!(whole.len() > 1 << 20);
 }
+
+#[test]
+fn an_ended_container_was_last_seen_with_its_last_sample() {
+    let at = |seconds| WallTime(seconds * SECOND);
+    let sample = |seconds| Sample { at: at(seconds), ..v2_sample() };
+    let ended = Entry { life: Life::Ended, ..running("/ended", sample(100)) };
+    let unseen = Entry { life: Life::Ended, sample: None, oom_kills: 1, ..running("/unseen", v2_sample()) };
+    let snapshot = Snapshot { at: at(190), ..of(vec![running("/lives", sample(189)), ended, unseen]) };
+    let parsed = render(&snapshot, &Options::default());
+    let seen: Vec<_> = parsed
+        .of("container_last_seen")
+        .map(|series| (series.label("id"), series.value.as_str(), series.timestamp.as_deref()))
+        .collect();
+    // The time beside the value is that of the scrape for both: an older one would be taken for stale.
+    assert_eq!(seen, [("/ended", "100", Some("190000")), ("/lives", "190", Some("190000"))]);
+}

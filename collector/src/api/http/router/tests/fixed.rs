@@ -46,7 +46,7 @@ impl Engine for Fixed {
     }
 
     async fn live(&self, _: &Name) -> Live {
-        Live { machine: Some(MachineCpu { total: Nanos(9_000_000_000), online: 2 }), tasks: Some(3) }
+        Live { machine: Some(MachineCpu { total: Some(Nanos(9_000_000_000)), online: 2 }), tasks: Some(3) }
     }
 
     fn cgroup_version(&self) -> CgroupVersion {
