@@ -228,7 +228,7 @@ fn in_vm(filter: Option<&str>) -> Result<Counts> {
 /// The collector and the suite, the same binaries on the host and in the virtual machines.
 fn build_suite() -> Result<vm::Programs> {
     Ok(vm::Programs {
-        collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?,
+        collector: workspace::build_static_collector(workspace::Profile::Quick)?,
         suite: workspace::build_static_suite()?,
     })
 }

@@ -78,7 +78,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         None => fetch(&boots)?,
     };
     let programs = Programs {
-        collector: workspace::build_static_collector(workspace::Profile::EndToEnd)?,
+        collector: workspace::build_static_collector(workspace::Profile::Quick)?,
         suite: workspace::build_static_suite()?,
     };
     if args.shell {

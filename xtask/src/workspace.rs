@@ -57,7 +57,7 @@ pub(crate) fn static_cargo(profile: Profile) -> Result<(Command, PathBuf, String
 /// The compiler's flags for them, as cargo wants them.
 fn static_flags(profile: Profile) -> Result<String> {
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
-    if profile == Profile::EndToEnd {
+    if profile == Profile::Quick {
         // Flags with the project's folder in them would have every clone build all dependencies anew.
         return Ok(flags.join("\x1f"));
     }
@@ -83,8 +83,8 @@ fn static_flags(profile: Profile) -> Result<String> {
 pub(crate) enum Profile {
     /// As users run it.
     Release,
-    /// Built in a fraction of the time, for the end-to-end tests.
-    EndToEnd,
+    /// Built in a fraction of the time, to try it and for the end-to-end tests.
+    Quick,
 }
 
 impl Profile {
@@ -92,7 +92,7 @@ impl Profile {
     fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
-            Self::EndToEnd => "e2e",
+            Self::Quick => "quick",
         }
     }
 }
@@ -107,8 +107,8 @@ pub(crate) fn build_static_collector(profile: Profile) -> Result<PathBuf> {
 
 /// Builds the end-to-end suite without shared libraries and returns its binary.
 pub(crate) fn build_static_suite() -> Result<PathBuf> {
-    let (mut command, _, triple) = static_cargo(Profile::EndToEnd)?;
-    command.args(["test", "--no-run", "--profile", Profile::EndToEnd.name()]);
+    let (mut command, _, triple) = static_cargo(Profile::Quick)?;
+    command.args(["test", "--no-run", "--profile", Profile::Quick.name()]);
     command.args(["--package", "collector-tests", "--test", "e2e"]);
     command.args(["--target", &triple, "--message-format", "json-render-diagnostics"]);
     eprintln!("$ {}", crate::shell::describe(&command));

@@ -1,7 +1,8 @@
 //! The connections there may be at once, and who has them.
 //!
-//! Every connection is accepted. Where there is no room, the one that has waited longest with nothing asked is given up,
-//! of the client that has the most; no client has more than its share. Where all are busy, a small reserve is left, in
+//! Every connection is accepted. Where there is no room, one that has nothing asked is given up, of the client that has
+//! the most: the one that has waited longest since its last answer, before those whose first request may be under way; no
+//! client has more than its share. Where all are busy, a small reserve is left, in
 //! which the health checks alone are answered: what somebody asks for is known only once it is asked.
 
 mod bounds;
@@ -250,7 +251,8 @@ impl Inner {
     }
 
     /// Gives up one of these connections that has no request, of the client that has the most; of them the one that has
-    /// none for longest. Whether there was one.
+    /// none for longest. One that has been answered goes first: a client that uses each connection once has closed it
+    /// already, while its next one may have sent a request that is not read yet. Whether there was one.
     fn give_up(&self, state: &mut State, which: impl Fn(&Record) -> bool) -> bool {
         let candidates = state
             .records
@@ -258,17 +260,18 @@ impl Inner {
             .filter(|(_, record)| record.class == Class::Ordinary && which(record) && record.can_be_given_up());
         let rank = |record: &Record| {
             let of_client = state.of_client.get(&(record.pool, record.client)).copied().unwrap_or(0);
-            (of_client, std::cmp::Reverse(record.since))
+            (of_client, record.has_asked, std::cmp::Reverse(record.since))
         };
         let oldest = candidates.max_by_key(|(_, record)| rank(record)).map(|(id, _)| *id);
         self.remove(state, oldest)
     }
 
     fn give_up_in_reserve(&self, state: &mut State) -> bool {
-        let mut candidates =
+        let candidates =
             state.records.iter().filter(|(_, record)| record.class == Class::Reserve && record.can_be_given_up());
-        // In the order of their arrival.
-        let oldest = candidates.next().map(|(id, _)| *id);
+        // Numbers are given in the order of arrival.
+        let oldest = candidates.max_by_key(|(id, record)| (record.has_asked, std::cmp::Reverse(**id)));
+        let oldest = oldest.map(|(id, _)| *id);
         self.remove(state, oldest)
     }
 

@@ -8,6 +8,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use crate::auth::{Client, Hashing};
+use crate::kernel::storage::idle::give_way_to_others;
 
 /// Different passwords of one client that may wait.
 const WAITING_OF_CLIENT: usize = 4;
@@ -111,6 +112,8 @@ impl Hashes {
 
     /// Hashes until nothing waits.
     fn work(&self) {
+        // Whoever guesses passwords must not take the CPU from those who are answered.
+        give_way_to_others();
         while let Some(job) = self.next() {
             let is_right = job.hashing.is_right();
             let mut state = self.state();

@@ -41,6 +41,23 @@ fn one_address_has_half_and_loses_its_own_oldest() {
     assert_eq!(connections.counts(), [0; 4]);
 }
 
+/// A client that opens a connection for each request is faster than its ends are noticed.
+#[test]
+fn answered_ones_go_before_those_whose_request_may_be_under_way() {
+    let connections = connections(24, 0);
+    let fresh: Vec<Slot> = (0..5).filter_map(|_| connections.admit(client(1), Pool::Main)).collect();
+    let answered: Vec<Slot> = (0..5)
+        .filter_map(|_| {
+            let slot = connections.admit(client(1), Pool::Main)?;
+            drop(slot.begin(0, false).unwrap());
+            Some(slot)
+        })
+        .collect();
+    let next: Vec<Slot> = (0..5).filter_map(|_| connections.admit(client(1), Pool::Main)).collect();
+    assert!(fresh.iter().chain(&next).all(|slot| !is_ended(slot)));
+    assert!(answered.iter().all(is_ended));
+}
+
 #[test]
 fn where_all_are_taken_who_has_most_gives() {
     let connections = connections(24, 0);

@@ -34,7 +34,7 @@ pub fn give_way() {
 /// a part of one, of which it is to take little.
 pub fn give_way_to_others() {
     if let Err(errno) = setpriority_process(None, NICE) {
-        tracing::debug!(%errno, "small trees are counted without a higher nice value");
+        tracing::debug!(%errno, "a thread that gives way runs without a higher nice value");
     }
 }
 
