@@ -17,6 +17,7 @@ pub mod invocation;
 mod kubelet;
 mod logging;
 mod metrics;
+mod report_format;
 mod retention;
 mod sampling;
 mod server;
@@ -45,6 +46,7 @@ pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use hosts::AllowedHosts;
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
+pub use report_format::ReportFormat;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 

@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::auth::FileError;
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
+use crate::discovery::find::FindError;
 use crate::discovery::follower;
 use crate::discovery::follower::{Progress, Source, Stop};
 use crate::discovery::tracker::Tracker;
@@ -129,8 +130,11 @@ pub enum DaemonError {
     /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
     #[error("the thread {0} ended; see its error in the log above")]
     ThreadEnded(String),
-    /// `collector statistics` was asked about a cgroup that is not there.
-    #[error("--cgroup={0}: no mounted hierarchy has this cgroup")]
+    /// `collector statistics` for a container that is not there.
+    #[error("{0}")]
+    NoContainer(#[from] FindError),
+    /// Its cgroup ended while it was read.
+    #[error("the cgroup {0} ended while it was read")]
     NoCgroup(String),
     /// A receiver cannot be sent to.
     #[error("--{flag}: {source}")]

@@ -7,7 +7,7 @@ const MOST_FINDINGS: usize = 20_000;
 /// The longest value that is shown.
 const LONGEST_VALUE: usize = 120;
 
-/// Whether what only the collector has is told.
+/// Whether what only the collector has is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Only what is absent or differs.
@@ -141,6 +141,8 @@ pub struct Report {
     pub unmatched_containers: BTreeSet<String>,
     /// Findings beyond those that are kept.
     pub dropped: usize,
+    /// Where and why the comparison broke off; `None` when it was made to the end.
+    pub incomplete: Option<String>,
     /// Containers that cAdvisor shows the host's network for.
     pub on_host_network: BTreeSet<String>,
     /// The differences.
@@ -176,6 +178,7 @@ impl Report {
             unmatched_samples: 0,
             unmatched_containers: BTreeSet::new(),
             dropped: 0,
+            incomplete: None,
             on_host_network: BTreeSet::new(),
             findings: Vec::new(),
             verbosity,

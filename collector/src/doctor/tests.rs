@@ -151,7 +151,7 @@ fn check_with(name: &str, verdict: Verdict, wishes: &Wishes, change: impl FnOnce
     if facts.probes.programs.is_empty() && facts.probes.failure.is_none() {
         try_programs(&mut facts.probes);
     }
-    let report = decide(&facts, &answering(), wishes);
+    let report = decide(&facts, &answering(), None, wishes);
     assert_eq!(report.verdict(), verdict, "{}", text::render(&report));
     let golden =
         |ending: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/doctor/golden/{name}.{ending}"));
@@ -400,14 +400,14 @@ fn busy_port() {
     first(&report, "port");
     let mut facts = well();
     facts.port.state = Port::Taken(Some(Holder { pid: 17, name: "nginx".to_owned() }));
-    let named = decide(&facts, &answering(), &everything());
+    let named = decide(&facts, &answering(), None, &everything());
     let named = named.findings.iter().find(|finding| finding.id == "port").unwrap();
     assert_eq!(named.found, "[::]:8080 is taken by nginx (process 17)");
     // A running collector is no obstacle to itself.
     let mut facts = well();
     facts.port.state = Port::Collector("127.0.0.1:8080".parse().unwrap());
     try_programs(&mut facts.probes);
-    assert_eq!(decide(&facts, &answering(), &everything()).verdict(), Verdict::AllWorks);
+    assert_eq!(decide(&facts, &answering(), None, &everything()).verdict(), Verdict::AllWorks);
 }
 
 #[test]

@@ -53,8 +53,9 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "units",
         ],
     ),
-    // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
-    ("doctor", &["bounds", "config", "kernel", "runtime", "sample", "units"]),
+    // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store. Of
+    // discovery it takes the search for a container by name.
+    ("doctor", &["bounds", "config", "discovery", "kernel", "runtime", "sample", "units"]),
     (
         "daemon",
         &[

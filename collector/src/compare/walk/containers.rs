@@ -96,7 +96,9 @@ impl Walk {
     pub(super) async fn each_container(&mut self) -> Result<(), ClientError> {
         let all: Vec<String> = self.containers.iter().cloned().collect();
         let mut of_kind = std::collections::BTreeMap::new();
-        for batch in all.chunks(BATCH) {
+        for (number, batch) in all.chunks(BATCH).enumerate() {
+            let first = number * BATCH;
+            self.begin(format!("containers {} to {} of {}", first + 1, first + batch.len(), all.len()));
             let mut questions = Vec::new();
             let mut batch_thoroughly = Vec::new();
             for name in batch {
