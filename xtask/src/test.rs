@@ -207,7 +207,7 @@ fn host(filter: Option<&str>) -> Result<Counts> {
         )));
     };
     let image = image::default_path();
-    println!("{}", image::write(&collector, &image, None)?);
+    println!("{}", image::write(&collector, &image, image::DEFAULT_TAG)?);
     command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
     // Without it the tests that need it say so.
     match cadvisor::fetch() {

@@ -45,7 +45,11 @@ async fn every_answer_tells_the_version() {
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(header("api-version").as_deref(), Some("1.51"), "{path}");
         assert_eq!(header("ostype").as_deref(), Some("linux"), "{path}");
-        assert_eq!(header("server").as_deref(), Some("Docker/collector-0.1.0 (linux)"), "{path}");
+        assert_eq!(
+            header("server").as_deref(),
+            Some(concat!("Docker/collector-", env!("CARGO_PKG_VERSION"), " (linux)")),
+            "{path}"
+        );
     }
     let (status, kind, body) = ask("GET", "/_ping", "").await;
     assert_eq!((status, kind.as_str(), body.as_str()), (200, "text/plain; charset=utf-8", "OK"));
