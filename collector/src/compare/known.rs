@@ -417,6 +417,11 @@ mod tests {
         for id in ids() {
             assert!(document.contains(&format!("| `{id}` |")), "{id} is not in the table of differences");
         }
+        let named = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut seen = std::collections::BTreeSet::new();
+        for (id, _) in named.filter(|(_, rest)| rest.starts_with("deliberate |") || rest.starts_with("– |")) {
+            assert!(seen.insert(id), "{id} has two rows");
+        }
         let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | deliberate |"));
         for (id, _) in rows {
             assert!(ids().contains(&id), "{id} is in the table, but no difference");
