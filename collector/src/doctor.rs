@@ -47,6 +47,6 @@ fn print(report: &Report, format: ReportFormat) {
         ReportFormat::Text => ForTerminal(&text::render(report)).to_string(),
         ReportFormat::Json => json::render(report),
     };
-    // Whoever reads may have read enough; the exit code tells the rest.
+    // Whoever reads may have read enough; the exit code has the rest.
     let _ = std::io::stdout().write_all(rendered.as_bytes());
 }

@@ -138,7 +138,7 @@ impl OwnMetrics {
         &self.push
     }
 
-    /// The part that tells of answers.
+    /// The part about answers.
     pub fn answers(&self) -> &AnswerMetrics {
         &self.answers
     }

@@ -69,7 +69,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Where the image goes unless told otherwise.
+/// Where the image goes by default.
 pub(crate) fn default_path() -> PathBuf {
     workspace::target().join("image/collector.tar")
 }

@@ -249,7 +249,7 @@ fn suite_counts(command: &mut Command) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs a command, passes its standard output on line by line, and tells whether it succeeded.
+/// Runs a command, passes its standard output on line by line, and returns whether it succeeded.
 fn for_each_line(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
     eprintln!("$ {}", shell::describe(command));
     let mut child = command

@@ -80,7 +80,7 @@ impl Finding {
         self.difference.fails() && self.known.is_none()
     }
 
-    /// The place without what tells entries of a list apart: the same for every device, process and interface.
+    /// The place without the keys of list entries: the same for every device, process and interface.
     pub fn pattern(&self) -> String {
         pattern(&self.path)
     }
@@ -157,7 +157,7 @@ pub struct Group<'a> {
     pub first: &'a Finding,
     /// The resource, with all versions of the API in which it was seen: `/api/v1.0,v1.3/containers`.
     pub resource: String,
-    /// The place without what tells entries of a list apart.
+    /// The place without the keys of list entries.
     pub pattern: String,
     /// How many there are.
     pub count: usize,

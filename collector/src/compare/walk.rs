@@ -1,6 +1,6 @@
 //! Asks both servers for everything, in an order in which the answers can be compared.
 //!
-//! A sample of cAdvisor's is asked for first. The collector, asked a little later and told to look once more, then has
+//! A sample of cAdvisor's is asked for first. The collector, asked a little later and to look once more, then has
 //! samples from before and after it. Containers are walked through in batches, so that neither memory nor the time
 //! between two questions grows with their number.
 

@@ -86,7 +86,7 @@ pub enum Invocation {
 }
 
 impl Invocation {
-    /// What is logged where the environment does not say.
+    /// The log filter unless the environment sets one.
     pub fn log_filter(&self) -> &'static str {
         match self {
             Self::Run(config) => config.log,

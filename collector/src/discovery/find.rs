@@ -161,7 +161,7 @@ impl Search {
                 () = &mut asking => return,
                 Some(answer) = answers.recv() => {
                     let id = answer.identity.id.clone();
-                    self.owners.told(&id, answer);
+                    self.owners.reported(&id, answer);
                     self.known.insert(id);
                     quiet = end.min(Instant::now() + QUIET);
                 }

@@ -88,7 +88,7 @@ impl Collector for ProcessMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let own = OwnProcess::read();
-        // Where there is no limit, the client library in Go tells this.
+        // Where there is no limit, the client library in Go reports this.
         let limit = |limit: Option<Limit>| {
             limit.map(|limit| match limit {
                 Limit::At(most) => most as f64,
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_nine_are_told() {
+    fn all_nine_are_reported() {
         let metrics = ProcessMetrics::new().unwrap();
         let families = metrics.collect();
         let names: Vec<_> = families.iter().map(MetricFamily::name).collect();

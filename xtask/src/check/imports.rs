@@ -109,7 +109,7 @@ const FOREIGN: [(&str, &[&str]); 15] = [
 /// The places that turn data into bytes for others: the api what is served, the doctor and the comparison what they print.
 const SERIALIZING: [&str; 3] = ["api", "doctor/json", "compare/json"];
 
-/// Layers that are told the time.
+/// Layers that are given the time.
 const CLOCKLESS: [&str; 4] = ["units", "sample", "rates", "api"];
 
 /// What is wrong with the imports of a file; `path` is its place below `collector/src`.
@@ -151,7 +151,7 @@ pub(super) fn check(path: &str, tokens: &[Token]) -> Vec<(usize, String)> {
     }
     if CLOCKLESS.contains(&top) {
         for line in clock_reads(tokens) {
-            add(line, format!("`{top}` reads a clock, but is to be told the time"));
+            add(line, format!("`{top}` reads a clock, but is to be given the time"));
         }
     }
     findings

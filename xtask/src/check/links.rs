@@ -42,7 +42,12 @@ impl Documents {
 
 /// The links of a file: line, link, and the folder that it is relative to.
 fn links<'a>(path: &'a str, source: &'a str) -> Vec<(usize, &'a str, &'a str)> {
-    let is_document = Path::new(path).extension().is_some_and(|ending| ending == "md");
+    let is_markdown = |path: &str| Path::new(path).extension().is_some_and(|ending| ending == "md");
+    let is_document = is_markdown(path);
+    // The head of a page that is generated into another folder.
+    if is_document && path.starts_with("collector/") {
+        return Vec::new();
+    }
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut found = Vec::new();
     let mut is_code = false;
@@ -62,7 +67,7 @@ fn links<'a>(path: &'a str, source: &'a str) -> Vec<(usize, &'a str, &'a str)> {
                 let link = &line[at..at + DOCUMENTS.len() + rest.find(|letter| !is_part(letter)).unwrap_or(rest.len())];
                 let link = link.trim_end_matches('.');
                 let is_whole = !line[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '/');
-                if is_whole && link.split('#').next().is_some_and(|file| file.ends_with(".md")) {
+                if is_whole && link.split('#').next().is_some_and(is_markdown) {
                     found.push((number, link, ""));
                 }
             }

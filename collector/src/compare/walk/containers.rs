@@ -359,7 +359,7 @@ fn docker_id(name: &str) -> Option<&str> {
     of_systemd.or_else(|| (parent.ends_with("/docker") && !last.is_empty()).then_some(last))
 }
 
-/// What kind of container a name tells: the root, its parent's name for others.
+/// What kind of container a name shows: the root, its parent's name for others.
 fn kind_of(name: &str) -> String {
     match name.rsplit_once('/') {
         Some((parent, last)) if !last.is_empty() => parent.to_owned(),
