@@ -263,12 +263,12 @@ mod tests {
     fn what_is_not_found_is_named_with_what_is_like_it() {
         let all = [
             container("/docker/a", "1", &["web-frontend"]),
-            container("/docker/b", "2", &["web-backend"]),
+            container("/docker/b", "2", &["web-frontend-2"]),
             container("/docker/c", "3", &["postgres"]),
             container("/docker/d", "4", &[]),
         ];
         let error = picked("web-frontent", &all).unwrap_err();
-        assert!(error.contains("called web-frontent; the nearest names are web-frontend, web-backend"), "{error}");
+        assert!(error.contains("called web-frontent; the nearest names are web-frontend, web-frontend-2"), "{error}");
         assert!(error.ends_with("; containers without a name: 1, see `collector doctor`"), "{error}");
         assert!(picked("gres", &all).unwrap_err().contains("postgres"));
         assert!(picked("zzz", &all).unwrap_err().contains("give a container's name, pod/container"));
