@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_reported_apart_by_what_they_have() {
+    fn entries_are_distinguished_by_what_they_have() {
         assert_eq!(entry_name(&json!({"device": "/dev/sda", "major": 8, "minor": 0})), Some("8:0".to_owned()));
         assert_eq!(entry_name(&json!({"name": "eth0", "rx_bytes": 1})), Some("eth0".to_owned()));
         assert_eq!(entry_name(&json!({"level": 2, "type": "Unified", "size": 1})), Some("2:Unified".to_owned()));
