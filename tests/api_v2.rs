@@ -242,7 +242,7 @@ fn processes() -> Result<()> {
     ensure!(text(&process, "cmd")? == ") R 1 (a b", "its name is {}", process["cmd"]);
     ensure!(process["parent_pid"] == std::process::id() && text(&process, "user")? == "root", "{process}");
     let within = |said: u64, a: u64, b: u64| (a.min(b)..=a.max(b)).contains(&said);
-    // Since 6.2 the kernel's sums of resident pages are told with a little error.
+    // Since 6.2 the kernel's sums of resident pages are reported with a little error.
     let slack = 64 * 4096 * 8;
     let rss = number(&process, "/rss")?;
     ensure!(rss.abs_diff(before.0) <= slack, "rss is {rss}, the kernel says {} to {}", before.0, after.0);
@@ -250,7 +250,7 @@ fn processes() -> Result<()> {
     ensure!(within(size, before.1, after.1), "virtual_size is {size}, the kernel says {before:?} to {after:?}");
     let open = fs::read_dir(format!("/proc/{}/fd", strange.pid()))?.count() as u64;
     ensure!(number(&process, "/fd_count")? == open, "{open} descriptors are open: {process}");
-    ensure!(text(&process, "cgroup_path")?.is_empty(), "the path is told for the root alone: {process}");
+    ensure!(text(&process, "cgroup_path")?.is_empty(), "the path is reported for the root alone: {process}");
     let start = text(&process, "start_time")?;
     ensure!(start.len() == 5 && start.as_bytes()[2] == b':', "it started just now, said is {start}");
     ensure!(text(&process, "status")?.starts_with('S') && number(&process, "/psr")? < 4096, "{process}");
@@ -259,7 +259,7 @@ fn processes() -> Result<()> {
     let share = process["percent_mem"].as_f64().context("percent_mem")?;
     ensure!((0.0..50.0).contains(&share), "{process}");
 
-    // Only processes of this very cgroup, and a zombie where the kernel still tells of which it was.
+    // Only processes of this very cgroup, and a zombie where the kernel still reports which it was.
     ensure!(of(&all, below.pid()).is_err(), "a process of the cgroup below is listed");
     let zombies: Vec<&Value> = all.iter().filter(|process| process["parent_pid"] == parent.pid()).collect();
     if Layout::detect()?.v2().is_some() {

@@ -119,9 +119,9 @@ fn metrics_of_a_container() -> Result<()> {
     ensure!(jobs.is_some_and(|values| values.len() >= 2 && values[0].float_value > 2.4), "{all:?}");
     let metrics = collector.metrics()?;
     let cgroup = format!("/docker/{id}");
-    let told = |name: &str, labels: &[(&str, &str)]| metrics.value(name, &[labels, &[("id", &*cgroup)]].concat());
-    ensure!(told("activeConnections", &[]) == Some(17.0), "not in /metrics");
-    ensure!(told("jobs_total", &[("app_queue", "a")]) == Some(2.5), "not in /metrics");
+    let reported = |name: &str, labels: &[(&str, &str)]| metrics.value(name, &[labels, &[("id", &*cgroup)]].concat());
+    ensure!(reported("activeConnections", &[]) == Some(17.0), "not in /metrics");
+    ensure!(reported("jobs_total", &[("app_queue", "a")]) == Some(2.5), "not in /metrics");
     let polls = metrics.value("collector_application_polls_total", &[("result", "read")]);
     ensure!(polls.is_some_and(|polls| polls >= 2.0), "polls: {polls:?}");
 

@@ -367,8 +367,8 @@ fn a_container_does_not_choose_its_layer() -> Result<()> {
     let collector = Collector::start(&flags)?;
     let layer = |id: &str| -> Result<Option<u64>> {
         let target = format!("/api/v1.3/containers/docker/{id}");
-        let told: Value = collector.json(&target, Some(r#"{"num_stats":1}"#))?;
-        Ok(told.pointer("/stats/0/filesystem/0/base_usage").and_then(Value::as_u64))
+        let reported: Value = collector.json(&target, Some(r#"{"num_stats":1}"#))?;
+        Ok(reported.pointer("/stats/0/filesystem/0/base_usage").and_then(Value::as_u64))
     };
     wait::eventually(wait::seconds(40), || {
         let size = layer(&plain)?.context("its size is not known")?;
@@ -377,6 +377,6 @@ fn a_container_does_not_choose_its_layer() -> Result<()> {
     })?;
     wait::pass(wait::seconds(2));
     let size = layer(&id)?;
-    ensure!(size.is_none_or(|size| size < 8 * bytes::MIB), "it was told that the host's folder has {size:?} bytes");
+    ensure!(size.is_none_or(|size| size < 8 * bytes::MIB), "it reports that the host's folder has {size:?} bytes");
     Ok(())
 }

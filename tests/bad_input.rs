@@ -44,7 +44,7 @@ fn refuses(rights: &Rights, flags: &[&str], words: &[&str]) -> Result<()> {
     let (status, log) = run_to_end(rights, flags)?;
     ensure!(!status.success(), "{flags:?}: it ended with success");
     ensure!(status.code().is_some_and(|code| code != 101), "{flags:?}: it ended with {status}");
-    // Lines of the log proper tell of a start that went well so far.
+    // Lines of the log proper show a start that went well so far.
     let lines: Vec<&String> = log
         .iter()
         .filter(|line| !line.trim().is_empty() && !line.contains(" INFO ") && !line.contains(" WARN "))
@@ -193,7 +193,7 @@ fn unreadable_root() -> Result<()> {
     refuses(&nobody, &[&format!("--cgroup_root={path}")], &[&path])
 }
 
-/// Who insists on eBPF is told why it cannot be.
+/// Who insists on eBPF gets the reason why it cannot be.
 fn ebpf_without_rights() -> Result<()> {
     let nobody = Rights { uid: Some(65534), ..Rights::default() };
     refuses(&nobody, &["--kernel_events=ebpf"], &["CAP_BPF"])

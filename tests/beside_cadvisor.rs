@@ -23,7 +23,7 @@ use crate::support::{Context as _, Result, bytes, ensure, wait};
 pub(crate) const CASES: &[Case] = &[
     Case::new("beside_cadvisor::real_cadvisor_agrees", real_cadvisor_agrees).within(600),
     Case::new("beside_cadvisor::a_collector_equals_itself", a_collector_equals_itself),
-    Case::new("beside_cadvisor::what_is_missing_is_told", what_is_missing_is_told),
+    Case::new("beside_cadvisor::what_is_missing_is_reported", what_is_missing_is_reported),
     Case::new("beside_cadvisor::no_comparison_is_no_equality", no_comparison_is_no_equality),
 ];
 
@@ -184,7 +184,7 @@ fn real_cadvisor_agrees() -> Result<()> {
     ensure!(answers >= 100 && values >= 2000, "only {answers} answers and {values} values were compared");
     let unmatched: Vec<_> = expected.intersection(&comparison.unmatched_containers).collect();
     ensure!(unmatched.is_empty(), "no samples around those of {unmatched:?}");
-    // These were held against the collector's. A scrape of cAdvisor's that broke off tells of no container.
+    // These were held against the collector's. A scrape of cAdvisor's that broke off reports no container.
     let metrics = wait::eventually(wait::seconds(20), || {
         let scraped = Metrics::parse(&theirs.get("/metrics")?.text());
         let error = scraped.value("container_scrape_error", &[]);
@@ -248,8 +248,8 @@ fn a_collector_equals_itself() -> Result<()> {
     Ok(())
 }
 
-/// The comparison finds what one of two collectors has been told to leave out.
-fn what_is_missing_is_told() -> Result<()> {
+/// The comparison finds what one of two collectors was configured to leave out.
+fn what_is_missing_is_reported() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
     let cgroup = cgroups.make("holding")?;
     let _holding = Plan::new(Work::Hold(4), &cgroup).start_ready()?;
@@ -269,7 +269,7 @@ fn what_is_missing_is_told() -> Result<()> {
         })
     };
     let all = || listed(comparison.findings.iter());
-    ensure!(of("/api/v1.3/containers", "stats.processes"), "it is not told that processes are missing:{}", all());
+    ensure!(of("/api/v1.3/containers", "stats.processes"), "it is not reported that processes are missing:{}", all());
     let (code, text, _) = compare(&flags(whole.address(), partial.address())[..2])?;
     ensure!(code == 1, "exit code {code}");
     ensure!(text.contains("stats.processes") && text.contains("Differences:"), "the text says: {text}");

@@ -186,8 +186,8 @@ fn no_descriptor_left_is_reported() -> Result<()> {
     set_open_files(&collector, None)?;
     let health = collector.health()?;
     ensure!(says_so(&health), "{health}");
-    let told = http::request(waiting, "GET", "/metrics", None)?;
-    ensure!(told.text().contains("collector_degraded{facility=\"descriptors\"} 1"), "the metric does not say so");
+    let reported = http::request(waiting, "GET", "/metrics", None)?;
+    ensure!(reported.text().contains("collector_degraded{facility=\"descriptors\"} 1"), "the metric does not say so");
     wait::eventually(wait::seconds(40), || {
         let health = collector.health()?;
         ensure!(!health.contains("no file descriptor was left"), "still: {health}");

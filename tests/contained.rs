@@ -42,7 +42,7 @@ fn hosted<'a>() -> Setting<'a> {
 /// What is missing, but for the socket of Docker, which none of these collectors is given.
 fn degraded(health: &str) -> Vec<&str> {
     let all = health.lines().filter_map(|line| line.strip_prefix("degraded: "));
-    all.filter(|reason| !reason.starts_with("Docker cannot be asked: ")).collect()
+    all.filter(|reason| !reason.starts_with("Docker cannot be reached: ")).collect()
 }
 
 /// Has a process outgrow the cgroup's limit.
@@ -301,7 +301,7 @@ fn in_a_network_namespace() -> Result<()> {
     ensure!(said == hosts, "the host's interfaces are {hosts:?}, the root's {said:?}");
     let machine: Machine = reach.json("/api/v1.3/machine")?;
     let devices: Vec<String> = machine.network_devices.unwrap_or_default().into_iter().map(|one| one.name).collect();
-    ensure!(hosts.iter().all(|name| devices.contains(name)), "the machine has {hosts:?}, told are {devices:?}");
+    ensure!(hosts.iter().all(|name| devices.contains(name)), "the machine has {hosts:?}, reported are {devices:?}");
     // A process in the host's namespace has none of its own, although it is not the collector's.
     let plain = latest(&reach, &plain.name())?;
     ensure!(plain.network.is_none(), "it shares the host's namespace but has {:?}", plain.network);
@@ -326,7 +326,7 @@ fn without_the_hosts_procfs() -> Result<()> {
     ensure!(stats.network.is_none(), "nothing is known of its network: {:?}", stats.network);
     let processes = stats.processes.context("no processes")?;
     let count = if Layout::detect()?.v1("cpu").is_some() { None } else { Some(1) };
-    ensure!(processes.process_count == count, "its processes are {count:?}, told {processes:?}");
+    ensure!(processes.process_count == count, "its processes are {count:?}, reported {processes:?}");
     ensure!(processes.fd_count.is_none(), "its descriptors cannot be known: {processes:?}");
     ensure!(latest(&reach, "/")?.network.is_none(), "the first process is the collector, not the host's");
     Ok(())
@@ -347,7 +347,7 @@ fn without_any_mount() -> Result<()> {
     outgrow(&cgroup)?;
     cgroup.remove()?;
     let stats = wait::eventually(wait::seconds(5), || latest(&reach, "/[own]"))?;
-    ensure!(stats.memory.is_some_and(|memory| memory.usage > 0), "its own memory is told");
+    ensure!(stats.memory.is_some_and(|memory| memory.usage > 0), "its own memory is reported");
     let names = reach.names()?;
     ensure!(names == ["/[own]"], "only its own cgroup is in sight, listed are {names:?}");
     let events = reach.events("/", "all_events")?;

@@ -1,4 +1,4 @@
-//! Without eBPF: slower and by scans, but containers, events and OOM kills are still told.
+//! Without eBPF: slower and by scans, but containers, events and OOM kills are still exposed.
 
 use crate::oom::Scene;
 use crate::support::cgroups::{Cgroups, Set};
@@ -31,7 +31,7 @@ fn containers_and_events() -> Result<()> {
     wait::eventually(wait::seconds(15), || {
         let stats = collector.container(&name)?.stats;
         let total = stats.last().and_then(|stats| stats.cpu.as_ref()).map_or(0, |cpu| cpu.usage.total);
-        ensure!(total > 0, "a process spins in it, but no CPU time is told");
+        ensure!(total > 0, "a process spins in it, but no CPU time is reported");
         ensure!(count("creation_events")? == 1, "{} creation events", count("creation_events")?);
         Ok(())
     })?;
@@ -72,7 +72,7 @@ fn oom_kills_are_counted() -> Result<()> {
 fn by_choice_is_said() -> Result<()> {
     let collector = scanning()?;
     let log = collector.log();
-    ensure!(log.iter().any(|line| line.contains("scan")), "the log does not tell of the mode: {log:?}");
+    ensure!(log.iter().any(|line| line.contains("scan")), "the log does not have the mode: {log:?}");
     let plain = collector.get("/healthz")?;
     ensure!((plain.status, plain.text().as_str()) == (200, "ok"), "/healthz: {} {:?}", plain.status, plain.text());
     Ok(())

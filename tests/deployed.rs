@@ -146,7 +146,7 @@ fn full(overlay: &str) -> Result<()> {
 fn whole_scene(docker: &Docker, collector: &Deployed<'_>) -> Result<()> {
     has_no_more_than_asked_for(collector)?;
     sees_others(docker, collector)?;
-    tells_of_an_oom_kill(docker, collector)?;
+    reports_of_an_oom_kill(docker, collector)?;
     survives_restart(docker, collector)
 }
 
@@ -187,7 +187,7 @@ fn sees_others(docker: &Docker, collector: &Deployed<'_>) -> Result<()> {
         let kinds: Vec<String> = events_of(collector, &name)?.into_iter().map(|event| event.event_type).collect();
         ensure!(
             kinds == ["containerDeletion", "containerCreation"] || kinds == ["containerCreation", "containerDeletion"],
-            "it told {kinds:?}"
+            "it reported {kinds:?}"
         );
         Ok(())
     })?;
@@ -205,7 +205,7 @@ fn cpu_total(container: &Container) -> Result<u64> {
 }
 
 /// A process that takes more than its container may have.
-fn tells_of_an_oom_kill(docker: &Docker, collector: &Deployed<'_>) -> Result<()> {
+fn reports_of_an_oom_kill(docker: &Docker, collector: &Deployed<'_>) -> Result<()> {
     // Without a line's end there is nothing `tail` could forget.
     let id = docker.run("/bin/busybox head -c 200m /dev/zero | /bin/busybox tail")?;
     docker.wait(&id)?;

@@ -1,4 +1,4 @@
-//! What stands in the way of kernel events: each is named, and without them containers and OOM kills are still told.
+//! What stands in the way of kernel events: each is named, and without them containers and OOM kills are still exposed.
 
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -28,7 +28,7 @@ pub(crate) fn reason(collector: &Collector, words: &[&str]) -> Result<String> {
     let health = collector.health()?;
     let mode = collector.event_mode()?;
     ensure!(mode == "scan", "kernel events: {mode}, they cannot work here:\n{health}");
-    // Rights that are taken away may cost more than events, which is told apart.
+    // Rights that are taken away may cost more than events, which this distinguishes.
     let reasons: Vec<&str> =
         health.lines().map(str::trim).filter(|line| line.starts_with("degraded: kernel events")).collect();
     let [reason] = reasons.as_slice() else { crate::support::bail!("{} reasons:\n{health}", reasons.len()) };
@@ -38,13 +38,13 @@ pub(crate) fn reason(collector: &Collector, words: &[&str]) -> Result<String> {
     let log = collector.log();
     ensure!(log.iter().any(|line| line.contains(reason)), "the log does not say {reason:?}: {log:?}");
     let facilities = collector.metrics()?.labels_above_zero("collector_degraded", "facility");
-    let told = facilities.iter().filter(|facility| reason.contains(facility.as_str())).count();
-    ensure!(told == 1, "collector_degraded is set for {facilities:?}, the reason is {reason}");
+    let reported = facilities.iter().filter(|facility| reason.contains(facility.as_str())).count();
+    ensure!(reported == 1, "collector_degraded is set for {facilities:?}, the reason is {reason}");
     Ok((*reason).to_owned())
 }
 
-/// A container that came and went, and an OOM kill, are told by a collector without kernel events.
-pub(crate) fn still_tells(collector: &mut Collector) -> Result<()> {
+/// A container that came and went, and an OOM kill, are reported by a collector without kernel events.
+pub(crate) fn still_reports(collector: &mut Collector) -> Result<()> {
     let cgroups = Cgroups::new(Set::Memory)?;
     let scene = Scene::new(&cgroups, 0)?;
     let victim = scene.victim_name();
@@ -74,13 +74,13 @@ pub(crate) fn still_tells(collector: &mut Collector) -> Result<()> {
 fn btf_is_hidden() -> Result<()> {
     let mut collector = Collector::start_as(Surroundings::default().without("/sys/kernel/btf"), &[])?;
     reason(&collector, &["BTF", "/sys/kernel/btf/vmlinux does not exist", "CONFIG_DEBUG_INFO_BTF"])?;
-    still_tells(&mut collector)
+    still_reports(&mut collector)
 }
 
 fn no_capability_for_bpf() -> Result<()> {
     let mut collector = Collector::start_as(Surroundings::of_root(all_but_bpf()), &[])?;
     reason(&collector, &["lacks CAP_BPF and CAP_PERFMON"])?;
-    still_tells(&mut collector)
+    still_reports(&mut collector)
 }
 
 /// `kernel.unprivileged_bpf_disabled`: whatever it is, tracing programs need their capabilities, and suffice.
@@ -110,7 +110,7 @@ fn seccomp_refuses_bpf() -> Result<()> {
         let surroundings = Surroundings::default().answering_bpf(errno);
         let mut collector = Collector::start_as(surroundings, &[])?;
         reason(&collector, &["seccomp", "allow bpf(2)"]).with_context(|| format!("answered with {errno:?}"))?;
-        still_tells(&mut collector)?;
+        still_reports(&mut collector)?;
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ fn little_locked_memory() -> Result<()> {
         if counts {
             reason(&collector, &["RLIMIT_MEMLOCK", &limit.to_string(), "CAP_SYS_RESOURCE"])
                 .with_context(|| format!("{limit} bytes may be locked"))?;
-            still_tells(&mut collector)?;
+            still_reports(&mut collector)?;
         } else {
             collector.require_ebpf()?;
         }

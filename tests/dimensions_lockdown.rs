@@ -1,7 +1,7 @@
 //! Kernel lockdown, raised step by step. There is no way back before the next boot, so these come last, and only where
 //! nothing follows: in a virtual machine.
 
-use crate::dimensions_events::{reason, still_tells};
+use crate::dimensions_events::{reason, still_reports};
 use crate::oom::Scene;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
@@ -38,7 +38,7 @@ fn integrity() -> Result<()> {
     let cgroups = Cgroups::new(Set::Memory)?;
     let scene = Scene::new(&cgroups, 0)?;
     let killing = scene.kill()?;
-    scene.is_told(&killing, &collector)
+    scene.is_reported(&killing, &collector)
 }
 
 /// Nor may its memory be read: the verifier refuses the programs, also to root.
@@ -47,7 +47,7 @@ fn confidentiality() -> Result<()> {
     let words = ["locked down for confidentiality", "boot without lockdown=confidentiality"];
     let mut collector = Collector::start(&[])?;
     reason(&collector, &words)?;
-    still_tells(&mut collector)?;
+    still_reports(&mut collector)?;
     // In a container there is seldom a securityfs to ask.
     let unasked = Collector::start_as(Surroundings::default().without("/sys/kernel/security"), &[])?;
     reason(&unasked, &words).context("without securityfs")?;

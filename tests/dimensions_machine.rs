@@ -35,7 +35,7 @@ fn row(text: &str, kind: &str, unit: u64) -> Option<Pages> {
     Some(nodes.filter_map(|(node, number)| Some((node.to_owned(), number.parse::<u64>().ok()? / unit))).collect())
 }
 
-/// Two nodes, a process bound to each: both the machine's description and the pages by node tell them apart.
+/// Two nodes, a process bound to each: both the machine's description and the pages by node distinguish them.
 fn nodes() -> Result<()> {
     let nodes = bytes::read("/sys/devices/system/node/online").unwrap_or_default();
     if !nodes.contains(['-', ',']) {
@@ -138,7 +138,7 @@ fn cpus() -> Result<()> {
     spinner.end()
 }
 
-/// Pressure is told for what the kernel tells it for, grows with contention, and is absent otherwise.
+/// Pressure is reported for what the kernel reports it for, grows with contention, and is absent otherwise.
 fn pressure() -> Result<()> {
     let collector = Collector::start(&FLAGS)?;
     let cgroups = Cgroups::new(Set::Every)?;
@@ -161,23 +161,26 @@ fn pressure() -> Result<()> {
     if let Some(switch) = switch {
         bytes::write(switch, "0")?;
         let left = compare_pressure(&collector, &cgroup)?;
-        ensure!(left.is_none(), "it is switched off and still told: {left:?}");
+        ensure!(left.is_none(), "it is switched off and still reported: {left:?}");
     }
     spinners.into_iter().try_for_each(crate::support::workload::Workload::end)
 }
 
-/// Compares which kinds of pressure are told with which the kernel shows; that of the CPU.
+/// Compares which kinds of pressure are reported with which the kernel shows; that of the CPU.
 fn compare_pressure(collector: &Collector, cgroup: &Cgroup<'_>) -> Result<Option<Pressure>> {
     let cpu = |stats: &Stats| stats.cpu.as_ref().map(|cpu| cpu.psi.clone());
     let memory = |stats: &Stats| stats.memory.as_ref().map(|memory| memory.psi.clone());
     let io = |stats: &Stats| stats.diskio.as_ref().map(|io| io.psi.clone());
     let (_, stats) = fresh(collector, &cgroup.name())?;
-    for (name, told) in
+    for (name, reported) in
         [("cpu.pressure", cpu(&stats)), ("memory.pressure", memory(&stats)), ("io.pressure", io(&stats))]
     {
         let shown = cgroup.v2_file(name).is_ok_and(|file| fs::read(file).is_ok());
-        // Statistics that are not there at all have no pressure to tell.
-        ensure!(told.is_none_or(|told| told.is_some() == shown), "{name} can be read: {shown}; told: {stats:?}");
+        // Statistics that are not there at all have no pressure to report.
+        ensure!(
+            reported.is_none_or(|reported| reported.is_some() == shown),
+            "{name} can be read: {shown}; reported: {stats:?}"
+        );
     }
     Ok(cpu(&stats).flatten())
 }

@@ -157,17 +157,17 @@ fn a_whole_group_is_killed() -> Result<()> {
     wait::eventually(wait::seconds(5), || {
         for (kind, cgroup) in [("oom_events", &group), ("oom_kill_events", &limit)] {
             let events = collector.events(&limit.name(), &[kind])?;
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             for event in &events {
                 ensure!(event.container_name == cgroup.name(), "a {kind} of {}", event.container_name);
                 let oom = event.event_data.oom.as_ref().with_context(|| format!("no event_data.oom in {event:?}"))?;
                 ensure!(oom.trigger_pid == Some(trigger), "{trigger} set it off: {oom:?}");
                 ensure!(oom.limit_container_name.as_ref() == Some(&limit.name()), "whose limit: {oom:?}");
                 ensure!(oom.victim_container_name.as_ref() == Some(&group.name()), "where: {oom:?}");
-                told.push(oom.pid);
+                reported.push(oom.pid);
             }
-            told.sort_unstable();
-            ensure!(told == killed, "killed were {killed:?}, {kind} tell of {told:?}");
+            reported.sort_unstable();
+            ensure!(reported == killed, "killed were {killed:?}, {kind} report {reported:?}");
         }
         let kernel = bytes::read_key(group.v2_file("memory.events")?, "oom_kill")? as usize;
         let range = killed.len()..=killed.len() + 1;

@@ -20,8 +20,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("dimensions_namespaces::no_cgroup_mount", no_cgroup_mount).on_every_unified_kernel(),
 ];
 
-/// The mounts show the whole hierarchies, and so the names are the host's: also those of the cgroup the collector is in,
-/// of cgroups beside it, and in what the kernel tells.
+/// The mounts show the whole hierarchies, and so the names are the host's: also those of the cgroup the collector is
+/// in, of cgroups beside it, and in what the kernel reports.
 fn with_the_hosts_mounts() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
     let home = cgroups.make("home")?;
@@ -35,13 +35,13 @@ fn with_the_hosts_mounts() -> Result<()> {
         ensure!(listed == [cgroups.name(), beside.name(), home.name()], "listed are {listed:?}");
         let stats = collector.container(&beside.name())?.stats;
         let total = stats.last().and_then(|stats| stats.cpu.as_ref()).map_or(0, |cpu| cpu.usage.total);
-        ensure!(total > 0, "a process spins in {}, but no CPU time is told", beside.name());
+        ensure!(total > 0, "a process spins in {}, but no CPU time is reported", beside.name());
         Ok(())
     })?;
     spinner.end()?;
     let scene = Scene::new(&cgroups, 0)?;
     let killing = scene.kill()?;
-    scene.is_told(&killing, &collector)?;
+    scene.is_reported(&killing, &collector)?;
     scene.remove()?;
     beside.remove()?;
     wait::eventually(wait::seconds(5), || {
@@ -57,8 +57,8 @@ fn with_the_hosts_mounts() -> Result<()> {
     collector.check_alive()
 }
 
-/// The mounts begin at the collector's own cgroup, whose name on the host nobody tells. What is below is told by names
-/// that begin there, whether a scan or the kernel tells it, nothing else is told at all, and the collector says so.
+/// The mounts begin at the collector's own cgroup, whose name on the host is unknown. What is below is listed by names
+/// that begin there, whether a scan or an event found it, nothing else is listed, and the collector reports that.
 fn with_mounts_of_its_own() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
     let home = cgroups.make("home")?;
@@ -103,13 +103,13 @@ fn container_has_cpu(collector: &Collector, name: &str) -> Result<()> {
 fn beside_is_unknown(collector: &Collector, cgroups: &Cgroups) -> Result<()> {
     let listed = collector.names_below("/")?;
     let events = collector.events("/", &["all_events"])?;
-    let told = events.iter().map(|event| &event.container_name);
+    let reported = events.iter().map(|event| &event.container_name);
     let wrong: Vec<_> = listed
         .iter()
-        .chain(told)
+        .chain(reported)
         .filter(|name| name.contains("beside") || name.contains("..") || name.starts_with(&cgroups.name()))
         .collect();
-    ensure!(wrong.is_empty(), "told although it cannot be seen: {wrong:?}");
+    ensure!(wrong.is_empty(), "reported although it cannot be seen: {wrong:?}");
     Ok(())
 }
 
@@ -134,7 +134,7 @@ fn processes_are_hidden() -> Result<()> {
     process.end()?;
     let scene = Scene::new(&cgroups, 0)?;
     let killing = scene.kill()?;
-    scene.is_told(&killing, &collector)?;
+    scene.is_reported(&killing, &collector)?;
     collector.check_alive()
 }
 

@@ -48,7 +48,7 @@ fn the_least() -> Result<()> {
     for number in 0..3 {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
-        scene.is_told(&killing, &collector)?;
+        scene.is_reported(&killing, &collector)?;
         scene.remove()?;
     }
     // Without CAP_SYS_NICE a closing sample may come too late where the one CPU is busy, but not each time.
@@ -143,7 +143,7 @@ fn load_average() -> Result<()> {
         wait::eventually(wait::seconds(5), || {
             let sleeping = last_sample(&collector, &cgroup.name())?.task_stats.nr_sleeping;
             // Of the four threads the kernel counts since 6.1 only the one whose sleep does not stop the freezer.
-            ensure!((1..=4).contains(&sleeping), "threads sleep, told are {sleeping} to {surroundings:?}");
+            ensure!((1..=4).contains(&sleeping), "threads sleep, reported are {sleeping} to {surroundings:?}");
             Ok(())
         })?;
     }

@@ -244,8 +244,8 @@ fn run(command: &Path, socket: &Path, arguments: &[&str]) -> Command {
 
 fn output(command: &Path, socket: &Path, arguments: &[&str]) -> Result<String> {
     let output = run(command, socket, arguments).output()?;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{} {arguments:?}: {}: {told}", command.display(), output.status);
+    let reported = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{} {arguments:?}: {}: {reported}", command.display(), output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -288,8 +288,8 @@ fn docker_command() -> Result<()> {
             ensure!(!said.is_empty(), "{context}: {arguments:?} says nothing");
         }
         let unknown = run(&command, &socket, &["stats", "--no-stream", "unknown"]).output()?;
-        let told = String::from_utf8_lossy(&unknown.stderr).into_owned();
-        ensure!(!unknown.status.success() && told.contains("No such container: unknown"), "{context}: {told}");
+        let reported = String::from_utf8_lossy(&unknown.stderr).into_owned();
+        ensure!(!unknown.status.success() && reported.contains("No such container: unknown"), "{context}: {reported}");
         streaming(&command, &socket, &docker, &busy).context(context)?;
     }
     Ok(())
@@ -465,8 +465,8 @@ fn below_a_prefix() -> Result<()> {
             .args(["version", "--format", "{{.Server.Os}}"])
             .stdin(Stdio::null())
             .output()?;
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.stdout == b"linux\n", "{}: {:?} {told}", command.display(), output.stdout);
+        let reported = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.stdout == b"linux\n", "{}: {:?} {reported}", command.display(), output.stdout);
     }
     Ok(())
 }

@@ -151,7 +151,7 @@ fn agrees_with_a_running_collector() -> Result<()> {
     check_agreement(&report, &collector.health()?)?;
     let listening = report.facility("port")?;
     ensure!(listening.status == "works" && listening.found.contains("a collector listens"), "{listening:?}");
-    // What stays here would be limited by the machine, not by the collector: all that root is held back by is told.
+    // What stays here would be limited by the machine, not by the collector: all that root is held back by is reported.
     let (text, code) = run(&Rights::default(), &["--port=0"])?;
     ensure!(code == report.summary.exit_code, "as JSON {}, as text {code}:\n{text}", report.summary.exit_code);
     for facility in &report.facilities {

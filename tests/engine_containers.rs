@@ -174,7 +174,7 @@ fn own_network(collector: &Collector, container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// It is told of once when it comes and once when it goes, and its last sample is not before the kernel's last word.
+/// It is reported once when it comes and once when it goes, and its last sample is not before the kernel's last word.
 fn comes_and_goes(
     engine: &dyn ContainerEngine,
     collector: &Collector,
@@ -188,7 +188,7 @@ fn comes_and_goes(
         let of_it: Vec<_> =
             stream.events().into_iter().filter(|event| event.container_name == container.cgroup).collect();
         let kinds: Vec<&str> = of_it.iter().map(|event| event.event_type.as_str()).collect();
-        ensure!(kinds == ["containerCreation", "containerDeletion"], "the stream told {kinds:?}");
+        ensure!(kinds == ["containerCreation", "containerDeletion"], "the stream reported {kinds:?}");
         let stats = of_it[1].event_data.deletion.as_ref().and_then(|deletion| deletion.final_stats.as_ref());
         let last = stats.and_then(|stats| stats.cpu.as_ref()).context("no CPU time in the final sample")?;
         ensure!(last.usage.total >= used, "it had used {used} ns, the final sample has {}", last.usage.total);
@@ -211,9 +211,9 @@ fn out_of_memory(engine: &dyn ContainerEngine, collector: &Collector) -> Result<
         let events = collector.events(name, &["oom_events", "oom_kill_events"])?;
         let mut kinds: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
         kinds.sort_unstable();
-        ensure!(kinds == ["oom", "oomKill"], "told: {events:?}");
+        ensure!(kinds == ["oom", "oomKill"], "reported: {events:?}");
         for event in &events {
-            ensure!(event.container_name == *name, "told of {}", event.container_name);
+            ensure!(event.container_name == *name, "reported {}", event.container_name);
             let oom = event.event_data.oom.as_ref().with_context(|| format!("no event_data.oom in {event:?}"))?;
             ensure!(oom.constraint == "CONSTRAINT_MEMCG", "the constraint: {oom:?}");
             for named in [&oom.victim_container_name, &oom.trigger_container_name, &oom.limit_container_name] {

@@ -227,8 +227,8 @@ fn slow_client() -> Result<()> {
     let cgroups = Cgroups::new(Set::One)?;
     // Its own creation is not to be among those of the streams.
     wait::eventually(wait::seconds(5), || {
-        let told = collector.events(&cgroups.name(), &["creation_events"])?;
-        ensure!(!told.is_empty(), "the creation of {} is not told", cgroups.name());
+        let reported = collector.events(&cgroups.name(), &["creation_events"])?;
+        ensure!(!reported.is_empty(), "the creation of {} is not reported", cgroups.name());
         Ok(())
     })?;
     let kinds = "creation_events=true&deletion_events=true&subcontainers=true&stream=true";

@@ -66,8 +66,8 @@ fn written_for_cadvisor() -> Result<()> {
         let log = collector.log();
         ensure!(!log.iter().any(|line| line.contains("hunter2")), "the log holds a password: {log:?}");
         for flag in without_effect {
-            let told = log.iter().filter(|line| line.contains(&format!("--{flag} has no effect: "))).count();
-            ensure!(told == 1, "{told} lines about --{flag}: {log:?}");
+            let reported = log.iter().filter(|line| line.contains(&format!("--{flag} has no effect: "))).count();
+            ensure!(reported == 1, "{reported} lines about --{flag}: {log:?}");
         }
     }
     Ok(())

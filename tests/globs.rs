@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const FLAGS: [&str; 2] = ["--housekeeping_interval=100ms", "--global_housekeeping_interval=1s"];
 
-/// Tells of every file that anybody opens in some directories.
+/// Reports every file that anybody opens in some directories.
 struct Opened(OwnedFd);
 
 impl Opened {
@@ -130,7 +130,7 @@ fn excluded_paths(more: &[&str]) -> Result<()> {
     let names = collector.names_below(&cgroups.name())?;
     ensure!(names == [cgroups.name(), wanted.name()], "listed: {names:?}");
     let parent = collector.get(&format!("/api/v1.3/containers{}", cgroups.name()))?.text();
-    ensure!(!parent.contains("secret"), "its parent tells of it: {parent:.300}");
+    ensure!(!parent.contains("secret"), "its parent reveals it: {parent:.300}");
     ensure!(held(collector.pid(), &excluded)?.is_empty(), "held open: {:?}", held(collector.pid(), &excluded)?);
     ensure!(!held(collector.pid(), &wanted.dirs())?.is_empty(), "nothing is held open of what is wanted");
     for life in lives.into_iter().chain([brief]) {

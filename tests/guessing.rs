@@ -74,7 +74,7 @@ fn right_ones_do_not_wait() -> Result<()> {
     collector.check_alive()
 }
 
-/// Who is wrong too often is told to wait, others are not, and a program that repeats one mistake is none of them.
+/// Who is wrong too often is asked to wait, others are not, and a program that repeats one mistake is none of them.
 fn guessing_is_slow() -> Result<()> {
     let files = Files::new("guessing")?;
     let tokens = files.put("tokens", "first\n")?;

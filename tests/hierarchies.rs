@@ -45,7 +45,7 @@ fn one_container() -> Result<()> {
     let (last, others) = dirs.split_last().context("a hierarchy")?;
     for (number, dir) in others.iter().enumerate() {
         fs::remove_dir(dir)?;
-        // What is told of a later cgroup proves that this removal was told before.
+        // What is reported about a later cgroup proves that this removal was reported before.
         let marker = cgroups.make(format!("marker-{number}"))?;
         wait::eventually(wait::seconds(3), || {
             let marked = events(&collector, &marker.name())?;

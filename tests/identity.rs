@@ -29,12 +29,12 @@ fn v1(collector: &Collector, name: &str) -> Result<Value> {
 }
 
 fn aliases(collector: &Collector, name: &str) -> Result<Vec<String>> {
-    let told = v1(collector, name)?;
-    let aliases = told["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let reported = v1(collector, name)?;
+    let aliases = reported["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Ok(aliases.map(str::to_owned).filter(|alias| *alias != name).collect())
 }
 
-/// The cgroups that are told with this name.
+/// The cgroups that are reported with this name.
 fn named(collector: &Collector, name: &str) -> Result<Vec<String>> {
     let metrics = collector.metrics()?;
     let labels = [("name", name)];
@@ -71,9 +71,9 @@ fn one_cgroup_has_a_containers_name() -> Result<()> {
             let listed: Vec<Value> = serde_json::from_slice(&listed.body)?;
             let count = listed.iter().filter(|one| one["Id"] == id.as_str()).count();
             ensure!(count == 1, "`docker ps` lists it {count} times");
-            let told: Value = collector.json(&format!("/api/v1.3/docker/{id}"), None)?;
-            let told: Vec<_> = told.as_object().into_iter().flat_map(|found| found.keys()).collect();
-            ensure!(told == [&own], "found by its id: {told:?}");
+            let reported: Value = collector.json(&format!("/api/v1.3/docker/{id}"), None)?;
+            let reported: Vec<_> = reported.as_object().into_iter().flat_map(|found| found.keys()).collect();
+            ensure!(reported == [&own], "found by its id: {reported:?}");
             Ok(())
         })
     };
@@ -123,8 +123,8 @@ fn a_container_inside_of_another_has_its_name() -> Result<()> {
                     ensure!(aliases(&collector, cgroup)? == [name, id], "{name} is {:?}", aliases(&collector, cgroup)?);
                     ensure!(named(&collector, name)? == [cgroup.clone()], "{name}: {:?}", named(&collector, name)?);
                 }
-                let told = v1(&collector, &inner.0)?;
-                ensure!(told["spec"]["has_network"] == true, "it has a network of its own: {}", told["spec"]);
+                let reported = v1(&collector, &inner.0)?;
+                ensure!(reported["spec"]["has_network"] == true, "it has a network of its own: {}", reported["spec"]);
                 Ok(())
             })
         };
@@ -140,11 +140,11 @@ fn a_container_inside_of_another_has_its_name() -> Result<()> {
         fs::create_dir_all(mount.dir(unknown.as_ref()))?;
     }
     wait::pass(wait::seconds(1));
-    let told = wait::eventually(wait::seconds(5), || aliases(&collector, &unknown));
+    let reported = wait::eventually(wait::seconds(5), || aliases(&collector, &unknown));
     for mount in Layout::detect()?.mounts {
         let _ = fs::remove_dir(mount.dir(unknown.as_ref()));
     }
-    ensure!(told?.is_empty(), "Docker does not know it");
+    ensure!(reported?.is_empty(), "Docker does not know it");
     docker.remove(&inner.1)
 }
 
@@ -163,25 +163,25 @@ fn a_strangers_network_is_not_the_containers() -> Result<()> {
     let endpoint = format!("--docker=unix://{}", docker.socket().display());
     for flags in [&[endpoint.as_str()][..], &WITHOUT] {
         let collector = Collector::start(&[&["--housekeeping_interval=100ms"], flags].concat())?;
-        let told = wait::eventually(wait::seconds(5), || {
+        let reported = wait::eventually(wait::seconds(5), || {
             wait::pass(wait::seconds(2));
-            let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
-            ensure!(told["stats"].as_array().is_some_and(|samples| samples.len() > 5), "not many samples yet");
-            Ok(told)
+            let reported: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+            ensure!(reported["stats"].as_array().is_some_and(|samples| samples.len() > 5), "not many samples yet");
+            Ok(reported)
         })?;
-        for sample in told["stats"].as_array().into_iter().flatten() {
+        for sample in reported["stats"].as_array().into_iter().flatten() {
             let interfaces = &sample["network"]["interfaces"];
             let has_one = interfaces.as_array().is_some_and(|list| list.iter().any(|one| one["name"] != "lo"));
-            ensure!(!has_one, "{flags:?}: another's interfaces are told: {interfaces}");
+            ensure!(!has_one, "{flags:?}: another's interfaces are reported: {interfaces}");
         }
-        let has_network = told["spec"]["has_network"] == true;
-        ensure!(has_network, "{flags:?}: it has a network, without interfaces: {}", told["spec"]);
+        let has_network = reported["spec"]["has_network"] == true;
+        ensure!(has_network, "{flags:?}: it has a network, without interfaces: {}", reported["spec"]);
     }
     drop(stranger);
     docker.remove(&id)
 }
 
-/// The same as with Docker, by the first process that containerd tells of.
+/// The same as with Docker, by the first process that containerd reports.
 fn containerd_knows_where_its_containers_are() -> Result<()> {
     let containerd = Containerd::start("burstable")?;
     let container = containerd.run_labelled(&[("io.kubernetes.container.name", "app")], "/bin/busybox sleep 600")?;
@@ -195,12 +195,12 @@ fn containerd_knows_where_its_containers_are() -> Result<()> {
     let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--crio=", &endpoint];
     let collector = Collector::start(&flags)?;
     wait::eventually(wait::seconds(5), || {
-        let told = v1(&collector, &container.cgroup)?;
-        ensure!(told["spec"]["labels"]["io.kubernetes.container.name"] == "app", "{}", told["spec"]);
+        let reported = v1(&collector, &container.cgroup)?;
+        ensure!(reported["spec"]["labels"]["io.kubernetes.container.name"] == "app", "{}", reported["spec"]);
         for fake in &fakes {
-            let told = v1(&collector, &fake.name())?;
-            ensure!(told["id"].as_str().is_none_or(str::is_empty), "it is nobody: {told}");
-            ensure!(told["spec"]["labels"].as_object().is_none_or(serde_json::Map::is_empty), "{told}");
+            let reported = v1(&collector, &fake.name())?;
+            ensure!(reported["id"].as_str().is_none_or(str::is_empty), "it is nobody: {reported}");
+            ensure!(reported["spec"]["labels"].as_object().is_none_or(serde_json::Map::is_empty), "{reported}");
         }
         Ok::<_, Error>(())
     })?;

@@ -130,33 +130,38 @@ fn pods_by_path(driver: Driver) -> Result<()> {
     let has_memory = Layout::detect()?.memory().is_some();
 
     let used = |at: &Collector| -> Result<u64> {
-        let told: Value = at.json(&format!("/api/v1.3/containers{}", container.name()), Some(r#"{"num_stats":1}"#))?;
-        number(&told["stats"][0]["cpu"]["usage"], "total")
+        let reported: Value =
+            at.json(&format!("/api/v1.3/containers{}", container.name()), Some(r#"{"num_stats":1}"#))?;
+        number(&reported["stats"][0]["cpu"]["usage"], "total")
     };
     let summary = wait::eventually(wait::seconds(30), || {
         let before = used(&collector)?;
         let summary: Value = collector.json("/stats/summary", None)?;
         let after = used(&collector)?;
-        let told = pod(&summary, UID)?;
-        let found = &told["containers"][0];
-        ensure!(found["name"] == ID, "{told}");
+        let reported = pod(&summary, UID)?;
+        let found = &reported["containers"][0];
+        ensure!(found["name"] == ID, "{reported}");
         let total = number(&found["cpu"], "usageCoreNanoSeconds")?;
         ensure!((before..=after).contains(&total), "{total} is not between {before} and {after}");
         ensure!(number(&found["cpu"], "usageNanoCores")? > 0, "{found}");
-        ensure!(number(&told["cpu"], "usageCoreNanoSeconds")? > 0, "{told}");
+        ensure!(number(&reported["cpu"], "usageCoreNanoSeconds")? > 0, "{reported}");
         if has_memory {
             let memory = &found["memory"];
             let (usage, working_set) = (number(memory, "usageBytes")?, number(memory, "workingSetBytes")?);
             ensure!(0 < working_set && working_set <= usage, "{memory}");
         }
-        ensure!(told["podRef"]["name"] == "web-0" && told["podRef"]["namespace"] == "shop", "{}", told["podRef"]);
-        let volumes = told["volume"].as_array().context("no volumes")?;
+        ensure!(
+            reported["podRef"]["name"] == "web-0" && reported["podRef"]["namespace"] == "shop",
+            "{}",
+            reported["podRef"]
+        );
+        let volumes = reported["volume"].as_array().context("no volumes")?;
         let names: Vec<_> = volumes.iter().filter_map(|volume| volume["name"].as_str()).collect();
         ensure!(names == ["cache", "token"], "{names:?}");
         let cache = number(&volumes[0], "usedBytes")?;
         ensure!((1 << 20..3 << 20).contains(&cache), "{cache} bytes of a mebibyte");
         ensure!(number(&found["logs"], "usedBytes")? >= 100_000, "{found}");
-        ensure!(number(&told["process_stats"], "process_count")? == 2, "{told}");
+        ensure!(number(&reported["process_stats"], "process_count")? == 2, "{reported}");
         Ok(summary)
     })?;
     // Logs are looked at for the answer.
@@ -169,9 +174,9 @@ fn pods_by_path(driver: Driver) -> Result<()> {
     ensure!(node["nodeName"] == "node-1", "{}", node["nodeName"]);
     let booted = bytes::read("/proc/stat")?;
     let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).context("no btime")?;
-    let told = later["node"]["startTime"].as_str().context("no startTime")?;
-    let seconds = Time::parse(told).context("no time")?.nanos / 1_000_000_000;
-    ensure!(seconds == booted.trim().parse::<i128>()?, "the node was started at {told}, the kernel says {booted}");
+    let reported = later["node"]["startTime"].as_str().context("no startTime")?;
+    let seconds = Time::parse(reported).context("no time")?.nanos / 1_000_000_000;
+    ensure!(seconds == booted.trim().parse::<i128>()?, "the node was started at {reported}, the kernel says {booted}");
     let (fs, limits) = (&node["fs"], &node["rlimit"]);
     ensure!(number(fs, "capacityBytes")? >= number(fs, "availableBytes")?, "{fs}");
     ensure!(number(limits, "maxpid")? > number(limits, "curproc")?, "{limits}");
@@ -190,11 +195,11 @@ fn pods_by_path(driver: Driver) -> Result<()> {
     ensure!(before == after && after.is_string(), "the container was started at {before} and at {after}");
 
     let only: Value = collector.json("/stats/summary?only_cpu_and_memory=true", None)?;
-    let told = pod(&only, UID)?;
+    let reported = pod(&only, UID)?;
     for absent in ["network", "volume", "ephemeral-storage", "process_stats", "io"] {
-        ensure!(told[absent].is_null() && only["node"][absent].is_null(), "{absent} is there: {told}");
+        ensure!(reported[absent].is_null() && only["node"][absent].is_null(), "{absent} is there: {reported}");
     }
-    ensure!(told["containers"][0]["cpu"].is_object() && only["node"]["fs"].is_null(), "{only}");
+    ensure!(reported["containers"][0]["cpu"].is_object() && only["node"]["fs"].is_null(), "{only}");
     resources(&collector.get("/metrics/resource")?, has_memory)
 }
 
@@ -213,13 +218,17 @@ fn pods_without_a_systemd_driver() -> Result<()> {
     let collector = start(&folder, &[])?;
     wait::eventually(wait::seconds(30), || {
         let summary: Value = collector.json("/stats/summary", None)?;
-        let told = pod(&summary, UID)?;
+        let reported = pod(&summary, UID)?;
         let mut names: Vec<_> =
-            told["containers"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
+            reported["containers"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
         names.sort_unstable();
-        ensure!(names == [ID, OTHER], "{told}");
-        ensure!(number(&told["cpu"], "usageCoreNanoSeconds")? > 0, "{told}");
-        ensure!(told["podRef"]["name"] == "web-0" && told["podRef"]["namespace"] == "shop", "{}", told["podRef"]);
+        ensure!(names == [ID, OTHER], "{reported}");
+        ensure!(number(&reported["cpu"], "usageCoreNanoSeconds")? > 0, "{reported}");
+        ensure!(
+            reported["podRef"]["name"] == "web-0" && reported["podRef"]["namespace"] == "shop",
+            "{}",
+            reported["podRef"]
+        );
         Ok(())
     })
 }
@@ -261,19 +270,19 @@ fn heapster_asks() -> Result<()> {
     let (container, _busy) = shaped(&cgroups, Driver::Cgroupfs)?;
     let collector = start(&folder, &[])?;
     let name = container.name();
-    let told = wait::eventually(wait::seconds(20), || {
+    let reported = wait::eventually(wait::seconds(20), || {
         let root: Value = collector.json("/api/v1.3/containers/", Some(r#"{"num_stats":60}"#))?;
         let times: Vec<_> = root["stats"].as_array().into_iter().flatten().map(|stats| &stats["timestamp"]).collect();
         let (start, end) = (times.first().context("no sample")?, times.last().context("no sample")?);
         let body = format!(r#"{{"containerName":"/","num_stats":1,"start":{start},"end":{end},"subcontainers":true}}"#);
-        let told: Value = collector.json("/stats/container/", Some(&body))?;
-        let stats = told[&name]["stats"].as_array().with_context(|| format!("no samples of {name}"))?;
+        let reported: Value = collector.json("/stats/container/", Some(&body))?;
+        let stats = reported[&name]["stats"].as_array().with_context(|| format!("no samples of {name}"))?;
         ensure!(stats.len() == 1 && number(&stats[0]["cpu"]["usage"], "total")? > 0, "{stats:?}");
-        Ok(told)
+        Ok(reported)
     })?;
     // The root is the node, by its name: an alias would hide it.
-    ensure!(told["/"]["name"] == "/" && told["/"]["aliases"].is_null(), "{}", told["/"]);
-    let all = told.as_object().context("a map")?;
+    ensure!(reported["/"]["name"] == "/" && reported["/"]["aliases"].is_null(), "{}", reported["/"]);
+    let all = reported.as_object().context("a map")?;
     for (name, container) in all {
         ensure!(container["name"] == name.as_str(), "{name} is {}", container["name"]);
         let stats = container["stats"].as_array();
@@ -320,17 +329,17 @@ fn pod_of_containerd() -> Result<()> {
     let collector = Collector::start(&flags)?;
     wait::eventually(wait::seconds(40), || {
         let summary: Value = collector.json("/stats/summary", None)?;
-        let told = pod(&summary, "3f2a8a52")?;
-        let reference = &told["podRef"];
+        let reported = pod(&summary, "3f2a8a52")?;
+        let reference = &reported["podRef"];
         ensure!(reference["name"] == "collector-test" && reference["namespace"] == "default", "{reference}");
-        let containers = told["containers"].as_array().context("no containers")?;
+        let containers = reported["containers"].as_array().context("no containers")?;
         ensure!(containers.len() == 1, "the sandbox is no container: {containers:?}");
         let name = containers[0]["name"].as_str().unwrap_or_default();
         ensure!(name.starts_with('c') && name.len() < 64, "name {name}");
-        let network = &told["network"];
+        let network = &reported["network"];
         ensure!(network["name"] == SENDER && number(network, "txBytes")? >= 10 * PACKET, "{network}");
         // The shell and what it waits for; the sandbox's is not counted.
-        let count = number(&told["process_stats"], "process_count")?;
+        let count = number(&reported["process_stats"], "process_count")?;
         ensure!((1..=2).contains(&count), "{count} processes");
         for part in ["rootfs", "logs"] {
             let used = containers[0][part]["usedBytes"].as_u64();
@@ -393,7 +402,10 @@ fn mounts(collector: &Collector, flags: &[&str]) -> Result<()> {
     let is_pods = |device: &String| device.contains("/io.containerd.") && device.ends_with("/shm");
     let own = devices(collector)?;
     ensure!(!own.iter().any(is_pods), "{own:?}");
-    ensure!(!collector.get("/metrics")?.text().contains("/io.containerd.grpc.v1.cri/"), "a sandbox's mount is told");
+    ensure!(
+        !collector.get("/metrics")?.text().contains("/io.containerd.grpc.v1.cri/"),
+        "a sandbox's mount is reported"
+    );
     let all = Collector::start(&[flags.get(..4).unwrap_or_default(), &["--machine_filesystems=all"]].concat())?;
     let all = devices(&all)?;
     ensure!(all.iter().any(is_pods) && all.len() > own.len(), "{all:?}");
@@ -439,23 +451,23 @@ fn samples_at_long_intervals() -> Result<()> {
     let collector = Collector::start(&[&NO_RUNTIME[..], &["--housekeeping_interval=1m"]].concat())?;
     let name = idle.name();
     wait::eventually(wait::seconds(10), || {
-        let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
-        ensure!(told["stats"].is_array(), "no sample");
+        let reported: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+        ensure!(reported["stats"].is_array(), "no sample");
         Ok(())
     })?;
     for _ in 0..2 {
         wait::pass(wait::seconds(12));
         let body = format!(r#"{{"containerName":"{}","num_stats":1,"subcontainers":true}}"#, cgroups.name());
         let now = Time::now_nanos();
-        let told: Value = collector.json("/stats/container/", Some(&body))?;
-        let at = told[&name]["stats"][0]["timestamp"].as_str().with_context(|| format!("no sample of {name}"))?;
+        let reported: Value = collector.json("/stats/container/", Some(&body))?;
+        let at = reported[&name]["stats"][0]["timestamp"].as_str().with_context(|| format!("no sample of {name}"))?;
         let age = now - Time::parse(at).context("no time")?.nanos;
         ensure!(age < 11_000_000_000, "the newest sample is {age} ns old");
     }
     // For a while the samples go on without anybody asking.
     wait::pass(wait::seconds(18));
-    let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
-    let newest = told["stats"].as_array().and_then(|stats| stats.last()).context("no sample")?;
+    let reported: Value = collector.json(&format!("/api/v1.3/containers{name}"), None)?;
+    let newest = reported["stats"].as_array().and_then(|stats| stats.last()).context("no sample")?;
     let at = Time::parse(newest["timestamp"].as_str().unwrap_or_default()).context("no time")?;
     let age = Time::now_nanos() - at.nanos;
     ensure!(age < 17_000_000_000, "the newest sample is {age} ns old");

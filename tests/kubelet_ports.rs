@@ -134,7 +134,7 @@ fn ports() -> Result<()> {
     }
     let refused = ask(secure, &ca, Some(&unknown), Some("right"), "/spec/");
     ensure!(refused.is_err(), "a stranger's certificate is taken: {refused:?}");
-    ensure!(ask(secure, &ca, None, None, "/healthz")?.status == 200, "health is not told to everybody");
+    ensure!(ask(secure, &ca, None, None, "/healthz")?.status == 200, "health needs credentials");
     // Another authority without a restart.
     let (other, other_issuer) = authority("another")?;
     folder.put("ca.new", other.as_bytes())?;

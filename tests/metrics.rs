@@ -83,7 +83,7 @@ fn same_as_the_api() -> Result<()> {
         ensure!(compared.len() >= 9, "only these were of a sample that the API has: {compared:?}");
         let memory = metrics.value("container_memory_rss", &[("id", &name)]).unwrap_or_default();
         // The kernel's counters of a v1 cgroup lag behind by up to 32 pages for each CPU.
-        ensure!(memory >= (7 * MIB) as f64, "8 MiB are held, told are {memory}");
+        ensure!(memory >= (7 * MIB) as f64, "8 MiB are held, reported are {memory}");
         Ok(())
     })
 }
@@ -95,7 +95,7 @@ fn max_age() -> Result<()> {
     let newest = |query: &str| -> Result<u64> {
         let metrics = Metrics::parse(&collector.get(&format!("/metrics{query}"))?.text());
         let mut lines = metrics.series("container_memory_usage_bytes", &[("id", "/")]);
-        lines.next().and_then(Line::timestamp).context("the root's memory is not told")
+        lines.next().and_then(Line::timestamp).context("the root's memory is not reported")
     };
     let at = wait::eventually(wait::seconds(5), || newest(""))?;
     ensure!(newest("?max_age=1h")? == at, "nothing is an hour old");
@@ -105,7 +105,7 @@ fn max_age() -> Result<()> {
     Ok(())
 }
 
-/// Whether a line tells of a gauge: its name says what it counts.
+/// Whether a line is of a gauge: its name says what it counts.
 fn gauge_names(text: &str) -> BTreeSet<String> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types.filter(|(_, kind)| *kind == "gauge").map(|(name, _)| name.to_owned()).collect()
@@ -122,7 +122,7 @@ fn after_the_end() -> Result<()> {
     ensure!(burner.wait_blocking()?.success(), "the burner failed");
     wait::eventually(wait::seconds(5), || {
         let metrics = collector.metrics()?;
-        ensure!(metrics.value("container_memory_usage_bytes", &[("id", &name)]).is_some(), "{name} is not told");
+        ensure!(metrics.value("container_memory_usage_bytes", &[("id", &name)]).is_some(), "{name} is not reported");
         Ok(())
     })?;
     cgroup.remove()?;
@@ -134,14 +134,14 @@ fn after_the_end() -> Result<()> {
     let ended = Instant::now();
     let answer = collector.get("/metrics")?.text();
     let (gauges, metrics) = (gauge_names(&answer), Metrics::parse(&answer));
-    let told: Vec<_> = metrics.lines().iter().filter(|line| line.label("id") == name).collect();
-    let wrong: Vec<_> = told.iter().filter(|line| gauges.contains(line.name())).collect();
+    let reported: Vec<_> = metrics.lines().iter().filter(|line| line.label("id") == name).collect();
+    let wrong: Vec<_> = reported.iter().filter(|line| gauges.contains(line.name())).collect();
     ensure!(wrong.is_empty(), "gauges of {name}, which is gone: {wrong:?}");
     let used: f64 = metrics.series("container_cpu_usage_seconds_total", &[("id", &name)]).map(Line::value).sum();
     let expected = last.cpu.context("no CPU time in the last sample")?.usage.total as f64 / 1e9;
     ensure!(
         (used - expected).abs() < 1e-6 && used > 0.05,
-        "{used} s of CPU time are told, the last sample has {expected}"
+        "{used} s of CPU time are reported, the last sample has {expected}"
     );
     wait::eventually(wait::seconds(30), || {
         let metrics = collector.metrics()?;
@@ -151,16 +151,16 @@ fn after_the_end() -> Result<()> {
     })
 }
 
-/// As cAdvisor has it: nothing is told of what ended.
+/// As cAdvisor has it: nothing is reported about what ended.
 fn without_retention() -> Result<()> {
     let collector = Collector::start(&["--ended_container_retention=0"])?;
     let cgroups = Cgroups::new(Set::Every)?;
     let cgroup = cgroups.make("short")?;
     let name = cgroup.name();
-    let told =
+    let reported =
         || -> Result<usize> { Ok(collector.metrics()?.lines().iter().filter(|line| line.label("id") == name).count()) };
     wait::eventually(wait::seconds(5), || {
-        ensure!(told()? > 0, "{name} is not told");
+        ensure!(reported()? > 0, "{name} is not reported");
         Ok(())
     })?;
     cgroup.remove()?;
@@ -168,7 +168,7 @@ fn without_retention() -> Result<()> {
         ensure!(collector.names_below(&name)?.is_empty(), "{name} is still listed");
         Ok(())
     })?;
-    ensure!(told()? == 0, "series of {name}, which is gone");
+    ensure!(reported()? == 0, "series of {name}, which is gone");
     Ok(())
 }
 
@@ -177,7 +177,7 @@ fn few_series() -> Result<()> {
     let collector = Collector::start(&["--metrics_profile=recommended"])?;
     let metrics = wait::eventually(wait::seconds(5), || {
         let metrics = collector.metrics()?;
-        ensure!(metrics.value("container_memory_usage_bytes", &[("id", "/")]).is_some(), "the root is not told");
+        ensure!(metrics.value("container_memory_usage_bytes", &[("id", "/")]).is_some(), "the root is not reported");
         Ok(metrics)
     })?;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -199,8 +199,8 @@ fn few_series() -> Result<()> {
         let said = metrics.value("collector_metrics_series", &[]);
         ensure!(said == Some(series as f64), "{series} series, said are {said:?}");
         ensure!(metrics.sum("collector_metrics_shed_series") > 300.0, "too few are left out: is the tree sampled?");
-        let told = metrics.series("container_memory_working_set_bytes", &[]).count();
-        ensure!(told >= 40, "the core of only {told} containers is told");
+        let reported = metrics.series("container_memory_working_set_bytes", &[]).count();
+        ensure!(reported >= 40, "the core of only {reported} containers is reported");
         Ok(())
     })
 }
@@ -224,8 +224,8 @@ fn restarts_double_nothing() -> Result<()> {
         by_name
     };
     wait::eventually(wait::seconds(20), || {
-        let told = memory(&collector.metrics()?);
-        ensure!(told.keys().eq(names.iter().collect::<BTreeSet<_>>()), "told are {:?}", told.keys());
+        let reported = memory(&collector.metrics()?);
+        ensure!(reported.keys().eq(names.iter().collect::<BTreeSet<_>>()), "reported are {:?}", reported.keys());
         Ok(())
     })?;
     let done = AtomicBool::new(false);
@@ -234,9 +234,11 @@ fn restarts_double_nothing() -> Result<()> {
             let mut wrong = Vec::new();
             let mut scrapes = 0;
             while !done.load(Ordering::Relaxed) {
-                let told = memory(&collector.metrics()?);
+                let reported = memory(&collector.metrics()?);
                 scrapes += 1;
-                wrong.extend(told.into_iter().filter(|(_, values)| values.len() > 1).map(|twice| format!("{twice:?}")));
+                wrong.extend(
+                    reported.into_iter().filter(|(_, values)| values.len() > 1).map(|twice| format!("{twice:?}")),
+                );
             }
             Ok((scrapes, wrong))
         });
@@ -247,7 +249,7 @@ fn restarts_double_nothing() -> Result<()> {
         let watched = watch.join().map_err(|_| Error::msg("the scraping thread panicked"))??;
         restarted.map(|()| watched)
     })?;
-    ensure!(wrong.is_empty(), "{} of {scrapes} scrapes tell a name twice, first {}", wrong.len(), wrong[0]);
+    ensure!(wrong.is_empty(), "{} of {scrapes} scrapes report a name twice, first {}", wrong.len(), wrong[0]);
     ensure!(scrapes > CONTAINERS, "only {scrapes} scrapes");
     // At rest the sum is the kernel's.
     wait::eventually(wait::seconds(20), || {
@@ -261,9 +263,12 @@ fn restarts_double_nothing() -> Result<()> {
         let before = kernel()?;
         let metrics = Metrics::parse(&collector.get("/metrics?max_age=0s&type=docker")?.text());
         let after = kernel()?;
-        let told: f64 = memory(&metrics).values().flatten().sum();
+        let reported: f64 = memory(&metrics).values().flatten().sum();
         let (least, most) = (before.min(after) * 0.99, before.max(after) * 1.01);
-        ensure!((least..=most).contains(&told), "told are {told} bytes, the kernel has {before} to {after}");
+        ensure!(
+            (least..=most).contains(&reported),
+            "reported are {reported} bytes, the kernel has {before} to {after}"
+        );
         Ok(())
     })?;
     ids.iter().try_for_each(|id| docker.remove(id))
@@ -272,7 +277,7 @@ fn restarts_double_nothing() -> Result<()> {
 /// Cgroups whose files hang: more than there are threads that read.
 const HANGING: usize = 24;
 
-/// However many reads hang, what is known is told at once.
+/// However many reads hang, what is known is reported at once.
 fn while_reading_hangs() -> Result<()> {
     let nsenter = engine::program("nsenter")?;
     let surroundings = Surroundings::default().in_mount_namespace();
@@ -340,7 +345,7 @@ fn while_reading_hangs() -> Result<()> {
         let took = asked.elapsed();
         ensure!(took < wait::seconds(2), "/metrics took {took:?}");
         let held = metrics.value("container_memory_rss", &[("id", &calm)]).unwrap_or_default();
-        ensure!(held >= (8 * MIB) as f64, "{calm} is told with {held}");
+        ensure!(held >= (8 * MIB) as f64, "{calm} is reported with {held}");
     }
     drop(collector);
     drop(cleanup);

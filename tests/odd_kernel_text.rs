@@ -58,9 +58,9 @@ fn threaded_cgroup() -> Result<()> {
     ensure!(list.len() == 1 && list[0]["pid"] == u64::from(pid), "{list:?}");
     let metrics = collector.metrics()?;
     let name = threaded.name();
-    let told =
+    let reported =
         ["container_processes", "container_file_descriptors"].map(|family| metrics.value(family, &[("id", &name)]));
-    ensure!(told == [Some(1.0), Some(open as f64)], "{told:?}");
+    ensure!(reported == [Some(1.0), Some(open as f64)], "{reported:?}");
     workload.end()
 }
 
@@ -120,8 +120,8 @@ fn late_controllers() -> Result<()> {
         let stats = collector.container(&name)?.stats;
         ensure!(stats.last().is_some_and(|stats| stats.memory.is_none()), "memory without its controller in {round}");
         for absent in ["container_memory_usage_bytes", "container_memory_rss", "container_spec_memory_limit_bytes"] {
-            let told: Result<Option<f64>> = family(absent);
-            ensure!(told?.is_none(), "{absent} without its controller in round {round}");
+            let reported: Result<Option<f64>> = family(absent);
+            ensure!(reported?.is_none(), "{absent} without its controller in round {round}");
         }
         bytes::write(parent.v2_file("cgroup.subtree_control")?, "+memory +pids +io")?;
         bytes::write(late.v2_file("memory.max")?, "67108864")?;

@@ -15,8 +15,8 @@ pub(crate) const CASES: &[Case] =
 
 fn newest(collector: &Collector, cgroup: &Cgroup<'_>) -> Result<Value> {
     let name = cgroup.name();
-    let told: Value = collector.json(&format!("/api/v1.3/containers{name}"), Some(r#"{"num_stats":1}"#))?;
-    let newest = told["stats"][0].clone();
+    let reported: Value = collector.json(&format!("/api/v1.3/containers{name}"), Some(r#"{"num_stats":1}"#))?;
+    let newest = reported["stats"][0].clone();
     ensure!(newest.is_object(), "no sample");
     Ok(newest)
 }

@@ -133,12 +133,13 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Waits until a collector has told of it, and compares what it tells.
-    pub(crate) fn is_told(&self, killing: &Killing, collector: &Collector) -> Result<()> {
+    /// Waits until a collector has reported it, and compares what it reports.
+    pub(crate) fn is_reported(&self, killing: &Killing, collector: &Collector) -> Result<()> {
         wait::eventually(wait::seconds(2), || self.check_events(killing, |name, kind| collector.events(name, &[kind])))
     }
 
-    /// The `oom` and the `oomKill` event of this scene, each exactly once, told by `ask` for a cgroup's name and a kind.
+    /// The `oom` and the `oomKill` event of this scene, each exactly once, reported by `ask` for a cgroup's name and a
+    /// kind.
     fn events(&self, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<[Event; 2]> {
         let mut pair = Vec::new();
         for (kind, of_type, cgroup) in
@@ -155,7 +156,7 @@ impl<'a> Scene<'a> {
         pair.try_into().ok().context("two events")
     }
 
-    /// Makes sure that both events are there and tell what was done.
+    /// Makes sure that both events are there and have what was done.
     pub(crate) fn check_events(&self, killing: &Killing, ask: impl Fn(&str, &str) -> Result<Vec<Event>>) -> Result<()> {
         for event in self.events(ask)? {
             let oom = event.event_data.oom.as_ref();
@@ -174,12 +175,12 @@ fn victim_limit_and_trigger_are_named() -> Result<()> {
     for number in 0..rounds {
         let scene = Scene::new(&cgroups, number)?;
         let killing = scene.kill()?;
-        if let Err(error) = scene.is_told(&killing, &collector) {
+        if let Err(error) = scene.is_reported(&killing, &collector) {
             wrong.push(format!("round {number}: {error:#}"));
         }
         scene.remove()?;
     }
-    ensure!(wrong.is_empty(), "{} of {rounds} rounds were told wrongly, first {}", wrong.len(), wrong[0]);
+    ensure!(wrong.is_empty(), "{} of {rounds} rounds were reported wrongly, first {}", wrong.len(), wrong[0]);
     let lost = collector.metrics()?.sum("collector_events_lost_total");
     ensure!(lost == 0.0, "{lost} kernel events were lost");
     Ok(())

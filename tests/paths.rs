@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("paths::newline", newline),
 ];
 
-/// The name's creation and deletion are each told once, and it is listed in between.
+/// The name's creation and deletion are each reported once, and it is listed in between.
 fn check_life(collector: &Collector, cgroups: &Cgroups, made: &[String]) -> Result<()> {
     wait::eventually(wait::seconds(5), || {
         let mut expected = made.to_vec();
@@ -178,7 +178,7 @@ fn invalid_utf8() -> Result<()> {
     wait::eventually(wait::seconds(5), || {
         let events = collector.events(&cgroups.name(), &["deletion_events"])?;
         let deletions = events.iter().filter(|event| event.container_name == shown).count();
-        ensure!(deletions == 2, "{deletions} of 2 deletions are told");
+        ensure!(deletions == 2, "{deletions} of 2 deletions are reported");
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! Pods with a network of their own: told once, on the sandbox, whichever interface tells who the containers are.
+//! Pods with a network of their own: reported once, on the sandbox, whichever interface names the containers.
 
 use serde_json::Value;
 
@@ -13,20 +13,20 @@ use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("pods::containerd", || network_is_told_once(Teller::Containerd)),
-    Case::new("pods::cri", || network_is_told_once(Teller::Cri)),
+    Case::new("pods::containerd", || network_is_reported_once(Reporter::Containerd)),
+    Case::new("pods::cri", || network_is_reported_once(Reporter::Cri)),
 ];
 
 /// Who is asked about the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Teller {
+enum Reporter {
     /// containerd's own API.
     Containerd,
     /// The Kubernetes interface, as CRI-O has it too: served by containerd here.
     Cri,
 }
 
-impl Teller {
+impl Reporter {
     fn flags(self, socket: &str) -> [String; 2] {
         match self {
             Self::Containerd => [format!("--containerd={socket}"), "--crio=".to_owned()],
@@ -43,26 +43,26 @@ impl Teller {
 }
 
 /// A sandbox and two containers that share its network: the traffic of one of them is the pod's.
-fn network_is_told_once(teller: Teller) -> Result<()> {
+fn network_is_reported_once(reporter: Reporter) -> Result<()> {
     let pod = Pod::start(PodNetwork::Own)?;
     let command = "while :; do /bin/busybox sleep 1; done";
     let containers = [pod.start(command)?, pod.start(command)?];
     let sandbox = pod.sandbox();
     let first = first_process(&containers[0].cgroup)?;
     Plan::here(Work::NetworkOf(first, 10)).start_ready()?.wait()?;
-    let [ours, others] = teller.flags(&pod.containerd().socket().display().to_string());
+    let [ours, others] = reporter.flags(&pod.containerd().socket().display().to_string());
     let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", &ours, &others];
     let collector = Collector::start(&flags)?;
 
-    let told = wait::eventually(wait::seconds(5), || {
-        let told = v1(&collector, &sandbox)?;
-        identified(teller, &told, &sandbox).context("the sandbox")?;
-        ensure!(told["spec"]["has_network"] == true, "the sandbox has no network: {told}");
-        ensure!(told["stats"][0]["network"].is_object(), "no counters yet");
-        Ok(told)
+    let reported = wait::eventually(wait::seconds(5), || {
+        let reported = v1(&collector, &sandbox)?;
+        identified(reporter, &reported, &sandbox).context("the sandbox")?;
+        ensure!(reported["spec"]["has_network"] == true, "the sandbox has no network: {reported}");
+        ensure!(reported["stats"][0]["network"].is_object(), "no counters yet");
+        Ok(reported)
     })?;
     let before = network::devices(first)?;
-    let interfaces = told["stats"][0]["network"]["interfaces"].as_array().context("no interfaces")?;
+    let interfaces = reported["stats"][0]["network"]["interfaces"].as_array().context("no interfaces")?;
     let names: Vec<_> = interfaces.iter().filter_map(|interface| interface["name"].as_str()).collect();
     let kernels: Vec<_> = before.iter().map(|interface| interface.name.as_str()).collect();
     ensure!(names == kernels && names.contains(&SENDER), "{names:?}, in the namespace are {kernels:?}");
@@ -74,16 +74,16 @@ fn network_is_told_once(teller: Teller) -> Result<()> {
     ensure!(sent >= 10 * PACKET && received >= 10, "{sent} bytes sent, {received} packets received of 10");
 
     for container in &containers {
-        let told = wait::eventually(wait::seconds(5), || {
-            let told = v1(&collector, &container.cgroup)?;
-            identified(teller, &told, &container.cgroup)?;
-            ensure!(!told["stats"].is_null(), "no sample");
-            Ok(told)
+        let reported = wait::eventually(wait::seconds(5), || {
+            let reported = v1(&collector, &container.cgroup)?;
+            identified(reporter, &reported, &container.cgroup)?;
+            ensure!(!reported["stats"].is_null(), "no sample");
+            Ok(reported)
         })?;
-        ensure!(told["spec"]["has_network"] == false, "it shares the sandbox's network: {}", told["spec"]);
-        let image = told["spec"]["image"].as_str().unwrap_or_default();
+        ensure!(reported["spec"]["has_network"] == false, "it shares the sandbox's network: {}", reported["spec"]);
+        let image = reported["spec"]["image"].as_str().unwrap_or_default();
         ensure!(image.contains("collector-test-busybox") || image.starts_with("sha256:"), "image: {image:?}");
-        let network = &told["stats"][0]["network"];
+        let network = &reported["stats"][0]["network"];
         let zeros = network["interfaces"].is_null() && network["rx_bytes"] == 0 && network["tx_bytes"] == 0;
         ensure!(zeros && network["tcp"].is_object(), "not zeros: {network}");
         let name = &container.cgroup;
@@ -105,20 +105,25 @@ fn v1(collector: &Collector, name: &str) -> Result<Value> {
 }
 
 /// Who it is, its labels and its aliases.
-fn identified(teller: Teller, told: &Value, cgroup: &str) -> Result<()> {
+fn identified(reporter: Reporter, reported: &Value, cgroup: &str) -> Result<()> {
     let id = cgroup.rsplit('/').next().context("an id")?;
-    ensure!(told["id"] == id && told["namespace"] == teller.namespace(), "{} {}", told["id"], told["namespace"]);
+    ensure!(
+        reported["id"] == id && reported["namespace"] == reporter.namespace(),
+        "{} {}",
+        reported["id"],
+        reported["namespace"]
+    );
     for (name, value) in POD_LABELS {
-        ensure!(told["spec"]["labels"][name] == value, "label {name}: {}", told["spec"]["labels"]);
+        ensure!(reported["spec"]["labels"][name] == value, "label {name}: {}", reported["spec"]["labels"]);
     }
-    let aliases: Vec<_> = told["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    match teller {
-        Teller::Containerd => {
+    let aliases: Vec<_> = reported["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match reporter {
+        Reporter::Containerd => {
             ensure!(aliases == [id, cgroup], "aliases {aliases:?}");
-            let kind = &told["spec"]["labels"]["io.cri-containerd.kind"];
+            let kind = &reported["spec"]["labels"]["io.cri-containerd.kind"];
             ensure!(kind == "sandbox" || kind == "container", "kind {kind}");
         }
-        Teller::Cri => {
+        Reporter::Cri => {
             let pods = "_collector-test_default_3f2a8a52_0";
             let named = aliases.first().is_some_and(|name| name.starts_with("k8s_") && name.ends_with(pods));
             ensure!(named && aliases.get(1) == Some(&id), "aliases {aliases:?}");

@@ -27,7 +27,7 @@ const EXPECTED: [&str; 9] = [
 struct Row<'a> {
     program: &'a str,
     instructions: u32,
-    /// Not told before 5.16.
+    /// Not reported before 5.16.
     verified_instructions: Option<u32>,
     load_us: u64,
 }
@@ -39,7 +39,7 @@ fn every_object_loads() -> Result<()> {
     ensure!(names == EXPECTED, "the object has {names:?}");
     for program in &report.programs {
         ensure!(program.loaded && program.error.is_none(), "{program:?}");
-        let instructions = program.instructions.with_context(|| format!("root is not told the size: {program:?}"))?;
+        let instructions = program.instructions.with_context(|| format!("root does not see the size: {program:?}"))?;
         ensure!(instructions > 0 && program.verified_instructions != Some(0), "{program:?}");
         let load_us = program.load_us.with_context(|| format!("{program:?} took no time"))?;
         let verified_instructions = program.verified_instructions;

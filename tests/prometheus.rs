@@ -36,8 +36,8 @@ fn promtool() -> Result<()> {
     for flags in [&[][..], &[EVERYTHING, "--metrics_timestamps"], &["--metrics_profile=recommended"]] {
         let collector = Collector::start(flags)?;
         wait::eventually(wait::seconds(5), || {
-            let told = collector.metrics()?.value("container_memory_usage_bytes", &[("id", &cgroup.name())]);
-            told.map(drop).context("the cgroup is not told")
+            let reported = collector.metrics()?.value("container_memory_usage_bytes", &[("id", &cgroup.name())]);
+            reported.map(drop).context("the cgroup is not reported")
         })?;
         for path in ["/metrics", "/metrics/cadvisor"] {
             let text = collector.get(path)?.text();

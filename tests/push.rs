@@ -145,7 +145,7 @@ fn otlp(protocol: &str, listen: fn(SocketAddr, &Otlp) -> Result<Listening>) -> R
         Ok(())
     })?;
     let times: Vec<u64> = of(&received, &name, "container.cpu.time").iter().map(|point| point.time_unix_nano).collect();
-    // A broken connection does not tell whether the last request before had arrived: it may come twice.
+    // A broken connection does not show whether the last request before had arrived: it may come twice.
     ensure!(times.is_sorted(), "out of order: {times:?}");
     let gap = times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0])).max().context("no points")?;
     ensure!(
@@ -172,7 +172,7 @@ fn otlp_overflow() -> Result<()> {
         ensure!(sent > 0 && sent <= count(&received), "{sent} are counted, {} came", count(&received));
         Ok(())
     })?;
-    // Who is told no is not asked again.
+    // Who answered no is not asked again.
     let (status, said) = (dropped()?, collector.log());
     ensure!(said.iter().any(|line| line.contains("accepts again")), "{status} dropped; {said:?}");
     Ok(())
@@ -245,7 +245,7 @@ fn prometheus() -> Result<()> {
         // As many series as a scrape of this moment would bring.
         let brought = prometheus.number("count({job=\"collector\"})")?;
         let metrics = collector.metrics()?.value("collector_metrics_series", &[]).context("no count of series")?;
-        ensure!((brought - metrics).abs() <= metrics / 20.0, "{brought} series came, {metrics} are told");
+        ensure!((brought - metrics).abs() <= metrics / 20.0, "{brought} series came, {metrics} are reported");
         for cgroup in [&stays, &goes] {
             prometheus.number(&start_time(&cgroup.name()))?;
         }

@@ -1,4 +1,4 @@
-//! Who a container is: told by a real Docker engine, whenever it is there, and never waited for.
+//! Who a container is: reported by a real Docker engine, whenever it is there, and never waited for.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,12 @@ use crate::support::docker::Docker;
 use crate::support::engine::{Container, ContainerEngine as _};
 use crate::support::harness::Case;
 use crate::support::proxy::{Behaviour, Proxy};
+use crate::support::settings::settings;
 use crate::support::time::Time;
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("runtimes::docker_tells_who_a_container_is", docker_tells_who_a_container_is),
+    Case::new("runtimes::docker_reports_who_a_container_is", docker_reports_who_a_container_is),
     Case::new("runtimes::fifty_at_once", fifty_at_once),
     Case::new("runtimes::comes_and_goes", comes_and_goes),
     Case::new("runtimes::is_slow_or_broken", is_slow_or_broken),
@@ -62,7 +63,7 @@ fn known(collector: &Collector, id: &str) -> Result<Known> {
     collector.json(&format!("/api/v1.3/containers/docker/{id}"), None)
 }
 
-/// Its name is told soon enough: within this long of being available.
+/// Its name is reported soon enough: within this long of being available.
 fn named(collector: &Collector, id: &str, name: &str) -> Result<Known> {
     wait::eventually(wait::seconds(5), || {
         let known = known(collector, id)?;
@@ -71,7 +72,7 @@ fn named(collector: &Collector, id: &str, name: &str) -> Result<Known> {
     })
 }
 
-/// It is sampled, and what its path tells is told, although no runtime told anything.
+/// It is sampled, and what its path shows is reported, although no runtime reported anything.
 fn sampled_without_a_name(collector: &Collector, id: &str) -> Result<()> {
     let known = wait::eventually(wait::seconds(5), || {
         let known = known(collector, id)?;
@@ -79,11 +80,11 @@ fn sampled_without_a_name(collector: &Collector, id: &str) -> Result<()> {
         Ok(known)
     })?;
     ensure!((known.id.as_str(), known.namespace.as_str()) == (id, "docker"), "by its path: {known:?}");
-    ensure!(known.aliases == [id] && known.spec.labels.is_empty(), "nobody told its name: {known:?}");
+    ensure!(known.aliases == [id] && known.spec.labels.is_empty(), "nobody reported its name: {known:?}");
     Ok(())
 }
 
-fn docker_tells_who_a_container_is() -> Result<()> {
+fn docker_reports_who_a_container_is() -> Result<()> {
     let docker = Docker::start()?;
     let collector = collector(&format!("unix://{}", docker.socket().display()))?;
     let labels = [("team", "blue"), ("quote", "\"<é>\"")];
@@ -104,12 +105,13 @@ fn docker_tells_who_a_container_is() -> Result<()> {
     let ask = |what: &str| collector.json::<BTreeMap<String, Known>>(&format!("/api/v1.3/docker/{what}"), None);
     for alias in ["web", "we", &id, &id[..12], ""] {
         let mut found = ask(alias)?;
-        // Other engines' containers may run on this machine; nobody tells their names here.
+        // Other engines' containers may run on this machine; nobody reports their names here.
         found.retain(|_, container| container.aliases.len() > 1);
         ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
         ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
     }
     by_alias_in_v2(&collector, &id)?;
+    by_name_on_the_command_line(&docker, &id)?;
     let other = docker.run_named("webby", &[], &[])?;
     named(&collector, &other, "webby")?;
     let count = ask("")?.values().filter(|container| container.aliases.len() > 1).count();
@@ -126,7 +128,7 @@ fn docker_tells_who_a_container_is() -> Result<()> {
     named(&collector, &id, "renamed").map(drop)
 }
 
-/// API v2 finds the container `web` as v1 does, and tells the same of it.
+/// API v2 finds the container `web` as v1 does, and reports the same about it.
 fn by_alias_in_v2(collector: &Collector, id: &str) -> Result<()> {
     type ByName = BTreeMap<String, serde_json::Value>;
     let name = format!("/docker/{id}");
@@ -161,6 +163,27 @@ fn by_alias_in_v2(collector: &Collector, id: &str) -> Result<()> {
             ensure!((answer.status, answer.text()) == (500, expected), "{} {}", answer.status, answer.text());
         }
     }
+    Ok(())
+}
+
+/// The command line finds it by its name and by its id, and names what is like a name that nobody has.
+fn by_name_on_the_command_line(docker: &Docker, id: &str) -> Result<()> {
+    let run = |name: &str| -> Result<(bool, String)> {
+        let mut command = std::process::Command::new(&settings().collector);
+        let output = command
+            .args(["statistics", "--containerd=", "--podman=", "--crio="])
+            .arg(format!("--docker=unix://{}", docker.socket().display()))
+            .arg(name)
+            .output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    };
+    for name in ["web", &id[..12]] {
+        let (found, text) = run(name)?;
+        ensure!(found && text.lines().next().is_some_and(|line| line.contains(id)), "{name}: {text}");
+    }
+    let (found, text) = run("webb")?;
+    ensure!(!found && text.contains("called webb; the nearest names are web"), "{text}");
     Ok(())
 }
 
@@ -353,7 +376,7 @@ fn containerd_comes_and_goes() -> Result<()> {
     let nameless = |container: &Container| {
         sampling_goes_on(&collector, &container.cgroup)?;
         let known = ask(container)?;
-        ensure!(known.spec.image.is_empty(), "nobody told about it: {known:?}");
+        ensure!(known.spec.image.is_empty(), "no runtime reported it: {known:?}");
         Ok::<_, crate::support::Error>(())
     };
     let early = wait::eventually(wait::seconds(5), || start("early"))?;

@@ -131,7 +131,7 @@ fn oom_scene_kills_the_victim() -> Result<()> {
     Ok(())
 }
 
-/// One kernel of the matrix is there because its tracepoint tells the victim's pid and nothing else.
+/// One kernel of the matrix is there because its tracepoint reports the victim's pid and nothing else.
 fn oom_tracepoint_is_of_the_expected_form() -> Result<()> {
     let kernel =
         settings::kernel_name().ok_or_else(|| Skip::because("nothing is expected of this machine's own kernel"))?;
@@ -145,8 +145,8 @@ fn oom_tracepoint_is_of_the_expected_form() -> Result<()> {
     let format = format?;
     let has_task = format.contains(" comm;");
     ensure!(format.contains(" pid;"), "no pid in\n{format}");
-    ensure!(kernel != "5.10-pid" || !has_task, "{kernel} tells more than the pid:\n{format}");
-    ensure!(!["5.10", "6.12", "7"].contains(&kernel.as_str()) || has_task, "{kernel} tells only the pid:\n{format}");
+    ensure!(kernel != "5.10-pid" || !has_task, "{kernel} reports more than the pid:\n{format}");
+    ensure!(!["5.10", "6.12", "7"].contains(&kernel.as_str()) || has_task, "{kernel} reports only the pid:\n{format}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A start while cgroups come and go 50 times a second: none is missed, none is told twice.
+//! A start while cgroups come and go 50 times a second: none is missed, none is reported twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ struct Life {
     removed: bool,
 }
 
-/// Makes cgroups at [`RATE`] and removes every other one a few creations later, until told to stop.
+/// Makes cgroups at [`RATE`] and removes every other one a few creations later, until asked to stop.
 fn churn(cgroups: &Cgroups, stop: &AtomicBool) -> Result<Vec<Life>> {
     let mut lives: Vec<Life> = Vec::new();
     let start = Instant::now();
@@ -88,7 +88,7 @@ fn check(collector: &Collector, cgroups: &Cgroups, ready: i128, lives: &[Life]) 
         let right = match (life.removed, life.born >= ready) {
             (false, _) => (created, deleted) == (1, 0),
             (true, true) => (created, deleted) == (1, 1),
-            // Made before the collector was ready and gone by now: it may have been missed, never told twice.
+            // Made before the collector was ready and gone by now: it may have been missed, never reported twice.
             (true, false) => created <= 1 && deleted == created,
         };
         if !right {

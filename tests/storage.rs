@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("storage::switched_off", switched_off),
 ];
 
-/// What a container writes when it is told to go.
+/// What a container writes when it may go.
 const WRITTEN: u64 = 24 * bytes::MIB;
 /// How far its layer may grow beyond that: directories, and what the file system notes about the data.
 const SLACK: u64 = bytes::MIB;
@@ -37,7 +37,7 @@ const INODES: u64 = 1 + 1 + 40 + 1;
 /// What it writes to its log.
 const LOGGED: u64 = 300_000;
 
-/// What a container does that waits to be told, writes, and stays.
+/// What a container does that waits for its turn, writes, and stays.
 fn writer(log: Log) -> String {
     let say = match log {
         // Without the end of the line a runtime would wait for more.
@@ -243,13 +243,13 @@ fn machine(collector: &Collector) -> Result<()> {
     Ok(())
 }
 
-/// Without a runtime to ask, the process tells where its files are.
+/// Without a runtime to ask, the process reports where its files are.
 fn docker_without_a_socket() -> Result<()> {
     let docker = Docker::start()?;
     let collector = collector(&[])?;
     let container = docker_container(&docker)?;
     let (_, after) = written(&collector, &container, Found::Walk, MountPoints::Before)?;
-    ensure!(after.total == after.layer, "nobody told where its log is: {after:?}");
+    ensure!(after.total == after.layer, "nobody reported where its log is: {after:?}");
     Ok(())
 }
 
@@ -270,7 +270,7 @@ fn on(driver: &str, filesystem: Option<&str>, found: Found) -> Result<()> {
     Ok(())
 }
 
-/// containerd tells where a container's layer is.
+/// containerd reports where a container's layer is.
 fn containerd() -> Result<()> {
     let containerd = Containerd::start("burstable")?;
     let collector = collector(&[&format!("--containerd={}", containerd.socket().display())])?;
@@ -362,7 +362,7 @@ fn one_percent() -> Result<()> {
     })
 }
 
-/// Without the kind `disk` nothing looks at files, and nothing is told.
+/// Without the kind `disk` nothing looks at files, and nothing is reported.
 fn switched_off() -> Result<()> {
     let collector = collector(&["--disable_metrics=disk"])?;
     ensure!(walkers(&collector)?.is_empty(), "a thread looks at files");

@@ -60,9 +60,9 @@ fn check(rights: &Rights) -> Result<()> {
     for facility in &facilities {
         ensure!(reasons.iter().any(|reason| reason.contains(facility.as_str())), "{facility} is not in\n{health}");
         let log = collector.log();
-        let told = log.iter().filter(|line| line.contains("degraded") && line.contains(facility.as_str()));
-        let told = told.count();
-        ensure!(told == 1, "{told} log lines instead of one tell that {facility} is degraded");
+        let reported = log.iter().filter(|line| line.contains("degraded") && line.contains(facility.as_str()));
+        let reported = reported.count();
+        ensure!(reported == 1, "{reported} log lines instead of one report that {facility} is degraded");
     }
     let cgroups = Cgroups::new(Set::Every)?;
     let cgroup = cgroups.make("seen")?;

@@ -1,4 +1,4 @@
-//! Runtimes that cannot be asked: why, where it is said, and that it ends when they are back.
+//! Runtimes that cannot be reached: why, where it is said, and that it ends when they are back.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -54,15 +54,15 @@ fn reported(collector: &Collector, facility: &str, words: &str) -> Result<()> {
         let health = collector.health()?;
         let line = health
             .lines()
-            .find(|line| line.starts_with("degraded: ") && line.contains("asked") && line.contains(words));
+            .find(|line| line.starts_with("degraded: ") && line.contains("cannot be reached") && line.contains(words));
         let line = line.ok_or_else(|| crate::support::Error::msg(format!("nothing says {words:?}:\n{health}")))?;
-        ensure!(line.contains("cannot be asked") && line.contains("fix: "), "{line}");
+        ensure!(line.contains("cannot be reached") && line.contains("fix: "), "{line}");
         let facilities = collector.metrics()?.labels_above_zero("collector_degraded", "facility");
         ensure!(facilities.iter().any(|other| other == facility), "collector_degraded is set for {facilities:?}");
         Ok(())
     })?;
     let log = collector.log();
-    let lines = log.iter().filter(|line| line.contains("cannot be asked") && line.contains(words)).count();
+    let lines = log.iter().filter(|line| line.contains("cannot be reached") && line.contains(words)).count();
     // A second one where what a runtime answers, and not only the cause, has changed.
     ensure!((1..=2).contains(&lines), "{lines} lines of the log say {words:?}: {log:?}");
     Ok(())
@@ -72,15 +72,15 @@ fn cleared(collector: &Collector, facility: &str) -> Result<()> {
     wait::eventually(wait::seconds(5), || {
         let facilities = collector.metrics()?.labels_above_zero("collector_degraded", "facility");
         ensure!(!facilities.iter().any(|other| other == facility), "collector_degraded is set for {facilities:?}");
-        ensure!(!collector.health()?.contains("Docker cannot be asked"), "{}", collector.health()?);
+        ensure!(!collector.health()?.contains("Docker cannot be reached"), "{}", collector.health()?);
         Ok(())
     })
 }
 
 fn named(collector: &Collector, id: &str, name: &str) -> Result<()> {
     wait::eventually(wait::seconds(5), || {
-        let told: Value = collector.json(&format!("/api/v1.3/containers/docker/{id}"), None)?;
-        ensure!(told["aliases"][0] == name, "the aliases are {}", told["aliases"]);
+        let answer: Value = collector.json(&format!("/api/v1.3/containers/docker/{id}"), None)?;
+        ensure!(answer["aliases"][0] == name, "the aliases are {}", answer["aliases"]);
         Ok(())
     })
 }
@@ -140,9 +140,9 @@ fn one_that_hangs_holds_up_nobody() -> Result<()> {
             (0..20).map(|_| containerd.run_labelled(&[("who", "me")], IDLE)).collect::<Result<Vec<_>>>()?;
         for container in &containers {
             wait::eventually(wait::seconds(5), || {
-                let told: Value = collector.json(&format!("/api/v1.3/containers{}", container.cgroup), None)?;
-                ensure!(told["spec"]["labels"]["who"] == "me", "no labels: {}", told["spec"]);
-                ensure!(!told["stats"].is_null(), "no sample");
+                let answer: Value = collector.json(&format!("/api/v1.3/containers{}", container.cgroup), None)?;
+                ensure!(answer["spec"]["labels"]["who"] == "me", "no labels: {}", answer["spec"]);
+                ensure!(!answer["stats"].is_null(), "no sample");
                 Ok(())
             })?;
         }

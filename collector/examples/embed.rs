@@ -91,11 +91,11 @@ mod tests {
         let arguments = ["embed", "--housekeeping_interval=100ms"].map(std::ffi::OsString::from);
         let Invocation::Run(config) = Invocation::from_command_line(arguments).unwrap() else { unreachable!() };
         let collector = start(&config).await.unwrap();
-        let mut told = Vec::new();
-        describe(&collector, &mut told).await.unwrap();
-        let told = String::from_utf8(told).unwrap();
+        let mut reported = Vec::new();
+        describe(&collector, &mut reported).await.unwrap();
+        let reported = String::from_utf8(reported).unwrap();
         for expected in [" CPUs, memory Some(", "root: ", "images: ", "\n/: "] {
-            assert!(told.contains(expected), "no {expected:?} in {told}");
+            assert!(reported.contains(expected), "no {expected:?} in {reported}");
         }
     }
 }

@@ -43,13 +43,13 @@ pub struct ContainerView {
     pub children: Vec<Name>,
     /// The selected samples, oldest first.
     pub samples: Vec<Arc<Sample>>,
-    /// What the container's runtime tells; empty for a bare cgroup.
+    /// What the container's runtime reports; empty for a bare cgroup.
     pub identity: Identity,
-    /// Whether what its files take is something to be told.
+    /// Whether what its files take is something to be reported.
     pub has_filesystem: bool,
     /// What was known of file systems at the time of each of the samples; empty where they are not read.
     pub filesystems: Vec<FilesystemUse>,
-    /// What its application tells of itself.
+    /// What its application reports about itself.
     pub application: Application,
 }
 
@@ -115,7 +115,7 @@ pub struct Identity {
     pub envs: BTreeMap<String, String>,
     /// Image name.
     pub image: String,
-    /// When the runtime made the container; `None` where only the cgroup tells.
+    /// When the runtime made the container; `None` where only the cgroup shows it.
     pub created: Option<WallTime>,
     /// When the runtime last started it.
     pub started: Option<WallTime>,
@@ -134,7 +134,7 @@ impl Identity {
             aliases.push(crate::api::wire::json::lossy(name).into_owned());
         }
         let mut labels = identity.labels.clone();
-        // As long as no runtime has told anything the path does.
+        // As long as no runtime has reported anything the path does.
         if let Some(pod) = identity.pod.as_ref().filter(|_| labels.is_empty()) {
             labels.insert(kubernetes::POD_UID.to_owned(), pod.uid.clone());
         }

@@ -1,6 +1,6 @@
 //! `collector compare --with URL`: what a running cAdvisor answers, held against what a running collector answers.
 //!
-//! `walk` asks both for every resource, `values` and `metrics` compare without asking anybody, `rules` says how
+//! `walk` requests every resource from both, `values` and `metrics` compare the answers, `rules` has how
 //! closely numbers have to agree and `known` which differences are deliberate, `text` and `json` show the result.
 //! It knows no part of the collector: it is a client like any other, and judges the collector by its answers alone.
 
@@ -8,6 +8,7 @@ mod client;
 pub mod json;
 pub mod known;
 mod metrics;
+mod progress;
 pub mod report;
 mod rules;
 pub mod text;
@@ -15,9 +16,9 @@ mod values;
 mod walk;
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use crate::bounds::ForTerminal;
-use std::time::Duration;
 
 pub use client::{ClientError, Header, Origin};
 use report::Report;
@@ -50,7 +51,7 @@ pub struct Options {
     pub ours: Peer,
     /// How the result is printed.
     pub format: Format,
-    /// Whether what only the collector has is told too.
+    /// Whether what only the collector has is listed too.
     pub verbosity: Verbosity,
     /// How long the whole comparison may take.
     pub timeout: Duration,
@@ -60,10 +61,10 @@ pub struct Options {
 const EQUAL: u8 = 0;
 /// Exit code when something differs.
 const DIFFERENT: u8 = 1;
-/// Exit code when there was no comparison.
+/// Exit code when there was no comparison, or one that broke off before anything differed.
 const NOT_COMPARED: u8 = 2;
 
-/// Compares, prints the result and returns the exit code: 0 equal, 1 differences, 2 could not compare.
+/// Compares, prints the result and returns the exit code: 0 equal, 1 differences, 2 not compared, or not to the end.
 pub fn run(options: &Options) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -75,7 +76,11 @@ pub fn run(options: &Options) -> u8 {
     match runtime.block_on(walk::compare(options)) {
         Ok(report) => {
             print(&report, options);
-            if report.differs() { DIFFERENT } else { EQUAL }
+            match (report.differs(), &report.incomplete) {
+                (true, _) => DIFFERENT,
+                (false, None) => EQUAL,
+                (false, Some(_)) => NOT_COMPARED,
+            }
         }
         Err(error) => {
             eprintln!("error: {error}");
@@ -89,6 +94,6 @@ fn print(report: &Report, options: &Options) {
         Format::Text => ForTerminal(&text::render(report)).to_string(),
         Format::Json => json::render(report),
     };
-    // Whoever reads may have read enough; the exit code tells the rest.
+    // Whoever reads may have read enough; the exit code has the result.
     let _ = std::io::stdout().write_all(rendered.as_bytes());
 }

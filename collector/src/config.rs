@@ -17,6 +17,7 @@ pub mod invocation;
 mod kubelet;
 mod logging;
 mod metrics;
+mod report_format;
 mod retention;
 mod sampling;
 mod server;
@@ -45,6 +46,7 @@ pub use hardware::HardwareConfig;
 pub use host::{EbpfLog, KernelEvents};
 pub use hosts::AllowedHosts;
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
+pub use report_format::ReportFormat;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
 
@@ -94,7 +96,7 @@ pub struct Config {
     pub metrics_path: String,
     /// Memory that answers under way may take, in bytes.
     pub answer_buffer_bytes: usize,
-    /// Who may ask.
+    /// Authentication.
     pub access: Access,
     /// What is served in a kubelet's place.
     pub kubelet: KubeletConfig,
@@ -108,7 +110,7 @@ pub struct Config {
     pub verify_every: Duration,
     /// Time between two readings of the machine's description.
     pub machine_every: Duration,
-    /// Time between two looks at what a container's files take.
+    /// Time between two measurements of a container's disk usage.
     pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
@@ -118,7 +120,7 @@ pub struct Config {
     pub kinds: KindSet,
     /// What the applications of containers may ask for.
     pub application_metrics: Rules,
-    /// How metrics are told.
+    /// How metrics are exposed.
     pub metrics: Options,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
@@ -132,7 +134,7 @@ pub struct Config {
     pub runtimes: Runtimes,
     /// Which file systems are the machine's.
     pub listed_mounts: ListedMounts,
-    /// Where changes are learnt from.
+    /// Source of changes to cgroups.
     pub kernel_events: KernelEvents,
     /// Size of the kernel's event buffer.
     pub ring_buffer_bytes: u32,
@@ -140,11 +142,11 @@ pub struct Config {
     pub ebpf_log: EbpfLog,
     /// How long shutting down may take.
     pub grace: Duration,
-    /// What is sent to whom.
+    /// Push exporters.
     pub push: push::Options,
-    /// How many CPUs may be used at once; `None` for all.
+    /// CPUs that may be used at once; `None` for all.
     pub max_procs: Option<usize>,
-    /// What is logged where the environment does not say.
+    /// The log filter unless the environment sets one.
     pub log: &'static str,
     /// A line for the log about each flag that has no effect.
     pub notes: Vec<String>,
@@ -153,7 +155,7 @@ pub struct Config {
 /// What was typed cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not a command line: clap's words on one line, or the help text.
+    /// Not a command line: clap's message on one line, or the help text.
     #[error("{message}")]
     Usage {
         /// What to print.

@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::auth::FileError;
 use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
+use crate::discovery::find::FindError;
 use crate::discovery::follower;
 use crate::discovery::follower::{Progress, Source, Stop};
 use crate::discovery::tracker::Tracker;
@@ -129,8 +130,11 @@ pub enum DaemonError {
     /// A thread that has to run as long as the collector does is gone: what is served would no longer change.
     #[error("the thread {0} ended; see its error in the log above")]
     ThreadEnded(String),
-    /// `collector statistics` was asked about a cgroup that is not there.
-    #[error("--cgroup={0}: no mounted hierarchy has this cgroup")]
+    /// `collector statistics` for a container that is not there.
+    #[error("{0}")]
+    NoContainer(#[from] FindError),
+    /// Its cgroup ended while it was read.
+    #[error("the cgroup {0} ended while it was read")]
     NoCgroup(String),
     /// A receiver cannot be sent to.
     #[error("--{flag}: {source}")]
@@ -164,7 +168,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     // Before there is a second thread.
     match capabilities::settle() {
         Ok(kept) => tracing::debug!(?kept, "capabilities"),
-        Err(errno) => warn!(%errno, "capabilities stay as they were"),
+        Err(errno) => warn!(error = %errno, "capabilities stay as they were"),
     }
     for note in &config.notes {
         info!("{note}");
@@ -258,7 +262,7 @@ impl Parts {
         degradations: Degradations,
     ) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new(degradations.clone())?;
-        // Attach first, then scan: what happens in between is told by the events.
+        // Attach first, then scan: what happens in between is reported by the events.
         let attached = attach(config, &degradations)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
@@ -349,7 +353,7 @@ impl Parts {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if thread.is_finished() && thread.join().is_err() {
-                error!("a thread had panicked");
+                error!("a thread panicked; see its message above");
             }
         }
         drop(self.probes);
@@ -361,7 +365,7 @@ type Attached = (Probes, crate::kernel::probes::EventReader);
 /// Loads and attaches the programs, and notes what of it is done without.
 fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attached>, DaemonError> {
     if config.kernel_events == KernelEvents::Scan {
-        info!("kernel events: scan, as asked for by --kernel_events=scan");
+        info!("kernel events: scan, set by --kernel_events=scan");
         return Ok(None);
     }
     let log = match config.ebpf_log {

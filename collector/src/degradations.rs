@@ -18,7 +18,7 @@ impl Degradations {
         if list.get(&facility) == Some(&reason) {
             return;
         }
-        tracing::warn!(facility, "degraded: {reason}");
+        tracing::warn!(facility, %reason, "degraded");
         list.insert(facility, reason);
     }
 
@@ -50,7 +50,7 @@ mod tests {
     fn what_comes_back_is_no_longer_listed() {
         let degradations = Degradations::default();
         let elsewhere = degradations.clone();
-        elsewhere.set(&"runtime_docker", &"Docker cannot be asked: connection refused");
+        elsewhere.set(&"runtime_docker", &"Docker cannot be reached: connection refused");
         elsewhere.set(&"pressure", &"no PSI");
         elsewhere.set(&"pressure", &"PSI is off: boot with psi=1");
         assert_eq!(degradations.facilities(), ["pressure", "runtime_docker"]);

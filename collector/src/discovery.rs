@@ -2,5 +2,6 @@
 
 pub mod containers;
 pub mod filter;
+pub mod find;
 pub mod follower;
 pub mod tracker;

@@ -40,12 +40,12 @@ use timetable::{Bulk, Timetable};
 const THREADS: usize = 2;
 /// How often the machine's file systems are asked how full they are, at most; requests ask for themselves.
 const FILESYSTEMS_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked which containers there are that no runtime has told about.
+/// How often it is looked which containers there are that no runtime has reported.
 const LOOK_FOR_OTHERS: Duration = Duration::from_secs(10);
-/// What a runtime told counts for so many intervals.
+/// What a runtime reported counts for so many intervals.
 const TOLD_INTERVALS: u32 = 5;
 
-/// Tells the sampler of disks what happens. Cheap, never waits.
+/// Notifies the sampler of disks. Cheap, never waits.
 #[derive(Clone, Debug)]
 pub struct StorageNews {
     messages: Sender<Message>,
@@ -58,9 +58,9 @@ impl StorageNews {
         self.send(Message::Identified(Name::clone(name)));
     }
 
-    /// A runtime told what it knows about disks.
-    pub fn told(&self, told: RuntimeStorage) {
-        self.send(Message::Told(told));
+    /// A runtime reported what it knows about disks.
+    pub fn reported(&self, reported: RuntimeStorage) {
+        self.send(Message::Reported(reported));
     }
 
     /// Why sizes are missing, once one could not be found out for another reason than that it is gone.
@@ -82,7 +82,7 @@ impl StorageNews {
 #[derive(Debug)]
 enum Message {
     Identified(Name),
-    Told(RuntimeStorage),
+    Reported(RuntimeStorage),
     Done(Box<Done>),
     Pods(PodList),
     Pod(Box<PodDone>),
@@ -130,7 +130,7 @@ pub fn start(
         pods: PodTimetable::new(every),
         listing: Listing::Idle,
         every,
-        told: BTreeMap::new(),
+        reported: BTreeMap::new(),
         filesystems_at: None,
         others_at: None,
         complaint: Arc::clone(&complaint),
@@ -197,7 +197,7 @@ enum Job {
 struct ContainerJob {
     name: Name,
     files: ContainerFiles,
-    told: Option<RuntimeLayer>,
+    reported: Option<RuntimeLayer>,
     filesystems: Arc<Filesystems>,
     inodes: Option<u64>,
 }
@@ -294,7 +294,7 @@ enum Turn {
 
 /// Looks at one container's files, on a thread that may take its time.
 fn look(engine: &Engine, job: ContainerJob, pace: &mut Pace) -> Done {
-    let ContainerJob { name, files, told, filesystems, inodes } = job;
+    let ContainerJob { name, files, reported, filesystems, inodes } = job;
     let began = own_cpu_time();
     let context = engine.context();
     let place = files.layer.clone().or_else(|| {
@@ -304,7 +304,7 @@ fn look(engine: &Engine, job: ContainerJob, pace: &mut Pace) -> Done {
         Some(LayerPlace::Directory(upper))
     });
     let mut survey = Survey { roots: context.roots(), pace, errors: Vec::new() };
-    let known = Known { files: &files, told: told.as_ref(), filesystems: &filesystems.list, inodes };
+    let known = Known { files: &files, reported: reported.as_ref(), filesystems: &filesystems.list, inodes };
     let storage = survey.storage(known, place);
     let errors = survey.errors;
     Done { name, storage, errors, cpu: own_cpu_time().saturating_sub(began) }
@@ -321,8 +321,8 @@ struct Coordinator {
     pods: PodTimetable,
     listing: Listing,
     every: Duration,
-    /// What runtimes told about layers.
-    told: BTreeMap<Runtime, BTreeMap<String, RuntimeLayer>>,
+    /// What runtimes reported about layers.
+    reported: BTreeMap<Runtime, BTreeMap<String, RuntimeLayer>>,
     filesystems_at: Option<Instant>,
     others_at: Option<Instant>,
     complaint: Arc<OnceLock<String>>,
@@ -338,7 +338,7 @@ impl Coordinator {
             let wait = next.map_or(self.every, |next| next.saturating_duration_since(Instant::now()));
             match messages.recv_timeout(wait) {
                 Ok(Message::Identified(name)) => self.identified(&name),
-                Ok(Message::Told(told)) => self.told(told),
+                Ok(Message::Reported(reported)) => self.reported(reported),
                 Ok(Message::Done(done)) => self.done(*done),
                 Ok(Message::Pods(list)) => self.listed(list),
                 Ok(Message::Pod(done)) => self.pod_done(*done),
@@ -397,13 +397,13 @@ impl Coordinator {
             self.timetable.end(&name);
             return;
         };
-        let told = self.told.get(&identity.runtime).and_then(|layers| layers.get(&identity.id));
+        let reported = self.reported.get(&identity.runtime).and_then(|layers| layers.get(&identity.id));
         // One from the future was measured before the clock was set back: nobody knows when.
         let now = WallTime::from(SystemTime::now());
         let oldest = now.back(self.every.saturating_mul(TOLD_INTERVALS));
-        let told = told.filter(|told| (oldest..=now).contains(&told.measured.at)).cloned();
+        let reported = reported.filter(|reported| (oldest..=now).contains(&reported.measured.at)).cloned();
         let inodes = self.timetable.inodes(&name);
-        let job = ContainerJob { name, files: identity.files.clone(), told, filesystems, inodes };
+        let job = ContainerJob { name, files: identity.files.clone(), reported, filesystems, inodes };
         self.jobs.push(Job::Container(job), turn, size);
     }
 
@@ -416,8 +416,8 @@ impl Coordinator {
         }
     }
 
-    fn told(&mut self, told: RuntimeStorage) {
-        let RuntimeStorage { runtime, stores, layers } = told;
+    fn reported(&mut self, reported: RuntimeStorage) {
+        let RuntimeStorage { runtime, stores, layers } = reported;
         let known = self.store().image_stores();
         if known.iter().filter(|store| store.runtime == runtime).ne(&stores) {
             self.store().set_image_stores(runtime, stores);
@@ -429,7 +429,7 @@ impl Coordinator {
                 self.timetable.hurry(&name, now);
             }
         }
-        self.told.insert(runtime, layers);
+        self.reported.insert(runtime, layers);
     }
 
     fn done(&mut self, done: Done) {
@@ -470,9 +470,9 @@ impl Coordinator {
                  runtimes' directories (root, or CAP_DAC_READ_SEARCH)"
             );
             if self.complaint.set(reason.clone()).is_ok() {
-                tracing::warn!("disk usage: {reason}");
+                tracing::warn!(%reason, "disk usage is incomplete");
             } else {
-                tracing::debug!(%error, "what a container's files take is not known");
+                tracing::debug!(%error, "the disk usage of a container is not known");
             }
         }
     }

@@ -67,7 +67,7 @@ pub trait NodeStatistics: Send + Sync {
         query: &StatsQuery,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
 
-    /// It and everything below it in the tree of cgroups. What cannot be told of one container leaves out that one.
+    /// It and everything below it in the tree of cgroups. What cannot be read of one container leaves out that one.
     ///
     /// # Errors
     /// When there is no container of this name.
@@ -110,7 +110,7 @@ pub struct VersionInfo {
     pub collector: &'static str,
 }
 
-/// A file system and when it told how full it is.
+/// A file system and when it reported how full it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsInfo {
     /// When.
@@ -122,7 +122,7 @@ pub struct FsInfo {
 /// No file system fits.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoFilesystem {
-    /// The runtime is not there, or has not told where it keeps them.
+    /// The runtime is not there, or has not reported where it keeps them.
     #[error("it is not known where {} keeps its {what}", runtime.namespace())]
     OfRuntime {
         /// Which.
@@ -141,12 +141,12 @@ pub enum NotOne {
     /// The name is nobody's, or of several.
     #[error(transparent)]
     Name(#[from] NoSuchAlias),
-    /// Nothing can be told of it.
+    /// Nothing is known of it.
     #[error(transparent)]
     Container(#[from] Unavailable),
 }
 
-/// Containers that were asked for together: those that could be told of, and why the others could not.
+/// Containers that were asked for together: those that could be read, and why the others could not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Containers {
     /// By name.

@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         Invocation::Run(config) => daemon::run(*config),
         Invocation::Statistics(request) => daemon::statistics::print(&request),
         Invocation::Compare(options) => return ExitCode::from(compare::run(&options)),
-        Invocation::Doctor(config, format) => return ExitCode::from(doctor::run(&config, format)),
+        Invocation::Doctor(config, format, container) => {
+            return ExitCode::from(doctor::run(&config, format, container.as_ref()));
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

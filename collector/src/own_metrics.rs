@@ -68,12 +68,12 @@ impl OwnMetrics {
             read_errors: by("collector_read_errors_total", "Kernel files that could not be read, by name.", "file")?,
             bounds: by(
                 "collector_bound_exceeded_total",
-                "How often something that others size was larger than its bound, by bound (docs/limits.md).",
+                "Times that something was larger than its bound, by bound (docs/limits.md).",
                 "bound",
             )?,
             containers: IntGauge::new("collector_containers", "Containers listed now.")?,
-            history_bytes: IntGauge::new("collector_history_bytes", "Memory the kept samples take.")?,
-            map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory the programs' maps take.")?,
+            history_bytes: IntGauge::new("collector_history_bytes", "Memory of the samples that are kept, in bytes.")?,
+            map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory of the eBPF programs' maps, in bytes.")?,
             descriptors: IntGauge::new("collector_open_descriptors", "Descriptors of statistics files kept open.")?,
             degradations,
             degraded: GaugeVec::new(
@@ -84,17 +84,17 @@ impl OwnMetrics {
             connections: ConnectionMetrics::register(&registry)?,
             application: by(
                 "collector_application_polls_total",
-                "Attempts to read the applications in containers, by what became of them.",
+                "Attempts to read application metrics, by result.",
                 "result",
             )?,
             left_out: IntCounter::new(
                 "collector_application_left_out_values_total",
-                "Values of applications in containers that were left out because a name or a label is too long.",
+                "Values of applications left out because a name or a label is too long.",
             )?,
             hanging: GaugeVec::new(
                 Opts::new(
                     "collector_hanging_threads",
-                    "Threads that wait for a read that does not come back, by what for.",
+                    "Threads that wait for a read that does not return, by what is read.",
                 ),
                 &["reads"],
             )?,
@@ -138,7 +138,7 @@ impl OwnMetrics {
         &self.push
     }
 
-    /// The part that tells of answers.
+    /// The part about answers.
     pub fn answers(&self) -> &AnswerMetrics {
         &self.answers
     }

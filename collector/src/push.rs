@@ -82,7 +82,7 @@ pub async fn produce(
     mut source: impl Source,
 ) {
     let mut ticks = interval(every);
-    // A machine that was too busy for a moment has only the present to tell of.
+    // A machine that was too busy for a moment has only the present to report.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closing = std::pin::pin!(closing);
     // The first tick is at once, and before the first sample.

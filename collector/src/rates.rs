@@ -9,7 +9,7 @@ use crate::units::{Nanos, WallTime};
 pub struct CpuRates {
     /// All of it.
     pub total: u64,
-    /// By CPU; empty where the kernel does not tell.
+    /// By CPU; empty where the kernel does not report it.
     pub per_cpu: Vec<u64>,
     /// In user mode; absent where one of the samples has none.
     pub user: Option<u64>,

@@ -1,5 +1,5 @@
-//! What container runtimes tell about a cgroup: its path alone tells that it is a container's, a runtime's socket tells
-//! the rest. No runtime is ever needed for anything else, and none is waited for.
+//! What container runtimes report about a cgroup: its path alone shows that it is a container's, a runtime's socket
+//! reports the rest. No runtime is ever needed for anything else, and none is waited for.
 
 pub mod cgroup_names;
 mod client;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a process ends with that was told twice to: 128 and the number of SIGTERM, as shells have it.
+/// What a process ends with that was asked to twice: 128 and the number of SIGTERM, as shells have it.
 const EXIT_AT_ONCE: i32 = 143;
 
 /// Receives SIGTERM and SIGINT.
@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for either; tells its name.
+    /// Waits for either; returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

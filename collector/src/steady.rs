@@ -29,7 +29,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The steady point of a time that was read from the clock just now, or told by something that has the same.
+    /// The steady point of a time that was read from the clock just now, or given by something that has the same.
     pub fn steady(&mut self, wall: WallTime) -> Steady {
         let boot = clock_gettime(ClockId::Boottime);
         let boot = i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec);

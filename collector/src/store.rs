@@ -40,7 +40,7 @@ pub struct StoreLimits {
     pub history: Limits,
     /// Of the event log.
     pub events: EventLimits,
-    /// How long the counters of an ended container are still told.
+    /// How long the counters of an ended container are still exposed.
     pub ended_retention: Duration,
     /// Bytes.
     pub memory: MemoryBounds,
@@ -138,7 +138,7 @@ impl Store {
         lock(&self.filesystems).push(now, filesystems, self.limits.history.age);
     }
 
-    /// Where the runtimes keep their images, as far as they told.
+    /// Where the runtimes keep their images, as far as they reported it.
     pub fn image_stores(&self) -> Vec<ImageStore> {
         lock(&self.image_stores).values().flatten().cloned().collect()
     }
@@ -168,7 +168,7 @@ impl Store {
         container
     }
 
-    /// Ends a container: it is no longer listed, its last sample and its OOM kills are told for the retention time.
+    /// Ends a container: it is no longer listed, its last sample and its OOM kills are served for the retention time.
     pub fn end(&self, container: &Arc<Container>, now: WallTime) {
         // A container made anew under the same name stays.
         self.forget(container);

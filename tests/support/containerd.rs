@@ -33,7 +33,7 @@ impl Containerd {
         let pod = format!("{parent}/pod3f2a8a52-7c1f-4c58-9a54-{:012x}", std::process::id());
         let home = Home::new("containerd", &["kubepods", &parent, &pod])?;
         let at = |name: &str| home.path(name).display().to_string();
-        // A sandbox's OOM score is lowered, which takes CAP_SYS_RESOURCE, unless the CRI plugin is told not to.
+        // A sandbox's OOM score is lowered, which takes CAP_SYS_RESOURCE, unless the CRI plugin is configured not to.
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n\
              [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {IMAGE:?}\nrestrict_oom_score_adj = true\n\

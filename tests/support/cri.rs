@@ -10,7 +10,7 @@ use super::{Context as _, Result, ensure, wait};
 /// `NamespaceMode.NODE`: the host's.
 const NODE: u64 = 2;
 
-/// The labels by which the kubelet's pods are told apart.
+/// The labels by which the kubelet's pods are distinguished.
 pub(crate) const POD_LABELS: [(&str, &str); 3] = [
     ("io.kubernetes.pod.name", "collector-test"),
     ("io.kubernetes.pod.namespace", "default"),
@@ -111,7 +111,7 @@ impl ContainerEngine for Pod {
         let linux = Message::default()
             .message(1, &Message::default().number(4, MEMORY_LIMIT))
             .message(2, &self.network.context(3));
-        // The kubelet tells the name a second time, as a label.
+        // The kubelet reports the name a second time, as a label.
         let label = Message::default().text(1, "io.kubernetes.container.name").text(2, &name);
         let config = labelled(Message::default(), 9)
             .message(9, &label)

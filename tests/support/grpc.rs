@@ -107,7 +107,7 @@ pub(crate) fn call(socket: &Path, method: &str, request: &Message) -> Result<Vec
     ensure!(body.len() <= MAX_FRAME, "a request of {} bytes", body.len());
     send(&mut stream, DATA, END_STREAM, STREAM, &body)?;
     let answer = receive(&mut stream).with_context(|| method.to_owned())?;
-    // Why a call failed is in compressed trailers; the engine's log tells it too.
+    // Why a call failed is in compressed trailers; the engine's log has it too.
     let message = answer.split_at_checked(5).with_context(|| format!("{method} failed"))?.1;
     Ok(message.to_vec())
 }

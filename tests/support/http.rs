@@ -134,7 +134,7 @@ pub(crate) fn parse(answer: &[u8], head_only: bool) -> Result<Response> {
     Ok(Response { status, headers, body: text })
 }
 
-/// How a body's end is told.
+/// How a body's end is reported.
 enum Framing {
     Length { left: u64 },
     Chunked { left: u64, ended: bool },

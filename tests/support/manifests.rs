@@ -88,7 +88,7 @@ fn render(folder: &Path) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// What tells objects apart.
+/// What distinguishes objects.
 pub(crate) fn identity(object: &Value) -> [&Value; 4] {
     let metadata = &object["metadata"];
     [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]]

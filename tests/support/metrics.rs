@@ -28,7 +28,7 @@ impl Line {
         self.value
     }
 
-    /// The time in milliseconds, where it is told.
+    /// The time in milliseconds, where it is reported.
     pub(crate) fn timestamp(&self) -> Option<u64> {
         self.timestamp
     }

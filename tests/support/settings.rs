@@ -1,4 +1,4 @@
-//! What the environment tells the tests.
+//! What the environment sets for the tests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const TEST_KERNEL: &str = "COLLECTOR_TEST_KERNEL";
 /// Set inside a virtual machine to the layout of its cgroup hierarchies.
 const TEST_CGROUPS: &str = "COLLECTOR_TEST_CGROUPS";
 
-/// How cgroup hierarchies are laid out, as the virtual machine was told.
+/// How cgroup hierarchies are laid out, as the virtual machine was configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cgroups {
     /// v1 hierarchies alone.

@@ -56,7 +56,7 @@ impl StallWatch {
         Ok(Self { stop, threads })
     }
 
-    /// Ends, and tells when a CPU stood still.
+    /// Ends, and reports when a CPU stood still.
     pub(crate) fn finish(self) -> Result<Stalls> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();

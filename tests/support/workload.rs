@@ -17,7 +17,7 @@ use super::{Context as _, Result, bytes, network, process, wait};
 /// First argument of a workload process.
 pub(crate) const ARGUMENT: &str = "--workload";
 
-/// Begins the line by which a workload tells that this machine cannot do it.
+/// Begins the line by which a workload reports that this machine cannot do it.
 const IMPOSSIBLE: &str = "impossible: ";
 
 /// What a workload does after it has joined its cgroups.

@@ -3,6 +3,7 @@
 //! All steps run even when an early one fails, so that one run shows everything there is to mend.
 
 mod imports;
+mod links;
 mod rules;
 mod tidy;
 mod tokens;

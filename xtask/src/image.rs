@@ -17,15 +17,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{shell, workspace};
 
+/// The name in the manifests under `deploy/`; the version is in the labels.
+pub(crate) const DEFAULT_TAG: &str = "collector:latest";
+
 /// Where to put the image and what to call it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to write it; the bill of materials goes beside it
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// What `docker load` calls it; by default `collector:` and the version
-    #[arg(long, value_name = "NAME")]
-    tag: Option<String>,
+    /// What `docker load` calls it
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_TAG)]
+    tag: String,
 }
 
 /// What an image says about itself.
@@ -44,16 +47,15 @@ struct About {
 }
 
 impl About {
-    fn gather(tag: Option<&str>) -> Result<Self> {
+    fn gather(tag: &str) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let tag = tag.map_or_else(|| format!("collector:{version}"), str::to_owned);
         ensure!(tag.rsplit('/').next().is_some_and(|name| name.contains(':')), "{tag}: a name needs a tag, as in a:1");
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => anyhow::bail!("no image is made for {other}"),
         };
-        Ok(Self { architecture, version, revision: revision(), time: time()?, tag })
+        Ok(Self { architecture, version, revision: revision(), time: time()?, tag: tag.to_owned() })
     }
 }
 
@@ -61,20 +63,20 @@ impl About {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let collector = workspace::build_static_collector(workspace::Profile::Release)?;
     let output = args.output.clone().unwrap_or_else(default_path);
-    let summary = write(&collector, &output, args.tag.as_deref())?;
+    let summary = write(&collector, &output, &args.tag)?;
     println!("{summary}");
     println!("load it:  docker load --input {}", output.display());
     Ok(())
 }
 
-/// Where the image goes unless told otherwise.
+/// Where the image goes by default.
 pub(crate) fn default_path() -> PathBuf {
     workspace::target().join("image/collector.tar")
 }
 
 /// Packs a collector that was built without shared libraries and writes it with its bill of materials; what it says is
 /// for people.
-pub(crate) fn write(collector: &Path, output: &Path, tag: Option<&str>) -> Result<String> {
+pub(crate) fn write(collector: &Path, output: &Path, tag: &str) -> Result<String> {
     let about = About::gather(tag)?;
     let binary = std::fs::read(collector).with_context(|| format!("cannot read {}", collector.display()))?;
     let image = pack(&binary, &about)?;
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_tag_is_asked_for() {
-        assert!(About::gather(Some("registry.example:5000/collector")).is_err());
-        assert_eq!(About::gather(Some("r:5000/collector:x")).unwrap().tag, "r:5000/collector:x");
+        assert!(About::gather("registry.example:5000/collector").is_err());
+        assert_eq!(About::gather("r:5000/collector:x").unwrap().tag, "r:5000/collector:x");
     }
 }

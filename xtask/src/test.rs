@@ -207,7 +207,7 @@ fn host(filter: Option<&str>) -> Result<Counts> {
         )));
     };
     let image = image::default_path();
-    println!("{}", image::write(&collector, &image, None)?);
+    println!("{}", image::write(&collector, &image, image::DEFAULT_TAG)?);
     command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
     // Without it the tests that need it say so.
     match cadvisor::fetch() {
@@ -249,7 +249,7 @@ fn suite_counts(command: &mut Command) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs a command, passes its standard output on line by line, and tells whether it succeeded.
+/// Runs a command, passes its standard output on line by line, and returns whether it succeeded.
 fn for_each_line(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
     eprintln!("$ {}", shell::describe(command));
     let mut child = command

@@ -56,7 +56,7 @@ pub trait Containers: Send + Sync + 'static {
     fn is_known(&self, name: &[u8]) -> bool;
 
     /// Takes new samples of those of the containers whose newest is older than this, and waits for them for a while.
-    /// What is not read by then is shown as it is; its time tells.
+    /// What is not read by then is shown as it is; its time shows that.
     fn refresh(&self, names: &[Name], max_age: Duration) -> impl Future<Output = ()> + Send;
 
     /// What a container used lately; `None` when it has no sample. Called where blocking is allowed.
@@ -79,7 +79,7 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
 }
 
-/// The node as a kubelet tells of it.
+/// The node as a kubelet reports it.
 pub trait Kubelet: Send + Sync + 'static {
     /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
     /// executor.
@@ -269,6 +269,6 @@ pub struct Validation {
 pub enum Readiness {
     /// They do.
     Ready,
-    /// Not yet, and why.
+    /// Not yet, with the reason.
     NotReady(String),
 }

@@ -91,7 +91,7 @@ pub enum SwapLimit {
     WithMemory,
 }
 
-/// A part of the system that the kubelet tells apart.
+/// A part of the system that the kubelet reports by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SystemContainer {
     /// The kubelet.
@@ -123,7 +123,7 @@ pub struct Entry {
     pub name: Name,
     /// What its path says it is.
     pub role: Role,
-    /// Who it is, as far as its runtime told.
+    /// Who it is, as far as its runtime reported.
     pub identity: Option<Arc<Identity>>,
     /// Its limits, as last read.
     pub spec: Spec,

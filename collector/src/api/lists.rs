@@ -24,7 +24,7 @@ use crate::sample::event::Name;
 use crate::store::history::Stretch;
 use crate::units;
 
-/// A piece ends at about so many bytes of samples and of what runtimes tell.
+/// A piece ends at about so many bytes of samples and of what runtimes report.
 const PIECE: usize = 64 << 10;
 /// What a sample takes while it is rendered, about: itself and its text.
 pub(crate) const SAMPLE: usize = 2 << 10;
@@ -226,7 +226,7 @@ impl<S: Containers + Status> List<S> {
         Ok(piece)
     }
 
-    /// The next part, if there is anything to tell of the container whose turn it is.
+    /// The next part, if there is anything to report about the container whose turn it is.
     async fn part(&mut self) -> Option<Part> {
         if self.current.is_some() {
             return self.continued().await;

@@ -48,7 +48,7 @@ pub(super) struct GenericMetric {
 /// Whose file it is, and what it may ask for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking<'a> {
-    /// The collector's name tells which of the formats the file has.
+    /// The collector's name shows which of the formats the file has.
     pub(super) collector: &'a str,
     /// Where the container is.
     pub(super) address: Address,

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn what_is_wrong_is_reported_with_its_line() {
         let cases = [
             ("a 1\n<html>", "line 2: not the name of a metric"),
             ("a", "line 1: not a number"),

@@ -106,7 +106,7 @@ impl Drop for Followed {
     }
 }
 
-/// Runs until it is dropped. `count` is told what became of each attempt.
+/// Runs until it is dropped. `count` is called with the result of each attempt.
 ///
 /// # Errors
 /// The system has no thread to give.
@@ -224,10 +224,10 @@ async fn follow<F: Files, C: Fn(Outcome)>(
         let turn = lane.turn().await;
         let began = Instant::now();
         state.spent = Duration::ZERO;
-        let told = round(&shared, &mut endpoints, &mut state, lane).await;
+        let polled = round(&shared, &mut endpoints, &mut state, lane).await;
         drop(turn);
-        match told {
-            Ok(Told { round, bytes, left_out }) => {
+        match polled {
+            Ok(Polled { round, bytes, left_out }) => {
                 state.failures = 0;
                 state.known = if began.elapsed() < SOON { Known::Quick } else { Known::Slow };
                 (shared.count)(Outcome::Read { left_out });
@@ -262,7 +262,7 @@ fn put_off(endpoints: &mut [Endpoint], wait: Duration) {
 
 fn failed<F, C: Fn(Outcome)>(shared: &Shared<F, C>, container: &Container, error: &ApplicationError) {
     (shared.count)(if error.is_beyond_bounds() { Outcome::Refused } else { Outcome::Failed });
-    tracing::debug!(container = %container.name().escape_ascii(), %error, "no application metrics");
+    tracing::debug!(cgroup = %container.name().escape_ascii(), %error, "no application metrics");
 }
 
 /// Reads the files that the labels name. As in cAdvisor all have to be right.
@@ -300,7 +300,7 @@ async fn plans<F: Files, C>(
 }
 
 /// What the endpoints that are due said.
-struct Told {
+struct Polled {
     round: Round,
     bytes: usize,
     /// Values that are beyond the bounds.
@@ -313,7 +313,7 @@ async fn round<F, C>(
     endpoints: &mut [Endpoint],
     state: &mut State,
     lane: &Lane,
-) -> Result<Told, ApplicationError> {
+) -> Result<Polled, ApplicationError> {
     let (mut values, mut bytes, mut left_out) = (BTreeMap::new(), 0, 0);
     let start = Instant::now();
     let deadline = start + PATIENCE_WITH_ALL;
@@ -328,13 +328,13 @@ async fn round<F, C>(
         let size = if is_quick { state.size } else { Size::Large };
         let plan = Arc::clone(&endpoint.plan);
         let most = Most { metrics: shared.rules.limit, bytes: ROUND_BYTES.saturating_sub(bytes) };
-        let (told, took) =
+        let (parsed, took) =
             shared.workers.run(size, move |expressions| parse(&plan, &page, most, size, expressions)).await?;
         state.spent += took;
         if took > QUICK_TIME && matches!(endpoint.plan.method, Method::Generic(_)) {
             state.size = Size::Large;
         }
-        let Parsed { specs, values: more, left_out: others } = told?;
+        let Parsed { specs, values: more, left_out: others } = parsed?;
         endpoint.specs = specs;
         let more = Round { values: more, ..Round::default() };
         bytes += more.bytes();
@@ -348,7 +348,7 @@ async fn round<F, C>(
     let round = Round { specs: specs.into_values().cloned().collect(), values };
     let bytes = round.bytes();
     state.admit(shared, bytes)?;
-    Ok(Told { round, bytes, left_out })
+    Ok(Polled { round, bytes, left_out })
 }
 
 /// Looks through an answer, on a thread for that.

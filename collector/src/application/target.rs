@@ -14,7 +14,7 @@ use crate::sample::identity::Address;
 
 /// The port of an endpoint that does not say.
 const PORT: u16 = 8000;
-/// Where clouds tell machines who they are, and their secrets, beside the link-local addresses.
+/// Where clouds serve machines their metadata and secrets, beside the link-local addresses.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 /// The prefix by which IPv6 reaches IPv4, in front of the last 32 bits.
@@ -33,7 +33,7 @@ pub enum Reach {
 /// An endpoint that is not asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TargetError {
-    /// The endpoint is at the container's address, and nobody told it.
+    /// The endpoint is at the container's address, and no label gave it.
     #[error("the container's address is not known")]
     NoAddress,
     /// Not a URL with a host.

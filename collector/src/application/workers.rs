@@ -67,7 +67,7 @@ fn thread(name: &str, rests: u32) -> std::io::Result<Sender<Job>> {
     let work = move || {
         // Of this thread alone: Linux has a nice value for each.
         if let Err(errno) = setpriority_process(None, NICEST) {
-            tracing::debug!(%errno, "answers of applications are looked through without a higher nice value");
+            tracing::debug!(error = %errno, "answers of applications are looked through without a higher nice value");
         }
         let mut expressions = Expressions::default();
         while let Ok(job) = jobs.recv() {

@@ -66,7 +66,7 @@ impl Memory {
     }
 }
 
-/// Tells known names and passwords from others.
+/// Distinguishes known names and passwords from others.
 #[derive(Debug)]
 pub(super) struct Basic {
     users: Watched<Users>,

@@ -8,7 +8,7 @@ use super::{FileError, FlagFile, sha256};
 /// The tokens, as their hashes, which all have one length.
 type Tokens = Vec<[u8; 32]>;
 
-/// Tells known tokens from others.
+/// Distinguishes known tokens from others.
 #[derive(Debug)]
 pub(super) struct Bearer(Watched<Tokens>);
 

@@ -18,7 +18,7 @@ use super::{Attempt, FileError, FlagFile, Presented, quoted, sha256};
 
 /// How long a nonce may be used.
 const NONCE_AGE: Duration = Duration::from_secs(300);
-/// Nonces in use at most; a client that comes then is told to begin anew.
+/// Nonces in use at most; a client beyond that has to begin anew.
 const MOST_NONCES: usize = 4096;
 /// Bytes of a nonce: its time, something random, and the proof that it was made here.
 const NONCE_PARTS: [usize; 3] = [8, 8, 16];
@@ -51,7 +51,7 @@ impl Algorithm {
 /// `user:realm:HA1`, by user, realm and algorithm.
 type Secrets = HashMap<(String, String, Algorithm), String>;
 
-/// Tells right answers from others.
+/// Distinguishes right answers from others.
 #[derive(Debug)]
 pub(super) struct Digest {
     secrets: Watched<Secrets>,
@@ -174,7 +174,7 @@ impl Digest {
         }
         let secrets = self.secrets.current();
         let secret = secrets.get(&(field("username")?.to_owned(), self.realm.clone(), algorithm));
-        // Hashed also for a name that nobody has, so that the time does not tell.
+        // Hashed also for a name that nobody has, so that the time gives nothing away.
         let nobody = &self.opaque.repeat(if algorithm == Algorithm::Sha256 { 2 } else { 1 });
         let ha1 = secret.map_or(nobody.as_str(), String::as_str);
         let answer = |method: &str| {

@@ -1,5 +1,5 @@
-//! MD5-crypt as Unix and Apache have it: a thousand rounds of MD5. Old and weak, but what `htpasswd` writes when not told
-//! otherwise.
+//! MD5-crypt as Unix and Apache have it: a thousand rounds of MD5. Old and weak, but what `htpasswd` writes by
+//! default.
 
 use md5::{Digest as _, Md5};
 

@@ -145,7 +145,7 @@ fn parse(paths: &[FlagFile], contents: &[Vec<u8>]) -> Result<Arc<CertifiedKey>, 
     let chain = chain.ok().filter(|chain| !chain.is_empty());
     let chain = chain.ok_or_else(|| pem(certificate_path, "no certificate in PEM; give a file with one"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| pem(key_path, "no unencrypted private key in PEM"))?;
-    // Also tells whether the two belong together.
+    // Also checks whether the two belong together.
     let certified = CertifiedKey::from_der(chain, key, &provider());
     certified.map(Arc::new).map_err(|source| FileError::Tls { path: key_path.clone(), source })
 }

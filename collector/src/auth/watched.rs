@@ -10,7 +10,7 @@ use super::{FileError, FlagFile};
 /// A larger file is none of those that are expected here.
 const LONGEST: u64 = 16 << 20;
 
-/// What tells one version of a file from another.
+/// What distinguishes one version of a file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -59,11 +59,11 @@ impl<T> Watched<T> {
             kept.0 = versions;
             match read(&self.paths, self.parse) {
                 Ok(content) => {
-                    tracing::info!(file = %self.paths[0], "read again, it has changed");
+                    tracing::info!(file = %self.paths[0], "the file changed and was read again");
                     kept.1 = Arc::new(content);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "changed, but cannot be used; what was read before stays in force");
+                    tracing::error!(%error, "the changed file cannot be used; what was read before stays in force");
                 }
             }
         }

@@ -59,7 +59,7 @@ pub enum ClientError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The request cannot be put into words.
-    #[error("{url} cannot be asked for: {source}")]
+    #[error("{url} cannot be requested: {source}")]
     Request {
         /// What was to be asked for.
         url: String,
@@ -79,7 +79,7 @@ pub enum ClientError {
         url: String,
     },
     /// Who asks has to say who it is.
-    #[error("{url} answers {status}: it wants to know who asks; {flag} gives it a header")]
+    #[error("{url} answers {status}: it needs credentials; {flag} sends them as a header")]
     Unauthorized {
         /// What was asked for.
         url: String,
@@ -273,7 +273,7 @@ impl Client {
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         let (connection, driver) =
             shaken.map_err(|source| ClientError::Broken { url: self.origin.to_string(), source })?;
-        // It ends with the connection; what goes wrong is told to whoever waits for the answer.
+        // It ends with the connection; what goes wrong is reported to whoever waits for the answer.
         tokio::spawn(async move { drop(driver.await) });
         Ok(connection)
     }

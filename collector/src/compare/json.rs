@@ -8,7 +8,7 @@ use super::report::{Finding, Report};
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// `equal` or `different`.
+    /// `equal`, `different`, or `incomplete` when nothing differed until it broke off.
     status: &'static str,
     cadvisor: Server<'a>,
     collector: Server<'a>,
@@ -20,6 +20,8 @@ struct Document<'a> {
     unmatched_samples: usize,
     /// The containers of these samples.
     unmatched_containers: &'a BTreeSet<String>,
+    /// Where and why the comparison broke off; `null` when it was made to the end.
+    incomplete: Option<&'a str>,
     /// Findings that are not listed, because there are too many.
     dropped: usize,
     /// How many findings count as differences.
@@ -45,7 +47,7 @@ struct WireFinding<'a> {
     resource: &'a str,
     container: Option<&'a str>,
     path: &'a str,
-    /// The path without what tells entries of a list apart.
+    /// The path without the keys of list entries.
     pattern: String,
     theirs: &'a str,
     ours: &'a str,
@@ -54,7 +56,11 @@ struct WireFinding<'a> {
 /// The whole document, with a newline at its end.
 pub fn render(report: &Report) -> String {
     let document = Document {
-        status: if report.differs() { "different" } else { "equal" },
+        status: match (report.differs(), &report.incomplete) {
+            (true, _) => "different",
+            (false, None) => "equal",
+            (false, Some(_)) => "incomplete",
+        },
         cadvisor: Server { url: &report.theirs, version: Some(&report.their_version) },
         collector: Server { url: &report.ours, version: None },
         containers: report.containers,
@@ -62,6 +68,7 @@ pub fn render(report: &Report) -> String {
         values: report.values,
         unmatched_samples: report.unmatched_samples,
         unmatched_containers: &report.unmatched_containers,
+        incomplete: report.incomplete.as_deref(),
         dropped: report.dropped,
         differences: report.failures(),
         findings: report.findings.iter().map(WireFinding::from).collect(),

@@ -22,7 +22,7 @@ enum When {
     Unmounted,
     /// The container's network is the host's.
     HostNetwork,
-    /// No runtime tells about the container: its cgroup's name has no id in it.
+    /// No runtime knows the container: its cgroup's name has no id in it.
     PlainCgroup,
     /// cAdvisor's series does not say which device it is about.
     Nameless,
@@ -292,13 +292,13 @@ fn says_nothing(value: &Value) -> bool {
 /// Whether a file system is a container's or a pod's alone: by where it is mounted, which for a tmpfs is its name, or as
 /// an overlay under the name that cAdvisor makes up for it.
 fn is_containers_mount(path: &str, theirs: Option<&Value>) -> bool {
-    let told = ["mountpoint", "device"].iter().filter_map(|key| theirs?.get(key)?.as_str());
+    let reported = ["mountpoint", "device"].iter().filter_map(|key| theirs?.get(key)?.as_str());
     let named = path.split(['[', ']', ',', ':', '"', ' ']).map(|part| part.strip_prefix("device=").unwrap_or(part));
     let is_made_up = |name: &str| {
         let numbers = name.strip_prefix("overlay_").and_then(|rest| rest.split_once('-'));
         numbers.is_some_and(|(major, minor)| [major, minor].iter().all(|number| number.parse::<u32>().is_ok()))
     };
-    told.chain(named).any(|name| is_made_up(name) || name.starts_with('/') && is_of_container(Path::new(name)))
+    reported.chain(named).any(|name| is_made_up(name) || name.starts_with('/') && is_of_container(Path::new(name)))
 }
 
 /// Whether both are times of day in quotation marks, `"23:59"`, and the second is the minute after the first.
@@ -416,6 +416,11 @@ mod tests {
         let document = include_str!("../../../docs/migrating.md");
         for id in ids() {
             assert!(document.contains(&format!("| `{id}` |")), "{id} is not in the table of differences");
+        }
+        let named = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut seen = std::collections::BTreeSet::new();
+        for (id, _) in named.filter(|(_, rest)| rest.starts_with("deliberate |") || rest.starts_with("– |")) {
+            assert!(seen.insert(id), "{id} has two rows");
         }
         let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | deliberate |"));
         for (id, _) in rows {

@@ -30,7 +30,7 @@ pub(super) type Families = BTreeMap<String, Family>;
 const ENDINGS: [&str; 6] = ["_bucket", "_sum", "_count", "_total", "_info", "_created"];
 /// Families that say when somebody looked, or something about cAdvisor's own process.
 const MOMENTS: [&str; 2] = ["container_last_seen", BROKE_OFF];
-/// Is 1 where cAdvisor could not read a container and so tells of none.
+/// Is 1 where cAdvisor could not read a container and so reports none.
 pub(super) const BROKE_OFF: &str = "container_scrape_error";
 
 /// Reads the text; lines that are none of the format are left out.
@@ -111,7 +111,7 @@ pub(super) fn broke_off(families: &Families) -> bool {
 }
 
 /// Compares what cAdvisor said with what the collector said before and after. Series of containers that only one of
-/// them has are left out: those are told of already.
+/// them has are left out: those are reported already.
 pub(super) fn compare(
     comparison: &mut Comparison<'_>,
     theirs: &Families,

@@ -7,7 +7,7 @@ const MOST_FINDINGS: usize = 20_000;
 /// The longest value that is shown.
 const LONGEST_VALUE: usize = 120;
 
-/// Whether what only the collector has is told.
+/// Whether what only the collector has is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Only what is absent or differs.
@@ -80,7 +80,7 @@ impl Finding {
         self.difference.fails() && self.known.is_none()
     }
 
-    /// The place without what tells entries of a list apart: the same for every device, process and interface.
+    /// The place without the keys of list entries: the same for every device, process and interface.
     pub fn pattern(&self) -> String {
         pattern(&self.path)
     }
@@ -141,6 +141,8 @@ pub struct Report {
     pub unmatched_containers: BTreeSet<String>,
     /// Findings beyond those that are kept.
     pub dropped: usize,
+    /// Where and why the comparison broke off; `None` when it was made to the end.
+    pub incomplete: Option<String>,
     /// Containers that cAdvisor shows the host's network for.
     pub on_host_network: BTreeSet<String>,
     /// The differences.
@@ -155,7 +157,7 @@ pub struct Group<'a> {
     pub first: &'a Finding,
     /// The resource, with all versions of the API in which it was seen: `/api/v1.0,v1.3/containers`.
     pub resource: String,
-    /// The place without what tells entries of a list apart.
+    /// The place without the keys of list entries.
     pub pattern: String,
     /// How many there are.
     pub count: usize,
@@ -176,6 +178,7 @@ impl Report {
             unmatched_samples: 0,
             unmatched_containers: BTreeSet::new(),
             dropped: 0,
+            incomplete: None,
             on_host_network: BTreeSet::new(),
             findings: Vec::new(),
             verbosity,

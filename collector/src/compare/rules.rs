@@ -1,4 +1,4 @@
-//! How closely values have to agree, and what tells the entries of a list apart.
+//! How closely values have to agree, and what distinguishes the entries of a list.
 //!
 //! Two servers read the kernel at different moments. What only grows lies between the collector's samples before and
 //! after cAdvisor's; what goes up and down lies near them; everything else is the same.
@@ -154,7 +154,7 @@ fn ends_with_name(pattern: &str, place: &str) -> bool {
     before.is_empty() || before.ends_with('.') || place.starts_with('[')
 }
 
-/// What tells entries apart; of these the first that an entry has.
+/// What distinguishes entries; of these the first that an entry has.
 const KEYS: [&[&str]; 11] = [
     &["major", "minor"],
     &["pid"],
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_told_apart_by_what_they_have() {
+    fn entries_are_distinguished_by_what_they_have() {
         assert_eq!(entry_name(&json!({"device": "/dev/sda", "major": 8, "minor": 0})), Some("8:0".to_owned()));
         assert_eq!(entry_name(&json!({"name": "eth0", "rx_bytes": 1})), Some("eth0".to_owned()));
         assert_eq!(entry_name(&json!({"level": 2, "type": "Unified", "size": 1})), Some("2:Unified".to_owned()));

@@ -41,6 +41,9 @@ pub fn render(report: &Report) -> String {
             "{unmatched_samples} samples had none of the collector's around: only their names were compared"
         );
     }
+    if let Some(reason) = &report.incomplete {
+        let _ = writeln!(text, "Not complete, stopped at {reason}");
+    }
     if *dropped > 0 {
         let _ = writeln!(text, "{dropped} findings more than are kept");
     }
@@ -105,5 +108,7 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("missing   [some-id] /api"), "{text}");
         assert!(text.contains("4 differences in 1 places, 1 deliberate ones"), "{text}");
+        report.incomplete = Some("/metrics: the time ran out".to_owned());
+        assert!(render(&report).ends_with("\nNot complete, stopped at /metrics: the time ran out\n"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! Asks both servers for everything, in an order in which the answers can be compared.
 //!
-//! A sample of cAdvisor's is asked for first. The collector, asked a little later and told to look once more, then has
+//! A sample of cAdvisor's is asked for first. The collector, asked a little later and to look once more, then has
 //! samples from before and after it. Containers are walked through in batches, so that neither memory nor the time
 //! between two questions grows with their number.
 
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Options;
 use super::client::{Answer, Client, ClientError};
+use super::progress::Progress;
 use super::report::{Difference, Finding, Report};
 use super::rules::Structure;
 use super::values::{Comparison, Depth};
@@ -36,6 +37,7 @@ struct Walk {
     resources: Resources,
     /// Containers that both have.
     containers: BTreeSet<String>,
+    progress: Progress,
     /// What cAdvisor says about the network of the root, which is the host's.
     host_network: Option<Value>,
 }
@@ -52,11 +54,15 @@ pub(super) async fn compare(options: &Options) -> Result<Report, ClientError> {
     if let Some(Value::String(version)) = json(&theirs.get("/api/v2.0/version").await?) {
         report.their_version = version;
     }
-    let mut walk = Walk { theirs, ours, report, resources, containers: BTreeSet::new(), host_network: None };
-    walk.find_containers().await?;
-    walk.each_container().await?;
-    walk.whole_answers().await?;
-    walk.metrics().await?;
+    let progress = Progress::until(end);
+    let containers = BTreeSet::new();
+    let mut walk = Walk { theirs, ours, report, resources, containers, progress, host_network: None };
+    match walk.everything().await {
+        Err(error) if walk.report.answers == 0 => return Err(error),
+        // What was found until then is worth as much.
+        Err(error) => walk.report.incomplete = Some(format!("{}: {error}", walk.progress.step())),
+        Ok(()) => {}
+    }
     Ok(walk.report)
 }
 
@@ -86,6 +92,20 @@ async fn discover(client: &mut Client, expected: &'static str) -> Result<Resourc
 }
 
 impl Walk {
+    async fn everything(&mut self) -> Result<(), ClientError> {
+        self.begin("the list of containers".to_owned());
+        self.find_containers().await?;
+        self.each_container().await?;
+        self.begin("answers about all containers and the machine".to_owned());
+        self.whole_answers().await?;
+        self.begin("/metrics".to_owned());
+        self.metrics().await
+    }
+
+    fn begin(&mut self, step: String) {
+        self.progress.begin(step, &self.report);
+    }
+
     /// The versions that have a resource, oldest first.
     fn versions_with(&self, resource: &str) -> Vec<String> {
         let has = self.resources.iter().filter(|(_, types)| types.iter().any(|name| name == resource));
@@ -97,7 +117,7 @@ impl Walk {
         self.versions_with(resource).into_iter().rfind(|version| version.starts_with(beginning))
     }
 
-    /// Finds the containers that both have, and tells of those that one of them lacks.
+    /// Finds the containers that both have, and reports those that one of them lacks.
     async fn find_containers(&mut self) -> Result<(), ClientError> {
         let Some(version) = self.newest_with("v1", "subcontainers") else { return Ok(()) };
         let target = format!("/api/{version}/subcontainers/");
@@ -107,17 +127,17 @@ impl Walk {
         let second = names(&self.theirs.post(&target, NO_SAMPLES).await?);
         let ours_later = names(&self.ours.post(&target, NO_SAMPLES).await?);
         for name in first.intersection(&second).filter(|name| !ours.contains(*name)) {
-            self.tell_of_container(Difference::MissingContainer, name);
+            self.report_container(Difference::MissingContainer, name);
         }
         for name in ours.intersection(&ours_later).filter(|name| !first.contains(*name) && !second.contains(*name)) {
-            self.tell_of_container(Difference::ExtraContainer, name);
+            self.report_container(Difference::ExtraContainer, name);
         }
         self.containers = second.intersection(&ours_later).cloned().collect();
         self.report.containers = self.containers.len();
         Ok(())
     }
 
-    fn tell_of_container(&mut self, difference: Difference, name: &str) {
+    fn report_container(&mut self, difference: Difference, name: &str) {
         self.report.add(Finding {
             resource: "/api".to_owned(),
             container: Some(name.to_owned()),
@@ -138,6 +158,7 @@ impl Walk {
         depth: Depth,
     ) -> Comparison<'a> {
         self.report.answers += 1;
+        self.progress.show(&self.report);
         Comparison { report: &mut self.report, resource, container, structure, depth }
     }
 

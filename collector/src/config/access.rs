@@ -10,27 +10,27 @@ use crate::go_flags::go_bool;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Authentication and TLS")]
 pub(super) struct AccessArgs {
-    /// File of names and password hashes (htpasswd) that the web page asks for
+    /// File of users and password hashes (htpasswd) for the web page
     #[arg(long = "http_auth_file", default_value = "")]
     http_auth_file: String,
-    /// What the browser shows when it asks for the password
+    /// Realm of that authentication, which browsers show
     #[arg(long = "http_auth_realm", default_value = "localhost")]
     http_auth_realm: String,
-    /// The same with a file of htdigest; not used beside the former
+    /// The same for Digest authentication (htdigest); ignored beside a file of htpasswd
     #[arg(long = "http_digest_file", default_value = "")]
     http_digest_file: String,
-    /// The realm in the file of htdigest
+    /// Realm of Digest authentication, as in its file
     #[arg(long = "http_digest_realm", default_value = "localhost")]
     http_digest_realm: String,
-    /// Ask for the password everywhere, also at the API and the metrics; not at /healthz and /readyz
+    /// Require the password for the API and the metrics too; never for /healthz and /readyz
     #[arg(long = "auth_api", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     auth_api: bool,
-    /// File of tokens, one a line, that are asked for everywhere but at /healthz and /readyz
+    /// File of bearer tokens, one a line, required everywhere but at /healthz and /readyz
     #[arg(long = "bearer_token_file", default_value = "")]
     bearer_token_file: String,
-    /// Names by which requests may call this server, *.NAME for all below one, * for any; by default those of loopback and
-    /// of the machine where it listens on loopback alone, and any elsewhere
+    /// Host names that requests may use, *.NAME for all below one, * for any; by default those of loopback and of the
+    /// machine on a loopback listener, and any on others
     #[arg(long = "allowed_hosts", default_value = "")]
     allowed_hosts: String,
     /// Certificate, and those of its issuers, in PEM: encrypts every connection

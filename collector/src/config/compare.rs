@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::invocation::ReportFormat;
-use super::{ConfigError, value_error};
+use super::{ConfigError, ReportFormat, value_error};
 use crate::compare::{Format, Header, Options, Origin, Peer, Verbosity};
 
 /// The flags of `collector compare`.
@@ -24,7 +23,7 @@ pub(super) struct CompareArgs {
     /// How the result is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
-    /// Tell also what only the collector has
+    /// List also what only the collector has
     #[arg(long)]
     verbose: bool,
     /// Seconds that the whole comparison may take

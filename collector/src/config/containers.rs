@@ -1,4 +1,4 @@
-//! Which cgroups are containers, and who tells what they are called.
+//! Which cgroups are containers, and where their names come from.
 
 use std::fs;
 use std::io::Read as _;
@@ -52,17 +52,17 @@ pub(super) struct ContainersArgs {
     /// Where Docker listens; empty for none (default `unix:///var/run/docker.sock`)
     #[arg(long)]
     docker: Option<String>,
-    /// Talk TLS to Docker where it listens on TCP
+    /// Use TLS for a Docker at a TCP address
     #[arg(long = "docker-tls", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     docker_tls: bool,
-    /// The certificate to show to Docker, in PEM
+    /// Client certificate for Docker, in PEM
     #[arg(long = "docker-tls-cert", default_value = "cert.pem")]
     docker_tls_cert: PathBuf,
-    /// Its key
+    /// Its private key, in PEM
     #[arg(long = "docker-tls-key", default_value = "key.pem")]
     docker_tls_key: PathBuf,
-    /// The certificate of who issued Docker's
+    /// CA certificate that signed Docker's, in PEM
     #[arg(long = "docker-tls-ca", default_value = "ca.pem")]
     docker_tls_ca: PathBuf,
     /// Where podman listens; empty for none (default `unix:///var/run/podman/podman.sock`)
@@ -77,7 +77,7 @@ pub(super) struct ContainersArgs {
     /// Where CRI-O listens; empty for none (default `unix:///var/run/crio/crio.sock`)
     #[arg(long)]
     crio: Option<String>,
-    /// Beginnings of the names of environment variables to show, separated by commas
+    /// Prefixes of environment variables to expose as metadata, separated by commas
     #[arg(long = "env_metadata_whitelist", default_value = "")]
     env_metadata_whitelist: String,
     // As long as cAdvisor had one for each runtime; shown together with those of the flag above.
@@ -146,7 +146,7 @@ impl ContainersArgs {
             .into_iter()
             .filter(|_| self.docker_tls && self.docker.as_deref().is_some_and(|docker| docker.starts_with("tcp://")));
         let noted = wanted.filter_map(|(flag, path)| {
-            // Reading the first byte tells a directory from a file, too.
+            // Reading the first byte also distinguishes a directory from a file.
             let read = fs::File::open(path).and_then(|mut file| file.read(&mut [0]));
             let problem = unreadable(&read.err()?);
             Some(format!("--{flag}={}: {problem}; until then Docker is not asked about its containers", path.display()))

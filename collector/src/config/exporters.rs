@@ -20,7 +20,7 @@ pub(super) struct ExporterArgs {
     /// Receiver of OpenTelemetry's protocol, such as `http://collector:4317`, or https; empty for none
     #[arg(long = "otlp_endpoint", default_value = "")]
     otlp_endpoint: String,
-    /// How that protocol is spoken
+    /// Transport of that protocol
     #[arg(long = "otlp_protocol", value_enum, default_value_t = Protocol::Grpc)]
     otlp_protocol: Protocol,
     /// Headers of its requests: `name=value`, separated by commas
@@ -29,7 +29,7 @@ pub(super) struct ExporterArgs {
     /// Time between two pushes to it
     #[arg(long = "otlp_interval", default_value = "10s", value_parser = go_duration)]
     otlp_interval: Duration,
-    /// Requests that wait for it at most, each of up to 256 containers
+    /// Longest queue, in requests of up to 256 containers
     #[arg(long = "otlp_queue_size", default_value_t = 60)]
     otlp_queue_size: usize,
     /// Receiver of Prometheus' remote write, such as `http://prometheus:9090/api/v1/write`, or https; empty for none
@@ -41,7 +41,7 @@ pub(super) struct ExporterArgs {
     /// Time between two pushes to it
     #[arg(long = "remote_write_interval", default_value = "15s", value_parser = go_duration)]
     remote_write_interval: Duration,
-    /// Requests that wait for it at most, each of up to 2000 series
+    /// Longest queue, in requests of up to 2000 series
     #[arg(long = "remote_write_queue_size", default_value_t = 500)]
     remote_write_queue_size: usize,
     /// `stdout`: write each sample to standard output, a line each
@@ -149,7 +149,7 @@ fn receiver(
     Ok(Some(Receiver { url: parsed, headers: headers.collect::<Result<_, _>>()?, interval: every, queue_size }))
 }
 
-/// `name=value`. What is wrong is told without the value, which may be a secret.
+/// `name=value`. Errors leave out the value, which may be a secret.
 fn header(pair: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = pair.split_once('=').ok_or("a header is not of the form name=value")?;
     let parsed = name.trim().parse().map_err(|_| format!("{name:?} is no header's name"))?;
@@ -225,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_is_told() {
+    fn what_has_no_effect_is_reported() {
         let config = config(&["--storage_driver=stdout,influxdb", "--storage_duration=30s"]).unwrap();
         assert_eq!(config.push.stdout, Some(Duration::from_secs(15)));
-        let told = |start: &str| config.notes.iter().any(|note| note.starts_with(start));
-        assert!(told("--storage_driver=influxdb has no effect"), "{:?}", config.notes);
-        assert!(told("--storage_driver_buffer_duration=60s: samples are kept for 30s"), "{:?}", config.notes);
+        let reported = |start: &str| config.notes.iter().any(|note| note.starts_with(start));
+        assert!(reported("--storage_driver=influxdb has no effect"), "{:?}", config.notes);
+        assert!(reported("--storage_driver_buffer_duration=60s: samples are kept for 30s"), "{:?}", config.notes);
     }
 }

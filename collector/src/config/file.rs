@@ -146,7 +146,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "port = 7\n").unwrap();
         let args = ["collector", "doctor", "--config", file.path().to_str().unwrap()].map(OsString::from);
-        let Ok(Invocation::Doctor(config, _)) = Invocation::from_command_line(args) else { panic!("no doctor") };
+        let Ok(Invocation::Doctor(config, ..)) = Invocation::from_command_line(args) else { panic!("no doctor") };
         assert_eq!(config.listen.port(), 7);
     }
 

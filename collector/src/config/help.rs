@@ -90,6 +90,7 @@ fn with_help_flags(command: Command) -> Command {
                 .long("help")
                 .short('h')
                 .action(ArgAction::HelpShort)
+                .help_heading(heading)
                 .help("Print the common flags and exit"),
         )
         .arg(

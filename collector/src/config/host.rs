@@ -12,7 +12,7 @@ use crate::kernel::{GivenRoots, HostRoots};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Host and kernel events")]
 pub(super) struct HostArgs {
-    /// Where changes are learnt from
+    /// Source of changes to cgroups
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]
     pub(super) kernel_events: KernelEvents,
     /// Size of the kernel's event buffer: a power of two and a multiple of the page size
@@ -47,7 +47,7 @@ enum MachineFilesystems {
     All,
 }
 
-/// Where changes are learnt from.
+/// Source of changes to cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KernelEvents {
     /// From eBPF where the kernel and the privileges allow it, else from scans

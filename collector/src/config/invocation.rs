@@ -7,7 +7,7 @@ use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, FromArgMatche
 
 use super::compare::CompareArgs;
 use super::statistics::{StatisticsArgs, StatisticsRequest};
-use super::{Args, Config, ConfigError, file, help, on_one_line};
+use super::{Args, Config, ConfigError, ReportFormat, file, help, on_one_line};
 use crate::compare;
 use crate::go_flags::{go_bool, go_spelling};
 
@@ -44,10 +44,12 @@ enum Command {
         /// Format of the report
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
+        /// Examine this container too: its name, pod/container, id, or cgroup path
+        container: Option<OsString>,
         #[command(flatten)]
         args: Box<Args>,
     },
-    /// Report for every statistic of a cgroup which file it is read from on this machine, or why it is not available
+    /// Report for every statistic of a container which file it is read from on this machine, or why it is not available
     Statistics(Box<StatisticsArgs>),
     /// Compare the answers of a running cAdvisor and a running collector, name by name
     ///
@@ -70,22 +72,13 @@ enum Command {
     Man,
 }
 
-/// How a report is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReportFormat {
-    /// For people
-    Text,
-    /// For programs: one object, its keys stay
-    Json,
-}
-
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub enum Invocation {
     /// The daemon.
     Run(Box<Config>),
     /// `doctor`.
-    Doctor(Box<Config>, ReportFormat),
+    Doctor(Box<Config>, ReportFormat, Option<OsString>),
     /// `statistics`.
     Statistics(Box<StatisticsRequest>),
     /// `compare`.
@@ -93,11 +86,12 @@ pub enum Invocation {
 }
 
 impl Invocation {
-    /// What is logged where the environment does not say.
+    /// The log filter unless the environment sets one.
     pub fn log_filter(&self) -> &'static str {
         match self {
             Self::Run(config) => config.log,
-            Self::Statistics(request) => request.config.log,
+            // Which runtimes answer is of no interest here.
+            Self::Statistics(_) => "warn",
             // What libraries warn of is part of the doctor's report.
             Self::Doctor(..) | Self::Compare(..) => "error",
         }
@@ -126,7 +120,9 @@ impl Invocation {
             None | Some(Command::Version) => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),
-            Some(Command::Doctor { format, args }) => Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format)),
+            Some(Command::Doctor { format, container, args }) => {
+                Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format, container))
+            }
             Some(Command::Help { command: of }) => print(help::of(command, of.as_deref())?),
             Some(Command::Completions { shell }) => print(help::completions(CommandLine::command(), shell)),
             Some(Command::Man) => print(help::manual(CommandLine::command())),
@@ -161,10 +157,12 @@ mod tests {
     #[test]
     fn the_doctor_takes_the_daemons_flags_in_both_spellings() {
         for words in [["doctor", "-port=9", "-format=json"], ["doctor", "--format=json", "--port=9"]] {
-            let Ok(Invocation::Doctor(config, format)) = parse(&words) else { panic!("{words:?}") };
+            let Ok(Invocation::Doctor(config, format, None)) = parse(&words) else { panic!("{words:?}") };
             assert_eq!((config.listen.port(), format), (9, ReportFormat::Json));
         }
-        assert!(matches!(parse(&["doctor"]), Ok(Invocation::Doctor(_, ReportFormat::Text))));
+        assert!(matches!(parse(&["doctor"]), Ok(Invocation::Doctor(_, ReportFormat::Text, None))));
+        let Ok(Invocation::Doctor(_, _, container)) = parse(&["doctor", "-port=9", "web"]) else { panic!("no doctor") };
+        assert_eq!(container.as_deref(), Some("web".as_ref()));
     }
 
     #[test]

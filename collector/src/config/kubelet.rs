@@ -21,19 +21,19 @@ pub(super) struct KubeletArgs {
     /// The directory of pods' logs on the host
     #[arg(long = "kubelet_pod_logs", default_value = "/var/log/pods")]
     kubelet_pod_logs: PathBuf,
-    /// The cgroup told as system container `kubelet`; by default that of its systemd unit
+    /// The cgroup reported as system container `kubelet`; by default that of its systemd unit
     #[arg(long = "kubelet_cgroups", default_value = "")]
     kubelet_cgroups: String,
-    /// The cgroup told as system container `runtime`; by default that of the runtime's systemd unit
+    /// The cgroup reported as system container `runtime`; by default that of the runtime's systemd unit
     #[arg(long = "runtime_cgroups", default_value = "")]
     runtime_cgroups: String,
-    /// The cgroup told as system container `misc`; by default there is none
+    /// The cgroup reported as system container `misc`; by default there is none
     #[arg(long = "system_cgroups", default_value = "")]
     system_cgroups: String,
-    /// Port for the kubelet's endpoints alone, without encryption, open to everybody, as a kubelet's 10255; 0 for none
+    /// Port for the kubelet's endpoints alone, without TLS or authentication, like a kubelet's 10255; 0 for none
     #[arg(long = "kubelet_read_only_port", default_value_t = 0)]
     kubelet_read_only_port: u16,
-    /// Port for the kubelet's endpoints alone, with TLS and for known clients, as a kubelet's 10250; 0 for none
+    /// Port for the kubelet's endpoints alone, with TLS and authentication, like a kubelet's 10250; 0 for none
     #[arg(long = "kubelet_port", default_value_t = 0)]
     kubelet_port: u16,
     /// The kubelet port's certificate in PEM; by default the main port's
@@ -42,10 +42,10 @@ pub(super) struct KubeletArgs {
     /// The certificate's private key in PEM; by default the main port's
     #[arg(long = "kubelet_tls_private_key_file", default_value = "")]
     kubelet_tls_private_key_file: String,
-    /// Certificates in PEM: a client with one that they have signed may ask at the kubelet port
+    /// CA certificates in PEM: clients whose certificate they signed may use the kubelet port
     #[arg(long = "kubelet_client_ca_file", default_value = "")]
     kubelet_client_ca_file: String,
-    /// File of tokens, one a line, that let clients ask at the kubelet port; by default the main port's
+    /// File of bearer tokens, one a line, for the kubelet port; by default the main port's
     #[arg(long = "kubelet_token_file", default_value = "")]
     kubelet_token_file: String,
 }
@@ -57,7 +57,7 @@ pub struct KubeletConfig {
     pub node_name: String,
     /// Where the kubelet keeps what belongs to pods.
     pub places: PodPlaces,
-    /// Cgroups of the system, as far as they were told.
+    /// Cgroups of the system, as far as they were given.
     pub cgroups: SystemCgroups,
     /// The port for everybody.
     pub read_only: Option<SocketAddr>,
@@ -139,7 +139,7 @@ impl KubeletArgs {
         let client_ca = FlagFile::given("kubelet_client_ca_file", &self.kubelet_client_ca_file);
         let tokens = FlagFile::given("kubelet_token_file", &self.kubelet_token_file).or_else(|| tokens.cloned());
         if client_ca.is_none() && tokens.is_none() {
-            return Err(wrong("nobody could ask; add --kubelet_client_ca_file or --kubelet_token_file"));
+            return Err(wrong("no client could authenticate; add --kubelet_client_ca_file or --kubelet_token_file"));
         }
         Ok(SecurePort { listen, tls, client_ca, tokens })
     }

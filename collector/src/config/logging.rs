@@ -3,7 +3,7 @@
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub(super) struct LoggingArgs {
-    /// How much is logged: from 4 on also what is for debugging, from 8 on everything
+    /// Log verbosity: 4 and above adds debug lines, 8 and above trace lines
     #[arg(long = "v", default_value_t = 2, allow_negative_numbers = true, value_name = "NUMBER")]
     v: i64,
 }

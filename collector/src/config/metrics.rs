@@ -1,4 +1,4 @@
-//! How containers are told of at `/metrics`.
+//! How containers are exposed at `/metrics`.
 
 use clap::{ArgAction, ValueEnum};
 
@@ -7,7 +7,7 @@ use crate::api::prometheus::{ContainerLabels, LabelSet, Options, Profile, Timest
 use crate::go_flags::go_bool;
 use crate::sample::kinds::KindSet;
 
-/// Fewer would not hold what the collector tells of itself and of the machine.
+/// Fewer would not hold the metrics of the collector itself and of the machine.
 const FEWEST_SERIES: usize = 1000;
 
 #[derive(Debug, clap::Args)]
@@ -23,14 +23,14 @@ pub(super) struct MetricsArgs {
     /// Labels of the containers' metrics at /metrics; those at /metrics/cadvisor are always the kubelet's
     #[arg(long = "metrics_label_set", value_enum, default_value_t = LabelSetArg::Cadvisor)]
     metrics_label_set: LabelSetArg,
-    /// Which metrics there are
+    /// Set of metrics to expose
     #[arg(long = "metrics_profile", value_enum, default_value_t = ProfileArg::Compatible)]
     metrics_profile: ProfileArg,
     /// Give each value the time at which it was read, as cAdvisor does
     #[arg(long = "metrics_timestamps", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     metrics_timestamps: bool,
-    /// Series at most in one answer, 0 for any number; what is left out is counted
+    /// Most series in one response, 0 for no limit; those left out are counted
     #[arg(long = "max_series", default_value_t = 0)]
     max_series: usize,
 }
@@ -52,7 +52,7 @@ enum ProfileArg {
 }
 
 impl MetricsArgs {
-    /// How metrics are told.
+    /// How metrics are exposed.
     pub(super) fn options(&self, kinds: KindSet, kubelet_kinds: KindSet) -> Result<Options, ConfigError> {
         if (1..FEWEST_SERIES).contains(&self.max_series) {
             let problem = format!("use at least {FEWEST_SERIES}, or 0 for any number");

@@ -31,7 +31,7 @@ pub(super) struct RetentionArgs {
     /// memory limit, or a quarter of the machine's memory where it has none
     #[arg(long = "container_memory_limit", default_value_t = 0, value_name = "BYTES")]
     container_memory_limit: usize,
-    /// How long the counters of an ended container are still told; 0 for not at all
+    /// How long the counters of an ended container are still exposed; 0 for not at all
     #[arg(long = "ended_container_retention", default_value = "2m0s", value_parser = go_duration)]
     ended_container_retention: Duration,
 }

@@ -29,7 +29,7 @@ pub(super) struct SamplingArgs {
     #[arg(long = "allow_dynamic_housekeeping", default_value = "true", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) allow_dynamic_housekeeping: bool,
-    /// Time between two scans that verify what the kernel's events told
+    /// Time between two scans that verify what the kernel's events reported
     #[arg(long = "global_housekeeping_interval", default_value = "1m0s", value_parser = go_duration)]
     pub(super) global_housekeeping_interval: Duration,
     /// Time between two readings of the machine's description
@@ -42,7 +42,7 @@ pub(super) struct SamplingArgs {
     #[arg(long = "application_metrics_allow_urls", default_value = "false", value_parser = go_bool,
         action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     application_metrics_allow_urls: bool,
-    /// Time between two looks at what a container's files take
+    /// Time between two measurements of a container's disk usage
     #[arg(long = "disk_usage_interval", default_value = "1m0s", value_parser = go_duration)]
     pub(super) disk_usage_interval: Duration,
     /// Metric kinds not to read, separated by commas; replaces the default list
@@ -131,14 +131,14 @@ impl SamplingArgs {
         }
     }
 
-    /// What is told at the kubelet's path. By default processes as well, as the kubelet does: they are counted for whoever
-    /// asks there, and not with each sample.
+    /// What is exposed at the kubelet's path. By default processes as well, as the kubelet does: they are counted for
+    /// whoever asks there, and not with each sample.
     pub(super) fn kubelet_kinds(&self, kinds: KindSet) -> KindSet {
         let is_default = self.disable_metrics.is_none() && list(&self.enable_metrics).next().is_none();
         if is_default { kinds.union([MetricKind::Process]) } else { kinds }
     }
 
-    /// How many CPUs may be used at once; `None` for all.
+    /// CPUs that may be used at once; `None` for all.
     pub(super) fn max_procs(&self) -> Option<usize> {
         usize::try_from(self.max_procs).ok().filter(|count| *count > 0)
     }

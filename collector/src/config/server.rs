@@ -20,13 +20,13 @@ pub(super) struct ServerArgs {
     /// Unix socket at which Docker's API is served, for `DOCKER_HOST`; empty for none
     #[arg(long = "docker_socket", default_value = "")]
     docker_socket: String,
-    /// Path below which everything is answered, such as /cadvisor
+    /// Path prefix of every endpoint, such as /cadvisor
     #[arg(long = "url_base_prefix", default_value = "")]
     url_base_prefix: String,
     /// Path of the metrics
     #[arg(long = "prometheus_endpoint", default_value = "/metrics")]
     prometheus_endpoint: String,
-    /// Memory that answers under way may take, all of them together, in bytes
+    /// Bytes of memory for all responses in progress together
     #[arg(long = "answer_buffer_bytes", default_value_t = budget::DEFAULT)]
     answer_buffer_bytes: usize,
     /// How long open requests may take to finish after SIGTERM

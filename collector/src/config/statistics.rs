@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 
-use super::invocation::ReportFormat;
-use super::{Args, Config, ConfigError, value_error};
+use super::{Args, Config, ConfigError, ReportFormat, value_error};
 
 /// The flags of `collector statistics`, the daemon's among them.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatisticsArgs {
+    /// The container: its name, pod/container, id, or cgroup path; without it the whole machine
+    #[arg(conflicts_with = "cgroup")]
+    container: Option<OsString>,
     /// The cgroup, as the API names it
     #[arg(long, default_value = "/")]
     cgroup: OsString,
@@ -21,8 +23,8 @@ pub(super) struct StatisticsArgs {
 /// What `collector statistics` was asked for.
 #[derive(Clone, Debug)]
 pub struct StatisticsRequest {
-    /// The cgroup's name.
-    pub cgroup: Vec<u8>,
+    /// The container, or its cgroup.
+    pub container: OsString,
     /// How to print it.
     pub format: ReportFormat,
     /// What the daemon would do with the same flags.
@@ -31,17 +33,13 @@ pub struct StatisticsRequest {
 
 impl StatisticsRequest {
     pub(super) fn from_args(args: StatisticsArgs) -> Result<Self, ConfigError> {
-        use std::os::unix::ffi::OsStringExt as _;
-        let StatisticsArgs { cgroup, format, daemon } = args;
-        let mut cgroup = cgroup.into_vec();
-        if !cgroup.starts_with(b"/") {
-            let given = String::from_utf8_lossy(&cgroup).into_owned();
-            return Err(value_error("cgroup", &given, &"a cgroup's name begins with a slash"));
+        use std::os::unix::ffi::OsStrExt as _;
+        let StatisticsArgs { container, cgroup, format, daemon } = args;
+        if !cgroup.as_bytes().starts_with(b"/") {
+            let problem = "a cgroup's path begins with a slash; a container's name goes without the flag";
+            return Err(value_error("cgroup", &cgroup.to_string_lossy(), &problem));
         }
-        while cgroup.len() > 1 && cgroup.ends_with(b"/") {
-            cgroup.pop();
-        }
-        Ok(Self { cgroup, format, config: Config::from_args(daemon)? })
+        Ok(Self { container: container.unwrap_or(cgroup), format, config: Config::from_args(daemon)? })
     }
 }
 
@@ -63,15 +61,17 @@ mod tests {
     #[test]
     fn the_daemons_flags_count_too() {
         let asked = request(&["--cgroup=/a/b/", "-format=json", "-disable_metrics="]).unwrap();
-        assert_eq!((asked.cgroup.as_slice(), asked.format), (&b"/a/b"[..], ReportFormat::Json));
+        assert_eq!((asked.container.as_os_str(), asked.format), ("/a/b/".as_ref(), ReportFormat::Json));
         assert_eq!(asked.config.kinds, KindSet::all().without([MetricKind::ReferencedMemory]));
         let asked = request(&[]).unwrap();
-        assert_eq!((asked.cgroup.as_slice(), asked.format), (&b"/"[..], ReportFormat::Text));
+        assert_eq!((asked.container.as_os_str(), asked.format), ("/".as_ref(), ReportFormat::Text));
+        assert_eq!(request(&["web", "--port=1"]).unwrap().container, "web");
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(request(&["--cgroup=a"]).unwrap_err(), "--cgroup=a: a cgroup's name begins with a slash");
+        assert!(request(&["--cgroup=a"]).unwrap_err().starts_with("--cgroup=a: a cgroup's path begins with a slash"));
+        assert!(request(&["web", "--cgroup=/a"]).unwrap_err().contains("cannot be used with"));
         assert!(request(&["--formt=json"]).unwrap_err().starts_with("unexpected argument '--formt' found"));
     }
 }

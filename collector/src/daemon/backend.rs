@@ -153,7 +153,7 @@ impl Answers {
         let _one_at_a_time = self.directories.lock().await;
         let found = self.pools.requests.run(directory.as_os_str().as_bytes(), find).await;
         found.unwrap_or_else(|error| {
-            tracing::debug!(directory = %directory.display(), %error, "its file system cannot be found out");
+            tracing::debug!(directory = %directory.display(), %error, "the file system of the directory is not known");
             None
         })
     }

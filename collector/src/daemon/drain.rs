@@ -100,7 +100,7 @@ pub(super) struct RequestBody {
     body: Option<Incoming>,
     /// Counts from when the body is first asked for.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether the client sends it only after it is told to go on, which whoever reads it does.
+    /// Whether the client sends it only after `100 Continue`, which whoever reads it sends.
     awaits_invitation: bool,
     rest: Option<oneshot::Sender<Rest>>,
     held: Arc<Held>,
@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 
-    /// Tells the client that there is no more, and reads on until it has none either.
+    /// Signals the end to the client, and reads on until it has none either.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, end } = self.get_mut();
         let end = if let Some(end) = end {

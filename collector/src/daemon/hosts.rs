@@ -1,8 +1,8 @@
 //! Which names of this server requests may call it by, and which pages may ask.
 //!
 //! A page of somebody else whose name is made to lead to the loopback address (DNS rebinding) asks with that name. Who
-//! listens on loopback is reached by few names, and all others are refused. Elsewhere any name may be the right one, such
-//! as that of a Kubernetes service: there only the names given by flag are told from others.
+//! listens on loopback is reached by few names, and all others are refused. Elsewhere any name may be the right one,
+//! such as that of a Kubernetes service: there only the names given by flag are distinguished from others.
 
 use std::net::IpAddr;
 use std::sync::Arc;

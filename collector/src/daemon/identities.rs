@@ -1,4 +1,4 @@
-//! Passes what container runtimes tell of their containers on to those who want to know.
+//! Passes what container runtimes report about their containers on to those who want to know.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::degradations::Degradations;
 use crate::discovery::follower::News;
 use crate::disk_usage::StorageNews;
 use crate::kernel::process_cgroups::ProcessCgroups;
-use crate::runtime::owners::Told;
+use crate::runtime::owners::RuntimeReport;
 use crate::runtime::{CgroupsOf, Lookup};
 use crate::sampler::engine::Engine;
 
-/// Starts to ask the container runtimes who their containers are; ends when nobody wants to know any more.
+/// Starts to ask the container runtimes who their containers are; ends when nobody listens any more.
 pub(super) fn look_up(
     config: &Config,
     lookup: Lookup,
@@ -26,14 +26,14 @@ pub(super) fn look_up(
     // Where it makes a difference to what is listed, the thread that decides that has to know.
     let news = config.filter.asks_who().then_some(news);
     let files = storage.clone();
-    let stored = move |told| {
+    let stored = move |reported| {
         if let Some(storage) = &storage {
-            storage.told(told);
+            storage.reported(reported);
         }
     };
-    let found = move |told: Told| {
+    let found = move |reported: RuntimeReport| {
         let Some(engine) = engine.upgrade() else { return };
-        let changed = engine.told(&told.identity.id.clone(), told);
+        let changed = engine.reported(&reported.identity.id.clone(), reported);
         if let Some(files) = &files {
             for name in &changed {
                 files.identified(name);

@@ -1,4 +1,4 @@
-//! The node as a kubelet tells of it, from what the store has.
+//! The node as a kubelet reports it, from what the store has.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -47,7 +47,7 @@ const RUNTIMES: [&str; 4] = ["crio.service", "cri-o.service", "containerd.servic
 #[derive(Debug, Default)]
 pub(crate) struct NodeFacts {
     name: String,
-    /// Found out once: it is told with every summary and must be the same each time.
+    /// Found out once: it is in every summary and must be the same each time.
     booted: Option<WallTime>,
     places: PodPlaces,
     cgroups: SystemCgroups,
@@ -138,7 +138,7 @@ impl Kubelet for Answers {
         };
         // Files of cgroups and of procfs, which the kernel answers from memory.
         tokio::task::spawn_blocking(complete).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the node could not be looked at");
+            tracing::error!(%error, "the statistics of the node could not be gathered");
             Snapshot::default()
         })
     }
@@ -167,8 +167,8 @@ impl Answers {
         self.node_facts().counts.last().unwrap_or_default()
     }
 
-    /// The processes of all containers, for those who ask in a kubelet's place; nothing where they are sampled anyway, or
-    /// are not to be told.
+    /// The processes of all containers, for those who ask in a kubelet's place; nothing where they are sampled anyway,
+    /// or are not to be reported.
     pub(crate) async fn process_counts(&self) -> Arc<ProcessCounts> {
         let facts = self.node_facts();
         if facts.processes == CountProcesses::No {
@@ -200,16 +200,16 @@ fn swap_limit(hierarchies: &Hierarchies) -> SwapLimit {
     }
 }
 
-/// The cgroups that a node is told by.
+/// The cgroups whose statistics are a node's.
 struct Wanted {
     containers: Vec<(Arc<Container>, Role)>,
     system: Vec<(SystemContainer, Name)>,
 }
 
-fn wanted(engine: &Engine, told: &SystemCgroups) -> Wanted {
+fn wanted(engine: &Engine, given: &SystemCgroups) -> Wanted {
     let all = engine.store().with_prefix(b"/");
     let names: HashSet<&[u8]> = all.iter().map(|container| &**container.name()).collect();
-    let system = system_containers(&names, told);
+    let system = system_containers(&names, given);
     let is_wanted = |container: &Arc<Container>, role: &Role| {
         let is_labelled = |identity: &Arc<Identity>| identity.labels.contains_key(kubernetes::POD_NAME);
         *role != Role::Other
@@ -271,8 +271,8 @@ fn role_of(name: &[u8], standing: Standing, known: Option<PodOfPath>) -> Role {
     }
 }
 
-/// The cgroups of the system: as told, or where they usually are.
-fn system_containers(names: &HashSet<&[u8]>, told: &SystemCgroups) -> Vec<(SystemContainer, Name)> {
+/// The cgroups of the system: as given, or where they usually are.
+fn system_containers(names: &HashSet<&[u8]>, given: &SystemCgroups) -> Vec<(SystemContainer, Name)> {
     let unit = |units: &[&str]| {
         let mut paths = units.iter().flat_map(|unit| SLICES.iter().map(move |slice| format!("{slice}/{unit}")));
         paths.find(|path| names.contains(path.as_bytes())).map(|path| path.as_bytes().into())
@@ -283,10 +283,10 @@ fn system_containers(names: &HashSet<&[u8]>, told: &SystemCgroups) -> Vec<(Syste
     };
     let pods = names.iter().filter(is_root_of_pods).min_by_key(|name| (name.len(), **name));
     let found = [
-        (SystemContainer::Kubelet, told.kubelet.clone().or_else(|| unit(&KUBELETS))),
-        (SystemContainer::Misc, told.misc.clone()),
+        (SystemContainer::Kubelet, given.kubelet.clone().or_else(|| unit(&KUBELETS))),
+        (SystemContainer::Misc, given.misc.clone()),
         (SystemContainer::Pods, pods.map(|name| Name::from(*name))),
-        (SystemContainer::Runtime, told.runtime.clone().or_else(|| unit(&RUNTIMES))),
+        (SystemContainer::Runtime, given.runtime.clone().or_else(|| unit(&RUNTIMES))),
     ];
     found.into_iter().filter_map(|(part, name)| Some((part, name?))).collect()
 }
@@ -389,8 +389,8 @@ mod tests {
         .iter()
         .map(|name| name.as_bytes())
         .collect();
-        let found = |told: &SystemCgroups| {
-            let found = system_containers(&names, told);
+        let found = |given: &SystemCgroups| {
+            let found = system_containers(&names, given);
             found
                 .into_iter()
                 .map(|(part, name)| (part, String::from_utf8_lossy(&name).into_owned()))
@@ -402,8 +402,8 @@ mod tests {
             (SystemContainer::Runtime, "/podruntime.slice/containerd.service".to_owned()),
         ];
         assert_eq!(found(&SystemCgroups::default()), usual);
-        let told = SystemCgroups { misc: Some((*b"/other").into()), runtime: Some((*b"/r").into()), kubelet: None };
-        let parts = found(&told);
+        let given = SystemCgroups { misc: Some((*b"/other").into()), runtime: Some((*b"/r").into()), kubelet: None };
+        let parts = found(&given);
         assert!(parts.contains(&(SystemContainer::Misc, "/other".to_owned())), "{parts:?}");
         assert!(parts.contains(&(SystemContainer::Runtime, "/r".to_owned())), "{parts:?}");
     }

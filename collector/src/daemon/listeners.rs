@@ -99,7 +99,7 @@ impl Listeners {
     }
 }
 
-/// Serves until it is told to stop; tells that it ended.
+/// Serves until it is asked to stop; signals that it ended.
 async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
     server.run(stopped).await;
     let _ = events.send(Event::ServerEnded).await;

@@ -283,7 +283,7 @@ fn make_room(shared: &Shared, budget: &Budget) -> Result<(), Busy> {
             return Err(budget.refuse(Busy::Timeout));
         }
         drop(state);
-        tracing::warn!("clients that were slow to read /metrics are cut off: there is no room for a new answer");
+        tracing::warn!("slow readers of /metrics were cut off to make room for a new answer");
         rendering.cut_off();
         budget.count_cut_off();
         return Ok(());

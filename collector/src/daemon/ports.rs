@@ -36,7 +36,10 @@ pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonErro
     let mut ports = Vec::new();
     if let Some(address) = config.read_only {
         let listener = listen(address, "kubelet_read_only_port").await?;
-        tracing::info!("the kubelet's endpoints for everybody: http://{}", bound(&listener)?);
+        tracing::info!(
+            address = %bound(&listener)?,
+            "serving the kubelet's endpoints over HTTP, without authentication"
+        );
         ports.push(Port { listener, tls: None, guard: None });
     }
     if let Some(SecurePort { listen: address, tls, client_ca, tokens }) = &config.secure {
@@ -44,7 +47,7 @@ pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonErro
         let clients = client_ca.as_ref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
         let tls = acceptor(tls, clients)?;
         let listener = listen(*address, "kubelet_port").await?;
-        tracing::info!("the kubelet's endpoints for known clients: https://{}", bound(&listener)?);
+        tracing::info!(address = %bound(&listener)?, "serving the kubelet's endpoints over HTTPS, with authentication");
         ports.push(Port { listener, tls: Some(tls), guard: Some(guard) });
     }
     Ok(ports)

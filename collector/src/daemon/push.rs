@@ -51,7 +51,7 @@ fn start_otlp(options: &OtlpOptions, answers: &Arc<Answers>, tasks: &mut JoinSet
     Ok(())
 }
 
-/// What OTLP tells.
+/// What OTLP sends.
 struct Containers {
     answers: Arc<Answers>,
     observer: Observer,
@@ -100,7 +100,7 @@ impl Source for Series {
         let page = match rendered.and_then(|rendering| Ok(rendering.concat()?)) {
             Ok(page) => page,
             Err(error) => {
-                tracing::warn!(%error, "there is nothing to push by remote write this time");
+                tracing::warn!(%error, "nothing is pushed by remote write this time");
                 return Vec::new();
             }
         };

@@ -86,7 +86,10 @@ impl Accept for TcpListener {
     async fn accept(&self) -> io::Result<(TcpStream, Client, String)> {
         let (stream, address) = TcpListener::accept(self).await?;
         if let Err(error) = set_options(&stream) {
-            tracing::debug!(%error, "answers to {address} may be delayed, or kept for a client that is gone");
+            tracing::debug!(
+                %address, %error,
+                "socket options cannot be set; answers may be delayed, or kept for a client that is gone"
+            );
         }
         Ok((stream, Client::at(address.ip()), named(address)))
     }
@@ -159,7 +162,7 @@ pub(super) enum Peer {
 }
 
 impl<L: Accept> Server<L> {
-    /// Serves until it is told to stop, then until the requests that are open then are answered.
+    /// Serves until it is asked to stop, then until the requests that are open then are answered.
     pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
         let Self { listener, tls, routes, door, shared } = self;
         let shutdown = GracefulShutdown::new();
@@ -184,7 +187,7 @@ impl<L: Accept> Server<L> {
                 }
             };
             let Some(slot) = shared.connections.admit(client, door.pool) else {
-                tracing::debug!(%address, "no place for a connection");
+                tracing::debug!(%address, "a connection was refused: all places are taken");
                 continue;
             };
             let asking = Asking {
@@ -241,7 +244,7 @@ impl Connection {
                 }
                 self.speak(stream).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, address = %self.address, "no TLS connection"),
+            Ok(Err(error)) => tracing::debug!(%error, address = %self.address, "the TLS handshake failed"),
             Err(_) => self.asking.slot.end(Reason::Handshake),
         }
     }

@@ -36,7 +36,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, "the socket {} stays behind", self.path.display());
+            tracing::debug!(file = %self.path.display(), %error, "the socket cannot be removed");
         }
     }
 }

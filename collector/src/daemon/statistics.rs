@@ -1,4 +1,4 @@
-//! `collector statistics`: one sample of one cgroup, taken as the daemon takes it, with the source of each number.
+//! `collector statistics`: one sample of one container, taken as the daemon takes it, with the source of each number.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{DaemonError, read_machine, reader_context, system};
 use crate::api::sources;
 use crate::bounds::ForTerminal;
-use crate::config::StatisticsRequest;
-use crate::config::invocation::ReportFormat;
+use crate::config::{ReportFormat, StatisticsRequest};
+use crate::discovery::find::find;
 use crate::kernel::cgroup::{Hierarchies, Mode};
 use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::{FileBudget, ReadBuffer};
@@ -15,15 +15,16 @@ use crate::kernel::machine::identity::IdentityFiles;
 use crate::reader::container::{ContainerReader, Extras, Member, NetworkFiles, Scratch};
 use crate::sample::statistic::Statistics;
 
-/// Prints every statistic of the cgroup.
+/// Prints every statistic of the container.
 ///
 /// # Errors
 /// When there are no cgroups, or not this one.
 pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
-    let StatisticsRequest { cgroup, format, config } = request;
+    let StatisticsRequest { container, format, config } = request;
     // As the daemon does; what may not be read without a right is absent from the list.
     let _ = crate::kernel::capabilities::settle();
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
+    let cgroup = &*find(container, &hierarchies, &config.roots.proc, &config.runtimes)?;
     let mut buffer = ReadBuffer::new();
     let members: Vec<_> = hierarchies
         .iter()
@@ -38,10 +39,10 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     let budget = FileBudget::new(DescriptorPlan::of_process().statistics);
     let (network_files, extras) = (NetworkFiles::OpenedEachTime, Extras::default());
     let context = reader_context(config, hierarchies, &machine, network_files, extras, budget);
-    let mut reader = ContainerReader::new(cgroup.as_slice().into(), &members);
+    let mut reader = ContainerReader::new(cgroup.into(), &members);
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
     let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;
-    let found = Statistics { cgroup: cgroup.clone(), layout, list };
+    let found = Statistics { cgroup: cgroup.to_vec(), layout, list };
     crate::api::wire::time::use_local_zone();
     let mut output = std::io::stdout().lock();
     let printed = match format {

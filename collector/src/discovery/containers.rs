@@ -64,7 +64,7 @@ pub struct Found {
 /// How much a scan and the events disagreed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Divergence {
-    /// Directories the events had not told of.
+    /// Directories the events had not reported.
     pub added: u64,
     /// Directories that were gone without an event.
     pub removed: u64,
@@ -183,7 +183,7 @@ impl Discovery {
         let now = if node.members.iter().any(|tracked| tracked.populated == Some(true)) {
             true
         } else {
-            // Members a scan found have not told yet; a process leaves all of them in the same instant.
+            // Members a scan found have not reported yet; a process leaves all of them in the same instant.
             populated
         };
         if node.populated.replace(now) != Some(now) {
@@ -202,8 +202,8 @@ impl Discovery {
         self.since_scan_began.as_ref().is_some_and(|newer| newer.len() >= NOTED)
     }
 
-    /// Makes the set equal to what a scan found in the hierarchies it could look at, apart from what events told since
-    /// it began.
+    /// Makes the set equal to what a scan found in the hierarchies it could look at, apart from what events reported
+    /// since it began.
     pub fn merge(&mut self, found: Vec<Found>, scanned: &[u32], changes: &mut Vec<Change>) -> Divergence {
         let newer = self.since_scan_began.take().unwrap_or_default();
         let mut divergence = Divergence::default();

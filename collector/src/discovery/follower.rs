@@ -1,7 +1,7 @@
-//! The thread that follows the kernel: drains the event buffer, starts scans, takes their results over.
+//! The thread that follows the kernel: drains the event buffer, starts scans, and takes over their results.
 //!
-//! Without eBPF the same thread only scans, as often as a fiftieth of a CPU allows, and on cgroup v2 has itself told of
-//! changes to `memory.events`, so that an OOM kill is noticed when it happens.
+//! Without eBPF the same thread only scans, using at most 2 % of a CPU, and on cgroup v2 watches `memory.events`
+//! for changes, so that an OOM kill is noticed when it happens.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -52,7 +52,7 @@ pub enum Source {
     },
 }
 
-/// What the follower tells the outside.
+/// What the follower reports.
 #[derive(Debug, Default)]
 pub struct Progress {
     ready: AtomicBool,
@@ -80,13 +80,13 @@ impl Stop {
         self.waker.wake();
     }
 
-    /// What tells the thread what was learnt elsewhere.
+    /// What notifies the thread of what was learnt elsewhere.
     pub fn news(&self) -> News {
         News { messages: self.scans.clone(), waker: self.waker.clone() }
     }
 }
 
-/// Tells the thread what was learnt elsewhere.
+/// Notifies the thread of what was learnt elsewhere.
 #[derive(Clone, Debug)]
 pub struct News {
     messages: Sender<Message>,
@@ -197,7 +197,7 @@ impl Follower {
     fn follow_events(mut self, mut reader: EventReader, counters: &CounterReader) {
         // A ring buffer that is not emptied in time loses events; the work per event is a few microseconds.
         if let Err(errno) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY) {
-            tracing::debug!(%errno, "event thread runs at normal priority");
+            tracing::debug!(error = %errno, "event thread runs at normal priority");
         }
         loop {
             if let Err(error) = reader.wait(Some(self.begin_scan_or_wait())) {
@@ -213,7 +213,7 @@ impl Follower {
                     Message::Stop => return,
                     Message::Identified(names) => self.tracker.identified(&names),
                     Message::Scanned(scan) => {
-                        // What the scan saw happened before this; so it is applied after what the events told.
+                        // What the scan saw happened before this; so it is applied after what the events reported.
                         self.drain(&mut reader);
                         self.count_losses(counters);
                         self.merge(scan);
@@ -243,7 +243,10 @@ impl Follower {
                 }
             });
             if let Err(error) = drained {
-                tracing::error!(%error, "changes of memory.events cannot be read; OOM kills are noticed with the next sample");
+                tracing::error!(
+                    %error,
+                    "changes of memory.events cannot be read; OOM kills are noticed with the next sample"
+                );
             }
             while let Ok(message) = self.messages.try_recv() {
                 match message {
@@ -283,7 +286,10 @@ impl Follower {
                     // The root has none, and some cgroups have no memory controller.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => {
-                        tracing::warn!(%error, "memory.events cannot be watched; OOM kills are noticed with the next sample");
+                        tracing::warn!(
+                            %error,
+                            "memory.events cannot be watched; OOM kills are noticed with the next sample"
+                        );
                         return;
                     }
                 }
@@ -336,7 +342,7 @@ impl Follower {
         }
     }
 
-    /// Starts a scan if one is due and none runs; tells how long to wait at most.
+    /// Starts a scan if one is due and none runs; returns how long to wait at most.
     fn begin_scan_or_wait(&mut self) -> Duration {
         let now = Instant::now();
         if self.scanning.is_none() {

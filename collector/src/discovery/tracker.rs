@@ -37,10 +37,10 @@ pub struct Tracker {
     filter: Filter,
     identities: Requests,
     discovery: Discovery,
-    /// Last known count of own out-of-memory situations per memory cgroup, from which an OOM record's limit owner is
-    /// told.
+    /// Last known count of own out-of-memory situations per memory cgroup, which shows whose limit an OOM record is
+    /// about.
     local_ooms: HashMap<Member, u64>,
-    /// The last OOM kill and whose limit it was about: a group kill is told victim by victim.
+    /// The last OOM kill and whose limit it was about: a group kill is reported victim by victim.
     last_oom: Option<(OomEvent, Option<u64>)>,
     scratch: Scratch,
     /// OOM kills in cgroups whose creation was lost: they wait for the scan that finds the cgroup.
@@ -63,13 +63,13 @@ enum Shortage {
     Reported,
 }
 
-/// Whether the events told everything so far.
+/// Whether the events reported everything so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gap {
     /// They did.
     #[default]
     None,
-    /// Something was not told (a path that did not fit, a cgroup nobody heard of): a scan is needed.
+    /// Something was not reported (a path that did not fit, a cgroup nobody heard of): a scan is needed.
     NeedsScan,
 }
 
@@ -285,7 +285,7 @@ impl Tracker {
 
     fn begin(&mut self, name: &Name, made: Option<WallTime>) {
         let members = self.discovery.members(name);
-        // The path tells whose container it is; what else there is to know the runtimes are asked for.
+        // The path shows whose container it is; what else there is to know the runtimes are asked for.
         let changed = self.engine.claim(name);
         self.identified(&changed);
         let listed = self.is_listed(name);
@@ -394,7 +394,7 @@ impl Tracker {
             comm: Some(task.comm.as_bytes().into()),
             container: memory_member(&event, task).and_then(|member| self.discovery.name(member)).cloned(),
         };
-        // A kernel that does not let the victim be looked at still tells its thread.
+        // A kernel that does not let the victim be looked at still reports its thread.
         let unknown = || OomParty { pid: Some(event.victim_tid), ..OomParty::default() };
         let limit_owner = owner_id
             .zip(event.memory_hierarchy_id)

@@ -1,4 +1,4 @@
-//! Where a container's files are and what they take, by whatever tells it at the least cost.
+//! Where a container's files are and what they take, by whatever reports it at the least cost.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -28,15 +28,15 @@ pub(super) struct Known<'a> {
     /// Where its files are.
     pub(super) files: &'a ContainerFiles,
     /// What its runtime says that the layer takes.
-    pub(super) told: Option<&'a RuntimeLayer>,
+    pub(super) reported: Option<&'a RuntimeLayer>,
     /// The machine's file systems.
     pub(super) filesystems: &'a [Filesystem],
     /// Inodes of the layer as counted a while ago, for where only the space can be had cheaply.
     pub(super) inodes: Option<u64>,
 }
 
-/// Looks at a container's or a pod's files. What could not be found out is absent, and told in `errors` unless it is
-/// simply not there.
+/// Looks at a container's or a pod's files. What could not be found out is absent, and reported in `errors` unless it
+/// is simply not there.
 #[derive(Debug)]
 pub(super) struct Survey<'a> {
     pub(super) roots: &'a HostRoots,
@@ -58,13 +58,13 @@ impl Survey<'_> {
             None => Storage::default(),
         };
         if storage.layer.is_none()
-            && let Some(told) = known.told
+            && let Some(reported) = known.reported
         {
-            storage.layer = Some(told.measured);
+            storage.layer = Some(reported.measured);
             storage.content = LayerContent::OwnFiles;
         }
         if storage.filesystem.is_none() {
-            let directory = known.told.and_then(|told| told.directory.as_deref());
+            let directory = known.reported.and_then(|reported| reported.directory.as_deref());
             let found = directory.and_then(|path| filesystem_of(self.roots, path, known.filesystems));
             storage.filesystem = found.map(layer_filesystem);
         }
@@ -94,9 +94,9 @@ impl Survey<'_> {
             storage.layer = Some(measured(group.exclusive, None, Method::Accounting));
             return storage;
         }
-        if known.told.is_none() {
+        if known.reported.is_none() {
             storage.layer = self.walk(path);
-            // Docker's driver makes a snapshot of the image, containerd's tells for itself.
+            // Docker's driver makes a snapshot of the image, containerd's reports for itself.
             if known.files.driver.as_deref() == Some("btrfs") {
                 storage.content = LayerContent::WithImage;
             }

@@ -176,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as told has used no more than 1 % of any minute.
+        /// Whoever waits as asked has used no more than 1 % of any minute.
         #[test]
         fn no_minute_has_more_than_its_share(used in prop::collection::vec(0..20_000_u64, 1..400), idle in 0..5_000_u64) {
             let start = Instant::now();

@@ -19,7 +19,7 @@ use crate::sample::filesystem::{DiskUsage, Measured};
 use crate::sample::pods::{PodFiles, PodName, Volume, VolumeFilesystem, VolumeKind};
 use crate::units::{Bytes, WallTime};
 
-/// How long the file systems of a pod's volumes may take to tell their size.
+/// How long the file systems of a pod's volumes may take to report their size.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Where a kubelet keeps what belongs to pods. Paths are the host's.

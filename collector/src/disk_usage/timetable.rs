@@ -1,4 +1,4 @@
-//! When to look at which container's files. Pure: it is told the time.
+//! When to look at which container's files. Pure: it is given the time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -71,7 +71,7 @@ impl Timetable {
         }
     }
 
-    /// Its runtime tells where its files are; if that is new, they are looked at soon.
+    /// Its runtime reports where its files are; if that is new, they are looked at soon.
     pub(super) fn moved(&mut self, name: &Name, files: &ContainerFiles, now: Instant) {
         let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.files.as_ref() != Some(files)) else {
             return;

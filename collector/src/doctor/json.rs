@@ -41,7 +41,7 @@ struct Program<'a> {
     loaded: bool,
     /// The tracepoint, `null` when it is not attached.
     attached_to: Option<&'a str>,
-    /// After the kernel's translation; `null` when the kernel does not tell.
+    /// After the kernel's translation; `null` when the kernel does not report it.
     instructions: Option<u32>,
     /// As the verifier walked through them; `null` before kernel 5.16.
     verified_instructions: Option<u32>,

@@ -35,9 +35,9 @@ impl Status {
 /// How much depends on a facility.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// Without it the collector does not start, or has nothing to tell.
+    /// Without it the collector does not start, or has nothing to report.
     Essential,
-    /// Without it the collector tells less.
+    /// Without it the collector reports less.
     Useful,
 }
 

@@ -1,6 +1,7 @@
 //! From facts to findings. Pure: the same facts give the same report on any machine.
 
 mod cgroups;
+mod container;
 mod controllers;
 mod events;
 mod processes;
@@ -12,6 +13,7 @@ use crate::config::{KernelEvents, LoadReading};
 use crate::kernel::survey::Facts;
 use crate::sample::kinds::KindSet;
 
+use super::container::ContainerFacts;
 use super::report::Report;
 use super::runtimes::RuntimeFacts;
 
@@ -27,8 +29,11 @@ pub struct Wishes {
 }
 
 /// Decides about every facility.
-pub fn decide(facts: &Facts, runtimes: &RuntimeFacts, wishes: &Wishes) -> Report {
+pub fn decide(facts: &Facts, runtimes: &RuntimeFacts, container: Option<&ContainerFacts>, wishes: &Wishes) -> Report {
     let mut findings = Vec::new();
+    if let Some(container) = container {
+        container::judge(container, &mut findings);
+    }
     cgroups::mounts(facts, &mut findings);
     system::port(facts, &mut findings);
     events::judge(facts, wishes, &mut findings);

@@ -9,7 +9,7 @@ use expect_test::expect_file;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
-use super::report::{Report, Status, Verdict};
+use super::report::{Finding, Report, Status, Verdict};
 use super::rules::{Wishes, decide};
 use super::runtimes::RuntimeFacts;
 use super::{json, text};
@@ -115,7 +115,7 @@ fn listed(names: &[&str], state: ControllerState) -> Vec<ListedController> {
     names.iter().map(|name| ListedController { name: (*name).to_owned(), state }).collect()
 }
 
-/// What trying the programs comes to with these facts, as `kernel::probes::examine` would tell it.
+/// What trying the programs comes to with these facts, as `kernel::probes::examine` would report it.
 fn try_programs(probes: &mut Examination) {
     match plan(&probes.facts, 1 << 20) {
         Err(failure) => probes.failure = Some(failure),
@@ -151,7 +151,11 @@ fn check_with(name: &str, verdict: Verdict, wishes: &Wishes, change: impl FnOnce
     if facts.probes.programs.is_empty() && facts.probes.failure.is_none() {
         try_programs(&mut facts.probes);
     }
-    let report = decide(&facts, &answering(), wishes);
+    let report = decide(&facts, &answering(), None, wishes);
+    let page = include_str!("../../../docs/doctor.md");
+    for Finding { id, .. } in &report.findings {
+        assert!(page.contains(&format!("`{id}`")), "docs/doctor.md lacks the id {id}");
+    }
     assert_eq!(report.verdict(), verdict, "{}", text::render(&report));
     let golden =
         |ending: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/doctor/golden/{name}.{ending}"));
@@ -400,14 +404,14 @@ fn busy_port() {
     first(&report, "port");
     let mut facts = well();
     facts.port.state = Port::Taken(Some(Holder { pid: 17, name: "nginx".to_owned() }));
-    let named = decide(&facts, &answering(), &everything());
+    let named = decide(&facts, &answering(), None, &everything());
     let named = named.findings.iter().find(|finding| finding.id == "port").unwrap();
     assert_eq!(named.found, "[::]:8080 is taken by nginx (process 17)");
     // A running collector is no obstacle to itself.
     let mut facts = well();
     facts.port.state = Port::Collector("127.0.0.1:8080".parse().unwrap());
     try_programs(&mut facts.probes);
-    assert_eq!(decide(&facts, &answering(), &everything()).verdict(), Verdict::AllWorks);
+    assert_eq!(decide(&facts, &answering(), None, &everything()).verdict(), Verdict::AllWorks);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Collector {
         self.answers.readiness() == Readiness::Ready
     }
 
-    /// A thread that ended although nobody asked it to: what is told no longer changes.
+    /// A thread that ended although nobody asked it to: what is served no longer changes.
     pub fn ended_thread(&self) -> Option<String> {
         self.parts.as_ref().and_then(Parts::ended_thread)
     }
@@ -125,7 +125,7 @@ impl NodeStatistics for Collector {
             return Err(Unavailable::Unknown(name.into()));
         }
         let names = at_or_below(name, self.answers.names_with_prefix(name));
-        Ok(self.told(names, query, Limits::Recent).await.found)
+        Ok(self.reported(names, query, Limits::Recent).await.found)
     }
 
     async fn docker_container(&self, name: &str, query: &StatsQuery) -> Result<ContainerView, NotOne> {
@@ -140,7 +140,7 @@ impl NodeStatistics for Collector {
             self.answers.refresh(&selection.names, max_age).await;
         }
         let query = StatsQuery { count: options.count, ..StatsQuery::default() };
-        Ok(self.told(selection.names, &query, selection.limits).await)
+        Ok(self.reported(selection.names, &query, selection.limits).await)
     }
 
     fn watch_events(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {
@@ -149,7 +149,7 @@ impl NodeStatistics for Collector {
 }
 
 impl Collector {
-    async fn told(&self, names: Vec<Name>, query: &StatsQuery, limits: Limits) -> Containers {
+    async fn reported(&self, names: Vec<Name>, query: &StatsQuery, limits: Limits) -> Containers {
         let mut containers = Containers::default();
         for name in names {
             match self.answers.container(&name, query, limits).await {

@@ -129,7 +129,7 @@ pub enum DetectError {
         /// What the kernel said.
         errno: Errno,
     },
-    /// A file in procfs that tells of the mounts cannot be read.
+    /// A file in procfs that lists the mounts cannot be read.
     #[error(
         "{0}; procfs of the host is needed to find the cgroup hierarchies: mount it, or give the right directory \
          with --rootfs or --proc_root"
@@ -170,7 +170,7 @@ impl Hierarchies {
         let found = Self::from_mounts(&root, &mounted, &known, View { surroundings, is_root: &is_root });
         for (path, odd) in [(&mount_path, odd_mounts), (&membership_path, odd_memberships)] {
             if let Some(error) = ReadError::of_odd_lines(path, odd) {
-                tracing::warn!(%error, "a line is passed over");
+                tracing::warn!(%error, "a line of the mount table is ignored");
             }
         }
         let mut found = found.ok_or_else(|| DetectError::NoMount { root: roots.cgroup.clone() })?;
@@ -183,7 +183,7 @@ impl Hierarchies {
             found.mode = Mode::V2;
         }
         for hierarchy in found.list.iter_mut().filter(|hierarchy| hierarchy.version == Version::V2) {
-            // Without the file no controller can be told to be there; existence and pressure remain.
+            // Without the file no controller is known to be there; existence and pressure remain.
             if let Ok(text) = hierarchy.file(b"/", "cgroup.controllers").read(&mut buffer) {
                 hierarchy.controllers = words(text.trim_ascii()).map(controller_name).collect();
             }
@@ -321,7 +321,7 @@ fn hierarchy_of(
             levels_above,
         });
     }
-    // A v1 mount tells its controllers and its name among the options; the line of /proc/self/cgroup that names one
+    // A v1 mount lists its controllers and its name among the options; the line of /proc/self/cgroup that names one
     // of them has the id and the whole list.
     let options: Vec<&[u8]> = mount.super_options.split(|byte| *byte == b',').collect();
     let line =

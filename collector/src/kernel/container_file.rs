@@ -1,8 +1,8 @@
 //! Files inside a container, reached through the root of one of its processes.
 //!
-//! The container chooses the path and what is there. So the path is looked at before anything is opened: opening a device
-//! is an act of its own (closing a watchdog's reboots the machine), a FIFO waits, and files of the kernel's own file
-//! systems tell more than a container may know, or never end.
+//! The container chooses the path and what is there. So the path is looked at before anything is opened: opening a
+//! device is an act of its own (closing a watchdog's reboots the machine), a FIFO waits, and files of the kernel's own
+//! file systems reveal more than a container may know, or never end.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ pub(crate) fn read_regular(place: &OwnedFd, limit: usize) -> Result<Vec<u8>, Err
     // The very file that was looked at: nobody can put another one in its place.
     let same = format!("/proc/self/fd/{}", place.as_raw_fd());
     let file = open(same, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-    // A byte more tells a file that is too long from one that is just long enough.
+    // One byte more distinguishes a file that is too long from one that is just long enough.
     let mut text = vec![0; limit + 1];
     let mut length = 0;
     while length < text.len() {

@@ -1,4 +1,4 @@
-//! Why a kernel file could not be read, told apart by what it means for a sample.
+//! Why a kernel file could not be read, distinguished by what it means for a sample.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};

@@ -197,7 +197,7 @@ impl ReadBuffer {
         self.read_pieces(|buffer, length| rustix::io::pread(file, buffer, length as u64))
     }
 
-    /// Reads until there is no more. The reader is told where the next piece goes, and how much was read.
+    /// Reads until there is no more. The reader is given the place of the next piece, and how much was read.
     fn read_pieces(&mut self, read: impl Fn(&mut [u8], usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
         self.begin();
         let mut length = 0;

@@ -35,8 +35,9 @@ fn check(
 
 /// Names are `what its line is about|the value`.
 fn named<'a>(pairs: impl IntoIterator<Item = (String, &'a str, Option<u64>)>) -> Values {
-    let told = pairs.into_iter().filter_map(|(line, name, value)| Some((format!("{line}|{name}"), value?.to_string())));
-    told.collect()
+    let shown =
+        pairs.into_iter().filter_map(|(line, name, value)| Some((format!("{line}|{name}"), value?.to_string())));
+    shown.collect()
 }
 
 fn by_key<const N: usize>(pairs: [(&str, Option<u64>); N]) -> Values {

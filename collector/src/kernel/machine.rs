@@ -33,7 +33,7 @@ use crate::kernel::odd_lines::OddLines;
 use crate::kernel::text_formats::FormatError;
 use crate::units::{Bytes, WallTime};
 
-/// Reads many small files, of which any may be missing, and notes the errors worth telling.
+/// Reads many small files, of which any may be missing, and notes the errors worth reporting.
 ///
 /// A missing file, a device that ended while it was read and a feature the kernel does not have are normal and not
 /// noted.
@@ -189,7 +189,7 @@ pub fn boot_time(roots: &HostRoots, now: WallTime) -> Result<WallTime, ReadError
 /// uptime before `now`. It is the wall clock's idea, which changes when that is set.
 ///
 /// # Errors
-/// Neither `/proc/stat` nor `/proc/uptime` tells.
+/// Neither `/proc/stat` nor `/proc/uptime` has it.
 pub fn boot_second(roots: &HostRoots, now: WallTime) -> Result<WallTime, ReadError> {
     const SECOND: u64 = 1_000_000_000;
     if let Ok(Some(boot)) = read_parsed(&roots.proc.join("stat"), |text| Ok(parse_btime(text))) {
@@ -210,7 +210,7 @@ fn parse_btime(text: &[u8]) -> Option<u64> {
 /// the file system mounted from it, such as `/dev/loop0`.
 ///
 /// # Errors
-/// Neither is known and a file that would tell could not be read.
+/// Neither is known and a file that would have it could not be read.
 pub fn device_name(roots: &HostRoots, major: u32, minor: u32) -> Result<Option<String>, ReadError> {
     if let Some(name) = disks::name_of(roots, major, minor)? {
         return Ok(Some(format!("/dev/{name}")));

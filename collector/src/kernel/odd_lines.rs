@@ -87,7 +87,7 @@ pub mod properties {
     pub struct Recorded<'a> {
         /// The file.
         pub text: &'a [u8],
-        /// What is told of a line that is there twice.
+        /// What is reported about a line that is there twice.
         pub doubled: Doubled,
         /// Whether a line, by its text, may cost the value of this name.
         pub of_line: &'a dyn Fn(&str, &str) -> bool,

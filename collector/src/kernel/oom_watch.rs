@@ -1,8 +1,8 @@
 //! Noticing OOM kills without BPF: inotify on `memory.events` of cgroup v2.
 //!
-//! The kernel reports a modification of the file when one of its counters rises (since 4.19; at most one report per
-//! 10 ms and file, so several kills may be one). This only says which file changed; reading it, and telling a kill from
-//! another event, is the reader's business. cgroup v1 has no such file.
+//! The kernel reports a modification of the file when one of its counters rises (since 4.19; at most one report per 10
+//! ms and file, so several kills may be one). This only says which file changed; reading it, and distinguishing a kill
+//! from another event, is the reader's business. cgroup v1 has no such file.
 
 use std::{
     collections::HashMap,

@@ -17,5 +17,5 @@ pub use load::{LogLevel, ProbeOptions, Probes};
 pub use reader::{EventReader, Wake, Waker};
 pub use support::{KernelFacts, Plan, Unavailable, decide};
 
-/// The kinds of events, for telling them apart in counts.
+/// The kinds of events, for distinguishing them in counts.
 pub use collector_ebpf::RecordKind;

@@ -10,11 +10,11 @@ use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::process::ProcessDir;
 use crate::kernel::procfs::process_index::{bases, joined};
 
-/// Tells the cgroups of processes of the procfs in use.
+/// Reports the cgroups of processes of the procfs in use.
 #[derive(Debug)]
 pub struct ProcessCgroups {
     proc: PathBuf,
-    /// By hierarchy, the name of the cgroup that procfs tells paths relative to.
+    /// By hierarchy, the name of the cgroup that paths in procfs are relative to.
     bases: HashMap<u32, Vec<u8>>,
 }
 

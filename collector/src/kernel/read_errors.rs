@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn want_of_descriptors_is_told_apart() {
+    fn want_of_descriptors_is_distinguished() {
         let errors = ReadErrors::default();
         for errno in [Errno::MFILE, Errno::IO, Errno::NFILE] {
             errors.count("io.stat", &ReadError::from_errno("/a/io.stat".as_ref(), errno));

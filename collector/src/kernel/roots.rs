@@ -1,4 +1,4 @@
-//! Where the host's file systems are: as told, or where containers usually have them.
+//! Where the host's file systems are: as given, or where containers usually have them.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ impl Default for HostRoots {
     }
 }
 
-/// The places an operator has told.
+/// The places an operator has given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GivenRoots {
     /// procfs.
@@ -46,7 +46,7 @@ pub struct GivenRoots {
 }
 
 impl HostRoots {
-    /// Completes what was told with what is mounted: the host's procfs or sysfs below `/rootfs` or `/host` makes that
+    /// Completes what was given with what is mounted: the host's procfs or sysfs below `/rootfs` or `/host` makes that
     /// the root directory; sysfs and the cgroups are looked for below it first, because those of the container's own
     /// show only the container's network devices and cgroup.
     pub fn locate(given: GivenRoots) -> Self {
@@ -56,11 +56,12 @@ impl HostRoots {
             let mut roots = USUAL_ROOTS.map(PathBuf::from).into_iter();
             roots.find(|root| has_procfs(root) || has_sysfs(root)).unwrap_or_else(|| "/".into())
         };
-        let is_told = given.rootfs.is_some();
+        let is_given = given.rootfs.is_some();
         let rootfs = given.rootfs.unwrap_or_else(usual);
         let proc = given.proc.unwrap_or_else(|| {
-            // With a root directory that was told, a missing procfs is better said than replaced by the container's.
-            if is_told || has_procfs(&rootfs) { rootfs.join("proc") } else { "/proc".into() }
+            // With a root directory that was given, a missing procfs is reported rather than replaced by the
+            // container's.
+            if is_given || has_procfs(&rootfs) { rootfs.join("proc") } else { "/proc".into() }
         });
         let sys = given.sys.unwrap_or_else(|| if has_sysfs(&rootfs) { rootfs.join("sys") } else { "/sys".into() });
         let roots = Self { cgroup: sys.join(CGROUPS_IN_SYSFS), proc, sys, rootfs };
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_taken() {
+    fn what_is_given_is_taken() {
         let given = GivenRoots {
             proc: Some("/p".into()),
             sys: Some("/s".into()),

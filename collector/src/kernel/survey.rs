@@ -43,7 +43,7 @@ pub struct Facts {
     pub inotify: InotifyLimits,
     /// Descriptors this process may have at most (the hard `RLIMIT_NOFILE`); `None` for no limit.
     pub descriptor_limit: Option<u64>,
-    /// Whether the kernel tells of tasks by state.
+    /// Whether the kernel counts tasks by state.
     pub taskstats: Result<(), TaskstatsError>,
     /// The place to listen.
     pub port: PortFacts,

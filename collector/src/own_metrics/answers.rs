@@ -17,19 +17,19 @@ impl AnswerMetrics {
             refused: IntCounterVec::new(
                 Opts::new(
                     "collector_answers_refused_total",
-                    "Requests that were refused for a bound of the collector's, by what was short.",
+                    "Requests refused because of a bound on answers, by reason.",
                 ),
                 &["reason"],
             )?,
             shared: IntCounter::new(
                 "collector_answers_shared_total",
-                "Scrapes that were answered with what was rendered for another of the same moment.",
+                "Scrapes answered with the rendering of another scrape at the same moment.",
             )?,
             cut_off: IntCounter::new(
                 "collector_answers_cut_off_total",
-                "Answers of /metrics that were taken away from clients too slow to read them.",
+                "Answers of /metrics taken away from clients that read too slowly.",
             )?,
-            bytes: IntGauge::new("collector_answer_bytes", "Memory that answers under way take.")?,
+            bytes: IntGauge::new("collector_answer_bytes", "Memory of answers in progress, in bytes.")?,
         };
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.shared.clone()))?;

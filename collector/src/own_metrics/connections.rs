@@ -41,7 +41,7 @@ impl ConnectionMetrics {
         let gauges = |name: &str, help: &str, label: &str| IntGaugeVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             connections: gauges("collector_connections", "Connections of clients now, by state.", "state")?,
-            limit: gauges("collector_connections_limit", "Connections of clients at most, by kind.", "kind")?,
+            limit: gauges("collector_connections_limit", "Limit of connections, by kind.", "kind")?,
             accepted: IntCounter::new("collector_connections_accepted_total", "Connections that were accepted.")?,
             closed: counters(
                 "collector_connections_closed_total",
@@ -50,7 +50,7 @@ impl ConnectionMetrics {
             )?,
             refused: counters(
                 "collector_requests_refused_total",
-                "Requests refused because of a bound or of who asked, by reason.",
+                "Requests refused because of a bound, their Host or their Origin, by reason.",
                 "reason",
             )?,
             cut_off: IntCounter::new(
@@ -64,12 +64,12 @@ impl ConnectionMetrics {
             body_bytes: IntGauge::new("collector_request_body_bytes", "Bytes of requests' bodies in memory.")?,
             authentication_failures: counters(
                 "collector_authentication_failures_total",
-                "Requests with wrong credentials, and those not looked at after too many of them, by reason.",
+                "Requests with wrong credentials, and those refused after too many of them, by reason.",
                 "reason",
             )?,
             exhausted: counters(
                 "collector_descriptors_exhausted_total",
-                "Times that no descriptor was left, by what wanted one.",
+                "Times that no file descriptor was left, by use.",
                 "use",
             )?,
         };

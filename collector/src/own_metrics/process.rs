@@ -47,13 +47,14 @@ impl Family {
 }
 
 const CPU: Family = Family::counter("process_cpu_seconds_total", "CPU time of the collector, user and system.");
-const OPEN: Family = Family::gauge("process_open_fds", "Descriptors that the collector has open.");
-const MOST: Family = Family::gauge("process_max_fds", "How many descriptors it may have open.");
-const VIRTUAL: Family = Family::gauge("process_virtual_memory_bytes", "Address space of the collector.");
+const OPEN: Family = Family::gauge("process_open_fds", "Open file descriptors.");
+const MOST: Family = Family::gauge("process_max_fds", "Limit of open file descriptors.");
+const VIRTUAL: Family = Family::gauge("process_virtual_memory_bytes", "Virtual memory of the collector, in bytes.");
 const VIRTUAL_MOST: Family =
-    Family::gauge("process_virtual_memory_max_bytes", "How much address space it may have; 2^64 if there is no limit.");
-const RESIDENT: Family = Family::gauge("process_resident_memory_bytes", "Memory of the collector that is resident.");
-const START: Family = Family::gauge("process_start_time_seconds", "When the collector was started, Unix time.");
+    Family::gauge("process_virtual_memory_max_bytes", "Limit of virtual memory, in bytes; 2^64 if there is no limit.");
+const RESIDENT: Family = Family::gauge("process_resident_memory_bytes", "Resident memory of the collector, in bytes.");
+const START: Family =
+    Family::gauge("process_start_time_seconds", "Start time of the collector, in seconds since the Unix epoch.");
 const RECEIVED: Family = Family::counter(
     "process_network_receive_bytes_total",
     "IP bytes that came into the collector's network namespace, not only to the collector.",
@@ -88,7 +89,7 @@ impl Collector for ProcessMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let own = OwnProcess::read();
-        // Where there is no limit, the client library in Go tells this.
+        // Where there is no limit, the client library in Go reports this.
         let limit = |limit: Option<Limit>| {
             limit.map(|limit| match limit {
                 Limit::At(most) => most as f64,
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_nine_are_told() {
+    fn all_nine_are_reported() {
         let metrics = ProcessMetrics::new().unwrap();
         let families = metrics.collect();
         let names: Vec<_> = families.iter().map(MetricFamily::name).collect();

@@ -58,7 +58,7 @@ pub async fn deliver(queue: &Queue, transport: &impl Transport, metrics: &Export
                     metrics.add_sent(request.points - unwanted);
                     metrics.add_dropped(Reason::Rejected, unwanted);
                     if unwanted > 0 {
-                        tracing::warn!(exporter, unwanted, "the receiver did not want some of the values");
+                        tracing::warn!(exporter, unwanted, "the receiver rejected some of the values");
                     }
                     if away == Away::Yes {
                         tracing::info!(exporter, "the receiver accepts again");
@@ -67,14 +67,19 @@ pub async fn deliver(queue: &Queue, transport: &impl Transport, metrics: &Export
                     break;
                 }
                 Err(Failure::Permanent(reason)) => {
-                    tracing::warn!(exporter, reason, points = request.points, "the receiver does not want a request");
+                    tracing::warn!(
+                        exporter,
+                        reason,
+                        points = request.points,
+                        "the receiver rejected a request; its values are dropped"
+                    );
                     metrics.add_dropped(Reason::Rejected, request.points);
                     break;
                 }
                 Err(Failure::Temporary { reason, retry_after }) => {
                     metrics.add_failure();
                     if away == Away::No {
-                        tracing::warn!(exporter, reason, "the receiver does not accept; what is sent to it waits");
+                        tracing::warn!(exporter, reason, "the receiver does not accept requests; values are queued");
                         away = Away::Yes;
                     }
                     if queue.is_closed() {
@@ -108,7 +113,7 @@ async fn give_up(queue: &Queue, request: Request, metrics: &ExporterMetrics) {
         lost += request.points;
     }
     metrics.add_dropped(Reason::Shutdown, lost);
-    tracing::warn!(exporter = metrics.name, lost, "ends without having sent everything");
+    tracing::warn!(exporter = metrics.name, lost, "shut down before everything was sent");
 }
 
 /// Between half of the pause and all of it, so that the collectors of a cluster do not all ask at once.
@@ -129,13 +134,13 @@ mod tests {
     use super::*;
     use crate::push::Metrics;
 
-    /// Answers as told, and then accepts.
-    struct Told {
+    /// Gives the answers of a list, and then accepts.
+    struct Scripted {
         answers: Mutex<VecDeque<Result<u64, Failure>>>,
         accepted: Mutex<Vec<Bytes>>,
     }
 
-    impl Transport for Told {
+    impl Transport for Scripted {
         async fn send(&self, body: Bytes) -> Result<u64, Failure> {
             let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(0));
             if answer.is_ok() {
@@ -159,13 +164,13 @@ mod tests {
         for number in 0..requests {
             queue.push(Request { body: vec![number as u8].into(), points: 10 });
         }
-        let told = Told { answers: Mutex::new(answers.into()), accepted: Mutex::default() };
+        let scripted = Scripted { answers: Mutex::new(answers.into()), accepted: Mutex::default() };
         let closing = async {
             sleep(Duration::from_secs(3600)).await;
             queue.close();
         };
-        tokio::join!(deliver(&queue, &told, &metrics), closing);
-        (registry, told.accepted.into_inner().unwrap())
+        tokio::join!(deliver(&queue, &scripted, &metrics), closing);
+        (registry, scripted.accepted.into_inner().unwrap())
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use crate::units::WallTime;
 pub struct Observed {
     /// Its cgroup.
     pub name: Name,
-    /// What its runtime told.
+    /// What its runtime reported.
     pub identity: Option<Arc<Identity>>,
     /// Its limits.
     pub spec: Spec,

@@ -12,7 +12,7 @@ pub use transport::Exporter;
 /// Containers in one request. Half a megabyte at most; receivers of gRPC accept four as a rule.
 const CONTAINERS_PER_REQUEST: usize = 256;
 
-/// The requests that tell of these containers.
+/// The requests that report these containers.
 pub fn requests(observed: &[Observed], host: &Host) -> Vec<Request> {
     observed.chunks(CONTAINERS_PER_REQUEST).map(|containers| encode::request(containers, host)).collect()
 }

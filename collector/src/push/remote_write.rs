@@ -33,8 +33,8 @@ pub struct Writer {
     /// The series of the last page, compressed, and which these are.
     before: Vec<u8>,
     known: HashSet<u64>,
-    /// Tells series apart by their labels. Of a million series two are mistaken for one in one of forty million cases; a
-    /// marker is missing then.
+    /// Distinguishes series by their labels. Of a million series two are mistaken for one in one of forty million
+    /// cases; a marker is missing then.
     hasher: RandomState,
 }
 
@@ -50,7 +50,7 @@ impl Writer {
         Self { target, before: Vec::new(), known: HashSet::new(), hasher: RandomState::new() }
     }
 
-    /// The requests that tell of these series, which are a zstd-compressed `prometheus.WriteRequest`, and of those that
+    /// The requests that report these series, which are a zstd-compressed `prometheus.WriteRequest`, and of those that
     /// ended since the last time.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_series_tells_whose_it_is() {
+    fn every_series_reports_whose_it_is() {
         let page = page(&[
             ("a,b=x\n,z=1", 5.0, 1_000_000),
             ("a,id=/,image=i,interface=eth0,name=n", 1500.0, 77),
@@ -241,7 +241,7 @@ mod tests {
         writer.requests(page(&[("a", 1.0, 1), ("b", 2.0, 1)]), WallTime(1_000_000)).unwrap();
         let second = page(&[("a", 3.0, 2), ("a", 4.0, 2)]);
         let second = decoded(writer.requests(second, WallTime(2_000_000)).unwrap());
-        assert_eq!(second.len(), 2, "a twice is told once: {second:?}");
+        assert_eq!(second.len(), 2, "a twice is reported once: {second:?}");
         assert_eq!(
             (second[1].0.as_str(), second[1].1.to_bits(), second[1].2),
             ("__name__=b,instance=node,job=collector", STALE, 2)

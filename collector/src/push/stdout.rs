@@ -28,7 +28,7 @@ pub fn run(
                 tracing::warn!(%error, points, "samples could not be written to standard output");
                 metrics.add_dropped(Reason::Rejected, points);
                 if error.kind() == ErrorKind::BrokenPipe {
-                    tracing::error!("nobody reads standard output any more; --storage_driver=stdout ends");
+                    tracing::error!("standard output was closed by its reader; --storage_driver=stdout stops");
                     return;
                 }
             }

@@ -1,4 +1,4 @@
-//! What a cgroup's path tells about the container behind it. Pure.
+//! What a cgroup's path shows about the container behind it. Pure.
 //!
 //! The outermost cgroup of a path that has a container's shape is the container. What lies below belongs to it: the
 //! slices and services of a systemd in it, the `container` and `init` cgroups that runtimes make, and the containers
@@ -34,7 +34,7 @@ pub struct PathIdentity<'a> {
 pub enum Place {
     /// Where a runtime of the machine puts its containers by itself.
     Usual,
-    /// Where an administrator may have told it to (`--cgroup-parent`).
+    /// Where an administrator may have configured it to (`--cgroup-parent`).
     Custom,
     /// Where a runtime of an ordinary user puts them.
     OfUser,

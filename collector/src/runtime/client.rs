@@ -24,7 +24,7 @@ pub struct Runtimes {
     pub docker_tls: Option<DockerTls>,
     /// containerd's namespaces to look in.
     pub containerd_namespaces: Vec<String>,
-    /// Beginnings of the names of environment variables to tell.
+    /// Beginnings of the names of environment variables to report.
     pub environment: Arc<[String]>,
     /// How often they are asked what their containers take on disk; `None` for never.
     pub storage_every: Option<Duration>,
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// How often it is asked for nothing: one that tells of changes is known to be there by that.
+    /// How often it is asked for nothing: one that reports changes is known to be there by that.
     pub(super) fn pulse(&self) -> Duration {
         match &self.api {
             Api::Docker(_) => Duration::from_secs(5),
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    /// What it tells about disks.
+    /// What it reports about disks.
     pub(super) async fn storage(&self) -> RuntimeStorage {
         match &self.api {
             Api::Docker(client) => client.storage().await,
@@ -148,8 +148,8 @@ impl Client {
         }
     }
 
-    /// How often what it tells about disks is new: a runtime of Kubernetes' has it ready and looks every ten seconds, others
-    /// find it out for whoever asks.
+    /// How often what it reports about disks is new: a runtime of Kubernetes' has it ready and looks every ten seconds,
+    /// others find it out for whoever asks.
     pub(super) const fn storage_age(&self) -> Option<Duration> {
         match self.api {
             Api::Cri(_) => Some(Duration::from_secs(10)),
@@ -161,7 +161,7 @@ impl Client {
     pub(super) async fn follow(&self, changed: &mpsc::Sender<String>) -> String {
         let client = match &self.api {
             Api::Docker(client) => client,
-            // They tell nothing by themselves.
+            // They report nothing by themselves.
             Api::Containerd(_) | Api::Cri(_) => return std::future::pending().await,
         };
         let mut changes = match client.changes().await {

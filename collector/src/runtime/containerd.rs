@@ -20,7 +20,7 @@ use crate::units::WallTime;
 const GET: &str = "/containerd.services.containers.v1.Containers/Get";
 const VERSION: &str = "/containerd.services.version.v1.Version/Version";
 const GET_TASK: &str = "/containerd.services.tasks.v1.Tasks/Get";
-/// Tells a pod's sandbox from its containers.
+/// Distinguishes a pod's sandbox from its containers.
 const KIND: &str = "io.cri-containerd.kind";
 
 /// `containerd.services.containers.v1.GetContainerRequest`.
@@ -146,7 +146,7 @@ impl ContainerdClient {
         Err(RuntimeError::NoSuchContainer)
     }
 
-    /// What it tells about disks.
+    /// What it reports about disks.
     pub(super) async fn storage(&self) -> RuntimeStorage {
         self.snapshots.storage(&self.connection).await
     }
@@ -165,7 +165,7 @@ impl ContainerdClient {
             }
             Ok(_) | Err(RuntimeError::NoSuchContainer) => (None, Life::Stopped),
             Err(error) => {
-                tracing::debug!(id, %error, "containerd does not tell the container's first process");
+                tracing::debug!(container = id, %error, "containerd does not report the container's first process");
                 (None, Life::Unknown)
             }
         }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_absent() {
+    fn what_is_not_reported_is_absent() {
         let found = identity("abc", Container::default(), &["PATH".to_owned()]);
         assert_eq!(found, (Identity::from_path(Runtime::Containerd, "abc".to_owned()), Vec::new()));
     }

@@ -102,7 +102,7 @@ struct Metadata {
     log_path: String,
 }
 
-/// A snapshot that only containerd can tell about.
+/// A snapshot that only containerd knows about.
 #[derive(Clone, Debug)]
 struct Asked {
     namespace: MetadataValue<Ascii>,
@@ -138,35 +138,37 @@ impl Snapshots {
                 layer
             }
             Err(error) => {
-                tracing::debug!(id, %error, "containerd does not tell where a container's layer is");
+                tracing::debug!(container = id, %error, "containerd does not report where a container's layer is");
                 None
             }
         };
         ContainerFiles { driver: Some(snapshotter.clone()), layer, runtime_directory: None, log }
     }
 
-    /// What containerd tells about disks.
+    /// What containerd reports about disks.
     pub(super) async fn storage(&self, connection: &Connection) -> RuntimeStorage {
-        let mut told = cri_storage::ask(connection, Runtime::Containerd).await;
-        if told.stores.is_empty() {
-            told.stores.extend(content(connection).await);
+        let mut reported = cri_storage::ask(connection, Runtime::Containerd).await;
+        if reported.stores.is_empty() {
+            reported.stores.extend(content(connection).await);
         }
         let asked: Vec<_> = self.lock().iter().map(|(id, asked)| (id.clone(), asked.clone())).collect();
         for (id, Asked { namespace, snapshot }) in asked {
-            if told.layers.contains_key(&id) {
+            if reported.layers.contains_key(&id) {
                 continue;
             }
             match connection.call::<_, UsageResponse>(USAGE, snapshot, Some(&namespace)).await {
                 Ok(usage) => {
-                    told.layers.insert(id, RuntimeLayer { measured: measured(usage), directory: None });
+                    reported.layers.insert(id, RuntimeLayer { measured: measured(usage), directory: None });
                 }
                 Err(RuntimeError::NoSuchContainer) => {
                     self.lock().remove(&id);
                 }
-                Err(error) => tracing::debug!(id, %error, "containerd does not tell what a snapshot takes"),
+                Err(error) => {
+                    tracing::debug!(container = id, %error, "containerd does not report what a snapshot takes");
+                }
             }
         }
-        told
+        reported
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asked>> {

@@ -138,7 +138,7 @@ impl CriClient {
         Ok(answer(of_sandbox(id, sandbox), &status))
     }
 
-    /// What it tells about disks.
+    /// What it reports about disks.
     pub(super) async fn storage(&self) -> RuntimeStorage {
         cri_storage::ask(&self.connection, Runtime::CriO).await
     }

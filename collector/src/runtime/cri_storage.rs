@@ -1,4 +1,4 @@
-//! What the Kubernetes container runtime interface, version 1, tells about disks: CRI-O's, and that of containerd's
+//! What the Kubernetes container runtime interface, version 1, reports about disks: CRI-O's, and that of containerd's
 //! plugin. The runtimes count now and then by themselves, so asking costs them little.
 
 use std::collections::{BTreeMap, HashMap};
@@ -95,7 +95,7 @@ struct StatusRequest {
 struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     status: Option<ContainerStatus>,
-    /// What only this runtime tells; of CRI-O a JSON object called `info`.
+    /// What only this runtime reports; of CRI-O a JSON object called `info`.
     #[prost(map = "string, string", tag = "2")]
     info: HashMap<String, String>,
 }
@@ -121,14 +121,14 @@ struct Linux {
     cgroups_path: String,
 }
 
-/// What the status of a container or a sandbox tells.
+/// What the status of a container or a sandbox reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Status {
     /// Where its log is.
     pub(super) log: Option<LogPlace>,
     /// Its first process.
     pub(super) process: Option<u32>,
-    /// The cgroup that was asked for, as in a runtime specification; empty when it is not told.
+    /// The cgroup that was asked for, as in a runtime specification; empty when it is not reported.
     pub(super) cgroups_path: String,
 }
 
@@ -139,26 +139,29 @@ struct ContainerStatus {
     log_path: String,
 }
 
-/// What a runtime tells; what it does not answer is absent.
+/// What a runtime reports; what it does not answer is absent.
 pub(super) async fn ask(connection: &Connection, runtime: Runtime) -> RuntimeStorage {
     let stores = match connection.call::<_, ImageFsInfo>(IMAGE_FS_INFO, Empty {}, None).await {
         Ok(info) => stores(runtime, info),
         Err(error) => {
-            tracing::debug!(runtime = runtime.namespace(), %error, "it does not tell where its images are");
+            tracing::debug!(runtime = runtime.namespace(), %error, "the runtime does not report where its images are");
             Vec::new()
         }
     };
     let layers = match connection.call::<_, Statistics>(LIST_STATS, Empty {}, None).await {
         Ok(statistics) => layers(statistics),
         Err(error) => {
-            tracing::debug!(runtime = runtime.namespace(), %error, "it does not tell what its containers take on disk");
+            tracing::debug!(
+                runtime = runtime.namespace(), %error,
+                "the runtime does not report the disk usage of its containers"
+            );
             BTreeMap::new()
         }
     };
     RuntimeStorage { runtime, stores, layers }
 }
 
-/// The status of a container or a sandbox, as far as it is told.
+/// The status of a container or a sandbox, as far as it is reported.
 pub(super) async fn status(connection: &Connection, method: &'static str, id: &str) -> Status {
     let request = StatusRequest { id: id.to_owned(), verbose: true };
     let answer = connection.call::<_, StatusResponse>(method, request, None).await.unwrap_or_default();

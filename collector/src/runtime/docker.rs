@@ -65,13 +65,13 @@ pub(super) struct DockerClient {
     /// The beginning of every path: the version of the API that both sides speak.
     version: Arc<str>,
     runtime: Runtime,
-    /// Beginnings of the names of the environment variables that are told.
+    /// Beginnings of the names of the environment variables that are reported.
     environment: Arc<[String]>,
-    /// What does not change while it runs, once it has told.
+    /// What does not change while it runs, once it was reported.
     host: Arc<OnceCell<Host>>,
 }
 
-/// What Docker tells of the machine it runs on.
+/// What Docker reports about the machine it runs on.
 #[derive(Debug)]
 struct Host {
     /// The directory with all that it keeps.
@@ -95,7 +95,8 @@ impl DockerClient {
             Err(RuntimeError::NoSuchContainer) => None,
             Err(error) => return Err(error),
         };
-        let version = version.ok_or_else(|| RuntimeError::Unspoken("it does not tell its version".to_owned()))?.into();
+        let version =
+            version.ok_or_else(|| RuntimeError::Unspoken("it does not report its version".to_owned()))?.into();
         Ok(Self { http, version, runtime, environment: Arc::clone(environment), host: Arc::default() })
     }
 
@@ -116,7 +117,7 @@ impl DockerClient {
         self.http.ping("/_ping").await
     }
 
-    /// What it tells of the machine, if it does.
+    /// What it reports about the machine, if it does.
     async fn host(&self) -> Option<&Host> {
         let ask = || async {
             let Info { root, driver } = self.http.get(&format!("{}/info", self.version)).await?;
@@ -178,7 +179,7 @@ fn version(theirs: Option<&str>) -> Option<String> {
     Some(format!("/v{major}.{minor}"))
 }
 
-/// The container an event is about, if what it tells may have changed by it.
+/// The container an event is about, if what it reports may have changed by it.
 fn changed(event: Event) -> Option<String> {
     let action = event.action?;
     // `health_status: healthy`; `exec_create: command` comes with every health check and changes nothing.
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_absent() {
+    fn what_is_not_reported_is_absent() {
         let found = inspected(r#"{"Name":"","State":{"StartedAt":"0001-01-01T00:00:00Z"},"Created":"soon"}"#);
         assert_eq!(found, Identity::from_path(Runtime::Docker, "abc".to_owned()));
     }

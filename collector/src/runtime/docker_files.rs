@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_absent() {
+    fn what_is_not_reported_is_absent() {
         let none = ContainerFiles::default();
         assert_eq!(found(Runtime::Docker, None, "{}"), none);
         let other = r#"{"GraphDriver":{"Name":"overlay2","Data":{"UpperDir":"relative"}},"LogPath":"",

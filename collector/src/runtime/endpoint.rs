@@ -35,7 +35,7 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// Connects and hangs up: tells "nobody there" from "there, but slow" at once.
+    /// Connects and hangs up: distinguishes "nobody there" from "there, but slow" at once.
     pub(super) async fn probe(&self) -> Result<(), RuntimeError> {
         let connected = match self {
             Self::Unix(path) => UnixStream::connect(path).await.map(drop),

@@ -1,4 +1,4 @@
-//! Why a runtime did not tell.
+//! Why a runtime did not answer.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::endpoint::Endpoint;
 
-/// Why a runtime did not tell.
+/// Why a runtime did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RuntimeError {
     /// Nothing listens.

@@ -27,7 +27,7 @@ const LONGEST_HEADERS: u32 = 16 << 10;
 pub(super) struct Connection(Channel);
 
 impl Connection {
-    /// Connects, or tells at once that nobody listens.
+    /// Connects, or fails at once where nobody listens.
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, RuntimeError> {
         endpoint.probe().await?;
         let uri = match endpoint {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::client::{Client, Listener, Runtimes};
-use super::owners::Told;
+use super::owners::RuntimeReport;
 use super::questions::Questions;
 use super::reachability::{Cause, Reachability, diagnose};
 use super::requests::{Request, Requests, Waiting, list};
@@ -36,15 +36,15 @@ pub fn channel() -> (Requests, Lookup) {
     (requests, Lookup(waiting))
 }
 
-/// Tells which cgroups a process of the machine is in.
+/// Which cgroups a process of the machine is in.
 pub(super) type LookAtProcess = Arc<dyn Fn(u32) -> Vec<Vec<u8>> + Send + Sync>;
 
-/// Tells which cgroups a process is in; `None` where that cannot be compared with the names of cgroups.
+/// Which cgroups a process is in; `None` where that cannot be compared with the names of cgroups.
 #[derive(Clone, Default)]
 pub struct CgroupsOf(Option<LookAtProcess>);
 
 impl CgroupsOf {
-    /// Tells by this.
+    /// By this function.
     pub fn new(look: Option<impl Fn(u32) -> Vec<Vec<u8>> + Send + Sync + 'static>) -> Self {
         Self(look.map(|look| Arc::new(look) as _))
     }
@@ -61,15 +61,15 @@ impl fmt::Debug for CgroupsOf {
 }
 
 impl Lookup {
-    /// Runs until every [`Requests`] is gone. `found` is called with what a runtime tells of a container, and again when
-    /// that changed, `stored` with what a runtime tells now and then about disks. A runtime that cannot be asked is
-    /// reported.
+    /// Runs until every [`Requests`] is gone. `found` is called with what a runtime reports about a container, and
+    /// again when that changed, `stored` with what a runtime reports now and then about disks. A runtime that cannot be
+    /// asked is reported.
     pub async fn run(
         self,
         runtimes: Runtimes,
         cgroups_of: CgroupsOf,
         degradations: Degradations,
-        mut found: impl FnMut(Told),
+        mut found: impl FnMut(RuntimeReport),
         mut stored: impl FnMut(RuntimeStorage),
     ) {
         let (sender, mut news) = mpsc::channel(16);
@@ -116,9 +116,9 @@ impl Lookup {
                     News::Down { slot } => questions.down(slot),
                 },
                 Some(id) = changed.recv() => questions.changed(&id),
-                Some(answer) = questions.next() => if let Some((name, told)) = questions.answer(answer) {
-                    reachability.identified(&name, told.identity.runtime);
-                    found(told);
+                Some(answer) = questions.next() => if let Some((name, reported)) = questions.answer(answer) {
+                    reachability.identified(&name, reported.identity.runtime);
+                    found(reported);
                 },
                 Some(report) = reports.recv() => stored(report),
                 () = pause => {}
@@ -153,7 +153,7 @@ struct Report {
     news: mpsc::Sender<News>,
     /// Ids of containers of which the runtime knows something new.
     changed: mpsc::Sender<String>,
-    /// What a runtime tells about disks.
+    /// What a runtime reports about disks.
     storage: mpsc::Sender<RuntimeStorage>,
 }
 
@@ -178,18 +178,21 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
         };
         match connected {
             Ok(client) => {
-                tracing::info!(runtime = name, %endpoint, "connected; it tells names, labels and images");
+                tracing::info!(runtime = name, %endpoint, "connected to the runtime");
                 report.news(News::Up { slot, client: client.clone() }).await;
                 let reason = tokio::select! {
                     reason = client.follow(&report.changed) => reason,
                     reason = pulse(slot, &client, &report) => reason,
                     reason = follow_storage(&client, runtimes.storage_every, &report.storage) => reason,
                 };
-                tracing::info!(runtime = name, %endpoint, reason, "disconnected; what is known of its containers stays");
+                tracing::info!(
+                    runtime = name, %endpoint, reason,
+                    "disconnected from the runtime; its containers keep their names and labels"
+                );
                 report.news(News::Down { slot }).await;
             }
             Err(error) => {
-                tracing::debug!(runtime = name, %error, "not there; it is looked for every two seconds");
+                tracing::debug!(runtime = name, %error, "the runtime is not there; trying again every two seconds");
                 report.news(News::Trouble { slot, cause: diagnose(endpoint, error).await }).await;
             }
         }
@@ -218,7 +221,7 @@ async fn pulse(slot: usize, client: &Client, report: &Report) -> String {
     }
 }
 
-/// Passes on what a runtime tells about disks, now and then; ends when nobody wants to know.
+/// Passes on what a runtime reports about disks, now and then; ends when nobody listens any more.
 async fn follow_storage(client: &Client, every: Option<Duration>, to: &mpsc::Sender<RuntimeStorage>) -> String {
     let Some(every) = every else { return std::future::pending().await };
     let every = client.storage_age().map_or(every, |age| every.min(age));

@@ -1,7 +1,7 @@
 //! Which cgroup is a container's, where several have its id in their names. Pure.
 //!
-//! A container has one cgroup, and its name is told of that one alone. What the runtime says decides: the cgroup that
-//! the container's first process is in, or the one that the runtime asked for. Without its word the likeliest place does,
+//! A container has one cgroup, and only that one gets its name. What the runtime says decides: the cgroup that the
+//! container's first process is in, or the one that the runtime asked for. Without its word the likeliest place does,
 //! and of two alike the shorter and then the alphabetically first, so that nothing changes with a restart.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,7 @@ use crate::sample::identity::{Identity, Runtime, Who};
 
 /// What a runtime says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RuntimeReport {
     /// Who it is.
     pub identity: Identity,
     /// Where its cgroup is.
@@ -62,7 +62,7 @@ pub struct Owners(HashMap<Arc<str>, Contest>);
 struct Contest {
     /// The likeliest first.
     claims: BTreeSet<Claim>,
-    told: Option<Told>,
+    reported: Option<RuntimeReport>,
     owner: Option<Change>,
 }
 
@@ -106,10 +106,10 @@ impl Owners {
         changes
     }
 
-    /// A runtime told about a container; what that changes.
-    pub fn told(&mut self, id: &str, told: Told) -> Vec<Change> {
+    /// A runtime reported a container; what that changes.
+    pub fn reported(&mut self, id: &str, reported: RuntimeReport) -> Vec<Change> {
         let Some(contest) = self.0.get_mut(id) else { return Vec::new() };
-        contest.told = Some(told);
+        contest.reported = Some(reported);
         contest.settle(&id.into())
     }
 
@@ -145,7 +145,8 @@ impl Contest {
 
     fn decide(&self) -> Option<&Claim> {
         let likely = || self.claims.iter().filter(|claim| claim.place != Place::Doubtful);
-        let Some(Evidence { cgroups, expected, life }) = self.told.as_ref().map(|told| &told.evidence) else {
+        let Some(Evidence { cgroups, expected, life }) = self.reported.as_ref().map(|reported| &reported.evidence)
+        else {
             return likely().next();
         };
         if !cgroups.is_empty() {
@@ -158,7 +159,7 @@ impl Contest {
         match life {
             // Without processes it has no other cgroup than what is left of its own.
             Life::Stopped if !expected.is_empty() => exact,
-            // Its processes cannot be looked at, and the engine may have a default for the parent that nobody tells.
+            // Its processes cannot be looked at, and the engine may have a default for the parent that nobody reports.
             Life::Stopped | Life::Running | Life::Unknown => {
                 exact.or_else(|| likely().find(fits)).or_else(|| likely().next())
             }
@@ -166,8 +167,8 @@ impl Contest {
     }
 
     fn identity(&self, claim: &Claim) -> Option<Identity> {
-        let known = match &self.told {
-            Some(told) => told.identity.clone(),
+        let known = match &self.reported {
+            Some(reported) => reported.identity.clone(),
             None => Identity::from_path(claim.runtime?, cgroup_names::candidate(&claim.name)?.container.id.to_owned()),
         };
         let nested = if claim.place == Place::Doubtful { Nested::Known } else { Nested::Ignored };
@@ -199,24 +200,24 @@ mod tests {
         path.replace("OTHER", OTHER).replace("ID", ID).into_bytes().into()
     }
 
-    fn told(cgroups: &[&str], expected: &[&str], life: Life) -> Told {
+    fn reported(cgroups: &[&str], expected: &[&str], life: Life) -> RuntimeReport {
         let identity = Identity { name: Some("web".into()), ..Identity::from_path(Runtime::Docker, ID.into()) };
         let expected = expected.iter().map(|path| path.replace("OTHER", OTHER).replace("ID", ID)).collect();
-        Told {
+        RuntimeReport {
             identity,
             evidence: Evidence { cgroups: cgroups.iter().map(|path| name(path)).collect(), expected, life },
         }
     }
 
     /// Who owns the id once all of these are there, in whichever order they came, each a claimant by its number.
-    fn owner(paths: &[&str], told: Option<&Told>) -> Option<usize> {
+    fn owner(paths: &[&str], reported: Option<&RuntimeReport>) -> Option<usize> {
         let mut outcomes = BTreeSet::new();
         for turn in 0..paths.len() {
             let mut owners = Owners::default();
             for at in 0..paths.len() {
                 owners.begin(&name(paths[(at + turn) % paths.len()]));
-                if let Some(told) = told.filter(|_| at == turn) {
-                    owners.told(ID, told.clone());
+                if let Some(reported) = reported.filter(|_| at == turn) {
+                    owners.reported(ID, reported.clone());
                 }
             }
             let found: Vec<usize> = (0..paths.len()).filter(|at| owners.who(&name(paths[*at])).is_some()).collect();
@@ -268,8 +269,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_process_tells_which_it_is() {
-        let at = |path| told(&[path], &["/docker/ID"], Life::Running);
+    fn the_first_process_reports_which_it_is() {
+        let at = |path| reported(&[path], &["/docker/ID"], Life::Running);
         for (paths, path) in [
             (&["/docker/ID", "/kata_overhead/ID"][..], "/docker/ID"),
             (&["/docker/OTHER/ID"], "/docker/OTHER/ID"),
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn without_a_process_what_the_runtime_asked_for_does() {
-        let expects = |path, life| told(&[], &[path], life);
+        let expects = |path, life| reported(&[], &[path], life);
         for life in [Life::Running, Life::Stopped, Life::Unknown] {
             assert_eq!(owner(&["/docker/OTHER/ID", "/docker/ID"], Some(&expects("/docker/OTHER/ID", life))), Some(0));
             let both = ["/docker/ID", "/kata_overhead/ID"];
@@ -296,7 +297,7 @@ mod tests {
         let rootless = ["/user.slice/user-1000.slice/user@1000.service/user.slice/docker-ID.scope"];
         assert_eq!(owner(&rootless, Some(&expects("/user.slice/docker-ID.scope", Life::Running))), Some(0));
         assert_eq!(owner(&rootless, Some(&expects("/user.slice/docker-ID.scope", Life::Stopped))), None);
-        assert_eq!(owner(&["/a/ID"], Some(&told(&[], &[], Life::Unknown))), Some(0), "it does not say where");
+        assert_eq!(owner(&["/a/ID"], Some(&reported(&[], &[], Life::Unknown))), Some(0), "it does not say where");
     }
 
     #[test]
@@ -316,7 +317,7 @@ mod tests {
         assert_eq!(changes[0], Change { name: Name::clone(&fake), who: None });
         assert_eq!(changes[1].name, real);
         assert!(owners.is_anothers(&fake) && !owners.is_anothers(&real) && !owners.is_anothers(b"/x"));
-        let known = owners.told(ID, told(&["/docker/ID"], &[], Life::Running));
+        let known = owners.reported(ID, reported(&["/docker/ID"], &[], Life::Running));
         let identity = known[0].who.as_ref().and_then(|who| who.identity.clone()).unwrap();
         assert_eq!((known.len(), identity.name.as_deref()), (1, Some("web")));
         assert_eq!(owners.end(&real), [], "the fake does not inherit the name");
@@ -331,7 +332,7 @@ mod tests {
         let mut owners = Owners::default();
         assert_eq!(owners.begin(&inner), []);
         let at: &str = str::from_utf8(&inner).unwrap();
-        owners.told(ID, told(&[at], &[], Life::Running));
+        owners.reported(ID, reported(&[at], &[], Life::Running));
         let pod = owners.who(&inner).and_then(|who| who.identity.as_ref()?.pod.clone());
         assert_eq!(pod.map(|pod| pod.uid).as_deref(), Some(UID));
     }

@@ -15,7 +15,7 @@ use super::cgroup_names::{self, Place};
 use super::client::{Answer, Client};
 use super::error::RuntimeError;
 use super::lookup::CgroupsOf;
-use super::owners::{Evidence, Life, Told, own_cgroups};
+use super::owners::{Evidence, Life, RuntimeReport, own_cgroups};
 use super::shares::Shares;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
@@ -42,13 +42,13 @@ const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Wanted {
     id: Arc<str>,
-    /// Whose it is, as far as its path tells.
+    /// Whose it is, as far as its path shows.
     runtime: Option<Runtime>,
     place: Place,
-    /// Tells it from an earlier one of the same name.
+    /// Distinguishes it from an earlier one of the same name.
     serial: u64,
     tries: u32,
-    /// The one of those that told that knows most.
+    /// The one of those that answered that knows most.
     best: Option<usize>,
     /// What each runtime said in this round.
     round: Vec<Said>,
@@ -68,8 +68,8 @@ enum Said {
     Failed,
     /// What it said is too large, or took too long: it is left alone for a while.
     Unusable { until: Instant },
-    /// It told.
-    Told(Life),
+    /// It answered.
+    Reported(Life),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(super) struct Answered {
     slot: usize,
     name: Name,
     serial: u64,
-    outcome: Result<Told, RuntimeError>,
+    outcome: Result<RuntimeReport, RuntimeError>,
 }
 
 /// The state of all questions.
@@ -136,8 +136,8 @@ impl Questions {
         if place == Place::Doubtful {
             if self.doubtful == MOST_DOUBTFUL {
                 tracing::debug!(
-                    id = container.id,
-                    "too many cgroups inside of containers have ids in their names; it is not asked for"
+                    container = container.id,
+                    "too many cgroups inside of containers have ids in their names; no runtime is asked about this one"
                 );
                 return;
             }
@@ -270,7 +270,7 @@ impl Questions {
                 Said::Asked { .. } => awaited = Some(slot),
                 Said::Unknown | Said::Failed | Said::Unusable { .. } => {}
                 // Who comes later knows less.
-                Said::Told(_) => break,
+                Said::Reported(_) => break,
             }
         }
         if may_know && awaited.is_none() {
@@ -281,13 +281,14 @@ impl Questions {
     /// Every runtime that may know the container has spoken: when to ask again.
     fn sum_up(&mut self, name: &Name) {
         let Some(wanted) = self.wanted.get_mut(name) else { return };
-        let told = wanted.round.iter().find_map(|said| if let Said::Told(life) = said { Some(*life) } else { None });
+        let reported =
+            wanted.round.iter().find_map(|said| if let Said::Reported(life) = said { Some(*life) } else { None });
         let pause = if wanted.round.contains(&Said::Failed) {
             backoff(&mut wanted.tries, LONGEST_AFTER_ERROR)
         } else if wanted.round.iter().any(|said| matches!(said, Said::Unusable { .. })) {
             AFTER_UNUSABLE
         } else {
-            match told {
+            match reported {
                 Some(Life::Running | Life::Unknown) => {
                     wanted.tries = 0;
                     return;
@@ -315,7 +316,7 @@ impl Questions {
             let (id, serial, cgroups_of) = (Arc::clone(&wanted.id), wanted.serial, self.cgroups_of.clone());
             self.open.spawn(async move {
                 let outcome = match client.inspect(&id).await {
-                    Ok(answer) => Ok(told(answer, &id, &cgroups_of).await),
+                    Ok(answer) => Ok(reported(answer, &id, &cgroups_of).await),
                     Err(error) => Err(error),
                 };
                 Answered { slot, name, serial, outcome }
@@ -334,21 +335,21 @@ impl Questions {
         }
     }
 
-    /// Takes an answer; what it told, unless somebody who knows more has told already.
-    pub(super) fn answer(&mut self, answered: Answered) -> Option<(Name, Told)> {
+    /// Takes an answer; what it reported, unless somebody who knows more has answered already.
+    pub(super) fn answer(&mut self, answered: Answered) -> Option<(Name, RuntimeReport)> {
         let Answered { slot, name, serial, outcome } = answered;
         self.slots[slot].open -= 1;
         self.ask_waiting(slot);
         let wanted = self.wanted.get_mut(&name).filter(|wanted| wanted.serial == serial)?;
         let again = matches!(wanted.round[slot], Said::Asked { again: Again::Yes, .. });
         let is_outdone = wanted.best.is_some_and(|best| best < slot);
-        let (said, told) = match outcome {
-            Ok(mut told) => {
+        let (said, reported) = match outcome {
+            Ok(mut reported) => {
                 wanted.best = Some(wanted.best.map_or(slot, |best| best.min(slot)));
                 if !is_outdone {
-                    self.shares.fit(&wanted.id, &mut told.identity);
+                    self.shares.fit(&wanted.id, &mut reported.identity);
                 }
-                (Said::Told(told.evidence.life), Some(told).filter(|_| !is_outdone))
+                (Said::Reported(reported.evidence.life), Some(reported).filter(|_| !is_outdone))
             }
             Err(RuntimeError::NoSuchContainer) => (Said::Unknown, None),
             Err(error @ (RuntimeError::TooLarge(_) | RuntimeError::TooSlow(_))) => {
@@ -356,13 +357,16 @@ impl Questions {
                 (Said::Unusable { until: Instant::now() + AFTER_UNUSABLE }, None)
             }
             Err(error) => {
-                tracing::debug!(id = &*wanted.id, %error, "the runtime did not tell about a container; asking again");
+                tracing::debug!(
+                    container = &*wanted.id, %error,
+                    "the runtime did not report a container; asking again"
+                );
                 (Said::Failed, None)
             }
         };
         wanted.round[slot] = if again { Said::Nothing } else { said };
         self.step(&name);
-        told.map(|told| (name, told))
+        reported.map(|reported| (name, reported))
     }
 }
 
@@ -380,10 +384,10 @@ fn new_round(round: &mut [Said], again: Again) {
 }
 
 /// An answer, with the cgroups that the container's first process is in.
-async fn told(answer: Answer, id: &str, cgroups_of: &CgroupsOf) -> Told {
+async fn reported(answer: Answer, id: &str, cgroups_of: &CgroupsOf) -> RuntimeReport {
     let Answer { identity, expected, life } = answer;
     let Some(look) = cgroups_of.look() else {
-        return Told { identity, evidence: Evidence { life, ..Evidence::default() } };
+        return RuntimeReport { identity, evidence: Evidence { life, ..Evidence::default() } };
     };
     let process = identity.process;
     let paths = match process {
@@ -391,7 +395,7 @@ async fn told(answer: Answer, id: &str, cgroups_of: &CgroupsOf) -> Told {
         Some(pid) => tokio::task::spawn_blocking(move || look(pid)).await.unwrap_or_default(),
         None => Vec::new(),
     };
-    Told { identity, evidence: Evidence { cgroups: own_cgroups(&paths, id), expected, life } }
+    RuntimeReport { identity, evidence: Evidence { cgroups: own_cgroups(&paths, id), expected, life } }
 }
 
 fn backoff(tries: &mut u32, longest: Duration) -> Duration {

@@ -1,4 +1,4 @@
-//! Runtimes that cannot be asked: why, what helps, and whether anybody misses them.
+//! Runtimes that cannot be reached: why, what helps, and whether anybody misses them.
 //!
 //! One whose socket was named by a flag is missed in any case, one at its default socket while containers of its are
 //! seen. A runtime that restarts is not missed at once.
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for the first answer of a runtime that is examined.
 const EXAMINE: Duration = Duration::from_secs(5);
 
-/// Why a runtime cannot be asked.
+/// Why a runtime cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// There is no such file.
@@ -51,7 +51,7 @@ pub enum Cause {
     Other(String),
 }
 
-/// A runtime that cannot be asked, in words.
+/// A runtime that cannot be reached, in words.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable<'a> {
     /// Which, and where.
@@ -71,7 +71,7 @@ impl Unreachable<'_> {
             ),
             Cause::NotASocket => format!("{endpoint} is not a socket that connections are made to"),
             Cause::Denied => format!("{endpoint}: permission denied"),
-            Cause::Refused => format!("{endpoint}: connection refused, nobody listens there"),
+            Cause::Refused => format!("{endpoint}: connection refused, nothing listens there"),
             Cause::Silent => format!("{endpoint} takes connections, but did not answer within 5 seconds"),
             Cause::Nonsense(what) => format!("{endpoint} answers, but not as {} does: {what}", title(*runtime)),
             Cause::Version(what) => format!("{endpoint} speaks another version of {}'s API: {what}", title(*runtime)),
@@ -86,13 +86,13 @@ impl Unreachable<'_> {
         match self.cause {
             Cause::Missing => format!(
                 "start it (systemctl enable --now {unit}), mount its socket's directory into the collector's container, \
-                 or say with --{flag} where it listens; --{flag}= asks nobody"
+                 or set --{flag} to where it listens; --{flag}= switches it off"
             ),
             Cause::Directory => format!(
                 "remove the directory, start {name}, then start the collector's container again; better mount the \
                  socket's directory than the socket"
             ),
-            Cause::NotASocket => format!("give the path of {name}'s socket with --{flag}"),
+            Cause::NotASocket => format!("set --{flag} to the path of {name}'s socket"),
             Cause::Denied => "run the collector as root or in the group of the socket, with CAP_DAC_OVERRIDE, or let \
                               the security module allow it"
                 .to_owned(),
@@ -101,9 +101,9 @@ impl Unreachable<'_> {
                  directory instead, and start the collector's container again"
             ),
             Cause::Silent => format!("look at the log of {name} (journalctl -u {unit}), and restart it"),
-            Cause::Nonsense(_) => format!("give the socket of {name} with --{flag}, not that of another program"),
-            Cause::Version(_) => format!("upgrade {name}: docs/containers.md says which versions are spoken to"),
-            Cause::Other(_) => format!("say with --{flag} where {name} listens; --{flag}= asks nobody"),
+            Cause::Nonsense(_) => format!("set --{flag} to the socket of {name}, not that of another program"),
+            Cause::Version(_) => format!("upgrade {name}: docs/containers.md lists what is needed"),
+            Cause::Other(_) => format!("set --{flag} to where {name} listens; --{flag}= switches it off"),
         }
     }
 }
@@ -114,7 +114,7 @@ pub const LOST: &str = "names, labels, images and health of its containers, and 
 impl fmt::Display for Unreachable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = title(self.listener.runtime);
-        write!(f, "{name} cannot be asked: {}; lost: {LOST}; fix: {}", self.found(), self.fix())
+        write!(f, "{name} cannot be reached: {}; lost: {LOST}; fix: {}", self.found(), self.fix())
     }
 }
 
@@ -149,7 +149,7 @@ pub fn missed(name: &[u8]) -> Option<Runtime> {
     found.container.runtime.or_else(|| cgroup_names::pod(name).map(|_| Runtime::Containerd))
 }
 
-/// Which runtimes cannot be asked, and which of them are missed.
+/// Which runtimes cannot be reached, and which of them are missed.
 #[derive(Debug)]
 pub(super) struct Reachability {
     slots: Vec<Slot>,
@@ -244,7 +244,7 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
             return Cause::Version(what);
         }
         RuntimeError::Refused(status, what) => {
-            return Cause::Other(format!("it refuses to tell its version: {status} {what}"));
+            return Cause::Other(format!("it refuses to report its version: {status} {what}"));
         }
         RuntimeError::TooSlow(_) => return Cause::Silent,
         // No runtime says so much before it is asked for a container.
@@ -286,7 +286,7 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
 pub struct Examined {
     /// Which, and where.
     pub listener: Listener,
-    /// Why it cannot be asked.
+    /// Why it cannot be reached.
     pub outcome: Result<(), Cause>,
 }
 
@@ -387,9 +387,9 @@ mod tests {
             async move { examine(&one).await.swap_remove(0).outcome }
         };
         assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n{\"ApiVersion\":\"1.41\"}").await, Ok(()));
-        let untold = Cause::Version("it does not tell its version".to_owned());
-        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n{}").await, Err(untold.clone()));
-        assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\n").await, Err(untold));
+        let unreported = Cause::Version("it does not report its version".to_owned());
+        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n{}").await, Err(unreported.clone()));
+        assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\n").await, Err(unreported));
         let too_old = of("HTTP/1.1 400 Bad Request\r\n\r\n{\"message\":\"too old\"}").await;
         assert_eq!(too_old, Err(Cause::Version("too old".to_owned())));
         let broken = of("HTTP/1.1 500 X\r\n\r\nbroken").await;
@@ -427,7 +427,7 @@ mod tests {
         reachability.begin(&of_user);
         assert_eq!(degradations.facilities(), ["runtime_containerd", "runtime_docker"]);
         let reason = degradations.reasons().swap_remove(1);
-        assert!(reason.starts_with("Docker cannot be asked: unix:///run/x.sock is not there; lost: "), "{reason}");
+        assert!(reason.starts_with("Docker cannot be reached: unix:///run/x.sock is not there; lost: "), "{reason}");
         reachability.answers(2);
         assert_eq!(degradations.facilities(), ["runtime_docker"]);
         reachability.trouble(2, Cause::Silent);

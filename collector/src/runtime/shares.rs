@@ -1,6 +1,7 @@
 //! What each container takes of the memory for labels, and what the log says of that, once for each.
 //!
-//! It is by id and not by cgroup: of a container that several cgroups are called like, what was told last is kept once.
+//! It is by id and not by cgroup: of a container that several cgroups are called like, what was reported last is kept
+//! once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,13 +58,18 @@ impl Shares {
         }
     }
 
-    /// Keeps of what a runtime told what there is room for.
+    /// Keeps what there is room for of a runtime's report.
     pub(super) fn fit(&mut self, id: &str, identity: &mut Identity) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let left_out = self.budget.fit(identity, &mut container.share);
         if left_out != container.left_out && left_out != LeftOut::default() {
             let LeftOut { pairs, names } = left_out;
-            tracing::warn!(id, pairs, names, "not all of a container's labels, variables and names are kept");
+            tracing::warn!(
+                container = id,
+                pairs,
+                names,
+                "some of a container's labels, variables and names are too many or too long, and left out"
+            );
         }
         container.left_out = left_out;
     }
@@ -72,7 +78,7 @@ impl Shares {
     pub(super) fn unusable(&mut self, id: &str, error: &RuntimeError) {
         let Some(container) = self.containers.get_mut(id) else { return };
         if std::mem::replace(&mut container.unusable, Unusable::Logged) == Unusable::NotLogged {
-            tracing::warn!(id, %error, "a container stays without its name and labels");
+            tracing::warn!(container = id, %error, "a container stays without its name and labels");
         }
     }
 }

@@ -188,7 +188,7 @@ impl Engine {
             self.at(Instant::now() + delay, &tracked, Purpose::First);
             self.tick_after(Instant::now() + delay, &tracked);
         } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
-            // Never sampled, but its OOM kills are told.
+            // Never sampled, but its OOM kills are reported.
             self.push_urgent(Job::CountOom(tracked));
         }
     }
@@ -333,7 +333,7 @@ impl Engine {
         if duty == Duty::Urgent
             && let Err(errno) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY)
         {
-            tracing::debug!(%errno, "closing samples are taken at normal priority");
+            tracing::debug!(error = %errno, "closing samples are taken at normal priority");
         }
         let mut scratch = Scratch::default();
         let mut stretch = Stretch::default();
@@ -442,7 +442,7 @@ impl Engine {
         }
     }
 
-    /// Takes one sample; tells whether nothing had changed.
+    /// Takes one sample; returns whether nothing had changed.
     fn sample(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) -> bool {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);

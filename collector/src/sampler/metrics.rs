@@ -66,7 +66,7 @@ impl Metrics {
             )?,
             reconciles: counters(
                 "collector_reconciles_total",
-                "Scans compared with the events' view, by reason.",
+                "Scans compared with what events reported, by reason.",
                 "reason",
             )?,
             divergences: counters(

@@ -54,7 +54,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Tells the budget how much there is, and drops old samples where that is more than there may be.
+    /// Reports to the budget how much there is, and drops old samples where that is more than there may be.
     pub(super) fn settle(&mut self, budget: &HistoryBudget) {
         let now = self.history.memory();
         let share = budget.update(self.charged, now);
@@ -171,13 +171,13 @@ impl Container {
         lock(&self.recent).summary.summary()
     }
 
-    /// Takes a reading of its application's endpoints, of so many bytes; it is told with the next sample. Older readings
-    /// are kept as long as all together take no more than `keep` bytes.
+    /// Takes a reading of its application's endpoints, of so many bytes; it is reported with the next sample. Older
+    /// readings are kept as long as all together take no more than `keep` bytes.
     pub fn offer(&self, round: Round, bytes: usize, keep: usize) {
         lock(&self.recent).application.get_or_insert_default().offer(round, bytes, keep);
     }
 
-    /// What its application told lately; `None` when it was never read.
+    /// What its application reported lately; `None` when it was never read.
     pub fn application(&self) -> Option<Application> {
         lock(&self.recent).application.as_deref().cloned()
     }
@@ -213,7 +213,7 @@ impl Container {
         *lock(&self.spec) = (spec, Some(Instant::now()));
     }
 
-    /// Who it is, as far as its path or its runtime told; `None` for what is no container's own cgroup.
+    /// Who it is, as far as its path or its runtime reported; `None` for what is no container's own cgroup.
     pub fn who(&self) -> Option<Who> {
         lock(&self.who).clone()
     }

@@ -1,4 +1,4 @@
-//! Containers that come, end and are told for a while after.
+//! Containers that come, end and are reported for a while after.
 
 use super::ended::MAX_ENDED_SAMPLES;
 use super::event_log::KindLimits;
@@ -63,11 +63,11 @@ fn an_ended_container_keeps_its_last_sample_for_a_while() {
     let store = store();
     let second = |second: u64| WallTime(second * 1_000_000_000);
     let names = |now| -> Vec<(String, Option<WallTime>)> {
-        let told = |container: &Arc<Container>| {
+        let reported = |container: &Arc<Container>| {
             let at = container.latest().map(|sample| sample.at);
             (String::from_utf8_lossy(container.name()).into_owned(), at)
         };
-        store.ended(now).iter().map(told).collect()
+        store.ended(now).iter().map(reported).collect()
     };
     let container = store.begin(&name("/x"), Listed::Yes);
     for at in [999, 1000] {
@@ -86,13 +86,13 @@ fn an_ended_container_keeps_its_last_sample_for_a_while() {
         container.push(Sample { at: second(1000), ..Sample::default() });
         store.end(&container, second(1122));
     }
-    let told = names(second(1122));
-    assert_eq!(told.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
-    assert_eq!(told[0], ("/0".to_owned(), None));
+    let reported = names(second(1122));
+    assert_eq!(reported.iter().filter(|(_, at)| at.is_none()).count(), 1, "the oldest one");
+    assert_eq!(reported[0], ("/0".to_owned(), None));
 }
 
 #[test]
-fn without_retention_nothing_of_an_ended_container_is_told() {
+fn without_retention_nothing_of_an_ended_container_is_reported() {
     let store = Store::new(StoreLimits { ended_retention: Duration::ZERO, ..store().limits });
     let container = store.begin(&name("/x"), Listed::Yes);
     container.add_oom_kills(1);

@@ -161,8 +161,8 @@ impl Engine {
         let ids = shell::output(self.docker().args(["ps", "--quiet", "--no-trunc"]))?;
         let mut inspect = self.docker();
         inspect.args(["inspect", "--format", "{{.Id}} {{.State.Pid}}"]).args(ids.split_whitespace());
-        let told = shell::output(&mut inspect)?;
-        let all = told.lines().map(|line| {
+        let reported = shell::output(&mut inspect)?;
+        let all = reported.lines().map(|line| {
             let (id, pid) = line.split_once(' ').with_context(|| format!("no id and process in {line:?}"))?;
             let mut files = hierarchies.files_of(&Path::new(PARENT).join(id));
             ensure!(!files.is_empty(), "container {id} has no cgroup below {PARENT}");

@@ -68,7 +68,7 @@ impl Bench {
             let (gzip, compressed) = scrape("gzip", None)?;
             let text = String::from_utf8(text).context("/metrics is not text")?;
             let listed = text.lines().filter(|line| line.contains(tree.name())).count();
-            ensure!(listed > cgroups, "only {listed} series of {cgroups} cgroups are told");
+            ensure!(listed > cgroups, "only {listed} series of {cgroups} cgroups are reported");
             let mut times = Vec::new();
             let mut series = 0;
             for _ in 0..SCRAPES {

@@ -53,8 +53,9 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "units",
         ],
     ),
-    // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store.
-    ("doctor", &["bounds", "config", "kernel", "runtime", "sample", "units"]),
+    // A front end of its own beside the daemon: what it shows is the host's facts and the flags, never the store. Of
+    // discovery it takes the search for a container by name.
+    ("doctor", &["bounds", "config", "discovery", "kernel", "runtime", "sample", "units"]),
     (
         "daemon",
         &[
@@ -108,7 +109,7 @@ const FOREIGN: [(&str, &[&str]); 15] = [
 /// The places that turn data into bytes for others: the api what is served, the doctor and the comparison what they print.
 const SERIALIZING: [&str; 3] = ["api", "doctor/json", "compare/json"];
 
-/// Layers that are told the time.
+/// Layers that are given the time.
 const CLOCKLESS: [&str; 4] = ["units", "sample", "rates", "api"];
 
 /// What is wrong with the imports of a file; `path` is its place below `collector/src`.
@@ -150,7 +151,7 @@ pub(super) fn check(path: &str, tokens: &[Token]) -> Vec<(usize, String)> {
     }
     if CLOCKLESS.contains(&top) {
         for line in clock_reads(tokens) {
-            add(line, format!("`{top}` reads a clock, but is to be told the time"));
+            add(line, format!("`{top}` reads a clock, but is to be given the time"));
         }
     }
     findings

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::links::Documents;
 use super::{imports, rules, tokens};
 
 /// Folders that hold nothing of ours.
@@ -12,16 +13,21 @@ const SKIPPED_FOLDERS: [&str; 2] = ["target", ".git"];
 /// Endings of the text files in which unfinished work is looked for.
 const TEXT: [&str; 10] = ["rs", "toml", "md", "sh", "yml", "yaml", "html", "js", "css", "service"];
 
+/// Names documents that do not exist, to test that this is noticed.
+const OWN_TESTS: &str = "xtask/src/check/links.rs";
+
 /// Prints what is wrong and fails unless that is nothing.
 pub(super) fn check(root: &Path) -> Result<()> {
     let mut files = Vec::new();
     collect(root, &mut files)?;
     files.sort();
+    let mut documents = Documents::default();
     let mut count = 0;
     for file in &files {
         let path = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();
         let source = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        for (line, text) in check_file(&path, &source) {
+        let links = if path == OWN_TESTS { Vec::new() } else { documents.check(root, &path, &source)? };
+        for (line, text) in check_file(&path, &source).into_iter().chain(links) {
             eprintln!("{path}:{line}: {text}");
             count += 1;
         }

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_an_early_end_and_silence_are_told_apart() {
+    fn a_panic_an_early_end_and_silence_are_distinguished() {
         let message = |script| format!("{:#}", outcome_of(script).unwrap_err());
         assert!(message("echo '[1.0] Kernel panic - not syncing: x'").contains("Kernel panic"));
         assert!(message("true").contains("before the suite"));

@@ -27,7 +27,7 @@ pub(super) const OWN: &str = "own";
 
 /// The kernels of the matrix, oldest first.
 pub(crate) const RELEASES: [Release; 5] = [
-    // Without security updates, the last of which gave `mark_victim` the task: this one tells the pid alone.
+    // Without security updates, the last of which gave `mark_victim` the task: this one reports the pid alone.
     Release { name: "5.10-pid", suites: &["bullseye"] },
     Release { name: "5.10", suites: &["bullseye", "bullseye-security"] },
     Release { name: "6.1", suites: &["bookworm", "bookworm-security"] },

@@ -152,8 +152,8 @@ impl<'a> Machine<'a> {
             Pressure::On => 1,
             Pressure::Off => 0,
         };
-        // Kernels before 5.19 or so account for a cgroup's swap only when told to. What a kernel does for safety (zeroed
-        // pages, audit) or out of doubt about its clock costs a fifth of the time under emulation.
+        // Kernels before 5.19 or so account for a cgroup's swap only when asked to. What a kernel does for safety
+        // (zeroed pages, audit) or out of doubt about its clock costs a fifth of the time under emulation.
         format!(
             "console=ttyS0 quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 audit=0 tsc=reliable \
              rcupdate.rcu_expedited=1 psi={psi} swapaccount=1 collector.mode={} collector.kernel={} \

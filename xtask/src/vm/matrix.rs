@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_reasons_are_told_once() {
+    fn equal_reasons_are_reported_once() {
         let all =
             [finished(Layout::V1, Ok(passed(&["a: b", "c: d"]))), finished(Layout::Hybrid, Ok(passed(&["a: b"])))];
         let total = total(&all);

@@ -17,7 +17,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The id of the container whose cgroup this is, if the path is a container's.
     fn container_id(&self, name: &[u8]) -> Option<String>;
 
-    /// What its runtime told of the container of this name.
+    /// What its runtime reported about the container of this name.
     fn identity(&self, name: &[u8]) -> Option<Arc<Identity>>;
 
     /// What is read now, beside the sample of the container. It may wait for files to be read; it must not block the
@@ -37,7 +37,7 @@ pub trait Engine: Send + Sync + 'static {
     fn closing(&self) -> impl Future<Output = ()> + Send + 'static;
 }
 
-/// Which cgroup files tell the numbers.
+/// Which cgroup files have the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupVersion {
     /// Version 1, also with version 2 beside it.
@@ -53,7 +53,7 @@ pub struct RuntimeContainer {
     pub cgroup: Name,
     /// The runtime's id.
     pub id: String,
-    /// What the runtime told; `None` until it did.
+    /// What the runtime reported; `None` until it did.
     pub identity: Option<Arc<Identity>>,
 }
 

@@ -55,7 +55,7 @@ struct MemoryByType {
     dimm_count: u64,
 }
 
-/// Persistent memory: cAdvisor no longer reads it, its keys remain. The kernel tells one of them.
+/// Persistent memory: cAdvisor no longer reads it, its keys remain. The kernel reports one of them.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 #[schemars(rename = "NVMInfo")]
 struct Nvm {
@@ -239,7 +239,7 @@ fn core(core: &Core) -> CoreInfo<'_> {
     }
 }
 
-/// A cache without an id is left out, as cAdvisor does it: schedulers tell caches apart by it, and 0 is another one's.
+/// A cache without an id is left out, as cAdvisor does it: schedulers distinguish caches by it, and 0 is another one's.
 fn caches(caches: &[Cache]) -> Option<Vec<CacheInfo<'_>>> {
     let known = caches.iter().filter_map(|cache| {
         Some(CacheInfo { id: cache.id?, size: cache.size.0, r#type: &cache.kind, level: cache.level })

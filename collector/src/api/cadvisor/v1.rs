@@ -1,7 +1,7 @@
 //! The objects of cAdvisor's API v1: `ContainerInfo` and everything in it, in cAdvisor's key order.
 //!
-//! Keys that cAdvisor emits always are emitted always. Where such a key's value is not known it is 0, false or an
-//! empty object: that is the wire contract, and clients cannot tell it from a real 0. Keys that cAdvisor leaves out
+//! Keys that cAdvisor emits always are emitted always. Where such a key's value is not known it is 0, false or an empty
+//! object: that is the wire contract, and clients cannot distinguish it from a real 0. Keys that cAdvisor leaves out
 //! when empty are left out when unknown.
 
 pub(crate) mod application;
@@ -97,8 +97,8 @@ fn samples(view: &ContainerView) -> Vec<ContainerStats<'_>> {
     let mut stats: Vec<_> = each
         .map(|(at, sample)| {
             let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
-            let told = view.application.at(sample.at).map(CustomMetrics::from);
-            stats.with_network(view.network(sample)).with_custom_metrics(told)
+            let reported = view.application.at(sample.at).map(CustomMetrics::from);
+            stats.with_network(view.network(sample)).with_custom_metrics(reported)
         })
         .collect();
     // How it was at the time of older samples is not known.
@@ -108,7 +108,7 @@ fn samples(view: &ContainerView) -> Vec<ContainerStats<'_>> {
     stats
 }
 
-/// A child, of which only the name is told.
+/// A child, of which only the name is reported.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "ContainerReference")]
 struct Reference<'a> {

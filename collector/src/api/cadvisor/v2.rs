@@ -171,7 +171,7 @@ async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
 pub(crate) fn schema(resource: Resource, schemas: &mut SchemaGenerator) -> (&'static str, Schema) {
     match resource {
         Resource::AppMetrics => {
-            ("What the container's application tells of itself.", map(&application::schema(schemas)))
+            ("What the container's application reports about itself.", map(&application::schema(schemas)))
         }
         Resource::Attributes => ("The versions on the machine, and what it has.", attributes::schema(schemas)),
         Resource::DeprecatedStats => ("Samples by container.", map(&stats::deprecated_schema(schemas))),

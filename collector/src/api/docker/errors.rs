@@ -30,7 +30,7 @@ pub(crate) enum Error {
     TooNew(ApiVersion),
     #[error("invalid filter: {0}")]
     Filters(#[from] serde_json::Error),
-    #[error("invalid filter '{0}': this collector cannot tell")]
+    #[error("invalid filter '{0}': this collector does not support it")]
     UnknownFilter(String),
     #[error("invalid value for {name}: {value}")]
     Value { name: &'static str, value: String },

@@ -1,4 +1,4 @@
-//! `/events`: containers that start and end, and out-of-memory kills in them, as the kernel tells of them.
+//! `/events`: containers that start and end, and out-of-memory kills in them, as the kernel reports them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::units::WallTime;
 
 /// The filters that are understood; of the others no container has what they ask for.
 const FILTERS: [&str; 6] = ["type", "event", "container", "image", "label", "scope"];
-/// How long an event waits for its container: a container is listed right after it is told of.
+/// How long an event waits for its container: a container is listed right after it is reported.
 const LISTED_TRIES: u32 = 50;
 const LISTED_PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for a time that is asked for; the connection does not live longer.
@@ -56,7 +56,7 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
     } else {
         (Vec::new(), source.budget().reserve(responses::OPEN).await?)
     };
-    let told = past.last().map(|event| event.at);
+    let reported = past.last().map(|event| event.at);
     let filters = Arc::new(filters);
     let mut past = past.into_iter();
     let (of, wanted) = (Arc::clone(&source), Arc::clone(&filters));
@@ -78,7 +78,7 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
             let mut lines = Vec::new();
             while lines.is_empty() {
                 match subscription.next().await? {
-                    StreamItem::Event(event) if told.is_none_or(|told| event.at > told) => {
+                    StreamItem::Event(event) if reported.is_none_or(|reported| event.at > reported) => {
                         if event.kind == EventKind::ContainerCreation {
                             listed(&*source, &event.container).await;
                         }
@@ -99,8 +99,8 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
     Ok(response)
 }
 
-/// Waits for a container that has just been told of to be listed, if it ever is: clients ask for what they are told of at
-/// once, and give up when it is not there. Nobody is told of other cgroups, and thousands of them may come and go.
+/// Waits until a container that was just reported is listed, if it ever is: clients request what an event names at
+/// once, and give up when it is not there. Other cgroups are not reported, and thousands of them may come and go.
 async fn listed<S: Containers + Engine>(source: &S, name: &[u8]) {
     if source.container_id(name).is_none() {
         return;

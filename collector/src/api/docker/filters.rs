@@ -86,6 +86,9 @@ mod tests {
     fn mistakes_are_named() {
         assert!(parse("[]").unwrap_err().starts_with("invalid filter: "));
         assert!(parse(r#"{"id":5}"#).unwrap_err().starts_with("invalid filter: "));
-        assert_eq!(parse(r#"{"exited":["0"]}"#).unwrap_err(), "invalid filter 'exited': this collector cannot tell");
+        assert_eq!(
+            parse(r#"{"exited":["0"]}"#).unwrap_err(),
+            "invalid filter 'exited': this collector does not support it"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Durations as Docker tells them to people.
+//! Durations as Docker prints them for people.
 
 use crate::units::Nanos;
 

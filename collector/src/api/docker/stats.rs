@@ -71,7 +71,7 @@ const V2_KEYS: [&str; 31] = [
     "workingset_refault",
 ];
 
-/// A container at one moment, with all that one object tells of it.
+/// A container at one moment, with all that one object has about it.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) sample: Arc<Sample>,
@@ -88,7 +88,7 @@ pub(super) struct Subject {
     pub(super) machine_memory: Bytes,
 }
 
-/// Appends the object and the end of its line. `previous` is what `precpu_stats` tells; none is zero.
+/// Appends the object and the end of its line. `previous` is what `precpu_stats` reports; none is zero.
 pub(super) fn append(out: &mut Vec<u8>, subject: &Subject, previous: Option<&Frame>, now: &Frame) {
     json::append(out, &Stats::new(subject, previous, now));
     out.push(b'\n');

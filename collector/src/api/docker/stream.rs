@@ -38,7 +38,7 @@ const ONE_SHOT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 41 };
 pub(super) enum Mode {
     /// Objects until the container ends.
     Stream,
-    /// One object that tells the CPU time of a second before too.
+    /// One object that reports the CPU time of a second before too.
     Pair,
     /// One object at once.
     OneShot,
@@ -117,8 +117,8 @@ impl<S: Node> Watch<S> {
                 () = &mut self.closing => return None,
             }
             match read(&*self.source, &self.cgroup).await {
-                // A sample that was told already, because the kernel does not answer: rather nothing than a container
-                // that seems to rest.
+                // A sample that was reported already, because the kernel does not answer: rather nothing than a
+                // container that seems to rest.
                 Ok(Some(frame)) if self.last.as_ref().is_none_or(|last| last.sample.at < frame.sample.at) => {
                     self.last = Some(frame.clone());
                     return Some(frame);

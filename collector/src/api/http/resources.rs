@@ -22,11 +22,11 @@ pub(crate) enum Page {
     OpenApi,
     Podman,
     Readiness,
-    /// The machine, as older kubelets tell it.
+    /// The machine, as older kubelets report it.
     Spec,
     /// What the page is made of.
     Static,
-    /// The kubelet's summary, and containers as older kubelets tell them.
+    /// The kubelet's summary, and containers as older kubelets report them.
     Stats,
     Validate,
 }

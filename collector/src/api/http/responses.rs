@@ -32,7 +32,7 @@ const PIECE: usize = 64 << 10;
 /// What an answer takes that is sent in such pieces: the one that is rendered, and what the connection took ahead of its
 /// client.
 pub(crate) const OPEN: usize = 4 * PIECE;
-/// What an event takes that an answer has still to tell, in the lists that it is gathered in.
+/// What an event takes that an answer has still to report, in the lists that it is gathered in.
 const EVENT: usize = 2 * size_of::<Arc<Event>>();
 /// Of more the share does not grow further.
 const MOST_EVENTS: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! `/pods` of a kubelet's port: a `v1.PodList` of what the runtime and the cgroups tell.
+//! `/pods` of a kubelet's port: a `v1.PodList` of what the runtime and the cgroups report.
 //!
 //! The API server is not asked. What only it knows (the description of pods, conditions, annotations) is absent, and so are
 //! containers that do not run; what Kubernetes' clients cannot do without is there.
@@ -15,7 +15,7 @@ use crate::sample::identity::{Address, Identity, QosClass, Runtime};
 
 /// Labels of a sandbox that are its runtime's and not the pod's begin so.
 const RUNTIMES_LABELS: [&str; 3] = ["io.kubernetes.", "io.cri-containerd.", "annotation."];
-/// How often the container was started again, where the runtime tells.
+/// How often the container was started again, where the runtime reports it.
 const RESTARTS: &str = "restartcount";
 
 #[derive(Serialize)]
@@ -114,7 +114,7 @@ struct Running {
     started_at: Time,
 }
 
-/// Renders the list. A pod whose name nobody told is left out.
+/// Renders the list. A pod whose name nobody reported is left out.
 pub(super) fn render(snapshot: &Snapshot) -> bytes::Bytes {
     let found = pods::find(snapshot);
     let items = found.iter().filter(|pod| pod.is_named()).map(|pod| item(pod, &snapshot.node)).collect();
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pods_with_what_their_runtime_tells() {
+    fn pods_with_what_their_runtime_reports() {
         let list: Value = serde_json::from_slice(&render(&node(Layout::V2))).unwrap();
         assert_eq!((&list["kind"], &list["apiVersion"]), (&"PodList".into(), &"v1".into()));
         let items = list["items"].as_array().unwrap();

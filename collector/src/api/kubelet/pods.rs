@@ -1,6 +1,6 @@
 //! Which of the cgroups make up which pods.
 //!
-//! A runtime's labels tell the pod and the container. Where no runtime tells, the path has the pod's uid and the
+//! A runtime's labels name the pod and the container. Where no runtime answers, the path has the pod's uid and the
 //! container's id, and the pod's log directory its name.
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,7 +41,7 @@ impl Pod<'_> {
         PodReference { name: self.name.clone(), namespace: self.namespace.clone(), uid: self.uid.clone() }
     }
 
-    /// Whether clients can tell it from other pods by name.
+    /// Whether clients can distinguish it from other pods by name.
     pub(super) fn is_named(&self) -> bool {
         !self.name.is_empty() && !self.namespace.is_empty()
     }
@@ -59,7 +59,7 @@ impl Pod<'_> {
     }
 }
 
-/// What tells a pod from others: namespace, name, uid. Only the uid where nobody has told the name.
+/// What distinguishes a pod from others: namespace, name, uid. Only the uid where nobody has reported the name.
 type Key = (String, String, String);
 
 /// The pods of a snapshot, by namespace, name and uid: those that have a container or a sandbox.
@@ -70,7 +70,7 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     let own: HashMap<&Name, &Entry> =
         snapshot.entries.iter().filter(|entry| matches!(entry.role, Role::Pod(_))).map(|e| (&e.name, e)).collect();
     for entry in &snapshot.entries {
-        let Some(key) = told(entry) else { continue };
+        let Some(key) = reported(entry) else { continue };
         if let Role::Container { pod_cgroup, .. } = &entry.role {
             named.entry(pod_cgroup).or_insert_with(|| key.clone());
         }
@@ -85,13 +85,13 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     }
     for entry in &snapshot.entries {
         let Role::Container { pod: uid, pod_cgroup } = &entry.role else { continue };
-        // In a pod of which somebody has told, what is not known yet will be in a moment.
-        if told(entry).is_some() || named.contains_key(pod_cgroup) {
+        // In a pod that a runtime has reported, what is not known yet will be in a moment.
+        if reported(entry).is_some() || named.contains_key(pod_cgroup) {
             continue;
         }
         let key = of_log_directory(snapshot, uid);
         named.insert(pod_cgroup, key.clone());
-        untold(&mut pods, &key, snapshot, pod_cgroup);
+        unreported(&mut pods, &key, snapshot, pod_cgroup);
     }
     for (cgroup, key) in &named {
         if let Some(pod) = pods.get_mut(key) {
@@ -110,18 +110,18 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     pods.into_values().filter(|pod| !pod.containers.is_empty() || pod.sandbox.is_some_and(is_alive)).collect()
 }
 
-/// Those of them that have a container that runs: a kubelet tells of no others in its statistics.
+/// Those of them that have a container that runs: a kubelet reports no others in its statistics.
 pub(super) fn running(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     find(snapshot).into_iter().filter(|pod| !pod.containers.is_empty()).collect()
 }
 
-/// The containers of a pod of which no runtime tells, under their ids.
-fn untold<'a>(pods: &mut BTreeMap<Key, Pod<'a>>, key: &Key, snapshot: &'a Snapshot, cgroup: &Name) {
+/// The containers of a pod that no runtime reports, under their ids.
+fn unreported<'a>(pods: &mut BTreeMap<Key, Pod<'a>>, key: &Key, snapshot: &'a Snapshot, cgroup: &Name) {
     let pod = pods.entry(key.clone()).or_default();
     for entry in &snapshot.entries {
         if let Role::Container { pod_cgroup, .. } = &entry.role
             && pod_cgroup == cgroup
-            && told(entry).is_none()
+            && reported(entry).is_none()
         {
             let id = entry.identity.as_ref().map(|identity| identity.id.clone());
             add(pod, id.unwrap_or_else(|| last_element(&entry.name)), entry);
@@ -130,7 +130,7 @@ fn untold<'a>(pods: &mut BTreeMap<Key, Pod<'a>>, key: &Key, snapshot: &'a Snapsh
 }
 
 /// The pod that a runtime's labels name.
-fn told(entry: &Entry) -> Option<Key> {
+fn reported(entry: &Entry) -> Option<Key> {
     let (name, namespace) = (entry.label(POD_NAME)?, entry.label(POD_NAMESPACE)?);
     let of_path = match &entry.role {
         Role::Container { pod, .. } => Some(pod.as_str()),
@@ -170,8 +170,8 @@ fn add<'a>(pod: &mut Pod<'a>, name: String, entry: &'a Entry) {
     }
 }
 
-/// Whether anything runs in it, as far as its samples tell: without memory and without CPU use it has ended. The kubelet
-/// also leaves out a container that has only one sample yet.
+/// Whether anything runs in it, as far as its samples show: without memory and without CPU use it has ended. The
+/// kubelet also leaves out a container that has only one sample yet.
 fn is_alive(entry: &Entry) -> bool {
     let Some(sample) = entry.newest.as_deref() else { return false };
     match (&sample.cpu, &sample.memory) {

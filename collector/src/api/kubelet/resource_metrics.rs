@@ -1,6 +1,6 @@
 //! `/metrics/resource`: what the metrics server reads, CPU, memory and swap of the node, its pods and their containers.
 //!
-//! Times are always told, whatever the collector's own metrics do: clients of this path reckon with them.
+//! Times are always reported, whatever the collector's own metrics do: clients of this path reckon with them.
 
 use super::pods::{self, Pod};
 use super::wire::{CpuStats, MemoryStats, SwapStats};
@@ -40,7 +40,7 @@ const fn whole(number: u64, at: Option<WallTime>) -> Value {
     Value { number, decimals: 0, at }
 }
 
-/// What is told of the node, of a pod or of a container.
+/// What is reported about the node, a pod or a container.
 #[derive(Default)]
 struct Subject {
     /// Rendered, with its braces; empty for the node.
@@ -157,7 +157,7 @@ fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Su
         swap: figures::swap(root, snapshot),
         ..Subject::default()
     };
-    // Those without a name cannot be told apart.
+    // Those without a name cannot be distinguished.
     let found = pods::running(snapshot);
     let mut named: Vec<&Pod<'_>> = found.iter().filter(|pod| pod.is_named()).collect();
     // Of two pods of one name, an older one that is just ending, the one that was started last counts.

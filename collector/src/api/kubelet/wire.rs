@@ -162,7 +162,7 @@ pub(super) struct IoStats {
     pub(super) psi: PsiStats,
 }
 
-/// The kernel does not tell when all tasks waited for a CPU before 5.13.
+/// The kernel does not report when all tasks waited for a CPU before 5.13.
 #[derive(Clone, Copy, JsonSchema, Serialize)]
 #[schemars(rename = "SummaryPsiStats")]
 pub(super) struct PsiStats {

@@ -96,7 +96,9 @@ impl Walk {
     pub(super) async fn each_container(&mut self) -> Result<(), ClientError> {
         let all: Vec<String> = self.containers.iter().cloned().collect();
         let mut of_kind = std::collections::BTreeMap::new();
-        for batch in all.chunks(BATCH) {
+        for (number, batch) in all.chunks(BATCH).enumerate() {
+            let first = number * BATCH;
+            self.begin(format!("containers {} to {} of {}", first + 1, first + batch.len(), all.len()));
             let mut questions = Vec::new();
             let mut batch_thoroughly = Vec::new();
             for name in batch {
@@ -357,7 +359,7 @@ fn docker_id(name: &str) -> Option<&str> {
     of_systemd.or_else(|| (parent.ends_with("/docker") && !last.is_empty()).then_some(last))
 }
 
-/// What kind of container a name tells: the root, its parent's name for others.
+/// What kind of container a name shows: the root, its parent's name for others.
 fn kind_of(name: &str) -> String {
     match name.rsplit_once('/') {
         Some((parent, last)) if !last.is_empty() => parent.to_owned(),

@@ -117,7 +117,7 @@ impl Walk {
     /// Keys alone: the values are compared container by container, where they can be.
     fn maps(&mut self, resource: &str, theirs: &Map<String, Value>, ours: &Map<String, Value>, structure: Structure) {
         for (name, value) in theirs {
-            // One that only one of them has was told already, or has just come or gone.
+            // One that only one of them has was reported already, or has just come or gone.
             let Some(counterpart) = ours.get(name) else {
                 if self.containers.contains(name) {
                     let mut comparison = self.comparison(resource, Some(name), structure, Depth::Keys);
@@ -177,16 +177,16 @@ impl Walk {
         let [before, theirs, after] = loop {
             let answers = self.scrape(target).await?;
             tries += 1;
-            // One container that ends meanwhile, and cAdvisor tells of none.
+            // One container that ends meanwhile, and cAdvisor reports none.
             if tries == SCRAPES || !metrics::broke_off(&parsed(&answers[1])) {
                 break answers;
             }
         };
-        let [earlier, told, later] = [&before, &theirs, &after].map(parsed);
-        let broke_off = theirs.status == 200 && metrics::broke_off(&told);
+        let [earlier, reported, later] = [&before, &theirs, &after].map(parsed);
+        let broke_off = theirs.status == 200 && metrics::broke_off(&reported);
         if theirs.status != 200 || after.status != 200 || broke_off {
             let mut comparison = self.comparison(target, None, Structure::Other, Depth::Keys);
-            // It may have been told to serve them elsewhere.
+            // It may be configured to serve them elsewhere.
             if theirs.status != 404 {
                 let theirs = if broke_off { metrics::BROKE_OFF.to_owned() + " 1" } else { theirs.excerpt() };
                 comparison.put("", Difference::Answer, None, theirs, after.excerpt());
@@ -195,7 +195,7 @@ impl Walk {
         }
         let containers = std::mem::take(&mut self.containers);
         let mut comparison = self.comparison(target, None, Structure::Other, Depth::Values);
-        metrics::compare(&mut comparison, &told, &earlier, &later, &containers);
+        metrics::compare(&mut comparison, &reported, &earlier, &later, &containers);
         self.containers = containers;
         Ok(())
     }

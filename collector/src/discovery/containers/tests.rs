@@ -43,7 +43,7 @@ fn several_hierarchies_are_one_container() {
     let mut run = |run: &dyn Fn(&mut Discovery, &mut Vec<Change>)| step(&mut discovery, |d, c| run(d, c));
     assert_eq!(run(&|d, c| d.made(member(1, 10), &name("/x"), None, c)), [began("/x")]);
     assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [members("/x")]);
-    assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [], "told twice");
+    assert_eq!(run(&|d, c| d.made(member(2, 20), &name("/x"), None, c)), [], "reported twice");
     assert_eq!(run(&|d, c| d.removed(member(1, 10), c)), [members("/x")]);
     assert_eq!(run(&|d, c| d.removed(member(7, 70), c)), [], "nobody knew it");
     assert_eq!(run(&|d, c| d.removed(member(2, 20), c)), [ended("/x")]);
@@ -91,26 +91,26 @@ fn renames_take_their_subtree_along_in_their_hierarchy() {
 }
 
 #[test]
-fn populated_is_told_once_for_all_hierarchies() {
+fn populated_is_reported_once_for_all_hierarchies() {
     let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
     let populated = Change::Populated { name: name("/x") };
     let emptied = Change::Emptied { name: name("/x") };
-    let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
-    assert_eq!(tell(1, 10, true), std::slice::from_ref(&populated));
-    assert_eq!(tell(2, 20, true), []);
-    assert_eq!(tell(1, 10, false), [], "a process is still in the other hierarchy");
-    assert_eq!(tell(2, 20, false), std::slice::from_ref(&emptied));
-    assert_eq!(tell(2, 20, true), [populated]);
-    assert_eq!(tell(9, 90, true), []);
+    let mut populate = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
+    assert_eq!(populate(1, 10, true), std::slice::from_ref(&populated));
+    assert_eq!(populate(2, 20, true), []);
+    assert_eq!(populate(1, 10, false), [], "a process is still in the other hierarchy");
+    assert_eq!(populate(2, 20, false), std::slice::from_ref(&emptied));
+    assert_eq!(populate(2, 20, true), [populated]);
+    assert_eq!(populate(9, 90, true), []);
 }
 
 #[test]
 fn what_a_scan_found_before_any_event_empties_at_the_first_report() {
     let mut discovery = with(&[(1, 10, "/x"), (2, 20, "/x")]);
     let emptied = Change::Emptied { name: name("/x") };
-    let mut tell = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
-    assert_eq!(tell(1, 10, false), [emptied]);
-    assert_eq!(tell(2, 20, false), []);
+    let mut populate = |hierarchy, id, value| step(&mut discovery, |d, c| d.populated(member(hierarchy, id), value, c));
+    assert_eq!(populate(1, 10, false), [emptied]);
+    assert_eq!(populate(2, 20, false), []);
 }
 
 fn found(hierarchy: u32, id: u64, path: &str) -> Found {

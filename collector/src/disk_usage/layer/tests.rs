@@ -17,12 +17,12 @@ struct Looked {
     errors: Vec<ReadError>,
 }
 
-fn look_below(rootfs: &Path, files: &ContainerFiles, told: Option<&RuntimeLayer>) -> Looked {
+fn look_below(rootfs: &Path, files: &ContainerFiles, reported: Option<&RuntimeLayer>) -> Looked {
     let roots = HostRoots { rootfs: rootfs.into(), ..HostRoots::default() };
     let filesystems = filesystems();
     let mut pace = Pace::new(Budget::new());
     let mut survey = Survey { roots: &roots, pace: &mut pace, errors: Vec::new() };
-    let known = Known { files, told, filesystems: &filesystems.list, inodes: None };
+    let known = Known { files, reported, filesystems: &filesystems.list, inodes: None };
     let storage = survey.storage(known, files.layer.clone());
     Looked { storage, errors: survey.errors }
 }
@@ -33,7 +33,7 @@ fn look(files: &ContainerFiles) -> Storage {
     storage
 }
 
-fn told(bytes: u64, directory: Option<&Path>) -> RuntimeLayer {
+fn reported(bytes: u64, directory: Option<&Path>) -> RuntimeLayer {
     let measured = measured(Bytes(bytes), Some(3), Method::Runtime);
     RuntimeLayer { measured, directory: directory.map(Path::to_path_buf) }
 }
@@ -105,11 +105,11 @@ fn what_the_runtime_counts_is_not_counted_again() {
     let root = tempfile::tempdir().unwrap();
     let layer = Some(LayerPlace::Directory(root.path().into()));
     let files = ContainerFiles { layer, ..ContainerFiles::default() };
-    let told_about = told(4096, Some(root.path()));
-    let found = look_below(Path::new("/"), &files, Some(&told_about)).storage;
-    assert_eq!(found.layer, Some(told_about.measured));
+    let reported_about = reported(4096, Some(root.path()));
+    let found = look_below(Path::new("/"), &files, Some(&reported_about)).storage;
+    assert_eq!(found.layer, Some(reported_about.measured));
     // And it is all that is known where the files cannot be seen.
-    let elsewhere = look_below(root.path(), &files, Some(&told(4096, None)));
+    let elsewhere = look_below(root.path(), &files, Some(&reported(4096, None)));
     assert_eq!(elsewhere.storage.layer.unwrap().by, Method::Runtime);
     assert!(elsewhere.errors.is_empty() && elsewhere.storage.filesystem.is_none());
 }
@@ -137,7 +137,7 @@ fn file_systems_by_path() {
         let found = filesystem_of(&HostRoots::default(), &root.path().join(path), &list);
         found.map(|filesystem| filesystem.device.as_str())
     };
-    // No number is that of the temporary directory: only a btrfs, whose subvolumes have others, is told by its path.
+    // No number is that of the temporary directory: only a btrfs, whose subvolumes have others, is known by its path.
     assert_eq!(found("link/a/b"), Some("/dev/sdc1"));
     assert_eq!(found("none"), None);
     assert_eq!(filesystem_of(&HostRoots::default(), Path::new("/proc/self"), &list[2..]), None);

@@ -146,7 +146,7 @@ fn swap(swap: Swap) -> Finding {
             "swap used by each container",
             "start the kernel with swapaccount=1; it needs CONFIG_SWAP=y (and CONFIG_MEMCG_SWAP=y before 6.1)",
         ),
-        (Accounting::Unknown, _) => Finding::off(id, title, "no cgroup has memory counted, so it cannot be told"),
+        (Accounting::Unknown, _) => Finding::off(id, title, "no cgroup has memory counted, so it is not known"),
     }
 }
 
@@ -161,7 +161,7 @@ fn load_average(facts: &Facts, cgroups: &CgroupFacts, wishes: &Wishes) -> Findin
         Err(error) => Finding::works(id, title, error.to_string())
             .unavailable(lost, "run a kernel with CONFIG_TASKSTATS=y, and in the host's network namespace"),
         Ok(()) if !has_v1 => Finding::works(id, title, "the kernel counts tasks by state for cgroup v1 alone")
-            .unavailable(lost, "none with cgroup v2; pressure tells more"),
+            .unavailable(lost, "none with cgroup v2; use pressure instead"),
         Ok(()) => Finding::works(id, title, "taskstats answers"),
     }
 }

@@ -109,7 +109,7 @@ fn fields(types: &KernelTypes, probes: &Examination) -> Finding {
         return Finding::works(id, title, path.to_string());
     }
     Finding::works(id, title, format!("{path} has no field for {}", missed.join(", "))).limited(
-        "what the programs read there: the first process of a cgroup, or parts of what is told about an OOM kill",
+        "what the programs read there: the first process of a cgroup, or parts of the report on an OOM kill",
         "report this line and the kernel's version",
     )
 }

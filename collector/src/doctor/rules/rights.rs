@@ -55,7 +55,7 @@ fn trace(facts: &Facts, wishes: &Wishes) -> Finding {
     let cost = if wanted {
         Cost::Lost("network counters of other users' containers, and the descriptors of their processes")
     } else {
-        Cost::None("nothing that was asked for needs it")
+        Cost::None("nothing that is switched on needs it")
     };
     other(facts, "cap_sys_ptrace", "CAP_SYS_PTRACE", CapabilitySet::SYS_PTRACE, &cost)
 }

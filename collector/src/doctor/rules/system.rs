@@ -70,7 +70,7 @@ fn descriptors(limit: Option<u64>, cgroups: u64) -> Finding {
     )
 }
 
-/// Only scans have themselves told of OOM kills this way, and only on v2.
+/// Only scans learn of OOM kills this way, and only on v2.
 fn inotify(facts: &Facts, v2_memory: bool, cgroups: u64) -> Finding {
     let (id, title) = ("inotify", "inotify");
     let shown = |limit: Option<u64>| limit.map_or_else(|| "not known".to_owned(), |limit| limit.to_string());
@@ -98,12 +98,12 @@ fn clock(facts: &Facts) -> Finding {
     let clock = facts.clock;
     if clock.boot_shift != 0 {
         let found = format!("a time namespace shifts the time since boot by {} s", clock.boot_shift);
-        let lost = "the right times of events, which the kernel stamps without the shift";
+        let lost = "correct times of events, which the kernel stamps without the shift";
         return Finding::works(id, title, found).limited(lost, "run in the machine's first time namespace");
     }
     if clock.wall_seconds < EARLIEST_PLAUSIBLE {
-        let found = format!("the wall clock says {} s after 1970-01-01", clock.wall_seconds);
-        let lost = "the right times of samples and events";
+        let found = format!("the wall clock is at {} s after 1970-01-01", clock.wall_seconds);
+        let lost = "correct times of samples and events";
         return Finding::works(id, title, found).limited(lost, "set the clock, for example by NTP");
     }
     Finding::works(id, title, "set, and not shifted by a time namespace")

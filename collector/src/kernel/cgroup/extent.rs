@@ -28,7 +28,7 @@ pub(super) struct View<'a> {
 }
 
 /// How much of a hierarchy a mount shows, and the name of the cgroup that is mounted. In a cgroup namespace the mounted
-/// directory is told relative to the namespace's root, so that `/` may be any cgroup and the hierarchy's root is
+/// directory is given relative to the namespace's root, so that `/` may be any cgroup and the hierarchy's root is
 /// something like `/../..`.
 pub(super) fn extent(mounted: &[u8], place: &Path, view: View<'_>) -> (Extent, Box<[u8]>) {
     let below = mounted.strip_suffix(b"/").unwrap_or(mounted);

@@ -71,7 +71,7 @@ fn a_kept_file_is_read_anew_and_the_buffer_grows() {
 }
 
 #[test]
-fn absence_is_remembered_until_told_otherwise() {
+fn absence_is_remembered_until_it_changes() {
     let root = tempfile::tempdir().unwrap();
     let budget = Arc::new(FileBudget::new(10));
     let mut buffer = ReadBuffer::new();
@@ -85,7 +85,7 @@ fn absence_is_remembered_until_told_otherwise() {
 }
 
 #[test]
-fn errors_are_told_apart() {
+fn errors_are_distinguished() {
     let root = tempfile::tempdir().unwrap();
     let budget = Arc::new(FileBudget::new(10));
     let mut buffer = ReadBuffer::new();

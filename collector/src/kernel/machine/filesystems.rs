@@ -9,7 +9,7 @@ use super::{Survey, mounts, statfs};
 use crate::kernel::HostRoots;
 use crate::kernel::machine::mounts::Mount;
 
-/// How long all file systems together may take to tell their size.
+/// How long all file systems together may take to report their size.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Types that are listed, beside those that begin with `ext` or `nfs`. cAdvisor's list: what stores files for good, and
@@ -38,7 +38,7 @@ const LISTED_TYPES: [&str; 18] = [
 /// A file system of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// What tells it from the others: the mount's source; for a tmpfs its mount point, and for an overlay
+    /// What distinguishes it from the others: the mount's source; for a tmpfs its mount point, and for an overlay
     /// `<source>_<major>-<minor>`, because the source of these is a mere word.
     pub device: String,
     /// Major device number.
@@ -120,7 +120,8 @@ pub struct Filesystem {
     pub size: statfs::Size,
 }
 
-/// The machine's file systems that tell their size within two seconds together; those on other machines are asked last.
+/// The machine's file systems that report their size within two seconds together; those on other machines are asked
+/// last.
 ///
 /// One that is hidden below another mount, or not visible to this process, is left out: what would be measured is
 /// another file system.

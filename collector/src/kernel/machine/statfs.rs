@@ -47,8 +47,8 @@ const MOST_STUCK: usize = 32;
 /// Paths a thread of this process is stuck on. A static, because such a thread outlives every owner.
 static STUCK: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// The sizes of the file systems at these paths, in their order. Those that are not told within the limit, and those
-/// that come after them and were not reached, are answered with `ETIMEDOUT`.
+/// The sizes of the file systems at these paths, in their order. Those that are not reported within the limit, and
+/// those that come after them and were not reached, are answered with `ETIMEDOUT`.
 pub fn sizes(paths: &[PathBuf], limit: Duration) -> Vec<Answer> {
     ask_all(paths, limit, size)
 }

@@ -17,7 +17,7 @@ pub struct Cpu {
     pub id: u32,
     /// `core_id`: the hardware's number, unique in its package at best.
     pub core_id: Option<i32>,
-    /// `physical_package_id`: the socket; -1 where the firmware does not tell.
+    /// `physical_package_id`: the socket; -1 where the firmware does not report it.
     pub physical_package_id: Option<i32>,
     /// `book_id` (s390x).
     pub book_id: Option<String>,
@@ -95,7 +95,7 @@ pub struct Cache {
     pub shared_by: u32,
 }
 
-/// The caches of a CPU in the order of their index; none when the kernel does not tell (arm64 guests).
+/// The caches of a CPU in the order of their index; none when the kernel does not list them (arm64 guests).
 ///
 /// A cache of which a file other than `id` cannot be read is left out.
 pub fn caches(survey: &mut Survey, roots: &HostRoots, cpu: u32) -> Vec<Cache> {

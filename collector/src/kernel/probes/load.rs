@@ -36,8 +36,8 @@ use crate::kernel::HostRoots;
 /// The programs, built by `cargo xtask bpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../collector-ebpf/collector.bpf.o");
 
-/// Each tracepoint, the program for it has the same name. In the order in which they are attached: what is told of a
-/// cgroup counts more than what a scan finds, so once its making is told, its removal and its new names must be told too.
+/// Each tracepoint, the program for it has the same name. In the order in which they are attached: what events report
+/// counts more than what a scan finds, so once a creation is reported, removal and new names must be reported too.
 const CGROUP_TRACEPOINTS: [&str; 6] = [
     "cgroup_rmdir",
     "cgroup_release",
@@ -411,8 +411,8 @@ fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts)
         let figures = ["processed ", "stack depth ", "verification time "];
         let is_reason = |line: &&str| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure));
         let says = log.lines().rev().find(is_reason).unwrap_or_default();
-        // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to tell, since
-        // securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
+        // Under lockdown the verifier knows no helper that reads kernel memory; it may be the only one to report it,
+        // since securityfs is seldom mounted in containers. These programs ask for no helper that a kernel may lack.
         let refuses_reading = |line: &str| {
             line.contains(READING_HELPER) && (line.contains("unknown func") || line.contains("cannot use helper"))
         };

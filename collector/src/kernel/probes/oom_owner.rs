@@ -43,7 +43,7 @@ pub fn limit_owner(levels: &[MemcgLevel], known_local_ooms: impl Fn(u64) -> Opti
     match risen.as_slice() {
         [] => {}
         [only] => return Some(only.id),
-        // Risen, yet none locked: the counts alone cannot tell which of them this kill belongs to.
+        // Risen, yet none locked: the counts alone do not show which of them this kill belongs to.
         [.., highest] => return Some(least_room(&risen).unwrap_or(highest).id),
     }
     if let Some(top) = locked_run.last() {

@@ -171,7 +171,7 @@ pub enum Cause {
     RingBufferSize(u32, u32),
     /// The kernel has no such tracepoint.
     NoTracepoint,
-    /// The tracepoint passes neither a task nor a pid, or the types do not tell.
+    /// The tracepoint passes neither a task nor a pid, or the types do not show it.
     UnknownForm,
     /// The verifier refused a program; the end of what it said.
     Refused(Box<str>),
@@ -231,7 +231,7 @@ impl Unavailable {
 
     fn effect(&self) -> &'static str {
         match self.cause {
-            Cause::UnknownForm => "kernel events do not tell of OOM kills",
+            Cause::UnknownForm => "kernel events do not report OOM kills",
             _ => "kernel events are off",
         }
     }

@@ -1,8 +1,9 @@
-//! Which processes are in a cgroup, where `cgroup.procs` does not tell: in a container with a pid namespace of its own.
+//! Which processes are in a cgroup, where `cgroup.procs` does not list them: in a container with a pid namespace of its
+//! own.
 //!
 //! The host's procfs shows every process, and for each its cgroups. Reading all of it takes about five microseconds per
 //! process, so it is done by a thread of its own, only when somebody asks for something newer, and for at most a
-//! hundredth of a CPU. A list may therefore be old; [`ProcessIndex::belongs`] tells whether a process still is where
+//! hundredth of a CPU. A list may therefore be old; [`ProcessIndex::belongs`] reports whether a process still is where
 //! it was.
 
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ pub struct ProcessIndex {
 #[derive(Debug)]
 struct Shared {
     proc: PathBuf,
-    /// By hierarchy, the name of the cgroup that procfs tells paths relative to.
+    /// By hierarchy, the name of the cgroup that paths in procfs are relative to.
     bases: HashMap<u32, Vec<u8>>,
     current: RwLock<Arc<Reading>>,
     wanted: Mutex<Wanted>,
@@ -165,7 +166,7 @@ pub(crate) fn joined(base: &[u8], mut path: &[u8]) -> Vec<u8> {
     if name.is_empty() { b"/".to_vec() } else { name }
 }
 
-/// The cgroups that procfs tells paths relative to: the hierarchies' roots, or in a cgroup namespace its root, which
+/// The cgroups that paths in procfs are relative to: the hierarchies' roots, or in a cgroup namespace its root, which
 /// has no name there and is found by looking which cgroup this process is in.
 pub(crate) fn bases(proc: &Path, hierarchies: &Hierarchies, own_pid: u32) -> HashMap<u32, Vec<u8>> {
     let mut bases = HashMap::new();
@@ -193,7 +194,7 @@ pub(crate) fn bases(proc: &Path, hierarchies: &Hierarchies, own_pid: u32) -> Has
             last = found;
         } else {
             let hierarchy = hierarchy.mount.display();
-            tracing::debug!(%hierarchy, "the collector's own cgroup is not found; its processes are not told");
+            tracing::debug!(%hierarchy, "the collector's own cgroup is not found; its processes are not listed");
         }
     }
     bases

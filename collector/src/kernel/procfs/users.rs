@@ -1,4 +1,4 @@
-//! The host's users: `/etc/passwd`. Users that only a directory service knows are not told.
+//! The host's users: `/etc/passwd`. Users that only a directory service knows are not listed.
 
 use std::collections::HashMap;
 

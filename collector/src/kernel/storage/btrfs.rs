@@ -1,7 +1,7 @@
 //! btrfs's own accounting of subvolumes, where quotas are switched on: `/sys/fs/btrfs/<uuid>/qgroups/0_<id>`, since
 //! kernel 5.9.
 //!
-//! The id of a subvolume is told by `statx(2)` since kernel 6.10; before that it takes an ioctl, and there is no
+//! The id of a subvolume is reported by `statx(2)` since kernel 6.10; before that it takes an ioctl, and there is no
 //! accounting to be had here.
 
 use std::path::Path;
@@ -40,8 +40,8 @@ pub fn subvolume(roots: &HostRoots, directory: &Path, device: &str) -> Result<Op
     let open = place::open(roots, directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let status = statx(&open, c"", AtFlags::EMPTY_PATH, StatxFlags::INO | SUBVOL)
         .map_err(|errno| ReadError::from_errno(directory, errno))?;
-    let tells = StatxFlags::from_bits_retain(status.stx_mask).contains(SUBVOL);
-    if !tells || status.stx_ino != SUBVOLUME_ROOT {
+    let has_id = StatxFlags::from_bits_retain(status.stx_mask).contains(SUBVOL);
+    if !has_id || status.stx_ino != SUBVOLUME_ROOT {
         return Ok(None);
     }
     Ok(accounted(&roots.sys.join("fs/btrfs"), device, status.stx_subvol))

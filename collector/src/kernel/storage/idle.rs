@@ -26,7 +26,7 @@ pub fn give_way() {
     }
     // After the policy, with which the library sets a nice value of its own.
     if let Err(errno) = setpriority_process(None, NICEST) {
-        tracing::debug!(%errno, "files are counted without a higher nice value");
+        tracing::debug!(error = %errno, "files are counted without a higher nice value");
     }
 }
 
@@ -34,7 +34,7 @@ pub fn give_way() {
 /// a part of one, of which it is to take little.
 pub fn give_way_to_others() {
     if let Err(errno) = setpriority_process(None, NICE) {
-        tracing::debug!(%errno, "a thread that gives way runs without a higher nice value");
+        tracing::debug!(error = %errno, "a thread that gives way runs without a higher nice value");
     }
 }
 

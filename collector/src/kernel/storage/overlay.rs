@@ -1,4 +1,4 @@
-//! The writable layer of a process's root directory, from mount tables: needs no runtime to tell.
+//! The writable layer of a process's root directory, from mount tables: needs no runtime.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

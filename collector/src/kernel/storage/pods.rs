@@ -52,7 +52,7 @@ pub fn directories(roots: &HostRoots, directory: &Path) -> Result<Vec<String>, R
             continue;
         }
         let kind = match entry.file_type() {
-            // Some file systems do not tell.
+            // Some file systems do not report it.
             FileType::Unknown => match statat(&open, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 Err(Errno::NOENT) => continue,

@@ -41,7 +41,7 @@ pub enum WalkError {
     /// Part of it cannot be read, so that the sum would be too small.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// It was told to stop.
+    /// It was asked to stop.
     #[error("stopped")]
     Stopped,
 }

@@ -98,7 +98,7 @@ pub enum Accounting {
     On,
     /// It does not.
     Off,
-    /// There is no cgroup, or no memory controller, to tell it by.
+    /// There is no cgroup, or no memory controller, to see it by.
     Unknown,
 }
 
@@ -166,7 +166,7 @@ fn passed_on(hierarchy: &Hierarchy, buffer: &mut ReadBuffer) -> Vec<Box<str>> {
 fn try_files(directory: &Path, denied: &mut Denied) {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::PermissionsExt as _;
-    // A directory that is gone, or cannot be listed, is told elsewhere.
+    // A directory that is gone, or cannot be listed, is reported elsewhere.
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let counts = STATISTICS.iter().any(|start| name.as_bytes().starts_with(start));

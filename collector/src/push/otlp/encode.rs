@@ -77,7 +77,7 @@ fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
-/// Who the values are about. `cgroup.path` is ours, and on every resource: it alone tells bare cgroups apart.
+/// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups.
 fn resource(observed: &Observed, host: &Host) -> Vec<KeyValue> {
     let mut attributes = vec![
         text("host.name", &host.name),

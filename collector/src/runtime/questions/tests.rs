@@ -22,7 +22,7 @@ fn usual(number: usize) -> Name {
     format!("/docker/{number:064x}").into_bytes().into()
 }
 
-/// A Docker that tells its version and then nothing more.
+/// A Docker that reports its version and then nothing more.
 async fn silent() -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::Tcp(listener.local_addr().unwrap().to_string());

@@ -8,10 +8,10 @@ use crate::reader::container::Scratch;
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
 
-/// The times of a cgroup's files are those of its making when they are this close to what an event told.
+/// The times of a cgroup's files are those of its making when they are this close to what an event reported.
 const FILES_AGREE: Duration = Duration::from_secs(1);
-/// Limits older than this are read along with a sample: what is told from memory should not be older for long. Their files
-/// are not kept open, so it costs as much as several samples.
+/// Limits older than this are read along with a sample: what is served from memory should not be older for long. Their
+/// files are not kept open, so it costs as much as several samples.
 const LIMITS_AGE: Duration = Duration::from_secs(20);
 /// Up to so much more, different for each container: those found together would otherwise be read together for ever.
 const LIMITS_SPREAD: u64 = 20;
@@ -69,8 +69,8 @@ impl Engine {
         tracked.container.set_spec(spec);
     }
 
-    /// When the container was made. By its files also where an event told: a collector that is started later has only
-    /// these, and the time must not change with a restart.
+    /// When the container was made. By its files even where an event reported it: a collector that is started later has
+    /// only these, and the time must not change with a restart.
     fn created(
         &self,
         tracked: &Tracked,
@@ -80,7 +80,7 @@ impl Engine {
     ) -> Option<WallTime> {
         let Origin::Made(at) = tracked.origin else { return tracked.origin.created() };
         let from_files = |files: WallTime| {
-            // Looked at late, or the clock was set meanwhile: then they do not tell.
+            // Looked at late, or the clock was set meanwhile: then they do not show it.
             let apart = files.since(at).0.max(at.since(files).0);
             if apart < FILES_AGREE.as_nanos() as u64 { files } else { at }
         };

@@ -1,4 +1,4 @@
-//! How many OOM kills a container had: the kernel's counter decides, events tell when to read it.
+//! How many OOM kills a container had: the kernel's counter decides, events trigger reading it.
 //!
 //! The kernel's count outlives the collector, so that a restart does not reset anything, and it includes what was killed
 //! before the collector came. The kernel raises it before it reports the kill. An event that happened before the
@@ -24,7 +24,7 @@ use crate::reader::container::{OomCounter, Scratch};
 use crate::sample::event::{Event, EventData, EventKind};
 use crate::units::WallTime;
 
-/// What the events told beyond the kernel's count.
+/// What the events reported beyond the kernel's count.
 #[derive(Debug, Default)]
 pub(super) struct OomTally {
     /// When the kills happened that were reported since the counter was read, on the boot clock.
@@ -33,15 +33,15 @@ pub(super) struct OomTally {
     read_ns: u64,
     /// The counter as last read.
     kernel: OomCounter,
-    /// The kills told so far of this counter.
-    told: u64,
+    /// The kills emitted so far of this counter.
+    emitted: u64,
     /// Whether it is known what the counter was before the first event.
     has_base: bool,
     /// Victims that the counter had twice by then.
     doubled: u64,
-    /// What would be told if the events alone counted.
+    /// What would be emitted if the events alone counted.
     by_events: u64,
-    /// What the counter had beyond the events when it was last read, and was not told.
+    /// What the counter had beyond the events when it was last read, and was not emitted.
     held_back: u64,
 }
 
@@ -72,8 +72,8 @@ pub(super) enum Baseline {
 pub(super) enum Reported {
     /// The kernel's count has it.
     Counted,
-    /// The kernel's count has it, and it was not told for want of this report.
-    Told,
+    /// The kernel's count has it, and it was not emitted for want of this report.
+    Emitted,
     /// Read the counter.
     Read,
     /// It will be read, as was asked for before.
@@ -96,8 +96,8 @@ impl OomTally {
                 return Reported::Counted;
             }
             self.held_back -= 1;
-            self.told += 1;
-            return Reported::Told;
+            self.emitted += 1;
+            return Reported::Emitted;
         }
         self.reported.push(boot_ns);
         if self.reported.len() == 1 { Reported::Read } else { Reported::WillBeRead }
@@ -112,11 +112,11 @@ impl OomTally {
     pub(super) fn read(&mut self, began_ns: u64, kernel: OomCounter, decides: Decides) -> u64 {
         // It starts anew when the memory controller is switched off and on again.
         let begins_anew = kernel.kills < self.kernel.kills;
-        let told = if begins_anew { 0 } else { self.told };
+        let emitted = if begins_anew { 0 } else { self.emitted };
         self.reported.retain(|boot_ns| *boot_ns > began_ns);
         if begins_anew || !self.has_base {
             self.doubled = kernel.group_kills.min(kernel.kills);
-            // What was reported since is not in the counter yet, or is told all the same.
+            // What was reported since is not in the counter yet, or is emitted all the same.
             self.by_events = kernel.kills - self.doubled + self.reported.len() as u64;
             self.has_base = true;
         }
@@ -126,9 +126,9 @@ impl OomTally {
             Decides::Events => counted.min(self.by_events),
             Decides::CounterAlone => kernel.kills.saturating_sub(kernel.group_kills),
         };
-        (self.read_ns, self.kernel, self.told) = (began_ns, kernel, told.max(kills));
-        self.held_back = if decides == Decides::Events { counted.saturating_sub(self.told) } else { 0 };
-        kills.saturating_sub(told)
+        (self.read_ns, self.kernel, self.emitted) = (began_ns, kernel, emitted.max(kills));
+        self.held_back = if decides == Decides::Events { counted.saturating_sub(self.emitted) } else { 0 };
+        kills.saturating_sub(emitted)
     }
 
     /// Whether a kill was reported that happened while the counter was read.
@@ -139,7 +139,7 @@ impl OomTally {
     /// The reported kills that the kernel's counter cannot be asked about.
     pub(super) fn take_unread(&mut self) -> u64 {
         let unread = std::mem::take(&mut self.reported).len() as u64;
-        self.told += unread;
+        self.emitted += unread;
         unread
     }
 }
@@ -149,7 +149,7 @@ impl Engine {
     pub fn oom_killed(&self, tracked: &Arc<Tracked>, boot_ns: u64) {
         match lock(&tracked.oom).report(boot_ns) {
             Reported::Read => self.push_urgent(Job::CountOom(Arc::clone(tracked))),
-            Reported::Told => tracked.container.add_oom_kills(1),
+            Reported::Emitted => tracked.container.add_oom_kills(1),
             Reported::Counted | Reported::WillBeRead => {}
         }
     }
@@ -197,7 +197,7 @@ impl Engine {
         if baseline == Baseline::Unread {
             return;
         }
-        // The counters name the victim's cgroup and nothing else: whose limit it was is not told, so no `oomKill`.
+        // The counters name the victim's cgroup and nothing else: whose limit it was is not known, so no `oomKill`.
         for _ in 0..new {
             let container = Arc::clone(tracked.container.name());
             let at = WallTime::from(SystemTime::now());
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(tally.report(10), Reported::Read);
         assert_eq!(tally.report(11), Reported::WillBeRead);
         assert_eq!(read(&mut tally, 20, 5), 5, "three of them before the collector came");
-        assert_eq!(tally.report(15), Reported::Counted, "read after it happened, told after it was read");
+        assert_eq!(tally.report(15), Reported::Counted, "read after it happened, reported after it was read");
         assert_eq!(tally.take_unread(), 0);
         assert_eq!(tally.report(21), Reported::Read);
         assert_eq!(tally.take_unread(), 1, "the cgroup was gone before the counter could be read");
@@ -252,11 +252,11 @@ mod tests {
         assert_eq!(tally.read(11, counter(1, 1), Decides::Counter), 1);
         assert!(tally.is_exceeded_by(counter(2, 1)), "the first victim was counted again");
         assert_eq!(tally.read(12, counter(2, 1), Decides::Events), 0);
-        // A second group, of three: told as the events come, whenever the counter is read.
+        // A second group, of three: emitted as the events come, whenever the counter is read.
         tally.report(20);
         assert_eq!(tally.read(21, counter(6, 2), Decides::Events), 1);
-        assert_eq!((tally.report(20), tally.report(20)), (Reported::Told, Reported::Told));
-        assert_eq!(tally.read(22, counter(6, 2), Decides::Events), 0, "all of them are told");
+        assert_eq!((tally.report(20), tally.report(20)), (Reported::Emitted, Reported::Emitted));
+        assert_eq!(tally.read(22, counter(6, 2), Decides::Events), 0, "all of them are emitted");
         assert_eq!(tally.read(23, counter(6, 2), Decides::Events), 0);
     }
 

@@ -1,7 +1,7 @@
 //! Which containers are whose, kept with the containers.
 
 use super::{Engine, lock};
-use crate::runtime::owners::{Change, Told};
+use crate::runtime::owners::{Change, RuntimeReport};
 use crate::sample::event::Name;
 use crate::sample::identity::Who;
 
@@ -21,10 +21,10 @@ impl Engine {
         self.pass_on(changes)
     }
 
-    /// A runtime told about the container with this id; those that are somebody else by that.
-    pub fn told(&self, id: &str, told: Told) -> Vec<Name> {
+    /// A runtime reported the container with this id; those that are somebody else by that.
+    pub fn reported(&self, id: &str, reported: RuntimeReport) -> Vec<Name> {
         let mut owners = lock(&self.owners);
-        let changes = owners.told(id, told);
+        let changes = owners.reported(id, reported);
         self.pass_on(changes)
     }
 

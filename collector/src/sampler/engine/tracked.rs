@@ -14,9 +14,9 @@ use crate::units::WallTime;
 /// How a container became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The kernel told when it was made.
+    /// The kernel reported when it was made.
     Made(WallTime),
-    /// A scan found it; when it was made is told by the times of its files, if at all.
+    /// A scan found it; when it was made is known from the times of its files, if at all.
     Found(Option<WallTime>),
 }
 

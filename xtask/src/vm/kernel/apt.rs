@@ -34,7 +34,7 @@ pub(super) struct Package {
 }
 
 impl PrivateApt {
-    /// An apt that knows these suites alone, with lists fetched just now. `name` tells it from others.
+    /// An apt that knows these suites alone, with lists fetched just now. `name` distinguishes it from others.
     pub(super) fn new(name: &str, suites: &[&str]) -> Result<Self> {
         let release = std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
         let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));

@@ -52,7 +52,7 @@ fn sources<'a>(rows: &'a [(&str, Layout, Row)], statistic: &str, layout: Layout)
         let mut of_kernel = of_layout.iter().filter(|(of, _, row)| *of == kernel && row.statistic == statistic);
         let source = of_kernel.next().and_then(|(.., row)| row.source.as_deref());
         let again = of_kernel.next();
-        ensure!(again.is_none(), "{statistic} was told twice on {kernel} with {}", layout.name());
+        ensure!(again.is_none(), "{statistic} was reported twice on {kernel} with {}", layout.name());
         match sources.iter_mut().find(|(known, _)| *known == source) {
             Some((_, kernels)) => kernels.push(kernel),
             None => sources.push((source, vec![kernel])),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statistic_told_twice_is_an_error() {
+    fn a_statistic_reported_twice_is_an_error() {
         let row = said("7", Layout::V2, r#"{"statistic":"a","source":"b"}"#);
         assert!(render(&[row, row]).is_err());
     }

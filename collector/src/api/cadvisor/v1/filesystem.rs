@@ -70,8 +70,8 @@ impl<'a> FsStats<'a> {
         }
     }
 
-    /// `inodes` are those in use by the layer, and what is free is not told, as in cAdvisor; `None` when it is not known
-    /// what the layer takes.
+    /// `inodes` are those in use by the layer, and what is free is not reported, as in cAdvisor; `None` when it is not
+    /// known what the layer takes.
     fn of_container(storage: &'a Storage, machine: Option<&Arc<Filesystems>>) -> Option<Self> {
         let (layer, total) = (storage.layer?.usage, storage.total()?);
         let filesystem = storage.filesystem.as_ref();
@@ -215,7 +215,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_a_layer_that_is_not_known() {
+    fn nothing_is_reported_of_a_layer_that_is_not_known() {
         check(&FilesystemUse::Unknown, &expect!["[]"]);
         let storage = Arc::new(Storage { logs: Some(measured(100, Some(1))), ..Storage::default() });
         check(&FilesystemUse::Container { storage, machine: None }, &expect!["[]"]);

@@ -59,7 +59,7 @@ pub struct ContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
-    /// The same with what its application told.
+    /// The same with what its application reported.
     pub(super) fn with_custom_metrics(self, custom_metrics: Option<CustomMetrics<'a>>) -> Self {
         Self { custom_metrics, ..self }
     }
@@ -138,7 +138,7 @@ struct CpuCfs {
     burst_time: u64,
 }
 
-/// What the scheduler tells of the processes, cumulative; times in nanoseconds.
+/// What the scheduler reports about the processes, cumulative; times in nanoseconds.
 #[derive(Default, JsonSchema, Serialize)]
 struct CpuSchedstat {
     run_time: u64,

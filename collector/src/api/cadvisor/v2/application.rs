@@ -1,4 +1,4 @@
-//! What an application told, by metric and label: `MetricValBasic`.
+//! What an application reported, by metric and label: `MetricValBasic`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `Attributes`: the versions on the machine, and some of what its own resource tells.
+//! `Attributes`: the versions on the machine, and some of what its own resource reports.
 
 use std::collections::BTreeMap;
 

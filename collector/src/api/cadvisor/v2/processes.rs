@@ -11,7 +11,7 @@ use crate::api::wire::time;
 use crate::sample::process::{Process, ProcessList};
 use crate::units::{Nanos, WallTime};
 
-/// Whether the answer tells where each process is: only that for the root does.
+/// Whether the answer reports where each process is: only that for the root does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CgroupPaths {
     Shown,

@@ -1,7 +1,7 @@
 //! Samples: `DeprecatedContainerStats` of v2.0, `ContainerInfo` of v2.1, and the machine's `MachineStats`.
 //!
 //! A part is there when the sample has it; cAdvisor looks at the container's limits instead, and ends the request where
-//! the two differ. Only the network is shown by the limits, which tell whose it is.
+//! the two differ. Only the network is shown by the limits, which show whose it is.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::sample::container::{Hugetlb, Interface, Network, Sample};
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Bytes;
 
-/// v2.0: every block is there, beside a flag that tells whether it means something.
+/// v2.0: every block is there, beside a flag for whether it means something.
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
 #[derive(JsonSchema, Serialize)]
 struct DeprecatedContainerStats<'a> {
@@ -177,23 +177,23 @@ fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> 
     sample.network.as_ref().filter(|_| view.has_network())
 }
 
-/// What the application told before the sample.
+/// What the application reported before the sample.
 fn custom_metrics<'a>(view: &'a ContainerView, sample: &Sample) -> Option<CustomMetrics<'a>> {
     view.application.at(sample.at).map(CustomMetrics::from)
 }
 
-/// A sample with what is told beside it.
+/// A sample with what is shown beside it.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+struct Shown<'a> {
     previous: Option<&'a Sample>,
     sample: &'a Sample,
     filesystems: &'a FilesystemUse,
 }
 
-/// The samples after this one, each with what is told beside it.
-fn told<'a, T>(view: &'a ContainerView, mut previous: Option<&'a Sample>, wire: impl Fn(Told<'a>) -> T) -> Vec<T> {
+/// The samples after this one, each with what is shown beside it.
+fn shown<'a, T>(view: &'a ContainerView, mut previous: Option<&'a Sample>, wire: impl Fn(Shown<'a>) -> T) -> Vec<T> {
     let mut each = |at: usize, sample: &'a Sample| {
-        wire(Told { previous: previous.replace(sample), sample, filesystems: view.filesystem_use(at) })
+        wire(Shown { previous: previous.replace(sample), sample, filesystems: view.filesystem_use(at) })
     };
     view.samples.iter().enumerate().map(|(at, sample)| each(at, sample)).collect()
 }
@@ -203,8 +203,8 @@ fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
-    fn new(view: &'a ContainerView, told: Told<'a>) -> Self {
-        let Told { previous, sample, filesystems } = told;
+    fn new(view: &'a ContainerView, shown: Shown<'a>) -> Self {
+        let Shown { previous, sample, filesystems } = shown;
         let network = network(view, sample);
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -236,8 +236,8 @@ impl<'a> DeprecatedContainerStats<'a> {
 }
 
 impl<'a> ContainerStats<'a> {
-    fn new(view: &'a ContainerView, told: Told<'a>) -> Self {
-        let Told { previous, sample, filesystems } = told;
+    fn new(view: &'a ContainerView, shown: Shown<'a>) -> Self {
+        let Shown { previous, sample, filesystems } = shown;
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -258,8 +258,8 @@ impl<'a> ContainerStats<'a> {
 }
 
 impl<'a> MachineStats<'a> {
-    fn new(view: &ContainerView, told: Told<'a>) -> Self {
-        let Told { previous, sample, filesystems } = told;
+    fn new(view: &ContainerView, shown: Shown<'a>) -> Self {
+        let Shown { previous, sample, filesystems } = shown;
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -296,32 +296,32 @@ pub(super) const MACHINE: Element = Element { append: append_machine, samples: a
 
 /// Appends a container's name and samples as v2.0 has them.
 pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
-    json::append_entry(out, &view.name, &told(view, None, |told| DeprecatedContainerStats::new(view, told)));
+    json::append_entry(out, &view.name, &shown(view, None, |shown| DeprecatedContainerStats::new(view, shown)));
 }
 
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
-    let stats = told(view, None, |told| ContainerStats::new(view, told));
+    let stats = shown(view, None, |shown| ContainerStats::new(view, shown));
     json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.
 pub(super) fn append_machine(out: &mut Vec<u8>, root: &ContainerView, _: Bytes) {
-    let stats = told(root, None, |told| MachineStats::new(root, told));
+    let stats = shown(root, None, |shown| MachineStats::new(root, shown));
     json::append(out, &(!stats.is_empty()).then_some(stats));
 }
 
 /// Appends the view's samples to those that are there already, as v2.0 has them.
 pub(super) fn append_deprecated_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &told(view, previous, |told| DeprecatedContainerStats::new(view, told)));
+    json::append_elements(out, &shown(view, previous, |shown| DeprecatedContainerStats::new(view, shown)));
 }
 
 /// The same as v2.1 has them.
 pub(super) fn append_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &told(view, previous, |told| ContainerStats::new(view, told)));
+    json::append_elements(out, &shown(view, previous, |shown| ContainerStats::new(view, shown)));
 }
 
 /// The same of the machine.
 pub(super) fn append_machine_samples(out: &mut Vec<u8>, root: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &told(root, previous, |told| MachineStats::new(root, told)));
+    json::append_elements(out, &shown(root, previous, |shown| MachineStats::new(root, shown)));
 }

@@ -55,7 +55,7 @@ impl Answer {
 
     /// What every request of the API may be answered with.
     fn failed() -> Self {
-        Self::text(500, "The request cannot be answered; the text says why.")
+        Self::text(500, "The request cannot be answered; the text has the reason.")
     }
 }
 
@@ -158,8 +158,10 @@ pub(super) fn of_page(page: Page, schemas: &mut SchemaGenerator) -> Vec<(String,
             one(Operation::new("openapi", "This document.", vec![document]))
         }
         Page::Readiness => {
-            let answers =
-                vec![Answer::text(200, "`ok`: every cgroup is listed."), Answer::text(503, "Not yet, and why.")];
+            let answers = vec![
+                Answer::text(200, "`ok`: every cgroup is listed."),
+                Answer::text(503, "Not yet, with the reason."),
+            ];
             one(Operation::new("readiness", "Whether answers are complete.", answers))
         }
         Page::Static => {

@@ -22,7 +22,7 @@ fn every_path_is_there_and_every_reference_leads_somewhere() {
         assert!(document.pointer(reference).is_some(), "{reference}");
     }
     assert!(count > 50, "{count}");
-    // Two types of one name would be told apart by a number.
+    // Two types of one name would be distinguished by a number.
     let names: Vec<_> = document["components"]["schemas"].as_object().unwrap().keys().collect();
     assert!(names.iter().all(|name| !name.ends_with(|last: char| last.is_ascii_digit())), "{names:?}");
 }

@@ -242,8 +242,8 @@ async fn small_answers() {
         assert_eq!((status, &*kind), (200, "application/json"), "{path}");
         assert!(body.starts_with(r#"{"timestamp":"1970-"#) && body.contains(r#""num_cores":2,"#), "{path}: {body}");
     }
-    assert_eq!(get("/api/v2.0/version").await, (200, "\"v0.1.0\"".to_owned()));
-    assert_eq!(get("/api/v2.1/version").await, (200, "\"v0.1.0\"".to_owned()));
+    assert_eq!(get("/api/v2.0/version").await, (200, concat!("\"v", env!("CARGO_PKG_VERSION"), "\"").to_owned()));
+    assert_eq!(get("/api/v2.1/version").await, (200, concat!("\"v", env!("CARGO_PKG_VERSION"), "\"").to_owned()));
     assert_eq!(ask("GET", "/healthz", "").await, (200, "text/plain; charset=utf-8".to_owned(), "ok".to_owned()));
     assert_eq!(get("/healthz?verbose").await, (200, "events: from the kernel\n".to_owned()));
     assert_eq!(get("/readyz").await, (503, "the first scan is under way\n".to_owned()));
@@ -394,9 +394,11 @@ async fn the_page_and_the_redirects() {
     for path in ["/docker/", "/docker/web", "/podman/"] {
         assert_eq!(get(path).await, (200, page.clone()), "{path}");
     }
-    assert!(
-        get("/validate/x").await.1.starts_with("cAdvisor version: v0.1.0\n\nOS version: Unknown\n\nKernel version: ")
-    );
+    assert!(get("/validate/x").await.1.starts_with(concat!(
+        "cAdvisor version: v",
+        env!("CARGO_PKG_VERSION"),
+        "\n\nOS version: Unknown\n\nKernel version: "
+    )));
     assert_eq!(get("/static/x").await, (404, "unknown static resource \"x\"\n".to_owned()));
     assert!(!page.contains(" style=") && !page.contains(" on"), "the policy allows nothing inline");
 }

@@ -75,7 +75,7 @@ fn the_metrics_server_gets_every_named_pod() {
         assert_eq!(node, Some((nanos(900.05), 900 << 19, at)));
         let of = |namespace: &str, pod: &str| pods[&(namespace.to_owned(), pod.to_owned())].clone();
         assert_eq!(of("shop", "web-0"), [("app".to_owned(), (nanos(40.05), 40 << 19, at))].into());
-        // By its id where nobody told its name.
+        // By its id where nobody reported its name.
         assert_eq!(of("kube-system", "etcd").keys().collect::<Vec<_>>(), ["f00d"]);
         assert_eq!(pods.len(), 2, "{pods:?}");
     }

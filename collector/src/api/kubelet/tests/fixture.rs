@@ -170,20 +170,20 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
         let own = container.map(|container| ("container.name", container));
         identity(id, &pod_labels.into_iter().chain(own).collect::<Vec<_>>())
     };
-    let told = |entry: Entry, identity: Identity| Entry { identity: Some(Arc::new(identity)), ..entry };
+    let reported = |entry: Entry, identity: Identity| Entry { identity: Some(Arc::new(identity)), ..entry };
     let system = if layout == Layout::V1 { ["/kubelet.slice", "/kubepods"] } else { ["/k.service", "/kubepods.slice"] };
     let mut sandbox =
-        told(member(layout, UID, "5a5a", 1), Identity { network: NetworkOwner::Pod, ..labelled("5a5a", None) });
+        reported(member(layout, UID, "5a5a", 1), Identity { network: NetworkOwner::Pod, ..labelled("5a5a", None) });
     let with_network = Sample { network: Some(network(&["eth0", "net1"])), ..sample(layout, SAMPLED, 1050, 1) };
     sandbox.newest = Some(Arc::new(with_network));
     sandbox.processes = Some(1);
     let app = Entry {
         storage: Some(Arc::new(storage())),
         processes: Some(4),
-        ..told(member(layout, UID, "c0de", 40), labelled("c0de", Some("app")))
+        ..reported(member(layout, UID, "c0de", 40), labelled("c0de", Some("app")))
     };
     // The run before, whose cgroup is still there.
-    let mut earlier = told(member(layout, UID, "01d0", 2), labelled("01d0", Some("app")));
+    let mut earlier = reported(member(layout, UID, "01d0", 2), labelled("01d0", Some("app")));
     let mut dead = sample(layout, SAMPLED, 2000, 0);
     dead.memory = Some(Memory::default());
     earlier.newest = Some(Arc::new(dead));
@@ -191,7 +191,7 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
     root.newest = Some(Arc::new(Sample { network: Some(network(&["ens3"])), ..sample(layout, SAMPLED, 900_050, 900) }));
     let by_path = |uid: &str, id: &str| {
         let identity = Identity { labels: [].into(), created: None, ..identity(id, &[]) };
-        told(member(layout, uid, id, 3), identity)
+        reported(member(layout, uid, id, 3), identity)
     };
     let entries = vec![
         root,
@@ -205,7 +205,7 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
         by_path(UNTOLD, "f00d"),
         by_path(NAMELESS, "d1ce"),
     ];
-    let untold = PodFiles {
+    let unreported = PodFiles {
         name: Some(PodName { namespace: "kube-system".to_owned(), name: "etcd".to_owned() }),
         ..PodFiles::default()
     };
@@ -222,7 +222,7 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
         booted: Some(WallTime(1_704_100_000 * SECOND)),
         entries,
         system: vec![(SystemContainer::Kubelet, name(system[0])), (SystemContainer::Pods, name(system[1]))],
-        files: [(UID.to_owned(), Arc::new(files())), (UNTOLD.to_owned(), Arc::new(untold))].into(),
+        files: [(UID.to_owned(), Arc::new(files())), (UNTOLD.to_owned(), Arc::new(unreported))].into(),
         machine: Arc::new(Machine { memory: Some(Bytes(8 << 30)), swap: Some(Bytes(1 << 30)), ..Machine::default() }),
         filesystems: Some(Arc::new(Filesystems {
             at: SAMPLED,

@@ -44,8 +44,8 @@ fn a_pods_processes_are_its_containers() {
         change(&mut snapshot, id, |entry| entry.processes = Some(count));
     }
     let count = |snapshot: &Snapshot| {
-        let told = summary(snapshot);
-        pod(&told, "web-0")["process_stats"].clone()
+        let reported = summary(snapshot);
+        pod(&reported, "web-0")["process_stats"].clone()
     };
     assert_eq!(count(&snapshot)["process_count"], 3, "without the sandbox's");
     change(&mut snapshot, "c0de", |entry| entry.processes = None);
@@ -95,8 +95,8 @@ fn what_has_ended_is_left_out() {
     let mut snapshot = node(Layout::V1);
     let empty = Sample { memory: Some(Memory::default()), ..sample(Layout::V1, SAMPLED, 40_000, 0) };
     change(&mut snapshot, "c0de", |entry| entry.newest = Some(Arc::new(empty)));
-    let names = |told: &Value| -> Vec<_> {
-        told["pods"].as_array().unwrap().iter().map(|pod| pod["podRef"]["name"].clone()).collect()
+    let names = |reported: &Value| -> Vec<_> {
+        reported["pods"].as_array().unwrap().iter().map(|pod| pod["podRef"]["name"].clone()).collect()
     };
     assert_eq!(names(&summary(&snapshot)), ["", "etcd"], "although the sandbox is still there");
     let resources = render_resource_metrics(&snapshot, Format::Text);
@@ -106,11 +106,11 @@ fn what_has_ended_is_left_out() {
 }
 
 #[test]
-fn ephemeral_storage_is_told_when_all_of_it_is_known() {
+fn ephemeral_storage_is_reported_when_all_of_it_is_known() {
     let mut snapshot = node(Layout::V2);
     let used = |snapshot: &Snapshot| {
-        let told = summary(snapshot);
-        pod(&told, "web-0")["ephemeral-storage"]["usedBytes"].clone()
+        let reported = summary(snapshot);
+        pod(&reported, "web-0")["ephemeral-storage"]["usedBytes"].clone()
     };
     assert_eq!(used(&snapshot), 1_234_944 + 8192 + 40_960 + 4096);
     change(&mut snapshot, "c0de", |entry| entry.storage = Some(Arc::new(Storage::default())));
@@ -142,8 +142,8 @@ fn a_pod_that_is_partly_known_waits_for_the_rest() {
     let mut fresh = member(Layout::V2, UID, "beef", 3);
     fresh.identity = Some(Arc::new(identity("beef", &[])));
     snapshot.entries.push(fresh);
-    let told = summary(&snapshot);
-    assert_eq!(pod(&told, "web-0")["containers"].as_array().unwrap().len(), 1);
-    assert_eq!(told["pods"].as_array().unwrap().len(), 3);
+    let reported = summary(&snapshot);
+    assert_eq!(pod(&reported, "web-0")["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(reported["pods"].as_array().unwrap().len(), 3);
     assert!(snapshot.entries.iter().any(|entry| entry.name == name("/")));
 }

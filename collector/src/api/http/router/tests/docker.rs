@@ -24,7 +24,7 @@ async fn errors_are_the_engines() {
         (
             "/containers/json?filters=%7B%22volume%22%3A%5B%22v%22%5D%7D",
             400,
-            "invalid filter 'volume': this collector cannot tell",
+            "invalid filter 'volume': this collector does not support it",
         ),
         ("/events?since=x", 400, "invalid value for since: x"),
         ("/events", 503, "0 event streams are open already, and more are not allowed"),
@@ -38,14 +38,18 @@ async fn errors_are_the_engines() {
 }
 
 #[tokio::test]
-async fn every_answer_tells_the_version() {
+async fn every_answer_reports_the_version() {
     for path in ["/_ping", "/v1.41/nothing", "/containers/none/stats"] {
         let request = Request::builder().method("HEAD").uri(path).body(Body::empty()).unwrap();
         let response = respond(node(), request).await;
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(header("api-version").as_deref(), Some("1.51"), "{path}");
         assert_eq!(header("ostype").as_deref(), Some("linux"), "{path}");
-        assert_eq!(header("server").as_deref(), Some("Docker/collector-0.1.0 (linux)"), "{path}");
+        assert_eq!(
+            header("server").as_deref(),
+            Some(concat!("Docker/collector-", env!("CARGO_PKG_VERSION"), " (linux)")),
+            "{path}"
+        );
     }
     let (status, kind, body) = ask("GET", "/_ping", "").await;
     assert_eq!((status, kind.as_str(), body.as_str()), (200, "text/plain; charset=utf-8", "OK"));
@@ -90,7 +94,7 @@ async fn the_page_is_still_there_for_browsers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_tells_each_moment_once() {
+async fn a_stream_reports_each_moment_once() {
     let request = Request::builder().uri("/containers/web/stats").body(Body::empty()).unwrap();
     let response = respond(node(), request).await;
     assert_eq!(response.headers().get(CONTENT_TYPE), None);
@@ -121,12 +125,12 @@ async fn events_of_the_past_and_to_come() {
         let piece = body.next().await.unwrap().unwrap();
         lines.extend(String::from_utf8(piece.to_vec()).unwrap().lines().map(str::to_owned));
     }
-    let told = |line: &String| {
+    let reported = |line: &String| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         format!("{} {}", line["Action"].as_str().unwrap(), line["timeNano"])
     };
-    let told: Vec<_> = lines.iter().map(told).collect();
-    assert_eq!(told, ["start 1000000000", "die 2000000000", "start 3000000000", "die 9000000005"]);
+    let reported: Vec<_> = lines.iter().map(reported).collect();
+    assert_eq!(reported, ["start 1000000000", "die 2000000000", "start 3000000000", "die 9000000005"]);
     assert!(
         lines[0].contains(r#""Actor":{"ID":"a1a1"#) && lines[0].contains(r#""Attributes":{"name":"web"}"#),
         "{}",

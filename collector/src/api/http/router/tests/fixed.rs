@@ -94,7 +94,7 @@ impl EventSource for Fixed {
 
 impl Status for Fixed {
     fn version(&self) -> &'static str {
-        "v0.1.0"
+        concat!("v", env!("CARGO_PKG_VERSION"))
     }
 
     fn health_report(&self) -> String {
