@@ -13,6 +13,7 @@ use crate::sample::machine::{
     Cache, Cloud, CloudProvider, Core, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems,
     HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::application::Application;

@@ -10,6 +10,7 @@ use super::*;
 use crate::sample::container::*;
 use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::identity::NetworkOwner;
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Limit, Micros, Nanos, WallTime};

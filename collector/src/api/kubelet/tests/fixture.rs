@@ -7,6 +7,7 @@ use crate::sample::container::*;
 use crate::sample::event::Name;
 use crate::sample::filesystem::*;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::sample::images::{Holds, ImageStore};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems, Machine, Tasks};
 use crate::sample::pods::{PodFiles, PodName, Volume, VolumeFilesystem, VolumeKind};
 use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};

@@ -14,6 +14,7 @@ use crate::sample::kinds::KindSet;
 use crate::sample::machine::{
     Cache, Core, CpuCounts, DiskCounters, Filesystem, Filesystems, HugePages, Machine, MemoryModules, Node,
 };
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Micros, Nanos, WallTime};

@@ -2,9 +2,10 @@
 
 use super::fixture::{Host, NOW, kinds};
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Memory, MemoryStat, Numa, NumaPages, Pressure, PressureRow, Sample,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Memory, Numa, NumaPages, Pressure, PressureRow, Sample,
 };
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Limit, Micros, Nanos, WallTime};
 

@@ -6,11 +6,12 @@ use super::fixture::{Host, net_dev};
 use super::{legacy, unified};
 use crate::reader::container::statistics::of_sample;
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
-    NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, Network, Numa, NumaPages,
+    Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
 };
 use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::{Absence, Statistic, Value};
