@@ -32,6 +32,8 @@ pub struct Sample {
     pub network: Option<Network>,
     /// The cpuset controller's `cpuset.memory_migrate` (cgroup v1, kind `cpuset`).
     pub cpuset_memory_migrate: Option<u64>,
+    /// Resources that the controller `misc` counts, one entry each; empty where the machine has none. Since 5.13.
+    pub misc: Option<Vec<Misc>>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
     /// Memory that this very cgroup's processes touched since their marks were last cleared: `Referenced` of
@@ -60,7 +62,8 @@ impl Sample {
         let interfaces = self.network.iter().flat_map(|network| &network.interfaces);
         let interfaces = interfaces.map(|interface| size_of::<Interface>() + interface.name.len());
         let hardware = self.perf.iter().flatten().map(size_of_val).sum::<usize>();
-        let lists = devices.sum::<usize>() + interfaces.sum::<usize>() + hardware;
+        let misc = self.misc.as_deref().map_or(0, size_of_val);
+        let lists = devices.sum::<usize>() + interfaces.sum::<usize>() + hardware + misc;
         size_of::<Self>() + size_of::<u64>() * (per_cpu + stat) + lists
     }
 }
@@ -183,6 +186,8 @@ pub struct Memory {
     pub failcnt: Option<u64>,
     /// v1 `memory.kmem.usage_in_bytes`; v2 `memory.stat` `kernel`, since 5.18.
     pub kernel: Option<Bytes>,
+    /// Compressed swap in memory (cgroup v2, since 5.19, with `CONFIG_ZSWAP`).
+    pub zswap: Option<Zswap>,
     /// Page faults of the cgroup's own tasks.
     pub own_faults: Faults,
     /// Page faults of the subtree.
@@ -195,6 +200,22 @@ pub struct Memory {
     pub numa: Option<Numa>,
     /// The whole of `memory.stat`, in the kernel's order and units.
     pub stat: MemoryStat,
+}
+
+/// zswap over the subtree: v2 `memory.stat`. A value whose line the kernel does not have, or that could not be read, is
+/// absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Zswap {
+    /// What the compressed pages take: `zswap`, the number that `memory.zswap.current` has too.
+    pub usage: Option<Bytes>,
+    /// What they were before: `zswapped`.
+    pub stored: Option<Bytes>,
+    /// Pages that came back into memory: `zswpin`.
+    pub pages_in: Option<u64>,
+    /// Pages that were compressed: `zswpout`.
+    pub pages_out: Option<u64>,
+    /// Pages that moved on to the swap device: `zswpwb`, since 6.8.
+    pub pages_written_back: Option<u64>,
 }
 
 /// Page faults.
@@ -328,6 +349,21 @@ pub struct Hugetlb {
     pub failcnt: Option<u64>,
 }
 
+/// One resource of the controller `misc`, such as the encryption ids of virtual machines, over the subtree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Misc {
+    /// The kernel's name of it: `sev`, `sev_es`, `tdx`.
+    pub resource: Arc<str>,
+    /// In use: `misc.current`.
+    pub current: u64,
+    /// Most that may be: `misc.max`; `u64::MAX` when unlimited. Absent where it could not be read, and at the root.
+    pub max: Option<u64>,
+    /// Most that ever was: `misc.peak`, since 6.11.
+    pub peak: Option<u64>,
+    /// How often the limit was about to be exceeded: `misc.events`, since 5.16.
+    pub limit_hits: Option<u64>,
+}
+
 /// A network namespace's counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
@@ -391,6 +427,8 @@ pub struct MemorySpec {
     pub reservation: Option<MemoryLimit>,
     /// v1 `memory.memsw.limit_in_bytes` (memory and swap); v2 `memory.swap.max` (swap only).
     pub swap_limit: Option<MemoryLimit>,
+    /// v2 `memory.zswap.max`, since 5.19.
+    pub zswap_limit: Option<MemoryLimit>,
 }
 
 /// A memory limit: `max` on v2, else bytes (on v1 "unlimited" is 9223372036854771712).
@@ -417,7 +455,7 @@ impl Sample {
 parts! {
     Sample {
         moment at, counter oom_kills, part cpu, part memory, part io, part processes, part hugetlb, part network,
-        gauge cpuset_memory_migrate, part tasks, gauge referenced, part resctrl, part perf, part perf_uncore,
+        gauge cpuset_memory_migrate, part misc, part tasks, gauge referenced, part resctrl, part perf, part perf_uncore,
         shape unread,
     }
     // The kernel scales user and system so that their sum is the total; either may step back by a tick.
@@ -432,8 +470,11 @@ parts! {
     // The peak can be reset by writing to its file, and so can failcnt.
     Memory {
         gauge usage, gauge max_usage, gauge cache, gauge rss, gauge swap, gauge mapped_file, gauge working_set,
-        gauge active_file, gauge inactive_file, gauge failcnt, gauge kernel, part own_faults, part hierarchical_faults,
+        gauge active_file, gauge inactive_file, gauge failcnt, gauge kernel, part zswap, part own_faults, part hierarchical_faults,
         part events, part pressure, part numa, part stat,
+    }
+    Zswap {
+        gauge usage, gauge stored, counter pages_in, counter pages_out, counter pages_written_back,
     }
     Faults { counter pgfault, counter pgmajfault }
     MemoryEvents { counter low, counter high, counter max, counter oom, counter oom_kill, counter oom_group_kill }
@@ -446,6 +487,7 @@ parts! {
         gauge count, gauge descriptors, gauge sockets, gauge threads, gauge threads_max, gauge max_open_files,
     }
     Hugetlb { shape page_size, gauge usage, gauge max_usage, gauge failcnt }
+    Misc { shape resource, gauge current, gauge max, gauge peak, counter limit_hits }
     // Gauges: an interface or a namespace may be replaced by another one of the same name.
     Network { part interfaces, part tcp, part tcp6, part udp, part udp6, part tcp_advanced }
     Interface { shape name, part receive, part transmit }

@@ -1,8 +1,8 @@
 //! Every number of a sample is visited, whatever is absent.
 
 use super::container::{
-    Cfs, Cpu, DeviceIo, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, Network, Numa, NumaPages, Pressure,
-    PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
+    Cfs, Cpu, DeviceIo, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, Misc, Network, Numa, NumaPages,
+    Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic, Zswap,
 };
 use super::hardware::{PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use super::memory_stat::MemoryStat;
@@ -42,6 +42,13 @@ fn complete(first: u64) -> Sample {
         operations: vec![("Read", 0), ("Write", 0)],
     };
     let hugetlb = |size: &str| Hugetlb { page_size: size.into(), usage: bytes(), max_usage: bytes(), failcnt: Some(0) };
+    let misc = |resource: &str| Misc {
+        resource: resource.into(),
+        current: 0,
+        max: Some(0),
+        peak: Some(0),
+        limit_hits: Some(0),
+    };
     let mut sample = Sample {
         at: crate::units::WallTime::default(),
         cpu: Some(Cpu {
@@ -67,6 +74,13 @@ fn complete(first: u64) -> Sample {
             inactive_file: bytes(),
             failcnt: Some(0),
             kernel: bytes(),
+            zswap: Some(Zswap {
+                usage: bytes(),
+                stored: bytes(),
+                pages_in: Some(0),
+                pages_out: Some(0),
+                pages_written_back: Some(0),
+            }),
             events: Some(MemoryEvents {
                 low: Some(0),
                 high: Some(0),
@@ -99,6 +113,7 @@ fn complete(first: u64) -> Sample {
             tcp_advanced: Some(TcpAdvanced { keys: ["TW", "InSegs"].into(), values: vec![0, 0] }),
         }),
         cpuset_memory_migrate: Some(0),
+        misc: Some(vec![misc("sev"), misc("tdx")]),
         tasks: Some(TaskStates::default()),
         referenced: bytes(),
         resctrl: Some(Resctrl {

@@ -9,6 +9,7 @@ mod hugetlb;
 mod io;
 mod load;
 mod memory;
+mod misc;
 mod network;
 mod numa;
 mod oom;
@@ -94,6 +95,7 @@ families! {
     oom: oom::OomFiles,
     hugetlb: hugetlb::HugetlbFiles,
     io: io::IoFiles,
+    misc: misc::MiscFiles,
     processes: processes::ProcessFiles,
     network: network::NetworkState,
     referenced: referenced::ReferencedState,

@@ -11,7 +11,7 @@ use crate::kernel::procfs::process::MachineSwap;
 use crate::kernel::text_formats::{limit, unsigned};
 use crate::reader::container::rows::Section;
 use crate::reader::container::rows::keys::{Base, Keys, key, whole};
-use crate::sample::container::{Faults, Memory, MemoryEvents, MemorySpec, Sample};
+use crate::sample::container::{Faults, Memory, MemoryEvents, MemorySpec, Sample, Zswap};
 use crate::sample::kinds::MetricKind;
 use crate::sample::memory_stat::{MemoryStat, ReportedStat};
 use crate::sample::spec::{MemoryLimit, Spec};
@@ -30,7 +30,33 @@ pub(in crate::reader::container) struct MemoryFiles {
     swap: KeptFile,
     pressure: KeptFile,
     layout: Option<Arc<StatLayout>>,
+    zswap: ZswapKeys,
     counting: Option<Counting>,
+}
+
+/// The lines of zswap in `memory.stat`.
+const ZSWAP: [&str; 5] = ["zswap", "zswapped", "zswpin", "zswpout", "zswpwb"];
+
+/// Where they are, looked for once for all files of one layout.
+#[derive(Debug, Default)]
+struct ZswapKeys {
+    layout: Option<Arc<StatLayout>>,
+    positions: [Option<usize>; ZSWAP.len()],
+}
+
+impl ZswapKeys {
+    fn pick(&mut self, stat: &Stat) -> Option<Zswap> {
+        let layout = stat.layout.as_ref()?;
+        if !self.layout.as_ref().is_some_and(|known| Arc::ptr_eq(known, layout)) {
+            self.positions = ZSWAP.map(|key| layout.keys().iter().position(|known| **known == *key));
+            self.layout = Some(Arc::clone(layout));
+        }
+        let [usage, stored, pages_in, pages_out, pages_written_back] =
+            self.positions.map(|position| stat.values.get(position?).copied());
+        let (usage, stored) = (usage.map(Bytes), stored.map(Bytes));
+        let zswap = Zswap { usage, stored, pages_in, pages_out, pages_written_back };
+        (zswap != Zswap::default()).then_some(zswap)
+    }
 }
 
 /// Which values of a v1 `memory.stat` count: `memory.use_hierarchy`, always 1 since 5.11.
@@ -66,7 +92,7 @@ impl Family for MemoryFiles {
     }
 
     fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
-        let Self { usage, max_usage, stat, events, kernel, swap, pressure, layout: _, counting: _ } = self;
+        let Self { usage, max_usage, stat, events, kernel, swap, pressure, layout: _, zswap: _, counting: _ } = self;
         [usage, max_usage, stat, events, kernel, swap, pressure].into_iter().for_each(each);
     }
 
@@ -199,6 +225,7 @@ impl MemoryFiles {
             active_file: stat.get(StatKey::ActiveFile).map(Bytes),
             inactive_file: inactive_file.map(Bytes),
             kernel: stat.get(StatKey::Kernel).map(Bytes),
+            zswap: self.zswap.pick(&stat),
             own_faults: faults,
             hierarchical_faults: faults,
             ..Memory::default()
@@ -273,12 +300,14 @@ fn limits(place: Option<Place>, reading: &mut Reading<'_>) -> Option<MemorySpec>
             limit: memory_limit(reading, position, "memory.limit_in_bytes"),
             reservation: memory_limit(reading, position, "memory.soft_limit_in_bytes"),
             swap_limit: memory_limit(reading, position, "memory.memsw.limit_in_bytes"),
+            zswap_limit: None,
         }),
         Some(Place::V2(position)) => {
             let spec = MemorySpec {
                 limit: memory_limit(reading, position, "memory.max"),
                 reservation: memory_limit(reading, position, "memory.min"),
                 swap_limit: memory_limit(reading, position, "memory.swap.max"),
+                zswap_limit: memory_limit(reading, position, "memory.zswap.max"),
             };
             // Without any of them the controller is off.
             let parts = [Part::MemoryLimit, Part::MemoryReservation, Part::SwapLimit];
@@ -309,7 +338,7 @@ impl MemoryFiles {
     fn explain(&self, section: &Section, rows: &mut Rows<'_>, memory: Option<&Memory>) {
         // Pages by node are a family of their own.
         fields!(memory => Memory {
-            usage, max_usage, cache, rss, swap, mapped_file, working_set, active_file, inactive_file, failcnt, kernel,
+            usage, max_usage, cache, rss, swap, mapped_file, working_set, active_file, inactive_file, failcnt, kernel, zswap,
             own_faults, hierarchical_faults, events, pressure, numa: _, stat,
         });
         let own_only = self.counting == Some(Counting::OwnOnly);
@@ -341,6 +370,7 @@ impl MemoryFiles {
         rows.add("memory.failcnt", flat(failcnt), section, [whole("memory.failcnt")], Keys::NONE);
         let v1 = [whole("memory.kmem.usage_in_bytes")];
         rows.add("memory.kernel", flat(kernel), section, v1, [in_stat("kernel").since("5.18")]);
+        explain_zswap(section, rows, flat(zswap));
         fields!(own_faults => Faults { pgfault, pgmajfault });
         rows.add("memory.own_faults.pgfault", pgfault, section, [in_stat("pgfault")], [in_stat("pgfault")]);
         rows.add("memory.own_faults.pgmajfault", pgmajfault, section, [in_stat("pgmajfault")], [in_stat("pgmajfault")]);
@@ -365,6 +395,17 @@ impl MemoryFiles {
         pressure::explain(rows, names, ("memory.pressure", "4.20"), flat(pressure));
         explain_stat(section, rows, stat);
     }
+}
+
+fn explain_zswap(section: &Section, rows: &mut Rows<'_>, zswap: Option<&Zswap>) {
+    let in_stat = |word, since| [key("memory.stat", word).since(since)];
+    fields!(zswap => Zswap { usage, stored, pages_in, pages_out, pages_written_back });
+    rows.add("memory.zswap.usage", flat(usage), section, Keys::NONE, in_stat("zswap", "5.19"));
+    rows.add("memory.zswap.stored", flat(stored), section, Keys::NONE, in_stat("zswapped", "5.19"));
+    rows.add("memory.zswap.pages_in", flat(pages_in), section, Keys::NONE, in_stat("zswpin", "5.19"));
+    rows.add("memory.zswap.pages_out", flat(pages_out), section, Keys::NONE, in_stat("zswpout", "5.19"));
+    let v2 = in_stat("zswpwb", "6.8");
+    rows.add("memory.zswap.pages_written_back", flat(pages_written_back), section, Keys::NONE, v2);
 }
 
 fn explain_stat(section: &Section, rows: &mut Rows<'_>, stat: Option<&MemoryStat>) {
@@ -401,7 +442,7 @@ fn explain_stat(section: &Section, rows: &mut Rows<'_>, stat: Option<&MemoryStat
 }
 
 fn explain_limits(section: &Section, rows: &mut Rows<'_>, memory: Option<&MemorySpec>) {
-    fields!(memory => MemorySpec { limit, reservation, swap_limit });
+    fields!(memory => MemorySpec { limit, reservation, swap_limit, zswap_limit });
     // The root has what the machine has.
     let at_root = rows.reading.is_root();
     let or_machine =
@@ -412,4 +453,6 @@ fn explain_limits(section: &Section, rows: &mut Rows<'_>, memory: Option<&Memory
     rows.add("spec.memory.reservation", flat(reservation), section, v1, v2);
     let v1 = or_machine("memory.memsw.limit_in_bytes", "SwapTotal");
     rows.add("spec.memory.swap_limit", flat(swap_limit), section, v1, or_machine("memory.swap.max", "SwapTotal"));
+    let v2 = [whole("memory.zswap.max").since("5.19")];
+    rows.add("spec.memory.zswap_limit", flat(zswap_limit), section, Keys::NONE, v2);
 }
