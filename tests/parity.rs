@@ -28,7 +28,7 @@ const PROCESS_LIMIT: u64 = 77;
 
 /// Where the kernel may have a statistic: part of a file's name, and the word before the value. Only asked for what is
 /// not available, and then nothing of it may be readable.
-const PLACES: [(&str, &[(&str, &str)]); 45] = [
+const PLACES: [(&str, &[(&str, &str)]); 48] = [
     // Read only for who asks by name, or with a configuration.
     ("memory.referenced", &[]),
     ("resctrl.", &[]),
@@ -48,6 +48,9 @@ const PLACES: [(&str, &[(&str, &str)]); 45] = [
     ("io.pressure.", &[("io.pressure", "some"), ("io.pressure", "full")]),
     ("cpuset.memory_migrate", &[("memory_migrate", "")]),
     ("memory.max_usage", &[("memory.max_usage", ""), ("memory.peak", "")]),
+    ("memory.zswap.", &[("memory.stat", "zswap"), ("memory.stat", "zswpin"), ("memory.stat", "zswpwb")]),
+    ("spec.memory.zswap_limit", &[("memory.zswap.max", "")]),
+    ("misc.", &[("misc.current", ""), ("misc.max", "")]),
     ("memory.swap", &[("memory.stat", "total_swap"), ("memory.swap.current", "")]),
     ("memory.failcnt", &[("memory.failcnt", "")]),
     ("memory.kernel", &[("memory.kmem.usage", ""), ("memory.stat", "kernel")]),

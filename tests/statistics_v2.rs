@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::statistics_v1::check_io;
 use crate::support::api::{Pressure, Stats};
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
@@ -18,6 +20,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2),
     Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2),
     Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2),
+    Case::new("statistics_v2::zswap", zswap).needs(Needs::Cgroup2),
+    Case::new("statistics_v2::misc", misc).needs(Needs::PureV2),
     Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2),
     Case::new("statistics_v2::processes", processes).needs(Needs::PureV2),
     Case::new("statistics_v2::io", io).needs(Needs::PureV2),
@@ -154,6 +158,71 @@ fn memory() -> Result<()> {
     let rss = stats.memory.context("no memory")?.rss;
     ensure!(rss + MEMORY_SLACK >= 24 * bytes::MIB, "24 MiB are held, rss is {rss}");
     holder.end()
+}
+
+/// A container's newest sample of v2.1 after now, as it is.
+fn newest_v21(collector: &Collector, name: &str) -> Result<Value> {
+    fresh(collector, name)?;
+    let all: Value = collector.json(&format!("/api/v2.1/stats{name}?count=1"), None)?;
+    let stats = all.get(name).and_then(|container| container.get("stats")?.as_array()?.last().cloned());
+    stats.with_context(|| format!("no sample of {name} in {all}"))
+}
+
+/// Without a swap device nothing is compressed, but every number is there, and a limit.
+fn zswap() -> Result<()> {
+    const LIMIT: u64 = 16 * bytes::MIB;
+    let cgroups = memory_on_v2()?;
+    let cgroup = cgroups.make("zswap")?;
+    let [current, max] = ["memory.zswap.current", "memory.zswap.max"].map(|file| cgroup.v2_file(file));
+    let (current, max) = (current?, max?);
+    if !current.exists() {
+        return Err(Skip::because("the kernel has no memory.zswap.current (since 5.19, CONFIG_ZSWAP)"));
+    }
+    bytes::write(&max, &LIMIT.to_string())?;
+    let collector = Collector::start(&FLAGS)?;
+    let holder = Plan::new(Work::Hold(8), &cgroup).start_ready()?;
+    let name = cgroup.name();
+    let id = [("id", name.as_str())];
+    wait::eventually(wait::seconds(5), || {
+        let sample = newest_v21(&collector, &name)?;
+        let zswap = sample.get("zswap").with_context(|| format!("no zswap in {sample}"))?;
+        let stat = bytes::read(cgroup.v2_file("memory.stat")?)?;
+        let metrics = collector.metrics()?;
+        let usage = bytes::read_number(&current)?;
+        ensure!(zswap["usage"] == usage, "memory.zswap.current is {usage}: {zswap}");
+        ensure!(metrics.value("container_memory_zswap_bytes", &id) == Some(usage as f64), "usage {usage} at /metrics");
+        ensure!(zswap["limit"] == LIMIT, "memory.zswap.max is {LIMIT}: {zswap}");
+        let limit = metrics.value("container_spec_memory_zswap_limit_bytes", &id);
+        ensure!(limit == Some(LIMIT as f64), "memory.zswap.max is {LIMIT}, at /metrics {limit:?}");
+        for (key, field) in
+            [("zswapped", "stored"), ("zswpin", "pages_in"), ("zswpout", "pages_out"), ("zswpwb", "pages_written_back")]
+        {
+            let told = zswap.get(field).and_then(Value::as_u64);
+            ensure!(told == bytes::find_key(&stat, key), "{field}: {told:?}, memory.stat: {stat}");
+        }
+        Ok(())
+    })?;
+    holder.end()
+}
+
+/// Most machines have no resource that the controller counts: the list is empty then, but there.
+fn misc() -> Result<()> {
+    let cgroups = pure_v2()?;
+    let cgroup = cgroups.make("misc")?;
+    let current = cgroup.v2_file("misc.current")?;
+    if !current.exists() {
+        return Err(Skip::because("the kernel has no controller misc (since 5.13, CONFIG_CGROUP_MISC)"));
+    }
+    let collector = Collector::start(&FLAGS)?;
+    let sample = newest_v21(&collector, &cgroup.name())?;
+    let told = sample.get("misc").and_then(Value::as_array).with_context(|| format!("no misc in {sample}"))?;
+    let text = bytes::read(&current)?;
+    ensure!(told.len() == text.lines().count(), "misc.current: {text}, said: {told:?}");
+    for resource in told {
+        let name = resource["resource"].as_str().unwrap_or_default();
+        ensure!(resource["current"].as_u64() == bytes::find_key(&text, name), "misc.current: {text}, said: {resource}");
+    }
+    Ok(())
 }
 
 fn memory_events() -> Result<()> {

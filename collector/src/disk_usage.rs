@@ -21,10 +21,12 @@ use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::storage::idle::{give_way, give_way_to_others, own_cpu_time};
 use crate::kernel::storage::overlay;
-use crate::reader::{machine, processes};
+use crate::reader::container::listed_members;
+use crate::reader::machine;
 use crate::sample::event::Name;
-use crate::sample::filesystem::{ContainerFiles, LayerPlace, RuntimeLayer, RuntimeStorage, Storage};
+use crate::sample::filesystem::{ContainerFiles, LayerPlace, Storage};
 use crate::sample::identity::Runtime;
+use crate::sample::images::{RuntimeLayer, RuntimeStorage};
 use crate::sample::machine::Filesystems;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics;
@@ -299,7 +301,7 @@ fn look(engine: &Engine, job: ContainerJob, pace: &mut Pace) -> Done {
     let context = engine.context();
     let place = files.layer.clone().or_else(|| {
         // Whatever its runtime says or does not say: the process knows what its root directory is.
-        let pids = processes::members(context, &name, &mut ReadBuffer::new());
+        let pids = listed_members(context, &name, &mut ReadBuffer::new());
         let upper = overlay::upper_directory(context.roots(), pids.into_iter().min()?)?;
         Some(LayerPlace::Directory(upper))
     });

@@ -6,13 +6,17 @@ pub mod event;
 pub mod filesystem;
 pub mod hardware;
 pub mod identity;
+pub mod images;
 pub mod kinds;
 pub mod live;
 pub mod machine;
+pub mod memory_stat;
 pub mod pods;
 pub mod process;
 pub mod sockets;
 pub mod spec;
 pub mod statistic;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod unread;
 pub mod walk;

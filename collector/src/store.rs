@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::sample::event::Name;
-use crate::sample::filesystem::ImageStore;
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::images::ImageStore;
 use crate::sample::machine::Filesystems;
 use crate::steady::Clock;
 use crate::units::WallTime;

@@ -15,7 +15,7 @@ use super::{Context as _, Result, bytes, ensure, leftovers, process, wait};
 /// All cgroups of tests begin with this, followed by the test's process id and a number.
 const PREFIX: &str = "collector-test-";
 /// v2 controllers the tests make use of.
-const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "io", "pids", "hugetlb"];
+const V2_CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "memory", "io", "pids", "hugetlb", "misc"];
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]

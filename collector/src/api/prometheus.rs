@@ -10,6 +10,7 @@ mod budget;
 mod container;
 mod encoding;
 mod family;
+mod head;
 pub(crate) mod http;
 mod labels;
 mod machine;
@@ -29,8 +30,8 @@ use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
 pub use encoding::{Encoder, EncodingError, Failed, encode};
-pub(super) use family::Kind;
 use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
+pub(super) use head::Kind;
 pub(super) use labels::append_escaped;
 use labels::{Arena, Block};
 pub use negotiation::{Accepted, content_encoding};
@@ -40,8 +41,8 @@ pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
 pub(super) use writer::{append_head, append_timestamp, close};
 
-use crate::sample::container::ReportedKeys;
 use crate::sample::machine::Filesystem;
+use crate::sample::memory_stat::ReportedKeys;
 use crate::units::WallTime;
 
 /// Every family of containers and of the machine, sorted by name.
@@ -149,7 +150,7 @@ struct Page<'a> {
 impl Page<'_> {
     /// One family's series, but for those of the containers that are left out.
     fn family(&self, family: &'static Family, left_out: &[bool], out: &mut Writer<'_>) {
-        out.family(family);
+        out.family(family.head());
         match family.emit {
             Emit::Single(emit) => {
                 out.row(&Block::default(), None);
@@ -219,7 +220,7 @@ impl Page<'_> {
             out.count();
             for family in families.iter().filter(|family| family.group == Group::Core) {
                 if let (Emit::Container(emit), true) = (family.emit, family.tells(self.rows[position].life)) {
-                    out.family(family);
+                    out.family(family.head());
                     emit(&self.rows[position], &self.context, out);
                 }
             }

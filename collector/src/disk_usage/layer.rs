@@ -13,9 +13,9 @@ use crate::kernel::storage::walk::{Tree, WalkError};
 use crate::kernel::storage::{btrfs, logs, place, quota, thin, walk};
 use crate::reader::machine::mounted::filesystem_of;
 use crate::sample::filesystem::{
-    ContainerFiles, DiskUsage, LayerContent, LayerFilesystem, LayerPlace, LogPlace, Measured, Method, RuntimeLayer,
-    Storage,
+    ContainerFiles, DiskUsage, LayerContent, LayerFilesystem, LayerPlace, LogPlace, Measured, Method, Storage,
 };
+use crate::sample::images::RuntimeLayer;
 use crate::sample::machine::Filesystem;
 use crate::units::{Bytes, WallTime};
 

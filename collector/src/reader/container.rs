@@ -1,55 +1,59 @@
 //! Reads one container: its cgroup files, and what belongs to its processes, become a [`Sample`] or a [`Spec`].
 //!
 //! Which containers there are, when they are sampled and what becomes of the samples is decided elsewhere. The families
-//! of values live in the submodules; this one keeps track of the hierarchies a container is in.
+//! of values live in `families`; this module keeps track of the hierarchies a container is in.
 
 mod context;
-mod cpu;
+mod created;
 mod devices;
+mod families;
 mod files;
 mod first_process;
-mod hugetlb;
-mod io;
 mod kept;
 mod late;
 mod limitations;
-mod load;
-mod memory;
-mod network;
-mod oom;
-mod perf;
+mod load_reader;
+mod network_owner;
+mod perf_events;
+mod places;
 mod processes;
 mod reading;
-mod referenced;
-mod resctrl;
-mod sockets;
-mod spec;
+mod resctrl_reader;
+mod rows;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use crate::kernel::file::{KeptFile, ReadBuffer};
-use crate::kernel::text_formats::unsigned;
+use crate::kernel::file::ReadBuffer;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::spec::Spec;
-use crate::sample::unread::Unread;
 use crate::units::WallTime;
 
-pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext};
+pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext, ResetEvery};
 pub use devices::DeviceNames;
+pub use families::OomCounter;
 pub use files::{InsideError, Risk, read_inside};
 pub use limitations::Limitation;
-pub use load::LoadReader;
-pub use network::NetworkOf;
-pub use oom::OomCounter;
-pub use perf::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
-pub(crate) use processes::processes_of;
-pub use referenced::ResetEvery;
-pub use resctrl::ResctrlReader;
+pub use load_reader::LoadReader;
+pub use network_owner::NetworkOf;
+pub use perf_events::{CustomEvent, PerfConfig, PerfEvents, WantedEvents};
+pub(crate) use processes::listed_members;
+pub use resctrl_reader::ResctrlReader;
 
+use families::Families;
+use places::{Mounted, Sources};
 use reading::{Reading, bit};
+
+impl ReaderContext {
+    /// Finds out where the wanted statistics are on this machine.
+    pub fn new(parts: ContextParts) -> Self {
+        let mounted = Mounted::new(&parts.hierarchies, parts.kinds);
+        let (sources, places) = (Sources::find(&mounted), Families::places(&mounted));
+        Self::build(parts, sources, places)
+    }
+}
 
 /// What a sampling thread keeps between containers.
 #[derive(Debug, Default)]
@@ -108,18 +112,7 @@ pub struct ContainerReader {
     /// Some file of the last sample was opened by its path, which might by now belong to another cgroup.
     opened_by_path: bool,
     late: late::Late,
-    cpu: cpu::CpuFiles,
-    memory: memory::MemoryFiles,
-    io: io::IoFiles,
-    processes: processes::ProcessFiles,
-    hugetlb: hugetlb::HugetlbFiles,
-    memory_migrate: KeptFile,
-    oom_kills: KeptFile,
-    network: network::NetworkState,
-    load: load::LoadState,
-    referenced: referenced::ReferencedState,
-    resctrl: resctrl::ResctrlState,
-    perf: perf::PerfState,
+    families: Families,
 }
 
 /// The processes of the cgroup of this name as they are now, for whoever asks although their kind is not sampled. Nothing
@@ -131,9 +124,7 @@ pub fn processes_now(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) ->
     };
     let live = (0..ctx.hierarchies.len()).filter(is_there).fold(0, |live, position| live | bit(position));
     let buffer = &mut scratch.buffer;
-    let unread = Unread::default();
-    let mut reading = Reading { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false, unread };
-    processes::ProcessFiles::default().read(&mut reading)
+    Families::default().processes.now(&mut Reading::new(ctx, name, live, buffer))
 }
 
 impl ContainerReader {
@@ -146,18 +137,7 @@ impl ContainerReader {
             live: 0,
             opened_by_path: false,
             late: late::Late::default(),
-            cpu: cpu::CpuFiles::default(),
-            memory: memory::MemoryFiles::default(),
-            io: io::IoFiles::default(),
-            processes: processes::ProcessFiles::default(),
-            hugetlb: hugetlb::HugetlbFiles::default(),
-            memory_migrate: KeptFile::default(),
-            oom_kills: KeptFile::default(),
-            network: network::NetworkState::default(),
-            load: load::LoadState::default(),
-            referenced: referenced::ReferencedState::default(),
-            resctrl: resctrl::ResctrlState::default(),
-            perf: perf::PerfState::default(),
+            families: Families::default(),
         }
     }
 
@@ -185,27 +165,27 @@ impl ContainerReader {
 
     /// The first process of the container, from the event that told of it: its network namespace is looked at first.
     pub fn process_hint(&mut self, pid: u32) {
-        self.network.hint(pid);
+        self.families.network.hint(pid);
     }
 
     /// Whose its network is.
     pub fn set_network_owner(&mut self, owner: NetworkOf) {
-        self.network.set_owner(owner);
+        self.families.network.set_owner(owner);
     }
 
     /// The container became populated: looks for its network namespace anew.
     pub fn refresh_network(&mut self) {
-        self.network.refresh();
+        self.families.network.refresh();
     }
 
     /// The container's last process has ended: of its network what is open is read until it is left.
     pub fn keep_network(&mut self) {
-        self.network.keep();
+        self.families.network.keep();
     }
 
     /// The closing samples are taken: what keeps its network namespace is let go.
     pub fn leave_network(&mut self) {
-        self.network.leave();
+        self.families.network.leave();
     }
 
     /// Takes a sample. What cannot be read is left out of it; `oom_kills` is left at 0.
@@ -215,43 +195,11 @@ impl ContainerReader {
             return Err(self.gone());
         }
         self.look_for_late_files(ctx, &mut scratch.buffer);
-        let mut reading = Reading {
-            ctx,
-            name: &self.name,
-            live: self.live,
-            buffer: &mut scratch.buffer,
-            values: 0,
-            gone: 0,
-            opened_by_path: false,
-            unread: Unread::default(),
-        };
-        let mut sample = Sample {
-            cpu: self.cpu.sample(&mut reading),
-            memory: self.memory.sample(&mut reading),
-            io: self.io.sample(&mut reading),
-            hugetlb: self.hugetlb.sample(&mut reading),
-            ..Sample::default()
-        };
-        if let Some(position) = ctx.sources.cpuset_migrate {
-            sample.cpuset_memory_migrate =
-                reading.kept(position, "cpuset.memory_migrate", &mut self.memory_migrate, unsigned);
-        }
+        let mut reading = Reading::new(ctx, &self.name, self.live, &mut scratch.buffer);
+        let mut sample = Sample::default();
+        self.families.read(&mut reading, &mut sample);
         sample.at = (ctx.clock)();
-        sample.processes = self.processes.sample(&mut reading);
-        if let Some(cpu) = &mut sample.cpu {
-            cpu.schedstat = self.processes.schedstat(&mut reading);
-        }
-        sample.network = self.network.sample(&mut reading);
-        if let Some((tasks, load)) = self.load.sample(&mut reading) {
-            sample.tasks = Some(tasks);
-            if let Some(cpu) = &mut sample.cpu {
-                cpu.load = Some(load);
-            }
-        }
-        sample.referenced = self.referenced.sample(&mut reading);
-        sample.resctrl = self.resctrl.sample(&mut reading);
-        sample.perf = self.perf.sample_core(&mut reading);
-        sample.perf_uncore = self.perf.sample_uncore(&mut reading);
+        self.families.read_beside(&mut reading, &mut sample);
         let Reading { values, gone, opened_by_path, unread, .. } = reading;
         sample.unread = unread;
         self.late.found(&sample, self.live);
@@ -279,9 +227,7 @@ impl ContainerReader {
     /// Reads limits and configuration. A container that ended has an empty one.
     pub fn spec(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Spec {
         self.find_members(ctx, &mut scratch.buffer);
-        let has_own_network = self.network.is_own();
-        let mut reading = self.reading(ctx, &mut scratch.buffer);
-        spec::read(&mut reading, has_own_network)
+        self.families.limits(&mut Reading::new(ctx, &self.name, self.live, &mut scratch.buffer))
     }
 
     /// When the container was made by cAdvisor's rule, for those that were there before the collector: the earliest
@@ -295,12 +241,11 @@ impl ContainerReader {
     ) -> Option<WallTime> {
         self.find_members(ctx, &mut scratch.buffer);
         let mut reading = self.reading(ctx, &mut scratch.buffer);
-        spec::created_from_files(&mut reading, now)
+        created::from_files(&mut reading, now)
     }
 
     fn reading<'a>(&'a self, ctx: &'a ReaderContext, buffer: &'a mut ReadBuffer) -> Reading<'a> {
-        let unread = Unread::default();
-        Reading { ctx, name: &self.name, live: self.live, buffer, values: 0, gone: 0, opened_by_path: false, unread }
+        Reading::new(ctx, &self.name, self.live, buffer)
     }
 
     /// Looks for the directories of members that were not seen yet, and makes sure that a directory is still the right

@@ -17,7 +17,7 @@ use crate::kernel::machine::topology::Cpu;
 use crate::kernel::machine::{
     Survey, disks, diskstats, filesystems, memory, network_devices, tasks, topology as kernel_topology,
 };
-use crate::sample::filesystem::{Holds, ImageStore};
+use crate::sample::images::{Holds, ImageStore};
 use crate::sample::machine::{
     Cloud, CloudProvider, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems, HugePages, Machine,
     MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory, Tasks,

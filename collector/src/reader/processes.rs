@@ -5,15 +5,14 @@ use std::collections::HashSet;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::container::{ReaderContext, Scratch, processes_of};
+use super::container::{ReaderContext, Scratch, listed_members};
 use crate::bounds::Bound;
-use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::odd_lines::OddLines;
+use crate::kernel::procfs::process::ProcessDir;
 use crate::kernel::procfs::process::table;
 use crate::kernel::procfs::process::table::{Stat, Status};
-use crate::kernel::procfs::process::{ProcessDir, process_ids};
 use crate::kernel::procfs::users::Users;
 use crate::kernel::text_formats::FormatError;
 use crate::sample::process::{Process, ProcessList};
@@ -40,7 +39,7 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
     let proc = &ctx.roots().proc;
     let members = match whose {
         Whose::Machine => HashSet::new(),
-        Whose::Container(name) => members(ctx, name, buffer),
+        Whose::Container(name) => listed_members(ctx, name, buffer),
     };
     let users = Users::read(ctx.roots(), buffer).unwrap_or_else(|error| {
         ctx.errors().count("passwd", &error);
@@ -71,28 +70,8 @@ pub fn list(ctx: &ReaderContext, whose: Whose<'_>, scratch: &mut Scratch) -> Res
 
 /// How many processes this very cgroup has; `None` where none can be seen.
 pub fn count(ctx: &ReaderContext, name: &[u8], scratch: &mut Scratch) -> Option<u64> {
-    let members = members(ctx, name, scratch.buffer());
+    let members = listed_members(ctx, name, scratch.buffer());
     (!members.is_empty()).then_some(members.len() as u64)
-}
-
-/// The members of a cgroup by the memory controller's list, else by that of cpu or of any hierarchy it is in.
-pub(crate) fn members(ctx: &ReaderContext, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
-    let hierarchies: &Hierarchies = ctx.hierarchies();
-    let preferred = ["memory", "cpu"].into_iter().filter_map(|controller| hierarchies.with_controller(controller));
-    for hierarchy in preferred.chain(hierarchies) {
-        let mut odd = OddLines::default();
-        match hierarchy.file(name, "cgroup.procs").read(buffer) {
-            Ok(text) => return process_ids(text, &mut odd).filter(|pid| *pid != 0).collect(),
-            // A threaded cgroup of v2 lists only threads.
-            Err(ReadError::Unsupported(_)) => {
-                let Ok(text) = hierarchy.file(name, "cgroup.threads").read(buffer) else { continue };
-                let tids: Vec<u32> = process_ids(text, &mut odd).filter(|tid| *tid != 0).collect();
-                return processes_of(&ctx.roots().proc, &tids, buffer).into_iter().collect();
-            }
-            Err(_) => {}
-        }
-    }
-    HashSet::new()
 }
 
 /// Reads a file of a process; `None` when it ended, or when the file cannot be read, which is counted.

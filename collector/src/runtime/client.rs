@@ -12,8 +12,8 @@ use super::docker::DockerClient;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::owners::Life;
-use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::images::RuntimeStorage;
 
 /// Runtimes that may be there, and what to ask them for.
 #[derive(Clone, Debug)]

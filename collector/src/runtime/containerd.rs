@@ -13,8 +13,8 @@ use super::error::RuntimeError;
 use super::grpc::{AnyMessage, Connection, Empty, Timestamp};
 use super::owners::Life;
 use super::places;
-use crate::sample::filesystem::RuntimeStorage;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::sample::images::RuntimeStorage;
 use crate::units::WallTime;
 
 const GET: &str = "/containerd.services.containers.v1.Containers/Get";

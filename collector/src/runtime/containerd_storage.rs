@@ -16,10 +16,9 @@ use super::containerd::Container;
 use super::cri_storage;
 use super::error::RuntimeError;
 use super::grpc::{AnyMessage, Connection};
-use crate::sample::filesystem::{
-    ContainerFiles, DiskUsage, Holds, ImageStore, LayerPlace, LogPlace, Measured, Method, RuntimeLayer, RuntimeStorage,
-};
+use crate::sample::filesystem::{ContainerFiles, DiskUsage, LayerPlace, LogPlace, Measured, Method};
 use crate::sample::identity::Runtime;
+use crate::sample::images::{Holds, ImageStore, RuntimeLayer, RuntimeStorage};
 use crate::units::{Bytes, WallTime};
 
 const MOUNTS: &str = "/containerd.services.snapshots.v1.Snapshots/Mounts";

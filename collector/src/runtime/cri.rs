@@ -9,8 +9,9 @@ use super::error::RuntimeError;
 use super::grpc::{Connection, Empty};
 use super::owners::Life;
 use super::places;
-use crate::sample::filesystem::{ContainerFiles, RuntimeStorage};
+use crate::sample::filesystem::ContainerFiles;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::sample::images::RuntimeStorage;
 use crate::units::WallTime;
 
 const VERSION: &str = "/runtime.v1.RuntimeService/Version";

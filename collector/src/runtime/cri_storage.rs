@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::grpc::{Connection, Empty};
-use crate::sample::filesystem::{
-    DiskUsage, Holds, ImageStore, LogPlace, Measured, Method, RuntimeLayer, RuntimeStorage,
-};
+use crate::sample::filesystem::{DiskUsage, LogPlace, Measured, Method};
 use crate::sample::identity::Runtime;
+use crate::sample::images::{Holds, ImageStore, RuntimeLayer, RuntimeStorage};
 use crate::units::{Bytes, WallTime};
 
 const IMAGE_FS_INFO: &str = "/runtime.v1.ImageService/ImageFsInfo";

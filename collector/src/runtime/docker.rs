@@ -17,8 +17,8 @@ use super::error::RuntimeError;
 use super::http::{HttpClient, Lines};
 use super::owners::Life;
 use super::places::{self, Driver};
-use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};
 use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
+use crate::sample::images::{Holds, ImageStore, RuntimeStorage};
 use crate::units::WallTime;
 
 /// The changes of containers, as they happen.

@@ -19,7 +19,7 @@ use super::questions::Questions;
 use super::reachability::{Cause, Reachability, diagnose};
 use super::requests::{Request, Requests, Waiting, list};
 use crate::degradations::Degradations;
-use crate::sample::filesystem::RuntimeStorage;
+use crate::sample::images::RuntimeStorage;
 
 /// How often an absent runtime is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);

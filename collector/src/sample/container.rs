@@ -1,13 +1,15 @@
-//! One sample of one cgroup: cumulative values, gauges, and the moment they were read.
+//! One sample of one cgroup: cumulative values, gauges, and the moment they were read. Beside them its limits by family.
 //!
 //! `None` means the kernel or the configuration does not offer the value; a zero was read as zero.
-//! A new field is added to its struct and to [`Sample::walk`](super::walk), and nowhere else in the store.
+//! A new field is added to its struct and to the list at the end of this file, and nowhere else in the store.
 
 use std::sync::Arc;
 
 use super::hardware::{PerfEvent, Resctrl, UncorePerfEvent};
+use super::memory_stat::MemoryStat;
 use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use super::unread::Unread;
+use super::walk::{Part, Visitor, parts};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// What one cgroup looked like at one moment.
@@ -30,6 +32,8 @@ pub struct Sample {
     pub network: Option<Network>,
     /// The cpuset controller's `cpuset.memory_migrate` (cgroup v1, kind `cpuset`).
     pub cpuset_memory_migrate: Option<u64>,
+    /// Resources that the controller `misc` counts, one entry each; empty where the machine has none. Since 5.13.
+    pub misc: Option<Vec<Misc>>,
     /// Tasks of this very cgroup by state (`--enable_load_reader`, cgroup v1).
     pub tasks: Option<TaskStates>,
     /// Memory that this very cgroup's processes touched since their marks were last cleared: `Referenced` of
@@ -58,7 +62,8 @@ impl Sample {
         let interfaces = self.network.iter().flat_map(|network| &network.interfaces);
         let interfaces = interfaces.map(|interface| size_of::<Interface>() + interface.name.len());
         let hardware = self.perf.iter().flatten().map(size_of_val).sum::<usize>();
-        let lists = devices.sum::<usize>() + interfaces.sum::<usize>() + hardware;
+        let misc = self.misc.as_deref().map_or(0, size_of_val);
+        let lists = devices.sum::<usize>() + interfaces.sum::<usize>() + hardware + misc;
         size_of::<Self>() + size_of::<u64>() * (per_cpu + stat) + lists
     }
 }
@@ -181,6 +186,8 @@ pub struct Memory {
     pub failcnt: Option<u64>,
     /// v1 `memory.kmem.usage_in_bytes`; v2 `memory.stat` `kernel`, since 5.18.
     pub kernel: Option<Bytes>,
+    /// Compressed swap in memory (cgroup v2, since 5.19, with `CONFIG_ZSWAP`).
+    pub zswap: Option<Zswap>,
     /// Page faults of the cgroup's own tasks.
     pub own_faults: Faults,
     /// Page faults of the subtree.
@@ -193,6 +200,22 @@ pub struct Memory {
     pub numa: Option<Numa>,
     /// The whole of `memory.stat`, in the kernel's order and units.
     pub stat: MemoryStat,
+}
+
+/// zswap over the subtree: v2 `memory.stat`. A value whose line the kernel does not have, or that could not be read, is
+/// absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Zswap {
+    /// What the compressed pages take: `zswap`, the number that `memory.zswap.current` has too.
+    pub usage: Option<Bytes>,
+    /// What they were before: `zswapped`.
+    pub stored: Option<Bytes>,
+    /// Pages that came back into memory: `zswpin`.
+    pub pages_in: Option<u64>,
+    /// Pages that were compressed: `zswpout`.
+    pub pages_out: Option<u64>,
+    /// Pages that moved on to the swap device: `zswpwb`, since 6.8.
+    pub pages_written_back: Option<u64>,
 }
 
 /// Page faults.
@@ -239,86 +262,6 @@ pub struct NumaPages {
     pub anon: Vec<(u32, u64)>,
     /// Pages that cannot be evicted.
     pub unevictable: Vec<(u32, u64)>,
-}
-
-/// `memory.stat` whole. The keys are the same for every cgroup of a hierarchy and are shared.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MemoryStat {
-    /// The kernel's keys, in its order.
-    pub keys: Arc<[Box<str>]>,
-    /// One value per key.
-    pub values: Vec<u64>,
-}
-
-impl MemoryStat {
-    /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<u64> {
-        let position = self.keys.iter().position(|candidate| &**candidate == key)?;
-        self.values.get(position).copied()
-    }
-}
-
-impl MemoryStat {
-    /// What is reported of it by name.
-    pub fn reported(&self) -> ReportedStat {
-        ReportedKeys::of(self).pick(self)
-    }
-}
-
-/// Where the reported values are in `memory.stat`: looked for once, they are found in every one with the same keys. v1
-/// has some of them under other names; of its two counts the subtree's is taken.
-#[derive(Clone, Debug)]
-pub struct ReportedKeys {
-    keys: Arc<[Box<str>]>,
-    positions: [Option<usize>; 6],
-}
-
-impl ReportedKeys {
-    /// Looks for them.
-    pub fn of(stat: &MemoryStat) -> Self {
-        let find = |key: &str| stat.keys.iter().position(|candidate| &**candidate == key);
-        let either = |v2, v1| find(v1).or_else(|| find(v2));
-        let positions = [
-            either("file_dirty", "total_dirty"),
-            either("file_writeback", "total_writeback"),
-            find("pgscan"),
-            find("pgsteal"),
-            either("workingset_refault_file", "total_workingset_refault_file"),
-            either("workingset_refault_anon", "total_workingset_refault_anon"),
-        ];
-        Self { keys: Arc::clone(&stat.keys), positions }
-    }
-
-    /// Whether they are in the same places there.
-    pub fn fit(&self, stat: &MemoryStat) -> bool {
-        Arc::ptr_eq(&self.keys, &stat.keys) || self.keys == stat.keys
-    }
-
-    /// The values, of one whose keys fit.
-    pub fn pick(&self, stat: &MemoryStat) -> ReportedStat {
-        let value = |position: Option<usize>| stat.values.get(position?).copied();
-        let [file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon] =
-            self.positions.map(value);
-        ReportedStat { file_dirty, file_writeback, pgscan, pgsteal, workingset_refault_file, workingset_refault_anon }
-    }
-}
-
-/// Values of `memory.stat` that are reported by name and mean nothing to the collector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReportedStat {
-    /// Bytes to be written back: v1 `total_dirty`; v2 `file_dirty`.
-    pub file_dirty: Option<u64>,
-    /// Bytes being written back: v1 `total_writeback`; v2 `file_writeback`.
-    pub file_writeback: Option<u64>,
-    /// Pages looked at for reclaim: v2 `pgscan`.
-    pub pgscan: Option<u64>,
-    /// Pages reclaimed: v2 `pgsteal`.
-    pub pgsteal: Option<u64>,
-    /// File pages that came back soon after eviction: v1 `total_workingset_refault_file`, v2 the same without `total_`;
-    /// since 5.9.
-    pub workingset_refault_file: Option<u64>,
-    /// Anonymous pages that did: `workingset_refault_anon`, in the same way.
-    pub workingset_refault_anon: Option<u64>,
 }
 
 /// Block device traffic.
@@ -406,6 +349,21 @@ pub struct Hugetlb {
     pub failcnt: Option<u64>,
 }
 
+/// One resource of the controller `misc`, such as the encryption ids of virtual machines, over the subtree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Misc {
+    /// The kernel's name of it: `sev`, `sev_es`, `tdx`.
+    pub resource: Arc<str>,
+    /// In use: `misc.current`.
+    pub current: u64,
+    /// Most that may be: `misc.max`; `u64::MAX` when unlimited. Absent where it could not be read, and at the root.
+    pub max: Option<u64>,
+    /// Most that ever was: `misc.peak`, since 6.11.
+    pub peak: Option<u64>,
+    /// How often the limit was about to be exceeded: `misc.events`, since 5.16.
+    pub limit_hits: Option<u64>,
+}
+
 /// A network namespace's counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
@@ -445,4 +403,94 @@ pub struct Traffic {
     pub errors: u64,
     /// Drops.
     pub dropped: u64,
+}
+
+/// CPU limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CpuSpec {
+    /// v1 `cpu.shares`; v2 `cpu.weight` converted to shares.
+    pub shares: Option<u64>,
+    /// v1 `cpu.cfs_quota_us`; v2 first field of `cpu.max`. Absent when unlimited.
+    pub quota: Option<Micros>,
+    /// v1 `cpu.cfs_period_us`; v2 second field of `cpu.max`.
+    pub period: Option<Micros>,
+    /// v1 `cpuset.cpus`; v2 `cpuset.cpus.effective`. A list such as `0-3,8`.
+    pub mask: Option<String>,
+}
+
+/// Memory limits. A file's `0` or sentinel is kept as the kernel has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemorySpec {
+    /// v1 `memory.limit_in_bytes`; v2 `memory.max`.
+    pub limit: Option<MemoryLimit>,
+    /// v1 `memory.soft_limit_in_bytes`; v2 `memory.min`.
+    pub reservation: Option<MemoryLimit>,
+    /// v1 `memory.memsw.limit_in_bytes` (memory and swap); v2 `memory.swap.max` (swap only).
+    pub swap_limit: Option<MemoryLimit>,
+    /// v2 `memory.zswap.max`, since 5.19.
+    pub zswap_limit: Option<MemoryLimit>,
+}
+
+/// A memory limit: `max` on v2, else bytes (on v1 "unlimited" is 9223372036854771712).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// `max`.
+    Max,
+    /// Bytes.
+    Bytes(Bytes),
+}
+
+impl Sample {
+    /// Shows every number but the time to the visitor, always in the same order for samples of the same shape.
+    pub fn walk(&mut self, visitor: &mut impl Visitor) {
+        Part::walk(self, visitor);
+    }
+
+    /// Whether both samples have the same values present, so that [`Sample::walk`] pairs their numbers up.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        Part::same_shape(self, other)
+    }
+}
+
+parts! {
+    Sample {
+        moment at, counter oom_kills, part cpu, part memory, part io, part processes, part hugetlb, part network,
+        gauge cpuset_memory_migrate, part misc, part tasks, gauge referenced, part resctrl, part perf, part perf_uncore,
+        shape unread,
+    }
+    // The kernel scales user and system so that their sum is the total; either may step back by a tick.
+    Cpu {
+        counter total, gauge user, gauge system, counter per_cpu, part cfs, part schedstat, part load, part pressure,
+    }
+    Cfs { counter periods, counter throttled_periods, counter throttled_time, counter burst_periods, counter burst_time }
+    Schedstat { counter run_time, counter runqueue_time, counter run_periods }
+    Load { gauge running_milli, gauge uninterruptible_milli }
+    Pressure { part some, part full }
+    PressureRow { counter total, gauge avg10, gauge avg60, gauge avg300 }
+    // The peak can be reset by writing to its file, and so can failcnt.
+    Memory {
+        gauge usage, gauge max_usage, gauge cache, gauge rss, gauge swap, gauge mapped_file, gauge working_set,
+        gauge active_file, gauge inactive_file, gauge failcnt, gauge kernel, part zswap, part own_faults, part hierarchical_faults,
+        part events, part pressure, part numa, part stat,
+    }
+    Zswap {
+        gauge usage, gauge stored, counter pages_in, counter pages_out, counter pages_written_back,
+    }
+    Faults { counter pgfault, counter pgmajfault }
+    MemoryEvents { counter low, counter high, counter max, counter oom, counter oom_kill, counter oom_group_kill }
+    Numa { part own, part hierarchical }
+    NumaPages { gauge file, gauge anon, gauge unevictable }
+    Io { part devices, part pressure }
+    // A device that left and came back starts anew, and the queue length is a gauge.
+    DeviceIo { shape stat, shape major, shape minor, shape device, gauge operations }
+    Processes {
+        gauge count, gauge descriptors, gauge sockets, gauge threads, gauge threads_max, gauge max_open_files,
+    }
+    Hugetlb { shape page_size, gauge usage, gauge max_usage, gauge failcnt }
+    Misc { shape resource, gauge current, gauge max, gauge peak, counter limit_hits }
+    // Gauges: an interface or a namespace may be replaced by another one of the same name.
+    Network { part interfaces, part tcp, part tcp6, part udp, part udp6, part tcp_advanced }
+    Interface { shape name, part receive, part transmit }
+    Traffic { gauge bytes, gauge packets, gauge errors, gauge dropped }
+    TaskStates { gauge sleeping, gauge running, gauge stopped, gauge uninterruptible, gauge io_wait }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::walk::parts;
 use crate::units::{Bytes, Nanos};
 
 /// The reading of one perf event. The processor has few counters: an event that shares one is only counted part of the
@@ -72,6 +73,16 @@ pub struct ResctrlDomain {
     pub local: Option<Bytes>,
     /// `llc_occupancy`: how much of the cache is in use now.
     pub occupancy: Option<Bytes>,
+}
+
+parts! {
+    Resctrl { part domains }
+    // Gauges: a group that is made anew starts anew.
+    ResctrlDomain { shape id, gauge total, gauge local, gauge occupancy }
+    PerfEvent { shape name, shape cpu, part count }
+    UncorePerfEvent { shape name, shape pmu, shape socket, part count }
+    // Gauges: an event that is opened anew, as when a CPU comes back, starts anew.
+    PerfCount { gauge counted, gauge enabled, gauge running }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::filesystem::ImageStore;
 use super::identity::Runtime;
+use super::images::ImageStore;
 use crate::units::{Bytes, WallTime};
 
 /// The machine.

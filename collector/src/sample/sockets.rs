@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::walk::parts;
 use crate::units::Bytes;
 
 /// TCP sockets by state: `/proc/<pid>/net/tcp`, or `tcp6` (kind `tcp`). All gauges.
@@ -116,6 +117,15 @@ pub const TCP_ADVANCED: [&str; 99] = [
     "TCPFastOpenActiveFail", "TCPFastOpenPassive", "TCPFastOpenPassiveFail", "TCPFastOpenListenOverflow",
     "TCPFastOpenCookieReqd", "TCPSynRetrans", "TCPOrigDataSent", "PAWSActive", "PAWSEstab",
 ];
+
+parts! {
+    TcpSockets {
+        gauge established, gauge syn_sent, gauge syn_recv, gauge fin_wait1, gauge fin_wait2, gauge time_wait,
+        gauge close, gauge close_wait, gauge last_ack, gauge listen, gauge closing,
+    }
+    UdpSockets { gauge sockets, gauge dropped, gauge receive_queue, gauge transmit_queue }
+    TcpAdvanced { shape keys, gauge values }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,9 @@
 //! What a cgroup is allowed and configured to do, as opposed to what it did.
 
+// They stand beside the numbers they limit.
+pub use super::container::{CpuSpec, MemoryLimit, MemorySpec};
 use super::unread::Unread;
-use crate::units::{Bytes, Limit, Micros, WallTime};
+use crate::units::{Limit, WallTime};
 
 /// Limits and identity of a cgroup, read from its files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,37 +25,4 @@ pub struct Spec {
     pub has_diskio: bool,
     /// Limits that the kernel has although they are absent: they could not be read.
     pub unread: Unread,
-}
-
-/// CPU limits.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CpuSpec {
-    /// v1 `cpu.shares`; v2 `cpu.weight` converted to shares.
-    pub shares: Option<u64>,
-    /// v1 `cpu.cfs_quota_us`; v2 first field of `cpu.max`. Absent when unlimited.
-    pub quota: Option<Micros>,
-    /// v1 `cpu.cfs_period_us`; v2 second field of `cpu.max`.
-    pub period: Option<Micros>,
-    /// v1 `cpuset.cpus`; v2 `cpuset.cpus.effective`. A list such as `0-3,8`.
-    pub mask: Option<String>,
-}
-
-/// Memory limits. A file's `0` or sentinel is kept as the kernel has it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MemorySpec {
-    /// v1 `memory.limit_in_bytes`; v2 `memory.max`.
-    pub limit: Option<MemoryLimit>,
-    /// v1 `memory.soft_limit_in_bytes`; v2 `memory.min`.
-    pub reservation: Option<MemoryLimit>,
-    /// v1 `memory.memsw.limit_in_bytes` (memory and swap); v2 `memory.swap.max` (swap only).
-    pub swap_limit: Option<MemoryLimit>,
-}
-
-/// A memory limit: `max` on v2, else bytes (on v1 "unlimited" is 9223372036854771712).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryLimit {
-    /// `max`.
-    Max,
-    /// Bytes.
-    Bytes(Bytes),
 }

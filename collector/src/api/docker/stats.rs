@@ -12,8 +12,9 @@ use crate::api::backend::docker::CgroupVersion;
 use crate::api::cadvisor::v1::is_zero;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
-use crate::sample::container::{Cfs, Cpu, IoStat, Memory, MemoryStat, Network, Sample};
+use crate::sample::container::{Cfs, Cpu, IoStat, Memory, Network, Sample};
 use crate::sample::live::Live;
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::spec::{MemoryLimit, Spec};
 use crate::units::{Bytes, Limit};
 

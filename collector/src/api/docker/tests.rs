@@ -8,6 +8,7 @@ use super::stats::{self, Frame, Subject};
 use crate::api::backend::docker::CgroupVersion;
 use crate::sample::container::*;
 use crate::sample::live::{Live, MachineCpu};
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Limit, Nanos, WallTime};
 

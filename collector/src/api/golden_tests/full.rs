@@ -13,6 +13,7 @@ use crate::sample::machine::{
     Cache, Cloud, CloudProvider, Core, CpuCounts, Disk, DiskCounters, Filesystem, FilesystemRole, Filesystems,
     HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::application::Application;
@@ -85,6 +86,13 @@ pub(super) fn full_sample(step: u64) -> Sample {
             inactive_file: Some(Bytes(100_000)),
             failcnt: Some(3),
             kernel: Some(Bytes(4096)),
+            zswap: Some(Zswap {
+                usage: Some(Bytes(4096 * step)),
+                stored: Some(Bytes(12_288 * step)),
+                pages_in: Some(step),
+                pages_out: Some(4 * step),
+                pages_written_back: Some(2 * step),
+            }),
             own_faults: Faults { pgfault: 11, pgmajfault: 1 },
             hierarchical_faults: Faults { pgfault: 22, pgmajfault: 2 },
             events: Some(MemoryEvents {
@@ -158,6 +166,13 @@ pub(super) fn full_sample(step: u64) -> Sample {
             count: shared(50),
         }]),
         cpuset_memory_migrate: Some(1),
+        misc: Some(vec![Misc {
+            resource: "sev".into(),
+            current: 2,
+            max: Some(4),
+            peak: Some(3),
+            limit_hits: Some(step),
+        }]),
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
         unread: crate::sample::unread::Unread::default(),
@@ -177,6 +192,7 @@ pub(super) fn full_spec() -> Spec {
             limit: Some(MemoryLimit::Bytes(Bytes(67_108_864))),
             reservation: Some(MemoryLimit::Bytes(Bytes(33_554_432))),
             swap_limit: Some(MemoryLimit::Max),
+            zswap_limit: Some(MemoryLimit::Bytes(Bytes(65_536))),
         }),
         processes: Some(Limit::Value(100)),
         has_hugetlb: true,

@@ -8,8 +8,9 @@ use super::wire::{
 };
 use super::{Depth, Entry, Snapshot};
 use crate::api::wire::json;
-use crate::sample::filesystem::{DiskUsage, Holds, ImageStore, Measured};
+use crate::sample::filesystem::{DiskUsage, Measured};
 use crate::sample::identity::Runtime;
+use crate::sample::images::{Holds, ImageStore};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems, Tasks};
 use crate::sample::pods::{Volume, VolumeKind};
 use crate::units::{Bytes, WallTime};

@@ -2,6 +2,7 @@
 
 mod block_devices;
 mod cpu;
+mod extensions;
 mod filesystems;
 mod hardware;
 mod lifetime;
@@ -11,11 +12,15 @@ mod processes;
 
 use super::family::Family;
 
+#[cfg(test)]
+pub(super) use extensions::FAMILIES as EXTENSIONS;
+
 /// All of them, in no order.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
     [
         block_devices::FAMILIES,
         cpu::FAMILIES,
+        extensions::FAMILIES,
         filesystems::FAMILIES,
         hardware::FAMILIES,
         lifetime::FAMILIES,

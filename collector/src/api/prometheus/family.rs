@@ -2,38 +2,18 @@
 
 use std::fmt;
 
+use super::head::{Head, Kind};
 use super::options::{LabelSet, Options, Profile};
 use super::snapshot::{Kill, Life, Snapshot};
 use super::writer::{Value, Writer};
-use crate::sample::container::{Memory, Processes, ReportedStat, Sample};
+use crate::sample::container::{Memory, Processes, Sample};
 use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
+use crate::sample::memory_stat::ReportedStat;
 use crate::sample::spec::Spec;
 use crate::sample::unread::{Part, Unread};
 use crate::units::{Bytes, WallTime};
-
-/// A metric's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows while its container lives.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts by size; of the collector's own only.
-    Histogram,
-}
-
-impl Kind {
-    /// The type as both formats call it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
 
 /// How soon a family is left out when there are too many series: the first ones first, whole families at a time, within
 /// a group the last by name first. What comes last here is never left out.
@@ -179,6 +159,11 @@ impl Family {
     /// A gauge without the machine's labels.
     pub(super) const fn single(name: &'static str, help: &'static str, emit: fn(&Snapshot, &mut Writer<'_>)) -> Self {
         Self { moment: Moment::None, emit: Emit::Single(emit), ..Self::machine(name, help, emit) }
+    }
+
+    /// What the writer needs of it.
+    pub(super) const fn head(&self) -> Head {
+        Head { name: self.name, kind: self.kind, help: self.help, labels: self.labels }
     }
 
     pub(super) const fn of(self, metric: MetricKind, group: Group) -> Self {

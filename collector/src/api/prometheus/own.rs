@@ -2,7 +2,7 @@
 
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::family::Kind;
+use super::head::Kind;
 use super::labels::append_escaped;
 use super::number::append_float;
 use super::options::Format;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::family::{Family, Kind};
+use super::head::{Head, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
 use super::number::{append_digits, append_float, append_scaled, append_signed};
 use super::options::Format;
@@ -126,7 +126,7 @@ pub(super) struct Writer<'a> {
     /// The time of what has none of its own, where that has to be told.
     at: WallTime,
     arena: &'a Arena,
-    family: Option<&'static Family>,
+    family: Option<Head>,
     head_written: bool,
     /// The row whose series come now.
     block: Block,
@@ -185,7 +185,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a family. Its head is written with its first series.
-    pub(super) fn family(&mut self, family: &'static Family) {
+    pub(super) fn family(&mut self, family: Head) {
         self.family = Some(family);
         self.head_written = false;
     }

@@ -1,22 +1,22 @@
 //! What all containers' readers share: where the host is, which statistics are wanted, and where each family of them
 //! is found on this machine.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::devices::DeviceNames;
 use super::limitations::{self, Limitation};
-use super::load::LoadReader;
-use super::perf::PerfEvents;
-use super::referenced::ResetEvery;
-use super::resctrl::ResctrlReader;
-use super::sockets::NETWORK_KINDS;
+use super::load_reader::LoadReader;
+use super::perf_events::PerfEvents;
+use super::places::{Place, Sources};
+use super::resctrl_reader::ResctrlReader;
 use crate::kernel::HostRoots;
+use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::cgroup::hugetlb::page_sizes;
 use crate::kernel::cgroup::memory_stat::StatLayouts;
-use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Mode, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::container_mounts::ListedMounts;
-use crate::kernel::namespaces::{Place, ProcfsView, Surroundings};
+use crate::kernel::namespaces::{self, ProcfsView, Surroundings};
 use crate::kernel::procfs::process::{NamespaceId, host_network_namespace};
 use crate::kernel::procfs::process_index::ProcessIndex;
 use crate::kernel::read_errors::ReadErrors;
@@ -43,6 +43,14 @@ pub struct MachineFacts {
     /// Which file systems are listed as the machine's.
     pub listed_mounts: ListedMounts,
 }
+
+/// How often the marks of touched pages are cleared, in samples of a container; `None` for never, and then nothing is
+/// written.
+pub type ResetEvery = Option<NonZeroU32>;
+
+/// The kinds that are read from a network namespace.
+pub(super) const NETWORK_KINDS: [MetricKind; 4] =
+    [MetricKind::Network, MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp];
 
 /// Statistics that somebody has to ask for, and where they come from.
 #[derive(Debug, Default)]
@@ -111,6 +119,8 @@ pub struct ReaderContext {
     pub(super) layouts: StatLayouts,
     pub(super) page_sizes: Vec<PageSize>,
     pub(super) sources: Sources,
+    /// Where each family is read, in the order of the families.
+    pub(super) places: Box<[Option<Place>]>,
     pub(super) processes: ProcessSource,
     limitations: Vec<Limitation>,
 }
@@ -159,118 +169,9 @@ impl PageSize {
     }
 }
 
-/// Where CPU time is read.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum CpuSource {
-    /// The hierarchies of cpuacct and cpu, and cgroup2 for the cgroups that are not in cpuacct.
-    V1 {
-        cpuacct: usize,
-        cpu: Option<usize>,
-        unified: Option<usize>,
-    },
-    V2(usize),
-}
-
-/// Where memory is read.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum MemorySource {
-    V1(usize),
-    V2(usize),
-}
-
-/// Where any other family is read that differs between the versions.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
-    V1(usize),
-    V2(usize),
-}
-
-/// The place, in the list of hierarchies, of each family that is wanted. A controller of v1 whose kind is switched off
-/// is not used at all; on v2 the kinds for CPU and memory switch nothing off, as in cAdvisor.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sources {
-    pub(super) cpu: Option<CpuSource>,
-    pub(super) memory: Option<MemorySource>,
-    /// Memory even where its kind is off: OOM kills have a kind of their own.
-    memory_always: Option<MemorySource>,
-    pub(super) io: Option<Source>,
-    pub(super) hugetlb: Option<Source>,
-    pub(super) pids: Option<Source>,
-    /// The hierarchy whose `cgroup.procs` are the container's processes.
-    pub(super) processes: Option<usize>,
-    /// Where a container's processes most likely are.
-    pub(super) likely_processes: [Option<usize>; 3],
-    /// v1 cpuset, where wanted.
-    pub(super) cpuset_migrate: Option<usize>,
-    /// The default hierarchy, where it has cpuset beside v1 hierarchies: kernels without `CONFIG_CPUSETS_V1`.
-    pub(super) cpuset_beside: Option<usize>,
-    /// The default hierarchy, if the whole machine uses it.
-    pub(super) unified_only: Option<usize>,
-    /// Where pressure is read.
-    pub(super) pressure: Option<usize>,
-    /// A v1 hierarchy to ask for tasks by state.
-    pub(super) tasks: Option<usize>,
-    /// The hierarchy by which perf events tell cgroups.
-    pub(super) perf: Option<usize>,
-}
-
-impl Sources {
-    pub(super) fn memory_unless_off(&self) -> Option<MemorySource> {
-        self.memory_always
-    }
-
-    fn find(hierarchies: &Hierarchies, kinds: KindSet) -> Self {
-        let place = |wanted: &dyn Fn(&crate::kernel::cgroup::Hierarchy) -> bool| hierarchies.iter().position(wanted);
-        let unified = place(&|hierarchy| hierarchy.id == DEFAULT_HIERARCHY && hierarchy.version == Version::V2);
-        let v1 = |controller: &str| place(&|hierarchy| hierarchy.version == Version::V1 && hierarchy.has(controller));
-        let when = |kind: MetricKind, position: Option<usize>| position.filter(|_| kinds.has(kind));
-        // A controller mounted as v1 cannot be on v2 at the same time.
-        let source = |kind, controller| match (v1(controller), unified) {
-            (Some(position), _) => when(kind, Some(position)).map(Source::V1),
-            (None, unified) => when(kind, unified).map(Source::V2),
-        };
-        let memory = match (v1("memory"), unified) {
-            (Some(position), _) => Some(MemorySource::V1(position)),
-            (None, unified) => unified.map(MemorySource::V2),
-        };
-        let processes = v1("cpu").or(unified);
-        let memory_place = memory.map(|(MemorySource::V1(position) | MemorySource::V2(position))| position);
-        Self {
-            cpu: match (v1("cpuacct"), unified) {
-                (Some(cpuacct), _) => when(MetricKind::Cpu, Some(cpuacct)).map(|cpuacct| CpuSource::V1 {
-                    cpuacct,
-                    cpu: v1("cpu"),
-                    unified,
-                }),
-                (None, unified) => unified.map(CpuSource::V2),
-            },
-            memory: memory.filter(|source| matches!(source, MemorySource::V2(_)) || kinds.has(MetricKind::Memory)),
-            memory_always: memory,
-            io: source(MetricKind::DiskIo, "blkio"),
-            hugetlb: source(MetricKind::Hugetlb, "hugetlb"),
-            pids: source(MetricKind::Process, "pids"),
-            processes,
-            likely_processes: [
-                processes,
-                memory_place.filter(|place| Some(*place) != processes),
-                unified.filter(|place| Some(*place) != processes && Some(*place) != memory_place),
-            ],
-            cpuset_migrate: when(MetricKind::Cpuset, v1("cpuset")),
-            cpuset_beside: unified.filter(|place| {
-                hierarchies.mode != Mode::V2 && hierarchies.at(*place).is_some_and(|hierarchy| hierarchy.has("cpuset"))
-            }),
-            unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
-            pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || kinds.has(MetricKind::Pressure)),
-            // On cgroup v2 the controller is always there.
-            perf: v1("perf_event").or(unified),
-            tasks: v1("cpu").or_else(|| v1("cpuacct")).or_else(|| v1("memory")),
-        }
-    }
-}
-
 impl ReaderContext {
-    /// Finds out where the wanted statistics are on this machine.
-    pub fn new(parts: ContextParts) -> Self {
+    /// Finds out what this machine has; the places are those of the families.
+    pub(super) fn build(parts: ContextParts, sources: Sources, places: Box<[Option<Place>]>) -> Self {
         let ContextParts { roots, hierarchies, kinds, budget, network_files, errors, load, extras, machine, clock } =
             parts;
         let Extras { referenced_reset, resctrl, perf } = extras;
@@ -278,11 +179,7 @@ impl ReaderContext {
         let mut limitations = limitations::of_cgroups(&hierarchies).into_iter().collect::<Vec<_>>();
         let processes = find_processes(&roots, &hierarchies, surroundings, &mut limitations);
         let host_network = find_host_network(&roots, surroundings, &processes, kinds, &mut limitations);
-        let sources = Sources::find(&hierarchies, kinds);
-        let page_sizes = match sources.hugetlb {
-            Some(_) => page_sizes(&roots.sys).iter().map(|size| PageSize::new(size)).collect(),
-            None => Vec::new(),
-        };
+        let page_sizes = page_sizes(&roots.sys).iter().map(|size| PageSize::new(size)).collect();
         let network_budget = match network_files {
             NetworkFiles::Kept => Arc::clone(&budget),
             NetworkFiles::OpenedEachTime => Arc::new(FileBudget::new(0)),
@@ -293,6 +190,7 @@ impl ReaderContext {
             layouts: StatLayouts::default(),
             page_sizes,
             sources,
+            places,
             host_network,
             processes,
             limitations,
@@ -370,7 +268,7 @@ fn find_processes(
     match surroundings.procfs {
         ProcfsView::Initial => ProcessSource::Listed(Hints::Taken),
         // What is in sight is the collector's own, and so are its processes.
-        ProcfsView::Own if surroundings.place == Place::Machine || hierarchies.are_own() => {
+        ProcfsView::Own if surroundings.place == namespaces::Place::Machine || hierarchies.are_own() => {
             ProcessSource::Listed(Hints::Ignored)
         }
         ProcfsView::Own => {
@@ -397,7 +295,7 @@ fn find_host_network(
     let is_wanted =
         NETWORK_KINDS.into_iter().any(|kind| kinds.has(kind)) && !matches!(processes, ProcessSource::Hidden);
     // In a container with its own procfs the first process is the container's, not the host's.
-    if !is_wanted || (surroundings.procfs == ProcfsView::Own && surroundings.place == Place::OwnContainer) {
+    if !is_wanted || (surroundings.procfs == ProcfsView::Own && surroundings.place == namespaces::Place::OwnContainer) {
         return None;
     }
     match host_network_namespace(&roots.proc, &mut ReadBuffer::new()) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Scratch;
 use super::context::{ProcessSource, ReaderContext};
+use super::processes::listed_members;
 use crate::kernel::container_file;
 use crate::kernel::error::ReadError;
-use crate::reader::processes::members;
 
 /// Processes through which it is tried, the oldest first: one is as good as another unless it has a root of its own.
 const TRIED: usize = 8;
@@ -48,7 +48,7 @@ pub fn read_inside(
 ) -> Result<Vec<u8>, InsideError> {
     let buffer = scratch.buffer();
     let mut pids: Vec<u32> = match &ctx.processes {
-        ProcessSource::Listed(_) => members(ctx, name, buffer).into_iter().collect(),
+        ProcessSource::Listed(_) => listed_members(ctx, name, buffer).into_iter().collect(),
         ProcessSource::Indexed(index) => {
             let of = |id| index.processes(id, name, Duration::ZERO);
             let mut pids = ctx.hierarchies().iter().map(|hierarchy| of(hierarchy.id)).find(|pids| !pids.is_empty());

@@ -1,6 +1,6 @@
 //! Which of a cgroup's processes stands for all of them.
 
-use super::Reading;
+use super::reading::Reading;
 use crate::kernel::procfs::process::{ProcessDir, namespaced_ids, start_ticks};
 use crate::runtime::cgroup_names;
 

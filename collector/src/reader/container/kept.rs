@@ -7,20 +7,19 @@ impl ContainerReader {
     /// Looks again for files that were absent.
     pub fn refresh(&mut self) {
         self.each_file(KeptFile::retry);
-        self.memory.retry();
-        self.io.retry();
+        self.families.retry();
     }
 
     /// Closes every file. A later sample opens them again.
     pub fn close(&mut self) {
-        self.network.each(&mut KeptFile::close);
+        self.families.network.namespace_file().close();
         self.close_cgroup_files();
     }
 
     /// Closes those of its cgroups.
     pub(super) fn close_cgroup_files(&mut self) {
-        self.each_cgroup_file(KeptFile::close);
-        self.perf.close();
+        self.each_cgroup_file(&mut KeptFile::close);
+        self.families.close();
     }
 
     /// How many descriptors the container holds.
@@ -31,18 +30,12 @@ impl ContainerReader {
     }
 
     pub(super) fn each_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
-        self.network.each(&mut each);
-        self.each_cgroup_file(each);
+        each(self.families.network.namespace_file());
+        self.each_cgroup_file(&mut each);
     }
 
-    fn each_cgroup_file(&mut self, mut each: impl FnMut(&mut KeptFile)) {
-        self.cpu.each(&mut each);
-        self.memory.each(&mut each);
-        self.io.each(&mut each);
-        self.processes.each(&mut each);
-        self.hugetlb.each(&mut each);
-        each(&mut self.memory_migrate);
-        each(&mut self.oom_kills);
-        self.late.each(&mut each);
+    fn each_cgroup_file(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
+        self.families.each(each);
+        self.late.each(each);
     }
 }

@@ -41,7 +41,7 @@ struct Found {
 }
 
 impl Late {
-    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
+    pub(super) fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
         each(&mut self.controllers);
     }
 
@@ -84,10 +84,7 @@ impl ContainerReader {
         let looked = *self.late.looked.get_or_insert(now);
         let chosen = *self.late.chosen.get_or_insert(now);
         let since = |time| now.saturating_duration_since(time);
-        let lacks_leading = self.memory.lacks_leading()
-            || self.io.lacks_leading()
-            || self.processes.lacks_leading()
-            || self.hugetlb.lacks_leading();
+        let lacks_leading = self.families.lacks_leading();
         let due = since(looked) >= AT_LEAST_EVERY
             || (lacks_leading
                 && (since(first) < YOUNG || self.late.controllers_changed(ctx, &self.name, self.live, buffer)));

@@ -1,175 +1,20 @@
-//! Processes, threads, descriptors and scheduler statistics: values that are summed over a cgroup's processes.
+//! Which processes are in a cgroup, and files of theirs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
-use super::Reading;
-use super::context::{ProcessSource, Source};
-use crate::kernel::cgroup::{Hierarchy, Version, children};
+use super::context::{ProcessSource, ReaderContext};
+use super::reading::Reading;
+use crate::kernel::cgroup::{Hierarchies, Hierarchy, Version};
 use crate::kernel::error::ReadError;
-use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
+use crate::kernel::file::{FileAt, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
-use crate::kernel::procfs::process::{
-    Descriptors, Listing, ProcessDir, Schedstat as Times, descriptors, max_open_files, process_ids, process_of_thread,
-    threads,
-};
-use crate::kernel::text_formats::{FormatError, limit, unsigned};
-use crate::sample::container::{Processes, Schedstat};
-use crate::sample::kinds::MetricKind;
-use crate::units::{Limit, Nanos};
+use crate::kernel::procfs::process::{Listing, ProcessDir, process_ids, process_of_thread, threads};
+use crate::kernel::text_formats::FormatError;
 
 /// How old an index of the host's processes may be that numbers are made of.
 const INDEX_AGE: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Default)]
-pub(super) struct ProcessFiles {
-    threads: KeptFile,
-    threads_max: KeptFile,
-    scheduled: Scheduled,
-}
-
-/// The scheduler statistics of threads seen, and of those that ended since.
-#[derive(Debug, Default)]
-struct Scheduled {
-    living: HashMap<u32, Times>,
-    ended: Times,
-}
-
-impl ProcessFiles {
-    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
-        each(&mut self.threads);
-        each(&mut self.threads_max);
-    }
-
-    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Processes> {
-        if reading.ctx.kinds.has(MetricKind::Process) { self.read(reading) } else { None }
-    }
-
-    /// Whatever kinds are read.
-    pub(super) fn read(&mut self, reading: &mut Reading<'_>) -> Option<Processes> {
-        let hierarchy = process_hierarchy(reading)?;
-        let OwnProcesses { count, pids, .. } = own_processes(reading, hierarchy, reading.name)?;
-        let counts = pids.as_ref().and_then(|pids| count_descriptors(reading, hierarchy, pids));
-        let (threads, threads_max) = self.threads(reading, hierarchy, count);
-        let first = pids.as_ref().and_then(|pids| pids.first());
-        Some(Processes {
-            count,
-            descriptors: counts.map(|counts| counts.open),
-            sockets: counts.and_then(|counts| counts.sockets),
-            threads,
-            threads_max,
-            max_open_files: first.and_then(|pid| read_limits(reading, *pid)),
-        })
-    }
-
-    fn threads(
-        &mut self,
-        reading: &mut Reading<'_>,
-        hierarchy: &Hierarchy,
-        processes: Option<u64>,
-    ) -> (Option<u64>, Option<u64>) {
-        let Some(source) = reading.ctx.sources.pids else { return (None, None) };
-        let (Source::V1(position) | Source::V2(position)) = source;
-        let mut threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
-        if threads.is_none() && self.threads.is_absent() && matches!(source, Source::V2(_)) {
-            threads = count_lines(reading, hierarchy).or(processes);
-        }
-        let max = match reading.kept(position, "pids.max", &mut self.threads_max, limit) {
-            Some(Limit::Value(max)) => Some(max),
-            Some(Limit::Max) | None => None,
-        };
-        (threads, max)
-    }
-
-    /// Whether the file that counts tasks is not there.
-    pub(super) fn lacks_leading(&self) -> bool {
-        self.threads.is_absent()
-    }
-
-    /// Sums the scheduler statistics of the subtree's threads; what a thread that ended had last stays in the sum.
-    pub(super) fn schedstat(&mut self, reading: &mut Reading<'_>) -> Option<Schedstat> {
-        if !reading.ctx.kinds.has(MetricKind::Sched) {
-            return None;
-        }
-        let sum = self.sum_of_threads(reading);
-        if sum.is_none() {
-            reading.lost("schedstat");
-        }
-        let sum = sum?;
-        Some(Schedstat {
-            run_time: Nanos(sum.run_time),
-            runqueue_time: Nanos(sum.runqueue_time),
-            run_periods: sum.run_periods,
-        })
-    }
-
-    fn sum_of_threads(&mut self, reading: &mut Reading<'_>) -> Option<Times> {
-        let hierarchy = process_hierarchy(reading)?;
-        let mut now = HashMap::new();
-        // Siblings share the path above them: there may be a hundred thousand.
-        let top: Rc<[u8]> = reading.name.strip_suffix(b"/").unwrap_or(reading.name).into();
-        let mut directories = vec![(Rc::clone(&top), Vec::new())];
-        while let Some((above, child)) = directories.pop() {
-            let directory: Rc<[u8]> =
-                if child.is_empty() { top.clone() } else { [&*above, b"/", &*child].concat().into() };
-            // A child that ended meanwhile has none; a sum without some processes would be a wrong number.
-            let (pids, own_threads) = match own_processes(reading, hierarchy, &directory) {
-                Some(processes) => (processes.pids?, processes.threads),
-                None => (Vec::new(), None),
-            };
-            let mut unseen = Vec::new();
-            for pid in pids {
-                match threads(&reading.ctx.roots.proc, pid, reading.buffer) {
-                    Ok(mut tids) => {
-                        // Of a threaded cgroup only its own threads.
-                        tids.retain(|tid| own_threads.as_ref().is_none_or(|own| own.binary_search(tid).is_ok()));
-                        for tid in tids {
-                            // A thread that ended since it was listed stays with what it had last.
-                            if let Some(times) = read_schedstat(reading, pid, tid)? {
-                                now.insert(tid, times);
-                            }
-                        }
-                    }
-                    Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(pid),
-                    Err(error) => {
-                        reading.ctx.errors.count("task", &error);
-                        return None;
-                    }
-                }
-            }
-            if any_still_there(reading, hierarchy, &directory, &unseen) {
-                return None;
-            }
-            let inner = children(hierarchy, &directory).into_iter();
-            directories.extend(inner.map(|child| (Rc::clone(&directory), child)));
-        }
-        Some(self.scheduled.update(now))
-    }
-}
-
-impl Scheduled {
-    fn update(&mut self, now: HashMap<u32, Times>) -> Times {
-        let last = std::mem::replace(&mut self.living, now);
-        for (tid, times) in last {
-            // A number that runs less than before belongs to another thread now.
-            let ended = self.living.get(&tid).is_none_or(|now| now.run_periods < times.run_periods);
-            if ended {
-                add(&mut self.ended, times);
-            }
-        }
-        let mut sum = self.ended;
-        self.living.values().for_each(|times| add(&mut sum, *times));
-        sum
-    }
-}
-
-fn add(sum: &mut Times, times: Times) {
-    sum.run_time = sum.run_time.saturating_add(times.run_time);
-    sum.runqueue_time = sum.runqueue_time.saturating_add(times.runqueue_time);
-    sum.run_periods = sum.run_periods.saturating_add(times.run_periods);
-}
 
 /// The hierarchy whose processes count: that of the cpu controller, or the first the container is in.
 pub(super) fn process_hierarchy<'a>(reading: &Reading<'a>) -> Option<&'a Hierarchy> {
@@ -231,7 +76,7 @@ fn of_threads(
 
 /// The processes that these threads are of, in the order of their first threads. One whose threads have all ended
 /// meanwhile is left out.
-pub(crate) fn processes_of(proc: &Path, tids: &[u32], buffer: &mut ReadBuffer) -> Vec<u32> {
+fn processes_of(proc: &Path, tids: &[u32], buffer: &mut ReadBuffer) -> Vec<u32> {
     let mut pids = Vec::new();
     let mut known = HashSet::new();
     for tid in tids {
@@ -249,6 +94,26 @@ pub(crate) fn processes_of(proc: &Path, tids: &[u32], buffer: &mut ReadBuffer) -
         }
     }
     pids
+}
+
+/// The members of a cgroup by the memory controller's list, else by that of cpu or of any hierarchy it is in.
+pub(crate) fn listed_members(ctx: &ReaderContext, name: &[u8], buffer: &mut ReadBuffer) -> HashSet<u32> {
+    let hierarchies: &Hierarchies = ctx.hierarchies();
+    let preferred = ["memory", "cpu"].into_iter().filter_map(|controller| hierarchies.with_controller(controller));
+    for hierarchy in preferred.chain(hierarchies) {
+        let mut odd = OddLines::default();
+        match hierarchy.file(name, "cgroup.procs").read(buffer) {
+            Ok(text) => return process_ids(text, &mut odd).filter(|pid| *pid != 0).collect(),
+            // A threaded cgroup of v2 lists only threads.
+            Err(ReadError::Unsupported(_)) => {
+                let Ok(text) = hierarchy.file(name, "cgroup.threads").read(buffer) else { continue };
+                let tids: Vec<u32> = process_ids(text, &mut odd).filter(|tid| *tid != 0).collect();
+                return processes_of(&ctx.roots().proc, &tids, buffer).into_iter().collect();
+            }
+            Err(_) => {}
+        }
+    }
+    HashSet::new()
 }
 
 /// What a cgroup lists.
@@ -297,11 +162,6 @@ pub(super) fn members(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: 
     }
 }
 
-fn count_lines(reading: &mut Reading<'_>, hierarchy: &Hierarchy) -> Option<u64> {
-    let at = hierarchy.file(reading.name, "cgroup.threads");
-    parsed_lines(reading, at, "cgroup.threads", |text, odd| Listing::parse(text, odd).count())
-}
-
 /// Whether any of these processes, which procfs does not show, is in the cgroup all the same: it has not ended, it is
 /// hidden (`hidepid`), and a sum without it would be a wrong number.
 pub(super) fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, cgroup: &[u8], unseen: &[u32]) -> bool {
@@ -310,48 +170,6 @@ pub(super) fn any_still_there(reading: &mut Reading<'_>, hierarchy: &Hierarchy, 
     }
     let there = own_processes(reading, hierarchy, cgroup).and_then(|processes| processes.pids).unwrap_or_default();
     unseen.iter().any(|pid| there.contains(pid))
-}
-
-fn count_descriptors(reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
-    let mut unseen = Vec::new();
-    let mut counts = Descriptors::NONE;
-    for pid in pids {
-        match descriptors(&reading.ctx.roots.proc, *pid, reading.buffer) {
-            Ok(more) => counts = counts.plus(more),
-            Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
-            Err(error) => {
-                // A sum without some processes would be a wrong number.
-                reading.ctx.errors.count("fd", &error);
-                return None;
-            }
-        }
-    }
-    let complete = !any_still_there(reading, hierarchy, reading.name, &unseen);
-    complete.then_some(counts)
-}
-
-fn read_limits(reading: &mut Reading<'_>, pid: u32) -> Option<(u64, u64)> {
-    let process = ProcessDir::new(pid);
-    parsed(reading, process.file(&reading.ctx.roots.proc, "limits"), "limits", max_open_files)
-}
-
-/// `Some(None)` for a thread that has ended, `None` where its file cannot be read.
-#[expect(clippy::option_option, reason = "ended and not readable are told apart")]
-fn read_schedstat(reading: &mut Reading<'_>, pid: u32, tid: u32) -> Option<Option<Times>> {
-    let process = ProcessDir::new(pid);
-    let file = format!("task/{tid}/schedstat");
-    let at = process.file(&reading.ctx.roots.proc, &file);
-    let read = at
-        .read(reading.buffer)
-        .and_then(|text| Times::parse(text).map_err(|reason| ReadError::Malformed { path: at.path(), reason }));
-    match read {
-        Ok(times) => Some(Some(times)),
-        Err(ReadError::Missing(_) | ReadError::Gone(_)) => Some(None),
-        Err(error) => {
-            reading.ctx.errors.count("schedstat", &error);
-            None
-        }
-    }
 }
 
 /// Reads a file that is not a statistics file of the container itself and of which each line that is not understood costs
@@ -405,22 +223,5 @@ pub(super) fn parsed<T>(
             reading.ctx.errors.count(counted_as, &error);
             None
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ended_threads_stay_in_the_sum() {
-        let times = |run_time, run_periods| Times { run_time, runqueue_time: 1, run_periods };
-        let mut scheduled = Scheduled::default();
-        let sum = |scheduled: &mut Scheduled, now: &[(u32, Times)]| scheduled.update(now.iter().copied().collect());
-        assert_eq!(sum(&mut scheduled, &[(1, times(10, 2)), (2, times(5, 1))]).run_time, 15);
-        assert_eq!(sum(&mut scheduled, &[(1, times(12, 3))]).run_time, 17);
-        // Number 1 was given to a new thread.
-        assert_eq!(sum(&mut scheduled, &[(1, times(1, 1))]).run_time, 18);
-        assert_eq!(sum(&mut scheduled, &[]).run_time, 18);
     }
 }

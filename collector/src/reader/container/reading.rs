@@ -24,6 +24,11 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// Nothing is read yet of this cgroup, which is in the hierarchies with these bits.
+    pub(super) fn new(ctx: &'a ReaderContext, name: &'a [u8], live: u64, buffer: &'a mut ReadBuffer) -> Self {
+        Self { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false, unread: Unread::default() }
+    }
+
     /// The hierarchy at this place, if the container is in it.
     pub(super) fn hierarchy(&self, position: usize) -> Option<&'a Hierarchy> {
         if self.live & bit(position) == 0 { None } else { self.ctx.hierarchies.at(position) }

@@ -1,7 +1,8 @@
 //! Samples that are pushed, selected and dropped.
 
 use super::*;
-use crate::sample::container::{Cpu, Interface, Memory, MemoryStat, Network, Traffic};
+use crate::sample::container::{Cpu, Interface, Memory, Network, Traffic};
+use crate::sample::memory_stat::MemoryStat;
 use crate::units::{Bytes, Nanos};
 use proptest::prelude::*;
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::sample::container::*;
 use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::identity::NetworkOwner;
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Limit, Micros, Nanos, WallTime};
@@ -40,6 +41,7 @@ fn v2_spec() -> Spec {
             limit: Some(MemoryLimit::Max),
             reservation: Some(MemoryLimit::Bytes(Bytes(0))),
             swap_limit: Some(MemoryLimit::Max),
+            zswap_limit: None,
         }),
         processes: Some(Limit::Max),
         has_hugetlb: false,
@@ -124,6 +126,7 @@ fn a_v1_container() {
             limit: Some(MemoryLimit::Bytes(Bytes(67_108_864))),
             reservation: Some(MemoryLimit::Bytes(Bytes(9_223_372_036_854_771_712))),
             swap_limit: None,
+            zswap_limit: None,
         }),
         processes: Some(Limit::Value(100)),
         has_hugetlb: true,
@@ -205,6 +208,7 @@ fn a_v1_container() {
         ]),
         network: None,
         cpuset_memory_migrate: Some(1),
+        misc: None,
         tasks: Some(TaskStates { sleeping: 1, running: 2, stopped: 3, uninterruptible: 4, io_wait: 5 }),
         oom_kills: 6,
         unread: crate::sample::unread::Unread::default(),

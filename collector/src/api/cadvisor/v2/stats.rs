@@ -22,8 +22,9 @@ use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
 use crate::api::{ContainerView, FilesystemUse};
 use crate::rates::{self, CpuRates};
-use crate::sample::container::{Hugetlb, Interface, Network, Sample};
+use crate::sample::container::{Hugetlb, Interface, MemoryLimit, Misc, Network, Sample, Zswap};
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
+use crate::sample::spec::Spec;
 use crate::units::Bytes;
 
 /// v2.0: every block is there, beside a flag for whether it means something.
@@ -100,6 +101,66 @@ struct ContainerStats<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     referenced_memory: u64,
     resctrl: Resctrl,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zswap: Option<ZswapStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    misc: Option<Vec<MiscStats<'a>>>,
+}
+
+/// zswap, which cAdvisor does not have: sizes in bytes, and counts of pages.
+#[derive(JsonSchema, Serialize)]
+struct ZswapStats {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pages_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pages_out: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pages_written_back: Option<u64>,
+    /// Absent when unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+impl ZswapStats {
+    fn new(zswap: &Zswap, spec: &Spec) -> Self {
+        let Zswap { usage, stored, pages_in, pages_out, pages_written_back } = *zswap;
+        let limit = match spec.memory.as_ref().and_then(|memory| memory.zswap_limit) {
+            Some(MemoryLimit::Bytes(limit)) => Some(limit.0),
+            Some(MemoryLimit::Max) | None => None,
+        };
+        let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0);
+        Self { usage: bytes(usage), stored: bytes(stored), pages_in, pages_out, pages_written_back, limit }
+    }
+}
+
+/// A resource of the controller `misc`, which cAdvisor does not have.
+#[derive(JsonSchema, Serialize)]
+struct MiscStats<'a> {
+    resource: &'a str,
+    current: u64,
+    /// Absent when unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_hits: Option<u64>,
+}
+
+impl<'a> From<&'a Misc> for MiscStats<'a> {
+    fn from(Misc { resource, current, max, peak, limit_hits }: &'a Misc) -> Self {
+        Self {
+            resource,
+            current: *current,
+            max: max.filter(|max| *max != u64::MAX),
+            peak: *peak,
+            limit_hits: *limit_hits,
+        }
+    }
 }
 
 /// The root container's samples as the machine's.
@@ -238,6 +299,7 @@ impl<'a> DeprecatedContainerStats<'a> {
 impl<'a> ContainerStats<'a> {
     fn new(view: &'a ContainerView, shown: Shown<'a>) -> Self {
         let Shown { previous, sample, filesystems } = shown;
+        let zswap = sample.memory.as_ref().and_then(|memory| memory.zswap.as_ref());
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -253,6 +315,8 @@ impl<'a> ContainerStats<'a> {
             perf_uncore_stats: sample.perf_uncore.as_deref().unwrap_or_default(),
             referenced_memory: sample.referenced.unwrap_or_default().0,
             resctrl: sample.resctrl.as_ref().into(),
+            zswap: zswap.map(|zswap| ZswapStats::new(zswap, &view.spec)),
+            misc: sample.misc.as_ref().map(|misc| misc.iter().map(MiscStats::from).collect()),
         }
     }
 }

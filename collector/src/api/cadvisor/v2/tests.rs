@@ -49,6 +49,7 @@ fn spec() -> Spec {
             limit: Some(MemoryLimit::Bytes(Bytes(0))),
             reservation: Some(MemoryLimit::Bytes(Bytes(7))),
             swap_limit: Some(MemoryLimit::Max),
+            zswap_limit: None,
         }),
         processes: Some(Limit::Value(100)),
         has_hugetlb: true,

@@ -7,6 +7,7 @@ use crate::sample::container::*;
 use crate::sample::event::Name;
 use crate::sample::filesystem::*;
 use crate::sample::identity::{Identity, NetworkOwner, Runtime};
+use crate::sample::images::{Holds, ImageStore};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems, Machine, Tasks};
 use crate::sample::pods::{PodFiles, PodName, Volume, VolumeFilesystem, VolumeKind};
 use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
@@ -69,7 +70,12 @@ pub(super) fn entry(layout: Layout, path: &str, role: Role, mib: u64) -> Entry {
         Layout::V1 | Layout::V2 => MemoryLimit::Bytes(Bytes(bytes)),
     };
     let swap = if layout == Layout::V1 { (mib << 21) + 8192 } else { 8192 };
-    let memory = MemorySpec { limit: Some(limit(mib << 21)), reservation: None, swap_limit: Some(limit(swap)) };
+    let memory = MemorySpec {
+        limit: Some(limit(mib << 21)),
+        reservation: None,
+        swap_limit: Some(limit(swap)),
+        zswap_limit: None,
+    };
     Entry {
         name: name(path),
         role,

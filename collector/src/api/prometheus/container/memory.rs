@@ -3,10 +3,11 @@
 use crate::api::prometheus::family::{Context, Family, Group, Row};
 use crate::api::prometheus::options::Profile;
 use crate::api::prometheus::writer::{Text, Value, Writer};
-use crate::sample::container::{Hugetlb, NumaPages, Pressure, ReportedStat};
+use crate::sample::container::{Hugetlb, NumaPages, Pressure};
 use crate::sample::kinds::MetricKind::{
     Cpuset, Hugetlb as HugetlbKind, Memory, MemoryNuma, Pressure as PressureKind, ReferencedMemory,
 };
+use crate::sample::memory_stat::ReportedStat;
 use crate::sample::unread::Part;
 use crate::units::Micros;
 

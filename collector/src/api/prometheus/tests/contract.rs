@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::{everything, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::family::{Emit, Moment};
+use crate::api::prometheus::container::EXTENSIONS;
+use crate::api::prometheus::family::{Emit, Family, Moment};
 use crate::api::prometheus::{FAMILIES, Options, Scrape, Timestamps};
 use crate::sample::kinds::{KindSet, MetricKind};
 
@@ -33,14 +34,29 @@ fn facts() -> Vec<Fact> {
     FACTS.lines().map(fact).collect()
 }
 
+/// Those that cAdvisor has too.
+fn of_cadvisor() -> impl Iterator<Item = &'static Family> {
+    let is_extension = |family: &Family| EXTENSIONS.iter().any(|extension| extension.name == family.name);
+    FAMILIES.iter().copied().filter(move |family| !is_extension(family))
+}
+
+#[test]
+fn extensions_have_names_of_their_own() {
+    for family in EXTENSIONS {
+        assert!(facts().iter().all(|fact| fact.name != family.name), "{family:?}");
+        assert!(family.name.starts_with("container_"), "{family:?}");
+        assert!(family.help.ends_with('.') && !family.help.contains(['\n', '\\']), "{family:?}: {}", family.help);
+    }
+}
+
 #[test]
 fn there_are_exactly_cadvisors_families() {
     let facts = facts();
     assert_eq!(facts.len(), 124);
     let expected: Vec<_> = facts.iter().map(|fact| fact.name).collect();
-    let ours: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+    let ours: Vec<_> = of_cadvisor().map(|family| family.name).collect();
     assert_eq!(ours, expected);
-    for (family, fact) in FAMILIES.iter().zip(&facts) {
+    for (family, fact) in of_cadvisor().zip(&facts) {
         assert_eq!(family.kind.name(), fact.kind, "{family:?}");
         assert_eq!(family.metric, fact.metric, "{family:?}");
         let of_machine: &[&str] =

@@ -14,6 +14,7 @@ use crate::sample::kinds::KindSet;
 use crate::sample::machine::{
     Cache, Core, CpuCounts, DiskCounters, Filesystem, Filesystems, HugePages, Machine, MemoryModules, Node,
 };
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
@@ -144,6 +145,7 @@ pub(super) fn v1_sample() -> Sample {
         }]),
         network: Some(network()),
         cpuset_memory_migrate: Some(1),
+        misc: None,
         tasks: Some(TaskStates { sleeping: 3, running: 1, stopped: 0, uninterruptible: 2, io_wait: 4 }),
         oom_kills: 0,
         unread: crate::sample::unread::Unread::default(),
@@ -186,7 +188,15 @@ pub(super) fn v2_sample() -> Sample {
             pressure: Some(pressure(2_000_001)),
             ..Cpu::default()
         }),
+        misc: Some(vec![Misc { resource: "sev".into(), current: 2, max: Some(4), peak: Some(3), limit_hits: Some(1) }]),
         memory: Some(Memory {
+            zswap: Some(Zswap {
+                usage: Some(Bytes(4096)),
+                stored: Some(Bytes(12_288)),
+                pages_in: Some(1),
+                pages_out: Some(4),
+                pages_written_back: None,
+            }),
             usage: Bytes(67_108_864),
             max_usage: Some(Bytes(68_000_000)),
             cache: Bytes(30_000_000),
@@ -259,6 +269,7 @@ pub(super) fn spec() -> Spec {
             limit: Some(MemoryLimit::Bytes(Bytes(67_108_864))),
             reservation: Some(MemoryLimit::Bytes(Bytes(9_223_372_036_854_771_712))),
             swap_limit: Some(MemoryLimit::Max),
+            zswap_limit: Some(MemoryLimit::Bytes(Bytes(65_536))),
         }),
         ..Spec::default()
     }

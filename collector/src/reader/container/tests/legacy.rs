@@ -2,9 +2,10 @@
 
 use super::fixture::{Host, NOW, kinds};
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Memory, MemoryStat, Numa, NumaPages, Pressure, PressureRow, Sample,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Io, IoStat, Memory, Numa, NumaPages, Pressure, PressureRow, Sample,
 };
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::units::{Bytes, Limit, Micros, Nanos, WallTime};
 
@@ -363,6 +364,7 @@ fn specs() {
         limit: Some(MemoryLimit::Bytes(Bytes(9_223_372_036_854_771_712))),
         reservation: Some(MemoryLimit::Bytes(Bytes(1_048_576))),
         swap_limit: Some(MemoryLimit::Bytes(Bytes(2_097_152))),
+        zswap_limit: None,
     };
     let cpu = CpuSpec { shares: Some(1024), quota: Some(Micros(50_000)), period: Some(Micros(100_000)), mask: None };
     let expected = Spec { cpu: Some(cpu.clone()), memory: Some(memory), has_diskio: true, ..Spec::default() };

@@ -6,11 +6,12 @@ use super::fixture::{Host, net_dev};
 use super::{legacy, unified};
 use crate::reader::container::statistics::of_sample;
 use crate::sample::container::{
-    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, MemoryStat, Network, Numa,
-    NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic,
+    Cfs, Cpu, DeviceIo, Faults, Hugetlb, Interface, Io, IoStat, Load, Memory, MemoryEvents, Misc, Network, Numa,
+    NumaPages, Pressure, PressureRow, Processes, Sample, Schedstat, TaskStates, Traffic, Zswap,
 };
 use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
 use crate::sample::kinds::{KindSet, MetricKind};
+use crate::sample::memory_stat::MemoryStat;
 use crate::sample::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::{Absence, Statistic, Value};
@@ -74,6 +75,13 @@ fn full() -> Sample {
             inactive_file: Some(bytes),
             failcnt: Some(0),
             kernel: Some(bytes),
+            zswap: Some(Zswap {
+                usage: Some(bytes),
+                stored: Some(bytes),
+                pages_in: Some(0),
+                pages_out: Some(0),
+                pages_written_back: Some(0),
+            }),
             own_faults: faults,
             hierarchical_faults: faults,
             events: Some(MemoryEvents {
@@ -112,6 +120,7 @@ fn full() -> Sample {
             tcp_advanced: Some(TcpAdvanced { keys: ["TW", "TWKilled"].into(), values: vec![0, 0] }),
         }),
         cpuset_memory_migrate: Some(0),
+        misc: Some(vec![Misc { resource: "sev".into(), current: 0, max: Some(0), peak: Some(0), limit_hits: Some(0) }]),
         tasks: Some(TaskStates { sleeping: 0, running: 0, stopped: 0, uninterruptible: 0, io_wait: 0 }),
         referenced: Some(bytes),
         resctrl: Some(Resctrl {
@@ -338,4 +347,45 @@ fn beside_v1_pressure_is_in_cgroup2() {
     let list = statistics(&mut host, KindSet::default(), "/b");
     assert_eq!(source(&list, "cpu.usage.total"), "cpu.stat: usage_usec");
     assert_eq!(find(&list, "memory.usage").source, Err(Absence::NotMember("memory")));
+}
+
+#[test]
+fn zswap_and_misc_have_rows_where_the_kernel_has_them() {
+    let mut host = Host::v2();
+    unified::write_v2(&host, "cgroup/a");
+    let missing = Absence::NoKey { path: host.path("cgroup/a/memory.stat"), key: "zswap", since: Some("5.19") };
+    let list = statistics(&mut host, KindSet::all(), "/a");
+    assert_eq!(find(&list, "memory.zswap.usage").source, Err(missing));
+    let missing = Absence::NoFile { path: host.path("cgroup/a/misc.current"), since: Some("5.13") };
+    assert_eq!(find(&list, "misc.current").source, Err(missing));
+
+    host.write_all(
+        "cgroup/a",
+        &[
+            ("memory.stat", "anon 1\nfile 2\nzswap 4096\nzswapped 8192\nzswpin 3\nzswpout 5\nzswpwb 1\n"),
+            ("memory.zswap.max", "65536\n"),
+            ("misc.current", "sev 2\ntdx 0\n"),
+            ("misc.max", "sev 4\ntdx max\n"),
+            ("misc.peak", "sev 3\ntdx 0\n"),
+            ("misc.events", "sev.max 7\ntdx.max 0\n"),
+        ],
+    );
+    let list = statistics(&mut host, KindSet::all(), "/a");
+    for (name, number) in [
+        ("memory.zswap.pages_in", Value::Count(3)),
+        ("memory.zswap.pages_out", Value::Count(5)),
+        ("memory.zswap.pages_written_back", Value::Count(1)),
+        ("memory.zswap.usage", Value::Bytes(4096)),
+        ("memory.zswap.stored", Value::Bytes(8192)),
+        ("spec.memory.zswap_limit", Value::Bytes(65536)),
+    ] {
+        assert_eq!(find(&list, name).value, Some(number), "{name}");
+    }
+    let named = |sev, tdx| Some(Value::Named(vec![("sev".to_owned(), sev), ("tdx".to_owned(), tdx)]));
+    let counts = |sev, tdx| named(Value::Count(sev), Value::Count(tdx));
+    assert_eq!(find(&list, "misc.current").value, counts(2, 0));
+    assert_eq!(find(&list, "misc.max").value, named(Value::Count(4), Value::Unlimited));
+    assert_eq!(find(&list, "misc.peak").value, counts(3, 0));
+    assert_eq!(find(&list, "misc.limit_hits").value, counts(7, 0));
+    assert_eq!(source(&list, "misc.limit_hits"), "misc.events: max");
 }

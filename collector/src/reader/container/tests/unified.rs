@@ -130,6 +130,7 @@ fn memory(sample: &Sample) -> Memory {
         inactive_file: Some(Bytes(1_572_864)),
         failcnt: None,
         kernel: Some(Bytes(524_288)),
+        zswap: None,
         own_faults: Faults { pgfault: 3300, pgmajfault: 12 },
         hierarchical_faults: Faults { pgfault: 3300, pgmajfault: 12 },
         events: Some(MemoryEvents {
@@ -276,6 +277,7 @@ fn specs() {
         limit: Some(MemoryLimit::Max),
         reservation: Some(MemoryLimit::Bytes(Bytes(0))),
         swap_limit: Some(MemoryLimit::Bytes(Bytes(1_048_576))),
+        zswap_limit: None,
     };
     let expected = Spec {
         cpu: Some(cpu.clone()),

@@ -1,24 +1,38 @@
 //! Memory that a cgroup's own processes touched lately.
 
-use std::num::NonZeroU32;
-
-use super::Reading;
-use super::processes::{any_still_there, own_processes, process_hierarchy};
+use super::{Family, Mounted, Place, Reading, Rows};
 use crate::kernel::procfs::process::referenced::{Marks, Touched, touched};
+use crate::reader::container::processes::{any_still_there, own_processes, process_hierarchy};
+use crate::reader::container::rows::keys::{Base, key};
+use crate::sample::container::Sample;
 use crate::sample::kinds::MetricKind;
+use crate::sample::statistic::Value;
 use crate::sample::unread::Part;
 use crate::units::Bytes;
 
-/// How often the marks are cleared, in samples of a container; `None` for never, and then nothing is written.
-pub type ResetEvery = Option<NonZeroU32>;
-
 #[derive(Debug, Default)]
-pub(super) struct ReferencedState {
+pub(in crate::reader::container) struct ReferencedState {
     samples: u32,
 }
 
+impl Family for ReferencedState {
+    fn place(&self, _: &Mounted<'_>) -> Option<Place> {
+        None
+    }
+
+    fn read_beside(&mut self, _: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
+        sample.referenced = self.sample(reading);
+    }
+
+    fn explain(&self, _: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
+        let pages = key("smaps_rollup", "Referenced").of(Base::Process);
+        let touched = sample.referenced.as_ref().map(Value::from);
+        rows.add_of_process("memory.referenced", MetricKind::ReferencedMemory, touched, pages);
+    }
+}
+
 impl ReferencedState {
-    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Bytes> {
+    fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Bytes> {
         if !reading.ctx.kinds.has(MetricKind::ReferencedMemory) {
             return None;
         }

@@ -1,17 +1,19 @@
 //! Block device traffic.
 
-use super::Reading;
-use super::context::Source;
-use super::cpu::read_pressure;
-use super::devices::DeviceNames;
+use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
 use crate::kernel::cgroup::v1::blkio::blkio_lines;
 use crate::kernel::cgroup::v2::io::io_stat;
 use crate::kernel::file::KeptFile;
 use crate::kernel::odd_lines::OddLines;
-use crate::sample::container::{DeviceIo, Io, IoStat};
+use crate::reader::container::devices::DeviceNames;
+use crate::reader::container::rows::keys::{Keys, key, whole};
+use crate::sample::container::{DeviceIo, Io, IoStat, Sample};
+use crate::sample::kinds::MetricKind;
+use crate::sample::spec::Spec;
+use crate::sample::statistic::{Absence, Value};
 
 /// Files of one I/O scheduler with the statistic each holds.
-pub(super) type Group = &'static [(&'static str, IoStat)];
+type Group = &'static [(&'static str, IoStat)];
 
 /// Of the groups the first counts whose first file is there. The first two count only where a device uses BFQ: their
 /// files are there as soon as its module is, and then hide the traffic of all other devices.
@@ -53,41 +55,57 @@ const GROUPS: [Group; 5] = [
 ];
 
 #[derive(Debug, Default)]
-pub(super) struct IoFiles {
+pub(in crate::reader::container) struct IoFiles {
     stat: KeptFile,
     pressure: KeptFile,
     /// v1: the group that counts, with its files.
     group: Option<(Group, Vec<KeptFile>)>,
 }
 
-impl IoFiles {
-    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
+impl Family for IoFiles {
+    fn place(&self, mounted: &Mounted<'_>) -> Option<Place> {
+        mounted.wanted(MetricKind::DiskIo, "blkio")
+    }
+
+    fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
         each(&mut self.stat);
         each(&mut self.pressure);
         self.group.iter_mut().flat_map(|(_, files)| files).for_each(each);
     }
 
-    pub(super) fn retry(&mut self) {
+    fn retry(&mut self) {
         // A group in which a file was read stays; the kernel does not take files away.
         self.group.take_if(|(_, files)| !files.iter().any(KeptFile::is_kept));
     }
 
-    /// Whether the file of v2 is not there.
-    pub(super) fn lacks_leading(&self) -> bool {
+    fn lacks_leading(&self) -> bool {
+        // That of v2.
         self.stat.is_absent()
     }
 
-    /// The files that were chosen on v1.
-    pub(super) fn group(&self) -> Option<Group> {
-        self.group.as_ref().map(|(group, _)| *group)
+    fn read(&mut self, place: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
+        sample.io = self.sample(place, reading);
     }
 
-    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Io> {
-        let devices = match reading.ctx.sources.io? {
-            Source::V1(position) => self.v1(reading, position),
-            Source::V2(position) => self.v2(reading, position),
+    fn limits(&mut self, place: Option<Place>, reading: &mut Reading<'_>, spec: &mut Spec) {
+        let is_member = |position: usize| reading.hierarchy(position).is_some();
+        let on_v2 = reading.ctx.sources.unified_only.is_some_and(is_member);
+        spec.has_diskio = on_v2 || matches!(place, Some(Place::V1(position)) if is_member(position));
+    }
+
+    fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
+        self.explain(place, rows, sample.io.as_ref());
+    }
+}
+
+impl IoFiles {
+    fn sample(&mut self, place: Option<Place>, reading: &mut Reading<'_>) -> Option<Io> {
+        let devices = match place? {
+            Place::V1(position) => self.v1(reading, position),
+            Place::V2(position) => self.v2(reading, position),
+            Place::Kernel(_) => return None,
         };
-        let pressure = read_pressure(reading, "io.pressure", &mut self.pressure);
+        let pressure = pressure::read(reading, "io.pressure", &mut self.pressure);
         if devices.is_none() && pressure.is_none() {
             return None;
         }
@@ -166,5 +184,63 @@ fn blkio_file(text: &[u8], odd: &mut OddLines, stat: IoStat, names: &DeviceNames
                 operations: vec![operation],
             }),
         }
+    }
+}
+
+/// The name of a block device statistic, its keys on v2, and the statistic after it, so that none is forgotten.
+fn row_of(stat: IoStat) -> (&'static str, &'static [&'static str], Option<IoStat>) {
+    match stat {
+        IoStat::ServiceBytes => ("io.service_bytes", &["rbytes", "wbytes", "dbytes"], Some(IoStat::Serviced)),
+        IoStat::Serviced => ("io.serviced", &["rios", "wios", "dios"], Some(IoStat::Queued)),
+        IoStat::Queued => ("io.queued", &[], Some(IoStat::Sectors)),
+        IoStat::Sectors => ("io.sectors", &[], Some(IoStat::ServiceTime)),
+        IoStat::ServiceTime => ("io.service_time", &[], Some(IoStat::WaitTime)),
+        IoStat::WaitTime => ("io.wait_time", &[], Some(IoStat::Merged)),
+        IoStat::Merged => ("io.merged", &[], Some(IoStat::Time)),
+        IoStat::Time => ("io.time", &[], Some(IoStat::CostUsage)),
+        IoStat::CostUsage => ("io.cost.usage", &["cost.usage"], Some(IoStat::CostWait)),
+        IoStat::CostWait => ("io.cost.wait", &["cost.wait"], Some(IoStat::CostIndebt)),
+        IoStat::CostIndebt => ("io.cost.indebt", &["cost.indebt"], Some(IoStat::CostIndelay)),
+        IoStat::CostIndelay => ("io.cost.indelay", &["cost.indelay"], None),
+    }
+}
+
+impl IoFiles {
+    fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, io: Option<&Io>) {
+        let section = rows.section(place, MetricKind::DiskIo, "blkio", Some("io"));
+        fields!(io => Io { devices, pressure });
+        let mut next = Some(IoStat::ServiceBytes);
+        while let Some(wanted) = next {
+            let (name, v2_words, after) = row_of(wanted);
+            next = after;
+            let mut values = Vec::new();
+            for DeviceIo { stat, major, minor, device, operations } in devices.into_iter().flatten() {
+                if *stat == wanted {
+                    let device = if device.is_empty() { format!("{major}:{minor}") } else { device.to_string() };
+                    let operations =
+                        operations.iter().map(|(operation, value)| ((*operation).to_owned(), value.into()));
+                    values.push((device, Value::Named(operations.collect())));
+                }
+            }
+            let is_cost = wanted >= IoStat::CostUsage;
+            let in_group = self
+                .group
+                .as_ref()
+                .map(|(group, _)| *group)
+                .and_then(|group| group.iter().find(|(_, stat)| *stat == wanted));
+            let v1 = in_group.map_or(Keys::NONE, |(file, _)| [whole(file)].into());
+            // A device without traffic has no keys; those of the iocost policy are there as soon as it is switched on.
+            let word = |word: &&'static str| if is_cost { key("io.stat", word) } else { key("io.stat", word).sparse() };
+            let v2 = if v2_words.is_empty() { Keys::NONE } else { Keys(vec![v2_words.iter().map(word).collect()]) };
+            if !is_cost && in_group.is_none() && section.is_v1() {
+                rows.push(name, None, Err(Absence::Scheduler));
+            } else {
+                // No device at all is an answer too, where traffic would be counted.
+                let answers = !is_cost && (in_group.is_some() || !v2_words.is_empty());
+                let found = !values.is_empty() || (devices.is_some() && answers);
+                rows.add_value(name, found.then_some(Value::Named(values)), &section, v1, v2);
+            }
+        }
+        pressure::explain(rows, ["io.pressure.some", "io.pressure.full"], ("io.pressure", "4.20"), flat(pressure));
     }
 }

@@ -6,13 +6,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::Reading;
-use super::processes::{own_processes, parsed_lines, process_hierarchy};
+use super::{Family, Mounted, Place, Reading, Rows};
 use crate::kernel::cgroup::Version;
 use crate::kernel::procfs::process::Listing;
-use crate::kernel::resctrl::{Domain, Groups, PREFIX, Resctrl, add_tasks, domains, remove};
+use crate::kernel::resctrl::{Domain, Groups, PREFIX, add_tasks, domains, remove};
+use crate::reader::container::processes::{own_processes, parsed_lines, process_hierarchy};
+use crate::reader::container::resctrl_reader::ResctrlReader;
 use crate::runtime::cgroup_names;
+use crate::sample::container::Sample;
 use crate::sample::hardware;
+use crate::sample::kinds::MetricKind;
+use crate::sample::statistic::{Absence, Source, Value};
 use crate::units::Bytes;
 
 /// After how long a group is looked for again that could not be made: the container had no process yet, or the processor
@@ -21,26 +25,8 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Longest name of a group without the hash that tells cut names apart.
 const LONGEST_NAME: usize = 200;
 
-/// Reads groups (kind `resctrl`). Shared by all sampling threads.
-#[derive(Debug)]
-pub struct ResctrlReader {
-    resctrl: Resctrl,
-    /// How often the tasks that came since are put into a container's group; never if zero. Children of a task in the
-    /// group are in it from the start.
-    update_every: Duration,
-}
-
-impl ResctrlReader {
-    /// A reader, where the file system is mounted. Removes what an earlier collector left: there is only one at a time.
-    pub fn new(sys: &std::path::Path, update_every: Duration) -> Option<Self> {
-        let resctrl = Resctrl::find(sys)?;
-        resctrl.remove_leftovers();
-        Some(Self { resctrl, update_every })
-    }
-}
-
 #[derive(Debug, Default)]
-pub(super) struct ResctrlState {
+pub(in crate::reader::container) struct ResctrlState {
     group: Option<Group>,
     looked: Option<Instant>,
 }
@@ -68,8 +54,22 @@ impl Drop for Group {
     }
 }
 
+impl Family for ResctrlState {
+    fn place(&self, _: &Mounted<'_>) -> Option<Place> {
+        None
+    }
+
+    fn read_beside(&mut self, _: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
+        sample.resctrl = self.sample(reading);
+    }
+
+    fn explain(&self, _: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
+        explain(rows, sample.resctrl.as_ref());
+    }
+}
+
 impl ResctrlState {
-    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<hardware::Resctrl> {
+    fn sample(&mut self, reading: &mut Reading<'_>) -> Option<hardware::Resctrl> {
         let reader = reading.ctx.resctrl.as_ref()?;
         if reading.is_root() {
             return read(reading, reader.resctrl.root());
@@ -148,6 +148,29 @@ fn group_name(cgroup: &[u8]) -> String {
     let end: String = text.chars().rev().take(LONGEST_NAME / 4).collect();
     let end: String = end.chars().rev().collect();
     format!("{PREFIX}{:016x}-{end}", hasher.finish())
+}
+
+fn explain(rows: &mut Rows<'_>, resctrl: Option<&hardware::Resctrl>) {
+    let mut values = [const { Vec::<(String, Value)>::new() }; 3];
+    for hardware::ResctrlDomain { id, total, local, occupancy } in
+        resctrl.into_iter().flat_map(|resctrl| &resctrl.domains)
+    {
+        for (values, value) in values.iter_mut().zip([total, local, occupancy]) {
+            values.extend(value.as_ref().map(|value| (id.to_string(), value.into())));
+        }
+    }
+    let names = [
+        ("resctrl.memory_bandwidth.total", "mbm_total_bytes"),
+        ("resctrl.memory_bandwidth.local", "mbm_local_bytes"),
+        ("resctrl.cache_occupancy", "llc_occupancy"),
+    ];
+    for ((name, file), values) in names.into_iter().zip(values) {
+        let source = rows.when(MetricKind::Resctrl).and_then(|()| match resctrl {
+            Some(_) => Ok(Source { text: format!("mon_data/mon_L3_<id>/{file}"), files: Vec::new() }),
+            None => Err(Absence::NoResctrl),
+        });
+        rows.push(name, Some(Value::Named(values)).filter(|_| resctrl.is_some()), source);
+    }
 }
 
 #[cfg(test)]

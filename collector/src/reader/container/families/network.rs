@@ -10,11 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Reading;
-use super::context::{Hints, ProcessSource};
-use super::first_process;
-use super::processes::members;
-use super::sockets;
+use super::{Family, Mounted, Place, Reading, Rows, fields, first_process, flat, sockets};
 use crate::bounds::Bound;
 use crate::kernel::cgroup::{Hierarchy, children};
 use crate::kernel::error::ReadError;
@@ -23,10 +19,16 @@ use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::network::{Counters, interfaces};
 use crate::kernel::procfs::process::{NamespaceId, ProcessDir, network_namespace};
 use crate::kernel::procfs::process_index::ProcessIndex;
+use crate::reader::container::context::{Hints, NETWORK_KINDS, ProcessSource};
+use crate::reader::container::network_owner::{NetworkOf, Standing};
+use crate::reader::container::processes::members;
+use crate::reader::container::rows::keys::{Base, part, whole};
 use crate::runtime::cgroup_names;
-use crate::sample::container::{Interface, Network, Traffic};
-use crate::sample::identity::{Identity, NetworkSource, Who};
+use crate::sample::container::{Interface, Network, Sample, Traffic};
+use crate::sample::identity::NetworkSource;
 use crate::sample::kinds::MetricKind;
+use crate::sample::spec::Spec;
+use crate::sample::statistic::{Absence, Value};
 
 /// Samples from the first at which the namespace is looked for each time.
 const SETTLING: u32 = 10;
@@ -43,10 +45,10 @@ const CONTAINER_INTERFACES: usize = 256;
 /// Interfaces of the machine.
 const MACHINE_INTERFACES: usize = 4_096;
 /// Stands for the whole host.
-pub(super) const FIRST_PROCESS: u32 = 1;
+const FIRST_PROCESS: u32 = 1;
 
 #[derive(Debug, Default)]
-pub(super) struct NetworkState {
+pub(in crate::reader::container) struct NetworkState {
     hint: Option<u32>,
     looks: Looks,
     own: Option<OwnNamespace>,
@@ -65,36 +67,6 @@ pub(super) struct NetworkState {
     owner: NetworkOf,
     /// The process that was found to stand for all of the cgroup's.
     chosen: Option<u32>,
-}
-
-/// Whose a container's network is, as far as is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetworkOf {
-    source: NetworkSource,
-    /// The container's first process, by its runtime.
-    process: Option<u32>,
-    standing: Standing,
-}
-
-impl NetworkOf {
-    /// What follows from who a cgroup is.
-    pub fn of(who: Option<&Who>) -> Self {
-        let Some(who) = who else { return Self::default() };
-        let identity = who.identity.as_deref();
-        Self {
-            source: identity.map(Identity::network_source).unwrap_or_default(),
-            process: identity.and_then(|identity| identity.process),
-            standing: Standing::Container,
-        }
-    }
-}
-
-/// Whether a runtime knows the cgroup as a container's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Standing {
-    Container,
-    #[default]
-    Unknown,
 }
 
 /// Counts samples since the container became populated.
@@ -131,18 +103,38 @@ struct OwnNamespace {
     pid: u32,
 }
 
+impl Family for NetworkState {
+    fn place(&self, _: &Mounted<'_>) -> Option<Place> {
+        None
+    }
+
+    fn read_beside(&mut self, _: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
+        sample.network = self.sample(reading);
+    }
+
+    fn limits(&mut self, _: Option<Place>, reading: &mut Reading<'_>, spec: &mut Spec) {
+        spec.has_network = if reading.is_root() { reading.ctx.machine.has_network } else { self.own.is_some() };
+    }
+
+    fn explain(&self, _: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
+        // The process whose namespace the last sample was read from.
+        let process = if rows.reading.is_root() { Some(FIRST_PROCESS) } else { self.own.map(|own| own.pid) };
+        explain(process, rows, sample.network.as_ref());
+    }
+}
+
 impl NetworkState {
-    pub(super) fn hint(&mut self, pid: u32) {
+    pub(in crate::reader::container) fn hint(&mut self, pid: u32) {
         self.hint = Some(pid);
     }
 
-    pub(super) fn refresh(&mut self) {
+    pub(in crate::reader::container) fn refresh(&mut self) {
         self.is_empty = false;
         self.looks = Looks::default();
     }
 
     /// Whose the counters are, as far as the container's runtime told.
-    pub(super) fn set_owner(&mut self, owner: NetworkOf) {
+    pub(in crate::reader::container) fn set_owner(&mut self, owner: NetworkOf) {
         let before = std::mem::replace(&mut self.owner, owner);
         if before.source != owner.source {
             self.leave();
@@ -153,33 +145,25 @@ impl NetworkState {
     }
 
     /// Nobody lives in it any more; what is open is read as it is.
-    pub(super) fn keep(&mut self) {
+    pub(in crate::reader::container) fn keep(&mut self) {
         self.is_empty = true;
     }
 
     /// Lets go of the namespace.
-    pub(super) fn leave(&mut self) {
+    pub(in crate::reader::container) fn leave(&mut self) {
         self.own = None;
         self.hint = None;
         self.devices.close();
         self.refresh();
     }
 
-    pub(super) fn each(&mut self, each: &mut impl FnMut(&mut KeptFile)) {
-        each(&mut self.devices);
+    /// The file that is kept open, which belongs to no cgroup.
+    pub(in crate::reader::container) fn namespace_file(&mut self) -> &mut KeptFile {
+        &mut self.devices
     }
 
-    pub(super) fn is_own(&self) -> bool {
-        self.own.is_some()
-    }
-
-    /// The process whose namespace the last sample was read from.
-    pub(super) fn process(&self) -> Option<u32> {
-        self.own.map(|own| own.pid)
-    }
-
-    pub(super) fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
-        let wanted = sockets::NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
+    fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
+        let wanted = NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
         if !wanted
             || self.owner.source == NetworkSource::Nowhere
             || matches!(reading.ctx.processes, ProcessSource::Hidden)
@@ -432,6 +416,53 @@ fn namespace_of(pid: u32, reading: &mut Reading<'_>) -> Option<NamespaceId> {
 fn traffic(counters: Counters) -> Traffic {
     let Counters { bytes, packets, errs, drop } = counters;
     Traffic { bytes, packets, errors: errs, dropped: drop }
+}
+
+fn explain(process: Option<u32>, rows: &mut Rows<'_>, network: Option<&Network>) {
+    let mut values = [const { Vec::<(String, Value)>::new() }; 8];
+    fields!(network => Network { interfaces, tcp, tcp6, udp, udp6, tcp_advanced });
+    for Interface { name, receive, transmit } in interfaces.into_iter().flatten() {
+        for (direction, traffic) in [receive, transmit].into_iter().enumerate() {
+            let Traffic { bytes, packets, errors, dropped } = *traffic;
+            let traffic = [Value::Bytes(bytes), Value::Count(packets), Value::Count(errors), Value::Count(dropped)];
+            for (number, value) in traffic.into_iter().enumerate() {
+                values[direction * 4 + number].push((name.to_string(), value));
+            }
+        }
+    }
+    let columns = [
+        ("network.rx_bytes", "receive bytes"),
+        ("network.rx_packets", "receive packets"),
+        ("network.rx_errors", "receive errs"),
+        ("network.rx_dropped", "receive drop"),
+        ("network.tx_bytes", "transmit bytes"),
+        ("network.tx_packets", "transmit packets"),
+        ("network.tx_errors", "transmit errs"),
+        ("network.tx_dropped", "transmit drop"),
+    ];
+    let absence = if rows.process.is_none() { Absence::NoProcess } else { Absence::SharedNetwork };
+    let is_nowhere = process.is_none() && network.is_none();
+    for ((name, column), values) in columns.into_iter().zip(values) {
+        let row = part("net/dev", column).of(Base::Process);
+        if is_nowhere && rows.when(MetricKind::Network).is_ok() {
+            rows.push(name, None, Err(absence.clone()));
+        } else {
+            rows.add_of(process, name, MetricKind::Network, network.map(|_| Value::Named(values)), row);
+        }
+    }
+    for (name, kind, value, file) in [
+        ("network.tcp", MetricKind::Tcp, flat(tcp).map(Value::from), "net/tcp"),
+        ("network.tcp6", MetricKind::Tcp, flat(tcp6).map(Value::from), "net/tcp6"),
+        ("network.udp", MetricKind::Udp, flat(udp).map(Value::from), "net/udp"),
+        ("network.udp6", MetricKind::Udp, flat(udp6).map(Value::from), "net/udp6"),
+        ("network.tcp_advanced", MetricKind::AdvTcp, flat(tcp_advanced).map(Value::from), "net/netstat"),
+    ] {
+        if is_nowhere && rows.when(kind).is_ok() {
+            rows.push(name, None, Err(absence.clone()));
+        } else {
+            rows.add_of(process, name, kind, value, whole(file).of(Base::Process));
+        }
+    }
 }
 
 #[cfg(test)]

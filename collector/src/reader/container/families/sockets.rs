@@ -1,21 +1,18 @@
-//! The sockets of a network namespace, where their kinds are switched on.
+//! The sockets of a network namespace, where their kinds are switched on: a part of the family `network`.
 
 use std::sync::Arc;
 
 use super::Reading;
-use super::processes::parsed_lines;
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::process::ProcessDir;
 use crate::kernel::procfs::sockets::{Udp, counters, tcp_states};
 use crate::kernel::text_formats::{FormatError, number};
+use crate::reader::container::processes::parsed_lines;
 use crate::sample::container::Network;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TCP_ROW, TcpAdvanced, TcpSockets, UdpSockets};
+use crate::sample::statistic::Value;
 use crate::units::Bytes;
-
-/// The kinds that are read from a network namespace.
-pub(super) const NETWORK_KINDS: [MetricKind; 4] =
-    [MetricKind::Network, MetricKind::Tcp, MetricKind::Udp, MetricKind::AdvTcp];
 
 /// Whether any of the kinds that are read here is switched on.
 pub(super) fn are_wanted(kinds: KindSet) -> bool {
@@ -96,6 +93,45 @@ fn advanced(found: &[Option<u64>; TCP_ADVANCED.len()], keys: &mut Arc<[&'static 
         *keys = names.into();
     }
     TcpAdvanced { keys: Arc::clone(keys), values }
+}
+
+impl From<&TcpSockets> for Value {
+    fn from(sockets: &TcpSockets) -> Self {
+        let states = [
+            "established",
+            "syn_sent",
+            "syn_recv",
+            "fin_wait1",
+            "fin_wait2",
+            "time_wait",
+            "close",
+            "close_wait",
+            "last_ack",
+            "listen",
+            "closing",
+        ];
+        let mut sockets = *sockets;
+        let counts = sockets.counts_mut().map(|count| Self::from(&*count));
+        Self::Named(states.map(str::to_owned).into_iter().zip(counts).collect())
+    }
+}
+
+impl From<&UdpSockets> for Value {
+    fn from(UdpSockets { sockets, dropped, receive_queue, transmit_queue }: &UdpSockets) -> Self {
+        let values: [(&str, Self); 4] = [
+            ("sockets", sockets.into()),
+            ("dropped", dropped.into()),
+            ("receive_queue", receive_queue.into()),
+            ("transmit_queue", transmit_queue.into()),
+        ];
+        Self::Named(values.map(|(name, value)| (name.to_owned(), value)).to_vec())
+    }
+}
+
+impl From<&TcpAdvanced> for Value {
+    fn from(counters: &TcpAdvanced) -> Self {
+        Self::Named(counters.iter().map(|(key, value)| (key.to_owned(), Self::Count(value))).collect())
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What a statistic's file and the place in it are called, and how that is told.
+//! What a statistic's file and the place in it are called, and how they are written.
 
 /// What a file's name is relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Base {
+pub(in crate::reader::container) enum Base {
     /// The cgroup's directory. `<size>` stands for each huge page size.
     Cgroup,
     /// procfs.
@@ -12,12 +12,12 @@ pub(super) enum Base {
     /// sysfs.
     Sys,
     /// No file but an answer of the kernel.
-    Netlink,
+    Kernel,
 }
 
 /// What of a file is the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Within {
+pub(in crate::reader::container) enum Within {
     Whole,
     /// The number after this word.
     Key(&'static str),
@@ -29,36 +29,36 @@ pub(super) enum Within {
 
 /// One value of one file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    pub(super) base: Base,
-    pub(super) file: &'static str,
-    pub(super) within: Within,
-    pub(super) since: Option<&'static str>,
+pub(in crate::reader::container) struct Key {
+    pub(in crate::reader::container) base: Base,
+    pub(in crate::reader::container) file: &'static str,
+    pub(in crate::reader::container) within: Within,
+    pub(in crate::reader::container) since: Option<&'static str>,
 }
 
-pub(super) const fn whole(file: &'static str) -> Key {
+pub(in crate::reader::container) const fn whole(file: &'static str) -> Key {
     Key { base: Base::Cgroup, file, within: Within::Whole, since: None }
 }
 
-pub(super) const fn key(file: &'static str, key: &'static str) -> Key {
+pub(in crate::reader::container) const fn key(file: &'static str, key: &'static str) -> Key {
     Key { within: Within::Key(key), ..whole(file) }
 }
 
-pub(super) const fn part(file: &'static str, part: &'static str) -> Key {
+pub(in crate::reader::container) const fn part(file: &'static str, part: &'static str) -> Key {
     Key { within: Within::Part(part), ..whole(file) }
 }
 
 impl Key {
-    pub(super) const fn of(self, base: Base) -> Self {
+    pub(in crate::reader::container) const fn of(self, base: Base) -> Self {
         Self { base, ..self }
     }
 
     /// The first kernel that has it, for the explanation of its absence.
-    pub(super) const fn since(self, kernel: &'static str) -> Self {
+    pub(in crate::reader::container) const fn since(self, kernel: &'static str) -> Self {
         Self { since: Some(kernel), ..self }
     }
 
-    pub(super) const fn sparse(self) -> Self {
+    pub(in crate::reader::container) const fn sparse(self) -> Self {
         match self.within {
             Within::Key(key) => Self { within: Within::Sparse(key), ..self },
             _ => self,
@@ -68,7 +68,7 @@ impl Key {
     /// The file's name for people.
     fn file_text(&self) -> String {
         match self.base {
-            Base::Cgroup | Base::Netlink => self.file.to_owned(),
+            Base::Cgroup | Base::Kernel => self.file.to_owned(),
             Base::Proc => format!("/proc/{}", self.file),
             Base::Process => format!("/proc/<pid>/{}", self.file),
             Base::Sys => format!("/sys/{}", self.file),
@@ -78,7 +78,7 @@ impl Key {
 
 /// The values a statistic is made of, in alternatives of which the first counts that is there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Keys(pub(super) Vec<Vec<Key>>);
+pub(in crate::reader::container) struct Keys(pub(in crate::reader::container) Vec<Vec<Key>>);
 
 impl<const N: usize> From<[Key; N]> for Keys {
     fn from(keys: [Key; N]) -> Self {
@@ -88,16 +88,16 @@ impl<const N: usize> From<[Key; N]> for Keys {
 
 impl Keys {
     /// This version of cgroups does not have it.
-    pub(super) const NONE: Self = Self(Vec::new());
+    pub(in crate::reader::container) const NONE: Self = Self(Vec::new());
 
-    pub(super) fn or<const N: usize>(mut self, keys: [Key; N]) -> Self {
+    pub(in crate::reader::container) fn or<const N: usize>(mut self, keys: [Key; N]) -> Self {
         self.0.push(keys.to_vec());
         self
     }
 }
 
 /// `cpu.stat: nr_periods, nr_throttled`.
-pub(super) fn text_of(keys: &[Key]) -> String {
+pub(in crate::reader::container) fn text_of(keys: &[Key]) -> String {
     let mut text = String::new();
     let mut last = None;
     for key in keys {
@@ -120,7 +120,7 @@ pub(super) fn text_of(keys: &[Key]) -> String {
 }
 
 /// Whether a word of the file marks a value: it begins a line or follows a space, and a value follows.
-pub(super) fn holds(text: &[u8], key: &str) -> bool {
+pub(in crate::reader::container) fn holds(text: &[u8], key: &str) -> bool {
     let key = key.as_bytes();
     (0..text.len()).filter(|at| text[*at..].starts_with(key)).any(|at| {
         let before = at.checked_sub(1).map(|before| text[before]);

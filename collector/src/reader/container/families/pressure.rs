@@ -1,0 +1,40 @@
+//! Pressure files, which several families have.
+
+use super::{Reading, Rows, fields, flat};
+use crate::kernel::cgroup::{Version, v2};
+use crate::kernel::file::KeptFile;
+use crate::reader::container::rows::Section;
+use crate::reader::container::rows::keys::{Keys, key};
+use crate::sample::container::{Pressure, PressureRow};
+use crate::sample::kinds::MetricKind;
+use crate::sample::statistic::Absence;
+use crate::units::Micros;
+
+/// A pressure file of the default hierarchy, which also exists beside v1 controllers.
+pub(super) fn read(reading: &mut Reading<'_>, file: &'static str, kept: &mut KeptFile) -> Option<Pressure> {
+    let position = reading.ctx.sources.pressure?;
+    let pressure = reading.kept_lines(position, file, kept, v2::pressure::Pressure::parse)?;
+    let pressure = Pressure { some: pressure.some.map(row), full: pressure.full.map(row) };
+    (pressure != Pressure::default()).then_some(pressure)
+}
+
+fn row(row: v2::pressure::PressureRow) -> PressureRow {
+    let v2::pressure::PressureRow { avg10, avg60, avg300, total } = row;
+    PressureRow { total: Micros(total), avg10, avg60, avg300 }
+}
+
+/// The file's name comes with the first kernel that has its row `full`.
+pub(super) fn explain(
+    rows: &mut Rows<'_>,
+    names: [&'static str; 2],
+    (file, full_since): (&'static str, &'static str),
+    pressure: Option<&Pressure>,
+) {
+    let section = match rows.reading.ctx.sources.pressure {
+        Some(position) => rows.at(Version::V2, position, None),
+        None => Section::absent(rows.when(MetricKind::Pressure).err().unwrap_or(Absence::NoCgroup2)),
+    };
+    fields!(pressure => Pressure { some, full });
+    rows.add(names[0], flat(some), &section, Keys::NONE, [key(file, "some").since("4.20")]);
+    rows.add(names[1], flat(full), &section, Keys::NONE, [key(file, "full").since(full_since)]);
+}
