@@ -18,13 +18,17 @@ mod kubelet;
 mod listeners;
 mod machine;
 mod metrics;
+mod node_facts;
 mod on_request;
 mod pace;
 mod ports;
 mod push;
+mod rendering;
 mod server;
 mod socket;
 pub mod statistics;
+mod streams;
+mod unsent;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,9 +68,9 @@ use crate::units::WallTime;
 use apart::Pools;
 use application::Applications;
 use backend::Answers;
-use kubelet::NodeFacts;
 use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
+use node_facts::NodeFacts;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -321,7 +325,7 @@ impl Parts {
         let answers = Arc::new(answers);
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        let scraper = metrics::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
+        let scraper = rendering::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
             .map_err(system("starting the thread that renders metrics"))?;
         Ok(Self { engine, answers, follower, samplers, storage, scraper, applications, probes })
     }

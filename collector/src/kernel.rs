@@ -10,6 +10,7 @@ pub mod container_file;
 pub mod descriptors;
 pub mod error;
 pub mod file;
+mod format_error;
 #[cfg(test)]
 mod line_properties;
 pub mod machine;

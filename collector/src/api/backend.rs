@@ -1,19 +1,20 @@
 //! What the handlers ask for. The daemon implements these traits over its store; nothing here knows how.
 
 pub(crate) mod docker;
+pub(crate) mod kubelet;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::docker::Engine;
+pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
-use super::docker::Engine;
-use super::kubelet;
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::wire::json::Quoted;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
@@ -77,16 +78,6 @@ pub trait Host: Send + Sync + 'static {
 
     /// The processes that run now. It may wait for files to be read; it must not block the executor.
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
-}
-
-/// The node as a kubelet tells of it.
-pub trait Kubelet: Send + Sync + 'static {
-    /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
-    /// executor.
-    fn node(&self, depth: kubelet::Depth) -> impl Future<Output = kubelet::Snapshot> + Send;
-
-    /// Waits for samples of these containers that are no older than a kubelet's would be.
-    fn freshen(&self, names: &[Name]) -> impl Future<Output = ()> + Send;
 }
 
 /// Whose processes.

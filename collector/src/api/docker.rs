@@ -5,16 +5,18 @@
 //! where clients insist on a key.
 
 mod containers;
-pub(crate) mod errors;
+mod errors;
 mod events;
 mod filters;
 mod human;
+mod lookup;
 mod request;
 mod stats;
 mod stream;
 mod system;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::sync::Arc;
 
@@ -28,7 +30,8 @@ use axum::response::{IntoResponse, Response};
 
 use self::errors::Error;
 pub use self::request::Call;
-use self::request::{NEWEST, Options, Resource};
+use self::request::{Options, Resource};
+use self::version::NEWEST;
 use crate::api::backend::Node;
 pub use crate::api::backend::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::api::cadvisor::path;

@@ -5,6 +5,8 @@
 //! end between two pieces; what is sent is a valid value all the same. When a piece cannot be rendered the connection is
 //! aborted, so that half a value does not look like a whole one.
 
+pub(crate) mod element;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,11 +16,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::task::spawn_blocking;
 
+use self::element::Element;
 use super::ContainerView;
 use super::budget::Share;
 use crate::api::backend::{Containers, Limits, Status, Unavailable};
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::http::responses::{ApiError, json};
+use crate::api::query::StatsQuery;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::store::history::Stretch;
@@ -34,21 +37,6 @@ const CONTAINER: usize = 1 << 10;
 const AT_ONCE: usize = 32;
 /// What an open list takes: decoded samples and the text of one piece, and what the connection took ahead of its client.
 const OPEN: usize = 6 * PIECE;
-
-/// Appends one container, with its name before it where the list is a map; the machine's memory stands in for a memory
-/// limit of 0.
-pub(crate) type Append = fn(&mut Vec<u8>, &ContainerView, units::Bytes);
-/// Appends further samples to a container's, with commas between them and none before; the sample is the one before them.
-pub(crate) type AppendSamples = fn(&mut Vec<u8>, &ContainerView, Option<&Sample>);
-
-/// How one container is written.
-#[derive(Clone, Copy)]
-pub(crate) struct Element {
-    pub(crate) append: Append,
-    pub(crate) samples: AppendSamples,
-    /// What follows the last sample of a container that has any.
-    pub(crate) tail: &'static [u8],
-}
 
 /// How a list of containers is written.
 #[derive(Clone, Copy)]

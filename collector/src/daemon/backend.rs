@@ -10,16 +10,16 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
-use super::kubelet::NodeFacts;
+use super::node_facts::NodeFacts;
 use crate::api::backend::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::prometheus::{Endpoint, Scrape};
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, Identity};
 use crate::daemon::metrics;

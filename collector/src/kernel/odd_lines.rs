@@ -1,7 +1,7 @@
 //! Lines of a kernel file that were not understood. Each costs its own key and nothing else: the parser notes it here
 //! and goes on.
 
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::format_error::FormatError;
 
 /// Of an odd line so many bytes are shown.
 const SHOWN: usize = 80;

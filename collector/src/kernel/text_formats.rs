@@ -5,25 +5,9 @@
 
 use std::iter::FusedIterator;
 
+pub use crate::kernel::format_error::FormatError;
 use crate::kernel::odd_lines::OddLines;
 use crate::units::Limit;
-
-/// The content of a kernel file is not what the kernel documents.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {line}: {what}")]
-pub struct FormatError {
-    /// Line number, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub what: &'static str,
-}
-
-impl FormatError {
-    /// Something wrong in this line.
-    pub const fn at(line: usize, what: &'static str) -> Self {
-        Self { line, what }
-    }
-}
 
 /// The decimal number at the start of the text, and what follows it. `None` without a digit or beyond `u64`.
 #[inline]

@@ -10,11 +10,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::client::{Answer, DockerTls};
+use super::answer::Answer;
 use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::http::{HttpClient, Lines};
+use super::listeners::DockerTls;
 use super::owners::Life;
 use super::places::{self, Driver};
 use crate::sample::filesystem::{Holds, ImageStore, RuntimeStorage};

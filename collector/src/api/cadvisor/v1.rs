@@ -9,6 +9,7 @@ pub(crate) mod diskio;
 pub(crate) mod filesystem;
 pub(crate) mod hardware;
 pub(crate) mod network;
+mod pressure;
 pub(crate) mod spec;
 pub(crate) mod stats;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use serde::{Serialize, Serializer};
 use self::application::CustomMetrics;
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
-use crate::api::lists::Element;
+use crate::api::lists::element::Element;
 pub use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;

@@ -5,6 +5,7 @@
 
 mod application;
 mod attributes;
+pub(crate) mod error;
 mod filesystem;
 mod options;
 mod processes;
@@ -22,19 +23,21 @@ use axum::response::Response;
 use schemars::{Schema, SchemaGenerator};
 use tokio::task::spawn_blocking;
 
+pub use error::Error;
 pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
 pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
 pub(crate) use storage::parameters as storage_parameters;
 
 use crate::api::Count;
-use crate::api::backend::{Limits, Node, ProcessesOf, ProcessesUnavailable};
-use crate::api::cadvisor::v1::StatsQuery;
-use crate::api::http::openapi::{array, map};
+use crate::api::backend::{Limits, Node, ProcessesOf};
+use crate::api::http::openapi::parts::{array, map};
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
-use crate::api::lists::{Element, Form};
+use crate::api::lists::Form;
+use crate::api::lists::element::Element;
+use crate::api::query::StatsQuery;
 use crate::sample::event::Name;
 use processes::CgroupPaths;
 use storage::Wanted;
@@ -55,26 +58,6 @@ pub(crate) enum Resource {
     Stats,
     Storage,
     Summary,
-}
-
-/// Why a request of v2 cannot be answered.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its options.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    /// Its name.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// A listing for a name that selects nothing.
-    #[error("process listing failed: {0}")]
-    ProcessesOf(#[source] SelectionError),
-    /// A listing that failed.
-    #[error("process listing failed: {0}")]
-    Processes(#[from] ProcessesUnavailable),
-    /// The label or the id of a file system.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Answers a request.

@@ -15,14 +15,15 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::errors::Error;
-use super::request::{ApiVersion, Options};
+use super::lookup::find;
+use super::request::Options;
 use super::stats::{self, Frame, Subject};
+use super::version::ApiVersion;
 use crate::api::Count;
-use crate::api::backend::docker::find;
 use crate::api::backend::{Limits, Node, Unavailable};
 use crate::api::budget::Busy;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::http::responses;
+use crate::api::query::StatsQuery;
 use crate::sample::event::Name;
 
 /// Between two objects, and between the two readings of one object.
@@ -155,7 +156,7 @@ fn streamed<S: Node>(watch: Watch<S>, permit: SemaphorePermit<'static>) -> Respo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::docker::request::NEWEST;
+    use crate::api::docker::version::NEWEST;
 
     #[test]
     fn modes() {

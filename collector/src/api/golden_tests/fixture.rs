@@ -10,10 +10,10 @@ use crate::api::backend::{
 };
 use crate::api::budget::Budget;
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::docker::{CgroupVersion, Engine, RuntimeContainer};
 use crate::api::prometheus::Scrape;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, Identity, kubelet};
 use crate::sample::container::Sample;

@@ -17,16 +17,16 @@ use super::openapi;
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError};
 use crate::api::backend::{Limits, Node, Readiness, Status};
-use crate::api::cadvisor::events::{Delivery, EventQuery};
 use crate::api::cadvisor::path;
 use crate::api::cadvisor::path::ApiPath;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::cadvisor::v2;
 use crate::api::cadvisor::v2::RequestOptions;
 use crate::api::cadvisor::{machine, v1, validate};
 use crate::api::lists;
 use crate::api::lists::Form;
 use crate::api::prometheus::http;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::{Delivery, EventQuery};
 use crate::api::wire::json;
 use crate::api::{docker, kubelet, web};
 use crate::sample::event::Name;
@@ -44,7 +44,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
         Page::Metrics => routes.route(page.path(), any(http::metrics::<S>)),
         Page::MetricsOfKubelet => routes.route(page.path(), any(http::kubelet_metrics::<S>)),
-        Page::MetricsOfResources => routes.route(page.path(), any(http::resource_metrics::<S>)),
+        Page::MetricsOfResources => routes.route(page.path(), any(kubelet::metrics_of_resources::<S>)),
         Page::OpenApi => routes.route(page.path(), any(openapi::<S>)),
         Page::Readiness => routes.route(page.path(), any(readyz::<S>)),
         // By their beginnings.

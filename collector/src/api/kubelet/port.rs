@@ -45,7 +45,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         .route(resources::Page::Readiness.path(), any(readyz::<S>))
         .route(resources::Page::Metrics.path(), any(http::own_metrics::<S>))
         .route(resources::Page::MetricsOfKubelet.path(), any(http::kubelet_metrics::<S>))
-        .route(resources::Page::MetricsOfResources.path(), any(http::resource_metrics::<S>))
+        .route(resources::Page::MetricsOfResources.path(), any(routes::metrics_of_resources::<S>))
         // Probes of containers and the kubelet's own objectives: there are none here.
         .route("/metrics/probes", any(http::no_metrics))
         .route("/metrics/slis", any(http::no_metrics))

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -12,16 +13,18 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::legacy::{self, ContainerRequest};
 use super::{Depth, Incomplete, summary};
-use crate::api::backend::{Limits, Node, Unavailable};
+use crate::api::backend::{Limits, MetricsUnavailable, Node, Unavailable};
 use crate::api::budget::Busy;
 use crate::api::cadvisor::machine;
 use crate::api::cadvisor::v1;
-use crate::api::cadvisor::v1::{DecodeError, StatsQuery};
-use crate::api::http::openapi;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
 use crate::api::lists::Form;
+use crate::api::prometheus::{Accepted, Encoding, encode, http};
+use crate::api::query::{DecodeError, StatsQuery};
+use crate::api::rendering::Frames;
 use crate::api::wire::json;
 use crate::sample::event::Name;
 
@@ -140,7 +143,26 @@ async fn node_summary<S: Node>(source: &S, parts: &Parts, body: Body) -> Result<
 /// The parameters of the summary, for the document of the API.
 pub(crate) fn summary_parameters() -> Vec<Value> {
     let schema = serde_json::json!({ "type": "string" });
-    vec![openapi::parameter(ONLY_CPU_AND_MEMORY, &schema, "`true`: CPU, memory and swap alone.")]
+    vec![parameter(ONLY_CPU_AND_MEMORY, &schema, "`true`: CPU, memory and swap alone.")]
+}
+
+/// The kubelet's metrics of resources.
+pub(crate) async fn metrics_of_resources<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT));
+    let encoding = Encoding::by(&http::all_of(&headers, ACCEPT_ENCODING));
+    let budget = source.budget();
+    let mut share = budget.reserve(super::snapshot_bytes(source.listed())).await?;
+    let snapshot = source.node(Depth::CpuAndMemory).await;
+    let render = move || {
+        let text = super::render_resource_metrics(&snapshot, accepted.format);
+        encode(encoding, text).map_err(MetricsUnavailable::from)
+    };
+    let text = spawn_blocking(render).await??;
+    budget.grow(&mut share, text.len()).await?;
+    Ok(http::page(accepted, encoding, Body::new(Frames::new(&share.hold(text)))))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Count;
-use crate::api::http::openapi::parameter;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::wire::json::Quoted;
 
 /// How many samples a request gets that does not say.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::cadvisor::v1::application;
 use crate::api::cadvisor::v1::application::MetricSpec;
 use crate::api::cadvisor::v1::spec::{WireCpu, WireMemory, WireProcesses};
-use crate::api::lists::Element;
+use crate::api::lists::element::Element;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
 use crate::api::{ContainerView, Identity};

@@ -91,7 +91,7 @@ fn view(name: &str, spec: Spec, samples: impl IntoIterator<Item = Sample>) -> Co
     ContainerView { name: name.as_bytes().into(), spec, samples, ..ContainerView::default() }
 }
 
-fn appended(append: lists::Append, view: &ContainerView) -> Vec<u8> {
+fn appended(append: lists::element::Append, view: &ContainerView) -> Vec<u8> {
     let mut out = Vec::new();
     append(&mut out, view, Bytes(25_000_000_000));
     out
@@ -186,7 +186,7 @@ fn machine_stats() {
 fn another_containers_network_is_not_shown() {
     let identity = Identity { network: NetworkOwner::AnotherContainer, ..Identity::default() };
     let borrows = ContainerView { identity, ..view("/x", spec(), [sample(0)]) };
-    let shown = |append: lists::Append| -> serde_json::Value {
+    let shown = |append: lists::element::Append| -> serde_json::Value {
         let text = appended(append, &borrows);
         let (_, json) = std::str::from_utf8(&text).unwrap().split_once(':').unwrap();
         serde_json::from_str(json).unwrap()
