@@ -2,6 +2,7 @@
 //!
 //! All steps run even when an early one fails, so that one run shows everything there is to mend.
 
+mod circles;
 mod imports;
 mod rules;
 mod tidy;
