@@ -32,4 +32,5 @@ pub mod sampler;
 pub mod shutdown;
 pub mod steady;
 pub mod store;
+pub mod supervisor;
 pub mod units;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use super::backend::{Answers, VERSION};
@@ -15,14 +14,20 @@ use crate::api::rendering::Rendering;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sampler::engine::Engine;
 use crate::store::Container;
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 
 /// OOM kills looked through for exemplars.
 const KILLS: usize = 1000;
 
 /// Starts the thread, which ends with those it answers for.
-pub(crate) fn start(jobs: Jobs, answers: Weak<Answers>, options: Options) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("metrics".into()).spawn(move || {
+pub(crate) fn start(
+    jobs: Jobs,
+    answers: Weak<Answers>,
+    options: Options,
+    supervisor: &Supervisor,
+) -> std::io::Result<()> {
+    supervisor.thread("metrics", move || {
         let shared = jobs.0;
         while let Some((scrape, at)) = next(&shared) {
             let Some(answers) = answers.upgrade() else { return };
@@ -31,7 +36,8 @@ pub(crate) fn start(jobs: Jobs, answers: Weak<Answers>, options: Options) -> std
             answers.own_metrics().rendered(began.elapsed());
             finish(&shared, scrape, at, &answer);
         }
-    })
+    })?;
+    Ok(())
 }
 
 fn render(

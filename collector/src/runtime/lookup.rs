@@ -97,6 +97,8 @@ impl Lookup {
                     found(told);
                 },
                 Some(report) = reports.recv() => stored(report),
+                // None ends by itself: a panic is this task's too.
+                Some(Err(error)) = watchers.join_next() => std::panic::resume_unwind(error.into_panic()),
                 () = pause => {}
             }
         }

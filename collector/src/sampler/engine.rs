@@ -28,6 +28,7 @@ use crate::reader::container::{Member, ReaderContext, SampleError, Scratch};
 use crate::runtime::owners::Owners;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 use oom_tally::Baseline;
 pub use options::{EngineConfig, OomSource, Pace};
@@ -105,10 +106,10 @@ impl Engine {
     }
 
     /// Starts the threads. They end after [`Engine::stop`].
-    pub fn start(self: &Arc<Self>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    pub fn start(self: &Arc<Self>, supervisor: &Supervisor) -> std::io::Result<Vec<JoinHandle<()>>> {
         let spawn = |name: String, duty| {
             let engine = Arc::clone(self);
-            std::thread::Builder::new().name(name).spawn(move || engine.work(duty))
+            supervisor.thread(name, move || engine.work(duty))
         };
         let urgent = std::iter::once(spawn("sampler-urgent".into(), Duty::Urgent));
         urgent.chain((0..self.config.threads).map(|number| spawn(format!("sampler-{number}"), Duty::All))).collect()

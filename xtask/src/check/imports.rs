@@ -4,13 +4,15 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
     ("bounds", &[]),
     ("go_flags", &[]),
     ("shutdown", &[]),
+    // Whoever has a thread for as long as the collector lives starts it there.
+    ("supervisor", &[]),
     ("auth", &[]),
     ("steady", &["units"]),
     ("sample", &["units"]),
@@ -20,10 +22,13 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("runtime", &["bounds", "degradations", "sample", "units"]),
     // Reads a container or the machine when it is called; who is read when is the sampler's.
     ("reader", &["bounds", "kernel", "runtime", "sample", "units"]),
-    ("sampler", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "store", "units"]),
-    ("disk_usage", &["kernel", "reader", "sample", "sampler", "store", "units"]),
+    ("sampler", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "store", "supervisor", "units"]),
+    ("disk_usage", &["kernel", "reader", "sample", "sampler", "store", "supervisor", "units"]),
     // Events and scans become containers, which are handed to the sampler.
-    ("discovery", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "sampler", "store", "units"]),
+    (
+        "discovery",
+        &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "sampler", "store", "supervisor", "units"],
+    ),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
     ("api", &["rates", "sample", "store", "units"]),
@@ -76,6 +81,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "sampler",
             "shutdown",
             "store",
+            "supervisor",
             "units",
         ],
     ),
