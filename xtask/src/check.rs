@@ -33,7 +33,7 @@ pub(crate) struct Args {
 enum Step {
     /// The formatting is rustfmt's
     Fmt,
-    /// Import directions, module documentation, unsafe code, and the other rules of the house
+    /// Import directions, module documentation, and the other rules of the house
     Tidy,
     /// No warnings from clippy
     Clippy,

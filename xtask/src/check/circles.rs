@@ -37,7 +37,7 @@ fn is_in(path: &str, room: &str) -> bool {
 fn module(path: &str) -> Module {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     let mut names: Module = path.split('/').map(str::to_owned).collect();
-    if names.last().is_some_and(|last| matches!(last.as_str(), "lib" | "main" | "mod")) {
+    if names.last().is_some_and(|last| matches!(last.as_str(), "lib" | "main")) {
         names.pop();
     }
     names

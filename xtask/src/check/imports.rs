@@ -216,7 +216,6 @@ fn module_depth(path: &str) -> usize {
     let parts = path.split('/').count();
     match path.rsplit('/').next() {
         Some("lib.rs" | "main.rs") if parts == 1 => 0,
-        Some("mod.rs") => parts - 1,
         _ => parts,
     }
 }
@@ -286,7 +285,7 @@ mod tests {
     fn the_directions_of_the_layers_hold() {
         assert!(findings("api/docker.rs", "use crate::store::Store;\nuse crate::units::Bytes;").is_empty());
         assert_eq!(
-            findings("store/mod.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
+            findings("store.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
             ["2: `store` uses `kernel`, but may use only: bounds, sample, steady, units"]
         );
         assert_eq!(
@@ -294,7 +293,7 @@ mod tests {
             ["1: `runtime` uses `store`, but may use only: bounds, degradations, sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{api, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
-        assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
+        assert_eq!(findings("sampler.rs", "use crate::daemon;").len(), 1);
     }
 
     #[test]
@@ -306,7 +305,7 @@ mod tests {
     #[test]
     fn super_counts_where_it_leads_to_the_top() {
         assert_eq!(findings("rates.rs", "use super::store::Store;").len(), 1);
-        assert!(findings("kernel/cgroup/mod.rs", "use super::store::Store;").is_empty());
+        assert!(findings("kernel/cgroup.rs", "use super::store::Store;").is_empty());
         assert_eq!(findings("kernel/error.rs", "use super::super::store::Store;").len(), 1);
         assert!(findings("rates.rs", "mod tests { use super::store; }").is_empty());
         assert_eq!(findings("rates.rs", "fn f() {} mod tests { use super::super::{store}; }").len(), 1);
@@ -328,7 +327,7 @@ mod tests {
         );
         assert_eq!(findings("sample/container.rs", "use serde::Deserialize;\n#[derive(Serialize)] struct A;").len(), 2);
         assert!(findings("runtime/docker.rs", "use serde::Deserialize;").is_empty());
-        assert!(findings("sampler/mod.rs", "use crate::kernel::inotify::Watch;").is_empty());
+        assert!(findings("sampler.rs", "use crate::kernel::inotify::Watch;").is_empty());
     }
 
     #[test]
@@ -343,7 +342,7 @@ mod tests {
     fn pure_layers_read_no_clock_outside_their_tests() {
         assert_eq!(findings("rates.rs", "fn f() { Instant::now() }").len(), 1);
         assert!(findings("rates.rs", "#[cfg(test)] mod tests { fn f() { Instant::now() } }").is_empty());
-        assert!(findings("sampler/mod.rs", "fn f() { Instant::now() }").is_empty());
+        assert!(findings("sampler.rs", "fn f() { Instant::now() }").is_empty());
     }
 
     #[test]
