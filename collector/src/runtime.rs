@@ -9,6 +9,7 @@ mod containerd;
 mod cri;
 mod cri_storage;
 mod docker;
+mod docker_answer;
 mod docker_files;
 mod endpoint;
 mod error;
