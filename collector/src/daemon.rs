@@ -68,7 +68,7 @@ use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 use apart::Pools;
 use application::Applications;
-use backend::Answers;
+use backend::Backend;
 use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
 use node_facts::NodeFacts;
@@ -225,7 +225,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
 /// Everything that runs on threads of its own.
 pub(crate) struct Parts {
     engine: Arc<Engine>,
-    pub(crate) answers: Arc<Answers>,
+    pub(crate) answers: Arc<Backend>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     storage: Option<StorageNews>,
@@ -310,7 +310,7 @@ impl Parts {
         supervisor.task(&mut tasks, "runtimes", lookup);
         let (requests, jobs) = metrics::channel();
         let answers =
-            Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
+            Backend::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
         let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
         let answers = Arc::new(answers);
         answers.set_machine(machine);

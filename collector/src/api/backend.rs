@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::docker::Engine;
+use self::docker::ContainerEngine;
 pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
@@ -32,7 +32,7 @@ pub trait Containers: Send + Sync + 'static {
         &self,
         name: &[u8],
         query: &StatsQuery,
-        limits: Limits,
+        limits: LimitsAge,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
 
     /// The samples that the query selects, oldest first, in stretches that are small enough to be in memory together: the
@@ -95,13 +95,13 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + Engine + EventSource + Host + Kubelet + Status {}
+pub trait Node: Containers + ContainerEngine + EventSource + Host + Kubelet + Status {}
 
-impl<T: Containers + Engine + EventSource + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + ContainerEngine + EventSource + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limits {
+pub enum LimitsAge {
     /// As they are now: read for the request.
     Current,
     /// As they were a moment ago: of a thousand containers listed every second, not all files are read each time.

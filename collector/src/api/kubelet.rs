@@ -17,12 +17,12 @@ mod wire;
 
 use schemars::{Schema, SchemaGenerator};
 
-pub use crate::api::backend::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
+pub use crate::api::backend::kubelet::{Depth, NodeCgroup, Role, Snapshot, SwapLimit, SystemContainer};
 pub(super) use legacy::ContainerRequest;
 pub use legacy::at_or_below;
 pub use port::router;
 pub use resource_metrics::render as render_resource_metrics;
-pub(super) use routes::{Page, answer, metrics_of_resources, summary_parameters};
+pub(super) use routes::{KubeletPath, answer, metrics_of_resources, summary_parameters};
 pub use summary::{Incomplete, render};
 
 /// The schema of the summary, for the document of the API.

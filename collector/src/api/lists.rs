@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use self::element::Element;
 use super::ContainerView;
 use super::budget::Share;
-use crate::api::backend::{Containers, Limits, Status, Unavailable};
+use crate::api::backend::{Containers, LimitsAge, Status, Unavailable};
 use crate::api::http::responses::{ApiError, json};
 use crate::api::query::StatsQuery;
 use crate::sample::container::Sample;
@@ -67,7 +67,7 @@ pub(crate) async fn containers<S: Containers + Status>(
     source: Arc<S>,
     names: Vec<Name>,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     form: Form,
 ) -> Result<Response, ApiError> {
     let mut list = List::new(source, names, query, limits, form).await?;
@@ -80,7 +80,7 @@ pub(crate) async fn container<S: Containers + Status>(
     source: Arc<S>,
     name: Name,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     element: Element,
 ) -> Result<Result<Response, Unavailable>, ApiError> {
     let mut list = List::new(source, vec![name], query, limits, Form::alone(element)).await?;
@@ -99,7 +99,7 @@ struct List<S> {
     /// What is being sent, if it takes more than one stretch.
     current: Option<Current>,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     form: Form,
     /// How many containers are begun.
     sent: usize,
@@ -142,7 +142,7 @@ impl<S: Containers + Status> List<S> {
         source: Arc<S>,
         names: Vec<Name>,
         query: StatsQuery,
-        limits: Limits,
+        limits: LimitsAge,
         form: Form,
     ) -> Result<Self, ApiError> {
         let share = source.budget().reserve(OPEN + names.len() * size_of::<Name>()).await?;

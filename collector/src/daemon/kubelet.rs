@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use super::fresh::MAX_AGE;
 use super::node_facts::{CountProcesses, ProcessCounts};
 use crate::api::backend::{Containers as _, Host as _, Kubelet};
-use crate::api::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
+use crate::api::kubelet::{Depth, NodeCgroup, Role, Snapshot, SwapLimit, SystemContainer};
 use crate::config::SystemCgroups;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 use crate::discovery::filter::Standing;
 use crate::disk_usage::{PodLogs, pod_logs};
 use crate::kernel::cgroup::{Hierarchies, Version};
@@ -40,7 +40,7 @@ const SLICES: [&str; 4] = ["/system.slice", "/podruntime.slice", "/runtime.slice
 const KUBELETS: [&str; 1] = ["kubelet.service"];
 const RUNTIMES: [&str; 4] = ["crio.service", "cri-o.service", "containerd.service", "docker.service"];
 
-impl Kubelet for Answers {
+impl Kubelet for Backend {
     async fn freshen(&self, names: &[Name]) {
         let stale = self.node_facts().fresh.asked(self.engine(), names);
         if !stale.is_empty() {
@@ -95,7 +95,7 @@ impl Kubelet for Answers {
     }
 }
 
-impl Answers {
+impl Backend {
     /// What pods keep on the node, with their logs as they are now.
     async fn pod_files(&self, depth: Depth) -> BTreeMap<String, Arc<PodFiles>> {
         let mut files = self.engine().store().pods().all();
@@ -242,7 +242,7 @@ fn system_containers(names: &HashSet<&[u8]>, told: &SystemCgroups) -> Vec<(Syste
     found.into_iter().filter_map(|(part, name)| Some((part, name?))).collect()
 }
 
-fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> Entry {
+fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> NodeCgroup {
     let (before, newest) = match container.span(RATE_OVER) {
         Some([before, newest]) => (Some(before), Some(newest)),
         None => (None, container.latest()),
@@ -252,7 +252,7 @@ fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scrat
     let identity = container.identity();
     let is_container = identity.is_some() || matches!(role, Role::Container { .. });
     let count = depth == Depth::Full && is_container && !is_counted;
-    Entry {
+    NodeCgroup {
         name: Name::clone(container.name()),
         role,
         spec: container.spec(),

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::connections::{Connections, Limits, Pool};
+use super::connections::{ConnectionLimits, Connections, Pool};
 use super::descriptors::Descriptors;
 use super::hosts::Hosts;
 use super::ports::{self, Port};
@@ -20,7 +20,7 @@ use crate::auth::Guard;
 use crate::auth::tls::ClientCertificates;
 use crate::config::Config;
 use crate::daemon::auth::Guarded;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 use crate::daemon::drain::Bodies;
 use crate::degradations::Degradations;
 use crate::kernel::descriptors::DescriptorPlan;
@@ -63,12 +63,12 @@ impl Listeners {
         self,
         config: &Config,
         plan: DescriptorPlan,
-        answers: &Arc<Answers>,
+        answers: &Arc<Backend>,
         degradations: &Degradations,
         supervisor: &Supervisor,
     ) -> Result<(JoinSet<()>, Arc<Descriptors>), DaemonError> {
         let metrics = answers.own_metrics().connections().clone();
-        let limits = Limits::of(plan.connections, self.kubelet.len());
+        let limits = ConnectionLimits::of(plan.connections, self.kubelet.len());
         let descriptors = Arc::new(Descriptors::new(plan.limit, degradations.clone(), metrics.clone()));
         let shared = Shared {
             connections: Connections::new(limits, metrics.clone()),

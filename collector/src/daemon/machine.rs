@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::now;
 use crate::config::Config;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
@@ -15,7 +15,7 @@ use crate::supervisor::Supervisor;
 pub(super) fn keep_machine_current(
     config: &Config,
     ids: IdentityFiles,
-    answers: &Arc<Answers>,
+    answers: &Arc<Backend>,
     supervisor: &Supervisor,
 ) -> std::io::Result<()> {
     let roots = config.roots.clone();

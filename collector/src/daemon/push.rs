@@ -11,10 +11,10 @@ use tracing::info;
 use super::{DaemonError, system};
 use crate::api::backend::{Host as _, Sharing, Status as _};
 use crate::api::cadvisor::stdout_line;
-use crate::api::docker::Engine as _;
+use crate::api::docker::ContainerEngine as _;
 use crate::api::prometheus::{Encoding, Format, Scrape};
-use crate::daemon::backend::Answers;
-use crate::push::observe::{Extent, Observed, Observer};
+use crate::daemon::backend::Backend;
+use crate::push::observe::{Observed, Observer, SampleExtent};
 use crate::push::{
     ExporterMetrics, InvalidReceiver, Options, OtlpOptions, Queue, Receiver, Request, Source, Transport, deliver, otlp,
     produce, remote_write, stdout,
@@ -25,7 +25,7 @@ use crate::units::WallTime;
 /// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
 pub(super) fn start(
     options: &Options,
-    answers: &Arc<Answers>,
+    answers: &Arc<Backend>,
     supervisor: &Supervisor,
 ) -> Result<JoinSet<()>, DaemonError> {
     let invalid = |flag| move |source| DaemonError::Receiver { flag, source };
@@ -54,14 +54,14 @@ impl Tasks<'_> {
     }
 }
 
-fn start_otlp(options: &OtlpOptions, answers: &Arc<Answers>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
+fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
     let exporter = otlp::Exporter::new(options)?;
     let Receiver { url, interval, queue_size, .. } = options.receiver.clone();
     info!(%url, every = ?interval, "OTLP metrics are pushed");
     let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("otlp"));
     let queue = Arc::new(Queue::new(queue_size));
     tasks.start("otlp-send", send(Arc::clone(&queue), exporter, metrics.clone()));
-    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Newest);
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
     let closed = answers.closed();
     let source = Containers { answers, observer };
     tasks.start("otlp", async move { produce(interval, closed, &queue, &metrics, source).await });
@@ -70,7 +70,7 @@ fn start_otlp(options: &OtlpOptions, answers: &Arc<Answers>, tasks: &mut Tasks<'
 
 /// What OTLP tells.
 struct Containers {
-    answers: Arc<Answers>,
+    answers: Arc<Backend>,
     observer: Observer,
 }
 
@@ -86,7 +86,7 @@ impl Source for Containers {
 
 fn start_remote_write(
     receiver: &Receiver,
-    answers: &Arc<Answers>,
+    answers: &Arc<Backend>,
     tasks: &mut Tasks<'_>,
 ) -> Result<(), InvalidReceiver> {
     let exporter = remote_write::Exporter::new(receiver)?;
@@ -105,7 +105,7 @@ fn start_remote_write(
 
 /// What a scrape would get.
 struct Series {
-    answers: Arc<Answers>,
+    answers: Arc<Backend>,
     writer: remote_write::Writer,
 }
 
@@ -130,9 +130,9 @@ impl Source for Series {
     }
 }
 
-fn start_stdout(every: Duration, answers: &Arc<Answers>, tasks: &mut Tasks<'_>) -> std::io::Result<()> {
+fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> std::io::Result<()> {
     let metrics = answers.push_metrics().exporter("stdout");
-    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Every);
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
     let machine = answers.host_name();
     let render = move |out: &mut Vec<u8>, observed: &Observed| {
         for sample in &observed.samples {

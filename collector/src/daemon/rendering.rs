@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
-use super::backend::{Answers, VERSION};
+use super::backend::{Backend, VERSION};
 use super::metrics::{Jobs, Shared, finish, make_room, next};
 use super::node_facts::ProcessCounts;
 use crate::api::backend::{MetricsUnavailable, Status as _};
@@ -23,7 +23,7 @@ const KILLS: usize = 1000;
 /// Starts the thread, which ends with those it answers for.
 pub(crate) fn start(
     jobs: Jobs,
-    answers: Weak<Answers>,
+    answers: Weak<Backend>,
     options: Options,
     supervisor: &Supervisor,
 ) -> std::io::Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn start(
 
 fn render(
     shared: &Shared,
-    answers: &Answers,
+    answers: &Backend,
     options: &Options,
     scrape: Scrape,
 ) -> Result<Rendering, MetricsUnavailable> {
@@ -69,7 +69,7 @@ fn render(
     Ok(Rendering::new(pieces))
 }
 
-fn snapshot(answers: &Answers, scrape: Scrape, processes: &ProcessCounts) -> Snapshot {
+fn snapshot(answers: &Backend, scrape: Scrape, processes: &ProcessCounts) -> Snapshot {
     let engine = answers.engine();
     let at = WallTime::from(SystemTime::now());
     Snapshot {

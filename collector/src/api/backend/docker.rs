@@ -9,7 +9,7 @@ use crate::sample::live::Live;
 use crate::units::WallTime;
 
 /// The containers as an engine has them.
-pub trait Engine: Send + Sync + 'static {
+pub trait ContainerEngine: Send + Sync + 'static {
     /// Every container of any runtime that runs now, by name.
     fn runtime_containers(&self) -> Vec<RuntimeContainer>;
 

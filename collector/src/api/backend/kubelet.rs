@@ -41,7 +41,7 @@ pub struct Snapshot {
     /// When the machine was started.
     pub booted: Option<WallTime>,
     /// Cgroups that are pods, containers, the root or of the system, by name.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<NodeCgroup>,
     /// Cgroups of the system.
     pub system: Vec<(SystemContainer, Name)>,
     /// Pods' files, by uid.
@@ -95,7 +95,7 @@ impl SystemContainer {
 
 /// A cgroup.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
+pub struct NodeCgroup {
     /// Its name.
     pub name: Name,
     /// What its path says it is.
@@ -114,7 +114,7 @@ pub struct Entry {
     pub processes: Option<u64>,
 }
 
-impl Entry {
+impl NodeCgroup {
     /// When it was made: the runtime's word goes before the cgroup's.
     pub(crate) fn created(&self) -> Option<WallTime> {
         self.identity.as_ref().and_then(|identity| identity.created).or(self.spec.created)

@@ -25,7 +25,7 @@ use crate::api::lists::element::Element;
 pub use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;
-use crate::api::{ContainerView, Identity};
+use crate::api::{ContainerView, IdentityView};
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::units::Bytes;
@@ -80,7 +80,7 @@ struct ContainerInfo<'a> {
 
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
-        let Identity { id, aliases, namespace, .. } = &view.identity;
+        let IdentityView { id, aliases, namespace, .. } = &view.identity;
         Self {
             id,
             name: Lossy(&view.name),

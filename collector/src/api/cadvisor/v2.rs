@@ -24,13 +24,13 @@ use schemars::{Schema, SchemaGenerator};
 use tokio::task::spawn_blocking;
 
 pub use error::Error;
-pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
+pub use options::{DurationError, NameKind, OptionsError, RequestOptions, SelectionExtent};
 pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
 pub(crate) use storage::parameters as storage_parameters;
 
 use crate::api::Count;
-use crate::api::backend::{Limits, Node, ProcessesOf};
+use crate::api::backend::{LimitsAge, Node, ProcessesOf};
 use crate::api::http::openapi::parts::{array, map};
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
@@ -124,7 +124,7 @@ async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Res
         return Err(named().into());
     }
     let query = StatsQuery { count: options.count, ..StatsQuery::default() };
-    let answered = lists::container(source, Name::clone(&root), query, Limits::Current, stats::MACHINE).await?;
+    let answered = lists::container(source, Name::clone(&root), query, LimitsAge::Current, stats::MACHINE).await?;
     Ok(answered.map_err(|_| named())?)
 }
 
@@ -137,7 +137,7 @@ async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
 }
 
 async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
-    let options = RequestOptions { extent: Extent::Itself, ..*options };
+    let options = RequestOptions { extent: SelectionExtent::Itself, ..*options };
     let selection = select(&*source, name, &options).map_err(Error::ProcessesOf)?;
     let root = selection.names.iter().any(|name| **name == *b"/");
     let (of, paths) = match selection.names.into_iter().next() {

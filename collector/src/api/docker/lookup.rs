@@ -1,10 +1,10 @@
 //! Which container a client means.
 
 use super::errors::Error;
-use crate::api::backend::docker::{Engine, RuntimeContainer};
+use crate::api::backend::docker::{ContainerEngine, RuntimeContainer};
 
 /// Finds what a client means: an id, then a name, then the beginning of one id.
-pub(crate) fn find<S: Engine>(source: &S, wanted: &str) -> Result<RuntimeContainer, Error> {
+pub(crate) fn find<S: ContainerEngine>(source: &S, wanted: &str) -> Result<RuntimeContainer, Error> {
     let mut all = source.runtime_containers();
     let plain = wanted.trim_start_matches('/');
     let exact = all.iter().position(|container| container.id == plain);

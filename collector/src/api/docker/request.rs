@@ -75,9 +75,9 @@ impl Call {
 
 /// A query string.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options(Vec<(String, String)>);
+pub(crate) struct QueryOptions(Vec<(String, String)>);
 
-impl Options {
+impl QueryOptions {
     pub(crate) fn parse(query: &str) -> Self {
         Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn switches() {
-        let options = Options::parse("a&b=0&c=False&d=None&e=1&f=yes&g=no&a=1");
+        let options = QueryOptions::parse("a&b=0&c=False&d=None&e=1&f=yes&g=no&a=1");
         let on: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| options.is_on(name)).into();
         let (yes, no) = (Some(true), Some(false));
         assert_eq!(on, [no, no, no, no, yes, yes, no, None]);

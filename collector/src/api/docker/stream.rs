@@ -16,11 +16,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::errors::Error;
 use super::lookup::find;
-use super::request::Options;
+use super::request::QueryOptions;
 use super::stats::{self, Frame, Subject};
 use super::version::ApiVersion;
 use crate::api::Count;
-use crate::api::backend::{Limits, Node, Unavailable};
+use crate::api::backend::{LimitsAge, Node, Unavailable};
 use crate::api::budget::Busy;
 use crate::api::http::responses;
 use crate::api::query::StatsQuery;
@@ -46,7 +46,7 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn of(options: &Options, version: ApiVersion) -> Self {
+    pub(super) fn of(options: &QueryOptions, version: ApiVersion) -> Self {
         let one_shot = version >= ONE_SHOT_SINCE && options.is_on("one-shot") == Some(true);
         match options.is_on("stream") {
             // Beside a stream, newer engines read over one-shot.
@@ -136,7 +136,7 @@ async fn read<S: Node>(source: &S, cgroup: &Name) -> Result<Option<Frame>, Unava
     source.refresh(std::slice::from_ref(cgroup), Duration::ZERO).await;
     let live = source.live(cgroup).await;
     let query = StatsQuery { count: Count::Newest(1), ..StatsQuery::default() };
-    let view = source.container(cgroup, &query, Limits::Recent).await?;
+    let view = source.container(cgroup, &query, LimitsAge::Recent).await?;
     let sample = view.samples.last().map(Arc::clone);
     Ok(sample.map(|sample| Frame { sample, live, spec: view.spec }))
 }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn modes() {
-        let mode = |query: &str, version| Mode::of(&Options::parse(query), version);
+        let mode = |query: &str, version| Mode::of(&QueryOptions::parse(query), version);
         assert_eq!(mode("", NEWEST), Mode::Stream);
         assert_eq!(mode("stream=1&one-shot=1", NEWEST), Mode::Stream);
         assert_eq!(mode("stream=0", NEWEST), Mode::Pair);

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::task::spawn_blocking;
 
-use super::routes::{self, Page};
+use super::routes::{self, KubeletPath};
 use super::{Depth, pod_list};
 use crate::api::backend::{Node, Readiness, Status};
 use crate::api::cadvisor::path;
@@ -82,5 +82,5 @@ async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) 
         return responses::error(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.");
     }
     let (parts, body) = request.into_parts();
-    routes::answer(source, Page::of(&path), parts, body).await
+    routes::answer(source, KubeletPath::of(&path), parts, body).await
 }

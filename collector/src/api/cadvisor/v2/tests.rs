@@ -5,7 +5,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::api::{ContainerView, Identity};
+use crate::api::{ContainerView, IdentityView};
 use crate::sample::container::*;
 use crate::sample::identity::{NetworkOwner, Runtime};
 use crate::sample::machine::*;
@@ -99,7 +99,7 @@ fn appended(append: lists::element::Append, view: &ContainerView) -> Vec<u8> {
 
 #[test]
 fn specs() {
-    let identity = Identity {
+    let identity = IdentityView {
         id: "abc".to_owned(),
         aliases: vec!["web".to_owned(), "abc".to_owned()],
         namespace: "docker".to_owned(),
@@ -184,7 +184,7 @@ fn machine_stats() {
 
 #[test]
 fn another_containers_network_is_not_shown() {
-    let identity = Identity { network: NetworkOwner::AnotherContainer, ..Identity::default() };
+    let identity = IdentityView { network: NetworkOwner::AnotherContainer, ..IdentityView::default() };
     let borrows = ContainerView { identity, ..view("/x", spec(), [sample(0)]) };
     let shown = |append: lists::element::Append| -> serde_json::Value {
         let text = appended(append, &borrows);
