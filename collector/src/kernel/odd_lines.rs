@@ -35,10 +35,11 @@ impl OddLines {
     }
 }
 
-/// The value where every line was understood: for those to whom a part is of no use, and for tests.
+/// The value where every line was understood.
 ///
 /// # Errors
 /// The first odd line.
+#[cfg(test)]
 pub fn without_odd_lines<T>(text: &[u8], parse: impl FnOnce(&[u8], &mut OddLines) -> T) -> Result<T, FormatError> {
     let mut odd = OddLines::default();
     let value = parse(text, &mut odd);
