@@ -3,6 +3,8 @@
 //! One file per behaviour a user can see, over HTTP. `support` is what they stand on; `selftest` tries those tools
 //! against the kernel without a collector.
 
+#![forbid(unsafe_code)]
+
 mod answers;
 mod api_v2;
 mod application;

@@ -197,8 +197,8 @@ fn zswap() -> Result<()> {
         for (key, field) in
             [("zswapped", "stored"), ("zswpin", "pages_in"), ("zswpout", "pages_out"), ("zswpwb", "pages_written_back")]
         {
-            let told = zswap.get(field).and_then(Value::as_u64);
-            ensure!(told == bytes::find_key(&stat, key), "{field}: {told:?}, memory.stat: {stat}");
+            let reported = zswap.get(field).and_then(Value::as_u64);
+            ensure!(reported == bytes::find_key(&stat, key), "{field}: {reported:?}, memory.stat: {stat}");
         }
         Ok(())
     })?;
@@ -215,10 +215,10 @@ fn misc() -> Result<()> {
     }
     let collector = Collector::start(&FLAGS)?;
     let sample = newest_v21(&collector, &cgroup.name())?;
-    let told = sample.get("misc").and_then(Value::as_array).with_context(|| format!("no misc in {sample}"))?;
+    let reported = sample.get("misc").and_then(Value::as_array).with_context(|| format!("no misc in {sample}"))?;
     let text = bytes::read(&current)?;
-    ensure!(told.len() == text.lines().count(), "misc.current: {text}, said: {told:?}");
-    for resource in told {
+    ensure!(reported.len() == text.lines().count(), "misc.current: {text}, said: {reported:?}");
+    for resource in reported {
         let name = resource["resource"].as_str().unwrap_or_default();
         ensure!(resource["current"].as_u64() == bytes::find_key(&text, name), "misc.current: {text}, said: {resource}");
     }

@@ -2,6 +2,8 @@
 //!
 //! Prints what the kubelet asks the cAdvisor in it, the kubelet's summary, and events until it is interrupted.
 
+#![forbid(unsafe_code)]
+
 use std::io::{Write, stdout};
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Loads the eBPF programs and prints every kernel event until it is interrupted, to see them at work:
 //! `sudo target/debug/examples/probes`.
 
+#![forbid(unsafe_code)]
+
 use std::{process::ExitCode, time::Instant};
 
 use collector::kernel::{

@@ -44,7 +44,7 @@ pub struct ContainerView {
     /// The selected samples, oldest first.
     pub samples: Vec<Arc<Sample>>,
     /// What the container's runtime reports; empty for a bare cgroup.
-    pub identity: Identity,
+    pub identity: IdentityView,
     /// Whether what its files take is something to be reported.
     pub has_filesystem: bool,
     /// What was known of file systems at the time of each of the samples; empty where they are not read.
@@ -102,7 +102,7 @@ impl ContainerView {
 
 /// What a container runtime knows about a cgroup. Everything is empty for a cgroup that no runtime made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct IdentityView {
     /// The runtime's id, usually 64 hexadecimal digits.
     pub id: String,
     /// Other names the container answers to.
@@ -125,7 +125,7 @@ pub struct Identity {
     pub health: String,
 }
 
-impl Identity {
+impl IdentityView {
     /// What the runtime knows about the container of this name.
     pub fn new(identity: &crate::sample::identity::Identity, name: &[u8]) -> Self {
         let mut aliases: Vec<_> = identity.aliases().map(str::to_owned).collect();

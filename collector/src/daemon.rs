@@ -18,13 +18,17 @@ mod kubelet;
 mod listeners;
 mod machine;
 mod metrics;
+mod node_facts;
 mod on_request;
 mod pace;
 mod ports;
 mod push;
+mod rendering;
 mod server;
 mod socket;
 pub mod statistics;
+mod streams;
+mod unsent;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,7 +36,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::auth::FileError;
@@ -61,19 +65,20 @@ use crate::sample::machine::Machine;
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
 use crate::shutdown::Signals;
 use crate::store::Store;
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 use apart::Pools;
 use application::Applications;
-use backend::Answers;
-use kubelet::NodeFacts;
+use backend::Backend;
 use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
+use node_facts::NodeFacts;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
 const MAX_SAMPLING_THREADS: usize = 4;
-/// How often the daemon looks whether its threads still run.
-const LOOK_AT_THREADS: Duration = Duration::from_secs(5);
+/// How often the daemon looks whether descriptors run out.
+const LOOK_AT_DESCRIPTORS: Duration = Duration::from_secs(5);
 /// Without kernel events the cgroups are scanned no more often than this.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 
@@ -153,13 +158,6 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
     move |source| DaemonError::System { what, source }
 }
 
-/// What the daemon waits for.
-#[derive(Debug)]
-enum Event {
-    Signal(&'static str),
-    ServerEnded,
-}
-
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -200,34 +198,23 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let parts = tokio::task::block_in_place(start)?;
     info!("listening on {}{}", listeners.address(), config.base_path);
 
-    let (events, mut inbox) = mpsc::channel(4);
-    let (servers, descriptors) = listeners.serve(&config, plan, &parts.answers, &degradations, &events)?;
-    let exporters = push::start(&config.push, &parts.answers)?;
-    let signal_events = events.clone();
-    tokio::spawn(async move {
-        let name = signals.next().await;
-        signals.exit_at_next();
-        let _ = signal_events.send(Event::Signal(name)).await;
-    });
+    let supervisor = parts.supervisor.clone();
+    let (servers, descriptors) = listeners.serve(&config, plan, &parts.answers, &degradations, &supervisor)?;
+    let exporters = push::start(&config.push, &parts.answers, &supervisor)?;
 
-    let mut look = tokio::time::interval(LOOK_AT_THREADS);
+    let mut look = tokio::time::interval(LOOK_AT_DESCRIPTORS);
     let outcome = loop {
         tokio::select! {
-            event = inbox.recv() => break match event {
-                Some(Event::Signal(name)) => {
-                    info!(signal = name, grace = ?config.grace, "shutting down");
-                    Ok(())
-                }
-                Some(Event::ServerEnded) | None => Ok(()),
-            },
-            _ = look.tick() => {
-                descriptors.look(parts.engine.context().errors().exhausted());
-                if let Some(name) = parts.ended_thread() {
-                    break Err(DaemonError::ThreadEnded(name));
-                }
+            name = signals.next() => {
+                info!(signal = name, grace = ?config.grace, "shutting down");
+                break Ok(());
             }
+            name = supervisor.first_ended() => break Err(DaemonError::ThreadEnded(name)),
+            _ = look.tick() => descriptors.look(parts.engine.context().errors().exhausted()),
         }
     };
+    signals.exit_at_next();
+    supervisor.release();
     // New connections are refused, event streams end after what they have queued.
     parts.answers.close();
     let ended = async { tokio::join!(servers.join_all(), exporters.join_all()) };
@@ -242,14 +229,15 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
 /// Everything that runs on threads of its own.
 pub(crate) struct Parts {
     engine: Arc<Engine>,
-    pub(crate) answers: Arc<Answers>,
+    pub(crate) answers: Arc<Backend>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     storage: Option<StorageNews>,
-    /// Ends when nobody can ask any more.
-    scraper: JoinHandle<()>,
+    supervisor: Supervisor,
+    /// Ended when it is dropped.
+    _tasks: JoinSet<()>,
     /// Ends when it is dropped.
-    applications: Option<Applications>,
+    _applications: Option<Applications>,
     // Detaches the programs when dropped.
     probes: Option<Probes>,
 }
@@ -282,10 +270,12 @@ impl Parts {
         let threads = config.max_procs.map_or(threads, |most| threads.min(most));
         let engine_config = EngineConfig { interval: config.interval, pace: config.pace, threads, oom };
         let engine = Arc::new(Engine::new(engine_config, context, store, metrics.sampler()));
-        let mut samplers = engine.start().map_err(system("starting the sampling threads"))?;
+        let supervisor = Supervisor::default();
+        let mut tasks = JoinSet::new();
+        let mut samplers = engine.start(&supervisor).map_err(system("starting the sampling threads"))?;
         let storage = if config.kinds.has(MetricKind::Disk) {
-            let started =
-                disk_usage::start(&engine, metrics.sampler(), config.disk_usage_every, &config.kubelet.places);
+            let (metrics, places) = (metrics.sampler(), &config.kubelet.places);
+            let started = disk_usage::start(&engine, metrics, config.disk_usage_every, places, &supervisor);
             let (news, threads) = started.map_err(system("starting the threads that look at files"))?;
             samplers.extend(threads);
             Some(news)
@@ -311,34 +301,47 @@ impl Parts {
             }
             None => (Source::Scans { every: SCAN_EVERY }, None, None),
         };
-        let follower = follower::start(tracker, Arc::clone(&engine), hierarchies, source, Arc::clone(&progress))
+        let (followed, shown) = (Arc::clone(&engine), Arc::clone(&progress));
+        let follower = follower::start(tracker, followed, hierarchies, source, shown, &supervisor)
             .map_err(system("starting the thread that follows the kernel"))?;
         let pools = Arc::<Pools>::default();
-        let start = || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools));
+        let start =
+            || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools), &supervisor);
         let applications = config.kinds.has(MetricKind::App).then(start).transpose();
         let applications = applications.map_err(system("starting the thread that reads applications"))?;
-        identities::look_up(config, lookup, &engine, follower.1.news(), storage.clone(), degradations.clone());
+        let news = follower.1.news();
+        let lookup = identities::look_up(config, lookup, &engine, news, storage.clone(), degradations.clone());
+        supervisor.task(&mut tasks, "runtimes", lookup);
         let (requests, jobs) = metrics::channel();
         let answers =
-            Answers::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
+            Backend::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
         let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
         let answers = Arc::new(answers);
         answers.set_machine(machine);
-        keep_machine_current(config, ids, &answers).map_err(system("starting the thread that reads the machine"))?;
-        let scraper = metrics::start(jobs, Arc::downgrade(&answers), config.metrics.clone())
+        keep_machine_current(config, ids, &answers, &supervisor)
+            .map_err(system("starting the thread that reads the machine"))?;
+        rendering::start(jobs, Arc::downgrade(&answers), config.metrics.clone(), &supervisor)
             .map_err(system("starting the thread that renders metrics"))?;
-        Ok(Self { engine, answers, follower, samplers, storage, scraper, applications, probes })
+        Ok(Self {
+            engine,
+            answers,
+            follower,
+            samplers,
+            storage,
+            supervisor,
+            _tasks: tasks,
+            _applications: applications,
+            probes,
+        })
     }
 
     /// A thread that ended although nobody asked it to.
     pub(crate) fn ended_thread(&self) -> Option<String> {
-        let applications = self.applications.iter().map(|applications| &applications.thread);
-        let mut threads = [&self.follower.0, &self.scraper].into_iter().chain(&self.samplers).chain(applications);
-        let ended = threads.find(|thread| thread.is_finished())?;
-        Some(ended.thread().name().unwrap_or_default().to_owned())
+        self.supervisor.ended()
     }
 
     pub(crate) fn stop(self) {
+        self.supervisor.release();
         let (follower, stop) = self.follower;
         stop.stop();
         self.engine.stop();

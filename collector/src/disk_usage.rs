@@ -31,6 +31,7 @@ use crate::sample::machine::Filesystems;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics;
 use crate::store::Store;
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 use layer::{Known, Survey};
 use pace::{Budget, Pace, Reached};
@@ -100,6 +101,7 @@ pub fn start(
     metrics: Metrics,
     every: Duration,
     places: &PodPlaces,
+    supervisor: &Supervisor,
 ) -> std::io::Result<(StorageNews, Vec<JoinHandle<()>>)> {
     let (sender, receiver) = mpsc::channel();
     let jobs = Arc::new(Jobs::default());
@@ -119,7 +121,7 @@ pub fn start(
                 Bulk::Big => format!("disk-usage-{number}"),
             };
             let budget = budget.clone();
-            threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run(budget))?);
+            threads.push(supervisor.thread(name, move || worker.run(budget))?);
         }
     }
     let complaint = Arc::new(OnceLock::new());
@@ -137,7 +139,7 @@ pub fn start(
         others_at: None,
         complaint: Arc::clone(&complaint),
     };
-    threads.push(std::thread::Builder::new().name("disk-times".into()).spawn(move || coordinator.run(&receiver))?);
+    threads.push(supervisor.thread("disk-times", move || coordinator.run(&receiver))?);
     Ok((StorageNews { messages: sender, complaint }, threads))
 }
 

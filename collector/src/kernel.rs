@@ -1,7 +1,7 @@
 //! Everything that is read from the host: cgroup files, `/proc`, `/sys`, and the eBPF programs.
 //!
-//! The only place that opens host files and, in `probes`, the only one with `unsafe` code. It knows nothing about
-//! samples, HTTP or configuration: structs here carry the kernel's own keys and units.
+//! The only place that opens host files and uses aya. It knows nothing about samples, HTTP or configuration: structs here
+//! carry the kernel's own keys and units.
 
 pub mod apart;
 pub mod capabilities;
@@ -10,6 +10,7 @@ pub mod container_file;
 pub mod descriptors;
 pub mod error;
 pub mod file;
+mod format_error;
 #[cfg(test)]
 mod line_properties;
 pub mod machine;

@@ -8,6 +8,8 @@
 //! `docs/architecture.md` has the rooms and the invariants; the table in `xtask/src/check/imports.rs` says which module
 //! may use which, and `cargo xtask check tidy` holds it.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod application;
 pub mod auth;
@@ -32,4 +34,5 @@ pub mod sampler;
 pub mod shutdown;
 pub mod steady;
 pub mod store;
+pub mod supervisor;
 pub mod units;

@@ -1,5 +1,7 @@
 //! The entry point: read the command line, set up logging, run.
 
+#![forbid(unsafe_code)]
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 

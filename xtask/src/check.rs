@@ -2,6 +2,7 @@
 //!
 //! All steps run even when an early one fails, so that one run shows everything there is to mend.
 
+mod circles;
 mod imports;
 mod links;
 mod rules;
@@ -33,7 +34,7 @@ pub(crate) struct Args {
 enum Step {
     /// The formatting is rustfmt's
     Fmt,
-    /// Import directions, module documentation, unsafe code, and the other rules of the house
+    /// Import directions, module documentation, and the other rules of the house
     Tidy,
     /// No warnings from clippy
     Clippy,

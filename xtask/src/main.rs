@@ -1,5 +1,7 @@
 //! The project's commands. `cargo xtask help` lists them; each lives in the file of its name.
 
+#![forbid(unsafe_code)]
+
 mod apt;
 mod bench;
 mod bpf;

@@ -1,19 +1,20 @@
 //! What the handlers ask for. The daemon implements these traits over its store; nothing here knows how.
 
 pub(crate) mod docker;
+pub(crate) mod kubelet;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::docker::ContainerEngine;
+pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
-use super::docker::Engine;
-use super::kubelet;
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::wire::json::Quoted;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
@@ -31,7 +32,7 @@ pub trait Containers: Send + Sync + 'static {
         &self,
         name: &[u8],
         query: &StatsQuery,
-        limits: Limits,
+        limits: LimitsAge,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
 
     /// The samples that the query selects, oldest first, in stretches that are small enough to be in memory together: the
@@ -79,16 +80,6 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
 }
 
-/// The node as a kubelet reports it.
-pub trait Kubelet: Send + Sync + 'static {
-    /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
-    /// executor.
-    fn node(&self, depth: kubelet::Depth) -> impl Future<Output = kubelet::Snapshot> + Send;
-
-    /// Waits for samples of these containers that are no older than a kubelet's would be.
-    fn freshen(&self, names: &[Name]) -> impl Future<Output = ()> + Send;
-}
-
 /// Whose processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessesOf {
@@ -104,13 +95,13 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + Engine + EventSource + Host + Kubelet + Status {}
+pub trait Node: Containers + ContainerEngine + EventSource + Host + Kubelet + Status {}
 
-impl<T: Containers + Engine + EventSource + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + ContainerEngine + EventSource + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limits {
+pub enum LimitsAge {
     /// As they are now: read for the request.
     Current,
     /// As they were a moment ago: of a thousand containers listed every second, not all files are read each time.

@@ -5,16 +5,18 @@
 //! where clients insist on a key.
 
 mod containers;
-pub(crate) mod errors;
+mod errors;
 mod events;
 mod filters;
 mod human;
+mod lookup;
 mod request;
 mod stats;
 mod stream;
 mod system;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::sync::Arc;
 
@@ -28,9 +30,10 @@ use axum::response::{IntoResponse, Response};
 
 use self::errors::Error;
 pub use self::request::Call;
-use self::request::{NEWEST, Options, Resource};
+use self::request::{QueryOptions, Resource};
+use self::version::NEWEST;
 use crate::api::backend::Node;
-pub use crate::api::backend::docker::{CgroupVersion, Engine, RuntimeContainer};
+pub use crate::api::backend::docker::{CgroupVersion, ContainerEngine, RuntimeContainer};
 use crate::api::cadvisor::path;
 
 /// Everything but Docker's API is unknown here: what listens on a socket of its own.
@@ -70,7 +73,7 @@ async fn serve<S: Node>(source: Arc<S>, call: Call, parts: &Parts) -> Result<Res
     }
     let version = version.unwrap_or(NEWEST);
     version.check()?;
-    let options = Options::parse(parts.uri.query().unwrap_or_default());
+    let options = QueryOptions::parse(parts.uri.query().unwrap_or_default());
     match resource {
         Resource::Ping => Ok(ping()),
         Resource::Version => Ok(system::version(&*source)),

@@ -5,6 +5,8 @@
 //! end between two pieces; what is sent is a valid value all the same. When a piece cannot be rendered the connection is
 //! aborted, so that half a value does not look like a whole one.
 
+pub(crate) mod element;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,11 +16,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::task::spawn_blocking;
 
+use self::element::Element;
 use super::ContainerView;
 use super::budget::Share;
-use crate::api::backend::{Containers, Limits, Status, Unavailable};
-use crate::api::cadvisor::v1::StatsQuery;
+use crate::api::backend::{Containers, LimitsAge, Status, Unavailable};
 use crate::api::http::responses::{ApiError, json};
+use crate::api::query::StatsQuery;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::store::history::Stretch;
@@ -34,21 +37,6 @@ const CONTAINER: usize = 1 << 10;
 const AT_ONCE: usize = 32;
 /// What an open list takes: decoded samples and the text of one piece, and what the connection took ahead of its client.
 const OPEN: usize = 6 * PIECE;
-
-/// Appends one container, with its name before it where the list is a map; the machine's memory stands in for a memory
-/// limit of 0.
-pub(crate) type Append = fn(&mut Vec<u8>, &ContainerView, units::Bytes);
-/// Appends further samples to a container's, with commas between them and none before; the sample is the one before them.
-pub(crate) type AppendSamples = fn(&mut Vec<u8>, &ContainerView, Option<&Sample>);
-
-/// How one container is written.
-#[derive(Clone, Copy)]
-pub(crate) struct Element {
-    pub(crate) append: Append,
-    pub(crate) samples: AppendSamples,
-    /// What follows the last sample of a container that has any.
-    pub(crate) tail: &'static [u8],
-}
 
 /// How a list of containers is written.
 #[derive(Clone, Copy)]
@@ -79,7 +67,7 @@ pub(crate) async fn containers<S: Containers + Status>(
     source: Arc<S>,
     names: Vec<Name>,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     form: Form,
 ) -> Result<Response, ApiError> {
     let mut list = List::new(source, names, query, limits, form).await?;
@@ -92,7 +80,7 @@ pub(crate) async fn container<S: Containers + Status>(
     source: Arc<S>,
     name: Name,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     element: Element,
 ) -> Result<Result<Response, Unavailable>, ApiError> {
     let mut list = List::new(source, vec![name], query, limits, Form::alone(element)).await?;
@@ -111,7 +99,7 @@ struct List<S> {
     /// What is being sent, if it takes more than one stretch.
     current: Option<Current>,
     query: StatsQuery,
-    limits: Limits,
+    limits: LimitsAge,
     form: Form,
     /// How many containers are begun.
     sent: usize,
@@ -154,7 +142,7 @@ impl<S: Containers + Status> List<S> {
         source: Arc<S>,
         names: Vec<Name>,
         query: StatsQuery,
-        limits: Limits,
+        limits: LimitsAge,
         form: Form,
     ) -> Result<Self, ApiError> {
         let share = source.budget().reserve(OPEN + names.len() * size_of::<Name>()).await?;

@@ -1,9 +1,9 @@
 //! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`, and the same as series of
 //! remote write.
 //!
-//! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and told once, containers by name within
+//! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and reported once, containers by name within
 //! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
-//! another series is not told, whichever rule of the families' decides it.
+//! another series is not reported, whichever rule of the families' decides it.
 
 mod application;
 mod budget;
@@ -71,8 +71,9 @@ pub fn render(
     let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
     let context =
         Context { at: snapshot.at, kinds, labels, profile: options.profile, machine_memory: snapshot.machine.memory };
-    let is_told = |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_told(kinds, options);
-    let families: Vec<_> = FAMILIES.iter().copied().filter(is_told).collect();
+    let is_reported =
+        |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_reported(kinds, options);
+    let families: Vec<_> = FAMILIES.iter().copied().filter(is_reported).collect();
     let page =
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
     let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
@@ -164,7 +165,7 @@ impl Page<'_> {
             }
             Emit::Container(emit) => {
                 for (position, row) in self.rows.iter().enumerate() {
-                    if family.tells(row.life) && !left_out.get(position).is_some_and(|left_out| *left_out) {
+                    if family.reports(row.life) && !left_out.get(position).is_some_and(|left_out| *left_out) {
                         out.row(&self.arena.blocks[position], self.time(family, row));
                         emit(row, &self.context, out);
                     }
@@ -219,14 +220,14 @@ impl Page<'_> {
         let core = |position: usize| {
             out.count();
             for family in families.iter().filter(|family| family.group == Group::Core) {
-                if let (Emit::Container(emit), true) = (family.emit, family.tells(self.rows[position].life)) {
+                if let (Emit::Container(emit), true) = (family.emit, family.reports(self.rows[position].life)) {
                     out.family(family.head());
                     emit(&self.rows[position], &self.context, out);
                 }
             }
             out.series
         };
-        // With those that tell how many there are and are not.
+        // With those that report how many there are and are not.
         let fixed = own_series + OWN_COUNTS;
         let mut plan = budget::plan(limit, families, counts, fixed, entries, core);
         plan.shed.profile = profile;
@@ -244,8 +245,8 @@ fn with_own_counts(own: &[MetricFamily], plan: &Plan, series: usize) -> Vec<Metr
         return own;
     }
     let Shed { families, ended, containers, profile } = plan.shed;
-    let told = series + OWN_COUNTS - (families + ended + containers);
-    own.push(own::gauges("collector_metrics_series", "Series in this answer.", &[(None, told)]));
+    let reported = series + OWN_COUNTS - (families + ended + containers);
+    own.push(own::gauges("collector_metrics_series", "Series in this answer.", &[(None, reported)]));
     let reason = |reason| Some(("reason", reason));
     own.push(own::gauges(
         "collector_metrics_shed_series",

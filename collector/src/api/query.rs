@@ -1,5 +1,7 @@
 //! `ContainerInfoRequest`: which samples a v1 request wants.
 
+pub(crate) mod events;
+
 use schemars::{Schema, json_schema};
 use serde_json::error::Category;
 use serde_json::{Value, json};

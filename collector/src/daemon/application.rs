@@ -1,7 +1,6 @@
 //! The task that reads applications, over the collector's parts: on a thread of its own.
 
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -11,6 +10,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::reader::container::{Risk, Scratch, read_inside};
 use crate::sample::event::Name;
 use crate::sampler::engine::Engine;
+use crate::supervisor::Supervisor;
 
 /// Threads that look up hosts' names, where containers may name any.
 const LOOKUPS: usize = 4;
@@ -39,7 +39,6 @@ impl Files for ContainerFiles {
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Applications {
-    pub(super) thread: JoinHandle<()>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -49,6 +48,7 @@ pub(super) fn start(
     rules: Rules,
     metrics: &OwnMetrics,
     pools: Arc<Pools>,
+    supervisor: &Supervisor,
 ) -> std::io::Result<Applications> {
     let files = ContainerFiles { engine: Arc::downgrade(engine), pools };
     let (polls, values_left_out) = (metrics.application(), metrics.left_out_values());
@@ -86,5 +86,6 @@ pub(super) fn start(
         // A name that is being looked up may take long.
         runtime.shutdown_background();
     };
-    Ok(Applications { thread: std::thread::Builder::new().name("applications".into()).spawn(work)?, _stop: stop })
+    supervisor.thread("applications", work)?;
+    Ok(Applications { _stop: stop })
 }

@@ -10,18 +10,18 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
-use super::kubelet::NodeFacts;
+use super::node_facts::NodeFacts;
 use crate::api::backend::{
-    Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Containers, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::prometheus::{Endpoint, Scrape};
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
-use crate::api::{ContainerView, FilesystemUse, Identity};
+use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::daemon::metrics;
 use crate::daemon::metrics::Requests;
 use crate::degradations::Degradations;
@@ -61,7 +61,7 @@ pub(crate) const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 const MAX_STREAMS: usize = 256;
 
 /// What the handlers share.
-pub(crate) struct Answers {
+pub(crate) struct Backend {
     engine: Arc<Engine>,
     metrics: OwnMetrics,
     counters: Option<CounterReader>,
@@ -81,7 +81,7 @@ pub(crate) struct Answers {
     node: NodeFacts,
 }
 
-impl Answers {
+impl Backend {
     /// Puts the parts together.
     pub(crate) fn new(
         engine: Arc<Engine>,
@@ -206,7 +206,7 @@ impl Answers {
             has_filesystem: is_root || disks_are_read && identity.is_some(),
             filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
             samples,
-            identity: identity.map(|identity| Identity::new(&identity, container.name())).unwrap_or_default(),
+            identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),
             application: container.application().unwrap_or_default(),
         }
     }
@@ -230,11 +230,11 @@ impl Answers {
     }
 
     /// A container whose limits should be read again first.
-    fn with_stale_spec(&self, name: &[u8], limits: Limits) -> Option<Arc<Tracked>> {
+    fn with_stale_spec(&self, name: &[u8], limits: LimitsAge) -> Option<Arc<Tracked>> {
         let tracked = self.engine.tracked(name)?;
         let age = match limits {
-            Limits::Current => CURRENT,
-            Limits::Recent => RECENT,
+            LimitsAge::Current => CURRENT,
+            LimitsAge::Recent => RECENT,
         };
         tracked.container().spec_age().is_none_or(|read| read > age).then_some(tracked)
     }
@@ -244,8 +244,13 @@ fn selection(query: &StatsQuery) -> Selection {
     Selection { start: query.start, end: query.end, count: Some(query.count.limit()) }
 }
 
-impl Containers for Answers {
-    async fn container(&self, name: &[u8], query: &StatsQuery, limits: Limits) -> Result<ContainerView, Unavailable> {
+impl Containers for Backend {
+    async fn container(
+        &self,
+        name: &[u8],
+        query: &StatsQuery,
+        limits: LimitsAge,
+    ) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
         let container = self.engine.store().get(name).ok_or_else(unknown)?;
         if *name == *b"/" && self.engine.context().kinds().has(MetricKind::Disk) {
@@ -315,7 +320,7 @@ impl Containers for Answers {
     }
 }
 
-impl Host for Answers {
+impl Host for Backend {
     fn machine(&self) -> Arc<Machine> {
         self.current_machine()
     }
@@ -359,7 +364,7 @@ impl Host for Answers {
     }
 }
 
-impl EventSource for Answers {
+impl EventSource for Backend {
     type Subscription = Stream;
 
     fn history(&self, query: &EventQuery) -> Vec<Arc<Event>> {
@@ -414,7 +419,7 @@ impl Drop for Stream {
     }
 }
 
-impl Status for Answers {
+impl Status for Backend {
     fn version(&self) -> &'static str {
         VERSION
     }

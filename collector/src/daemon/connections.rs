@@ -15,7 +15,7 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::bounds::{Limits, Pool, Reason, Refusal};
+pub(super) use self::bounds::{ConnectionLimits, Pool, Reason, Refusal};
 use super::pace::{Pace, Progress};
 use crate::auth::Client;
 use crate::own_metrics::ConnectionMetrics;
@@ -98,7 +98,7 @@ pub(super) struct Connections(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    limits: Limits,
+    limits: ConnectionLimits,
     state: Mutex<State>,
     closed: Notify,
     metrics: ConnectionMetrics,
@@ -144,7 +144,7 @@ pub(super) struct Underway {
 }
 
 impl Connections {
-    pub(super) fn new(limits: Limits, metrics: ConnectionMetrics) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, metrics: ConnectionMetrics) -> Self {
         let gauge = |state| metrics.connections.with_label_values(&[state]);
         let gauges = Gauges {
             waiting: gauge("waiting"),

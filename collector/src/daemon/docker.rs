@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::api::docker::{CgroupVersion, Engine, RuntimeContainer};
-use crate::daemon::backend::Answers;
+use crate::api::docker::{CgroupVersion, ContainerEngine, RuntimeContainer};
+use crate::daemon::backend::Backend;
 use crate::kernel::cgroup::Mode;
 use crate::reader::container::Scratch;
 use crate::reader::live;
@@ -15,7 +15,7 @@ use crate::sample::identity::{Identity, Who};
 use crate::sample::live::Live;
 use crate::units::WallTime;
 
-impl Engine for Answers {
+impl ContainerEngine for Backend {
     fn runtime_containers(&self) -> Vec<RuntimeContainer> {
         let containers = self.engine().store().with_prefix(b"/");
         let of_a_runtime = containers.iter().filter_map(|container| {

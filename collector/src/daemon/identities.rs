@@ -11,7 +11,7 @@ use crate::runtime::owners::RuntimeReport;
 use crate::runtime::{CgroupsOf, Lookup};
 use crate::sampler::engine::Engine;
 
-/// Starts to ask the container runtimes who their containers are; ends when nobody listens any more.
+/// Asks the container runtimes who their containers are; ends when nobody listens any more.
 pub(super) fn look_up(
     config: &Config,
     lookup: Lookup,
@@ -19,7 +19,7 @@ pub(super) fn look_up(
     news: News,
     storage: Option<StorageNews>,
     degradations: Degradations,
-) {
+) -> impl Future<Output = ()> + Send + use<> {
     let look = ProcessCgroups::find(&config.roots.proc, engine.context().hierarchies());
     let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
     let engine = Arc::downgrade(engine);
@@ -43,5 +43,5 @@ pub(super) fn look_up(
             news.identified(changed);
         }
     };
-    tokio::spawn(lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored));
+    lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored)
 }

@@ -1,21 +1,18 @@
 //! The node as a kubelet reports it, from what the store has.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::fresh::{Fresh, MAX_AGE};
-use super::on_request::OnRequest;
+use super::fresh::MAX_AGE;
+use super::node_facts::{CountProcesses, ProcessCounts};
 use crate::api::backend::{Containers as _, Host as _, Kubelet};
-use crate::api::kubelet::{Depth, Entry, Role, Snapshot, SwapLimit, SystemContainer};
-use crate::config::{Config, SystemCgroups};
-use crate::daemon::backend::Answers;
-use crate::daemon::metrics::ProcessCounts;
+use crate::api::kubelet::{Depth, NodeCgroup, Role, Snapshot, SwapLimit, SystemContainer};
+use crate::config::SystemCgroups;
+use crate::daemon::backend::Backend;
 use crate::discovery::filter::Standing;
-use crate::disk_usage::{PodLogs, PodPlaces, pod_logs};
+use crate::disk_usage::{PodLogs, pod_logs};
 use crate::kernel::cgroup::{Hierarchies, Version};
-use crate::kernel::machine::boot_second;
 use crate::reader::container::{Scratch, processes_now};
 use crate::reader::{machine, processes};
 use crate::runtime::cgroup_names;
@@ -43,53 +40,7 @@ const SLICES: [&str; 4] = ["/system.slice", "/podruntime.slice", "/runtime.slice
 const KUBELETS: [&str; 1] = ["kubelet.service"];
 const RUNTIMES: [&str; 4] = ["crio.service", "cri-o.service", "containerd.service", "docker.service"];
 
-/// What does not change about the node.
-#[derive(Debug, Default)]
-pub(crate) struct NodeFacts {
-    name: String,
-    /// Found out once: it is in every summary and must be the same each time.
-    booted: Option<WallTime>,
-    places: PodPlaces,
-    cgroups: SystemCgroups,
-    processes: CountProcesses,
-    counts: Arc<OnRequest<ProcessCounts>>,
-    logs: Arc<OnRequest<BTreeMap<String, PodLogs>>>,
-    fresh: Arc<Fresh>,
-}
-
-/// Whether processes are counted for the kubelet's metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum CountProcesses {
-    /// When they are asked for.
-    Yes,
-    /// They are sampled, or they are not wanted.
-    #[default]
-    No,
-}
-
-impl NodeFacts {
-    /// Finds it out.
-    pub(crate) fn find(config: &Config) -> Self {
-        let now = WallTime::from(SystemTime::now());
-        let is_asked_for =
-            config.metrics.kubelet_kinds.has(MetricKind::Process) && !config.kinds.has(MetricKind::Process);
-        Self {
-            name: config.kubelet.node_name.clone(),
-            booted: boot_second(&config.roots, now).ok(),
-            places: config.kubelet.places.clone(),
-            cgroups: config.kubelet.cgroups.clone(),
-            processes: if is_asked_for { CountProcesses::Yes } else { CountProcesses::No },
-            ..Self::default()
-        }
-    }
-
-    /// The kubelet's root directory on the host.
-    pub(crate) fn kubelet_root(&self) -> &Path {
-        &self.places.kubelet
-    }
-}
-
-impl Kubelet for Answers {
+impl Kubelet for Backend {
     async fn freshen(&self, names: &[Name]) {
         let stale = self.node_facts().fresh.asked(self.engine(), names);
         if !stale.is_empty() {
@@ -144,7 +95,7 @@ impl Kubelet for Answers {
     }
 }
 
-impl Answers {
+impl Backend {
     /// What pods keep on the node, with their logs as they are now.
     async fn pod_files(&self, depth: Depth) -> BTreeMap<String, Arc<PodFiles>> {
         let mut files = self.engine().store().pods().all();
@@ -291,7 +242,7 @@ fn system_containers(names: &HashSet<&[u8]>, given: &SystemCgroups) -> Vec<(Syst
     found.into_iter().filter_map(|(part, name)| Some((part, name?))).collect()
 }
 
-fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> Entry {
+fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scratch: &mut Scratch) -> NodeCgroup {
     let (before, newest) = match container.span(RATE_OVER) {
         Some([before, newest]) => (Some(before), Some(newest)),
         None => (None, container.latest()),
@@ -301,7 +252,7 @@ fn entry(engine: &Engine, container: &Container, role: Role, depth: Depth, scrat
     let identity = container.identity();
     let is_container = identity.is_some() || matches!(role, Role::Container { .. });
     let count = depth == Depth::Full && is_container && !is_counted;
-    Entry {
+    NodeCgroup {
         name: Name::clone(container.name()),
         role,
         spec: container.spec(),

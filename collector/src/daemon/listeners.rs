@@ -4,27 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::connections::{Connections, Limits, Pool};
+use super::connections::{ConnectionLimits, Connections, Pool};
 use super::descriptors::Descriptors;
 use super::hosts::Hosts;
 use super::ports::{self, Port};
-use super::server::{Accept, Door, Server, Shared};
+use super::server::{Door, Server, Shared};
 use super::socket::Socket;
-use super::{DaemonError, Event, system};
+use super::{DaemonError, system};
 use crate::api::http::mount::Mount;
 use crate::api::http::router::router;
 use crate::auth::Guard;
 use crate::auth::tls::ClientCertificates;
 use crate::config::Config;
 use crate::daemon::auth::Guarded;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 use crate::daemon::drain::Bodies;
 use crate::degradations::Degradations;
 use crate::kernel::descriptors::DescriptorPlan;
+use crate::supervisor::Supervisor;
 
 /// What is listened on.
 pub(super) struct Listeners {
@@ -58,17 +58,17 @@ impl Listeners {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Serves them, each until the answers are closed; says so by an event.
+    /// Serves them, each until the answers are closed.
     pub(super) fn serve(
         self,
         config: &Config,
         plan: DescriptorPlan,
-        answers: &Arc<Answers>,
+        answers: &Arc<Backend>,
         degradations: &Degradations,
-        events: &mpsc::Sender<Event>,
+        supervisor: &Supervisor,
     ) -> Result<(JoinSet<()>, Arc<Descriptors>), DaemonError> {
         let metrics = answers.own_metrics().connections().clone();
-        let limits = Limits::of(plan.connections, self.kubelet.len());
+        let limits = ConnectionLimits::of(plan.connections, self.kubelet.len());
         let descriptors = Arc::new(Descriptors::new(plan.limit, degradations.clone(), metrics.clone()));
         let shared = Shared {
             connections: Connections::new(limits, metrics.clone()),
@@ -84,23 +84,18 @@ impl Listeners {
         let routes = guarded.over(mount.clone().over(router(Arc::clone(answers))));
         let door = Door { pool: Pool::Main, hosts: hosts(self.address), mount: mount.clone() };
         let server = Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() };
-        servers.spawn(serve_until(server, answers.closed(), events.clone()));
+        supervisor.task(&mut servers, "listener", server.run(answers.closed()));
         for port in self.kubelet {
             let hosts = hosts(port.address()?);
-            servers.spawn(serve_until(port.server(answers, &shared, hosts), answers.closed(), events.clone()));
+            let server = port.server(answers, &shared, hosts);
+            supervisor.task(&mut servers, "kubelet-listener", server.run(answers.closed()));
         }
         if let Some(listener) = self.socket {
             let routes = crate::api::docker::router(Arc::clone(answers));
             let door = Door { pool: Pool::Main, hosts: Hosts::anything(), mount };
             let server = Server { listener, tls: None, routes, door, shared };
-            servers.spawn(serve_until(server, answers.closed(), events.clone()));
+            supervisor.task(&mut servers, "docker-listener", server.run(answers.closed()));
         }
         Ok((servers, descriptors))
     }
-}
-
-/// Serves until it is asked to stop; signals that it ended.
-async fn serve_until<L: Accept>(server: Server<L>, stopped: impl Future<Output = ()>, events: mpsc::Sender<Event>) {
-    server.run(stopped).await;
-    let _ = events.send(Event::ServerEnded).await;
 }

@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use super::now;
 use crate::config::Config;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::sample::machine::Machine;
+use crate::supervisor::Supervisor;
 
 /// Reads the machine's description now and then, on a thread that may hang with a file system of the machine.
-pub(super) fn keep_machine_current(config: &Config, ids: IdentityFiles, answers: &Arc<Answers>) -> std::io::Result<()> {
+pub(super) fn keep_machine_current(
+    config: &Config,
+    ids: IdentityFiles,
+    answers: &Arc<Backend>,
+    supervisor: &Supervisor,
+) -> std::io::Result<()> {
     let roots = config.roots.clone();
     let (every, listed) = (config.machine_every, config.listed_mounts);
     let answers = Arc::downgrade(answers);
-    std::thread::Builder::new().name("machine".into()).spawn(move || {
+    supervisor.thread("machine", move || {
         loop {
             std::thread::sleep(every);
             let Some(answers) = answers.upgrade() else { return };

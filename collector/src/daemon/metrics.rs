@@ -7,24 +7,16 @@
 //! rendering stays in memory until the slowest of its clients has read it. When there is no room for a new one, those who
 //! still read the oldest are cut off.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::api::backend::{MetricsUnavailable, Sharing, Status as _};
+use crate::api::backend::{MetricsUnavailable, Sharing};
 use crate::api::budget::{Budget, Busy};
-use crate::api::prometheus;
-use crate::api::prometheus::{Encoder, Endpoint, Entry, Format, Kill, Life, Options, Scrape, Snapshot};
+use crate::api::prometheus::Scrape;
 use crate::api::rendering::Rendering;
-use crate::daemon::backend::{Answers, VERSION};
-use crate::sample::container::Processes;
-use crate::sample::event::{Event, EventData, EventKind, Name};
-use crate::sampler::engine::Engine;
-use crate::store::Container;
-use crate::units::WallTime;
 
 /// Requests that may wait.
 const WAITING: usize = 1024;
@@ -33,12 +25,6 @@ const WAITING: usize = 1024;
 const SAME_MOMENT: Duration = Duration::from_millis(100);
 /// A rendering is left to its readers for so long at least.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
-/// OOM kills looked through for exemplars.
-const KILLS: usize = 1000;
-
-/// Processes of containers that were counted for a request.
-pub(crate) type ProcessCounts = BTreeMap<Name, Processes>;
-
 type Answer = Result<Arc<Rendering>, MetricsUnavailable>;
 type Waiting = oneshot::Sender<Answer>;
 
@@ -53,10 +39,10 @@ impl Drop for Requests {
 }
 
 /// Where they come from.
-pub(crate) struct Jobs(Arc<Shared>);
+pub(crate) struct Jobs(pub(super) Arc<Shared>);
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     /// There is a request, or there will be no more.
     more: Condvar,
@@ -172,22 +158,8 @@ fn ask(
     Ok(Asked::Waits(answered))
 }
 
-/// Starts the thread, which ends with those it answers for.
-pub(crate) fn start(jobs: Jobs, answers: Weak<Answers>, options: Options) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("metrics".into()).spawn(move || {
-        let shared = jobs.0;
-        while let Some((scrape, at)) = next(&shared) {
-            let Some(answers) = answers.upgrade() else { return };
-            let began = Instant::now();
-            let answer = render(&shared, &answers, &options, scrape).map(Arc::new);
-            answers.own_metrics().rendered(began.elapsed());
-            finish(&shared, scrape, at, &answer);
-        }
-    })
-}
-
 /// Waits for the next scrape that somebody still waits for, which is rendered as of the moment that is given with it.
-fn next(shared: &Shared) -> Option<(Scrape, Instant)> {
+pub(super) fn next(shared: &Shared) -> Option<(Scrape, Instant)> {
     let mut state = shared.lock();
     loop {
         if state.closed {
@@ -215,7 +187,7 @@ fn next(shared: &Shared) -> Option<(Scrape, Instant)> {
     }
 }
 
-fn finish(shared: &Shared, scrape: Scrape, at: Instant, answer: &Answer) {
+pub(super) fn finish(shared: &Shared, scrape: Scrape, at: Instant, answer: &Answer) {
     let mut state = shared.lock();
     let (began, waiting) = state.current.take().map(|(_, began, waiting)| (began, waiting)).unzip();
     let waiting: Vec<Waiting> = waiting.unwrap_or_default();
@@ -237,37 +209,8 @@ fn finish(shared: &Shared, scrape: Scrape, at: Instant, answer: &Answer) {
     }
 }
 
-fn render(
-    shared: &Shared,
-    answers: &Answers,
-    options: &Options,
-    scrape: Scrape,
-) -> Result<Rendering, MetricsUnavailable> {
-    let processes = match scrape.endpoint {
-        Endpoint::Kubelet => answers.last_process_counts(),
-        Endpoint::Collector | Endpoint::Itself => Arc::default(),
-    };
-    let snapshot = snapshot(answers, scrape, &processes);
-    let mut pieces = Vec::new();
-    let mut encoder = Encoder::new(scrape.encoding, |mut piece: Vec<u8>| {
-        piece.shrink_to_fit();
-        let share = loop {
-            match answers.budget().of_scrapes(piece.len()) {
-                Some(share) => break share,
-                None => make_room(shared, answers.budget())?,
-            }
-        };
-        pieces.push(share.hold(piece));
-        Ok(())
-    })?;
-    let mut text = Vec::new();
-    prometheus::render(&snapshot, options, scrape, &mut text, &mut |piece| encoder.take(piece));
-    encoder.finish(text)?;
-    Ok(Rendering::new(pieces))
-}
-
 /// Takes the oldest rendering away from those who still read it.
-fn make_room(shared: &Shared, budget: &Budget) -> Result<(), Busy> {
+pub(super) fn make_room(shared: &Shared, budget: &Budget) -> Result<(), Busy> {
     let mut state = shared.lock();
     // Nobody reads these any more but who asks at this moment.
     let recent = std::mem::take(&mut state.recent);
@@ -289,70 +232,6 @@ fn make_room(shared: &Shared, budget: &Budget) -> Result<(), Busy> {
         return Ok(());
     }
     Err(budget.refuse(Busy::Size(budget.scrape_bytes())))
-}
-
-fn snapshot(answers: &Answers, scrape: Scrape, processes: &ProcessCounts) -> Snapshot {
-    let engine = answers.engine();
-    let at = WallTime::from(SystemTime::now());
-    Snapshot {
-        at,
-        containers: match scrape.endpoint {
-            Endpoint::Collector => entries(engine, at, &BTreeMap::new()),
-            Endpoint::Kubelet => entries(engine, at, processes),
-            Endpoint::Itself => Vec::new(),
-        },
-        machine: answers.current_machine(),
-        filesystems: engine.store().filesystems(),
-        version: VERSION,
-        own: match scrape.endpoint {
-            Endpoint::Collector | Endpoint::Itself => answers.own_families(),
-            Endpoint::Kubelet => Vec::new(),
-        },
-        kills: match scrape.format {
-            Format::OpenMetrics => kills(engine),
-            Format::Text | Format::RemoteWrite => BTreeMap::new(),
-        },
-    }
-}
-
-/// The containers that are there, and those that ended and whose name nobody has taken over.
-fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Entry> {
-    let store = engine.store();
-    let oom_kills = store.oom_counts(now);
-    let entry = |container: &Container, life| Entry {
-        name: Arc::clone(container.name()),
-        life,
-        sample: container.latest(),
-        processes: processes.get(container.name()).copied(),
-        spec: container.spec(),
-        identity: container.identity(),
-        storage: container.storage(),
-        application: container.newest_of_application(),
-        oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
-    };
-    // One that ended after it was listed as running is in both lists, one made anew meanwhile too.
-    let running = store.with_prefix(b"/");
-    let ended = store.ended(now);
-    let mut entries: Vec<Entry> = running.iter().map(|container| entry(container, Life::Running)).collect();
-    if !ended.is_empty() {
-        // Of several ends under one name the last counts.
-        let ended = ended.iter().rev().map(|container| entry(container, Life::Ended));
-        entries.extend(ended.filter(|entry| entry.sample.is_some() || entry.oom_kills > 0));
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        entries.dedup_by(|later, first| later.name == first.name);
-    }
-    entries
-}
-
-/// The newest kill of each victim's container.
-fn kills(engine: &Engine) -> BTreeMap<Name, Kill> {
-    let recent = engine.store().events().recent(EventKind::Oom, None, None, KILLS);
-    let kill = |event: &Arc<Event>| {
-        let EventData::Oom(kill) = &event.data else { return None };
-        let pid = kill.victim.pid?;
-        Some((Arc::clone(&event.container), Kill { at: event.at, pid, command: kill.victim.comm.clone() }))
-    };
-    recent.iter().filter_map(kill).collect()
 }
 
 #[cfg(test)]

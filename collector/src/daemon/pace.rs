@@ -9,17 +9,15 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
-use hyper::body::{Frame, SizeHint};
+use axum::body::Bytes;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::connections::{Reason, Slot, Underway};
 use crate::own_metrics::ConnectionMetrics;
 
 /// How long a client may leave something that waits for it.
@@ -27,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Bytes a second that a client has to take beyond that, on the average over the answer.
 const SLOWEST: f64 = 16_384.0;
 /// An answer is handed over in pieces of this size.
-const PIECE: usize = 16 << 10;
+pub(super) const PIECE: usize = 16 << 10;
 /// How often is looked whether a client is too slow.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -91,12 +89,17 @@ impl Pace {
         Self { progress, state: Mutex::default(), drained: Notify::new(), unsent }
     }
 
+    /// That of the connection or the stream that is being served; `None` outside of one.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        PACE.try_with(Arc::clone).ok()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A piece of an answer that counts until it is dropped.
-    fn hand_over(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    pub(super) fn hand_over(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         let mut state = self.state();
         state.settle(Instant::now());
         state.unsent += bytes.len();
@@ -145,13 +148,13 @@ impl Pace {
         state.debt > GRACE
     }
 
-    async fn too_slow(&self) {
+    pub(super) async fn too_slow(&self) {
         while !self.is_too_slow() {
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn drained(&self) {
+    pub(super) async fn drained(&self) {
         while self.state().unsent > 0 {
             self.drained.notified().await;
         }
@@ -177,95 +180,6 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         self.pace.left(self.bytes.len());
-    }
-}
-
-/// The body of an answer, in pieces that are counted.
-pub(super) struct Unsent {
-    body: Body,
-    /// What is left of the piece that the answer came with.
-    rest: Bytes,
-    pace: Option<Arc<Pace>>,
-    #[expect(dead_code, reason = "held for its drop")]
-    request: Option<Underway>,
-}
-
-impl Unsent {
-    /// The body of an answer to a request that is under way until it has left.
-    pub(super) fn new(body: Body, request: Underway) -> Self {
-        Self { request: Some(request), ..Self::unbound(body) }
-    }
-
-    /// The body of an answer to a request that never was under way.
-    pub(super) fn unbound(body: Body) -> Self {
-        Self { body, rest: Bytes::new(), pace: PACE.try_with(Arc::clone).ok(), request: None }
-    }
-}
-
-impl hyper::body::Body for Unsent {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        if this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) => this.rest = bytes,
-                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        // An empty piece is nothing to wait for.
-        let piece = match &this.pace {
-            Some(pace) if !piece.is_empty() => pace.hand_over(piece),
-            Some(_) | None => piece,
-        };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
-    }
-}
-
-/// Runs the streams of a connection in HTTP/2, each at its own pace.
-#[derive(Clone)]
-pub(super) struct Streams {
-    pub(super) slot: Slot,
-    pub(super) metrics: ConnectionMetrics,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        let Self { slot, metrics } = self.clone();
-        tokio::spawn(async move {
-            let pace = Arc::new(Pace::new(Progress::Pieces, &metrics));
-            tokio::select! {
-                _ = Arc::clone(&pace).over(stream) => {}
-                // Resets the stream, and with it goes the answer.
-                () = pace.too_slow() => return metrics.cut_off.inc(),
-            }
-            // The last piece is the connection's now, and the stream's window may hold it for ever.
-            tokio::select! {
-                () = pace.drained() => {}
-                () = pace.too_slow() => slot.end(Reason::SlowReader),
-            }
-        });
     }
 }
 
@@ -328,10 +242,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
-    use hyper::body::Body as _;
-    use prometheus::Registry;
-
     use super::*;
 
     /// What the debt is after something has waited for so many seconds, and of it so many bytes a second were taken.
@@ -353,26 +263,6 @@ mod tests {
         assert!(debt(11, 1) > GRACE, "a byte a second");
         assert!(debt(60, 8 << 10) > GRACE, "half of what has to be");
         assert!(debt(3600, 20 << 10) < GRACE, "a slow line");
-    }
-
-    #[tokio::test]
-    async fn answers_leave_in_pieces_that_count_until_they_are_gone() {
-        const LENGTH: usize = 100_000;
-        let metrics = ConnectionMetrics::register(&Registry::new()).unwrap();
-        let pace = Arc::new(Pace::new(Progress::Pieces, &metrics));
-        let answer = async { Unsent::unbound(Body::from(vec![b'x'; LENGTH])) };
-        let mut body = Arc::clone(&pace).over(answer).await;
-        let mut length = 0;
-        while let Some(frame) = body.frame().await {
-            let piece = frame.unwrap().into_data().unwrap();
-            assert!(piece.len() <= PIECE);
-            assert_eq!((metrics.unsent.get(), pace.is_waiting()), (piece.len() as i64, true));
-            length += piece.len();
-            drop(piece);
-            assert_eq!((metrics.unsent.get(), pace.is_waiting()), (0, false));
-            assert_eq!(body.size_hint().exact(), Some((LENGTH - length) as u64));
-        }
-        assert!(length == LENGTH && body.is_end_stream());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::auth::tls::ClientCertificates;
 use crate::auth::{FileError, Guard, Settings};
 use crate::config::{KubeletConfig, Protected, SecurePort, TlsFiles};
 use crate::daemon::auth::Guarded;
-use crate::daemon::backend::Answers;
+use crate::daemon::backend::Backend;
 
 /// A port that is taken, and who may ask there.
 pub(super) struct Port {
@@ -64,7 +64,7 @@ fn bound(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 
 impl Port {
     /// What serves it.
-    pub(super) fn server(self, answers: &Arc<Answers>, shared: &Shared, hosts: Hosts) -> Server<TcpListener> {
+    pub(super) fn server(self, answers: &Arc<Backend>, shared: &Shared, hosts: Hosts) -> Server<TcpListener> {
         let routes = kubelet::router(Arc::clone(answers));
         let mount = Mount::new("", "/metrics");
         let routes = match self.guard {

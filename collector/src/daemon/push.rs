@@ -11,20 +11,25 @@ use tracing::info;
 use super::{DaemonError, system};
 use crate::api::backend::{Host as _, Sharing, Status as _};
 use crate::api::cadvisor::stdout_line;
-use crate::api::docker::Engine as _;
+use crate::api::docker::ContainerEngine as _;
 use crate::api::prometheus::{Encoding, Format, Scrape};
-use crate::daemon::backend::Answers;
-use crate::push::observe::{Extent, Observed, Observer};
+use crate::daemon::backend::Backend;
+use crate::push::observe::{Observed, Observer, SampleExtent};
 use crate::push::{
     ExporterMetrics, InvalidReceiver, Options, OtlpOptions, Queue, Receiver, Request, Source, Transport, deliver, otlp,
     produce, remote_write, stdout,
 };
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 
 /// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
-pub(super) fn start(options: &Options, answers: &Arc<Answers>) -> Result<JoinSet<()>, DaemonError> {
+pub(super) fn start(
+    options: &Options,
+    answers: &Arc<Backend>,
+    supervisor: &Supervisor,
+) -> Result<JoinSet<()>, DaemonError> {
     let invalid = |flag| move |source| DaemonError::Receiver { flag, source };
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks { set: JoinSet::new(), supervisor };
     if let Some(options) = &options.otlp {
         start_otlp(options, answers, &mut tasks).map_err(invalid("otlp_endpoint"))?;
     }
@@ -34,26 +39,38 @@ pub(super) fn start(options: &Options, answers: &Arc<Answers>) -> Result<JoinSet
     if let Some(every) = options.stdout {
         start_stdout(every, answers, &mut tasks).map_err(system("starting the thread that writes samples"))?;
     }
-    Ok(tasks)
+    Ok(tasks.set)
 }
 
-fn start_otlp(options: &OtlpOptions, answers: &Arc<Answers>, tasks: &mut JoinSet<()>) -> Result<(), InvalidReceiver> {
+/// The tasks that were started.
+struct Tasks<'a> {
+    set: JoinSet<()>,
+    supervisor: &'a Supervisor,
+}
+
+impl Tasks<'_> {
+    fn start(&mut self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
+        self.supervisor.task(&mut self.set, name, work);
+    }
+}
+
+fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
     let exporter = otlp::Exporter::new(options)?;
     let Receiver { url, interval, queue_size, .. } = options.receiver.clone();
     info!(%url, every = ?interval, "OTLP metrics are pushed");
     let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("otlp"));
     let queue = Arc::new(Queue::new(queue_size));
-    tasks.spawn(send(Arc::clone(&queue), exporter, metrics.clone()));
-    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Newest);
+    tasks.start("otlp-send", send(Arc::clone(&queue), exporter, metrics.clone()));
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
     let closed = answers.closed();
     let source = Containers { answers, observer };
-    tasks.spawn(async move { produce(interval, closed, &queue, &metrics, source).await });
+    tasks.start("otlp", async move { produce(interval, closed, &queue, &metrics, source).await });
     Ok(())
 }
 
 /// What OTLP sends.
 struct Containers {
-    answers: Arc<Answers>,
+    answers: Arc<Backend>,
     observer: Observer,
 }
 
@@ -69,26 +86,26 @@ impl Source for Containers {
 
 fn start_remote_write(
     receiver: &Receiver,
-    answers: &Arc<Answers>,
-    tasks: &mut JoinSet<()>,
+    answers: &Arc<Backend>,
+    tasks: &mut Tasks<'_>,
 ) -> Result<(), InvalidReceiver> {
     let exporter = remote_write::Exporter::new(receiver)?;
     let Receiver { url, interval, queue_size, .. } = receiver.clone();
     info!(%url, every = ?interval, "metrics are pushed by remote write");
     let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("remote_write"));
     let queue = Arc::new(Queue::new(queue_size));
-    tasks.spawn(send(Arc::clone(&queue), exporter, metrics.clone()));
+    tasks.start("remote-write-send", send(Arc::clone(&queue), exporter, metrics.clone()));
     let target = [("job", "collector".to_owned()), ("instance", answers.host_name())];
     let writer = remote_write::Writer::new(target.map(|(key, value)| (key.to_owned(), value)).into());
     let closed = answers.closed();
     let source = Series { answers, writer };
-    tasks.spawn(async move { produce(interval, closed, &queue, &metrics, source).await });
+    tasks.start("remote-write", async move { produce(interval, closed, &queue, &metrics, source).await });
     Ok(())
 }
 
 /// What a scrape would get.
 struct Series {
-    answers: Arc<Answers>,
+    answers: Arc<Backend>,
     writer: remote_write::Writer,
 }
 
@@ -113,9 +130,9 @@ impl Source for Series {
     }
 }
 
-fn start_stdout(every: Duration, answers: &Arc<Answers>, tasks: &mut JoinSet<()>) -> std::io::Result<()> {
+fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> std::io::Result<()> {
     let metrics = answers.push_metrics().exporter("stdout");
-    let observer = Observer::new(Arc::clone(answers.engine().store()), Extent::Every);
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
     let machine = answers.host_name();
     let render = move |out: &mut Vec<u8>, observed: &Observed| {
         for sample in &observed.samples {
@@ -124,12 +141,14 @@ fn start_stdout(every: Duration, answers: &Arc<Answers>, tasks: &mut JoinSet<()>
     };
     let (open, closing) = mpsc::channel::<Infallible>();
     let (running, ended) = oneshot::channel::<Infallible>();
-    std::thread::Builder::new().name("output".into()).spawn(move || {
+    tasks.supervisor.thread("output", move || {
         stdout::run(every, &closing, observer, &metrics, render);
         drop(running);
+        // It may have ended early, for want of a reader.
+        let _ = closing.recv();
     })?;
     let closed = answers.closed();
-    tasks.spawn(async move {
+    tasks.start("output-end", async move {
         closed.await;
         drop(open);
         // Nothing is ever sent: an error is the end.

@@ -72,14 +72,14 @@ pub struct Divergence {
 
 #[derive(Debug, Default)]
 struct Node {
-    members: Vec<Tracked>,
+    members: Vec<TrackedMember>,
     /// Hierarchies the container has left while it lived on in others.
     left: Vec<u32>,
     populated: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Tracked {
+struct TrackedMember {
     member: Member,
     populated: Option<bool>,
     age: Age,
@@ -307,7 +307,7 @@ impl Discovery {
         }
         let age =
             if replaced.is_some() || node.left.contains(&member.hierarchy) { Age::MadeAnew } else { Age::Original };
-        node.members.push(Tracked { member, populated: None, age });
+        node.members.push(TrackedMember { member, populated: None, age });
         let name_of = || Name::clone(name);
         if age == Age::MadeAnew && node.members.iter().all(|tracked| tracked.age == Age::MadeAnew) {
             node.left.clear();

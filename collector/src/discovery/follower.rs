@@ -22,6 +22,7 @@ use crate::reader::container::Member;
 use crate::sample::event::Name;
 use crate::sampler::engine::Engine;
 use crate::sampler::roster::{Admission, Roster};
+use crate::supervisor::Supervisor;
 
 /// A scan after a loss starts no sooner after the one before, so that a long storm does not become a storm of scans.
 const SCAN_PAUSE: Duration = Duration::from_millis(100);
@@ -154,6 +155,7 @@ pub fn start(
     hierarchies: Arc<Hierarchies>,
     source: Source,
     progress: Arc<Progress>,
+    supervisor: &Supervisor,
 ) -> std::io::Result<(std::thread::JoinHandle<()>, Stop)> {
     let (sender, messages) = channel();
     let (waker, watch) = match &source {
@@ -185,7 +187,7 @@ pub fn start(
         periodic,
         lost: 0,
     };
-    let thread = std::thread::Builder::new().name("follower".into()).spawn(move || match (source, watch) {
+    let thread = supervisor.thread("follower", move || match (source, watch) {
         (Source::Events { reader, counters, .. }, _) => follower.follow_events(*reader, &counters),
         (Source::Scans { .. }, Some(watch)) => follower.follow_scans(watch),
         (Source::Scans { .. }, None) => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::api::ContainerView;
 use crate::api::backend::{
-    Containers as _, EventSource as _, Host as _, Kubelet as _, Limits, Readiness, Status as _, TooManyStreams,
+    Containers as _, EventSource as _, Host as _, Kubelet as _, LimitsAge, Readiness, Status as _, TooManyStreams,
     Unavailable,
 };
 use crate::api::cadvisor::events::EventQuery;
@@ -14,7 +14,7 @@ use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::cadvisor::v2::{RequestOptions, SelectionError, select};
 use crate::api::kubelet::{Depth, Snapshot, at_or_below};
 use crate::config::Config;
-use crate::daemon::backend::{Answers, Stream, VERSION};
+use crate::daemon::backend::{Backend, Stream, VERSION};
 use crate::daemon::{DaemonError, Parts};
 use crate::degradations::Degradations;
 use crate::embedded::{Containers, FsInfo, NoFilesystem, NodeStatistics, NotOne, VersionInfo};
@@ -26,7 +26,7 @@ use crate::sample::machine::{FilesystemRole, Filesystems, Machine};
 
 /// A running collector. It ends when dropped, which may take a second.
 pub struct Collector {
-    answers: Arc<Answers>,
+    answers: Arc<Backend>,
     parts: Option<Parts>,
 }
 
@@ -113,7 +113,7 @@ impl NodeStatistics for Collector {
     }
 
     async fn container_info(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
-        self.answers.container(name, query, Limits::Current).await
+        self.answers.container(name, query, LimitsAge::Current).await
     }
 
     async fn subcontainer_info(
@@ -125,13 +125,13 @@ impl NodeStatistics for Collector {
             return Err(Unavailable::Unknown(name.into()));
         }
         let names = at_or_below(name, self.answers.names_with_prefix(name));
-        Ok(self.reported(names, query, Limits::Recent).await.found)
+        Ok(self.reported(names, query, LimitsAge::Recent).await.found)
     }
 
     async fn docker_container(&self, name: &str, query: &StatsQuery) -> Result<ContainerView, NotOne> {
         let names = self.answers.of_runtime(Runtime::Docker, Some(name.as_bytes()))?;
         let [name] = names.as_slice() else { return Err(Unavailable::Unknown(name.as_bytes().into()).into()) };
-        Ok(self.answers.container(name, query, Limits::Current).await?)
+        Ok(self.answers.container(name, query, LimitsAge::Current).await?)
     }
 
     async fn container_info_v2(&self, name: &[u8], options: &RequestOptions) -> Result<Containers, SelectionError> {
@@ -149,7 +149,7 @@ impl NodeStatistics for Collector {
 }
 
 impl Collector {
-    async fn reported(&self, names: Vec<Name>, query: &StatsQuery, limits: Limits) -> Containers {
+    async fn reported(&self, names: Vec<Name>, query: &StatsQuery, limits: LimitsAge) -> Containers {
         let mut containers = Containers::default();
         for name in names {
             match self.answers.container(&name, query, limits).await {
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::api::Count;
     use crate::api::cadvisor::events::Delivery;
-    use crate::api::cadvisor::v2::{Extent, NameKind};
+    use crate::api::cadvisor::v2::{NameKind, SelectionExtent};
     use crate::config::invocation::Invocation;
 
     fn config() -> Config {
@@ -213,7 +213,7 @@ mod tests {
         let options = RequestOptions {
             name_kind: NameKind::Full,
             count: Count::Newest(1),
-            extent: Extent::Itself,
+            extent: SelectionExtent::Itself,
             max_age: Some(Duration::ZERO),
         };
         let before = view.samples[1].at;

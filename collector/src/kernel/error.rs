@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::bounds::Shown;
+use crate::kernel::format_error::FormatError;
 use crate::kernel::odd_lines::OddLines;
-use crate::kernel::text_formats::FormatError;
 
 /// A cgroup's path is as long, and has such letters, as whoever made it likes.
 fn shown(path: &Path) -> Shown<'_> {

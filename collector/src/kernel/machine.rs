@@ -206,20 +206,6 @@ fn parse_btime(text: &[u8]) -> Option<u64> {
     str::from_utf8(line).ok()?.trim().parse().ok().filter(|seconds| *seconds > 0)
 }
 
-/// The device path of a block device: `/dev/NAME` when it is a disk of the machine (see [`disks`]), else the source of
-/// the file system mounted from it, such as `/dev/loop0`.
-///
-/// # Errors
-/// Neither is known and a file that would have it could not be read.
-pub fn device_name(roots: &HostRoots, major: u32, minor: u32) -> Result<Option<String>, ReadError> {
-    if let Some(name) = disks::name_of(roots, major, minor)? {
-        return Ok(Some(format!("/dev/{name}")));
-    }
-    let table = mounts::table(roots)?;
-    let partitions = filesystems::partitions(&table.mounts);
-    Ok(partitions.into_iter().find(|partition| (partition.major, partition.minor) == (major, minor)).map(|p| p.device))
-}
-
 /// Kernel files say kB and mean KiB.
 fn kilobytes(kb: u64) -> Bytes {
     Bytes(kb.saturating_mul(1024))
@@ -296,27 +282,5 @@ mod tests {
         assert_eq!(survey.keep::<()>(Err(ReadError::Unsupported(path.clone()))), None);
         assert_eq!(survey.keep::<()>(Err(ReadError::Denied(path))), None);
         assert_eq!(survey.into_errors().len(), 1);
-    }
-
-    #[test]
-    fn a_device_is_named_after_its_disk_or_its_mount() {
-        let directory = tempfile::tempdir().unwrap();
-        let roots = roots_in(directory.path());
-        for disk in ["sda", "loop0"] {
-            std::fs::create_dir_all(roots.sys.join("devices").join(disk)).unwrap();
-        }
-        std::fs::create_dir_all(roots.sys.join("dev/block")).unwrap();
-        std::fs::create_dir_all(roots.sys.join("block")).unwrap();
-        for (number, disk) in [("8:0", "sda"), ("7:0", "loop0")] {
-            std::os::unix::fs::symlink(format!("../../devices/{disk}"), roots.sys.join("dev/block").join(number))
-                .unwrap();
-            std::os::unix::fs::symlink(format!("../devices/{disk}"), roots.sys.join("block").join(disk)).unwrap();
-        }
-        std::fs::create_dir_all(roots.proc.join("1")).unwrap();
-        std::fs::write(roots.proc.join("1/mountinfo"), "30 1 7:0 / /snap ro - squashfs /dev/loop0 ro\n").unwrap();
-        let name = |major, minor| device_name(&roots, major, minor).unwrap();
-        assert_eq!(name(8, 0).as_deref(), Some("/dev/sda"));
-        assert_eq!(name(7, 0).as_deref(), Some("/dev/loop0"));
-        assert_eq!(name(9, 9), None);
     }
 }

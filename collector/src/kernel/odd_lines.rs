@@ -1,7 +1,7 @@
 //! Lines of a kernel file that were not understood. Each costs its own key and nothing else: the parser notes it here
 //! and goes on.
 
-use crate::kernel::text_formats::FormatError;
+use crate::kernel::format_error::FormatError;
 
 /// Of an odd line so many bytes are shown.
 const SHOWN: usize = 80;
@@ -35,10 +35,11 @@ impl OddLines {
     }
 }
 
-/// The value where every line was understood: for those to whom a part is of no use, and for tests.
+/// The value where every line was understood.
 ///
 /// # Errors
 /// The first odd line.
+#[cfg(test)]
 pub fn without_odd_lines<T>(text: &[u8], parse: impl FnOnce(&[u8], &mut OddLines) -> T) -> Result<T, FormatError> {
     let mut odd = OddLines::default();
     let value = parse(text, &mut odd);

@@ -61,25 +61,6 @@ impl OomWatch {
         Ok(())
     }
 
-    /// Stops watching a file. One that is gone ends its watch by itself; naming it here forgets it.
-    pub fn remove(&mut self, file: &Path) {
-        if let Some(descriptor) = self.descriptors.remove(file) {
-            self.files.remove(&descriptor);
-            // Fails when the file is gone, and then there is nothing to do.
-            let _ = self.inotify.watches().remove(descriptor);
-        }
-    }
-
-    /// How many files are watched.
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Whether no file is watched.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// A handle that ends [`Self::wait`] from another thread.
     pub fn waker(&self) -> Waker {
         self.wait.waker()
@@ -156,23 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn forgets_files_that_are_removed_or_gone() {
+    fn forgets_files_that_are_gone() {
         let directory = tempfile::tempdir().unwrap();
-        let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
+        let file = directory.path().join("file");
         let mut watch = OomWatch::new().unwrap();
-        for file in [&first, &second] {
-            std::fs::write(file, "").unwrap();
-            watch.add(file).unwrap();
-        }
-        watch.remove(&first);
-        watch.remove(&directory.path().join("never"));
-        std::fs::write(&first, "changed").unwrap();
-        std::fs::remove_file(&second).unwrap();
+        std::fs::write(&file, "").unwrap();
+        watch.add(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
         assert_eq!(drained(&mut watch), Vec::<PathBuf>::new());
-        assert!(watch.is_empty());
-        std::fs::write(&second, "").unwrap();
-        watch.add(&second).unwrap();
-        assert_eq!(watch.len(), 1);
+        assert!(watch.files.is_empty());
+        std::fs::write(&file, "").unwrap();
+        watch.add(&file).unwrap();
+        assert_eq!(watch.files.len(), 1);
         assert!(watch.add(&directory.path().join("never")).is_err());
     }
 

@@ -5,25 +5,9 @@
 
 use std::iter::FusedIterator;
 
+pub use crate::kernel::format_error::FormatError;
 use crate::kernel::odd_lines::OddLines;
 use crate::units::Limit;
-
-/// The content of a kernel file is not what the kernel documents.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {line}: {what}")]
-pub struct FormatError {
-    /// Line number, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub what: &'static str,
-}
-
-impl FormatError {
-    /// Something wrong in this line.
-    pub const fn at(line: usize, what: &'static str) -> Self {
-        Self { line, what }
-    }
-}
 
 /// The decimal number at the start of the text, and what follows it. `None` without a digit or beyond `u64`.
 #[inline]
@@ -174,32 +158,6 @@ pub fn hundredths(text: &[u8]) -> Option<u64> {
     whole.checked_mul(100)?.checked_add(tenths_and_hundredths)
 }
 
-/// The highest number an [`id_list`] may hold: well above the kernel's `NR_CPUS` and `MAX_NUMNODES`.
-const MAX_ID: u64 = 65_535;
-
-/// A list of CPUs or memory nodes: `0-3,8`. An empty list is empty. In the file's order.
-pub fn id_list(text: &[u8]) -> Result<Vec<u32>, FormatError> {
-    let text = text.trim_ascii();
-    let mut ids = Vec::new();
-    if text.is_empty() {
-        return Ok(ids);
-    }
-    for part in text.split(|byte| *byte == b',') {
-        let wrong = FormatError::at(1, "not a list of numbers and ranges");
-        let (first, rest) = digits(part).ok_or(wrong.clone())?;
-        let last = match rest {
-            [] => first,
-            [b'-', last @ ..] => number(last).ok_or(wrong)?,
-            _ => return Err(wrong),
-        };
-        if last > MAX_ID || ids.len() as u64 > MAX_ID {
-            return Err(FormatError::at(1, "a number beyond what a kernel supports"));
-        }
-        ids.extend((first..=last).map(|id| id as u32));
-    }
-    Ok(ids)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -279,22 +237,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn id_lists() {
-        assert_eq!(id_list(b"0-3,8\n"), Ok(vec![0, 1, 2, 3, 8]));
-        assert_eq!(id_list(b"\n"), Ok(vec![]));
-        assert_eq!(id_list(b"7"), Ok(vec![7]));
-        for text in [&b"0-"[..], b"a", b"1,,2", b"0-99999999999", b"1-2-3"] {
-            assert!(id_list(text).is_err(), "{}", text.escape_ascii());
-        }
-    }
-
     proptest! {
         #[test]
         fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (digits(&text), number(&text), unsigned(&text), signed(&text), limit(&text));
             let _ = (flat_keyed(&text, &mut OddLines::default()).count(), lines(&text).count(), words(&text).count());
-            let _ = (nested_fields(&text).count(), device_number(&text), hundredths(&text), id_list(&text));
+            let _ = (nested_fields(&text).count(), device_number(&text), hundredths(&text));
         }
 
         #[test]
@@ -302,7 +250,7 @@ mod tests {
             let text = text.as_bytes();
             let _ = (digits(text), number(text), unsigned(text), signed(text), limit(text));
             let _ = (flat_keyed(text, &mut OddLines::default()).count(), lines(text).count(), words(text).count());
-            let _ = (nested_fields(text).count(), device_number(text), hundredths(text), id_list(text));
+            let _ = (nested_fields(text).count(), device_number(text), hundredths(text));
         }
 
         #[test]

@@ -29,7 +29,7 @@ pub struct Observed {
 
 /// How many of the samples since the last time are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum SampleExtent {
     /// The newest one: a time series of gauges and counters needs no more.
     Newest,
     /// All of them.
@@ -41,7 +41,7 @@ pub enum Extent {
 pub struct Observer {
     store: Arc<Store>,
     ended: Subscription,
-    extent: Extent,
+    extent: SampleExtent,
     known: HashMap<Name, Known>,
 }
 
@@ -55,7 +55,7 @@ struct Known {
 
 impl Observer {
     /// From now on containers that end are observed once more.
-    pub fn new(store: Arc<Store>, extent: Extent) -> Self {
+    pub fn new(store: Arc<Store>, extent: SampleExtent) -> Self {
         let ended = subscribe(&store);
         Self { store, ended, extent, known: HashMap::new() }
     }
@@ -81,8 +81,8 @@ impl Observer {
             let since =
                 before.as_ref().map_or(WallTime::default(), |known| WallTime(known.last.at.0.saturating_add(1)));
             let count = match self.extent {
-                Extent::Newest => Some(1),
-                Extent::Every => None,
+                SampleExtent::Newest => Some(1),
+                SampleExtent::Every => None,
             };
             let samples = container.samples(Selection { start: Some(since), end: None, count });
             let (identity, spec) = (container.identity(), container.spec());

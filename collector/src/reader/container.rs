@@ -87,7 +87,7 @@ pub enum SampleError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    /// Its directory was not seen yet: it may become visible a moment after the event that told of it.
+    /// Its directory was not seen yet: it may become visible a moment after the event that reported it.
     Unseen,
     /// The directory was seen and is the right one; the place of the hierarchy.
     Live(usize),
@@ -163,7 +163,7 @@ impl ContainerReader {
         self.update_live();
     }
 
-    /// The first process of the container, from the event that told of it: its network namespace is looked at first.
+    /// The first process of the container, from the event that reported it: its network namespace is looked at first.
     pub fn process_hint(&mut self, pid: u32) {
         self.families.network.hint(pid);
     }
@@ -282,7 +282,7 @@ impl ContainerReader {
     }
 
     /// Looks for the directories in these hierarchies again before the next reading. A file reports its end also when
-    /// only its controller was switched off, so that alone does not tell that the cgroup ended.
+    /// only its controller was switched off, so that alone does not report that the cgroup ended.
     fn look_again(&mut self, hierarchies: u64) {
         for tracked in &mut self.members {
             if matches!(tracked.presence, Presence::Live(position) if hierarchies & bit(position) != 0) {

@@ -175,7 +175,7 @@ fn letters(pid: u32, stat: &Stat, status: &Status) -> String {
     std::iter::once(stat.state).chain(flags.iter().filter(|(set, _)| *set).map(|(_, letter)| *letter)).collect()
 }
 
-/// One moment on the wall clock and on the clock that processes' start times are told in.
+/// One moment on the wall clock and on the clock that processes' start times are reported in.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     wall: WallTime,

@@ -1,13 +1,15 @@
 //! containerd's own API: the containers of its namespaces, whoever made them.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use super::client::Answer;
-use super::containerd_storage::Snapshots;
+use self::snapshots::Snapshots;
+use super::answer::Answer;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::grpc::{AnyMessage, Connection, Empty, Timestamp};
@@ -39,7 +41,7 @@ struct GetResponse {
 
 /// `containerd.services.containers.v1.Container`.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Container {
+struct Container {
     #[prost(map = "string, string", tag = "2")]
     labels: HashMap<String, String>,
     #[prost(string, tag = "3")]
@@ -48,13 +50,13 @@ pub(super) struct Container {
     #[prost(message, optional, tag = "5")]
     spec: Option<AnyMessage>,
     #[prost(string, tag = "6")]
-    pub(super) snapshotter: String,
+    snapshotter: String,
     #[prost(string, tag = "7")]
-    pub(super) snapshot_key: String,
+    snapshot_key: String,
     #[prost(message, optional, tag = "8")]
     created_at: Option<Timestamp>,
     #[prost(map = "string, message", tag = "10")]
-    pub(super) extensions: HashMap<String, AnyMessage>,
+    extensions: HashMap<String, AnyMessage>,
 }
 
 /// `containerd.services.tasks.v1.GetRequest`.

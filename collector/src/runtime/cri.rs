@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::client::Answer;
+use super::answer::Answer;
 use super::cri_storage::{self, Status};
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;

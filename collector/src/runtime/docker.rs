@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bollard::API_DEFAULT_VERSION;
-use bollard::models::{ContainerInspectResponse, Health, NetworkSettings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::client::{Answer, DockerTls};
+use super::answer::Answer;
+use super::docker_answer::{Health, Inspected, NetworkSettings};
 use super::docker_files;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::http::{HttpClient, Lines};
+use super::listeners::DockerTls;
 use super::owners::Life;
 use super::places::{self, Driver};
 use crate::sample::identity::{Address, Identity, NetworkOwner, Runtime};
 use crate::sample::images::{Holds, ImageStore, RuntimeStorage};
 use crate::units::WallTime;
+
+/// The newest version of the API whose answers are known.
+const NEWEST_VERSION: (usize, usize) = (1, 53);
 
 /// The changes of containers, as they happen.
 const EVENTS: &str = r#"{"type":["container"]}"#;
@@ -175,7 +178,7 @@ fn driver_called(name: &str) -> Option<Driver> {
 fn version(theirs: Option<&str>) -> Option<String> {
     let (major, minor) = theirs?.split_once('.')?;
     let theirs = (major.parse::<usize>().ok()?, minor.parse::<usize>().ok()?);
-    let (major, minor) = theirs.min((API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version));
+    let (major, minor) = theirs.min(NEWEST_VERSION);
     Some(format!("/v{major}.{minor}"))
 }
 
@@ -189,7 +192,7 @@ fn changed(event: Event) -> Option<String> {
 }
 
 /// The cgroups that Docker makes for the container, and whether it runs. Podman names its own in other ways.
-fn place(runtime: Runtime, id: &str, answer: &ContainerInspectResponse, driver: Option<Driver>) -> (Vec<String>, Life) {
+fn place(runtime: Runtime, id: &str, answer: &Inspected, driver: Option<Driver>) -> (Vec<String>, Life) {
     let parent = answer.host_config.as_ref().and_then(|host| host.cgroup_parent.as_deref());
     let expected = if runtime == Runtime::Docker { places::of_docker(parent, driver, id) } else { Vec::new() };
     let life = match answer.state.as_ref().and_then(|state| state.pid) {
@@ -200,13 +203,7 @@ fn place(runtime: Runtime, id: &str, answer: &ContainerInspectResponse, driver: 
     (expected, life)
 }
 
-fn identity(
-    runtime: Runtime,
-    id: &str,
-    answer: ContainerInspectResponse,
-    root: Option<&Path>,
-    asked_for: &[String],
-) -> Identity {
+fn identity(runtime: Runtime, id: &str, answer: Inspected, root: Option<&Path>, asked_for: &[String]) -> Identity {
     let files = docker_files::files(runtime, id, &answer, root);
     let config = answer.config.unwrap_or_default();
     let state = answer.state.unwrap_or_default();
@@ -253,7 +250,7 @@ fn address(mode: Option<&str>, settings: NetworkSettings) -> Address {
 }
 
 fn health(health: &Health) -> Option<String> {
-    text(Some(health.status?.to_string()))
+    text(health.status.clone())
 }
 
 fn text(text: Option<String>) -> Option<String> {
@@ -341,7 +338,7 @@ mod tests {
     #[test]
     fn the_lower_version_is_spoken() {
         assert_eq!(version(Some("1.41")).as_deref(), Some("/v1.41"));
-        let ours = format!("/v{}.{}", API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
+        let ours = format!("/v{}.{}", NEWEST_VERSION.0, NEWEST_VERSION.1);
         assert_eq!(version(Some("1.999")), Some(ours));
         assert_eq!((version(None), version(Some("1")), version(Some("x.y"))), (None, None, None));
     }

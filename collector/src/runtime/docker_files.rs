@@ -3,23 +3,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard::models::ContainerInspectResponse;
-
+use super::docker_answer::Inspected;
 use crate::sample::filesystem::{ContainerFiles, LayerPlace, LogPlace};
 use crate::sample::identity::Runtime;
 use crate::units::Bytes;
 
 /// Where the files of a container are; `root` is the directory with all that the runtime keeps.
-pub(super) fn files(
-    runtime: Runtime,
-    id: &str,
-    answer: &ContainerInspectResponse,
-    root: Option<&Path>,
-) -> ContainerFiles {
+pub(super) fn files(runtime: Runtime, id: &str, answer: &Inspected, root: Option<&Path>) -> ContainerFiles {
     let graph = answer.graph_driver.as_ref();
-    let driver = graph.map(|graph| graph.name.as_str()).filter(|name| !name.is_empty()).or(answer.driver.as_deref());
+    let driver =
+        graph.and_then(|graph| graph.name.as_deref()).filter(|name| !name.is_empty()).or(answer.driver.as_deref());
     let none = HashMap::new();
-    let data = graph.map_or(&none, |graph| &graph.data);
+    let data = graph.and_then(|graph| graph.data.as_ref()).unwrap_or(&none);
     let runtime_directory = runtime_directory(runtime, id, answer, root, driver);
     ContainerFiles {
         layer: driver.and_then(|driver| layer(runtime, id, driver, data, root)),
@@ -64,7 +59,7 @@ fn layer(
 fn runtime_directory(
     runtime: Runtime,
     id: &str,
-    answer: &ContainerInspectResponse,
+    answer: &Inspected,
     root: Option<&Path>,
     driver: Option<&str>,
 ) -> Option<PathBuf> {
@@ -81,12 +76,12 @@ fn runtime_directory(
 }
 
 /// The log file, or for Docker's own format, which has no path in the answer, its directory.
-fn log(answer: &ContainerInspectResponse, runtime_directory: Option<&Path>) -> Option<LogPlace> {
+fn log(answer: &Inspected, runtime_directory: Option<&Path>) -> Option<LogPlace> {
     if let Some(path) = answer.log_path.as_deref().and_then(absolute) {
         return Some(LogPlace::File(path));
     }
     let config = answer.host_config.as_ref()?.log_config.as_ref()?;
-    let is_local = config.typ.as_deref() == Some("local");
+    let is_local = config.kind.as_deref() == Some("local");
     Some(LogPlace::Directory(runtime_directory.filter(|_| is_local)?.join("local-logs")))
 }
 

@@ -3,10 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tokio::net::{TcpStream, UnixStream};
-
-use super::error::RuntimeError;
-
 /// Where a runtime listens: `unix:///path` or `tcp://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -31,17 +27,6 @@ impl FromStr for Endpoint {
             _ => return Err(EndpointError),
         };
         if rest.is_empty() { Err(EndpointError) } else { Ok(kind(rest.to_owned())) }
-    }
-}
-
-impl Endpoint {
-    /// Connects and hangs up: distinguishes "nobody there" from "there, but slow" at once.
-    pub(super) async fn probe(&self) -> Result<(), RuntimeError> {
-        let connected = match self {
-            Self::Unix(path) => UnixStream::connect(path).await.map(drop),
-            Self::Tcp(address) => TcpStream::connect(address).await.map(drop),
-        };
-        connected.map_err(|error| RuntimeError::Unreachable(self.clone(), error))
     }
 }
 

@@ -23,9 +23,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::client::DockerTls;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::listeners::DockerTls;
 use crate::bounds::{Bound, Shown};
 
 /// Longest wait for a whole answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for

@@ -5,15 +5,15 @@
 //! that is still unknown is asked at once. Nothing waits for an answer: a container without one is a container all the
 //! same.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::client::{Client, Listener, Runtimes};
+use super::cgroups_of::CgroupsOf;
+use super::client::Client;
+use super::listeners::{Listener, Runtimes};
 use super::owners::RuntimeReport;
 use super::questions::Questions;
 use super::reachability::{Cause, Reachability, diagnose};
@@ -34,30 +34,6 @@ pub struct Lookup(Waiting);
 pub fn channel() -> (Requests, Lookup) {
     let (requests, waiting) = list();
     (requests, Lookup(waiting))
-}
-
-/// Which cgroups a process of the machine is in.
-pub(super) type LookAtProcess = Arc<dyn Fn(u32) -> Vec<Vec<u8>> + Send + Sync>;
-
-/// Which cgroups a process is in; `None` where that cannot be compared with the names of cgroups.
-#[derive(Clone, Default)]
-pub struct CgroupsOf(Option<LookAtProcess>);
-
-impl CgroupsOf {
-    /// By this function.
-    pub fn new(look: Option<impl Fn(u32) -> Vec<Vec<u8>> + Send + Sync + 'static>) -> Self {
-        Self(look.map(|look| Arc::new(look) as _))
-    }
-
-    pub(super) fn look(&self) -> Option<LookAtProcess> {
-        self.0.clone()
-    }
-}
-
-impl fmt::Debug for CgroupsOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CgroupsOf").field(&self.0.is_some()).finish()
-    }
 }
 
 impl Lookup {
@@ -121,6 +97,8 @@ impl Lookup {
                     found(reported);
                 },
                 Some(report) = reports.recv() => stored(report),
+                // None ends by itself: a panic is this task's too.
+                Some(Err(error)) = watchers.join_next() => std::panic::resume_unwind(error.into_panic()),
                 () = pause => {}
             }
         }

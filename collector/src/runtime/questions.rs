@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::cgroup_names::{self, Place};
-use super::client::{Answer, Client};
+use super::cgroups_of::CgroupsOf;
+use super::client::Client;
 use super::error::RuntimeError;
-use super::lookup::CgroupsOf;
 use super::owners::{Evidence, Life, RuntimeReport, own_cgroups};
 use super::shares::Shares;
 use crate::sample::event::Name;

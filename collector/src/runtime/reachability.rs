@@ -14,9 +14,10 @@ use rustix::io::Errno;
 use tokio::time::timeout;
 
 use super::cgroup_names::{self, Place};
-use super::client::{Client, Listener, Named, Runtimes};
+use super::client::Client;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
+use super::listeners::{Listener, Named, Runtimes};
 use crate::degradations::Degradations;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;

@@ -1,4 +1,4 @@
-//! What an application in a container tells of itself, as it was scraped: not the kernel's numbers but the container's
+//! What an application in a container reports itself, as it was scraped: not the kernel's numbers but the container's
 //! own words, which its labels ask for (`io.cadvisor.metric.*`).
 
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ pub struct Value {
     pub at: WallTime,
     /// It.
     pub number: Number,
-    /// What tells it from the metric's other values; `None` where a metric has one value and no labels.
+    /// What reports it from the metric's other values; `None` where a metric has one value and no labels.
     pub labels: Option<BTreeMap<String, String>>,
 }
 

@@ -81,7 +81,7 @@ pub enum EventData {
     },
 }
 
-/// An OOM kill. `None` means the kernel did not tell (or the event was found by polling counters).
+/// An OOM kill. `None` means the kernel did not report (or the event was found by polling counters).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OomKill {
     /// The victim.

@@ -1,7 +1,7 @@
 //! What a container's files take on disk: its writable layer, its logs, and the file system that holds them.
 //!
 //! It changes slowly and is measured seldom, so it is no part of a sample: the store keeps it beside the samples, and
-//! each value carries the time at which it was true. `None` means that nobody could tell.
+//! each value carries the time at which it was true. `None` means that nobody could report.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ impl DiskUsage {
 pub struct Measured {
     /// What is used.
     pub usage: DiskUsage,
-    /// When: the end of a walk, the runtime's own time for what it told, else when it was asked.
+    /// When: the end of a walk, the runtime's own time for what it reported, else when it was asked.
     pub at: WallTime,
     /// By whom.
     pub by: Method,
@@ -121,7 +121,7 @@ pub struct LayerFilesystem {
     pub capacity: Bytes,
 }
 
-/// Where a container's files are, as its runtime tells. Paths are the host's.
+/// Where a container's files are, as its runtime reports. Paths are the host's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerFiles {
     /// The storage driver or snapshotter, in the runtime's words.

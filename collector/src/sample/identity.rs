@@ -1,4 +1,4 @@
-//! Who a container is, as its runtime tells it.
+//! Who a container is, as its runtime reports it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filesystem::ContainerFiles;
 use crate::units::WallTime;
 
-/// The labels by which Kubernetes' runtimes tell whose a container is.
+/// The labels by which Kubernetes' runtimes report whose a container is.
 pub mod kubernetes {
     /// The pod's name.
     pub const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -56,7 +56,7 @@ pub struct Who {
 /// What a runtime knows about one of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Who told.
+    /// Who reported.
     pub runtime: Runtime,
     /// The runtime's id, 64 hexadecimal digits.
     pub id: String,
@@ -72,7 +72,7 @@ pub struct Identity {
     pub created: Option<WallTime>,
     /// When it was last started; `None` before.
     pub started: Option<WallTime>,
-    /// The pod of Kubernetes it is in, as the cgroup's path tells.
+    /// The pod of Kubernetes it is in, as the cgroup's path shows.
     pub pod: Option<PodOfPath>,
     /// The id of its first process in the runtime's pid namespace, while it has one.
     pub process: Option<u32>,
@@ -105,12 +105,12 @@ pub enum Address {
     Own(IpAddr),
     /// At the host's: it uses the host's network.
     Host,
-    /// Nobody told.
+    /// Nobody reported.
     #[default]
     Unknown,
 }
 
-/// A pod of Kubernetes, as far as a cgroup's path tells.
+/// A pod of Kubernetes, as far as a cgroup's path shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodOfPath {
     /// The pod's uid; of a static pod the hash that stands for it.
@@ -138,7 +138,7 @@ pub enum NetworkSource {
     Processes,
     /// From its own processes or, where it has none, those of any container of its pod.
     Pod,
-    /// Not at all: they are another container's, where they are told.
+    /// Not at all: they are another container's, where they are reported.
     Nowhere,
 }
 
@@ -148,7 +148,7 @@ pub const fn pair(key: &str, value: &str) -> usize {
 }
 
 impl Identity {
-    /// What the path of a container's cgroup tells: whose it is, and its id.
+    /// What the path of a container's cgroup reports: whose it is, and its id.
     pub const fn from_path(runtime: Runtime, id: String) -> Self {
         Self {
             runtime,
@@ -168,8 +168,8 @@ impl Identity {
         }
     }
 
-    /// How its samples get their network counters. Containers that share a network tell it once, except Docker's: theirs
-    /// are told for each, as cAdvisor's v1 does.
+    /// How its samples get their network counters. Containers that share a network report it once, except Docker's: theirs
+    /// are reported for each, as cAdvisor's v1 does.
     pub const fn network_source(&self) -> NetworkSource {
         match (self.network, self.runtime) {
             (NetworkOwner::Itself, _) | (NetworkOwner::AnotherContainer, Runtime::Docker) => NetworkSource::Processes,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::filesystem::Measured;
 use super::identity::Runtime;
 
-/// What a runtime tells about disks.
+/// What a runtime reports about disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeStorage {
     /// Which one.
@@ -35,7 +35,7 @@ pub struct ImageStore {
     pub directory: PathBuf,
     /// What is kept there.
     pub holds: Holds,
-    /// What the images take, where the runtime tells.
+    /// What the images take, where the runtime reports it.
     pub used: Option<Measured>,
 }
 

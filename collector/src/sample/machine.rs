@@ -1,6 +1,6 @@
 //! What the machine is: read at start and again every few minutes, because disks, devices and CPUs come and go.
 //!
-//! `None` means the kernel does not tell.
+//! `None` means the kernel does not report.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub struct Machine {
     pub persistent_memory: Option<PersistentMemory>,
     /// The cloud the machine was rented from; `None` when its firmware names none.
     pub cloud: Option<Cloud>,
-    /// File systems that told their size.
+    /// File systems that reported their size.
     pub filesystems: Vec<Filesystem>,
     /// Disks; `None` when sysfs cannot be read.
     pub disks: Option<Vec<Disk>>,
@@ -82,7 +82,7 @@ pub struct MemoryModules {
     pub count: u64,
 }
 
-/// Persistent memory modules (NVDIMMs), as far as the kernel tells without the vendor's tools. What they give as
+/// Persistent memory modules (NVDIMMs), as far as the kernel reports without the vendor's tools. What they give as
 /// ordinary memory ("memory mode") and their power budget are only known to the firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PersistentMemory {
@@ -204,7 +204,7 @@ pub struct DiskCounters {
 /// The file systems at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filesystems {
-    /// When they told their sizes.
+    /// When they reported their sizes.
     pub at: WallTime,
     /// Those that did.
     pub list: Vec<Filesystem>,
@@ -262,7 +262,7 @@ pub struct Node {
 pub struct Core {
     /// The hardware's number, unique in its socket at best.
     pub id: i32,
-    /// Its socket; -1 where the firmware does not tell.
+    /// Its socket; -1 where the firmware does not report it.
     pub socket: i32,
     /// Its book (s390x).
     pub book: Option<String>,

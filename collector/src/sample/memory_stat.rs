@@ -20,7 +20,7 @@ impl MemoryStat {
         self.values.get(position).copied()
     }
 
-    /// What is reported of it by name.
+    /// What is reported about it by name.
     pub fn reported(&self) -> ReportedStat {
         ReportedKeys::of(self).pick(self)
     }

@@ -9,7 +9,7 @@ use crate::units::{Limit, WallTime};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// When the cgroup was made: exact when the collector saw it happen, else by cAdvisor's rule from file times.
-    /// `None` when nothing told.
+    /// `None` when nothing reported.
     pub created: Option<WallTime>,
     /// The cpu (or cpuset) controller covers this cgroup.
     pub cpu: Option<CpuSpec>,

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_apart() {
+    fn parts_are_distinguished() {
         assert!(Part::ALL.len() < 64);
         for part in Part::ALL {
             let mut unread = Unread::default();

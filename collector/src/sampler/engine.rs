@@ -7,6 +7,9 @@
 
 mod limits;
 mod oom;
+mod oom_tally;
+mod options;
+mod origin;
 mod owners;
 mod phases;
 mod queue;
@@ -25,11 +28,14 @@ use crate::reader::container::{Member, ReaderContext, SampleError, Scratch};
 use crate::runtime::owners::Owners;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
+use crate::supervisor::Supervisor;
 use crate::units::WallTime;
-use oom::Baseline;
+use oom_tally::Baseline;
+pub use options::{EngineConfig, OomSource, Pace};
+pub use origin::Origin;
 use phases::Phases;
 use queue::{Demand, Due, Duty, Job, Queue};
-pub use tracked::{Origin, Tracked};
+pub use tracked::Tracked;
 
 /// More urgent jobs than this are not left to the one thread alone that is for them.
 const MANY_URGENT: usize = 32;
@@ -54,40 +60,6 @@ const HIGHEST_PRIORITY: i32 = -20;
 const FRESH: Duration = Duration::from_millis(50);
 /// A directory is reported before it becomes visible; reading it is tried again so often.
 const RETRIES: u8 = 5;
-
-/// How samples are taken.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// Base interval.
-    pub interval: Duration,
-    /// Whether the interval of an unchanging container grows.
-    pub pace: Pace,
-    /// Threads.
-    pub threads: usize,
-    /// How OOM kills are found.
-    pub oom: OomSource,
-}
-
-/// Whether the interval of an unchanging container grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Always the base interval.
-    Fixed,
-    /// Doubled while nothing changes, up to this.
-    Dynamic {
-        /// The longest interval.
-        max: Duration,
-    },
-}
-
-/// How OOM kills are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OomSource {
-    /// The kernel reports each.
-    Events,
-    /// With each sample the kernel's own counters are compared.
-    Counters,
-}
 
 /// What a thread does between two waits.
 #[derive(Debug, Default)]
@@ -134,10 +106,10 @@ impl Engine {
     }
 
     /// Starts the threads. They end after [`Engine::stop`].
-    pub fn start(self: &Arc<Self>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    pub fn start(self: &Arc<Self>, supervisor: &Supervisor) -> std::io::Result<Vec<JoinHandle<()>>> {
         let spawn = |name: String, duty| {
             let engine = Arc::clone(self);
-            std::thread::Builder::new().name(name).spawn(move || engine.work(duty))
+            supervisor.thread(name, move || engine.work(duty))
         };
         let urgent = std::iter::once(spawn("sampler-urgent".into(), Duty::Urgent));
         urgent.chain((0..self.config.threads).map(|number| spawn(format!("sampler-{number}"), Duty::All))).collect()

@@ -229,7 +229,8 @@ impl Container {
     }
 
     /// Keeps who it is, of whom all this is known.
-    pub fn set_identity(&self, identity: Identity) {
+    #[cfg(test)]
+    pub(crate) fn set_identity(&self, identity: Identity) {
         self.set_who(Some(Who { id: identity.id.as_str().into(), identity: Some(Arc::new(identity)) }));
     }
 

@@ -4,13 +4,15 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
     ("bounds", &[]),
     ("go_flags", &[]),
     ("shutdown", &[]),
+    // Whoever has a thread for as long as the collector lives starts it there.
+    ("supervisor", &[]),
     ("auth", &[]),
     ("steady", &["units"]),
     ("sample", &["units"]),
@@ -20,10 +22,13 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("runtime", &["bounds", "degradations", "sample", "units"]),
     // Reads a container or the machine when it is called; who is read when is the sampler's.
     ("reader", &["bounds", "kernel", "runtime", "sample", "units"]),
-    ("sampler", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "store", "units"]),
-    ("disk_usage", &["kernel", "reader", "sample", "sampler", "store", "units"]),
+    ("sampler", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "store", "supervisor", "units"]),
+    ("disk_usage", &["kernel", "reader", "sample", "sampler", "store", "supervisor", "units"]),
     // Events and scans become containers, which are handed to the sampler.
-    ("discovery", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "sampler", "store", "units"]),
+    (
+        "discovery",
+        &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "sampler", "store", "supervisor", "units"],
+    ),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
     ("api", &["rates", "sample", "store", "units"]),
@@ -77,6 +82,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "sampler",
             "shutdown",
             "store",
+            "supervisor",
             "units",
         ],
     ),
@@ -211,7 +217,6 @@ fn module_depth(path: &str) -> usize {
     let parts = path.split('/').count();
     match path.rsplit('/').next() {
         Some("lib.rs" | "main.rs") if parts == 1 => 0,
-        Some("mod.rs") => parts - 1,
         _ => parts,
     }
 }
@@ -281,7 +286,7 @@ mod tests {
     fn the_directions_of_the_layers_hold() {
         assert!(findings("api/docker.rs", "use crate::store::Store;\nuse crate::units::Bytes;").is_empty());
         assert_eq!(
-            findings("store/mod.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
+            findings("store.rs", "use crate::sample::Event;\nuse crate::kernel::HostRoots;"),
             ["2: `store` uses `kernel`, but may use only: bounds, sample, steady, units"]
         );
         assert_eq!(
@@ -289,7 +294,7 @@ mod tests {
             ["1: `runtime` uses `store`, but may use only: bounds, degradations, sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{api, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
-        assert_eq!(findings("sampler/mod.rs", "use crate::daemon;").len(), 1);
+        assert_eq!(findings("sampler.rs", "use crate::daemon;").len(), 1);
     }
 
     #[test]
@@ -301,7 +306,7 @@ mod tests {
     #[test]
     fn super_counts_where_it_leads_to_the_top() {
         assert_eq!(findings("rates.rs", "use super::store::Store;").len(), 1);
-        assert!(findings("kernel/cgroup/mod.rs", "use super::store::Store;").is_empty());
+        assert!(findings("kernel/cgroup.rs", "use super::store::Store;").is_empty());
         assert_eq!(findings("kernel/error.rs", "use super::super::store::Store;").len(), 1);
         assert!(findings("rates.rs", "mod tests { use super::store; }").is_empty());
         assert_eq!(findings("rates.rs", "fn f() {} mod tests { use super::super::{store}; }").len(), 1);
@@ -323,7 +328,7 @@ mod tests {
         );
         assert_eq!(findings("sample/container.rs", "use serde::Deserialize;\n#[derive(Serialize)] struct A;").len(), 2);
         assert!(findings("runtime/docker.rs", "use serde::Deserialize;").is_empty());
-        assert!(findings("sampler/mod.rs", "use crate::kernel::inotify::Watch;").is_empty());
+        assert!(findings("sampler.rs", "use crate::kernel::inotify::Watch;").is_empty());
     }
 
     #[test]
@@ -338,7 +343,7 @@ mod tests {
     fn pure_layers_read_no_clock_outside_their_tests() {
         assert_eq!(findings("rates.rs", "fn f() { Instant::now() }").len(), 1);
         assert!(findings("rates.rs", "#[cfg(test)] mod tests { fn f() { Instant::now() } }").is_empty());
-        assert!(findings("sampler/mod.rs", "fn f() { Instant::now() }").is_empty());
+        assert!(findings("sampler.rs", "fn f() { Instant::now() }").is_empty());
     }
 
     #[test]

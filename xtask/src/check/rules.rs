@@ -5,9 +5,6 @@ use super::tokens::Token;
 /// Longer files are split.
 const MAX_LINES: usize = 500;
 
-/// Where `unsafe` is at home.
-const UNSAFE_PLACES: [&str; 2] = ["collector/src/kernel/probes/", "collector-ebpf/"];
-
 /// What is wrong with a Rust file.
 pub(super) fn check_rust(path: &str, source: &str, tokens: &[Token]) -> Vec<(usize, String)> {
     let mut findings = Vec::new();
@@ -18,14 +15,9 @@ pub(super) fn check_rust(path: &str, source: &str, tokens: &[Token]) -> Vec<(usi
     if lines > MAX_LINES {
         findings.push((lines, format!("{lines} lines, {MAX_LINES} are the limit: split it by what it is about")));
     }
-    if !UNSAFE_PLACES.iter().any(|place| path.starts_with(place)) {
-        let uses = tokens.iter().filter(|token| token.is_word("unsafe"));
-        findings.extend(uses.map(|token| (token.line, format!("`unsafe` outside {}", UNSAFE_PLACES.join(", ")))));
-    }
     if path.starts_with("collector-ebpf/") && path.contains("oom") {
         findings.extend(current_task_in_oom(tokens));
     }
-    findings.extend(exceptions_without_reason(tokens));
     findings
 }
 
@@ -40,23 +32,6 @@ fn current_task_in_oom(tokens: &[Token]) -> Vec<(usize, String)> {
         (token.line, format!("`{word}` describes the task that hit the limit, not the victim of the OOM kill"))
     })
     .collect()
-}
-
-/// `allow` and `expect` attributes that give no reason. Clippy says the same, but does not see the eBPF programs.
-fn exceptions_without_reason(tokens: &[Token]) -> Vec<(usize, String)> {
-    let mut findings = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let in_attribute = at >= 1 && (tokens[at - 1].is_sign('[') || tokens[at - 1].is_sign(','));
-        let is_exception = token.is_word("allow") || token.is_word("expect");
-        if !(in_attribute && is_exception && tokens.get(at + 1).is_some_and(|token| token.is_sign('('))) {
-            continue;
-        }
-        let arguments = tokens[at + 1..].iter().take_while(|token| !token.is_sign(')'));
-        if !arguments.clone().any(|token| token.is_word("reason")) {
-            findings.push((token.line, "an exception from the lints gives its `reason = \"...\"`".to_owned()));
-        }
-    }
-    findings
 }
 
 /// Words for work that was left undone, in any text file.
@@ -102,25 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_stays_in_its_places() {
-        let source = "//! A.\nunsafe fn f() {} // unsafe\n";
-        assert_eq!(rust("collector/src/kernel/file.rs", source), 1);
-        assert_eq!(rust("collector/src/kernel/probes/load.rs", source), 0);
-        assert_eq!(rust("collector-ebpf/src/output.rs", source), 0);
-    }
-
-    #[test]
     fn the_oom_program_asks_nothing_of_the_current_task_but_itself() {
         let path = "collector-ebpf/src/oom.rs";
         assert_eq!(rust(path, "//! O.\nfn f() { bpf_get_current_task_btf(); /* bpf_get_current_comm */ }"), 0);
         assert_eq!(rust(path, "//! O.\nfn f() { bpf_get_current_comm(); bpf_get_current_pid_tgid(); }"), 2);
         assert_eq!(rust("collector-ebpf/src/attach.rs", "//! A.\nfn f() { bpf_get_current_comm(); }"), 0);
-    }
-
-    #[test]
-    fn exceptions_give_reasons() {
-        assert_eq!(rust("tests/a.rs", "//! A.\n#![allow(dead_code)]\n#[expect(x, reason = \"y\")]\nfn f() {}"), 1);
-        assert_eq!(rust("tests/a.rs", "//! A.\n#[cfg_attr(a, allow(b))]\nfn f() { o.expect(\"x\"); }"), 1);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! The rules of the house that no other tool knows, applied to every file of the project.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::links::Documents;
-use super::{imports, rules, tokens};
+use super::{circles, imports, rules, tokens};
 
 /// Folders that hold nothing of ours.
 const SKIPPED_FOLDERS: [&str; 2] = ["target", ".git"];
+
+/// The sources whose files have an order.
+const COLLECTOR: &str = "collector/src/";
 
 /// Endings of the text files in which unfinished work is looked for.
 const TEXT: [&str; 10] = ["rs", "toml", "md", "sh", "yml", "yaml", "html", "js", "css", "service"];
@@ -23,6 +27,7 @@ pub(super) fn check(root: &Path) -> Result<()> {
     files.sort();
     let mut documents = Documents::default();
     let mut count = 0;
+    let mut collector = BTreeMap::new();
     for file in &files {
         let path = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();
         let source = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -31,6 +36,18 @@ pub(super) fn check(root: &Path) -> Result<()> {
             eprintln!("{path}:{line}: {text}");
             count += 1;
         }
+        let is_rust = file.extension().is_some_and(|ending| ending == "rs");
+        if let Some(below) = path.strip_prefix(COLLECTOR).filter(|_| is_rust) {
+            collector.insert(below.to_owned(), tokens::tokenize(&source));
+        }
+    }
+    for circle in circles::find(&collector) {
+        let files = circle.join(", ");
+        eprintln!(
+            "{COLLECTOR}{}:1: a circle of files: {files}; move what they share into a file below them",
+            circle[0]
+        );
+        count += 1;
     }
     ensure!(count == 0, "{count} places break the rules of the house");
     Ok(())
@@ -42,7 +59,7 @@ fn check_file(path: &str, source: &str) -> Vec<(usize, String)> {
     if Path::new(path).extension().is_some_and(|ending| ending == "rs") {
         let tokens = tokens::tokenize(source);
         findings.extend(rules::check_rust(path, source, &tokens));
-        if let Some(below) = path.strip_prefix("collector/src/") {
+        if let Some(below) = path.strip_prefix(COLLECTOR) {
             findings.extend(imports::check(below, &tokens));
         }
     }

@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::api::docker::errors::Error;
 use crate::sample::event::Name;
 use crate::sample::identity::Identity;
 use crate::sample::live::Live;
 use crate::units::WallTime;
 
 /// The containers as an engine has them.
-pub trait Engine: Send + Sync + 'static {
+pub trait ContainerEngine: Send + Sync + 'static {
     /// Every container of any runtime that runs now, by name.
     fn runtime_containers(&self) -> Vec<RuntimeContainer>;
 
@@ -61,21 +60,5 @@ impl RuntimeContainer {
     /// The name a person gave it, or else its id.
     pub(crate) fn name(&self) -> &str {
         self.identity.as_ref().and_then(|identity| identity.name.as_deref()).unwrap_or(&self.id)
-    }
-}
-
-/// Finds what a client means: an id, then a name, then the beginning of one id.
-pub(crate) fn find<S: Engine>(source: &S, wanted: &str) -> Result<RuntimeContainer, Error> {
-    let mut all = source.runtime_containers();
-    let plain = wanted.trim_start_matches('/');
-    let exact = all.iter().position(|container| container.id == plain);
-    if let Some(at) = exact.or_else(|| all.iter().position(|container| container.name() == plain)) {
-        return Ok(all.swap_remove(at));
-    }
-    all.retain(|container| !plain.is_empty() && container.id.starts_with(plain));
-    match all.len() {
-        0 => Err(Error::NoSuchContainer(wanted.to_owned())),
-        1 => Ok(all.swap_remove(0)),
-        _ => Err(Error::Ambiguous(wanted.to_owned())),
     }
 }

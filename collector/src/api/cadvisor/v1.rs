@@ -9,6 +9,7 @@ pub(crate) mod diskio;
 pub(crate) mod filesystem;
 pub(crate) mod hardware;
 pub(crate) mod network;
+mod pressure;
 pub(crate) mod spec;
 pub(crate) mod stats;
 #[cfg(test)]
@@ -20,11 +21,11 @@ use serde::{Serialize, Serializer};
 use self::application::CustomMetrics;
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
-use crate::api::lists::Element;
+use crate::api::lists::element::Element;
 pub use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;
-use crate::api::{ContainerView, Identity};
+use crate::api::{ContainerView, IdentityView};
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::units::Bytes;
@@ -79,7 +80,7 @@ struct ContainerInfo<'a> {
 
 impl<'a> ContainerInfo<'a> {
     fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
-        let Identity { id, aliases, namespace, .. } = &view.identity;
+        let IdentityView { id, aliases, namespace, .. } = &view.identity;
         Self {
             id,
             name: Lossy(&view.name),

@@ -5,6 +5,7 @@
 
 mod application;
 mod attributes;
+pub(crate) mod error;
 mod filesystem;
 mod options;
 mod processes;
@@ -22,19 +23,21 @@ use axum::response::Response;
 use schemars::{Schema, SchemaGenerator};
 use tokio::task::spawn_blocking;
 
-pub use options::{DurationError, Extent, NameKind, OptionsError, RequestOptions};
+pub use error::Error;
+pub use options::{DurationError, NameKind, OptionsError, RequestOptions, SelectionExtent};
 pub use selection::{Selection, SelectionError, select};
 pub use storage::StorageError;
 pub(crate) use storage::parameters as storage_parameters;
 
 use crate::api::Count;
-use crate::api::backend::{Limits, Node, ProcessesOf, ProcessesUnavailable};
-use crate::api::cadvisor::v1::StatsQuery;
-use crate::api::http::openapi::{array, map};
+use crate::api::backend::{LimitsAge, Node, ProcessesOf};
+use crate::api::http::openapi::parts::{array, map};
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
-use crate::api::lists::{Element, Form};
+use crate::api::lists::Form;
+use crate::api::lists::element::Element;
+use crate::api::query::StatsQuery;
 use crate::sample::event::Name;
 use processes::CgroupPaths;
 use storage::Wanted;
@@ -55,26 +58,6 @@ pub(crate) enum Resource {
     Stats,
     Storage,
     Summary,
-}
-
-/// Why a request of v2 cannot be answered.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its options.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    /// Its name.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// A listing for a name that selects nothing.
-    #[error("process listing failed: {0}")]
-    ProcessesOf(#[source] SelectionError),
-    /// A listing that failed.
-    #[error("process listing failed: {0}")]
-    Processes(#[from] ProcessesUnavailable),
-    /// The label or the id of a file system.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Answers a request.
@@ -141,7 +124,7 @@ async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Res
         return Err(named().into());
     }
     let query = StatsQuery { count: options.count, ..StatsQuery::default() };
-    let answered = lists::container(source, Name::clone(&root), query, Limits::Current, stats::MACHINE).await?;
+    let answered = lists::container(source, Name::clone(&root), query, LimitsAge::Current, stats::MACHINE).await?;
     Ok(answered.map_err(|_| named())?)
 }
 
@@ -154,7 +137,7 @@ async fn summaries<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
 }
 
 async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOptions) -> Result<Response, ApiError> {
-    let options = RequestOptions { extent: Extent::Itself, ..*options };
+    let options = RequestOptions { extent: SelectionExtent::Itself, ..*options };
     let selection = select(&*source, name, &options).map_err(Error::ProcessesOf)?;
     let root = selection.names.iter().any(|name| **name == *b"/");
     let (of, paths) = match selection.names.into_iter().next() {

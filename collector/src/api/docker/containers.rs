@@ -9,12 +9,13 @@ use serde::Serialize;
 use super::errors::Error;
 use super::filters::Filters;
 use super::human;
-use super::request::Options;
+use super::lookup::find;
+use super::request::QueryOptions;
 use crate::api::Count;
-use crate::api::backend::docker::{RuntimeContainer, find};
-use crate::api::backend::{Limits, Node, ProcessesOf};
-use crate::api::cadvisor::v1::StatsQuery;
+use crate::api::backend::docker::RuntimeContainer;
+use crate::api::backend::{LimitsAge, Node, ProcessesOf};
 use crate::api::http::responses;
+use crate::api::query::StatsQuery;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
 use crate::sample::identity::Identity;
@@ -56,7 +57,7 @@ struct Networks {
 }
 
 /// `/containers/json`.
-pub(super) async fn list<S: Node>(source: &S, options: &Options) -> Result<Response, Error> {
+pub(super) async fn list<S: Node>(source: &S, options: &QueryOptions) -> Result<Response, Error> {
     let filters = Filters::parse(options, &["id", "name", "label", "status", "ancestor", "health"])?;
     let limit = match options.get("limit").filter(|limit| !limit.is_empty()) {
         None => None,
@@ -229,7 +230,7 @@ impl<'a> HostConfig<'a> {
 pub(super) async fn inspect<S: Node>(source: Arc<S>, wanted: &str) -> Result<Response, Error> {
     let container = find(&*source, wanted)?;
     let query = StatsQuery { count: Count::Newest(0), ..StatsQuery::default() };
-    let view = source.container(&container.cgroup, &query, Limits::Current).await;
+    let view = source.container(&container.cgroup, &query, LimitsAge::Current).await;
     let view = view.map_err(|_| Error::NoSuchContainer(wanted.to_owned()))?;
     let processes = source.processes(ProcessesOf::Container(container.cgroup.clone())).await;
     let identity = container.identity.as_deref();

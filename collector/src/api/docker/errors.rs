@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::task::JoinError;
 
-use super::request::{ApiVersion, NEWEST, OLDEST};
+use super::version::{ApiVersion, NEWEST, OLDEST};
 use crate::api::backend::TooManyStreams;
 use crate::api::budget::Busy;
 use crate::api::http::responses;

@@ -15,13 +15,13 @@ use tokio::time::sleep;
 
 use super::errors::Error;
 use super::filters::Filters;
-use super::request::Options;
+use super::request::QueryOptions;
 use crate::api::Count;
-use crate::api::backend::docker::Engine;
+use crate::api::backend::docker::ContainerEngine;
 use crate::api::backend::{Containers, Node, StreamItem, Subscription as _};
-use crate::api::cadvisor::events::{Delivery, EventQuery, Subcontainers};
 use crate::api::http::responses;
 use crate::api::http::responses::More;
+use crate::api::query::events::{Delivery, EventQuery, Subcontainers};
 use crate::api::wire::{json, time};
 use crate::sample::event::{Event, EventKind};
 use crate::sample::identity::Identity;
@@ -36,7 +36,7 @@ const LISTED_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// `/events`.
-pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result<Response, Error> {
+pub(super) async fn answer<S: Node>(source: Arc<S>, options: &QueryOptions) -> Result<Response, Error> {
     let filters = Filters::parse(options, &FILTERS)?;
     let (since, until) = (moment(options, "since")?, moment(options, "until")?);
     let query = EventQuery {
@@ -99,9 +99,9 @@ pub(super) async fn answer<S: Node>(source: Arc<S>, options: &Options) -> Result
     Ok(response)
 }
 
-/// Waits until a container that was just reported is listed, if it ever is: clients request what an event names at
-/// once, and give up when it is not there. Other cgroups are not reported, and thousands of them may come and go.
-async fn listed<S: Containers + Engine>(source: &S, name: &[u8]) {
+/// Waits until a container that was just reported is listed, if it ever is: clients request what an event names at once,
+/// and give up when it is not there. Other cgroups are not reported, and thousands of them may come and go.
+async fn listed<S: Containers + ContainerEngine>(source: &S, name: &[u8]) {
     if source.container_id(name).is_none() {
         return;
     }
@@ -114,7 +114,7 @@ async fn listed<S: Containers + Engine>(source: &S, name: &[u8]) {
 }
 
 /// Seconds since 1970 with a fraction, or RFC 3339.
-fn moment(options: &Options, name: &'static str) -> Result<Option<WallTime>, Error> {
+fn moment(options: &QueryOptions, name: &'static str) -> Result<Option<WallTime>, Error> {
     let Some(text) = options.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
     unix_time(text)
         .map(Some)
@@ -156,7 +156,7 @@ struct Actor<'a> {
 }
 
 /// Appends the line of an event, if it is about a container and the filters admit it.
-fn append<S: Engine>(out: &mut Vec<u8>, source: &S, event: &Event, filters: &Filters) {
+fn append<S: ContainerEngine>(out: &mut Vec<u8>, source: &S, event: &Event, filters: &Filters) {
     let Some(id) = source.container_id(&event.container) else { return };
     // A cgroup comes with the start of its container, not when that is made.
     let action = match event.kind {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::errors::Error;
-use super::request::Options;
+use super::request::QueryOptions;
 
 /// What was asked for, by the filter's name. Values of one name are alternatives, names add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl Filters {
     ///
     /// # Errors
     /// When they are not such an object, or name a filter that is not among the known ones.
-    pub(super) fn parse(options: &Options, known: &[&str]) -> Result<Self, Error> {
+    pub(super) fn parse(options: &QueryOptions, known: &[&str]) -> Result<Self, Error> {
         let Some(text) = options.get("filters").filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
         let object: BTreeMap<String, Value> = serde_json::from_str(text)?;
         let mut filters = BTreeMap::new();
@@ -56,7 +56,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Filters, String> {
         let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("filters", text).finish();
-        Filters::parse(&Options::parse(&query), &["id", "label", "type"]).map_err(|error| error.to_string())
+        Filters::parse(&QueryOptions::parse(&query), &["id", "label", "type"]).map_err(|error| error.to_string())
     }
 
     #[test]

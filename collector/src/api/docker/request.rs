@@ -1,30 +1,9 @@
 //! What a request asks for: its path, its version of the API, its options.
 
 use super::errors::Error;
-
-/// The newest version of the API that is spoken.
-pub(crate) const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 51 };
-/// The oldest one: its clients read JSON errors, and every newer one is a superset in what is served here.
-pub(crate) const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 24 };
-
-/// A version of Docker's API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ApiVersion {
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
-}
+use super::version::{ApiVersion, NEWEST, OLDEST};
 
 impl ApiVersion {
-    fn parse(segment: &[u8]) -> Option<Self> {
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-        let (major, minor) = str::from_utf8(segment).ok()?.strip_prefix('v')?.split_once('.')?;
-        Some(Self { major: number(major)?, minor: number(minor)? })
-    }
-
-    pub(crate) fn text(self) -> String {
-        format!("{}.{}", self.major, self.minor)
-    }
-
     /// # Errors
     /// When it is not spoken.
     pub(crate) fn check(self) -> Result<(), Error> {
@@ -96,9 +75,9 @@ impl Call {
 
 /// A query string.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options(Vec<(String, String)>);
+pub(crate) struct QueryOptions(Vec<(String, String)>);
 
-impl Options {
+impl QueryOptions {
     pub(crate) fn parse(query: &str) -> Self {
         Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
@@ -156,7 +135,7 @@ mod tests {
 
     #[test]
     fn switches() {
-        let options = Options::parse("a&b=0&c=False&d=None&e=1&f=yes&g=no&a=1");
+        let options = QueryOptions::parse("a&b=0&c=False&d=None&e=1&f=yes&g=no&a=1");
         let on: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| options.is_on(name)).into();
         let (yes, no) = (Some(true), Some(false));
         assert_eq!(on, [no, no, no, no, yes, yes, no, None]);

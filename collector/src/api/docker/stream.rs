@@ -15,14 +15,15 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::errors::Error;
-use super::request::{ApiVersion, Options};
+use super::lookup::find;
+use super::request::QueryOptions;
 use super::stats::{self, Frame, Subject};
+use super::version::ApiVersion;
 use crate::api::Count;
-use crate::api::backend::docker::find;
-use crate::api::backend::{Limits, Node, Unavailable};
+use crate::api::backend::{LimitsAge, Node, Unavailable};
 use crate::api::budget::Busy;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::http::responses;
+use crate::api::query::StatsQuery;
 use crate::sample::event::Name;
 
 /// Between two objects, and between the two readings of one object.
@@ -45,7 +46,7 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn of(options: &Options, version: ApiVersion) -> Self {
+    pub(super) fn of(options: &QueryOptions, version: ApiVersion) -> Self {
         let one_shot = version >= ONE_SHOT_SINCE && options.is_on("one-shot") == Some(true);
         match options.is_on("stream") {
             // Beside a stream, newer engines read over one-shot.
@@ -135,7 +136,7 @@ async fn read<S: Node>(source: &S, cgroup: &Name) -> Result<Option<Frame>, Unava
     source.refresh(std::slice::from_ref(cgroup), Duration::ZERO).await;
     let live = source.live(cgroup).await;
     let query = StatsQuery { count: Count::Newest(1), ..StatsQuery::default() };
-    let view = source.container(cgroup, &query, Limits::Recent).await?;
+    let view = source.container(cgroup, &query, LimitsAge::Recent).await?;
     let sample = view.samples.last().map(Arc::clone);
     Ok(sample.map(|sample| Frame { sample, live, spec: view.spec }))
 }
@@ -155,11 +156,11 @@ fn streamed<S: Node>(watch: Watch<S>, permit: SemaphorePermit<'static>) -> Respo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::docker::request::NEWEST;
+    use crate::api::docker::version::NEWEST;
 
     #[test]
     fn modes() {
-        let mode = |query: &str, version| Mode::of(&Options::parse(query), version);
+        let mode = |query: &str, version| Mode::of(&QueryOptions::parse(query), version);
         assert_eq!(mode("", NEWEST), Mode::Stream);
         assert_eq!(mode("stream=1&one-shot=1", NEWEST), Mode::Stream);
         assert_eq!(mode("stream=0", NEWEST), Mode::Pair);

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde::Serialize;
 
-use super::request::{NEWEST, OLDEST};
+use super::version::{NEWEST, OLDEST};
 use crate::api::backend::Node;
 use crate::api::backend::docker::CgroupVersion;
 use crate::api::http::responses;

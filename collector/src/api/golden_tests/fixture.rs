@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use super::full::{AT, application, files, filesystems, full_machine, full_sample, full_spec, later};
 use crate::api::backend::{
-    Containers, EventSource, Host, Kubelet, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Host, Kubelet, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
+    ProcessesUnavailable, Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Validation,
 };
 use crate::api::budget::Budget;
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::EventQuery;
-use crate::api::cadvisor::v1::StatsQuery;
-use crate::api::docker::{CgroupVersion, Engine, RuntimeContainer};
+use crate::api::docker::{CgroupVersion, ContainerEngine, RuntimeContainer};
 use crate::api::prometheus::Scrape;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
-use crate::api::{ContainerView, FilesystemUse, Identity, kubelet};
+use crate::api::{ContainerView, FilesystemUse, IdentityView, kubelet};
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
 use crate::sample::identity::{NetworkOwner, Runtime};
@@ -45,7 +46,7 @@ fn full() -> ContainerView {
         spec: full_spec(),
         children: vec![Name::from(format!("{FULL}/init").into_bytes())],
         samples: vec![Arc::new(full_sample(0)), Arc::new(full_sample(1))],
-        identity: Identity {
+        identity: IdentityView {
             id: FULL.trim_start_matches("/docker/").to_owned(),
             aliases: vec!["web".to_owned(), FULL.trim_start_matches("/docker/").to_owned()],
             namespace: "docker".to_owned(),
@@ -69,7 +70,7 @@ fn root() -> ContainerView {
     let application = Application::default();
     let machine = Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() };
     let filesystems = vec![FilesystemUse::Machine(Arc::new(machine)); 2];
-    ContainerView { name, children, identity: Identity::default(), application, filesystems, ..full() }
+    ContainerView { name, children, identity: IdentityView::default(), application, filesystems, ..full() }
 }
 
 fn minimal() -> ContainerView {
@@ -114,7 +115,7 @@ impl Fixture {
 }
 
 impl Containers for Fixture {
-    async fn container(&self, name: &[u8], query: &StatsQuery, _: Limits) -> Result<ContainerView, Unavailable> {
+    async fn container(&self, name: &[u8], query: &StatsQuery, _: LimitsAge) -> Result<ContainerView, Unavailable> {
         let found = self.all().into_iter().find(|view| *view.name == *name);
         let mut view = found.ok_or_else(|| Unavailable::Unknown(name.into()))?;
         let surplus = view.samples.len().saturating_sub(query.count.limit());
@@ -218,7 +219,7 @@ impl Subscription for Stream {
 }
 
 /// Nothing of Docker's API, which has tests of its own.
-impl Engine for Fixture {
+impl ContainerEngine for Fixture {
     fn runtime_containers(&self) -> Vec<RuntimeContainer> {
         Vec::new()
     }
@@ -260,10 +261,10 @@ impl Kubelet for Fixture {
         match self.0 {
             Known::Everything => node,
             Known::Little => {
-                let root = kubelet::Entry {
+                let root = kubelet::NodeCgroup {
                     name: (*b"/").into(),
                     newest: Some(Arc::new(Sample { at: AT, ..Sample::default() })),
-                    ..kubelet::Entry::default()
+                    ..kubelet::NodeCgroup::default()
                 };
                 kubelet::Snapshot { entries: vec![root], ..kubelet::Snapshot::default() }
             }

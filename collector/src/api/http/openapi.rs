@@ -4,6 +4,7 @@
 //! knows the other knows. Shapes that are read or written by hand have their schema beside the code that does it.
 
 mod operations;
+pub(crate) mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,6 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
-
-pub(crate) use operations::{array, map};
 
 use super::resources::{Page, VERSIONS};
 
@@ -105,9 +104,4 @@ fn never_null(schema: &mut Map<String, Value>) {
             schema.entry(key).or_insert(value);
         }
     }
-}
-
-/// A parameter of the query string.
-pub(crate) fn parameter(name: &str, schema: &Value, description: &str) -> Value {
-    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description })
 }

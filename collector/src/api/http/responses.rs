@@ -20,9 +20,9 @@ use crate::api::backend::{
 };
 use crate::api::budget::{Budget, Busy, RETRY_AFTER, Share};
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::{EventQuery, QueryError};
-use crate::api::cadvisor::v1::DecodeError;
-use crate::api::cadvisor::v2;
+use crate::api::cadvisor::v2::error::Error as V2Error;
+use crate::api::query::DecodeError;
+use crate::api::query::events::{EventQuery, QueryError};
 use crate::api::rendering::Frames;
 use crate::api::wire::json::{Quoted, lossy};
 use crate::sample::event::{Event, Name};
@@ -65,7 +65,7 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
-    V2(#[from] v2::Error),
+    V2(#[from] V2Error),
     #[error(transparent)]
     Metrics(#[from] MetricsUnavailable),
     #[error(transparent)]

@@ -16,17 +16,17 @@ use super::mount::Base;
 use super::openapi;
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError};
-use crate::api::backend::{Limits, Node, Readiness, Status};
-use crate::api::cadvisor::events::{Delivery, EventQuery};
+use crate::api::backend::{LimitsAge, Node, Readiness, Status};
 use crate::api::cadvisor::path;
 use crate::api::cadvisor::path::ApiPath;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::cadvisor::v2;
 use crate::api::cadvisor::v2::RequestOptions;
 use crate::api::cadvisor::{machine, v1, validate};
 use crate::api::lists;
 use crate::api::lists::Form;
 use crate::api::prometheus::http;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::{Delivery, EventQuery};
 use crate::api::wire::json;
 use crate::api::{docker, kubelet, web};
 use crate::sample::event::Name;
@@ -44,7 +44,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
         Page::Metrics => routes.route(page.path(), any(http::metrics::<S>)),
         Page::MetricsOfKubelet => routes.route(page.path(), any(http::kubelet_metrics::<S>)),
-        Page::MetricsOfResources => routes.route(page.path(), any(http::resource_metrics::<S>)),
+        Page::MetricsOfResources => routes.route(page.path(), any(kubelet::metrics_of_resources::<S>)),
         Page::OpenApi => routes.route(page.path(), any(openapi::<S>)),
         Page::Readiness => routes.route(page.path(), any(readyz::<S>)),
         // By their beginnings.
@@ -77,11 +77,13 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
         }
         Some(page @ Page::Static) => web::asset(below(page)),
         Some(Page::Validate) => validate::answer(&*source),
-        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
+        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::KubeletPath::of(&path), parts, body).await,
         Some(_) => web::page(base.path()),
         None => match Page::without_slash(&path) {
             // With a redirect the request would lose its body.
-            Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::Page::of(&path), parts, body).await,
+            Some(Page::Spec | Page::Stats) => {
+                kubelet::answer(source, kubelet::KubeletPath::of(&path), parts, body).await
+            }
             Some(page) => redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
             None => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
         },
@@ -156,7 +158,7 @@ async fn stats_query(body: Body) -> Result<StatsQuery, ApiError> {
 
 async fn container<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
     let element = v1::ELEMENT;
-    let answered = lists::container(source, Name::clone(&name), query, Limits::Current, element).await?;
+    let answered = lists::container(source, Name::clone(&name), query, LimitsAge::Current, element).await?;
     answered.map_err(|reason| ApiError::Container { name, reason })
 }
 
@@ -165,7 +167,7 @@ async fn subcontainers<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -
     if names.is_empty() {
         return Err(ApiError::NoContainers(name));
     }
-    lists::containers(source, names, query, Limits::Recent, Form::array(v1::ELEMENT)).await
+    lists::containers(source, names, query, LimitsAge::Recent, Form::array(v1::ELEMENT)).await
 }
 
 /// Docker's containers, or the one that is called so, by their full names.
@@ -177,7 +179,7 @@ async fn docker<S: Node>(source: Arc<S>, path: &[u8], query: StatsQuery) -> Resu
     let alias = (!alias.is_empty()).then_some(alias);
     let names = source.of_runtime(Runtime::Docker, alias);
     let names = names.map_err(|reason| ApiError::Docker { name: alias.unwrap_or_default().to_vec(), reason })?;
-    lists::containers(source, names, query, Limits::Recent, Form::map(v1::ENTRY)).await
+    lists::containers(source, names, query, LimitsAge::Recent, Form::map(v1::ENTRY)).await
 }
 
 async fn events<S: Node>(source: Arc<S>, name: Name, query: &str) -> Result<Response, ApiError> {

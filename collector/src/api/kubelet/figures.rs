@@ -3,7 +3,7 @@
 use super::wire::{
     CpuStats, FsStats, InterfaceStats, IoStats, MemoryStats, NetworkStats, PsiData, PsiStats, SwapStats, Time,
 };
-use super::{Entry, Snapshot, SwapLimit};
+use super::{NodeCgroup, Snapshot, SwapLimit};
 use crate::rates;
 use crate::sample::container::{Interface, Network, Pressure, PressureRow, Sample};
 use crate::sample::filesystem::Measured;
@@ -18,7 +18,7 @@ const UNLIMITED: u64 = 1 << 62;
 const DEFAULT_INTERFACE: &str = "eth0";
 
 /// CPU time, and the use of the CPU over the last ten seconds or so.
-pub(super) fn cpu(entry: &Entry) -> Option<CpuStats> {
+pub(super) fn cpu(entry: &NodeCgroup) -> Option<CpuStats> {
     let sample = entry.newest.as_deref()?;
     let cpu = sample.cpu.as_ref()?;
     Some(CpuStats {
@@ -30,12 +30,12 @@ pub(super) fn cpu(entry: &Entry) -> Option<CpuStats> {
 }
 
 /// Nanoseconds of CPU time in a second; `None` without two samples that can be compared.
-pub(super) fn rate(entry: &Entry) -> Option<u64> {
+pub(super) fn rate(entry: &NodeCgroup) -> Option<u64> {
     rates::cpu_total(entry.before.as_deref()?, entry.newest.as_deref()?)
 }
 
 /// Memory. `capacity` is the limit of what has no other: the machine's memory.
-pub(super) fn memory(entry: &Entry, snapshot: &Snapshot) -> Option<MemoryStats> {
+pub(super) fn memory(entry: &NodeCgroup, snapshot: &Snapshot) -> Option<MemoryStats> {
     let sample = entry.newest.as_deref()?;
     let memory = sample.memory.as_ref()?;
     let limit = memory_limit(entry, snapshot);
@@ -53,7 +53,7 @@ pub(super) fn memory(entry: &Entry, snapshot: &Snapshot) -> Option<MemoryStats> 
     })
 }
 
-fn memory_limit(entry: &Entry, snapshot: &Snapshot) -> Option<u64> {
+fn memory_limit(entry: &NodeCgroup, snapshot: &Snapshot) -> Option<u64> {
     let machine = snapshot.machine.memory.map(|memory| memory.0);
     if is_root(entry) {
         return machine;
@@ -64,7 +64,7 @@ fn memory_limit(entry: &Entry, snapshot: &Snapshot) -> Option<u64> {
     }
 }
 
-pub(super) fn is_root(entry: &Entry) -> bool {
+pub(super) fn is_root(entry: &NodeCgroup) -> bool {
     *entry.name == *b"/"
 }
 
@@ -76,7 +76,7 @@ fn finite(limit: Option<MemoryLimit>) -> Option<u64> {
 }
 
 /// Swap; `None` where the kernel does not account for it.
-pub(super) fn swap(entry: &Entry, snapshot: &Snapshot) -> Option<SwapStats> {
+pub(super) fn swap(entry: &NodeCgroup, snapshot: &Snapshot) -> Option<SwapStats> {
     let sample = entry.newest.as_deref()?;
     let used = sample.memory.as_ref()?.swap?.0;
     let limit = if is_root(entry) {
@@ -102,7 +102,7 @@ fn swap_limit(spec: &MemorySpec, counts: SwapLimit) -> Option<u64> {
 }
 
 /// Waiting for block devices.
-pub(super) fn io(entry: &Entry) -> Option<IoStats> {
+pub(super) fn io(entry: &NodeCgroup) -> Option<IoStats> {
     let sample = entry.newest.as_deref()?;
     let pressure = sample.io.as_ref()?.pressure.as_ref()?;
     Some(IoStats { time: Time(Some(sample.at)), psi: psi(pressure) })

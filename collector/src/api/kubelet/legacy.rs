@@ -3,7 +3,7 @@
 use schemars::Schema;
 use serde_json::{Value, json};
 
-use crate::api::cadvisor::v1::{DecodeError, StatsQuery};
+use crate::api::query::{DecodeError, StatsQuery};
 use crate::sample::event::Name;
 
 /// Whether what is below a container counts too.

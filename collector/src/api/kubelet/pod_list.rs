@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::pods::{self, Pod};
 use super::wire::Time;
-use super::{Entry, Snapshot};
+use super::{NodeCgroup, Snapshot};
 use crate::api::wire::json;
 use crate::sample::identity::{Address, Identity, QosClass, Runtime};
 
@@ -170,7 +170,7 @@ fn labels<'a>(pod: &Pod<'a>) -> BTreeMap<&'a str, &'a str> {
     all.filter(|(key, _)| is_own(key)).map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-fn status(name: &str, entry: &Entry) -> ContainerStatus {
+fn status(name: &str, entry: &NodeCgroup) -> ContainerStatus {
     let identity = entry.identity.as_deref();
     let restarts = identity.and_then(|identity| identity.labels.get(RESTARTS)?.parse().ok());
     let health = identity.and_then(|identity| identity.health.as_deref());
@@ -188,7 +188,7 @@ fn status(name: &str, entry: &Entry) -> ContainerStatus {
     }
 }
 
-fn started(entry: &Entry) -> Option<crate::units::WallTime> {
+fn started(entry: &NodeCgroup) -> Option<crate::units::WallTime> {
     entry.identity.as_ref().and_then(|identity| identity.started).or_else(|| entry.created())
 }
 

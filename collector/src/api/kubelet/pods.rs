@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::wire::PodReference;
-use super::{Entry, Role, Snapshot, figures};
+use super::{NodeCgroup, Role, Snapshot, figures};
 use crate::sample::event::Name;
 use crate::sample::identity::NetworkOwner;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
@@ -27,11 +27,11 @@ pub(super) struct Pod<'a> {
     pub(super) name: String,
     pub(super) uid: String,
     /// Its own cgroup.
-    pub(super) cgroup: Option<&'a Entry>,
+    pub(super) cgroup: Option<&'a NodeCgroup>,
     /// What holds its namespaces; among several the newest.
-    pub(super) sandbox: Option<&'a Entry>,
+    pub(super) sandbox: Option<&'a NodeCgroup>,
     /// Those that run, by name.
-    pub(super) containers: BTreeMap<String, &'a Entry>,
+    pub(super) containers: BTreeMap<String, &'a NodeCgroup>,
     /// Its volumes and logs.
     pub(super) files: Option<&'a PodFiles>,
 }
@@ -48,13 +48,13 @@ impl Pod<'_> {
 
     /// When it was started: one fixed moment, however often it is asked for.
     pub(super) fn started(&self) -> Option<WallTime> {
-        let of = |entry: Option<&Entry>| entry.and_then(Entry::created);
+        let of = |entry: Option<&NodeCgroup>| entry.and_then(NodeCgroup::created);
         let first = || self.containers.values().filter_map(|entry| entry.created()).min();
         of(self.sandbox).or_else(|| of(self.cgroup)).or_else(first)
     }
 
     /// The sandbox and the containers.
-    pub(super) fn members(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn members(&self) -> impl Iterator<Item = &NodeCgroup> {
         self.sandbox.into_iter().chain(self.containers.values().copied())
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     let mut pods: BTreeMap<Key, Pod<'_>> = BTreeMap::new();
     // The pods' cgroups whose pod's name is known from one of its containers.
     let mut named: HashMap<&Name, Key> = HashMap::new();
-    let own: HashMap<&Name, &Entry> =
+    let own: HashMap<&Name, &NodeCgroup> =
         snapshot.entries.iter().filter(|entry| matches!(entry.role, Role::Pod(_))).map(|e| (&e.name, e)).collect();
     for entry in &snapshot.entries {
         let Some(key) = reported(entry) else { continue };
@@ -130,7 +130,7 @@ fn unreported<'a>(pods: &mut BTreeMap<Key, Pod<'a>>, key: &Key, snapshot: &'a Sn
 }
 
 /// The pod that a runtime's labels name.
-fn reported(entry: &Entry) -> Option<Key> {
+fn reported(entry: &NodeCgroup) -> Option<Key> {
     let (name, namespace) = (entry.label(POD_NAME)?, entry.label(POD_NAMESPACE)?);
     let of_path = match &entry.role {
         Role::Container { pod, .. } => Some(pod.as_str()),
@@ -147,20 +147,20 @@ fn of_log_directory(snapshot: &Snapshot, uid: &str) -> Key {
 }
 
 /// Whether it holds the namespaces of a pod and nothing else.
-fn is_sandbox(entry: &Entry) -> bool {
+fn is_sandbox(entry: &NodeCgroup) -> bool {
     entry.label(CONTAINER_NAME) == Some(SANDBOX)
         || entry.label(CONTAINERD_KIND) == Some("sandbox")
         || entry.identity.as_ref().is_some_and(|identity| identity.network == NetworkOwner::Pod)
 }
 
 /// The container's name in the pod's description; its id where the runtime has no label for it.
-fn container_name(entry: &Entry) -> Option<String> {
+fn container_name(entry: &NodeCgroup) -> Option<String> {
     let label = entry.label(CONTAINER_NAME).map(str::to_owned);
     label.or_else(|| entry.identity.as_ref().map(|identity| identity.id.clone()))
 }
 
 /// Of several runs of one container the newest that is alive counts.
-fn add<'a>(pod: &mut Pod<'a>, name: String, entry: &'a Entry) {
+fn add<'a>(pod: &mut Pod<'a>, name: String, entry: &'a NodeCgroup) {
     if !is_alive(entry) {
         return;
     }
@@ -170,9 +170,9 @@ fn add<'a>(pod: &mut Pod<'a>, name: String, entry: &'a Entry) {
     }
 }
 
-/// Whether anything runs in it, as far as its samples show: without memory and without CPU use it has ended. The
-/// kubelet also leaves out a container that has only one sample yet.
-fn is_alive(entry: &Entry) -> bool {
+/// Whether anything runs in it, as far as its samples show: without memory and without CPU use it has ended. The kubelet
+/// also leaves out a container that has only one sample yet.
+fn is_alive(entry: &NodeCgroup) -> bool {
     let Some(sample) = entry.newest.as_deref() else { return false };
     match (&sample.cpu, &sample.memory) {
         (None, None) => false,

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::task::spawn_blocking;
 
-use super::routes::{self, Page};
+use super::routes::{self, KubeletPath};
 use super::{Depth, pod_list};
 use crate::api::backend::{Node, Readiness, Status};
 use crate::api::cadvisor::path;
@@ -45,7 +45,7 @@ pub fn router<S: Node>(source: Arc<S>) -> Router {
         .route(resources::Page::Readiness.path(), any(readyz::<S>))
         .route(resources::Page::Metrics.path(), any(http::own_metrics::<S>))
         .route(resources::Page::MetricsOfKubelet.path(), any(http::kubelet_metrics::<S>))
-        .route(resources::Page::MetricsOfResources.path(), any(http::resource_metrics::<S>))
+        .route(resources::Page::MetricsOfResources.path(), any(routes::metrics_of_resources::<S>))
         // Probes of containers and the kubelet's own objectives: there are none here.
         .route("/metrics/probes", any(http::no_metrics))
         .route("/metrics/slis", any(http::no_metrics))
@@ -82,5 +82,5 @@ async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) 
         return responses::error(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.");
     }
     let (parts, body) = request.into_parts();
-    routes::answer(source, Page::of(&path), parts, body).await
+    routes::answer(source, KubeletPath::of(&path), parts, body).await
 }

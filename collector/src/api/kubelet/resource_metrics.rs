@@ -4,7 +4,7 @@
 
 use super::pods::{self, Pod};
 use super::wire::{CpuStats, MemoryStats, SwapStats};
-use super::{Entry, Snapshot, figures, summary};
+use super::{NodeCgroup, Snapshot, figures, summary};
 use crate::api::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp, close};
 use crate::units::WallTime;
 
@@ -150,7 +150,7 @@ pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
     page.out
 }
 
-fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Subject>) {
+fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, Vec<Subject>) {
     let node = Subject {
         cpu: figures::cpu(root),
         memory: figures::memory(root, snapshot),
@@ -177,7 +177,7 @@ fn subjects(snapshot: &Snapshot, root: &Entry) -> (Subject, Vec<Subject>, Vec<Su
             swap: summary::pod_swap(pod, snapshot),
             started: None,
         });
-        let subject = |(name, entry): (&String, &&Entry)| Subject {
+        let subject = |(name, entry): (&String, &&NodeCgroup)| Subject {
             labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
             cpu: figures::cpu(entry),
             memory: figures::memory(entry, snapshot),

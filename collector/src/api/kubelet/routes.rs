@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -12,16 +13,18 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::legacy::{self, ContainerRequest};
 use super::{Depth, Incomplete, summary};
-use crate::api::backend::{Limits, Node, Unavailable};
+use crate::api::backend::{LimitsAge, MetricsUnavailable, Node, Unavailable};
 use crate::api::budget::Busy;
 use crate::api::cadvisor::machine;
 use crate::api::cadvisor::v1;
-use crate::api::cadvisor::v1::{DecodeError, StatsQuery};
-use crate::api::http::openapi;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
 use crate::api::lists::Form;
+use crate::api::prometheus::{Accepted, Encoding, encode, http};
+use crate::api::query::{DecodeError, StatsQuery};
+use crate::api::rendering::Frames;
 use crate::api::wire::json;
 use crate::sample::event::Name;
 
@@ -32,7 +35,7 @@ const ONLY_CPU_AND_MEMORY: &str = "only_cpu_and_memory";
 
 /// What a path of the kubelet's asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
+pub(crate) enum KubeletPath {
     /// The machine.
     Spec,
     /// The root container.
@@ -50,7 +53,7 @@ pub(crate) enum Page {
     Unknown,
 }
 
-impl Page {
+impl KubeletPath {
     /// What a decoded path asks for.
     pub(crate) fn of(path: &[u8]) -> Self {
         if matches!(path, b"/spec" | b"/spec/") {
@@ -77,14 +80,14 @@ impl Page {
 }
 
 /// Answers a request for one of the kubelet's paths.
-pub(crate) async fn answer<S: Node>(source: Arc<S>, page: Page, parts: Parts, body: Body) -> Response {
+pub(crate) async fn answer<S: Node>(source: Arc<S>, page: KubeletPath, parts: Parts, body: Body) -> Response {
     let answered = match page {
-        Page::Spec => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
-        Page::Summary => node_summary(&*source, &parts, body).await,
-        Page::Root => root(source, body).await,
-        Page::Containers => containers(source, body).await,
-        Page::OfPod { namespace, pod, container } => of_pod(source, (&namespace, &pod, &container), body).await,
-        Page::Unknown => Err(Failed::NoPage),
+        KubeletPath::Spec => Ok(responses::json(json::to_bytes(&machine::render(&source.machine())))),
+        KubeletPath::Summary => node_summary(&*source, &parts, body).await,
+        KubeletPath::Root => root(source, body).await,
+        KubeletPath::Containers => containers(source, body).await,
+        KubeletPath::OfPod { namespace, pod, container } => of_pod(source, (&namespace, &pod, &container), body).await,
+        KubeletPath::Unknown => Err(Failed::NoPage),
     };
     answered.unwrap_or_else(IntoResponse::into_response)
 }
@@ -140,7 +143,26 @@ async fn node_summary<S: Node>(source: &S, parts: &Parts, body: Body) -> Result<
 /// The parameters of the summary, for the document of the API.
 pub(crate) fn summary_parameters() -> Vec<Value> {
     let schema = serde_json::json!({ "type": "string" });
-    vec![openapi::parameter(ONLY_CPU_AND_MEMORY, &schema, "`true`: CPU, memory and swap alone.")]
+    vec![parameter(ONLY_CPU_AND_MEMORY, &schema, "`true`: CPU, memory and swap alone.")]
+}
+
+/// The kubelet's metrics of resources.
+pub(crate) async fn metrics_of_resources<S: Node>(
+    State(source): State<Arc<S>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT));
+    let encoding = Encoding::by(&http::all_of(&headers, ACCEPT_ENCODING));
+    let budget = source.budget();
+    let mut share = budget.reserve(super::snapshot_bytes(source.listed())).await?;
+    let snapshot = source.node(Depth::CpuAndMemory).await;
+    let render = move || {
+        let text = super::render_resource_metrics(&snapshot, accepted.format);
+        encode(encoding, text).map_err(MetricsUnavailable::from)
+    };
+    let text = spawn_blocking(render).await??;
+    budget.grow(&mut share, text.len()).await?;
+    Ok(http::page(accepted, encoding, Body::new(Frames::new(&share.hold(text)))))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -165,7 +187,7 @@ async fn root<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Failed> {
 }
 
 async fn alone<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, Failed> {
-    Ok(lists::container(source, name, query, Limits::Recent, v1::ELEMENT).await??)
+    Ok(lists::container(source, name, query, LimitsAge::Recent, v1::ELEMENT).await??)
 }
 
 async fn containers<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Failed> {
@@ -180,7 +202,7 @@ async fn containers<S: Node>(source: Arc<S>, body: Body) -> Result<Response, Fai
     // Clients ask for the last half a minute or so, in which a kubelet has a sample of every container.
     source.freshen(&names).await;
     let form = Form::map(v1::ENTRY);
-    Ok(lists::containers(source, names, query, Limits::Recent, form).await?)
+    Ok(lists::containers(source, names, query, LimitsAge::Recent, form).await?)
 }
 
 async fn of_pod<S: Node>(
@@ -207,30 +229,30 @@ mod tests {
 
     #[test]
     fn paths() {
-        let of_pod = |namespace: &str| Page::OfPod {
+        let of_pod = |namespace: &str| KubeletPath::OfPod {
             namespace: namespace.to_owned(),
             pod: "web-0".to_owned(),
             container: "app".to_owned(),
         };
         for (path, expected) in [
-            ("/spec", Page::Spec),
-            ("/spec/", Page::Spec),
-            ("/spec/x", Page::Unknown),
-            ("/stats", Page::Root),
-            ("/stats/", Page::Root),
-            ("/stats/summary", Page::Summary),
-            ("/stats/summary/", Page::Summary),
-            ("/stats/container/", Page::Containers),
+            ("/spec", KubeletPath::Spec),
+            ("/spec/", KubeletPath::Spec),
+            ("/spec/x", KubeletPath::Unknown),
+            ("/stats", KubeletPath::Root),
+            ("/stats/", KubeletPath::Root),
+            ("/stats/summary", KubeletPath::Summary),
+            ("/stats/summary/", KubeletPath::Summary),
+            ("/stats/container/", KubeletPath::Containers),
             ("/stats/web-0/app", of_pod("default")),
             ("/stats/shop/web-0/u1/app", of_pod("shop")),
-            ("/stats/shop/web-0/u1", Page::Unknown),
-            ("/stats/x", Page::Unknown),
-            ("/statistics", Page::Unknown),
-            ("/", Page::Unknown),
+            ("/stats/shop/web-0/u1", KubeletPath::Unknown),
+            ("/stats/x", KubeletPath::Unknown),
+            ("/statistics", KubeletPath::Unknown),
+            ("/", KubeletPath::Unknown),
         ] {
-            assert_eq!(Page::of(path.as_bytes()), expected, "{path}");
+            assert_eq!(KubeletPath::of(path.as_bytes()), expected, "{path}");
         }
-        assert_eq!(Page::of(b"/stats/\xff"), Page::Unknown);
+        assert_eq!(KubeletPath::of(b"/stats/\xff"), KubeletPath::Unknown);
     }
 
     #[test]

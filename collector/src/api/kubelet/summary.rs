@@ -6,7 +6,7 @@ use super::wire::{
     ContainerStats, CpuStats, FsStats, MemoryStats, NetworkStats, NodeStats, PodStats, ProcessStats, RlimitStats,
     RuntimeStats, Summary, SwapStats, Time, VolumeStats,
 };
-use super::{Depth, Entry, Snapshot};
+use super::{Depth, NodeCgroup, Snapshot};
 use crate::api::wire::json;
 use crate::sample::filesystem::{DiskUsage, Measured};
 use crate::sample::identity::Runtime;
@@ -41,7 +41,7 @@ pub(super) fn summary(snapshot: &Snapshot, depth: Depth) -> Result<Summary, Inco
     })
 }
 
-fn node(snapshot: &Snapshot, root: &Entry, depth: Depth, runtime: Option<Runtime>) -> NodeStats {
+fn node(snapshot: &Snapshot, root: &NodeCgroup, depth: Depth, runtime: Option<Runtime>) -> NodeStats {
     let system = snapshot.system.iter().filter_map(|(part, name)| {
         let entry = snapshot.entries.iter().find(|entry| entry.name == *name)?;
         Some(container(part.name().to_owned(), entry, snapshot, depth))
@@ -112,7 +112,7 @@ fn image_store(all: &Filesystems, store: &ImageStore) -> FsStats {
 }
 
 /// A container, or a part of the system, which has no files of its own.
-fn container(name: String, entry: &Entry, snapshot: &Snapshot, depth: Depth) -> ContainerStats {
+fn container(name: String, entry: &NodeCgroup, snapshot: &Snapshot, depth: Depth) -> ContainerStats {
     ContainerStats {
         name,
         start_time: Time(entry.created()),
@@ -151,17 +151,17 @@ fn pod(pod: &Pod<'_>, snapshot: &Snapshot, depth: Depth) -> PodStats {
     }
 }
 
-fn layer(entry: &Entry) -> Option<Measured> {
+fn layer(entry: &NodeCgroup) -> Option<Measured> {
     entry.storage.as_ref()?.layer
 }
 
-fn layer_filesystem<'a>(entry: &Entry, snapshot: &'a Snapshot) -> Option<&'a Filesystem> {
+fn layer_filesystem<'a>(entry: &NodeCgroup, snapshot: &'a Snapshot) -> Option<&'a Filesystem> {
     let device = &entry.storage.as_ref()?.filesystem.as_ref()?.device;
     snapshot.filesystems.as_ref()?.list.iter().find(|filesystem| filesystem.device == *device)
 }
 
 /// Log files where the kubelet has them, else where the runtime says they are.
-fn logs(pod: &Pod<'_>, name: &str, entry: &Entry) -> Option<Measured> {
+fn logs(pod: &Pod<'_>, name: &str, entry: &NodeCgroup) -> Option<Measured> {
     let in_pod = pod.files.and_then(|files| files.logs.get(name)).copied();
     in_pod.or_else(|| entry.storage.as_ref()?.logs)
 }
@@ -215,7 +215,7 @@ fn pod_network(pod: &Pod<'_>) -> Option<NetworkStats> {
 
 /// Processes of the containers, without the sandbox's; none where one of them could not be counted.
 fn processes(pod: &Pod<'_>) -> Option<ProcessStats> {
-    let count = |entry: &Entry| {
+    let count = |entry: &NodeCgroup| {
         let sampled = entry.newest.as_ref().and_then(|sample| sample.processes.as_ref());
         sampled.and_then(|processes| processes.count).or(entry.processes)
     };

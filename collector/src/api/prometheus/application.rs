@@ -1,8 +1,8 @@
-//! Families that containers' applications tell, beside those of the kernel's statistics: their names are the containers'
+//! Families that containers' applications report, beside those of the kernel's statistics: their names are the containers'
 //! own words.
 //!
 //! A name or a label may be any text there: what Prometheus does not allow is an underscore here, labels begin with
-//! `app_`. What would have the name of one of cAdvisor's families, or of the collector's, is not told.
+//! `app_`. What would have the name of one of cAdvisor's families, or of the collector's, is not reported.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,7 +23,7 @@ pub(super) struct Family<'a> {
     pub(super) series: BTreeMap<Key<'a>, Value>,
 }
 
-/// What tells the series of a family apart.
+/// What reports the series of a family apart.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key<'a> {
     /// The container's position.
@@ -33,21 +33,21 @@ pub(super) struct Key<'a> {
 }
 
 /// What the help of all of them says.
-pub(super) const HELP: &str = "What a container's application tells (io.cadvisor.metric labels).";
+pub(super) const HELP: &str = "What a container's application reports (io.cadvisor.metric labels).";
 
 /// Suffixes by which one family claims the names of others in `OpenMetrics`.
 const CLAIMED: [&str; 5] = ["_bucket", "_count", "_created", "_sum", "_total"];
 
 /// The families of all containers that are there, sorted by name.
 pub(super) fn families<'a>(entries: &[&'a Entry], own: &[MetricFamily]) -> Vec<Family<'a>> {
-    let told = entries.iter().enumerate().filter(|(_, entry)| entry.life == Life::Running);
-    let mut told = told.filter_map(|(row, entry)| Some((row, entry.application.as_deref()?))).peekable();
-    if told.peek().is_none() {
+    let reported = entries.iter().enumerate().filter(|(_, entry)| entry.life == Life::Running);
+    let mut reported = reported.filter_map(|(row, entry)| Some((row, entry.application.as_deref()?))).peekable();
+    if reported.peek().is_none() {
         return Vec::new();
     }
     let taken = taken(own);
     let mut families: BTreeMap<String, Family<'a>> = BTreeMap::new();
-    for (row, round) in told {
+    for (row, round) in reported {
         for (name, series) in series(round) {
             if taken.contains(name.as_str()) || taken.contains(base(&name)) {
                 continue;
@@ -62,7 +62,7 @@ pub(super) fn families<'a>(entries: &[&'a Entry], own: &[MetricFamily]) -> Vec<F
     families.into_values().collect()
 }
 
-/// What is told of a container, by name and labels. Of several metrics that become one name, the first with the same labels
+/// What is reported a container, by name and labels. Of several metrics that become one name, the first with the same labels
 /// counts; of several values of one metric the last.
 fn series(round: &Round) -> BTreeMap<String, BTreeMap<BTreeMap<String, &str>, Value>> {
     let mut all: BTreeMap<String, BTreeMap<BTreeMap<String, &str>, Value>> = BTreeMap::new();

@@ -1,9 +1,9 @@
 //! What is left out when there are more series than are allowed.
 //!
-//! What applications tell is the first to go. Then in this order, until the rest fits: whole families, group by group as
+//! What applications report is the first to go. Then in this order, until the rest fits: whole families, group by group as
 //! [`Group`] lists them and within a group the last by name first, but none of the core; then the core of containers that
 //! ended, the last by name first; then of cgroups that no runtime made, the deepest first and among equals the last by
-//! name; then of the runtimes' containers, the last by name first; at last the root's. What tells of the machine and of
+//! name; then of the runtimes' containers, the last by name first; at last the root's. What reports the machine and of
 //! the collector itself stays.
 
 use std::cmp::Reverse;

@@ -1,4 +1,4 @@
-//! The families that tell of containers, by what they are about.
+//! The families that report containers, by what they are about.
 
 mod block_devices;
 mod cpu;

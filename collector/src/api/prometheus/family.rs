@@ -1,4 +1,4 @@
-//! What a family is: its name, its type, when it is told, and how its series are made of a container.
+//! What a family is: its name, its type, when it is reported, and how its series are made of a container.
 
 use std::fmt;
 
@@ -101,7 +101,7 @@ pub(super) struct Family {
     pub(super) help: &'static str,
     /// Labels beside the container's or the machine's, sorted.
     pub(super) labels: &'static [&'static str],
-    /// The kind of statistics it belongs to; `None` for what is always told.
+    /// The kind of statistics it belongs to; `None` for what is always reported.
     pub(super) metric: Option<MetricKind>,
     pub(super) group: Group,
     pub(super) recommended: Recommended,
@@ -191,14 +191,14 @@ impl Family {
         Self { after_end: AfterEnd::Kept, ..self }
     }
 
-    /// Whether it is told with these kinds and options.
-    pub(super) fn is_told(&self, kinds: KindSet, options: &Options) -> bool {
+    /// Whether it is reported with these kinds and options.
+    pub(super) fn is_reported(&self, kinds: KindSet, options: &Options) -> bool {
         self.metric.is_none_or(|metric| kinds.has(metric))
             && (options.profile == Profile::Compatible || self.recommended == Recommended::Yes)
     }
 
     /// Whether it has series of a container in this state.
-    pub(super) fn tells(&self, life: Life) -> bool {
+    pub(super) fn reports(&self, life: Life) -> bool {
         life == Life::Running || self.after_end == AfterEnd::Kept
     }
 }
@@ -208,13 +208,13 @@ pub(super) struct Row<'a> {
     pub(super) life: Life,
     pub(super) sample: Option<&'a Sample>,
     pub(super) processes: Option<&'a Processes>,
-    /// What is reported of its `memory.stat`, looked up once.
+    /// What is reported about its `memory.stat`, looked up once.
     pub(super) stat: ReportedStat,
     pub(super) spec: &'a Spec,
     pub(super) identity: Option<&'a Identity>,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
-    /// The file systems that are told of it, each device once.
+    /// The file systems that are reported it, each device once.
     pub(super) filesystems: Vec<FilesystemRow<'a>>,
 }
 
@@ -279,7 +279,7 @@ impl Context<'_> {
         }
     }
 
-    /// Tells the value, or 0 as [`Context::or_zero`] has it.
+    /// Reports the value, or 0 as [`Context::or_zero`] has it.
     pub(super) fn value<T: Into<Value> + Default>(
         &self,
         sample: &Sample,
@@ -319,21 +319,21 @@ impl Context<'_> {
         }
     }
 
-    /// A value of a container's processes. What the collector could not look at is told by neither profile.
+    /// A value of a container's processes. What the collector could not look at is reported by neither profile.
     pub(super) fn processes(row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&Processes) -> Option<u64>) {
         if let Some(value) = row.processes.and_then(get) {
             out.value(value);
         }
     }
 
-    /// Whether CPU time is told per CPU.
+    /// Whether CPU time is reported per CPU.
     pub(super) fn per_cpu(&self) -> bool {
         self.profile == Profile::Compatible
             && self.kinds.has(MetricKind::PerCpu)
             && matches!(self.labels, LabelSet::Cadvisor(_))
     }
 
-    /// At most so many of a container's interfaces or devices are told; what is beyond is counted.
+    /// At most so many of a container's interfaces or devices are reported; what is beyond is counted.
     pub(super) fn at_most<T>(&self, limit: usize, all: impl Iterator<Item = T>, out: &mut Writer<'_>) -> Vec<T> {
         let mut all: Vec<T> = all.collect();
         if self.profile == Profile::Recommended && all.len() > limit {

@@ -7,15 +7,12 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
-use tokio::task::spawn_blocking;
 
-use crate::api::backend::{MetricsUnavailable, Node, Sharing};
+use crate::api::backend::{Node, Sharing};
 use crate::api::cadvisor::v2::{Error, NameKind, RequestOptions};
 use crate::api::http::responses::ApiError;
-use crate::api::kubelet;
-use crate::api::kubelet::Depth;
-use crate::api::prometheus::{Accepted, Encoding, Endpoint, Format, Scrape, content_encoding, encode};
-use crate::api::rendering::{Frames, Reading};
+use crate::api::prometheus::{Accepted, Encoding, Endpoint, Format, Scrape, content_encoding};
+use crate::api::rendering::Reading;
 use crate::sample::identity::Runtime;
 
 /// The collector's endpoint. As in cAdvisor `type` and `max_age` count; `count` has to be a number, and neither it nor
@@ -65,25 +62,6 @@ pub(crate) async fn no_metrics(headers: HeaderMap) -> Response {
     page(accepted, Encoding::Identity, Body::from(body))
 }
 
-/// The kubelet's metrics of resources.
-pub(crate) async fn resource_metrics<S: Node>(
-    State(source): State<Arc<S>>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
-    let encoding = Encoding::by(&all_of(&headers, ACCEPT_ENCODING));
-    let budget = source.budget();
-    let mut share = budget.reserve(kubelet::snapshot_bytes(source.listed())).await?;
-    let snapshot = source.node(Depth::CpuAndMemory).await;
-    let render = move || {
-        let text = kubelet::render_resource_metrics(&snapshot, accepted.format);
-        encode(encoding, text).map_err(MetricsUnavailable::from)
-    };
-    let text = spawn_blocking(render).await??;
-    budget.grow(&mut share, text.len()).await?;
-    Ok(page(accepted, encoding, Body::new(Frames::new(&share.hold(text)))))
-}
-
 async fn answer(
     source: &impl Node,
     headers: &HeaderMap,
@@ -98,7 +76,7 @@ async fn answer(
     Ok(page(accepted, encoding, Body::new(Reading::new(rendering))))
 }
 
-fn page(accepted: Accepted, encoding: Encoding, body: Body) -> Response {
+pub(crate) fn page(accepted: Accepted, encoding: Encoding, body: Body) -> Response {
     let mut response = ([(CONTENT_TYPE, accepted.content_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
@@ -109,6 +87,6 @@ fn page(accepted: Accepted, encoding: Encoding, body: Body) -> Response {
 }
 
 /// The header's lines as one.
-fn all_of(headers: &HeaderMap, name: HeaderName) -> String {
+pub(crate) fn all_of(headers: &HeaderMap, name: HeaderName) -> String {
     headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect::<Vec<_>>().join(",")
 }

@@ -229,7 +229,7 @@ fn unique_ids(entries: &[&Entry]) -> HashMap<usize, String> {
     ids
 }
 
-/// The pods' own cgroups with the namespace and name of the pod, which only the containers below them tell.
+/// The pods' own cgroups with the namespace and name of the pod, which only the containers below them report.
 fn pod_cgroups<'a>(entries: &[&'a Entry]) -> HashMap<&'a [u8], (&'a str, &'a str)> {
     let mut pods = HashMap::new();
     for entry in entries {

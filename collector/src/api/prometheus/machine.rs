@@ -1,4 +1,4 @@
-//! The families that tell of the machine, and of no container.
+//! The families that report the machine, and of no container.
 
 use super::family::{Family, Group};
 use super::snapshot::Snapshot;
@@ -10,12 +10,12 @@ use crate::sample::machine::{Cache, Core, Node};
 /// All of them. Their labels are the machine's and, listed here, their own.
 pub(super) const FAMILIES: &[Family] = &[
     Family::machine("machine_cpu_physical_cores", "Cores of a processor.", |snapshot, out| {
-        tell(out, snapshot.machine.cpus.cores);
+        report(out, snapshot.machine.cpus.cores);
     }),
     Family::machine("machine_cpu_cores", "CPUs that are switched on; a hardware thread is one.", |snapshot, out| {
         out.value(snapshot.machine.cpus.online);
     }),
-    Family::machine("machine_cpu_sockets", "Processors.", |snapshot, out| tell(out, snapshot.machine.cpus.sockets)),
+    Family::machine("machine_cpu_sockets", "Processors.", |snapshot, out| report(out, snapshot.machine.cpus.sockets)),
     Family::machine("machine_cpu_books", "Books of processors (s390x).", |snapshot, out| {
         out.value(snapshot.machine.cpus.books.unwrap_or(0));
     }),
@@ -23,10 +23,10 @@ pub(super) const FAMILIES: &[Family] = &[
         out.value(snapshot.machine.cpus.drawers.unwrap_or(0));
     }),
     Family::machine("machine_memory_bytes", "Memory.", |snapshot, out| {
-        tell(out, snapshot.machine.memory.map(|bytes| bytes.0));
+        report(out, snapshot.machine.memory.map(|bytes| bytes.0));
     }),
     Family::machine("machine_swap_bytes", "Swap space.", |snapshot, out| {
-        tell(out, snapshot.machine.swap.map(|bytes| bytes.0));
+        report(out, snapshot.machine.swap.map(|bytes| bytes.0));
     }),
     Family::machine("machine_dimm_count", "Memory modules by type.", |snapshot, out| {
         for (kind, modules) in snapshot.machine.memory_modules.iter().flatten() {
@@ -123,7 +123,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .labels(&["cadvisorRevision", "cadvisorVersion", "dockerVersion", "kernelVersion", "osVersion"]),
 ];
 
-fn tell(out: &mut Writer<'_>, value: Option<impl Into<super::writer::Value>>) {
+fn report(out: &mut Writer<'_>, value: Option<impl Into<super::writer::Value>>) {
     if let Some(value) = value {
         out.value(value);
     }
@@ -137,7 +137,7 @@ fn cores(snapshot: &Snapshot) -> impl Iterator<Item = (&Node, &Core)> {
 type OfCore<'a> = (Option<(Option<i32>, i32)>, &'a Cache);
 
 /// Core ids count from 0 in each socket, so in a node of two sockets two cores may be called the same: the later one then
-/// has its socket before its id. A core may have several caches of one level and type: of these the first is told.
+/// has its socket before its id. A core may have several caches of one level and type: of these the first is reported.
 fn caches(snapshot: &Snapshot, out: &mut Writer<'_>) {
     for node in &snapshot.machine.nodes {
         let of_cores = node.cores.iter().enumerate().flat_map(|(position, core)| {

@@ -1,4 +1,4 @@
-//! How the containers' metrics are told: what the flags and a request decide.
+//! How the containers' metrics are reported: what the flags and a request decide.
 
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::KindSet;
@@ -6,9 +6,9 @@ use crate::sample::kinds::KindSet;
 /// What the flags say.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Kinds of statistics that are told.
+    /// Kinds of statistics that are reported.
     pub kinds: KindSet,
-    /// Those that are told at `/metrics/cadvisor`: the kubelet's cAdvisor counts processes unless told otherwise.
+    /// Those that are reported at `/metrics/cadvisor`: the kubelet's cAdvisor counts processes unless reported otherwise.
     pub kubelet_kinds: KindSet,
     /// Which labels `/metrics` has.
     pub labels: LabelSet,
@@ -61,7 +61,7 @@ pub enum Profile {
     /// cAdvisor's, all of them. A value that the kernel does not have is 0 where cAdvisor says 0.
     #[default]
     Compatible,
-    /// A selection of at most 45 series per container. A value that the kernel does not have is not told.
+    /// A selection of at most 45 series per container. A value that the kernel does not have is not reported.
     Recommended,
 }
 

@@ -50,7 +50,7 @@ pub struct Entry {
     pub identity: Option<Arc<Identity>>,
     /// What its files take.
     pub storage: Option<Arc<Storage>>,
-    /// What its application told last.
+    /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.
     pub oom_kills: u64,
@@ -62,7 +62,7 @@ pub enum Life {
     /// It is.
     #[default]
     Running,
-    /// It ended a short while ago: its counters are still told, its gauges no longer.
+    /// It ended a short while ago: its counters are still exposed, its gauges no longer.
     Ended,
 }
 

@@ -123,7 +123,7 @@ pub(super) struct Writer<'a> {
     drain: &'a mut dyn FnMut(&mut Vec<u8>),
     format: Format,
     sink: Sink,
-    /// The time of what has none of its own, where that has to be told.
+    /// The time of what has none of its own, where that has to be reported.
     at: WallTime,
     arena: &'a Arena,
     family: Option<Head>,
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
         self.head_written = false;
     }
 
-    /// The container whose series come now; its labels, and the time of its sample where that is told.
+    /// The container whose series come now; its labels, and the time of its sample where that is reported.
     pub(super) fn row(&mut self, block: &Block, timestamp: Option<WallTime>) {
         self.block = block.clone();
         if self.timestamp != timestamp {
@@ -274,7 +274,7 @@ impl<'a> Writer<'a> {
         self.out.push(b'\n');
     }
 
-    /// A series that a container's application tells. Its labels begin with `app_`, before all of the container's.
+    /// A series that a container's application reports. Its labels begin with `app_`, before all of the container's.
     pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
         self.drain();
         let labels = &self.arena.text[self.block.all()];

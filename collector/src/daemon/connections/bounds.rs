@@ -15,13 +15,13 @@ pub(crate) enum Pool {
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct ConnectionLimits {
     pub(super) main: usize,
     pub(super) kubelet: usize,
     pub(super) reserve: usize,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// So many connections shared out; those of the kubelet's ports are kept free for them if there are such ports.
     pub(crate) fn of(connections: usize, kubelet_ports: usize) -> Self {
         let reserve = (connections / 14).clamp(4, 32);

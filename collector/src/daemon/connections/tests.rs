@@ -5,7 +5,10 @@ use prometheus::Registry;
 use super::*;
 
 fn connections(number: usize, kubelet_ports: usize) -> Connections {
-    Connections::new(Limits::of(number, kubelet_ports), ConnectionMetrics::register(&Registry::new()).unwrap())
+    Connections::new(
+        ConnectionLimits::of(number, kubelet_ports),
+        ConnectionMetrics::register(&Registry::new()).unwrap(),
+    )
 }
 
 fn client(number: u8) -> Client {

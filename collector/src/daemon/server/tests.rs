@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::super::connections::Limits;
+use super::super::connections::ConnectionLimits;
 use super::*;
 use crate::degradations::Degradations;
 
@@ -67,7 +67,7 @@ fn door() -> Door {
 fn shared(connections: usize) -> Shared {
     let metrics = ConnectionMetrics::register(&prometheus::Registry::new()).unwrap();
     Shared {
-        connections: Connections::new(Limits::of(connections, 0), metrics.clone()),
+        connections: Connections::new(ConnectionLimits::of(connections, 0), metrics.clone()),
         bodies: Bodies::new(&metrics),
         descriptors: Arc::new(Descriptors::new(1024, Degradations::default(), metrics.clone())),
         metrics,

@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use rustix::io::Errno;
-
 use super::Survey;
 use crate::kernel::HostRoots;
-use crate::kernel::error::ReadError;
 use crate::kernel::text_formats::FormatError;
 
 /// Kinds of block devices that are not disks of the machine: loop devices, RAM disks, optical drives.
@@ -45,25 +42,6 @@ pub fn disks(survey: &mut Survey, roots: &HostRoots) -> Option<Vec<Disk>> {
         Some(Disk { name, major, minor, size_sectors, scheduler })
     });
     Some(disks.collect())
-}
-
-/// The name of the disk with this number, `None` when no disk has it: `/sys/dev/block/<major>:<minor>`.
-///
-/// # Errors
-/// The link cannot be read, other than for not being there.
-pub fn name_of(roots: &HostRoots, major: u32, minor: u32) -> Result<Option<String>, ReadError> {
-    let link = roots.sys.join(format!("dev/block/{major}:{minor}"));
-    let target = match rustix::fs::readlink(&link, Vec::new()) {
-        Ok(target) => target.into_bytes(),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(ReadError::from_errno(&link, errno)),
-    };
-    let name = target.rsplit(|byte| *byte == b'/').next().and_then(|name| std::str::from_utf8(name).ok());
-    let Some(name) = name.filter(|name| has_disk_name(name)) else { return Ok(None) };
-    // A partition has a number too, but is no entry of /sys/block.
-    let device = roots.sys.join("block").join(name);
-    let is_disk = device.exists() && !is_hidden(&mut Survey::default(), &device);
-    Ok(is_disk.then(|| name.to_owned()))
 }
 
 fn has_disk_name(name: &str) -> bool {

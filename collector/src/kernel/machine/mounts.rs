@@ -41,18 +41,6 @@ impl MountTable {
     }
 }
 
-/// The host's mount table.
-///
-/// With a root directory of its own (a container with the host's `/` mounted elsewhere) it is that of the host's first
-/// process, `/proc/1/mountinfo`, and mount points lie below that directory. Where that may not be read (it takes the
-/// right to trace process 1), and on the host itself, it is the own one.
-///
-/// # Errors
-/// The own mount table cannot be read.
-pub fn table(roots: &HostRoots) -> Result<MountTable, ReadError> {
-    read(roots).map(|(table, _)| table)
-}
-
 /// Longer mount tables than this are not read: a process may have a hundred thousand mounts with long names in a namespace
 /// of its own.
 const LONGEST: u64 = 4 << 20;
@@ -65,7 +53,11 @@ pub(crate) fn of_process(proc: &Path, process: &str) -> Option<Vec<u8>> {
     (table.len() as u64 <= LONGEST).then_some(table)
 }
 
-/// The same, and what of it was not understood.
+/// The host's mount table, and what of it was not understood.
+///
+/// With a root directory of its own (a container with the host's `/` mounted elsewhere) it is that of the host's first
+/// process, `/proc/1/mountinfo`, and mount points lie below that directory. Where that may not be read (it takes the
+/// right to trace process 1), and on the host itself, it is the own one.
 ///
 /// # Errors
 /// The own mount table cannot be read.

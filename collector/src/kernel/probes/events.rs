@@ -159,8 +159,6 @@ pub struct MemcgLevel {
     pub local_ooms: Option<u64>,
     /// Whether an OOM situation of this cgroup or one above is being handled (`mem_cgroup.oom_lock`).
     pub oom_locked: Option<bool>,
-    /// How many OOM situations cover this cgroup (`mem_cgroup.under_oom`).
-    pub under_oom: Option<u32>,
 }
 
 /// The record is not one of ours.
@@ -254,14 +252,12 @@ fn decode_oom(record: &[u8]) -> Result<OomEvent, DecodeError> {
         let at = offset_of!(OomRecord, levels) + index * size_of::<RawLevel>();
         let local_ooms = long(at + offset_of!(RawLevel, local_ooms))?;
         let locked = word(at + offset_of!(RawLevel, oom_lock))?;
-        let under_oom = word(at + offset_of!(RawLevel, under_oom))?;
         levels.push(MemcgLevel {
             id: long(at + offset_of!(RawLevel, id))?,
             usage_pages: long(at + offset_of!(RawLevel, usage_pages))?,
             max_pages: long(at + offset_of!(RawLevel, max_pages))?,
             local_ooms: has(OOM_LOCAL_EVENTS).then_some(local_ooms),
             oom_locked: has(OOM_LOCKS).then_some(locked != 0),
-            under_oom: has(OOM_LOCKS).then_some(under_oom),
         });
     }
     let sizes = VictimSizes {

@@ -153,14 +153,6 @@ impl Probes {
         Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim: plan.victim }, reader))
     }
 
-    /// The kernel's counters.
-    ///
-    /// # Errors
-    /// As [`CounterReader::read`].
-    pub fn counters(&self) -> Result<Counters, MapError> {
-        self.counters.read()
-    }
-
     /// A handle to the counters for another thread.
     pub fn counter_reader(&self) -> CounterReader {
         self.counters.clone()

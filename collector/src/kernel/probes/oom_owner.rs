@@ -90,7 +90,7 @@ mod tests {
         local_ooms: Option<u64>,
         oom_locked: Option<bool>,
     ) -> MemcgLevel {
-        MemcgLevel { id, usage_pages, max_pages, local_ooms, oom_locked, under_oom: None }
+        MemcgLevel { id, usage_pages, max_pages, local_ooms, oom_locked }
     }
 
     #[track_caller]

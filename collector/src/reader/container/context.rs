@@ -66,9 +66,9 @@ pub struct Extras {
 /// Whether a file of a container's network namespace stays open between samples. While it does, the namespace cannot go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkFiles {
-    /// Until the container's last process has ended, which the kernel's events tell, or it is found to be elsewhere.
+    /// Until the container's last process has ended, which the kernel's events report, or it is found to be elsewhere.
     Kept,
-    /// Opened for each sample: nobody would tell when to let go.
+    /// Opened for each sample: nobody would report when to let go.
     OpenedEachTime,
 }
 
@@ -113,7 +113,7 @@ pub struct ReaderContext {
     pub(super) perf: Option<PerfEvents>,
     pub(super) machine: MachineFacts,
     pub(super) clock: fn() -> WallTime,
-    /// The host's network namespace; `None` where it may not be looked at, and then no container's can be told apart.
+    /// The host's network namespace; `None` where it may not be looked at, and then no container's can be distinguished.
     pub(super) host_network: Option<NamespaceId>,
     pub(super) devices: DeviceNames,
     pub(super) layouts: StatLayouts,
@@ -125,7 +125,7 @@ pub struct ReaderContext {
     limitations: Vec<Limitation>,
 }
 
-/// Where a cgroup's processes are told.
+/// Where a cgroup's processes are reported.
 #[derive(Debug)]
 pub(super) enum ProcessSource {
     /// In `cgroup.procs`: its ids are those of procfs.

@@ -1,4 +1,4 @@
-//! When a container was made, as its files tell.
+//! When a container was made, as its files report.
 
 use super::reading::Reading;
 use crate::kernel::cgroup::Version;

@@ -149,7 +149,7 @@ impl Families {
         }
         // Of the collector's own kernel events where there are any.
         let text = "cgroup_mkdir, or else modification times of the cgroup's directories";
-        rows.add_told("spec.creation_time", spec.created.as_ref().map(Value::from), text);
+        rows.add_reported("spec.creation_time", spec.created.as_ref().map(Value::from), text);
         for (family, place) in self.placed(&ctx.places) {
             family.explain_limits(place, rows, spec);
         }

@@ -7,7 +7,7 @@ use crate::runtime::cgroup_names;
 /// Of more than this many only the first are looked at.
 const MOST: usize = 32;
 
-/// The process that a container was started with, as far as the processes themselves tell: the first of a pid namespace
+/// The process that a container was started with, as far as the processes themselves report: the first of a pid namespace
 /// of its own, and else the oldest. One that was put into the cgroup later may have a lower id, and a network of its
 /// own. In a cgroup that is no container's a pid namespace means nothing.
 pub(super) fn first(reading: &mut Reading<'_>, pids: &[u32]) -> Option<u32> {

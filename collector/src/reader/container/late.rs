@@ -1,5 +1,5 @@
 //! Files that appear late: on cgroup v2 a controller may be switched on, or off and on again, at any time, and no event
-//! tells.
+//! reports.
 //!
 //! Where all files that a family begins with are there nothing is looked for. Else, while the container is young, they
 //! are looked for with each sample; later when `cgroup.controllers` has changed, which costs as much as one statistics

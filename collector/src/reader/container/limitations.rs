@@ -54,7 +54,7 @@ impl fmt::Display for Limitation {
             ),
             Self::NetworkNamespaces(error) => write!(
                 f,
-                "{facility} cannot be told apart: {error}; lost: network counters of containers; to fix: grant \
+                "{facility} cannot be distinguished: {error}; lost: network counters of containers; to fix: grant \
                  CAP_SYS_PTRACE, and mount the host's /proc at /host/proc if it is not there"
             ),
         }

@@ -65,7 +65,7 @@ fn of_threads(
             visible.sort_unstable();
             OwnProcesses { count: Some(pids.len() as u64), pids: Some(pids), threads: Some(visible) }
         }
-        // The host's procfs tells of each process the cgroup of its first thread.
+        // The host's procfs reports each process the cgroup of its first thread.
         ProcessSource::Indexed(index) => {
             let pids = index.processes(hierarchy.id, cgroup, INDEX_AGE);
             OwnProcesses { count: Some(pids.len() as u64), pids: Some(pids), threads: None }

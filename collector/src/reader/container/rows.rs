@@ -161,7 +161,7 @@ impl<'a> Rows<'a> {
     }
 
     /// A statistic that is in no file.
-    pub(super) fn add_told(&mut self, name: &'static str, value: Option<Value>, text: impl Into<String>) {
+    pub(super) fn add_reported(&mut self, name: &'static str, value: Option<Value>, text: impl Into<String>) {
         self.push(name, value, Ok(Source { text: text.into(), files: Vec::new() }));
     }
 

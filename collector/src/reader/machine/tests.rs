@@ -229,7 +229,7 @@ fn an_arm_machine_without_clock_and_cache_ids() {
         tree.cpu(cpu, cpu as i32, 0);
         tree.cache(cpu, 0, None, (1, "Data", "32K"), &format!("{:x}", 1 << cpu));
         tree.cache(cpu, 1, None, (2, "Unified", "1024K"), "f");
-        // Without a size, as on boards whose device tree does not tell.
+        // Without a size, as on boards whose device tree does not report.
         tree.file(&format!("sys/devices/system/cpu/cpu{cpu}/cache/index2/level"), "3\n");
     }
     tree.file("proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n");

@@ -79,7 +79,7 @@ fn with_caches(survey: &mut Survey, roots: &HostRoots, mut node: Node) -> Node {
                 false if shared_by == core_count * threads => &mut node.caches,
                 false => &mut core.uncore_caches,
             };
-            // Every core tells of the node's caches.
+            // Every core reports the node's caches.
             if is_the_cores_own || !list.contains(&cache) {
                 list.push(cache);
             }

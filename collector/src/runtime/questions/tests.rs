@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::runtime::client::Runtimes;
 use crate::runtime::endpoint::Endpoint;
+use crate::runtime::listeners::Runtimes;
 
 #[test]
 fn pauses_grow_to_their_bound() {

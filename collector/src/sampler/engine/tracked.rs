@@ -3,32 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::oom::{Baseline, OomTally};
+use super::oom_tally::{Baseline, OomTally};
+use super::origin::Origin;
 use super::phases::Phase;
 use super::{Engine, lock};
 use crate::reader::container::{ContainerReader, Member, NetworkOf};
 use crate::sample::container::{Network, Sample};
 use crate::store::{Container, Listed};
 use crate::units::WallTime;
-
-/// How a container became known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The kernel reported when it was made.
-    Made(WallTime),
-    /// A scan found it; when it was made is known from the times of its files, if at all.
-    Found(Option<WallTime>),
-}
-
-impl Origin {
-    /// When the container was made, as far as is known.
-    pub const fn created(self) -> Option<WallTime> {
-        match self {
-            Self::Made(at) => Some(at),
-            Self::Found(at) => at,
-        }
-    }
-}
 
 /// A container with what is needed to sample it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
-use super::stats::Psi;
+use super::pressure::Psi;
 use crate::sample::container::{DeviceIo, Io, IoStat};
 
 /// Block devices, a list for each statistic; times as the kernel counts them.

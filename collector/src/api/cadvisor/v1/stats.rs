@@ -12,11 +12,11 @@ use super::filesystem::FsStats;
 use super::hardware::{PerfStat, PerfUncoreStat, Resctrl, core_events, uncore_events};
 use super::is_zero;
 use super::network::NetworkStats;
+use super::pressure::Psi;
 use crate::api::FilesystemUse;
 use crate::api::wire::time::GoTime;
 use crate::sample::container::{
-    Cfs, Cpu, Faults, Hugetlb, Load, Memory, Network, Numa, NumaPages, Pressure, PressureRow, Processes, Sample,
-    Schedstat, TaskStates,
+    Cfs, Cpu, Faults, Hugetlb, Load, Memory, Network, Numa, NumaPages, Processes, Sample, Schedstat, TaskStates,
 };
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
 use crate::units::Nanos;
@@ -175,38 +175,6 @@ impl<'a> From<&'a Cpu> for CpuStats<'a> {
 
 fn nanoseconds<S: Serializer>(list: &[Nanos], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(list.iter().map(|nanos| nanos.0))
-}
-
-/// Pressure; left out where the kernel does not offer it.
-#[derive(JsonSchema, Serialize)]
-#[schemars(rename = "PSIStats")]
-pub(super) struct Psi {
-    full: PsiData,
-    some: PsiData,
-}
-
-/// `total` is in microseconds, as in the kernel's file.
-#[derive(Default, JsonSchema, Serialize)]
-#[schemars(rename = "PSIData")]
-struct PsiData {
-    total: u64,
-    avg10: f64,
-    avg60: f64,
-    avg300: f64,
-}
-
-impl From<Pressure> for Psi {
-    fn from(Pressure { some, full }: Pressure) -> Self {
-        Self { full: full.unwrap_or_default().into(), some: some.unwrap_or_default().into() }
-    }
-}
-
-impl From<PressureRow> for PsiData {
-    fn from(row: PressureRow) -> Self {
-        // A hundredth of a small integer is the float nearest to the kernel's two decimals, so it prints as those.
-        let percent = |hundredths: u64| hundredths as f64 / 100.0;
-        Self { total: row.total.0, avg10: percent(row.avg10), avg60: percent(row.avg60), avg300: percent(row.avg300) }
-    }
 }
 
 /// Memory in bytes; pages where the kernel counts pages.

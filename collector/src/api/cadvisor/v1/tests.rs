@@ -258,7 +258,7 @@ fn a_v2_container_with_pressure_and_identity() {
     };
     let mut view = view(b"/kubepods/pod1/abc", v2_spec(), [sample]);
     view.children = vec![Arc::from(*b"/kubepods/pod1/abc/a"), Arc::from(*b"/kubepods/pod1/abc/b\xff")];
-    view.identity = Identity {
+    view.identity = IdentityView {
         id: "abc".to_owned(),
         aliases: vec!["web".to_owned(), "abc".to_owned()],
         namespace: "docker".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Count;
-use crate::api::http::openapi::parameter;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::wire::json::Quoted;
 
 /// How many samples a request gets that does not say.
@@ -19,7 +19,7 @@ pub struct RequestOptions {
     /// How many samples.
     pub count: Count,
     /// Whether what is below counts too.
-    pub extent: Extent,
+    pub extent: SelectionExtent,
     /// A newest sample older than this is followed by a new one before the answer. What is below zero means the same
     /// as zero: a new one in any case.
     pub max_age: Option<Duration>,
@@ -38,7 +38,7 @@ pub enum NameKind {
 
 /// Which containers a name selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum SelectionExtent {
     /// The container itself.
     Itself,
     /// The container and every one whose name begins with its name.
@@ -82,7 +82,11 @@ impl RequestOptions {
                 Some(other) => return Err(OptionsError::NameKind(other.to_owned())),
             },
             count: value("count").map_or(Ok(Count::Newest(DEFAULT_SAMPLES)), count)?,
-            extent: if value("recursive") == Some("true") { Extent::Recursive } else { Extent::Itself },
+            extent: if value("recursive") == Some("true") {
+                SelectionExtent::Recursive
+            } else {
+                SelectionExtent::Itself
+            },
             max_age: value("max_age").map(duration).transpose()?,
         })
     }
@@ -204,8 +208,12 @@ mod tests {
         RequestOptions::parse(query).map_err(|error| error.to_string())
     }
 
-    const DEFAULT: RequestOptions =
-        RequestOptions { name_kind: NameKind::Full, count: Count::Newest(64), extent: Extent::Itself, max_age: None };
+    const DEFAULT: RequestOptions = RequestOptions {
+        name_kind: NameKind::Full,
+        count: Count::Newest(64),
+        extent: SelectionExtent::Itself,
+        max_age: None,
+    };
 
     #[test]
     fn defaults_and_values() {
@@ -218,7 +226,7 @@ mod tests {
             ("type=podman&type=x", RequestOptions { name_kind: NameKind::Podman, ..DEFAULT }),
             ("count=-1", RequestOptions { count: Count::All, ..DEFAULT }),
             ("count=%2B7&recursive=true", {
-                RequestOptions { count: Count::Newest(7), extent: Extent::Recursive, ..DEFAULT }
+                RequestOptions { count: Count::Newest(7), extent: SelectionExtent::Recursive, ..DEFAULT }
             }),
             ("count=0", RequestOptions { count: Count::Newest(0), ..DEFAULT }),
             ("max_age=1m30s", age(Duration::from_secs(90))),

@@ -1,7 +1,7 @@
 //! Which containers a v2 request is about.
 
-use super::options::{Extent, NameKind, RequestOptions};
-use crate::api::backend::{Containers, Limits, NoSuchAlias};
+use super::options::{NameKind, RequestOptions, SelectionExtent};
+use crate::api::backend::{Containers, LimitsAge, NoSuchAlias};
 use crate::api::wire::json::Quoted;
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
@@ -12,7 +12,7 @@ pub struct Selection {
     /// Their names, sorted.
     pub names: Vec<Name>,
     /// How new their limits have to be.
-    pub limits: Limits,
+    pub limits: LimitsAge,
 }
 
 /// Nothing can be selected, in cAdvisor's words.
@@ -49,32 +49,32 @@ fn of_runtime(
     source: &impl Containers,
     runtime: Runtime,
     name: &Name,
-    extent: Extent,
+    extent: SelectionExtent,
 ) -> Result<Selection, SelectionError> {
     match extent {
-        Extent::Itself => {
+        SelectionExtent::Itself => {
             let alias = name.strip_prefix(b"/").unwrap_or(name);
-            Ok(Selection { names: source.of_runtime(runtime, Some(alias))?, limits: Limits::Current })
+            Ok(Selection { names: source.of_runtime(runtime, Some(alias))?, limits: LimitsAge::Current })
         }
-        Extent::Recursive if **name == *b"/" => {
-            Ok(Selection { names: source.of_runtime(runtime, None)?, limits: Limits::Recent })
+        SelectionExtent::Recursive if **name == *b"/" => {
+            Ok(Selection { names: source.of_runtime(runtime, None)?, limits: LimitsAge::Recent })
         }
-        Extent::Recursive => Err(SelectionError::NoSubcontainers(Name::clone(name), runtime)),
+        SelectionExtent::Recursive => Err(SelectionError::NoSubcontainers(Name::clone(name), runtime)),
     }
 }
 
-fn by_full_name(source: &impl Containers, name: &Name, extent: Extent) -> Result<Selection, SelectionError> {
+fn by_full_name(source: &impl Containers, name: &Name, extent: SelectionExtent) -> Result<Selection, SelectionError> {
     match extent {
-        Extent::Itself if source.is_known(name) => {
-            Ok(Selection { names: vec![Name::clone(name)], limits: Limits::Current })
+        SelectionExtent::Itself if source.is_known(name) => {
+            Ok(Selection { names: vec![Name::clone(name)], limits: LimitsAge::Current })
         }
-        Extent::Itself => Err(SelectionError::Unknown(Name::clone(name))),
-        Extent::Recursive => {
+        SelectionExtent::Itself => Err(SelectionError::Unknown(Name::clone(name))),
+        SelectionExtent::Recursive => {
             let names = source.names_with_prefix(name);
             if names.is_empty() {
                 return Err(SelectionError::NoneBelow(Name::clone(name)));
             }
-            Ok(Selection { names, limits: Limits::Recent })
+            Ok(Selection { names, limits: LimitsAge::Recent })
         }
     }
 }

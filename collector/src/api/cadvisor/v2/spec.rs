@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::api::cadvisor::v1::application;
 use crate::api::cadvisor::v1::application::MetricSpec;
 use crate::api::cadvisor::v1::spec::{WireCpu, WireMemory, WireProcesses};
-use crate::api::lists::Element;
+use crate::api::lists::element::Element;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
-use crate::api::{ContainerView, Identity};
+use crate::api::{ContainerView, IdentityView};
 use crate::sample::spec::Spec;
 use crate::units::Bytes;
 
@@ -51,7 +51,7 @@ impl<'a> ContainerSpec<'a> {
     pub(super) fn new(view: &'a ContainerView, machine_memory: Bytes) -> Self {
         let ContainerView { spec, identity, .. } = view;
         let Spec { cpu, memory, processes, has_hugetlb, has_diskio, .. } = spec;
-        let Identity { aliases, namespace, labels, envs, image, started, .. } = identity;
+        let IdentityView { aliases, namespace, labels, envs, image, started, .. } = identity;
         Self {
             creation_time: GoTime(view.created()),
             start_time: GoTime(*started),

@@ -17,7 +17,7 @@ use crate::api::cadvisor::v1::hardware::{PerfStat, PerfUncoreStat, Resctrl, core
 use crate::api::cadvisor::v1::is_zero;
 use crate::api::cadvisor::v1::network::{Advanced, InterfaceStats, Sockets, Tcp, Udp, interfaces};
 use crate::api::cadvisor::v1::stats::{CpuStats, HugetlbStats, LoadStats, MemoryStats, ProcessStats, page_sizes};
-use crate::api::lists::Element;
+use crate::api::lists::element::Element;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
 use crate::api::{ContainerView, FilesystemUse};

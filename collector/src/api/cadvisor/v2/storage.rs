@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::http::openapi::parameter;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::wire::json::{Quoted, to_bytes};
 use crate::api::wire::time::GoTime;
 use crate::sample::identity::Runtime;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::api::{ContainerView, Identity};
+use crate::api::{ContainerView, IdentityView};
 use crate::sample::container::*;
 use crate::sample::identity::{NetworkOwner, Runtime};
 use crate::sample::machine::*;
@@ -92,7 +92,7 @@ fn view(name: &str, spec: Spec, samples: impl IntoIterator<Item = Sample>) -> Co
     ContainerView { name: name.as_bytes().into(), spec, samples, ..ContainerView::default() }
 }
 
-fn appended(append: lists::Append, view: &ContainerView) -> Vec<u8> {
+fn appended(append: lists::element::Append, view: &ContainerView) -> Vec<u8> {
     let mut out = Vec::new();
     append(&mut out, view, Bytes(25_000_000_000));
     out
@@ -100,7 +100,7 @@ fn appended(append: lists::Append, view: &ContainerView) -> Vec<u8> {
 
 #[test]
 fn specs() {
-    let identity = Identity {
+    let identity = IdentityView {
         id: "abc".to_owned(),
         aliases: vec!["web".to_owned(), "abc".to_owned()],
         namespace: "docker".to_owned(),
@@ -185,9 +185,9 @@ fn machine_stats() {
 
 #[test]
 fn another_containers_network_is_not_shown() {
-    let identity = Identity { network: NetworkOwner::AnotherContainer, ..Identity::default() };
+    let identity = IdentityView { network: NetworkOwner::AnotherContainer, ..IdentityView::default() };
     let borrows = ContainerView { identity, ..view("/x", spec(), [sample(0)]) };
-    let shown = |append: lists::Append| -> serde_json::Value {
+    let shown = |append: lists::element::Append| -> serde_json::Value {
         let text = appended(append, &borrows);
         let (_, json) = std::str::from_utf8(&text).unwrap().split_once(':').unwrap();
         serde_json::from_str(json).unwrap()

@@ -3,16 +3,16 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::parameter;
+use super::parts::{array, map, parameter};
 use crate::api::cadvisor::events;
-use crate::api::cadvisor::events::EventQuery;
 use crate::api::cadvisor::machine;
 use crate::api::cadvisor::v1;
-use crate::api::cadvisor::v1::StatsQuery;
 use crate::api::cadvisor::v2;
 use crate::api::cadvisor::v2::RequestOptions;
 use crate::api::http::resources::{Page, Resource};
 use crate::api::kubelet;
+use crate::api::query::StatsQuery;
+use crate::api::query::events::EventQuery;
 
 /// One path.
 pub(super) struct Operation {
@@ -267,14 +267,4 @@ pub(super) fn of_resource(
     let Some(description) = name else { return vec![whole] };
     let named = operation(&format!("{id}.of"), Some(path_parameter("name", description)));
     vec![whole, ("/{name}", named)]
-}
-
-/// A list of these.
-pub(crate) fn array(items: &Schema) -> Schema {
-    schemars::json_schema!({ "type": "array", "items": items })
-}
-
-/// An object with a container's full name for each key.
-pub(crate) fn map(values: &Schema) -> Schema {
-    schemars::json_schema!({ "type": "object", "additionalProperties": values })
 }

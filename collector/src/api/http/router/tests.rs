@@ -17,7 +17,7 @@ use crate::api::backend::{
 };
 use crate::api::budget::Budget;
 use crate::api::cadvisor::events;
-use crate::api::docker::{CgroupVersion, Engine, RuntimeContainer};
+use crate::api::docker::{CgroupVersion, ContainerEngine, RuntimeContainer};
 use crate::api::prometheus::Scrape;
 use crate::api::rendering::Rendering;
 use crate::sample::container::{Cpu, Sample};
@@ -63,7 +63,7 @@ impl Subscription for Items {
 }
 
 impl Containers for Fixed {
-    async fn container(&self, name: &[u8], query: &StatsQuery, _: Limits) -> Result<ContainerView, Unavailable> {
+    async fn container(&self, name: &[u8], query: &StatsQuery, _: LimitsAge) -> Result<ContainerView, Unavailable> {
         let held = *self.containers.get(name).ok_or_else(|| Unavailable::Unknown(name.into()))?;
         if let Some(left) = &mut *self.gone_after.lock().unwrap() {
             *left = left.checked_sub(1).ok_or_else(|| Unavailable::Unknown(name.into()))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api::kubelet::{Entry, Role, Snapshot, SwapLimit, SystemContainer};
+use crate::api::kubelet::{NodeCgroup, Role, Snapshot, SwapLimit, SystemContainer};
 use crate::sample::container::*;
 use crate::sample::event::Name;
 use crate::sample::filesystem::*;
@@ -63,26 +63,21 @@ pub(super) fn network(names: &[&str]) -> Network {
 }
 
 /// A cgroup with two samples, a second apart; it used a twentieth of a CPU.
-pub(super) fn entry(layout: Layout, path: &str, role: Role, mib: u64) -> Entry {
+pub(super) fn entry(layout: Layout, path: &str, role: Role, mib: u64) -> NodeCgroup {
     let created = WallTime(1_704_164_000 * SECOND + mib * SECOND + 500_000_000);
     let limit = |bytes| match layout {
         Layout::V2 if bytes > 1 << 40 => MemoryLimit::Max,
         Layout::V1 | Layout::V2 => MemoryLimit::Bytes(Bytes(bytes)),
     };
     let swap = if layout == Layout::V1 { (mib << 21) + 8192 } else { 8192 };
-    let memory = MemorySpec {
-        limit: Some(limit(mib << 21)),
-        reservation: None,
-        swap_limit: Some(limit(swap)),
-        zswap_limit: None,
-    };
-    Entry {
+    let memory = MemorySpec { limit: Some(limit(mib << 21)), reservation: None, swap_limit: Some(limit(swap)) };
+    NodeCgroup {
         name: name(path),
         role,
         spec: Spec { created: Some(created), memory: Some(memory), ..Spec::default() },
         newest: Some(Arc::new(sample(layout, SAMPLED, mib * 1000 + 50, mib))),
         before: Some(Arc::new(sample(layout, WallTime(SAMPLED.0 - SECOND), mib * 1000, mib))),
-        ..Entry::default()
+        ..NodeCgroup::default()
     }
 }
 
@@ -160,7 +155,7 @@ pub(super) fn pod_cgroup(layout: Layout, uid: &str) -> String {
     }
 }
 
-pub(super) fn member(layout: Layout, uid: &str, id: &str, mib: u64) -> Entry {
+pub(super) fn member(layout: Layout, uid: &str, id: &str, mib: u64) -> NodeCgroup {
     let pod = pod_cgroup(layout, uid);
     let path = match layout {
         Layout::V1 => format!("{pod}/{id}"),
@@ -176,14 +171,14 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
         let own = container.map(|container| ("container.name", container));
         identity(id, &pod_labels.into_iter().chain(own).collect::<Vec<_>>())
     };
-    let reported = |entry: Entry, identity: Identity| Entry { identity: Some(Arc::new(identity)), ..entry };
+    let reported = |entry: NodeCgroup, identity: Identity| NodeCgroup { identity: Some(Arc::new(identity)), ..entry };
     let system = if layout == Layout::V1 { ["/kubelet.slice", "/kubepods"] } else { ["/k.service", "/kubepods.slice"] };
     let mut sandbox =
         reported(member(layout, UID, "5a5a", 1), Identity { network: NetworkOwner::Pod, ..labelled("5a5a", None) });
     let with_network = Sample { network: Some(network(&["eth0", "net1"])), ..sample(layout, SAMPLED, 1050, 1) };
     sandbox.newest = Some(Arc::new(with_network));
     sandbox.processes = Some(1);
-    let app = Entry {
+    let app = NodeCgroup {
         storage: Some(Arc::new(storage())),
         processes: Some(4),
         ..reported(member(layout, UID, "c0de", 40), labelled("c0de", Some("app")))

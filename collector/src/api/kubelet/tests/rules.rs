@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::fixture::{Layout, SAMPLED, UID, identity, member, name, node, pod_cgroup, sample};
-use crate::api::kubelet::{Depth, Entry, Snapshot, render, render_resource_metrics};
+use crate::api::kubelet::{Depth, NodeCgroup, Snapshot, render, render_resource_metrics};
 use crate::api::prometheus::Format;
 use crate::sample::container::{Memory, Sample};
 use crate::sample::filesystem::Storage;
@@ -15,8 +15,8 @@ fn summary(snapshot: &Snapshot) -> Value {
     serde_json::from_slice(&render(snapshot, Depth::Full).unwrap()).unwrap()
 }
 
-fn change(snapshot: &mut Snapshot, id: &str, change: impl FnOnce(&mut Entry)) {
-    let is_it = |entry: &&mut Entry| entry.identity.as_ref().is_some_and(|identity| identity.id == id);
+fn change(snapshot: &mut Snapshot, id: &str, change: impl FnOnce(&mut NodeCgroup)) {
+    let is_it = |entry: &&mut NodeCgroup| entry.identity.as_ref().is_some_and(|identity| identity.id == id);
     change(snapshot.entries.iter_mut().find(is_it).unwrap());
 }
 

@@ -1,7 +1,7 @@
 //! Block devices: what the container's cgroup counts, and beside it what `/proc/diskstats` counts for the devices of its
 //! file systems.
 //!
-//! Both have the device's name as their label, so where one device is both, the cgroup's own count is told.
+//! Both have the device's name as their label, so where one device is both, the cgroup's own count is reported.
 
 use crate::api::prometheus::family::{Context, Counted, Family, Group, Row};
 use crate::api::prometheus::options::Profile;
@@ -12,7 +12,7 @@ use crate::sample::machine::DiskCounters;
 use crate::sample::unread::Part;
 use crate::units::Micros;
 
-/// Of a container's devices so many are told in the recommended profile.
+/// Of a container's devices so many are reported in the recommended profile.
 const DEVICES: usize = 2;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -149,7 +149,7 @@ fn same(one: &DeviceIo, other: &DeviceIo) -> bool {
     }
 }
 
-/// The devices that a statistic tells of, each name once.
+/// The devices that a statistic reports, each name once.
 fn of_statistic(io: &Io, stat: IoStat) -> impl Iterator<Item = &DeviceIo> {
     let before = move |position: usize, device: &DeviceIo| {
         io.devices[..position].iter().any(|other| other.stat == stat && same(other, device))
@@ -193,13 +193,13 @@ fn devices(
     of_disk: Option<fn(&DiskCounters) -> u64>,
     value: fn(u64) -> Value,
 ) {
-    // cAdvisor's lists of the two are told together or not at all, but for the one that no cgroup has.
+    // cAdvisor's lists of the two are reported together or not at all, but for the one that no cgroup has.
     let io = match (io(row), of_cgroup) {
         (None, Some(_)) => return,
         (io, _) => io,
     };
-    let told = of_cgroup.and_then(|(stat, _)| Some((io?, stat)));
-    if let (Some((io, stat)), Some((_, name_of_operation))) = (told, of_cgroup) {
+    let reported = of_cgroup.and_then(|(stat, _)| Some((io?, stat)));
+    if let (Some((io, stat)), Some((_, name_of_operation))) = (reported, of_cgroup) {
         for device in ctx.at_most(DEVICES, of_statistic(io, stat), out) {
             match (operation(device, name_of_operation), ctx.profile) {
                 (Some(count), _) => out.with(&[("device", name(device))], value(count)),
@@ -215,7 +215,7 @@ fn devices(
     let (Some(of_disk), Profile::Compatible) = (of_disk, ctx.profile) else { return };
     for filesystem in &row.filesystems {
         let own =
-            told.is_some_and(|(io, stat)| of_statistic(io, stat).any(|other| *other.device == *filesystem.device));
+            reported.is_some_and(|(io, stat)| of_statistic(io, stat).any(|other| *other.device == *filesystem.device));
         if own {
             continue;
         }
@@ -225,11 +225,11 @@ fn devices(
             (None, Counted::No) => 0,
             (None, Counted::Yes) => continue,
         };
-        let told = match value(count) {
+        let reported = match value(count) {
             Value::Nanos(millis) => Value::Millis(millis),
             other => other,
         };
-        out.with(&[("device", Text::Is(filesystem.device))], told);
+        out.with(&[("device", Text::Is(filesystem.device))], reported);
     }
 }
 

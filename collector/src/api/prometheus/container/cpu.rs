@@ -105,7 +105,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .recommended(),
 ];
 
-/// Where time in user mode and in the kernel is told.
+/// Where time in user mode and in the kernel is reported.
 const SPLIT: &[Part] = &[Part::CpuSplit, Part::CpuStat];
 
 type Sampled = crate::sample::container::Cpu;

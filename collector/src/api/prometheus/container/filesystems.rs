@@ -5,7 +5,7 @@ use crate::api::prometheus::options::Profile;
 use crate::api::prometheus::writer::{Text, Value, Writer};
 use crate::sample::kinds::MetricKind::Disk;
 
-/// Of the machine's file systems so many are told in the recommended profile.
+/// Of the machine's file systems so many are reported in the recommended profile.
 const FILESYSTEMS: usize = 2;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -50,7 +50,7 @@ fn each<T: Into<Value>>(
     out: &mut Writer<'_>,
     get: impl Fn(&FilesystemRow<'_>) -> Option<T>,
 ) {
-    // Only a container that is sampled is told of.
+    // Only a container that is sampled is reported.
     if row.sample.is_none() {
         return;
     }

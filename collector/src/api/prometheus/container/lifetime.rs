@@ -43,12 +43,12 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .group(Group::Limits),
     Family::gauge("container_creation_time_seconds", "When the container was made.", |row, _, out| {
-        tell_time(row, out, row.created());
+        report_time(row, out, row.created());
     })
     .group(Group::Limits)
     .at(Moment::None),
     Family::gauge("container_start_time_seconds", "When the container was last started.", |row, _, out| {
-        tell_time(row, out, started(row));
+        report_time(row, out, started(row));
     })
     .group(Group::Core)
     .at(Moment::None)
@@ -57,7 +57,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "container_oom_events_total",
         "OOM kills of the container's processes, also for a while after its end.",
         |row, _, out| {
-            // A container that was killed before its first sample is told of nowhere else.
+            // A container that was killed before its first sample is reported nowhere else.
             if row.oom_kills > 0 || row.sample.is_some() {
                 out.value_with_exemplar(row.oom_kills, row.kill);
             }
@@ -115,7 +115,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .recommended(),
 ];
 
-/// As cAdvisor has it, a container is told of from its first sample on.
+/// As cAdvisor has it, a container is reported from its first sample on.
 fn listed(row: &Row<'_>) -> bool {
     row.life == Life::Running && row.sample.is_some()
 }
@@ -124,7 +124,7 @@ fn seconds(at: WallTime) -> u64 {
     at.0 / 1_000_000_000
 }
 
-fn tell_time(row: &Row<'_>, out: &mut Writer<'_>, time: Option<WallTime>) {
+fn report_time(row: &Row<'_>, out: &mut Writer<'_>, time: Option<WallTime>) {
     if let Some(time) = time.filter(|_| listed(row)) {
         out.value(seconds(time));
     }

@@ -178,17 +178,17 @@ fn failures(row: &Row<'_>, ctx: &Context<'_>, out: &mut Writer<'_>) {
     let Some(sample) = row.sample else { return };
     let Some(memory) = &sample.memory else { return };
     let (own, hierarchical) = (memory.own_faults, memory.hierarchical_faults);
-    let mut tell = |kind, scope, part, count: u64| {
+    let mut report = |kind, scope, part, count: u64| {
         if !sample.unread.has(part) {
             out.with(&[("failure_type", Text::Is(kind)), ("scope", Text::Is(scope))], count);
         }
     };
     if ctx.profile == Profile::Compatible {
-        tell("pgfault", "container", Part::OwnFaults, own.pgfault);
-        tell("pgfault", "hierarchy", Part::AllFaults, hierarchical.pgfault);
-        tell("pgmajfault", "container", Part::OwnMajorFaults, own.pgmajfault);
+        report("pgfault", "container", Part::OwnFaults, own.pgfault);
+        report("pgfault", "hierarchy", Part::AllFaults, hierarchical.pgfault);
+        report("pgmajfault", "container", Part::OwnMajorFaults, own.pgmajfault);
     }
-    tell("pgmajfault", "hierarchy", Part::AllMajorFaults, hierarchical.pgmajfault);
+    report("pgmajfault", "hierarchy", Part::AllMajorFaults, hierarchical.pgmajfault);
 }
 
 fn numa(row: &Row<'_>, _: &Context<'_>, out: &mut Writer<'_>) {

@@ -14,7 +14,7 @@ const STATES: [&str; 11] = [
     "closing",
 ];
 
-/// Of a container's interfaces so many are told in the recommended profile.
+/// Of a container's interfaces so many are reported in the recommended profile.
 const INTERFACES: usize = 1;
 
 pub(super) const FAMILIES: &[Family] = &[

@@ -1,4 +1,4 @@
-//! What containers' applications tell.
+//! What containers' applications report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,8 +71,8 @@ fn a_label_without_a_value_keeps_no_series_apart() {
     let entry = Entry { application: Some(Arc::new(round)), ..running("/docker/1", v2_sample()) };
     let snapshot = Snapshot { containers: vec![entry], ..Snapshot::default() };
     let parsed = Parsed::new(&text(&snapshot, &everything(), Scrape::default()));
-    let told: Vec<_> = parsed.of("depth").map(|series| (series.label("app_a"), &*series.value)).collect();
-    assert_eq!(told, [("", "2"), ("x", "1")]);
+    let reported: Vec<_> = parsed.of("depth").map(|series| (series.label("app_a"), &*series.value)).collect();
+    assert_eq!(reported, [("", "2"), ("x", "1")]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn of_container(label: &str) -> bool {
 }
 
 #[test]
-fn every_family_is_told_with_its_type_and_labels() {
+fn every_family_is_reported_with_its_type_and_labels() {
     let owned = |labels: &BTreeSet<&str>| labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<String>>();
     let mut seen = BTreeMap::new();
     for sample in [v1_sample(), v2_sample()] {
@@ -114,8 +114,8 @@ fn every_family_is_told_with_its_type_and_labels() {
         }
     }
     for fact in facts() {
-        let told = fact.labels.iter().filter(|label| !EMPTY.contains(label));
-        let labels: BTreeSet<String> = told.map(|label| (*label).to_owned()).collect();
+        let reported = fact.labels.iter().filter(|label| !EMPTY.contains(label));
+        let labels: BTreeSet<String> = reported.map(|label| (*label).to_owned()).collect();
         assert_eq!(seen.get(fact.name), Some(&labels), "{}", fact.name);
     }
 }
@@ -136,7 +136,7 @@ fn a_kind_that_is_off_has_no_families() {
 }
 
 #[test]
-fn times_are_told_when_asked_for() {
+fn times_are_reported_when_asked_for() {
     let options = Options { timestamps: Timestamps::On, ..everything() };
     for sample in [v1_sample(), v2_sample()] {
         let snapshot = snapshot(sample);

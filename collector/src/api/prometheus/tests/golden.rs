@@ -72,7 +72,7 @@ fn the_kubelets_endpoint() {
     check(&pod, &Options::default(), scrape, &expect_file!["golden/v2_kubelet.txt"]);
     let options = Options { labels: LabelSet::Kubelet, ..Options::default() };
     let here = text(&snapshot(v2_sample()), &options, Scrape::default());
-    assert!(here.contains("\ncollector_containers 7\n"), "the collector's own endpoint tells of the collector");
+    assert!(here.contains("\ncollector_containers 7\n"), "the collector's own endpoint reports the collector");
 }
 
 #[test]

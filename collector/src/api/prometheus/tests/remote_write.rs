@@ -1,4 +1,4 @@
-//! Remote write tells what a text does.
+//! Remote write reports what a text does.
 
 use std::collections::BTreeMap;
 
@@ -40,34 +40,34 @@ struct Sample {
 }
 
 /// Value and time of each series by its labels.
-type Told = BTreeMap<Vec<(String, String)>, (u64, i64)>;
+type Reported = BTreeMap<Vec<(String, String)>, (u64, i64)>;
 
-fn pushed(snapshot: &Snapshot, options: &Options) -> Told {
+fn pushed(snapshot: &Snapshot, options: &Options) -> Reported {
     let scrape = Scrape { format: Format::RemoteWrite, ..Scrape::default() };
     let (mut out, mut taken) = (Vec::new(), Vec::new());
     render(snapshot, options, scrape, &mut out, &mut |piece| taken.append(piece));
     taken.append(&mut out);
-    let mut told = Told::new();
+    let mut reported = Reported::new();
     for series in WriteRequest::decode(&*taken).unwrap().timeseries {
         let labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
         assert!(labels.is_sorted_by(|one, other| one.0 < other.0), "not sorted: {labels:?}");
         assert!(labels.iter().all(|(_, value)| !value.is_empty()), "a label without a value: {labels:?}");
         let [Sample { value, timestamp }] = series.samples[..] else { panic!("not one sample: {labels:?}") };
-        assert!(told.insert(labels, (value.to_bits(), timestamp)).is_none());
+        assert!(reported.insert(labels, (value.to_bits(), timestamp)).is_none());
     }
-    told
+    reported
 }
 
-fn scraped(snapshot: &Snapshot, options: &Options) -> Told {
-    let mut told = Told::new();
+fn scraped(snapshot: &Snapshot, options: &Options) -> Reported {
+    let mut reported = Reported::new();
     for series in Parsed::new(&text(snapshot, options, Scrape::default())).series {
         let mut labels: Vec<_> = series.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         labels.push(("__name__".to_owned(), series.name));
         labels.sort();
         let time = series.timestamp.map_or(snapshot.at.millis() as i64, |time| time.parse().unwrap());
-        told.insert(labels, (series.value.parse::<f64>().unwrap().to_bits(), time));
+        reported.insert(labels, (series.value.parse::<f64>().unwrap().to_bits(), time));
     }
-    told
+    reported
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn histograms_are_series_too() {
         Snapshot { own: registry.gather(), ..Snapshot::default() }
     };
     let (plain, later) = (snapshot("kind"), snapshot("zone"));
-    let told = pushed(&plain, &Options::default());
-    assert_eq!(told, scraped(&plain, &Options::default()));
+    let reported = pushed(&plain, &Options::default());
+    assert_eq!(reported, scraped(&plain, &Options::default()));
     // Behind `le`, which a text has last.
-    assert_eq!(pushed(&later, &Options::default()).len(), told.len());
+    assert_eq!(pushed(&later, &Options::default()).len(), reported.len());
 }

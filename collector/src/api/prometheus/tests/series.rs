@@ -97,8 +97,8 @@ fn values_that_the_kernel_lacks() {
     assert!(!without_memory.has_family("container_memory_usage_bytes"), "no memory is not 0");
     let recommended = render(&of(vec![entry(sample)]), &Options { profile: Profile::Recommended, ..everything() });
     let names: Vec<_> = recommended.series.iter().map(|series| series.name.as_str()).collect();
-    let told: Vec<_> = names.into_iter().filter(|name| name.starts_with("container_")).collect();
-    assert_eq!(told, ["container_cpu_usage_seconds_total", "container_oom_events_total", "container_scrape_error"]);
+    let reported: Vec<_> = names.into_iter().filter(|name| name.starts_with("container_")).collect();
+    assert_eq!(reported, ["container_cpu_usage_seconds_total", "container_oom_events_total", "container_scrape_error"]);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_containers_labels_are_on_its_own_series_alone() {
 }
 
 #[test]
-fn pods_are_told_by_the_containers_in_them() {
+fn pods_are_reported_by_the_containers_in_them() {
     let scrape = Scrape { endpoint: Endpoint::Kubelet, ..Scrape::default() };
     let parsed = Parsed::new(&text(&snapshot(v2_sample()), &Options::default(), scrape));
     let labels = |id: &str| {
@@ -247,7 +247,7 @@ fn openmetrics_has_units_and_exemplars() {
     let plain = |parsed: &Parsed| -> Vec<_> {
         parsed.series.iter().map(|series| (series.name.clone(), series.labels.clone(), series.value.clone())).collect()
     };
-    assert_eq!(plain(&parsed), plain(&same), "both formats tell the same");
+    assert_eq!(plain(&parsed), plain(&same), "both formats report the same");
 }
 
 #[test]
@@ -334,7 +334,7 @@ proptest! {
 }
 
 #[test]
-fn a_taken_piece_is_not_told_again() {
+fn a_taken_piece_is_not_reported_again() {
     let entries = (0..400).map(|n| Entry { name: name(&format!("/{n:03}")), ..running("", v2_sample()) }).collect();
     let snapshot = of(entries);
     let whole = text(&snapshot, &Options::default(), Scrape::default());

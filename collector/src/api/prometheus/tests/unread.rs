@@ -1,4 +1,4 @@
-//! What could not be read is not told; what the kernel does not have is 0, as in cAdvisor.
+//! What could not be read is not reported; what the kernel does not have is 0, as in cAdvisor.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn a_family_whose_controller_is_off_or_not_read_yet_has_no_series() {
     }
 }
 
-/// A part, what takes its value away where it may be absent, and the families that tell it.
+/// A part, what takes its value away where it may be absent, and the families that report it.
 type Lacking = (Part, Option<fn(&mut Sample)>, &'static [&'static str]);
 
 #[test]
@@ -97,12 +97,12 @@ fn a_number_that_could_not_be_read_is_absent_and_all_others_stay() {
 fn faults_are_left_out_one_by_one() {
     let parsed = render(without(&[Part::OwnMajorFaults]));
     let faults = parsed.series.iter().filter(|series| series.name == "container_memory_failures_total");
-    let told: Vec<_> = faults.map(|series| (series.label("failure_type"), series.label("scope"))).collect();
-    assert_eq!(told, [("pgfault", "container"), ("pgfault", "hierarchy"), ("pgmajfault", "hierarchy")]);
+    let reported: Vec<_> = faults.map(|series| (series.label("failure_type"), series.label("scope"))).collect();
+    assert_eq!(reported, [("pgfault", "container"), ("pgfault", "hierarchy"), ("pgmajfault", "hierarchy")]);
 }
 
 #[test]
-fn the_recommended_profile_tells_nothing_unread_either() {
+fn the_recommended_profile_reports_nothing_unread_either() {
     let mut sample = without(&[Part::CpuTotal, Part::MemoryUsage]);
     sample.cpu.as_mut().unwrap().total = crate::units::Nanos(0);
     let snapshot = Snapshot { containers: vec![running("/a", sample)], ..Snapshot::default() };
@@ -124,8 +124,8 @@ fn a_disk_without_its_line_has_no_counters_and_memory_has_zeros() {
     snapshot.filesystems = Some(Arc::new(filesystems));
     let parsed = Parsed::new(&text(&snapshot, &everything(), Scrape::default()));
     for (device, major) in disks {
-        let told = parsed.value("container_fs_io_time_weighted_seconds_total", &[("id", "/"), ("device", &device)]);
-        assert_eq!(told, (major == 0).then_some("0"), "{device}");
+        let reported = parsed.value("container_fs_io_time_weighted_seconds_total", &[("id", "/"), ("device", &device)]);
+        assert_eq!(reported, (major == 0).then_some("0"), "{device}");
     }
 }
 
@@ -156,10 +156,10 @@ fn two_sockets_in_one_node_have_all_their_caches() {
     };
     let parsed = machine(vec![Node { cores: vec![core(0, 0), core(0, 1), core(1, 0), core(1, 1)], ..Node::default() }]);
     let caches = parsed.series.iter().filter(|series| series.name == "machine_cpu_cache_capacity_bytes");
-    let told: Vec<_> = caches.map(|series| (series.label("core_id"), series.label("level"))).collect();
+    let reported: Vec<_> = caches.map(|series| (series.label("core_id"), series.label("level"))).collect();
     let mut expected = Vec::new();
     for core in ["0", "1", "1:0", "1:1"] {
         expected.extend([(core, "1"), (core, "3")]);
     }
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }

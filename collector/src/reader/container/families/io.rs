@@ -147,8 +147,9 @@ impl IoFiles {
                     let operations: Vec<_> =
                         operations.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
                     let (major, minor) = (line.major, line.minor);
-                    let is_told = |device: &DeviceIo| (device.stat, device.major, device.minor) == (stat, major, minor);
-                    if !operations.is_empty() && !devices.iter().any(is_told) {
+                    let is_reported =
+                        |device: &DeviceIo| (device.stat, device.major, device.minor) == (stat, major, minor);
+                    if !operations.is_empty() && !devices.iter().any(is_reported) {
                         devices.push(DeviceIo { stat, major, minor, device: device.clone(), operations });
                     }
                 };

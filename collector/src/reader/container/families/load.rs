@@ -69,7 +69,7 @@ impl LoadState {
     fn sample(&mut self, place: Option<Place>, reading: &mut Reading<'_>) -> Option<(TaskStates, Load)> {
         let load = reading.ctx.load.as_ref()?;
         let hierarchy = reading.hierarchy(place?.hierarchy())?;
-        // Unless the kernel tells, what it has is not known.
+        // Unless the kernel reports, what it has is not known.
         reading.unread.add(Part::Tasks);
         let directory = hierarchy.file(reading.name, "").open_directory(reading.buffer).ok()?;
         let stats = load.socket.lock().unwrap_or_else(PoisonError::into_inner).cgroup(&directory);

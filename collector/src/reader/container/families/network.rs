@@ -1,6 +1,6 @@
 //! Network counters of a container's processes, where they live in another network namespace than the host.
 //!
-//! A process of the container stands for all of them: the one that its runtime tells of, or else the one that looks like
+//! A process of the container stands for all of them: the one that its runtime reports, or else the one that looks like
 //! the first (`first_process`). Its namespace is compared with the host's at every one of the
 //! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
 //! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
@@ -133,7 +133,7 @@ impl NetworkState {
         self.looks = Looks::default();
     }
 
-    /// Whose the counters are, as far as the container's runtime told.
+    /// Whose the counters are, as far as the container's runtime reported.
     pub(in crate::reader::container) fn set_owner(&mut self, owner: NetworkOf) {
         let before = std::mem::replace(&mut self.owner, owner);
         if before.source != owner.source {
@@ -231,7 +231,7 @@ impl NetworkState {
         (!is_repeated).then_some(OwnNamespace { id, pid })
     }
 
-    /// The container's first process, as its runtime told, and its namespace: if it still is the container's. Its id may
+    /// The container's first process, as its runtime reported, and its namespace: if it still is the container's. Its id may
     /// be another's by now, or one of another pid namespace.
     fn first_of_runtime(&self, reading: &mut Reading<'_>) -> Option<(u32, NamespaceId)> {
         let pid = self.owner.process?;
@@ -301,7 +301,7 @@ impl NetworkState {
         if self.looks.is_settling() { settling } else { later }
     }
 
-    /// A process that is in the container now: the one an event told of, the one of before, or one of the index.
+    /// A process that is in the container now: the one an event reported, the one of before, or one of the index.
     fn indexed(&self, hint: Option<u32>, index: &ProcessIndex, reading: &mut Reading<'_>) -> Option<u32> {
         let name = reading.name;
         let known = [self.looked_at, hint].into_iter().flatten().find(|pid| index.belongs(*pid, name, reading.buffer));
@@ -384,8 +384,8 @@ impl NetworkState {
         let mut network = Network { interfaces: Vec::with_capacity(self.names.len()), ..Network::default() };
         for line in interfaces(text, odd) {
             // A namespace has each name once.
-            let is_told = |interface: &Interface| interface.name.as_bytes() == line.name;
-            if line.is_ignored() || network.interfaces.iter().any(is_told) {
+            let is_reported = |interface: &Interface| interface.name.as_bytes() == line.name;
+            if line.is_ignored() || network.interfaces.iter().any(is_reported) {
                 continue;
             }
             let index = network.interfaces.len();

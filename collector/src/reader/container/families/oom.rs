@@ -33,7 +33,7 @@ impl Family for OomFiles {
     }
 
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, _: &Sample) {
-        // A sample has those that events told of, where there are events.
+        // A sample has those that events reported, where there are events.
         let v1 = [key("memory.oom_control", "oom_kill").since("4.13")];
         let v2 = [key("memory.events.local", "oom_kill").since("5.2")];
         let section = rows.section(place, MetricKind::Memory, "memory", Some("memory"));

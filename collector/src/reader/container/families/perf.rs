@@ -20,7 +20,7 @@ pub(in crate::reader::container) struct PerfState {
     uncore: Opened<(Arc<str>, Arc<str>, u32)>,
 }
 
-/// Events with what tells them apart; opened at the first sample, all of them or none.
+/// Events with what reports them apart; opened at the first sample, all of them or none.
 #[derive(Debug, Default)]
 enum Opened<T> {
     #[default]

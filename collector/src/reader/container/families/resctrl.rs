@@ -22,7 +22,7 @@ use crate::units::Bytes;
 /// After how long a group is looked for again that could not be made: the container had no process yet, or the processor
 /// no more groups.
 const RETRY: Duration = Duration::from_secs(10);
-/// Longest name of a group without the hash that tells cut names apart.
+/// Longest name of a group without the hash that reports cut names apart.
 const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, Default)]
@@ -136,7 +136,7 @@ fn read(reading: &Reading<'_>, group: &std::path::Path) -> Option<hardware::Resc
     Some(hardware::Resctrl { domains: found.into_iter().map(domain).collect() })
 }
 
-/// The cgroup's name without slashes; a long one is cut, and a hash tells it from others.
+/// The cgroup's name without slashes; a long one is cut, and a hash reports it from others.
 fn group_name(cgroup: &[u8]) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let text = String::from_utf8_lossy(cgroup).trim_start_matches('/').replace('/', "-");

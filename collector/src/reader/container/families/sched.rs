@@ -128,7 +128,7 @@ fn add(sum: &mut Times, times: Times) {
 }
 
 /// `Some(None)` for a thread that has ended, `None` where its file cannot be read.
-#[expect(clippy::option_option, reason = "ended and not readable are told apart")]
+#[expect(clippy::option_option, reason = "ended and not readable are distinguished")]
 fn read_schedstat(reading: &mut Reading<'_>, pid: u32, tid: u32) -> Option<Option<Times>> {
     let process = ProcessDir::new(pid);
     let file = format!("task/{tid}/schedstat");

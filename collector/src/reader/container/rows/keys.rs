@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_told_briefly() {
+    fn sources_are_reported_briefly() {
         assert_eq!(text_of(&[whole("memory.current")]), "memory.current");
         let two = [whole("memory.current"), key("memory.stat", "inactive_file"), key("memory.stat", "file")];
         assert_eq!(text_of(&two), "memory.current, memory.stat: inactive_file, file");

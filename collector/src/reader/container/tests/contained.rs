@@ -29,7 +29,7 @@ fn v2_host() -> Host {
 }
 
 #[test]
-fn the_hosts_procfs_tells_who_is_in_a_cgroup() {
+fn the_hosts_procfs_reports_who_is_in_a_cgroup() {
     let mut host = v2_host();
     contain(&host, "700\t1", "0::/docker/1\n");
     let ctx = host.context(kinds(&KINDS));
@@ -44,7 +44,7 @@ fn the_hosts_procfs_tells_who_is_in_a_cgroup() {
         host.write(&format!("proc/{pid}/cgroup"), "0::/b\n");
     }
     assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), None);
-    // An event told of the first process.
+    // An event reported the first process.
     write_process(&host, 44, Some(300));
     host.write("proc/44/cgroup", "0::/a\n");
     reader.process_hint(44);

@@ -271,7 +271,7 @@ fn the_working_set_is_never_negative() {
     let ctx = host.context(KindSet::default());
     let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().memory.unwrap().working_set, Bytes(0));
-    // And is the usage where inactive pages are not told.
+    // And is the usage where inactive pages are not reported.
     host.write("cgroup/memory/a/memory.stat", "cache 1\n");
     assert_eq!(reader.sample(&ctx, &mut host.scratch).unwrap().memory.unwrap().working_set, Bytes(5));
 }

@@ -105,7 +105,7 @@ fn an_open_file_is_read_until_its_namespace_is_left() {
     let mut reader = Host::reader(&ctx, "/a");
     assert_eq!(received(&reader.sample(&ctx, &mut host.scratch).unwrap()), Some(100));
     let kept = reader.kept();
-    // The process ends; what it received last is still told.
+    // The process ends; what it received last is still reported.
     host.write("proc/42/net/dev", &net_dev(&[("eth0", 150)]));
     let file = host.path("proc/42/net/dev");
     std::fs::hard_link(&file, host.path("namespace")).unwrap();
@@ -237,13 +237,13 @@ fn of_several_processes_the_containers_first_stands_for_all() {
     host.write(&format!("cgroup{name}/cgroup.procs"), "41\n44\n43\n42\n");
     let ctx = host.context(KindSet::default());
     let mut reader = Host::reader(&ctx, &name);
-    let mut told =
+    let mut reported =
         |reader: &mut super::super::ContainerReader| received(&reader.sample(&ctx, &mut host.scratch).unwrap());
-    assert_eq!(told(&mut reader), Some(100), "without a runtime");
+    assert_eq!(reported(&mut reader), Some(100), "without a runtime");
     reader.set_network_owner(whose(NetworkOwner::Itself, Some(43)));
-    assert_eq!(told(&mut reader), Some(8), "the runtime knows");
+    assert_eq!(reported(&mut reader), Some(8), "the runtime knows");
     reader.set_network_owner(whose(NetworkOwner::Itself, Some(999)));
-    assert_eq!(told(&mut reader), Some(100), "it has ended");
+    assert_eq!(reported(&mut reader), Some(100), "it has ended");
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn the_runtimes_process_has_to_be_the_containers() {
 }
 
 #[test]
-fn a_pods_network_is_told_once() {
+fn a_pods_network_is_reported_once() {
     let pod = "/kubepods/burstable/pod0123456789abcdef0123456789abcdef";
     let [sandbox, one] = ['a', 'b'].map(|letter| container(pod, letter));
     let mut host = with_cgroups(&[&sandbox, &one, pod]);
@@ -270,13 +270,13 @@ fn a_pods_network_is_told_once() {
     host.write(&format!("cgroup{one}/cgroup.procs"), "42\n");
     let ctx = host.context(KindSet::default());
     let mut readers = [&sandbox, &one].map(|name| Host::reader(&ctx, name));
-    let mut told = |readers: &mut [super::super::ContainerReader; 2]| {
+    let mut reported = |readers: &mut [super::super::ContainerReader; 2]| {
         readers.each_mut().map(|reader| received(&reader.sample(&ctx, &mut host.scratch).unwrap()))
     };
-    assert_eq!(told(&mut readers), [None, Some(100)], "nobody has told that the first is the sandbox");
+    assert_eq!(reported(&mut readers), [None, Some(100)], "nobody has reported that the first is the sandbox");
     readers[0].set_network_owner(whose(NetworkOwner::Pod, None));
     readers[1].set_network_owner(whose(NetworkOwner::AnotherContainer, None));
-    assert_eq!(told(&mut readers), [Some(100), None], "the sandbox has no process of its own");
+    assert_eq!(reported(&mut readers), [Some(100), None], "the sandbox has no process of its own");
 }
 
 #[test]

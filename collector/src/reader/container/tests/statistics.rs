@@ -285,7 +285,7 @@ fn on_v2_the_numbers_are_those_of_the_files_named() {
 }
 
 #[test]
-fn what_is_off_is_told_from_what_the_kernel_lacks() {
+fn what_is_off_is_reported_from_what_the_kernel_lacks() {
     let mut host = Host::v2();
     host.write_all(
         "cgroup/a",

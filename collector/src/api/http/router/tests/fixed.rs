@@ -27,7 +27,7 @@ impl Host for Fixed {
     }
 }
 
-impl Engine for Fixed {
+impl ContainerEngine for Fixed {
     fn runtime_containers(&self) -> Vec<RuntimeContainer> {
         let container = |digit: &str, name: &str| {
             let id = digit.repeat(64);
@@ -71,10 +71,10 @@ impl Kubelet for Fixed {
 
     async fn node(&self, _: kubelet::Depth) -> kubelet::Snapshot {
         let sample = Sample { at: WallTime(5_000_000_000), ..Sample::default() };
-        let root = kubelet::Entry {
+        let root = kubelet::NodeCgroup {
             name: Name::from(*b"/"),
             newest: Some(Arc::new(sample)).filter(|_| self.ready),
-            ..kubelet::Entry::default()
+            ..kubelet::NodeCgroup::default()
         };
         kubelet::Snapshot { node: "n1".to_owned(), entries: vec![root], ..kubelet::Snapshot::default() }
     }

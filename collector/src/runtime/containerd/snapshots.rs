@@ -12,10 +12,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use super::containerd::Container;
-use super::cri_storage;
-use super::error::RuntimeError;
-use super::grpc::{AnyMessage, Connection};
+use super::Container;
+use crate::runtime::cri_storage;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::grpc::{AnyMessage, Connection};
 use crate::sample::filesystem::{ContainerFiles, DiskUsage, LayerPlace, LogPlace, Measured, Method};
 use crate::sample::identity::Runtime;
 use crate::sample::images::{Holds, ImageStore, RuntimeLayer, RuntimeStorage};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::api::http::openapi::parameter;
+use crate::api::http::openapi::parts::parameter;
 use crate::api::wire::time;
 use crate::api::{Count, NegativeCount};
 use crate::sample::event::{Event, EventKind, Name};
