@@ -41,6 +41,7 @@ mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
+mod names;
 mod network;
 mod odd_kernel_text;
 mod on_request;
@@ -127,6 +128,7 @@ const FILES: &[&[Case]] = &[
     manifests::CASES,
     systemd_unit::CASES,
     deployed::CASES,
+    names::CASES,
     contained::CASES,
     engine_containers::CASES,
     docker_api::CASES,

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::support::compose::Compose;
 use crate::support::engine::program;
 use crate::support::harness::{Case, Skip};
 use crate::support::manifests::{self, OVERLAYS, strict};
@@ -212,59 +213,15 @@ fn unordered(value: &Value) -> Value {
     }
 }
 
-/// The part of the Compose specification that is made use of.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Compose {
-    #[serde(rename = "name")]
-    _name: String,
-    services: BTreeMap<String, ComposeService>,
-    volumes: BTreeMap<String, BTreeMap<String, Value>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ComposeService {
-    image: String,
-    user: Option<String>,
-    #[serde(default)]
-    command: Vec<String>,
-    #[serde(default)]
-    cap_drop: Vec<String>,
-    #[serde(default)]
-    cap_add: Vec<String>,
-    #[serde(default)]
-    security_opt: Vec<String>,
-    #[serde(default)]
-    read_only: bool,
-    mem_limit: Option<String>,
-    cpus: Option<f64>,
-    #[serde(rename = "restart")]
-    _restart: String,
-    stop_grace_period: Option<String>,
-    ports: Vec<String>,
-    volumes: Vec<ComposeMount>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ComposeMount {
-    r#type: String,
-    source: String,
-    target: String,
-    #[serde(default)]
-    read_only: bool,
-}
-
-/// The compose file gives the collector what the `DaemonSet` with its own system call filter does.
+/// The compose file gives the collector what the `DaemonSet` with its own system call filter does, but for the runtime.
 fn compose_asks_for_the_same() -> Result<()> {
-    let path = manifests::path("compose/compose.yaml")?;
-    let compose: Compose = manifests::yaml(&path)?;
+    let (path, compose) = Compose::read()?;
     let service = compose.services.get("collector").context("no collector")?;
     let container = pod::translate(&pod_of("least-privilege-seccomp")?)?.config;
     let host = &container["HostConfig"];
     ensure!(service.image == format!("${{COLLECTOR_IMAGE:-{}}}", container["Image"].as_str().unwrap_or_default()));
-    ensure!(json!(service.user) == container["User"], "user {:?}", service.user);
+    // Docker's socket is its group's, the others' are the root group's.
+    ensure!(service.user.as_deref() == Some("65534:65534") && container["User"] == "65534:0", "{:?}", service.user);
     let flags: Vec<String> = serde_json::from_value::<Option<_>>(container["Cmd"].clone())?.unwrap_or_default();
     ensure!(service.command == flags, "command {:?}", service.command);
     ensure!(json!(service.cap_add) == host["CapAdd"] && json!(service.cap_drop) == host["CapDrop"], "capabilities");
@@ -273,11 +230,14 @@ fn compose_asks_for_the_same() -> Result<()> {
     ensure!(service.cpus == Some(1.0) && host["NanoCpus"] == 1_000_000_000, "CPU time");
     ensure!(service.stop_grace_period.as_deref() == Some("10s") && container["StopTimeout"] == 10, "time to stop");
     ensure!(service.ports == ["127.0.0.1:8080:8080"], "ports {:?}", service.ports);
+    let is_of_kubernetes = |path: &str| ["/run/containerd", "/run/crio", "/var/log/pods"].contains(&path);
     let mounts = |mount: &Value| json!([mount["Source"], mount["Target"], mount["ReadOnly"]]);
-    let theirs: Vec<Value> = host["Mounts"].as_array().into_iter().flatten().map(mounts).collect();
+    let theirs = host["Mounts"].as_array().into_iter().flatten();
+    let theirs = theirs.filter(|mount| !mount["Source"].as_str().is_some_and(is_of_kubernetes)).map(mounts);
     ensure!(service.volumes.iter().all(|mount| mount.r#type == "bind"), "volumes");
-    let ours = service.volumes.iter().map(|mount| json!([mount.source, mount.target, mount.read_only]));
-    ensure!(ours.collect::<Vec<_>>() == theirs, "mounts {:?}", service.volumes);
+    let ours = service.volumes.iter().filter(|mount| mount.source != "/var/run/docker.sock");
+    let ours: Vec<Value> = ours.map(|mount| json!([mount.source, mount.target, mount.read_only])).collect();
+    ensure!(ours == theirs.collect::<Vec<_>>(), "mounts {:?}", service.volumes);
     let [profile, apparmor] = service.security_opt.as_slice() else { bail!("{:?}", service.security_opt) };
     let profile = profile.strip_prefix("seccomp:").context("no seccomp profile")?;
     let profile = path.parent().context("no folder")?.join(profile);

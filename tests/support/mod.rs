@@ -9,6 +9,7 @@ pub(crate) mod cadvisor;
 pub(crate) mod cgroups;
 pub(crate) mod collector;
 pub(crate) mod compare;
+pub(crate) mod compose;
 pub(crate) mod contained;
 pub(crate) mod containerd;
 pub(crate) mod cri;
