@@ -246,13 +246,16 @@ fn compose_asks_for_the_same() -> Result<()> {
     let prometheus = compose.services.get("prometheus").context("no Prometheus")?;
     for mount in &prometheus.volumes {
         match mount.r#type.as_str() {
-            "bind" => ensure!(path.with_file_name(&mount.source).is_file(), "no {}", mount.source),
+            "bind" => ensure!(path.with_file_name(&mount.source).exists(), "no {}", mount.source),
             "volume" => ensure!(compose.volumes.contains_key(&mount.source), "no {}", mount.source),
             other => bail!("{other} is no volume"),
         }
     }
     let targets: BTreeSet<&str> = prometheus.volumes.iter().map(|mount| mount.target.as_str()).collect();
-    ensure!(targets == ["/etc/prometheus/prometheus.yml", "/prometheus"].into(), "{targets:?}");
+    ensure!(
+        targets == ["/etc/prometheus/prometheus.yml", "/etc/prometheus/rules", "/prometheus"].into(),
+        "{targets:?}"
+    );
     Ok(())
 }
 
