@@ -14,6 +14,7 @@ mod beside_cadvisor;
 mod budgets;
 mod connections;
 mod contained;
+mod dashboards;
 mod degraded;
 mod deployed;
 mod descriptors;
@@ -33,6 +34,7 @@ mod flags;
 mod fuzz_api;
 mod globs;
 mod guessing;
+mod helm;
 mod hierarchies;
 mod history;
 mod identity;
@@ -41,6 +43,7 @@ mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
+mod monitors;
 mod names;
 mod network;
 mod odd_kernel_text;
@@ -126,9 +129,12 @@ const FILES: &[&[Case]] = &[
     dimensions_namespaces::CASES,
     dimensions_privileges::CASES,
     manifests::CASES,
+    helm::CASES,
     systemd_unit::CASES,
     deployed::CASES,
     names::CASES,
+    monitors::CASES,
+    dashboards::CASES,
     contained::CASES,
     engine_containers::CASES,
     docker_api::CASES,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, PodSpec, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::support::compose::Compose;
 use crate::support::engine::program;
 use crate::support::harness::{Case, Skip};
 use crate::support::manifests::{self, OVERLAYS, strict};
+use crate::support::prometheus::promtool;
 use crate::support::{Context as _, Result, bail, bytes, ensure, pod};
 
 pub(crate) const CASES: &[Case] = &[
@@ -49,18 +50,59 @@ struct Endpoint {
     port: String,
     path: String,
     interval: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scrape_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    honor_labels: Option<bool>,
     relabelings: Vec<Relabeling>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    metric_relabelings: Vec<Relabeling>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Relabeling {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     source_labels: Vec<String>,
-    target_label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<String>,
+}
+
+/// The same of its other monitor, which goes by services.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceMonitor {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: ServiceMonitorSpec,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceMonitorSpec {
+    selector: LabelSelector,
+    endpoints: Vec<Endpoint>,
+}
+
+/// And of its rules, which are Prometheus' own.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PrometheusRule {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: BTreeMap<String, Vec<Value>>,
 }
 
 /// Reads an object by the schema of its kind.
-fn check(object: &Value) -> Result<()> {
+pub(crate) fn check(object: &Value) -> Result<()> {
     let kind = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
     match kind {
         ("v1", "Namespace") => strict::<Namespace>(object).map(drop),
@@ -68,7 +110,11 @@ fn check(object: &Value) -> Result<()> {
         ("v1", "Service") => strict::<Service>(object).map(drop),
         ("apps/v1", "DaemonSet") => strict::<DaemonSet>(object).map(drop),
         ("networking.k8s.io/v1", "NetworkPolicy") => strict::<NetworkPolicy>(object).map(drop),
+        ("v1", "ConfigMap") => strict::<ConfigMap>(object).map(drop),
+        ("v1", "Pod") => strict::<Pod>(object).map(drop),
         ("monitoring.coreos.com/v1", "PodMonitor") => strict::<PodMonitor>(object).map(drop),
+        ("monitoring.coreos.com/v1", "ServiceMonitor") => strict::<ServiceMonitor>(object).map(drop),
+        ("monitoring.coreos.com/v1", "PrometheusRule") => strict::<PrometheusRule>(object).map(drop),
         other => bail!("no schema is known for {other:?}"),
     }
 }
@@ -136,7 +182,10 @@ fn objects_fit_each_other() -> Result<()> {
         }
         if overlay == "prometheus-operator" {
             ensure!(at("PodMonitor", "/spec/selector/matchLabels")? == labels, "the monitor is for others");
-            ensure!(at("PodMonitor", "/spec/podMetricsEndpoints/0/port")? == port["name"], "the monitor's port");
+            for endpoint in ["0", "1"] {
+                let monitors = at("PodMonitor", &format!("/spec/podMetricsEndpoints/{endpoint}/port"))?;
+                ensure!(monitors == port["name"], "the monitor's port {monitors}");
+            }
         }
         pod::translate(&pod_of(overlay)?).with_context(|| overlay.to_owned())?;
     }
@@ -264,7 +313,9 @@ fn prometheus_reads_its_configuration() -> Result<()> {
     let configuration: Value = manifests::yaml(&path)?;
     let target = &configuration["scrape_configs"][0]["static_configs"][0]["targets"][0];
     ensure!(target == "collector:8080", "Prometheus scrapes {target}");
-    let checked = Command::new(program("promtool")?).args(["check", "config"]).arg(path).output()?;
-    ensure!(checked.status.success(), "promtool: {}", String::from_utf8_lossy(&checked.stderr));
+    for file in ["compose/prometheus.yml", "prometheus/kubernetes.yml"] {
+        let checked = promtool()?.args(["check", "config", "--syntax-only"]).arg(manifests::path(file)?).output()?;
+        ensure!(checked.status.success(), "promtool: {file}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) mod fuse;
 pub(crate) mod grpc;
 pub(crate) mod h2;
 pub(crate) mod harness;
+pub(crate) mod helm;
 pub(crate) mod http;
 pub(crate) mod leftovers;
 pub(crate) mod loop_mount;

@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 use super::{Context as _, Result, bail, bytes, ensure, manifests};
 
 /// Fields that are translated, or that mean nothing on a single machine.
-const POD: [&str; 12] = [
+const POD: [&str; 14] = [
+    "affinity",
     "automountServiceAccountToken",
     "containers",
     "enableServiceLinks",
     "hostNetwork",
     "hostPID",
+    "imagePullSecrets",
     "nodeSelector",
     "priorityClassName",
     "securityContext",
@@ -182,6 +184,7 @@ fn mounts(container: &Container, volumes: &[Volume]) -> Result<Vec<Value>> {
         let exists = match host.type_.as_deref() {
             Some("Directory") => path.is_dir(),
             Some("File") => path.is_file(),
+            None => true,
             Some("DirectoryOrCreate") => path.is_dir() || !path.exists(),
             other => bail!("{}: {other:?} is no check", host.path),
         };
