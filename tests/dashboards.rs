@@ -39,10 +39,11 @@ const JOBS: [(&str, &str); 6] = [
 ];
 
 /// Expressions over what this test does not make happen, by a part of them.
-const NOTHING_HAPPENED: [(&str, &str); 3] = [
+const NOTHING_HAPPENED: [(&str, &str); 4] = [
     ("collector_read_errors_total", "has no series while every file can be read"),
     ("collector_answers_refused_total", "has no series while no answer is refused"),
-    ("container_fs_reads_bytes_total", "has no series where the kernel counts no I/O of the test's own disk"),
+    ("container_fs_reads_bytes_total", "has no series where the kernel counts no I/O of the machine's disk"),
+    ("container_fs_writes_bytes_total", "as reads"),
 ];
 
 fn dashboard(name: &str) -> Result<Value> {
@@ -272,7 +273,9 @@ fn every_expression_returns_data() -> Result<()> {
         expressions.push((record.clone(), record));
     }
     for rule in rules("alerts/alerts.yaml")? {
-        let expression = sent(rule["expr"].as_str().unwrap_or_default(), "");
+        let expression = rule["expr"].as_str().unwrap_or_default();
+        // The one that waits for something to be over is not waited for that long.
+        let expression = if rule["alert"] == "ContainerKilled" { sent(expression, "") } else { expression.to_owned() };
         expressions.push((rule["alert"].to_string(), expression));
     }
     let asked = expressions.len();

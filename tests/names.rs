@@ -5,7 +5,7 @@
 //! bound to where a machine has them, in a `/run` that only the test sees.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::mount::UnmountFlags;
@@ -47,6 +47,8 @@ pub(crate) fn place(socket: &Path, at: &str) -> Result<()> {
 /// Docker with its socket in its place, of the group that packages make for it.
 pub(crate) fn docker() -> Result<Docker> {
     let docker = engine()?;
+    // As containerd makes it where it is the machine's; a container's monitor would make one that is root's alone.
+    fs::DirBuilder::new().mode(0o711).create("/run/containerd")?;
     let socket = docker.socket();
     std::os::unix::fs::chown(&socket, Some(0), Some(DOCKER_GROUP))?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
@@ -135,7 +137,8 @@ fn kubernetes() -> Result<()> {
             let collector = deploy(&docker, overlay).with_context(|| overlay.to_owned())?;
             let reach = collector.reach()?;
             let get = |page: &str| text(&reach, page);
-            shows_pods(get, &of_pod.id, &pod).with_context(|| format!("{overlay} with {runtime}"))?;
+            let shown = shows_pods(get, &of_pod.id, &pod);
+            shown.with_context(|| format!("{overlay} with {runtime}: {}", reach.health().unwrap_or_default()))?;
             if overlay == "privileged" {
                 shows_dockers(get, &of_docker, &docker).with_context(|| format!("{overlay} with Docker"))?;
             }
