@@ -57,6 +57,7 @@ mod programs;
 mod prometheus;
 mod push;
 mod recreate;
+mod runtime_proxy;
 mod runtimes;
 mod selftest;
 mod shutdown;
@@ -133,6 +134,7 @@ const FILES: &[&[Case]] = &[
     systemd_unit::CASES,
     deployed::CASES,
     names::CASES,
+    runtime_proxy::CASES,
     monitors::CASES,
     dashboards::CASES,
     contained::CASES,
