@@ -48,7 +48,7 @@ pub(crate) fn place(socket: &Path, at: &str) -> Result<()> {
 pub(crate) fn docker() -> Result<Docker> {
     let docker = engine()?;
     // As containerd makes it where it is the machine's; a container's monitor would make one that is root's alone.
-    fs::DirBuilder::new().mode(0o711).create("/run/containerd")?;
+    fs::DirBuilder::new().recursive(true).mode(0o711).create("/run/containerd")?;
     let socket = docker.socket();
     std::os::unix::fs::chown(&socket, Some(0), Some(DOCKER_GROUP))?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
