@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PodSpec;
-use rustix::mount::MountPropagationFlags;
+use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
@@ -78,18 +78,21 @@ fn is_crate_with_version(name: &str) -> bool {
 }
 
 /// An engine on a machine whose mounts are shared, as systemd makes them and as the kubelet wants them: volumes that
-/// follow what is mounted later are refused elsewhere.
-fn engine() -> Result<Docker> {
+/// follow what is mounted later are refused elsewhere. Its `/run` and `/var/log` are the test's own, and empty.
+pub(crate) fn engine() -> Result<Docker> {
     surroundings::unshare(UnshareFlags::NEWNS)?;
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("mounts of our own")?;
+    for own in ["/run", "/var/log"] {
+        rustix::mount::mount("none", own, "tmpfs", MountFlags::empty(), Some(c"mode=755"))?;
+    }
     let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("shared mounts")?;
     Docker::start()
 }
 
 /// A collector as an overlay asks for it.
-fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'a>> {
+pub(crate) fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'a>> {
     deploy_changed(docker, overlay, |_| ())
 }
 

@@ -16,6 +16,7 @@ mod beside_cadvisor;
 mod budgets;
 mod connections;
 mod contained;
+mod dashboards;
 mod degraded;
 mod deployed;
 mod descriptors;
@@ -35,6 +36,7 @@ mod flags;
 mod fuzz_api;
 mod globs;
 mod guessing;
+mod helm;
 mod hierarchies;
 mod history;
 mod identity;
@@ -43,6 +45,8 @@ mod kubelet_ports;
 mod machine;
 mod manifests;
 mod metrics;
+mod monitors;
+mod names;
 mod network;
 mod odd_kernel_text;
 mod on_request;
@@ -55,6 +59,7 @@ mod programs;
 mod prometheus;
 mod push;
 mod recreate;
+mod runtime_proxy;
 mod runtimes;
 mod selftest;
 mod shutdown;
@@ -127,8 +132,13 @@ const FILES: &[&[Case]] = &[
     dimensions_namespaces::CASES,
     dimensions_privileges::CASES,
     manifests::CASES,
+    helm::CASES,
     systemd_unit::CASES,
     deployed::CASES,
+    names::CASES,
+    runtime_proxy::CASES,
+    monitors::CASES,
+    dashboards::CASES,
     contained::CASES,
     engine_containers::CASES,
     docker_api::CASES,

@@ -10,9 +10,11 @@ use std::process::Command;
 use rustix::thread::CapabilitySet;
 use serde_json::Value;
 
+use crate::names;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, Rights};
-use crate::support::engine::program;
+use crate::support::cri::{Pod, PodNetwork};
+use crate::support::engine::{ContainerEngine as _, program};
 use crate::support::harness::Case;
 use crate::support::settings::settings;
 use crate::support::{Context as _, Result, bytes, ensure, manifests, wait};
@@ -21,6 +23,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("systemd_unit::systemd_has_nothing_against_it", systemd_has_nothing_against_it),
     Case::new("systemd_unit::its_system_calls_suffice", its_system_calls_suffice),
     Case::new("systemd_unit::its_rights_suffice", its_rights_suffice),
+    // Fifteen seconds, of which the engines' start is most.
+    Case::new("systemd_unit::shows_names", shows_names),
 ];
 
 const UNIT: &str = include_str!("../deploy/systemd/collector.service");
@@ -106,7 +110,8 @@ fn its_system_calls_suffice() -> Result<()> {
     Ok(())
 }
 
-fn its_rights_suffice() -> Result<()> {
+/// The collector as the unit starts it.
+fn started() -> Result<Collector> {
     let unit = Unit::read();
     let bounding = unit.capabilities("CapabilityBoundingSet")?;
     ensure!(bounding == unit.capabilities("AmbientCapabilities")?, "it is given others than it may have");
@@ -121,7 +126,11 @@ fn its_rights_suffice() -> Result<()> {
     let command = unit.get("ExecStart")?;
     let flags = command.strip_prefix("/usr/local/bin/collector ").context("it starts something else")?;
     let flags: Vec<&str> = flags.split(' ').collect();
-    let mut collector = Collector::start_as(&rights, &flags)?;
+    Collector::start_as(&rights, &flags)
+}
+
+fn its_rights_suffice() -> Result<()> {
+    let mut collector = started()?;
     collector.require_ebpf()?;
     let status = bytes::read(format!("/proc/{}/status", collector.pid()))?;
     ensure!(status.contains("NoNewPrivs:\t1"), "the scene does not work:\n{status}");
@@ -131,4 +140,17 @@ fn its_rights_suffice() -> Result<()> {
         stats.last().and_then(|stats| stats.cpu.as_ref()).context("no sample of its CPU").map(drop)
     })?;
     collector.check_alive()
+}
+
+/// Names of Docker's and of a pod's containers, by sockets that belong to others: see `names` for the scene.
+fn shows_names() -> Result<()> {
+    let docker = names::docker()?;
+    let pod = Pod::start(PodNetwork::Own)?;
+    names::place(&pod.socket(), names::CONTAINERD)?;
+    let of_docker = docker.run_named("early", &[("team", "blue")], &[])?;
+    let of_pod = pod.start("/bin/busybox sleep 600")?;
+    let collector = started()?;
+    let get = |page: &str| Ok(collector.get(page)?.text());
+    names::shows_dockers(get, &of_docker, &docker)?;
+    names::shows_pods(get, &of_pod.id, &pod)
 }

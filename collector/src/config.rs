@@ -219,7 +219,7 @@ impl Config {
             metrics_path: server.metrics_path()?,
             answer_buffer_bytes: server.answer_buffer_bytes()?,
             access,
-            runtimes: containers.runtimes(kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
+            runtimes: containers.runtimes(&roots.rootfs, kinds.has(MetricKind::Disk).then_some(disk_usage_every))?,
             interval,
             pace: sampling.pace(),
             verify_every: sampling.verify_every()?,

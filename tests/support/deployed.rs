@@ -36,10 +36,18 @@ pub(crate) struct Deployed<'a> {
 impl<'a> Deployed<'a> {
     /// Starts a collector and waits until its readiness probe says yes.
     pub(crate) fn start(docker: &'a Docker, pod: Translated) -> Result<Self> {
+        for directory in &pod.directories {
+            fs::create_dir_all(directory)?;
+        }
         let id = docker.run_as(&pod.config)?;
         let deployed = Self { docker, id, pod };
         deployed.wait_ready()?;
         Ok(deployed)
+    }
+
+    /// Kills and removes it.
+    pub(crate) fn remove(self) -> Result<()> {
+        self.docker.remove(&self.id)
     }
 
     /// The container's id.

@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 use super::{Context as _, Result, bail, bytes, ensure, manifests};
 
 /// Fields that are translated, or that mean nothing on a single machine.
-const POD: [&str; 12] = [
+const POD: [&str; 14] = [
+    "affinity",
     "automountServiceAccountToken",
     "containers",
     "enableServiceLinks",
     "hostNetwork",
     "hostPID",
+    "imagePullSecrets",
     "nodeSelector",
     "priorityClassName",
     "securityContext",
@@ -62,9 +64,21 @@ pub(crate) struct Translated {
     pub(crate) config: Value,
     /// All the capabilities it has, where it does not have just all.
     pub(crate) capabilities: Option<Vec<String>>,
+    /// Directories of the host that the kubelet makes where they are missing.
+    pub(crate) directories: Vec<String>,
     /// Path and port of the probes.
     pub(crate) ready: (String, u16),
     pub(crate) alive: (String, u16),
+}
+
+impl Translated {
+    /// A container as its engine is asked for it. Nobody probes it but the tests.
+    pub(crate) fn of_docker(config: Value) -> Self {
+        let added = config["HostConfig"]["CapAdd"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let capabilities = Some(added.map(|name| format!("CAP_{name}")).collect());
+        let probe = |path: &str| (path.to_owned(), 8080);
+        Self { config, capabilities, directories: Vec::new(), ready: probe("/readyz"), alive: probe("/healthz") }
+    }
 }
 
 fn only(known: &[&str], what: &impl Serialize) -> Result<()> {
@@ -93,8 +107,9 @@ pub(crate) fn translate(pod: &PodSpec) -> Result<Translated> {
     let limits = container.resources.clone().unwrap_or_default().limits.unwrap_or_default();
     let limit = |name: &str| limits.get(name).map(quantity).transpose();
     let memory = limit("memory")?.context("no memory limit")? / 1000;
+    let volumes = pod.volumes.as_deref().unwrap_or_default();
     let mut host_config = json!({
-        "Mounts": mounts(container, pod.volumes.as_deref().unwrap_or_default())?,
+        "Mounts": mounts(container, volumes)?,
         "NetworkMode": if pod.host_network.unwrap_or(false) { "host" } else { "none" },
         "PidMode": if pod.host_pid.unwrap_or(false) { "host" } else { "" },
         // As Kubernetes does on cgroup v2. It is the harder case: the collector's own paths begin at its own cgroup.
@@ -119,6 +134,12 @@ pub(crate) fn translate(pod: &PodSpec) -> Result<Translated> {
             "HostConfig": host_config,
         }),
         capabilities: (!privileged).then(|| capabilities.iter().map(|name| format!("CAP_{name}")).collect()),
+        directories: volumes
+            .iter()
+            .filter_map(|volume| volume.host_path.as_ref())
+            .filter(|host| host.type_.as_deref() == Some("DirectoryOrCreate"))
+            .map(|host| host.path.clone())
+            .collect(),
         ready: probe(container, container.readiness_probe.as_ref())?,
         alive: probe(container, container.liveness_probe.as_ref())?,
     })
@@ -163,6 +184,8 @@ fn mounts(container: &Container, volumes: &[Volume]) -> Result<Vec<Value>> {
         let exists = match host.type_.as_deref() {
             Some("Directory") => path.is_dir(),
             Some("File") => path.is_file(),
+            None => true,
+            Some("DirectoryOrCreate") => path.is_dir() || !path.exists(),
             other => bail!("{}: {other:?} is no check", host.path),
         };
         ensure!(exists, "the host has no {} of the type that is asked for", host.path);

@@ -1,5 +1,6 @@
 //! A real Prometheus, and its checker of the text format.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,6 +15,11 @@ use super::{Context as _, Result, ensure, http, settings, wait};
 
 /// The Debian package that has both.
 const PACKAGE: &str = "prometheus";
+
+/// `promtool`, to be given arguments.
+pub(crate) fn promtool() -> Result<Command> {
+    Ok(Command::new(program("promtool")?))
+}
 
 /// Where a program of the package is: installed, or unpacked beside what is built. No service is started.
 fn program(name: &str) -> Result<PathBuf> {
@@ -81,6 +87,9 @@ struct Data {
 /// A series of a query's answer.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Series {
+    /// Its labels and its name.
+    #[serde(default)]
+    pub(crate) metric: BTreeMap<String, String>,
     /// Time and value, of a query for a moment.
     #[serde(default)]
     pub(crate) value: Option<(f64, String)>,
@@ -92,9 +101,6 @@ pub(crate) struct Series {
 impl Prometheus {
     /// Starts one that scrapes these addresses every other second: an address and a path for each job.
     pub(crate) fn start(jobs: &[(&str, SocketAddr, &str)]) -> Result<Self> {
-        let program = program("prometheus")?;
-        let folder = std::env::temp_dir().join(format!("collector-test-prometheus-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
         let mut config = String::from("global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\nscrape_configs:\n");
         for (name, address, path) in jobs {
             use std::fmt::Write as _;
@@ -103,6 +109,14 @@ impl Prometheus {
                 "- job_name: {name}\n  metrics_path: {path}\n  static_configs:\n  - targets: ['{address}']\n"
             )?;
         }
+        Self::configured(&config)
+    }
+
+    /// Starts one with this configuration, which may be JSON: that is YAML, too.
+    pub(crate) fn configured(config: &str) -> Result<Self> {
+        let program = program("prometheus")?;
+        let folder = std::env::temp_dir().join(format!("collector-test-prometheus-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
         fs::write(folder.join("prometheus.yml"), config)?;
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let log = fs::File::create(folder.join("log"))?;

@@ -102,7 +102,8 @@ fn pack(binary: &[u8], about: &About) -> Result<Vec<u8>> {
     archive::image(&layer::with_collector(binary, about.time)?, about)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of something in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -111,7 +112,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// `SOURCE_DATE_EPOCH`, else the time of the last commit, else the epoch.
-fn time() -> Result<Timestamp> {
+pub(crate) fn time() -> Result<Timestamp> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
         Err(_) => git(&["log", "-1", "--format=%ct"]).unwrap_or_else(|| "0".to_owned()),

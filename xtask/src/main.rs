@@ -7,6 +7,7 @@ mod bench;
 mod bpf;
 mod cadvisor;
 mod check;
+mod dist;
 mod image;
 mod interrupt;
 mod privilege;
@@ -36,6 +37,8 @@ enum Command {
     Vm(vm::Args),
     /// Makes the container image and its bill of materials
     Image(image::Args),
+    /// Makes everything that is given to users: binary, packages, image, bill of materials, checksums
+    Dist(dist::Args),
     /// Measures the collector's cost on cgroups that it makes itself
     Bench(bench::Args),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Bpf(args) => bpf::main(&args),
         Command::Vm(args) => vm::main(&args),
         Command::Image(args) => image::main(&args),
+        Command::Dist(args) => dist::main(&args),
         Command::Bench(args) => bench::main(&args),
     };
     match result {

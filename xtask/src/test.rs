@@ -38,8 +38,9 @@ enum Layer {
     Vm,
 }
 
-/// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces, file systems.
-pub(crate) const HOST_PACKAGES: [&str; 11] = [
+/// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces, file systems, and what
+/// some files of `deploy/` are for.
+pub(crate) const HOST_PACKAGES: [&str; 13] = [
     "docker.io",
     "containerd",
     "runc",
@@ -48,6 +49,8 @@ pub(crate) const HOST_PACKAGES: [&str; 11] = [
     "conmon",
     "busybox-static",
     "iproute2",
+    "jsonnet",
+    "nginx-light",
     "btrfs-progs",
     "e2fsprogs",
     "xfsprogs",

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
@@ -115,15 +115,15 @@ impl ContainersArgs {
         Ok(Filter { raw, prefixes, rules })
     }
 
-    /// Container runtimes that may be there.
-    pub(super) fn runtimes(&self, storage_every: Option<Duration>) -> Result<Runtimes, ConfigError> {
+    /// Container runtimes that may be there; `rootfs` is where the host's root directory is.
+    pub(super) fn runtimes(&self, rootfs: &Path, storage_every: Option<Duration>) -> Result<Runtimes, ConfigError> {
         let environment = [
             &self.env_metadata_whitelist,
             &self.docker_env_metadata_whitelist,
             &self.containerd_env_metadata_whitelist,
         ];
         Ok(Runtimes {
-            listeners: self.listeners()?,
+            listeners: self.listeners(rootfs)?,
             docker_tls: self.docker_tls.then(|| DockerTls {
                 certificate: self.docker_tls_cert.clone(),
                 key: self.docker_tls_key.clone(),
@@ -154,26 +154,55 @@ impl ContainersArgs {
         noted.collect()
     }
 
-    fn listeners(&self) -> Result<Vec<Listener>, ConfigError> {
+    fn listeners(&self, rootfs: &Path) -> Result<Vec<Listener>, ConfigError> {
         // Docker's containers are containerd's too: who knows more is asked first.
         let all = [
-            ("docker", Runtime::Docker, &self.docker, "unix:///var/run/docker.sock"),
-            ("podman", Runtime::Podman, &self.podman, "unix:///var/run/podman/podman.sock"),
-            ("crio", Runtime::CriO, &self.crio, "unix:///var/run/crio/crio.sock"),
+            ("docker", Runtime::Docker, &self.docker, "/var/run/docker.sock"),
+            ("podman", Runtime::Podman, &self.podman, "/var/run/podman/podman.sock"),
+            ("crio", Runtime::CriO, &self.crio, "/var/run/crio/crio.sock"),
             ("containerd", Runtime::Containerd, &self.containerd, "/run/containerd/containerd.sock"),
         ];
         let mut listeners = Vec::new();
         for (flag, runtime, asked_for, default) in all {
             let named = if asked_for.is_some() { Named::ByFlag } else { Named::ByDefault };
-            let endpoint = asked_for.as_deref().unwrap_or(default);
+            let endpoint = asked_for.clone().unwrap_or_else(|| default_socket(default, rootfs));
             if endpoint.is_empty() {
                 continue;
             }
             // cAdvisor takes containerd's socket as a bare path.
-            let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.to_owned() };
+            let full = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.clone() };
             let endpoint = full.parse().map_err(|error| value_error(flag, &endpoint, &error))?;
             listeners.push(Listener { runtime, endpoint, named });
         }
         Ok(listeners)
+    }
+}
+
+/// Where a runtime listens by default. A container that has the host's root directory, or parts of it, mounted elsewhere
+/// has the socket there, unless it is mounted in its usual place. Not below `/var/run`, which is a link to `/run` that
+/// would lead out of there.
+fn default_socket(usual: &str, rootfs: &Path) -> String {
+    let below = rootfs.join(usual.trim_start_matches("/var").trim_start_matches('/'));
+    // The socket itself may come later.
+    let has_place = rootfs != Path::new("/") && below.parent().is_some_and(Path::is_dir);
+    if has_place && !Path::new(usual).exists() { below.display().to_string() } else { usual.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_looked_for_below_the_hosts_root() {
+        let root = tempfile::tempdir().unwrap();
+        let usual = "/var/run/of-no-runtime/x.sock";
+        assert_eq!(default_socket(usual, root.path()), usual, "nothing is mounted");
+        let place = root.path().join("run/of-no-runtime");
+        fs::create_dir_all(&place).unwrap();
+        assert_eq!(default_socket(usual, root.path()), place.join("x.sock").display().to_string());
+        assert_eq!(default_socket(usual, Path::new("/")), usual);
+        // What is in the usual place was put there on purpose.
+        let there = root.path().display().to_string();
+        assert_eq!(default_socket(&there, root.path()), there);
     }
 }

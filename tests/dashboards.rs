@@ -1,0 +1,312 @@
+//! Dashboards and rules of `deploy/`: what they ask a real Prometheus for is there, and they are what they are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::pods::first_process;
+use crate::support::cgroups::Layout;
+use crate::support::collector::Collector;
+use crate::support::cri::{Pod, PodNetwork};
+use crate::support::docker::Docker;
+use crate::support::engine::{ContainerEngine as _, program};
+use crate::support::harness::Case;
+use crate::support::prometheus::{Prometheus, promtool};
+use crate::support::workload::{Plan, Work};
+use crate::support::{Context as _, Result, bytes, ensure, manifests, wait};
+
+pub(crate) const CASES: &[Case] = &[
+    // Less than a second.
+    Case::new("dashboards::can_be_imported", can_be_imported),
+    // Two seconds, where jsonnet is installed.
+    Case::new("dashboards::are_what_they_are_made_of", are_what_they_are_made_of),
+    // A second.
+    Case::new("dashboards::rules_have_their_own_tests", rules_have_their_own_tests),
+    // Forty seconds for all expressions: two engines, and containers to which all happens that can be asked for.
+    Case::new("dashboards::every_expression_returns_data", every_expression_returns_data).within(240),
+];
+
+/// Where a dashboard's series are: the job of the one, as in `compose/prometheus.yml` and in the monitor.
+const JOBS: [(&str, &str); 6] = [
+    ("node", "collector"),
+    ("containers", "collector"),
+    ("container", "collector"),
+    ("endings", "collector"),
+    ("collector", "collector"),
+    ("pods", "cadvisor"),
+];
+
+/// Expressions over what this test does not make happen, by a part of them.
+const NOTHING_HAPPENED: [(&str, &str); 4] = [
+    ("collector_read_errors_total", "has no series while every file can be read"),
+    ("collector_answers_refused_total", "has no series while no answer is refused"),
+    ("container_fs_reads_bytes_total", "has no series where the kernel counts no I/O of the machine's disk"),
+    ("container_fs_writes_bytes_total", "as reads"),
+];
+
+fn dashboard(name: &str) -> Result<Value> {
+    let text = bytes::read(manifests::path(&format!("dashboards/{name}.json"))?)?;
+    serde_json::from_str(&text).with_context(|| format!("{name}.json is no JSON"))
+}
+
+/// What Grafana's import wants: the structure of its schema, in so far as the dashboards make use of it.
+fn can_be_imported() -> Result<()> {
+    let files: BTreeSet<String> = fs::read_dir(manifests::path("dashboards")?)?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    ensure!(files == JOBS.iter().map(|(name, _)| (*name).to_owned()).collect(), "dashboards are {files:?}");
+    let mut uids = BTreeSet::new();
+    for name in files {
+        let dashboard = dashboard(&name)?;
+        let uid = dashboard["uid"].as_str().context("no uid")?.to_owned();
+        ensure!(uid.len() <= 40 && uids.insert(uid.clone()), "{uid} is too long, or there twice");
+        ensure!(dashboard["schemaVersion"] == 39 && dashboard["id"].is_null(), "{name}: version and id");
+        let variables = dashboard["templating"]["list"].as_array().context("no variables")?;
+        ensure!(variables[0]["type"] == "datasource" && variables[0]["query"] == "prometheus", "{name}: its source");
+        let names: BTreeSet<&str> = variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
+        let mut places = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for panel in panels(&dashboard)? {
+            let title = panel["title"].as_str().context("no title")?;
+            ensure!(ids.insert(panel["id"].as_u64().context("no id")?), "{name}: {title}: its id is another's");
+            let kind = panel["type"].as_str().unwrap_or_default();
+            ensure!(["timeseries", "stat", "table"].contains(&kind), "{name}: {title} is a {kind}");
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap_or(99));
+            ensure!(x + w <= 24, "{name}: {title} is beyond the edge");
+            for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+                ensure!(places.insert(place), "{name}: {title} lies on another panel");
+            }
+            let mut letters = BTreeSet::new();
+            for target in panel["targets"].as_array().context("no queries")? {
+                ensure!(target["datasource"]["uid"] == "${datasource}", "{name}: {title}: another source");
+                ensure!(letters.insert(target["refId"].as_str().context("no refId")?), "{name}: {title}: refId");
+                let expression = target["expr"].as_str().context("no expression")?;
+                for used in expression.split('$').skip(1) {
+                    let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                    ensure!(used == "__rate_interval" || names.contains(used.as_str()), "{name}: {title}: ${used}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn panels(dashboard: &Value) -> Result<&Vec<Value>> {
+    dashboard["panels"].as_array().context("no panels")
+}
+
+fn are_what_they_are_made_of() -> Result<()> {
+    let jsonnet = program("jsonnet")?;
+    let evaluate = |snippet: &str| -> Result<Value> {
+        let output = Command::new(&jsonnet).args(["-e", snippet]).current_dir(manifests::path("mixin")?).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let mixin = evaluate(
+        "(import 'mixin.libsonnet') + { _config+:: { selector: 'job=\"kubelet\"' } } + { all: {\
+        dashboards: $.grafanaDashboards, alerts: $.prometheusAlerts, rules: $.prometheusRules } }",
+    )?;
+    let mixin = &mixin["all"];
+    for (name, _) in JOBS {
+        let made = &mixin["dashboards"][format!("{name}.json")];
+        ensure!(
+            *made == dashboard(name)?,
+            "{name}.json: run jsonnet --multi deploy/dashboards \
+            deploy/mixin/dashboards.libsonnet"
+        );
+    }
+    for (part, file) in [("alerts", "alerts/alerts.yaml"), ("rules", "alerts/rules.yaml")] {
+        let text = bytes::read(manifests::path(file)?)?.replace("job=~\"cadvisor|collector\"", "job=\"kubelet\"");
+        let expected: Value = manifests::documents(&text)?.remove(0);
+        ensure!(mixin[part] == expected, "the mixin has other {part}");
+    }
+    Ok(())
+}
+
+fn rules_have_their_own_tests() -> Result<()> {
+    let tests = manifests::path("alerts/tests/alerts.yaml")?;
+    let ran = promtool()?.args(["test", "rules"]).arg(&tests).output()?;
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    ensure!(ran.status.success(), "promtool: {said}");
+    // Every alert is among them.
+    let text = bytes::read(tests)?;
+    for rule in rules("alerts/alerts.yaml")? {
+        let alert = rule["alert"].as_str().context("no name")?;
+        ensure!(text.contains(&format!("alertname: {alert}\n")), "{alert} has no test");
+    }
+    Ok(())
+}
+
+fn rules(file: &str) -> Result<Vec<Value>> {
+    let file: Value = manifests::yaml(&manifests::path(file)?)?;
+    let groups = file["groups"].as_array().context("no groups")?;
+    Ok(groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten().cloned()).collect())
+}
+
+/// Containers to which everything happens that the dashboards look at.
+struct Scene {
+    docker: Docker,
+    pod: Pod,
+}
+
+/// The container that a dashboard about one is shown for.
+const ONE: &str = "busy";
+/// Says that its health check fails, reads and writes, and is throttled.
+const WORK: &str = "while :; do /bin/busybox dd if=/dev/zero of=/file bs=1M count=4 conv=fsync; done 2>/dev/null";
+/// Survives the end of one of its processes.
+const OUTGROW: &str = "/bin/busybox head -c 200m /dev/zero | /bin/busybox tail; /bin/busybox sleep 600";
+
+impl Scene {
+    fn start() -> Result<Self> {
+        let docker = Docker::start()?;
+        let run = |name: &str, command: &str, labels: &BTreeMap<String, String>| -> Result<String> {
+            let id = docker.run_as(&json!({
+                "Image": "collector-test-busybox",
+                "Cmd": ["/bin/busybox", "sh", "-c", command],
+                "Labels": labels,
+                "Healthcheck": { "Test": ["CMD", "/bin/busybox", "false"], "Interval": 1_000_000_000_u64 },
+                "HostConfig": {
+                    "NetworkMode": "none",
+                    "Memory": 64 * bytes::MIB,
+                    "MemorySwap": 64 * bytes::MIB,
+                    "NanoCpus": 200_000_000,
+                },
+            }))?;
+            docker.rename(&id, name)?;
+            Ok(id)
+        };
+        let busy = run(ONE, WORK, &BTreeMap::new())?;
+        Plan::here(Work::NetworkOf(docker.pid(&busy)?, 10)).start_ready()?.wait()?;
+        // More labels than are kept.
+        run("greedy", OUTGROW, &(0..300).map(|number| (format!("label{number}"), "x".to_owned())).collect())?;
+        let pod = Pod::start(PodNetwork::Own)?;
+        let container = pod.start("while :; do :; done")?;
+        Plan::here(Work::NetworkOf(first_process(&container.cgroup)?, 10)).start_ready()?.wait()?;
+        limit_cpu(&container.cgroup)?;
+        Ok(Self { docker, pod })
+    }
+}
+
+/// A fifth of a processor.
+fn limit_cpu(cgroup: &str) -> Result<()> {
+    let layout = Layout::detect()?;
+    if let Some(mount) = layout.v1("cpu") {
+        return bytes::write(mount.dir(cgroup.as_ref()).join("cpu.cfs_quota_us"), "20000");
+    }
+    let mount = layout.v2().context("no cgroup mount")?;
+    bytes::write(mount.dir(cgroup.as_ref()).join("cpu.max"), "20000 100000")
+}
+
+/// An expression as Grafana would send it for a dashboard of this job, with spans that this test lives to see.
+fn sent(expression: &str, job: &str) -> String {
+    expression
+        .replace("$__rate_interval", "20s")
+        .replace("$job", job)
+        .replace("$instance", ".*")
+        .replace("$namespace", ".*")
+        .replace("$pod", ".*")
+        .replace("$name", ONE)
+        .replace("offset 5m", "offset 8s")
+}
+
+/// Without what an alert compares with: it is hoped that it is not reached.
+fn compared(expression: &str) -> Option<&str> {
+    let at = [" > ", " == "].iter().filter_map(|sign| expression.rfind(sign)).max()?;
+    expression[at + 3..].trim().parse::<f64>().ok()?;
+    Some(&expression[..at])
+}
+
+fn every_expression_returns_data() -> Result<()> {
+    let scene = Scene::start()?;
+    let brief = scene.docker.run_named("brief", &[], &[])?;
+    let flags = [
+        format!("--docker=unix://{}", scene.docker.socket().display()),
+        format!("--containerd={}", scene.pod.socket().display()),
+        // Something is missing.
+        "--podman=unix:///nowhere/podman.sock".to_owned(),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let collector = Collector::start(&flags)?;
+    let address = collector.address().to_string();
+    let job = |name: &str, path: &str| {
+        json!({
+            "job_name": name,
+            "metrics_path": path,
+            "honor_labels": true,
+            "static_configs": [{ "targets": [address] }],
+        })
+    };
+    let rule_files = fs::canonicalize(manifests::path("alerts")?)?.join("*.yaml");
+    let prometheus = Prometheus::configured(
+        &json!({
+            "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
+            "rule_files": [rule_files],
+            "scrape_configs": [job("collector", "/metrics"), job("cadvisor", "/metrics/cadvisor")],
+        })
+        .to_string(),
+    )?;
+    wait::eventually(wait::seconds(20), || {
+        prometheus.number("count_over_time(container_last_seen{job=\"collector\",name=\"brief\"}[10s]) >= 3").map(drop)
+    })?;
+    scene.docker.remove(&brief)?;
+    // What ended less than eight seconds ago has to be found before that is over: it is asked for first.
+    let ended = |job: &str| -> Result<()> {
+        let expression = "group by (name) (container_last_seen{name=\"brief\",job=\"JOB\"} offset 5m) \
+            unless group by (name) (container_last_seen{name=\"brief\",job=\"JOB\"})";
+        prometheus.number(&sent(&expression.replace("JOB", job), job)).map(drop)
+    };
+    wait::eventually(wait::seconds(20), || ended("collector"))?;
+
+    let mut expressions = Vec::new();
+    for (name, job) in JOBS {
+        for panel in panels(&dashboard(name)?)? {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap_or_default();
+                expressions.push((format!("{name}: {}", panel["title"]), sent(expression, job)));
+            }
+        }
+    }
+    for rule in rules("alerts/rules.yaml")? {
+        let record = rule["record"].as_str().context("no name")?.to_owned();
+        expressions.push((record.clone(), record));
+    }
+    for rule in rules("alerts/alerts.yaml")? {
+        let expression = rule["expr"].as_str().unwrap_or_default();
+        // The one that waits for something to be over is not waited for that long.
+        let expression = if rule["alert"] == "ContainerKilled" { sent(expression, "") } else { expression.to_owned() };
+        expressions.push((rule["alert"].to_string(), expression));
+    }
+    let asked = expressions.len();
+    let returns = |expression: &str| -> Result<bool> {
+        if !prometheus.query(expression)?.is_empty() {
+            return Ok(true);
+        }
+        compared(expression).map_or(Ok(false), |rest| Ok(!prometheus.query(rest)?.is_empty()))
+    };
+    let mut excused = 0;
+    let waited = wait::eventually(wait::seconds(40), || {
+        let mut left = Vec::new();
+        for (title, expression) in std::mem::take(&mut expressions) {
+            if !returns(&expression)? {
+                left.push((title, expression));
+            }
+        }
+        expressions = left;
+        let is_excused =
+            |(_, expression): &&(String, String)| NOTHING_HAPPENED.iter().any(|(part, _)| expression.contains(part));
+        excused = expressions.iter().filter(is_excused).count();
+        let empty: Vec<_> = expressions.iter().filter(|one| !is_excused(one)).collect();
+        ensure!(empty.is_empty(), "{} of {asked} expressions return nothing: {empty:#?}", empty.len());
+        Ok(())
+    });
+    waited?;
+    // What happened is an alert by itself, without a word of this test.
+    wait::eventually(wait::seconds(10), || {
+        prometheus.number("ALERTS{alertname=\"ContainerOomKilled\",name=\"greedy\",alertstate=\"firing\"}").map(drop)
+    })?;
+    ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
+    println!("    {asked} expressions, {excused} of them over what did not happen");
+    Ok(())
+}

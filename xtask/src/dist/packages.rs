@@ -1,0 +1,202 @@
+//! A Debian package by dpkg-deb, an RPM package by rpmbuild.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::About;
+use super::tree::{Places, Tree, put};
+use crate::{shell, workspace};
+
+/// Asked for before the tree is written, gone afterwards.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(name: &str) -> Result<Self> {
+        let folder = workspace::target().join("stage").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const MAINTAINER: &str = "The collector's authors <collector@example.org>";
+/// What Debian calls the log of changes to a package, of which there are none besides the collector's.
+const CHANGES: &str = "usr/share/doc/collector/changelog.Debian";
+const SUMMARY: &str = "per-node collector of container resources";
+const DESCRIPTION: &str = " Reads what containers use from cgroups and kernel events, and serves
+ cAdvisor's JSON API and Prometheus metrics. A drop-in successor of the
+ standalone cAdvisor.
+";
+
+/// Makes `collector_<version>_<architecture>.deb`.
+pub(super) fn debian(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
+    let stage = Stage::new("deb")?;
+    let folder = &stage.0;
+    tree.write(folder, Places { zsh: "usr/share/zsh/vendor-completions/_collector" })?;
+    let sources = workspace::root().join("deploy/packages");
+    let overrides = fs::read(sources.join("collector.lintian-overrides"))?;
+    put(folder, "usr/share/lintian/overrides/collector", &overrides, 0o644)?;
+    let (version, architecture) = (about.version, about.architecture.debian);
+    let time = jiff::Timestamp::from_second(about.time).context("no time")?.strftime("%a, %d %b %Y %H:%M:%S +0000");
+    let changes = format!(
+        "collector ({version}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {time}\n",
+    );
+    put(folder, CHANGES, changes.as_bytes(), 0o644)?;
+    shell::output(Command::new("gzip").args(["-9", "--no-name"]).arg(folder.join(CHANGES)))?;
+    let control = format!(
+        "Package: collector\nVersion: {version}-1\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
+         Maintainer: {MAINTAINER}\nInstalled-Size: {}\n\
+         Pre-Depends: init-system-helpers (>= 1.54~)\nDescription: {SUMMARY}\n{DESCRIPTION}",
+        size(folder)? / 1024,
+    );
+    put(folder, "DEBIAN/control", control.as_bytes(), 0o644)?;
+    put(folder, "DEBIAN/conffiles", b"/etc/collector/collector.toml\n", 0o644)?;
+    for script in ["postinst", "prerm", "postrm"] {
+        put(folder, &format!("DEBIAN/{script}"), &fs::read(sources.join(script))?, 0o755)?;
+    }
+    let mut build = Command::new("dpkg-deb");
+    build.args(["--root-owner-group", "--build"]).arg(folder);
+    build.arg(output.join(format!("collector_{version}-1_{architecture}.deb")));
+    shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string())).map(drop)
+}
+
+/// Makes `collector-<version>-1.<architecture>.rpm`.
+pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
+    let stage = Stage::new("rpm")?;
+    let folder = stage.0.join("tree");
+    tree.write(&folder, Places { zsh: "usr/share/zsh/site-functions/_collector" })?;
+    let define = |name: &str, value: &str| ["--define".to_owned(), format!("{name} {value}")];
+    let mut build = Command::new("rpmbuild");
+    build.args(["-bb", "--quiet", "--target", about.architecture.rpm]);
+    for (name, value) in [
+        ("_topdir", stage.0.display().to_string()),
+        ("_rpmdir", output.display().to_string()),
+        ("_rpmfilename", "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm".to_owned()),
+        ("collector_version", about.version.to_owned()),
+        ("collector_tree", folder.display().to_string()),
+        ("_buildhost", "collector".to_owned()),
+        ("use_source_date_epoch_as_buildtime", "1".to_owned()),
+        ("clamp_mtime_to_source_date_epoch", "1".to_owned()),
+    ] {
+        build.args(define(name, &value));
+    }
+    build.arg(workspace::root().join("deploy/packages/collector.spec"));
+    shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string())).map(drop)
+}
+
+/// Bytes of all files below a folder.
+fn size(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata()?;
+        bytes += if kind.is_dir() { size(&entry.path())? } else { kind.len() };
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::Architecture;
+    use super::*;
+
+    fn about(version: &'static str) -> About {
+        About { version, architecture: Architecture { debian: "amd64", rpm: "x86_64" }, time: 1_700_000_000 }
+    }
+
+    /// Installs, upgrades, removes and purges in a root directory of its own, with the package's own scripts. A program
+    /// that only prints stands in for the collector.
+    #[test]
+    fn a_debian_package_comes_and_goes() {
+        if !rustix::process::geteuid().is_root() || !shell::is_on_path("dpkg-deb") {
+            eprintln!("SKIPPED: only root can install packages, and only where dpkg is");
+            return;
+        }
+        let stage = Stage::new("test").unwrap();
+        let (output, root) = (stage.0.join("output"), stage.0.join("root"));
+        fs::create_dir_all(&output).unwrap();
+        fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
+        fs::create_dir_all(root.join("var/lib/dpkg/updates")).unwrap();
+        fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+        let program = stage.0.join("collector");
+        fs::write(&program, "#!/bin/sh\necho \"$*\"\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let bill = stage.0.join("bill");
+        fs::write(&bill, "{}").unwrap();
+        let tree = Tree { collector: &program, bill: &bill };
+        let file = |version: &str| output.join(format!("collector_{version}-1_amd64.deb"));
+        debian(&about("1.0.0"), &tree, &output).unwrap();
+        let first = fs::read(file("1.0.0")).unwrap();
+        debian(&about("1.0.0"), &tree, &output).unwrap();
+        assert!(first == fs::read(file("1.0.0")).unwrap(), "the same files give other bytes");
+        debian(&about("1.1.0"), &tree, &output).unwrap();
+
+        let dpkg = |arguments: &[&str]| {
+            let mut command = Command::new("dpkg");
+            command.arg(format!("--root={}", root.display()));
+            // Nothing else is installed there, not even a shell.
+            command.args(["--force-script-chrootless", "--force-depends", "--force-confdef", "--force-confold"]);
+            shell::output(command.args(arguments)).unwrap()
+        };
+        let at = |place: &str| root.join(place);
+        let config = "etc/collector/collector.toml";
+        dpkg(&["--install", &file("1.0.0").display().to_string()]);
+        let unit = fs::read_to_string(at("usr/lib/systemd/system/collector.service")).unwrap();
+        assert!(unit.contains("\nExecStart=/usr/bin/collector --config=/etc/collector/collector.toml\n"), "{unit}");
+        assert!(at("etc/systemd/system/multi-user.target.wants/collector.service").is_symlink(), "it is not enabled");
+        for (place, mode) in
+            [("usr/bin/collector", 0o755), (config, 0o644), ("usr/share/man/man1/collector.1.gz", 0o644)]
+        {
+            assert_eq!(fs::metadata(at(place)).unwrap().permissions().mode() & 0o7777, mode, "{place}");
+        }
+        let completions = fs::read_to_string(at("usr/share/bash-completion/completions/collector")).unwrap();
+        assert_eq!(completions, "completions bash\n");
+        fs::write(at(config), "port = 9\n").unwrap();
+        dpkg(&["--install", &file("1.1.0").display().to_string()]);
+        assert_eq!(fs::read_to_string(at(config)).unwrap(), "port = 9\n", "the administrator's word is lost");
+        assert!(dpkg(&["--status", "collector"]).contains("Version: 1.1.0-1"));
+        dpkg(&["--remove", "collector"]);
+        assert!(!at("usr/bin/collector").exists() && at(config).exists());
+        dpkg(&["--purge", "collector"]);
+        assert!(
+            !at(config).exists() && !at("etc/systemd/system/multi-user.target.wants/collector.service").is_symlink()
+        );
+    }
+
+    /// Not installed: Debian's rpm has no packages that would be needed.
+    #[test]
+    fn an_rpm_package_has_its_files() {
+        if !shell::is_on_path("rpmbuild") {
+            eprintln!("SKIPPED: rpmbuild is not installed");
+            return;
+        }
+        let stage = Stage::new("test-rpm").unwrap();
+        let program = stage.0.join("collector");
+        fs::write(&program, "#!/bin/sh\necho \"$*\"\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = Tree { collector: &program, bill: &program };
+        let file = stage.0.join("collector-1.0.0-1.x86_64.rpm");
+        rpm(&about("1.0.0"), &tree, &stage.0).unwrap();
+        let first = fs::read(&file).unwrap();
+        rpm(&about("1.0.0"), &tree, &stage.0).unwrap();
+        assert!(first == fs::read(&file).unwrap(), "the same files give other bytes");
+        let list =
+            |what: &str| shell::output(Command::new("rpm").args(["--query", "--package", what]).arg(&file)).unwrap();
+        assert_eq!(list("--configfiles"), "/etc/collector/collector.toml\n");
+        assert!(list("--list").contains("/usr/lib/systemd/system/collector.service\n"));
+        assert!(list("--scripts").contains("systemctl daemon-reload"));
+    }
+}
