@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
 use super::docker::Engine;
+use super::feed::{Cursor, Tick, Trend};
 use super::kubelet;
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
@@ -79,6 +80,15 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
 }
 
+/// What the page shows.
+pub trait Feed: Send + Sync + 'static {
+    /// The rows that changed since this cursor, or all of them. It takes them from memory, off the executor.
+    fn tick(&self, since: Option<Cursor>) -> impl Future<Output = Tick> + Send;
+
+    /// The last two minutes of these rows, without those that are no more.
+    fn trends(&self, rows: Vec<u64>) -> impl Future<Output = Vec<Trend>> + Send;
+}
+
 /// The node as a kubelet tells of it.
 pub trait Kubelet: Send + Sync + 'static {
     /// Pods and containers with their newest samples. It may wait for samples that are too old; it must not block the
@@ -104,9 +114,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + Engine + EventSource + Host + Kubelet + Status {}
+pub trait Node: Containers + Engine + EventSource + Feed + Host + Kubelet + Status {}
 
-impl<T: Containers + Engine + EventSource + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + Engine + EventSource + Feed + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

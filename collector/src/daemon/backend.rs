@@ -10,6 +10,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
+use super::feed::Table;
 use super::kubelet::NodeFacts;
 use crate::api::backend::{
     Containers, EventSource, Host, Limits, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
@@ -79,6 +80,7 @@ pub(crate) struct Answers {
     scrapes: Requests,
     budget: Budget,
     node: NodeFacts,
+    feed: Arc<Table>,
 }
 
 impl Answers {
@@ -108,6 +110,7 @@ impl Answers {
             scrapes,
             budget: Budget::default(),
             node: NodeFacts::default(),
+            feed: Arc::default(),
         }
     }
 
@@ -156,6 +159,11 @@ impl Answers {
             tracing::debug!(directory = %directory.display(), %error, "its file system cannot be found out");
             None
         })
+    }
+
+    /// The rows behind the page.
+    pub(super) fn feed(&self) -> &Arc<Table> {
+        &self.feed
     }
 
     /// What is known of the node.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{imports, rules, tokens};
 
 /// Folders that hold nothing of ours.
-const SKIPPED_FOLDERS: [&str; 2] = ["target", ".git"];
+const SKIPPED_FOLDERS: [&str; 4] = ["target", ".git", "node_modules", "dist"];
 
 /// Endings of the text files in which unfinished work is looked for.
 const TEXT: [&str; 10] = ["rs", "toml", "md", "sh", "yml", "yaml", "html", "js", "css", "service"];

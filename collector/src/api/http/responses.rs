@@ -23,6 +23,7 @@ use crate::api::cadvisor::events;
 use crate::api::cadvisor::events::{EventQuery, QueryError};
 use crate::api::cadvisor::v1::DecodeError;
 use crate::api::cadvisor::v2;
+use crate::api::feed::BadQuery;
 use crate::api::rendering::Frames;
 use crate::api::wire::json::{Quoted, lossy};
 use crate::sample::event::{Event, Name};
@@ -63,6 +64,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     EventQuery(#[from] QueryError),
     #[error(transparent)]
+    Feed(#[from] BadQuery),
+    #[error(transparent)]
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
     V2(#[from] v2::Error),
@@ -90,7 +93,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
             _ if self.is_busy() => busy(self),
-            Self::Versions(_) | Self::RequestTypes(_) => error(StatusCode::BAD_REQUEST, self),
+            Self::Versions(_) | Self::RequestTypes(_) | Self::Feed(_) => error(StatusCode::BAD_REQUEST, self),
             Self::UnreadableBody(reason) => error(body_status(reason), self),
             _ => error(StatusCode::INTERNAL_SERVER_ERROR, self),
         }
