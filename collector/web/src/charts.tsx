@@ -162,7 +162,7 @@ export function Chart(props: ChartProps) {
     <figure class="chart" data-chart={title}>
       <figcaption>
         <h3>{title}</h3>
-        <Copy text={promql} what={`the PromQL of ${title}`} />
+        <Copy text={promql} what={title} />
       </figcaption>
       <div ref={box} class="plot" role="img" aria-label={`${title} over the last minutes: ${spoken}`} />
       <ul class="legend">
@@ -216,7 +216,7 @@ export function Copy({ text, what, label = "Copy as PromQL" }: { text: string; w
     );
   };
   return (
-    <button type="button" class="copy" title={text} data-copies={text} aria-label={`Copy ${what}`} onClick={done}>
+    <button type="button" class="copy" title={text} data-copies={text} aria-label={`${label}: ${what}`} onClick={done}>
       {label}
     </button>
   );

@@ -115,8 +115,10 @@ function Back() {
 function Page({ name, row, follower }: { name: string; row: Row | undefined; follower: Follower }) {
   const { info, points } = follower;
   const spec = info?.spec;
-  const memoryLimit = row?.memory_limit ?? limitOf(spec?.memory?.limit);
-  const quota = spec?.cpu?.quota && spec.cpu.period ? (spec.cpu.quota / spec.cpu.period) * 100 : row?.cpu_limit ? row.cpu_limit / 10 : null;
+  // The API reads limits for the request; the list's may be some seconds old.
+  const memoryLimit = spec ? limitOf(spec.memory?.limit) : row?.memory_limit;
+  const ofPeriod = spec?.cpu?.quota && spec.cpu.period ? (spec.cpu.quota / spec.cpu.period) * 100 : null;
+  const quota = spec ? ofPeriod : row?.cpu_limit ? row.cpu_limit / 10 : null;
   const events = state.events.filter((event) => event.name === name || event.limit === name);
   const markers: Marker[] = [
     ...events.filter((event) => event.kind !== "end").map((event) => ({ at: event.at, kind: event.kind as "kill" | "start" })),
@@ -138,7 +140,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
       </div>
       <p class="path">
         <code>{visible(name)}</code>
-        <Copy text={name} what="the cgroup's path" label="Copy path" />
+        <Copy text={name} what="of the cgroup" label="Copy path" />
       </p>
       {follower.trouble && row?.ended == null && state.connection === "live" ? (
         <p class="trouble" role="alert">

@@ -91,14 +91,16 @@ export function Degraded() {
   const lines = state.node?.degraded ?? [];
   if (lines.length === 0) return null;
   return (
-    <details class="degraded" open={lines.length <= 2}>
-      <summary>{lines.length === 1 ? "Something is missing" : `${lines.length} things are missing`}</summary>
-      <ul>
-        {lines.map((line) => (
-          <li key={line}>{line}</li>
-        ))}
-      </ul>
-    </details>
+    <section class="degraded" aria-label="What is missing">
+      <details open={lines.length <= 2}>
+        <summary>{lines.length === 1 ? "Something is missing" : `${lines.length} things are missing`}</summary>
+        <ul>
+          {lines.map((line) => (
+            <li key={line}>{line}</li>
+          ))}
+        </ul>
+      </details>
+    </section>
   );
 }
 
@@ -109,10 +111,10 @@ export function Attention({ hurting }: { hurting: Row[] }) {
   if (state.node == null) return null;
   if (hurting.length === 0) {
     return (
-      <p class="attention calm" role="status">
+      <section class="attention calm" aria-label="What hurts">
         Nothing hurts: no OOM kill or crash loop in ten minutes, nothing above 90 % of its memory limit or throttled in more than{" "}
         {THROTTLING_HURTS} % of its periods.
-      </p>
+      </section>
     );
   }
   const rated = hurting.map((row) => {

@@ -60,8 +60,6 @@ export const state = {
   eventsAre: "connecting",
   /** What happened lately, by `lifeKey`. */
   lately: new Map<string, Lately>(),
-  /** Milliseconds that taking in and showing the last tick took. */
-  work: 0,
 };
 
 const NOTHING: Lately = { kills: 0, restarts: 0 };
@@ -176,7 +174,7 @@ export function countLately(): void {
 /** Has the sparklines of these rows begin before the page was opened. */
 export async function fetchTrends(rows: Row[]): Promise<void> {
   const wanted = rows.filter((row) => !row.hasTrend && row.ended == null).slice(0, 150);
-  if (wanted.length === 0) return;
+  if (wanted.length === 0 || document.hidden) return;
   for (const row of wanted) row.hasTrend = true;
   try {
     const answer = await ask(`api/feed?trends=${wanted.map((row) => row.id).join(",")}`);
@@ -219,10 +217,10 @@ async function tick(): Promise<void> {
     const text = await answer.text();
     const began = performance.now();
     take(JSON.parse(text) as Tick);
+    performance.measure("take", { start: began });
     state.connection = "live";
     state.trouble = "";
     changed();
-    state.work = performance.now() - began;
   } catch (error) {
     if (signal.aborted) return;
     state.connection = error instanceof Unauthorised ? "unauthorised" : "failed";
