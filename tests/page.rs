@@ -133,9 +133,11 @@ impl<'a> World<'a> {
         let run = |name: &str, labels: Value, command: &str, host: Value| docker.run_with(name, &labels, command, host);
         let web = run("shop-web-1", front, idle, memory(64))?;
         run("shop-api-1", project("api"), "while :; do :; done", json!({ "NanoCpus": 200_000_000 }))?;
-        // A shell holds what it has read: 31 of 32 MiB with what it takes itself.
-        let hold = "b=/bin/busybox; x=$($b head -c 15200000 /dev/zero | $b tr '\\0' x); $b sleep 1000; :";
-        run("shop-cache-1", project("cache"), hold, memory(32))?;
+        // Files in memory count as its own: 30 of 32 MiB with what the shell takes.
+        let hold = "b=/bin/busybox; $b dd if=/dev/zero of=/m/x bs=1M count=30; $b sleep 1000";
+        let mut in_memory = memory(32);
+        in_memory["Tmpfs"] = json!({ "/m": "" });
+        run("shop-cache-1", project("cache"), hold, in_memory)?;
         let again = json!({ "RestartPolicy": { "Name": "always" } });
         run("shop-worker-1", project("worker"), "exit 1", again)?;
         run("k8s_auth", pod("auth"), idle, json!({}))?;

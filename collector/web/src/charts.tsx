@@ -72,7 +72,7 @@ export function Chart(props: ChartProps) {
         ctx.strokeStyle = colour(MARKS[kind]);
         ctx.fillStyle = ctx.strokeStyle;
         ctx.lineWidth = 2 * devicePixelRatio;
-        if (kind !== "kill") ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.setLineDash(kind === "kill" ? [] : [4 * devicePixelRatio, 3 * devicePixelRatio]);
         ctx.beginPath();
         ctx.moveTo(x, bbox.top);
         ctx.lineTo(x, bbox.top + bbox.height);

@@ -65,6 +65,9 @@ export interface Row extends Who, Figures {
 
 const HASH = /[0-9a-f]{32,64}/g;
 
+/** The uid of a pod in a cgroup's path. */
+const POD = /pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})/;
+
 /** Ids shortened as runtimes show them. */
 export function shortened(name: string): string {
   return name.replace(HASH, (id) => id.slice(0, 12));
@@ -104,7 +107,9 @@ function titled(who: Who): string {
 function grouped(who: Who): Pick<Row, "group" | "groupKind"> {
   const pod = label(who, POD_NAME);
   if (pod) return { group: `${label(who, POD_NAMESPACE) ?? "default"}/${pod}`, groupKind: "pod" };
-  if (who.pod) return { group: `pod ${who.pod}`, groupKind: "pod" };
+  // As long as no runtime has told more.
+  const uid = who.pod ?? POD.exec(who.name)?.[1]?.replaceAll("_", "-");
+  if (uid) return { group: `pod ${uid.slice(0, 8)}`, groupKind: "pod" };
   const project = label(who, ...PROJECTS);
   if (project) return { group: project, groupKind: "project" };
   if (who.runtime) return { group: who.runtime, groupKind: "runtime" };
