@@ -251,6 +251,8 @@ export function List({ arranged, hold }: { arranged: Arranged; hold: (held: bool
   }, [missing, first]);
 
   const move = (by: number) => {
+    // As it is now: the key before may not be shown yet.
+    const at = items.findIndex((item) => item.key === ui.at);
     const next = Math.max(0, Math.min(items.length - 1, (at < 0 ? (by > 0 ? -1 : items.length) : at) + by));
     const item = items[next];
     if (!item) return;

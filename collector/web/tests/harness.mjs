@@ -65,14 +65,14 @@ export function ok(condition, about) {
   if (!condition) throw new Error(about);
 }
 
-/** Waits until the condition holds, and says what it was last. */
+/** Waits until the condition is true, or a number other than 0; anything else says what is still amiss. */
 export async function until(about, condition, milliseconds = 15000) {
   const end = Date.now() + milliseconds;
   let last;
   for (;;) {
     try {
       last = await condition();
-      if (last) return last;
+      if (last === true || (typeof last === "number" && last > 0)) return;
     } catch (error) {
       last = error.message;
     }
