@@ -44,7 +44,7 @@ fn in_a_browser() -> Result<()> {
     let (below, token) = (collector_below(&socket)?, collector(&[&tokens, "--enable_metrics=cpu"])?);
     let password = collector(&[&users])?;
     let degraded = Collector::start(&["--docker=unix:///nowhere/docker.sock"])?;
-    world.name_the_containers(&plain)?;
+    wait_for_names(&plain)?;
     let at = |collector: &Collector| format!("http://{}", collector.address());
     let mut cases = Command::new(node)
         .arg("tests/page.mjs")
@@ -64,6 +64,17 @@ fn in_a_browser() -> Result<()> {
     ensure!(cases.wait()?.success(), "the cases ended before their end");
     ensure!(failed.is_empty(), "{} cases failed:\n  {}", failed.len(), failed.join("\n  "));
     Ok(())
+}
+
+/// Waits until the collector knows what the containers are called.
+fn wait_for_names(collector: &Collector) -> Result<()> {
+    wait::eventually(wait::seconds(20), || {
+        for name in ["shop-web-1", "shop-cache-1", "leaky", "batch", "plain"] {
+            let answer = collector.get(&format!("/api/v1.3/docker/{name}"))?;
+            ensure!(answer.status == 200, "{name}: {}", answer.text());
+        }
+        Ok(())
+    })
 }
 
 fn collector_below(socket: &str) -> Result<Collector> {
@@ -130,7 +141,8 @@ impl<'a> World<'a> {
         };
         let idle = "/bin/busybox sleep 1000";
         let memory = |mebibytes: u64| json!({ "Memory": mebibytes * bytes::MIB, "MemorySwap": mebibytes * bytes::MIB });
-        let run = |name: &str, labels: Value, command: &str, host: Value| docker.run_with(name, &labels, command, host);
+        let run =
+            |name: &str, labels: Value, command: &str, host: Value| docker.run_with(name, &labels, command, &host);
         let web = run("shop-web-1", front, idle, memory(64))?;
         run("shop-api-1", project("api"), "while :; do :; done", json!({ "NanoCpus": 200_000_000 }))?;
         // Files in memory count as its own: 30 of 32 MiB with what the shell takes.
@@ -148,17 +160,6 @@ impl<'a> World<'a> {
         let leaky = run("leaky", json!({}), leak, memory(16))?;
         let batch = run("batch", json!({}), idle, json!({}))?;
         Ok(Self { docker, web, leaky, batch, more: None, hostile: None })
-    }
-
-    /// Waits until the collector knows the names.
-    fn name_the_containers(&self, collector: &Collector) -> Result<()> {
-        wait::eventually(wait::seconds(20), || {
-            for name in ["shop-web-1", "shop-cache-1", "leaky", "batch", "plain"] {
-                let answer = collector.get(&format!("/api/v1.3/docker/{name}"))?;
-                ensure!(answer.status == 200, "{name}: {}", answer.text());
-            }
-            Ok(())
-        })
     }
 
     fn act(&mut self, action: &str) -> Result<String> {

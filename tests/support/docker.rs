@@ -199,7 +199,7 @@ impl Docker {
         name: &str,
         labels: &serde_json::Value,
         command: &str,
-        host: serde_json::Value,
+        host: &serde_json::Value,
     ) -> Result<String> {
         let mut config = serde_json::json!({
             "Image": IMAGE,

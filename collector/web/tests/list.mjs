@@ -15,6 +15,9 @@ async function searched(words) {
   return found;
 }
 
+/** What else runs on the machine is not known. */
+const ofTheShop = async () => (await titles(page)).filter((title) => title.startsWith("shop-"));
+
 test("names_of_docker", async () => {
   await until("containers", async () => (await titles(page)).includes("shop-web-1"));
   ok((await titles(page)).includes("plain"), "a container without a project");
@@ -91,14 +94,14 @@ test("sorted_by_a_click", async () => {
   await head.getByRole("button").click();
   equal(await head.getAttribute("aria-sort"), "descending");
   await page.mouse.move(5, 5);
-  await until("the cache on top", async () => (await titles(page))[0] === "shop-cache-1" || (await titles(page)).slice(0, 3));
+  await until("the cache before the others", async () => (await ofTheShop())[0] === "shop-cache-1" || (await ofTheShop()));
 });
 
 test("sorted_the_other_way_by_another", async () => {
   const head = page.getByRole("columnheader", { name: "Memory" });
   await head.getByRole("button").click();
   equal(await head.getAttribute("aria-sort"), "ascending");
-  await until("not on top", async () => (await titles(page))[0] !== "shop-cache-1");
+  await until("behind them", async () => (await ofTheShop())[0] !== "shop-cache-1");
 });
 
 test("sorted_by_name", async () => {
