@@ -119,7 +119,7 @@ test("sorted_by_name", async () => {
 test("a_group_is_folded", async () => {
   const group = page.locator("tr.group button", { hasText: "shop" });
   await group.click();
-  equal(await group.getAttribute("aria-expanded"), "false");
+  await until("folded", async () => (await group.getAttribute("aria-expanded")) === "false");
   await until("no member", async () => !(await titles(page)).includes("shop-web-1"));
   await group.click();
   await until("its members", async () => (await titles(page)).includes("shop-web-1"));
