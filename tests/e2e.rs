@@ -52,6 +52,7 @@ mod odd_kernel_text;
 mod on_request;
 mod oom;
 mod openapi;
+mod page;
 mod parity;
 mod paths;
 mod pods;
@@ -97,6 +98,7 @@ const FILES: &[&[Case]] = &[
     answers::CASES,
     api_v2::CASES,
     openapi::CASES,
+    page::CASES,
     metrics::CASES,
     prometheus::CASES,
     beside_cadvisor::CASES,

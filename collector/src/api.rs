@@ -7,7 +7,9 @@
 pub mod backend;
 pub mod budget;
 pub mod cadvisor;
+mod coding;
 pub mod docker;
+pub mod feed;
 #[cfg(test)]
 mod golden_tests;
 pub mod http;

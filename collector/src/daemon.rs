@@ -9,6 +9,7 @@ mod connections;
 mod descriptors;
 mod docker;
 mod drain;
+mod feed;
 mod fresh;
 mod hardware;
 mod hashes;

@@ -192,6 +192,26 @@ impl Docker {
         self.started(serde_json::from_slice::<Created>(&created.body)?.id)
     }
 
+    /// Makes and starts a container with a name and labels that runs a shell command; `host` has what else the engine is
+    /// asked for, such as limits. Returns its id.
+    pub(crate) fn run_with(
+        &self,
+        name: &str,
+        labels: &serde_json::Value,
+        command: &str,
+        host: &serde_json::Value,
+    ) -> Result<String> {
+        let mut config = serde_json::json!({
+            "Image": IMAGE,
+            "Cmd": ["/bin/busybox", "sh", "-c", command],
+            "Labels": labels,
+            "HostConfig": host,
+        });
+        config["HostConfig"]["NetworkMode"] = "none".into();
+        let created = self.ask("POST", &format!("/containers/create?name={name}"), Some(&config.to_string()))?;
+        self.started(serde_json::from_slice::<Created>(&created.body)?.id)
+    }
+
     /// Makes and starts a container with a name in a cgroup below this one; returns its id.
     pub(crate) fn run_below(&self, parent: &str, name: &str) -> Result<String> {
         let config = serde_json::json!({

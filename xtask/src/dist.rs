@@ -68,7 +68,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let about = About::gather()?;
     let name = format!("collector-{}-linux-{}", about.version, about.architecture.debian);
     fs::copy(&collector, folder.join(&name)).with_context(|| format!("cannot copy {}", collector.display()))?;
-    println!("{}", image::write(&collector, &folder.join(format!("{name}.image.tar")), None)?);
+    println!("{}", image::write(&collector, &folder.join(format!("{name}.image.tar")), image::DEFAULT_TAG)?);
     let bill = folder.join(format!("{name}.image.cdx.json"));
     packages::debian(&about, &tree::Tree { collector: &collector, bill: &bill }, &folder)?;
     packages::rpm(&about, &tree::Tree { collector: &collector, bill: &bill }, &folder)?;

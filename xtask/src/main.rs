@@ -15,6 +15,7 @@ mod run;
 mod shell;
 mod test;
 mod vm;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Check(check::Args),
     /// Rebuilds the committed eBPF object, or proves that it belongs to its source
     Bpf(bpf::Args),
+    /// Builds the page's bundle, or proves that the committed one belongs to its source
+    Web(web::Args),
     /// Runs the end-to-end suite on Debian's kernels with cgroup v1, v2 and both, under emulation
     Vm(vm::Args),
     /// Makes the container image and its bill of materials
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Bpf(args) => bpf::main(&args),
+        Command::Web(args) => web::main(&args),
         Command::Vm(args) => vm::main(&args),
         Command::Image(args) => image::main(&args),
         Command::Dist(args) => dist::main(&args),

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, cadvisor, image, shell, vm, workspace};
+use crate::{apt, cadvisor, image, shell, vm, web, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -55,6 +55,10 @@ pub(crate) const HOST_PACKAGES: [&str; 13] = [
     "e2fsprogs",
     "xfsprogs",
 ];
+
+/// What the page is tried with in a browser; Node beside them, where no other is installed.
+const PAGE_PACKAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
+const NODE_PACKAGES: [&str; 2] = ["nodejs", "npm"];
 
 /// How many tests ended how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,6 +207,10 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     if let Err(missing) = apt::ensure_installed(&HOST_PACKAGES) {
         return Ok(Counts::all_skipped(&missing));
     }
+    // Without a browser its tests say so.
+    if let Err(error) = install_browser() {
+        println!("note: {error:#}");
+    }
     let vm::Programs { collector, suite } = build_suite()?;
     let Some(mut command) = Privilege::detect().command(&suite) else {
         return Ok(Counts::all_skipped(&anyhow::anyhow!(
@@ -218,6 +226,14 @@ fn host(filter: Option<&str>) -> Result<Counts> {
         Err(error) => println!("note: {error:#}"),
     }
     suite_counts(command.current_dir(workspace::root()))
+}
+
+fn install_browser() -> Result<()> {
+    apt::ensure_installed(&PAGE_PACKAGES)?;
+    if !shell::is_on_path("npm") {
+        apt::ensure_installed(&NODE_PACKAGES)?;
+    }
+    web::install()
 }
 
 fn in_vm(filter: Option<&str>) -> Result<Counts> {

@@ -11,6 +11,7 @@ use self::docker::ContainerEngine;
 pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
+use super::feed::{Cursor, Tick, Trend};
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
 use crate::api::query::StatsQuery;
@@ -80,6 +81,15 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
 }
 
+/// What the page shows.
+pub trait Feed: Send + Sync + 'static {
+    /// The rows that changed since this cursor, or all of them. It takes them from memory, off the executor.
+    fn tick(&self, since: Option<Cursor>) -> impl Future<Output = Tick> + Send;
+
+    /// The last two minutes of these rows, without those that are no more.
+    fn trends(&self, rows: Vec<u64>) -> impl Future<Output = Vec<Trend>> + Send;
+}
+
 /// Whose processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessesOf {
@@ -95,9 +105,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + ContainerEngine + EventSource + Host + Kubelet + Status {}
+pub trait Node: Containers + ContainerEngine + EventSource + Feed + Host + Kubelet + Status {}
 
-impl<T: Containers + ContainerEngine + EventSource + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + ContainerEngine + EventSource + Feed + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,6 +171,16 @@ impl Budget {
         }
     }
 
+    /// A share for what an answer does not need, such as its compression: only while half of everything is free, so that
+    /// nobody waits for it, however many streams are open.
+    pub fn spare(&self, bytes: usize) -> Option<Share> {
+        if self.lists.taken() + bytes > self.lists.bytes / 2 {
+            return None;
+        }
+        let permit = Arc::clone(&self.lists.free).try_acquire_many_owned(units(bytes)).ok()?;
+        Some(Share { permit })
+    }
+
     /// A share for a piece of a scrape's answer, if there is one.
     pub fn of_scrapes(&self, bytes: usize) -> Option<Share> {
         let permit = Arc::clone(&self.scrapes.free).try_acquire_many_owned(units(bytes)).ok()?;

@@ -39,7 +39,7 @@ const fn case(file: &'static str, path: &'static str, request: &'static str) -> 
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const CASES: [Case; 36] = [
+const CASES: [Case; 39] = [
     case("v1_container_full", "/api/v1.3/containers/{name}", "/api/v1.3/containers/docker/ID"),
     case("v1_container_minimal", "/api/v1.3/containers/{name}", "/api/v1.3/containers/minimal"),
     Case {
@@ -81,13 +81,16 @@ const CASES: [Case; 36] = [
     case("v2_version", "/api/v2.0/version", "/api/v2.0/version"),
     case("v2_appmetrics", "/api/v2.0/appmetrics/{name}", "/api/v2.0/appmetrics/docker/ID"),
     case("v2_appmetrics_none", "/api/v2.1/appmetrics/{name}", "/api/v2.1/appmetrics/minimal?recursive=true"),
+    case("feed", "/api/feed", "/api/feed"),
+    case("feed_since", "/api/feed", "/api/feed?since=a.1"),
+    case("feed_trends", "/api/feed", "/api/feed?trends=1,2"),
     case("events", "/api/v1.3/events", "/api/v1.3/events?all_events=true&subcontainers=true&max_events=-1"),
 ];
 
 const STREAM: Case = case("events_stream", "/api/v2.1/events", "/api/v2.1/events/?stream=1&all_events=1");
 
 /// Requests that cannot be answered, with their bodies.
-const WRONG: [(&str, &str); 27] = [
+const WRONG: [(&str, &str); 29] = [
     ("/api/", ""),
     ("/api/v1.0", ""),
     ("/api/v1.3/", ""),
@@ -114,6 +117,8 @@ const WRONG: [(&str, &str); 27] = [
     ("/api/v2.0/version?max_age=10", ""),
     ("/api/v2.0/storage?label=x", ""),
     ("/api/v2.0/storage?uuid=x", ""),
+    ("/api/feed?since=x", ""),
+    ("/api/feed?trends=x", ""),
     ("/static/x", ""),
 ];
 

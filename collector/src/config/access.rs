@@ -61,6 +61,8 @@ pub enum Protected {
     Nothing,
     /// The web page, as with cAdvisor.
     Pages,
+    /// Everything but the health checks and the page without its data: it asks its reader for a token itself.
+    Data,
     /// Everything but the health checks.
     Everything,
 }
@@ -92,7 +94,8 @@ impl AccessArgs {
                 return Err(value_error("auth_api", &true, &problem));
             }
             (Some(_), None, false) => Protected::Pages,
-            (_, Some(_), _) | (_, _, true) => Protected::Everything,
+            (None, Some(_), _) => Protected::Data,
+            (Some(_), Some(_), _) | (Some(_), None, true) => Protected::Everything,
         };
         let files = (
             FlagFile::given("tls_cert_file", &self.tls_cert_file),

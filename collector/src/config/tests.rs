@@ -261,7 +261,8 @@ fn who_may_ask() {
     assert_eq!(protected(&[]), Protected::Nothing);
     assert_eq!(protected(&["--http_auth_file=/a", "--http_digest_file=/b"]), Protected::Pages);
     assert_eq!(protected(&["--http_digest_file=/b", "--auth_api"]), Protected::Everything);
-    assert_eq!(protected(&["--bearer_token_file=/c"]), Protected::Everything);
+    assert_eq!(protected(&["--bearer_token_file=/c"]), Protected::Data);
+    assert_eq!(protected(&["--bearer_token_file=/c", "--http_auth_file=/a"]), Protected::Everything);
     let both = config(&["--http_auth_file=/a", "--http_digest_file=/b"]).unwrap();
     assert_eq!(both.access.settings.passwords.unwrap().file.to_string(), "--http_auth_file=/a");
 }

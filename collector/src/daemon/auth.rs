@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use super::hashes::Hashes;
 use super::server::Peer;
 use crate::api::http::mount::Mount;
-use crate::api::http::router::{Audience, audience};
+use crate::api::http::router::{Audience, audience, is_page_alone};
 use crate::auth::{Attempt, Client, Decision, Failures, Guard, Presented, Standing, fingerprint};
 use crate::config::Protected;
 use crate::own_metrics::ConnectionMetrics;
@@ -73,6 +73,7 @@ fn is_open(protected: Protected, mount: &Mount, path: &str) -> bool {
     match protected {
         Protected::Nothing => true,
         Protected::Pages => audience != Audience::Readers,
+        Protected::Data => audience == Audience::Everybody || mount.local(path).is_some_and(is_page_alone),
         Protected::Everything => audience == Audience::Everybody,
     }
 }

@@ -10,6 +10,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
+use super::feed::Table;
 use super::node_facts::NodeFacts;
 use crate::api::backend::{
     Containers, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
@@ -79,6 +80,7 @@ pub(crate) struct Backend {
     scrapes: Requests,
     budget: Budget,
     node: NodeFacts,
+    feed: Arc<Table>,
 }
 
 impl Backend {
@@ -108,6 +110,7 @@ impl Backend {
             scrapes,
             budget: Budget::default(),
             node: NodeFacts::default(),
+            feed: Arc::default(),
         }
     }
 
@@ -156,6 +159,11 @@ impl Backend {
             tracing::debug!(directory = %directory.display(), %error, "the file system of the directory is not known");
             None
         })
+    }
+
+    /// The rows behind the page.
+    pub(super) fn feed(&self) -> &Arc<Table> {
+        &self.feed
     }
 
     /// What is known of the node.

@@ -9,7 +9,7 @@ use super::links::Documents;
 use super::{circles, imports, rules, tokens};
 
 /// Folders that hold nothing of ours.
-const SKIPPED_FOLDERS: [&str; 2] = ["target", ".git"];
+const SKIPPED_FOLDERS: [&str; 4] = ["target", ".git", "node_modules", "dist"];
 
 /// The sources whose files have an order.
 const COLLECTOR: &str = "collector/src/";

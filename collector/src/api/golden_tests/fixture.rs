@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::full::{AT, application, files, filesystems, full_machine, full_sample, full_spec, later};
 use crate::api::backend::{
-    Containers, EventSource, Host, Kubelet, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
+    Containers, EventSource, Feed, Host, Kubelet, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
     ProcessesUnavailable, Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
     Validation,
 };
@@ -16,10 +16,11 @@ use crate::api::prometheus::Scrape;
 use crate::api::query::StatsQuery;
 use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
-use crate::api::{ContainerView, FilesystemUse, IdentityView, kubelet};
+use crate::api::{ContainerView, FilesystemUse, IdentityView, feed, kubelet};
+use crate::sample;
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
-use crate::sample::identity::{NetworkOwner, Runtime};
+use crate::sample::identity::{NetworkOwner, PodOfPath, QosClass, Runtime};
 use crate::sample::live::Live;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::{Process, ProcessList};
@@ -61,6 +62,22 @@ fn full() -> ContainerView {
         application: application(),
         has_filesystem: true,
         filesystems: vec![files(), files()],
+    }
+}
+
+/// The same as the feed lists it.
+fn listed() -> sample::identity::Identity {
+    let ContainerView { identity, .. } = full();
+    let from_path = sample::identity::Identity::from_path(Runtime::Docker, identity.id);
+    sample::identity::Identity {
+        name: Some("web".to_owned()),
+        labels: identity.labels,
+        image: Some(identity.image),
+        created: identity.created,
+        started: identity.started,
+        health: Some(identity.health),
+        pod: Some(PodOfPath { uid: "12-34".to_owned(), qos: QosClass::Burstable }),
+        ..from_path
     }
 }
 
@@ -250,6 +267,41 @@ impl ContainerEngine for Fixture {
 
     fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
+    }
+}
+
+impl Feed for Fixture {
+    async fn tick(&self, since: Option<feed::Cursor>) -> feed::Tick {
+        let row = |id, subject| {
+            let figures = feed::Figures { cpu: Some(20), memory: Some(3), oom_kills: id, ..feed::Figures::default() };
+            Arc::new(feed::Row { id, subject: Arc::new(subject), subject_changed: id, figures, figures_changed: id })
+        };
+        let little = feed::Subject { name: (*b"/minimal").into(), ..feed::Subject::default() };
+        let subject = feed::Subject {
+            name: FULL.as_bytes().into(),
+            identity: Some(Arc::new(listed())),
+            created: Some(AT),
+            cpu_limit: Some(1500),
+            memory_limit: Some(Bytes(1 << 30)),
+            task_limit: Some(100),
+            ended: Some(later(1)),
+        };
+        feed::Tick {
+            cursor: feed::Cursor { run: 10, version: 2 },
+            since: since.map(|since| since.version),
+            at: later(2),
+            host: "node".to_owned(),
+            cpus: 2,
+            memory: Some(Bytes(1 << 34)),
+            kernel: "6.1".to_owned(),
+            filesystems: Some(Arc::new(Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() })),
+            rows: vec![row(1, little), row(2, subject)],
+            gone: since.map(|_| vec![7]).unwrap_or_default(),
+        }
+    }
+
+    async fn trends(&self, rows: Vec<u64>) -> Vec<feed::Trend> {
+        rows.into_iter().map(|id| feed::Trend { id, cpu: vec![Some(1), None], ..feed::Trend::default() }).collect()
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Page {
     Api,
     Containers,
     Docker,
+    /// What the page asks for every few seconds.
+    Feed,
     Health,
     Metrics,
     /// With the labels of a kubelet.
@@ -33,10 +35,11 @@ pub(crate) enum Page {
 
 impl Page {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Api,
         Self::Containers,
         Self::Docker,
+        Self::Feed,
         Self::Health,
         Self::Metrics,
         Self::MetricsOfKubelet,
@@ -56,6 +59,7 @@ impl Page {
             Self::Api => "/api/",
             Self::Containers => "/containers/",
             Self::Docker => "/docker/",
+            Self::Feed => "/api/feed",
             Self::Health => "/healthz",
             Self::Metrics => "/metrics",
             Self::MetricsOfKubelet => "/metrics/cadvisor",

@@ -21,6 +21,7 @@ use crate::api::backend::{
 use crate::api::budget::{Budget, Busy, RETRY_AFTER, Share};
 use crate::api::cadvisor::events;
 use crate::api::cadvisor::v2::error::Error as V2Error;
+use crate::api::feed::BadQuery;
 use crate::api::query::DecodeError;
 use crate::api::query::events::{EventQuery, QueryError};
 use crate::api::rendering::Frames;
@@ -63,6 +64,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     EventQuery(#[from] QueryError),
     #[error(transparent)]
+    Feed(#[from] BadQuery),
+    #[error(transparent)]
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
     V2(#[from] V2Error),
@@ -90,7 +93,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
             _ if self.is_busy() => busy(self),
-            Self::Versions(_) | Self::RequestTypes(_) => error(StatusCode::BAD_REQUEST, self),
+            Self::Versions(_) | Self::RequestTypes(_) | Self::Feed(_) => error(StatusCode::BAD_REQUEST, self),
             Self::UnreadableBody(reason) => error(body_status(reason), self),
             _ => error(StatusCode::INTERNAL_SERVER_ERROR, self),
         }

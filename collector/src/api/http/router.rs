@@ -28,7 +28,7 @@ use crate::api::prometheus::http;
 use crate::api::query::StatsQuery;
 use crate::api::query::events::{Delivery, EventQuery};
 use crate::api::wire::json;
-use crate::api::{docker, kubelet, web};
+use crate::api::{coding, docker, feed, kubelet, web};
 use crate::sample::event::Name;
 use crate::sample::identity::Runtime;
 
@@ -41,6 +41,7 @@ const PAGE: &str = Page::Containers.path();
 /// The routes over what the daemon supplies.
 pub fn router<S: Node>(source: Arc<S>) -> Router {
     let routes = Page::ALL.into_iter().fold(Router::new(), |routes, page| match page {
+        Page::Feed => routes.route(page.path(), any(feed::answer::<S>)),
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
         Page::Metrics => routes.route(page.path(), any(http::metrics::<S>)),
         Page::MetricsOfKubelet => routes.route(page.path(), any(http::kubelet_metrics::<S>)),
@@ -68,21 +69,27 @@ async fn by_prefix<S: Node>(State(source): State<Arc<S>>, request: Request<Body>
     if let Some(call) = docker::Call::beside_pages(&path, accept) {
         return docker::answer(source, call, &parts).await;
     }
+    let (of, accepted) = (Arc::clone(&source), parts.headers.clone());
+    let response = page(source, &path, parts, body).await;
+    coding::encoded(&accepted, of.budget(), response)
+}
+
+async fn page<S: Node>(source: Arc<S>, path: &[u8], parts: Parts, body: Body) -> Response {
     let base = parts.extensions.get::<Base>().cloned().unwrap_or_default();
     let redirect = |status, path| responses::redirect(status, &format!("{}{path}", base.path()));
     let below = |page: Page| path.get(page.path().len()..).unwrap_or_default();
-    match Page::of(&path) {
+    match Page::of(path) {
         Some(page @ Page::Api) => {
             api(source, &ApiPath::parse(below(page)), &parts, body).await.unwrap_or_else(IntoResponse::into_response)
         }
         Some(page @ Page::Static) => web::asset(below(page)),
         Some(Page::Validate) => validate::answer(&*source),
-        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::KubeletPath::of(&path), parts, body).await,
+        Some(Page::Spec | Page::Stats) => kubelet::answer(source, kubelet::KubeletPath::of(path), parts, body).await,
         Some(_) => web::page(base.path()),
-        None => match Page::without_slash(&path) {
+        None => match Page::without_slash(path) {
             // With a redirect the request would lose its body.
             Some(Page::Spec | Page::Stats) => {
-                kubelet::answer(source, kubelet::KubeletPath::of(&path), parts, body).await
+                kubelet::answer(source, kubelet::KubeletPath::of(path), parts, body).await
             }
             Some(page) => redirect(StatusCode::MOVED_PERMANENTLY, page.path()),
             None => redirect(StatusCode::TEMPORARY_REDIRECT, PAGE),
@@ -111,6 +118,15 @@ pub fn audience(path: &str) -> Audience {
         Some(Page::Containers | Page::Docker | Page::Podman | Page::Static) => Audience::Readers,
         _ => Audience::Programs,
     }
+}
+
+/// Whether a path is answered with the page, or what it is made of, and nothing about a container: who may know that
+/// the page asks for itself.
+pub fn is_page_alone(path: &str) -> bool {
+    let path = path::decode(path);
+    let is_page = matches!(Page::of(&path), Some(Page::Containers | Page::Docker | Page::Podman | Page::Static));
+    // Docker's containers are at `/containers/json`.
+    *path == *b"/" || is_page && docker::Call::beside_pages(&path, None).is_none()
 }
 
 /// Finds what a path asks for; the listings are errors, as in cAdvisor.
@@ -197,8 +213,10 @@ async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response 
 
 async fn openapi<S: Status>(State(source): State<Arc<S>>, request: Request<Body>) -> Result<Response, ApiError> {
     let base = request.extensions().get::<Base>().cloned().unwrap_or_default();
-    let document = move || json::to_bytes(&openapi::document(source.version(), base.path()));
-    Ok(responses::json(spawn_blocking(document).await?))
+    let of = Arc::clone(&source);
+    let document = move || json::to_bytes(&openapi::document(of.version(), base.path()));
+    let response = responses::json(spawn_blocking(document).await?);
+    Ok(coding::encoded(request.headers(), source.budget(), response))
 }
 
 async fn readyz<S: Status>(State(source): State<Arc<S>>) -> Response {

@@ -1,16 +1,11 @@
 //! Content codings, piece by piece while an answer is rendered: of a compressed one the text is never whole in memory.
 
-use std::io::{self, Write as _};
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use std::io;
 
 use super::options::Encoding;
 use super::writer::PIECE;
 use crate::api::budget::Busy;
-
-/// zstd's fastest level that is not a negative one. The text is so repetitive that higher ones gain little.
-const ZSTD_LEVEL: i32 = 1;
+use crate::api::coding::Coder;
 
 /// An answer that could not be compressed.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +14,11 @@ pub struct EncodingError(#[from] io::Error);
 
 /// Takes the pieces of an answer, encodes them and hands on what comes of it, again in pieces.
 pub struct Encoder<K> {
-    coder: Coder,
+    /// None where nothing is to be coded.
+    coder: Option<Coder>,
     keep: K,
     /// The first error; what comes after it is dropped.
     failed: Option<Failed>,
-}
-
-enum Coder {
-    Identity,
-    Gzip(GzEncoder<Vec<u8>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
 /// Why there is no answer.
@@ -45,12 +35,7 @@ pub enum Failed {
 impl<K: FnMut(Vec<u8>) -> Result<(), Busy>> Encoder<K> {
     /// Begins an answer. `keep` is given its pieces.
     pub fn new(encoding: Encoding, keep: K) -> Result<Self, EncodingError> {
-        let coder = match encoding {
-            Encoding::Identity => Coder::Identity,
-            Encoding::Gzip => Coder::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
-            Encoding::Zstd => Coder::Zstd(zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?),
-        };
-        Ok(Self { coder, keep, failed: None })
+        Ok(Self { coder: Coder::new(encoding)?, keep, failed: None })
     }
 
     /// Takes a piece.
@@ -59,15 +44,12 @@ impl<K: FnMut(Vec<u8>) -> Result<(), Busy>> Encoder<K> {
             piece.clear();
             return;
         }
-        let written = match &mut self.coder {
-            Coder::Identity => {
-                let next = Vec::with_capacity(piece.len() + piece.len() / 8);
-                self.keep(std::mem::replace(piece, next));
-                return;
-            }
-            Coder::Gzip(coder) => coder.write_all(piece).map(|()| coder.get_mut()),
-            Coder::Zstd(coder) => coder.write_all(piece).map(|()| coder.get_mut()),
+        let Some(coder) = &mut self.coder else {
+            let next = Vec::with_capacity(piece.len() + piece.len() / 8);
+            self.keep(std::mem::replace(piece, next));
+            return;
         };
+        let written = coder.write(piece);
         piece.clear();
         match written {
             Ok(out) if out.len() >= PIECE => {
@@ -91,12 +73,10 @@ impl<K: FnMut(Vec<u8>) -> Result<(), Busy>> Encoder<K> {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        let rest = match self.coder {
-            Coder::Identity => return Ok(()),
-            Coder::Gzip(coder) => coder.finish(),
-            Coder::Zstd(coder) => coder.finish(),
-        };
-        Ok((self.keep)(rest.map_err(EncodingError)?)?)
+        match self.coder {
+            None => Ok(()),
+            Some(coder) => Ok((self.keep)(coder.finish().map_err(EncodingError)?)?),
+        }
     }
 }
 

@@ -126,3 +126,27 @@ proptest! {
         prop_assert!(status == StatusCode::UNAUTHORIZED || body == HEALTH, "{method} {uri}: {status} {body}");
     }
 }
+
+#[test]
+fn with_tokens_alone_the_page_is_open_and_its_data_is_not() {
+    let mount = Mount::new("/node", "/metrics");
+    for (path, open) in [
+        ("/node/", true),
+        ("/node/containers/", true),
+        ("/node/containers/docker/x", true),
+        ("/node/docker/web", true),
+        ("/node/static/containers.js", true),
+        ("/node/healthz", true),
+        ("/node/containers/json", false),
+        ("/node/containers/%6Ason", false),
+        ("/node/containers/x/stats", false),
+        ("/node/v1.41/containers/json", false),
+        ("/node/api/feed", false),
+        ("/node/metrics", false),
+        ("/node/other", false),
+        ("/containers/", false),
+        ("*", false),
+    ] {
+        assert_eq!(is_open(Protected::Data, &mount, path), open, "{path}");
+    }
+}

@@ -9,6 +9,7 @@ use crate::api::cadvisor::machine;
 use crate::api::cadvisor::v1;
 use crate::api::cadvisor::v2;
 use crate::api::cadvisor::v2::RequestOptions;
+use crate::api::feed;
 use crate::api::http::resources::{Page, Resource};
 use crate::api::kubelet;
 use crate::api::query::StatsQuery;
@@ -136,6 +137,12 @@ pub(super) fn of_page(page: Page, schemas: &mut SchemaGenerator) -> Vec<(String,
         Page::Containers => one(live_page("page", "The live page.")),
         Page::Docker => one(live_page("page.docker", "The same page.")),
         Page::Podman => one(live_page("page.podman", "The same page.")),
+        Page::Feed => {
+            let answers =
+                vec![Answer::json(feed::schema(schemas)), Answer::text(400, "A cursor or a row that is none.")];
+            let operation = Operation::new("feed", "All containers as short rows, or what changed of them.", answers);
+            one(operation.with(feed::parameters()))
+        }
         Page::Health => {
             let answers = vec![Answer::text(200, "`ok`, or the report.")];
             let schema = json!({ "type": "string" });

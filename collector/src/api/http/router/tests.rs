@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::api::ContainerView;
 use crate::api::backend::{
-    Containers, EventSource, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
+    Containers, EventSource, Feed, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Sharing, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::api::budget::Budget;
@@ -303,6 +303,34 @@ async fn long_lists_are_one_array_however_they_are_cut() {
         let body = axum::body::to_bytes(respond(node, request).await.into_body(), usize::MAX).await.unwrap();
         let list: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
         assert_eq!(list.len(), expected, "{count} containers of {samples} samples");
+    }
+}
+
+#[tokio::test]
+async fn the_feed_and_its_trends() {
+    let (status, body) = get("/api/feed").await;
+    assert!(status == 200 && body.starts_with(r#"{"cursor":"1.2","full":true,"#), "{body}");
+    let (status, body) = get("/api/feed?since=1.1").await;
+    assert!(status == 200 && body.contains(r#""full":false"#) && body.contains(r#""gone":[4]"#), "{body}");
+    let trends = r#"{"trends":[{"id":3,"cpu":[],"memory":[],"at":[]},{"id":5,"cpu":[],"memory":[],"at":[]}]}"#;
+    assert_eq!(get("/api/feed?trends=3,5").await, (200, trends.to_owned()));
+    let refused = "since: \"x\" is no cursor: give the one of the answer before, or none\n";
+    assert_eq!(get("/api/feed?since=x").await, (400, refused.to_owned()));
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_who_accepts_it() {
+    for (path, coded) in [
+        ("/api/v1.3/subcontainers/", true),
+        ("/api/v2.1/stats?recursive=true", true),
+        ("/api/openapi.json", true),
+        ("/static/containers.js", true),
+        ("/api/v2.1/version", false),
+        ("/healthz", false),
+    ] {
+        let request = Request::get(path).header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+        let response = respond(node(), request).await;
+        assert_eq!(response.headers().get("content-encoding").is_some(), coded, "{path}");
     }
 }
 

@@ -70,7 +70,12 @@ pub(super) fn entry(layout: Layout, path: &str, role: Role, mib: u64) -> NodeCgr
         Layout::V1 | Layout::V2 => MemoryLimit::Bytes(Bytes(bytes)),
     };
     let swap = if layout == Layout::V1 { (mib << 21) + 8192 } else { 8192 };
-    let memory = MemorySpec { limit: Some(limit(mib << 21)), reservation: None, swap_limit: Some(limit(swap)) };
+    let memory = MemorySpec {
+        limit: Some(limit(mib << 21)),
+        reservation: None,
+        swap_limit: Some(limit(swap)),
+        zswap_limit: None,
+    };
     NodeCgroup {
         name: name(path),
         role,

@@ -66,6 +66,17 @@ impl ContainerEngine for Fixed {
     }
 }
 
+impl Feed for Fixed {
+    async fn tick(&self, since: Option<feed::Cursor>) -> feed::Tick {
+        let cursor = feed::Cursor { run: 1, version: 2 };
+        feed::Tick { cursor, since: since.map(|since| since.version), gone: vec![4], ..feed::Tick::default() }
+    }
+
+    async fn trends(&self, rows: Vec<u64>) -> Vec<feed::Trend> {
+        rows.into_iter().map(|id| feed::Trend { id, ..feed::Trend::default() }).collect()
+    }
+}
+
 impl Kubelet for Fixed {
     async fn freshen(&self, _: &[Name]) {}
 

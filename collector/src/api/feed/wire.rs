@@ -1,0 +1,309 @@
+//! The feed as JSON.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+use super::{Row, Subject, Tick};
+use crate::api::backend::Validation;
+use crate::api::http::responses::More;
+use crate::api::wire::json;
+use crate::api::wire::json::Lossy;
+use crate::units::WallTime;
+
+/// Rows whose figures are in one group of columns.
+const COLUMN: usize = 256;
+
+/// What the collector says of itself.
+pub(super) struct Collector {
+    pub(super) version: String,
+    pub(super) validation: Validation,
+}
+
+/// An answer to the first request, and to those that follow.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FeedTick")]
+struct Head<'a> {
+    /// What to ask with the next time, as `since`.
+    cursor: String,
+    /// Whether these are all rows: what the client knows of others is over.
+    full: bool,
+    /// Milliseconds since 1970, by the collector's clock.
+    at: u64,
+    node: Node<'a>,
+    /// Rows that are no more.
+    gone: &'a [u64],
+    /// Rows that came, and those of which something changed that changes seldom.
+    who: Vec<Who<'a>>,
+    /// Figures that changed.
+    now: Vec<Columns>,
+}
+
+/// The machine and its collector.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FeedNode")]
+struct Node<'a> {
+    host: &'a str,
+    kernel: &'a str,
+    version: &'a str,
+    cpus: u32,
+    /// Bytes.
+    memory: Option<u64>,
+    /// Where news of containers come from: `ebpf` or `scan`.
+    events: &'static str,
+    /// Which cgroup hierarchies there are.
+    hierarchies: &'static str,
+    /// What the collector has to do without, each with its fix.
+    degraded: &'a [String],
+    disks: Vec<Disk<'a>>,
+}
+
+/// A file system of the machine.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FeedDisk")]
+struct Disk<'a> {
+    device: &'a str,
+    mount: &'a str,
+    /// Bytes.
+    capacity: u64,
+    /// Bytes.
+    usage: u64,
+}
+
+/// A container.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FeedRow")]
+struct Who<'a> {
+    id: u64,
+    /// The cgroup's name.
+    name: Lossy<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'static str>,
+    /// The runtime's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    /// The name a person gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    called: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a BTreeMap<String, String>>,
+    /// The pod's uid, as the cgroup's path shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a str>,
+    /// Milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<u64>,
+    /// Milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<u64>,
+    /// Thousandths of a core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_limit: Option<u64>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_limit: Option<u64>,
+    /// Milliseconds since 1970: the last sample of a container that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
+}
+
+/// Figures of some rows, a list for each, in the order of `id`; `null` where one is not known.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "FeedColumns")]
+struct Columns {
+    id: Vec<u64>,
+    /// Thousandths of a core.
+    cpu: Vec<Option<u64>>,
+    /// Percent of the periods of the quota.
+    throttled: Vec<Option<u64>>,
+    /// Working set, KiB.
+    memory: Vec<Option<u64>>,
+    /// The most memory used, KiB.
+    peak: Vec<Option<u64>>,
+    /// Time in which something waited, over ten seconds: tenths of a percent.
+    cpu_pressure: Vec<Option<u64>>,
+    memory_pressure: Vec<Option<u64>>,
+    io_pressure: Vec<Option<u64>>,
+    /// Bytes per second, with three digits.
+    received: Vec<Option<u64>>,
+    sent: Vec<Option<u64>>,
+    read: Vec<Option<u64>>,
+    written: Vec<Option<u64>>,
+    tasks: Vec<Option<u64>>,
+    oom_kills: Vec<u64>,
+}
+
+/// The last two minutes of a row.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "FeedTrend")]
+pub(super) struct Trend<'a> {
+    id: u64,
+    /// Thousandths of a core.
+    cpu: &'a [Option<u64>],
+    /// KiB.
+    memory: &'a [Option<u64>],
+    /// Milliseconds since 1970.
+    at: Vec<u64>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "FeedTrends")]
+#[expect(dead_code, reason = "written piece by piece")]
+struct Trends<'a> {
+    trends: Vec<Trend<'a>>,
+}
+
+/// The schema of an answer.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let (tick, trends) = (generator.subschema_for::<Head<'_>>(), generator.subschema_for::<Trends<'_>>());
+    json_schema!({ "anyOf": [tick, trends] })
+}
+
+impl<'a> From<&'a super::Trend> for Trend<'a> {
+    fn from(trend: &'a super::Trend) -> Self {
+        let at = trend.at.iter().copied().map(WallTime::millis).collect();
+        Self { id: trend.id, cpu: &trend.cpu, memory: &trend.memory, at }
+    }
+}
+
+impl<'a> Who<'a> {
+    fn new(id: u64, subject: &'a Subject) -> Self {
+        let identity = subject.identity.as_deref();
+        let text = |text: &'a Option<String>| text.as_deref();
+        Self {
+            id,
+            name: Lossy(&subject.name),
+            runtime: identity.map(|identity| identity.runtime.namespace()),
+            container: identity.map(|identity| identity.id.as_str()),
+            called: identity.and_then(|identity| text(&identity.name)),
+            image: identity.and_then(|identity| text(&identity.image)),
+            labels: identity.map(|identity| &identity.labels).filter(|labels| !labels.is_empty()),
+            pod: identity.and_then(|identity| identity.pod.as_ref()).map(|pod| pod.uid.as_str()),
+            health: identity.and_then(|identity| text(&identity.health)),
+            created: identity.and_then(|identity| identity.created).or(subject.created).map(WallTime::millis),
+            started: identity.and_then(|identity| identity.started).map(WallTime::millis),
+            cpu_limit: subject.cpu_limit,
+            memory_limit: subject.memory_limit.map(|limit| limit.0),
+            task_limit: subject.task_limit,
+            ended: subject.ended.map(WallTime::millis),
+        }
+    }
+}
+
+impl Columns {
+    fn of(rows: &[Arc<Row>]) -> Self {
+        let mut columns = Self::default();
+        for Row { id, figures, .. } in rows.iter().map(|row| &**row) {
+            columns.id.push(*id);
+            columns.cpu.push(figures.cpu);
+            columns.throttled.push(figures.throttled);
+            columns.memory.push(figures.memory);
+            columns.peak.push(figures.peak);
+            columns.cpu_pressure.push(figures.cpu_pressure);
+            columns.memory_pressure.push(figures.memory_pressure);
+            columns.io_pressure.push(figures.io_pressure);
+            columns.received.push(figures.received);
+            columns.sent.push(figures.sent);
+            columns.read.push(figures.read);
+            columns.written.push(figures.written);
+            columns.tasks.push(figures.tasks);
+            columns.oom_kills.push(figures.oom_kills);
+        }
+        columns
+    }
+}
+
+/// What has still to be written.
+enum State {
+    Who(std::vec::IntoIter<Arc<Row>>),
+    Now { left: Vec<Arc<Row>>, at: usize },
+}
+
+/// Writes a tick piece by piece.
+pub(super) fn pieces(tick: &Tick, collector: &Collector) -> impl FnMut(&mut Vec<u8>) -> More + Send + use<> {
+    let mut head = Some(head(tick, collector));
+    let changed = |since: fn(&Row) -> u64| -> Vec<Arc<Row>> {
+        tick.rows.iter().filter(|row| tick.since.is_none_or(|seen| since(row) > seen)).cloned().collect()
+    };
+    let (who, mut now) = (changed(|row| row.subject_changed), changed(|row| row.figures_changed));
+    let mut state = State::Who(who.into_iter());
+    move |out| {
+        if let Some(head) = head.take() {
+            out.extend_from_slice(&head);
+            out.extend_from_slice(b"\"who\":[");
+        }
+        match &mut state {
+            State::Who(rows) => {
+                if let Some(row) = rows.next() {
+                    json::append(out, &Who::new(row.id, &row.subject));
+                }
+                if rows.len() > 0 {
+                    out.push(b',');
+                } else {
+                    out.extend_from_slice(b"],\"now\":[");
+                    state = State::Now { left: std::mem::take(&mut now), at: 0 };
+                }
+                More::Follows
+            }
+            State::Now { left, at } => {
+                let end = left.len().min(*at + COLUMN);
+                if *at < end {
+                    json::append(out, &Columns::of(&left[*at..end]));
+                    *at = end;
+                }
+                if *at < left.len() {
+                    out.push(b',');
+                    return More::Follows;
+                }
+                out.extend_from_slice(b"]}");
+                More::Ended
+            }
+        }
+    }
+}
+
+/// What a tick without rows ends with.
+const ROWS: &[u8] = b"\"who\":[],\"now\":[]}";
+
+/// Everything before the rows.
+fn head(tick: &Tick, collector: &Collector) -> Vec<u8> {
+    let Collector { version, validation } = collector;
+    let filesystems = tick.filesystems.iter().flat_map(|filesystems| &filesystems.list);
+    let disks = filesystems.map(|disk| Disk {
+        device: &disk.device,
+        mount: &disk.mount_point,
+        capacity: disk.capacity.0,
+        usage: disk.usage.0,
+    });
+    let head = Head {
+        cursor: tick.cursor.to_string(),
+        full: tick.since.is_none(),
+        at: tick.at.millis(),
+        node: Node {
+            host: &tick.host,
+            kernel: &tick.kernel,
+            version,
+            cpus: tick.cpus,
+            memory: tick.memory.map(|memory| memory.0),
+            events: validation.kernel_events,
+            hierarchies: validation.hierarchies,
+            degraded: &validation.shortcomings,
+            disks: disks.collect(),
+        },
+        gone: &tick.gone,
+        who: Vec::new(),
+        now: Vec::new(),
+    };
+    let mut out = Vec::new();
+    json::append(&mut out, &head);
+    out.truncate(out.len() - ROWS.len());
+    out
+}

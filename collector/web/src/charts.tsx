@@ -1,0 +1,223 @@
+// Charts over time, by uPlot: lines, a dashed line for a limit, upright lines for what happened.
+
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { UNKNOWN } from "./format";
+import type { Point } from "./samples";
+
+export interface Series {
+  key: keyof Point;
+  name: string;
+  /** The name of a colour in the style sheet. */
+  colour: string;
+  fill?: boolean;
+}
+
+export interface Marker {
+  at: number;
+  kind: "kill" | "start" | "change";
+}
+
+interface ChartProps {
+  title: string;
+  points: Point[];
+  series: Series[];
+  format: (value: number | null) => string;
+  /** Drawn as a dashed line, and always in view when it is near. */
+  limit?: number | null;
+  limitName?: string;
+  markers: Marker[];
+  promql: string;
+  /** Bytes: the axis has powers of two. */
+  binary?: boolean;
+  /** The top of the axis is at least this. */
+  floor: number;
+}
+
+const POWERS = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
+const SYNC = uPlot.sync("container");
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const MARKS: Record<Marker["kind"], string> = { kill: "--hurt", start: "--start", change: "--change" };
+const NAMES: Record<Marker["kind"], string> = { kill: "OOM kill", start: "start", change: "limit changed" };
+
+function colour(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+export function Chart(props: ChartProps) {
+  const { title, points, series, format, limit, limitName, markers, promql } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const now = useRef(props);
+  now.current = props;
+
+  const data = (): uPlot.AlignedData => {
+    const { points, series, limit } = now.current;
+    const lines = series.map(({ key }) => points.map((point) => point[key] as number | null));
+    return [points.map((point) => point.at / 1000), ...lines, points.map(() => limit ?? null)];
+  };
+
+  const make = () => {
+    plot.current?.destroy();
+    const element = box.current!;
+    const quiet = colour("--quiet");
+    const axis = { stroke: quiet, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const drawMarkers = (chart: uPlot) => {
+      const { ctx, bbox } = chart;
+      for (const { at, kind } of now.current.markers) {
+        const x = Math.round(chart.valToPos(at / 1000, "x", true));
+        if (x < bbox.left || x > bbox.left + bbox.width) continue;
+        ctx.save();
+        ctx.strokeStyle = colour(MARKS[kind]);
+        ctx.fillStyle = ctx.strokeStyle;
+        ctx.lineWidth = 2 * devicePixelRatio;
+        ctx.setLineDash(kind === "kill" ? [] : [4 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+        if (kind === "kill") {
+          const size = 5 * devicePixelRatio;
+          ctx.beginPath();
+          ctx.moveTo(x - size, bbox.top);
+          ctx.lineTo(x + size, bbox.top);
+          ctx.lineTo(x, bbox.top + size * 1.6);
+          ctx.fill();
+        }
+        ctx.restore();
+      }
+    };
+    plot.current = new uPlot(
+      {
+        width: Math.max(200, element.clientWidth),
+        height: 170,
+        legend: { show: false },
+        cursor: { sync: { key: SYNC.key }, points: { size: 6 }, y: false, drag: { x: false, y: false } },
+        padding: [8, 8, 0, 0],
+        scales: {
+          y: {
+            range: (_, __, most) => {
+              const { limit, floor } = now.current;
+              const top = Math.max(most || 0, floor);
+              // A limit far above would press the line to the ground.
+              return [0, limit != null && limit < top * 3 ? Math.max(top, limit) * 1.08 : top * 1.08];
+            },
+          },
+        },
+        axes: [
+          { ...axis, size: 24, space: 70, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")) },
+          {
+            ...axis,
+            size: 66,
+            space: 32,
+            ...(props.binary ? { incrs: POWERS } : {}),
+            values: (_, ticks) => ticks.map((tick) => now.current.format(tick).replace(/\.0+ /, " ")),
+          },
+        ],
+        series: [
+          {},
+          ...series.map(({ name, colour: of, fill }) => ({
+            label: name,
+            stroke: colour(of),
+            width: 1.5,
+            fill: fill ? `${colour(of)}22` : undefined,
+            points: { show: false },
+            spanGaps: false,
+          })),
+          { label: "limit", stroke: colour("--hurt"), width: 1.5, dash: [6, 4], points: { show: false } },
+        ],
+        hooks: { draw: [drawMarkers] },
+      },
+      data(),
+      element,
+    );
+  };
+
+  useLayoutEffect(() => {
+    make();
+    const observer = new ResizeObserver(() => {
+      const width = box.current?.clientWidth ?? 0;
+      if (plot.current && width > 0 && Math.abs(width - plot.current.width) > 1) plot.current.setSize({ width, height: 170 });
+    });
+    observer.observe(box.current!);
+    DARK.addEventListener("change", make);
+    return () => {
+      observer.disconnect();
+      DARK.removeEventListener("change", make);
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, []);
+
+  useEffect(() => {
+    plot.current?.setData(data());
+  }, [points.length, points.at(-1)?.at, limit, markers.length]);
+
+  const last = points.at(-1);
+  const values = series.map(({ key, name, colour: of }) => ({ key, name, of, value: (last?.[key] ?? null) as number | null }));
+  const kinds = [...new Set(markers.filter(({ at }) => points.length > 0 && at >= points[0].at).map(({ kind }) => kind))];
+  const spoken = values.map(({ name, value }) => `${name} ${format(value)}`).join(", ");
+  return (
+    <figure class="chart" data-chart={title}>
+      <figcaption>
+        <h3>{title}</h3>
+        <Copy text={promql} what={title} />
+      </figcaption>
+      <div ref={box} class="plot" role="img" aria-label={`${title} over the last minutes: ${spoken}`} />
+      <ul class="legend">
+        {values.map(({ key, name, of, value }) => (
+          <li key={key} data-series={key} data-value={value ?? ""}>
+            <i class={`swatch ${of.slice(2)}`} />
+            {name} <b>{value == null ? UNKNOWN : format(value)}</b>
+          </li>
+        ))}
+        {limit == null ? null : (
+          <li data-series="limit" data-value={limit}>
+            <i class="swatch dashed" />
+            {limitName ?? "limit"} <b>{format(limit)}</b>
+          </li>
+        )}
+        {kinds.map((kind) => (
+          <li key={kind} data-marker={kind}>
+            <i class={`swatch upright ${kind}`} />
+            {NAMES[kind]} <b>{markers.filter((marker) => marker.kind === kind && marker.at >= points[0].at).length}×</b>
+          </li>
+        ))}
+      </ul>
+    </figure>
+  );
+}
+
+/** Copies a text also where the page was not loaded over TLS, where browsers have no clipboard for it. */
+async function copy(text: string): Promise<void> {
+  if (navigator.clipboard && isSecureContext) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "offscreen";
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+export function Copy({ text, what, label = "Copy as PromQL" }: { text: string; what: string; label?: string }) {
+  const done = (event: MouseEvent) => {
+    const button = event.currentTarget as HTMLButtonElement;
+    void copy(text).then(
+      () => {
+        button.textContent = "Copied";
+        setTimeout(() => (button.textContent = label), 1200);
+      },
+      () => (button.textContent = text),
+    );
+  };
+  return (
+    <button type="button" class="copy" title={text} data-copies={text} aria-label={`${label}: ${what}`} onClick={done}>
+      {label}
+    </button>
+  );
+}

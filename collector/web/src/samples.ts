@@ -1,0 +1,162 @@
+// One container's samples as the JSON API has them, and what the charts make of them.
+
+import { ask, encodeName } from "./http";
+
+interface Psi {
+  some?: { avg10: number };
+}
+
+interface ApiSample {
+  timestamp: string;
+  cpu?: { usage: { total: number; user: number; system: number }; cfs: { periods: number; throttled_periods: number }; psi?: Psi };
+  memory?: { usage: number; working_set: number; rss: number; cache: number; swap?: number; max_usage?: number; psi?: Psi };
+  network?: { interfaces?: { rx_bytes: number; tx_bytes: number }[]; rx_bytes: number; tx_bytes: number };
+  diskio?: { io_service_bytes?: { stats: Record<string, number> }[]; psi?: Psi };
+  filesystem?: { device: string; capacity: number; usage: number; base_usage?: number; inodes?: number }[];
+}
+
+export interface Info {
+  name: string;
+  spec: {
+    creation_time?: string;
+    start_time?: string;
+    image?: string;
+    labels?: Record<string, string>;
+    envs?: Record<string, string>;
+    has_cpu: boolean;
+    cpu?: { limit?: number; quota?: number; period?: number; mask?: string };
+    has_memory: boolean;
+    memory?: { limit?: number; reservation?: number; swap_limit?: number };
+    processes?: { limit?: number };
+  };
+  subcontainers?: { name: string }[];
+  stats?: ApiSample[];
+}
+
+/** Values at one moment; rates are those since the sample before. `null` is not known. */
+export interface Point {
+  at: number;
+  /** Percent of one core. */
+  cpu: number | null;
+  user: number | null;
+  system: number | null;
+  /** Percent of the periods. */
+  throttled: number | null;
+  rss: number | null;
+  cache: number | null;
+  working_set: number | null;
+  usage: number | null;
+  received: number | null;
+  sent: number | null;
+  read: number | null;
+  written: number | null;
+  /** Percent of the last ten seconds. */
+  cpu_pressure: number | null;
+  memory_pressure: number | null;
+  io_pressure: number | null;
+}
+
+/** A limit that is not one: v1 says 2^63 less a page, v2 2^64 - 1. */
+export function limitOf(value: number | undefined): number | null {
+  return value == null || value === 0 || value > 2 ** 62 ? null : value;
+}
+
+function moved(sample: ApiSample, direction: string): number | null {
+  const disks = sample.diskio?.io_service_bytes;
+  if (!sample.diskio) return null;
+  return (disks ?? []).reduce((sum, disk) => sum + (disk.stats[direction] ?? 0), 0);
+}
+
+function network(sample: ApiSample, key: "rx_bytes" | "tx_bytes"): number | null {
+  const interfaces = sample.network?.interfaces;
+  return interfaces ? interfaces.reduce((sum, one) => sum + one[key], 0) : null;
+}
+
+function pointOf(before: ApiSample, after: ApiSample): Point {
+  const seconds = (Date.parse(after.timestamp) - Date.parse(before.timestamp)) / 1000;
+  const perSecond = (of: (sample: ApiSample) => number | null | undefined) => {
+    const [from, to] = [of(before), of(after)];
+    return from == null || to == null || to < from || seconds <= 0 ? null : (to - from) / seconds;
+  };
+  const share = (nanoseconds: number | null) => (nanoseconds == null ? null : nanoseconds / 1e7);
+  const periods = perSecond((sample) => sample.cpu?.cfs.periods);
+  const throttled = perSecond((sample) => sample.cpu?.cfs.throttled_periods);
+  const waited = (psi: Psi | undefined) => psi?.some?.avg10 ?? null;
+  return {
+    at: Date.parse(after.timestamp),
+    cpu: share(perSecond((sample) => sample.cpu?.usage.total)),
+    user: share(perSecond((sample) => sample.cpu?.usage.user)),
+    system: share(perSecond((sample) => sample.cpu?.usage.system)),
+    throttled: periods && throttled != null ? (throttled / periods) * 100 : null,
+    rss: after.memory?.rss ?? null,
+    cache: after.memory?.cache ?? null,
+    working_set: after.memory?.working_set ?? null,
+    usage: after.memory?.usage ?? null,
+    received: perSecond((sample) => network(sample, "rx_bytes")),
+    sent: perSecond((sample) => network(sample, "tx_bytes")),
+    read: perSecond((sample) => moved(sample, "Read")),
+    written: perSecond((sample) => moved(sample, "Write")),
+    cpu_pressure: waited(after.cpu?.psi),
+    memory_pressure: waited(after.memory?.psi),
+    io_pressure: waited(after.diskio?.psi),
+  };
+}
+
+export interface Process {
+  user: string;
+  pid: number;
+  parent_pid: number;
+  start_time: string;
+  percent_cpu: number;
+  percent_mem: number;
+  rss: number;
+  status: string;
+  running_time: string;
+  cmd: string;
+}
+
+/** How much is kept beyond what the collector has: a page may be open for long. */
+const KEPT_MS = 15 * 60_000;
+
+/** Follows one container while its page is open. */
+export class Follower {
+  info: Info | null = null;
+  points: Point[] = [];
+  /** When the memory limit or the quota changed while the page was open. */
+  changes: number[] = [];
+  processes: Process[] | null = null;
+  trouble = "";
+  private last: ApiSample | null = null;
+
+  constructor(readonly name: string) {}
+
+  /** Takes in what came since; the first time all there is. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    const body = JSON.stringify({ num_stats: this.last ? 8 : -1 });
+    const answer = await ask(`api/v1.3/containers${encodeName(this.name)}`, { method: "POST", body, signal });
+    const info = (await answer.json()) as Info;
+    for (const sample of info.stats ?? []) {
+      if (this.last && Date.parse(sample.timestamp) <= Date.parse(this.last.timestamp)) continue;
+      if (this.last) this.points.push(pointOf(this.last, sample));
+      this.last = sample;
+    }
+    const newest = this.points.at(-1)?.at ?? 0;
+    this.points = this.points.filter((point) => point.at >= newest - KEPT_MS);
+    const limits = (of: Info) => JSON.stringify([of.spec.memory?.limit, of.spec.cpu?.quota, of.spec.processes?.limit]);
+    if (this.info && limits(this.info) !== limits(info)) this.changes.push(newest || Date.now());
+    // What its files take is measured seldom, and is not in every sample.
+    this.info = info;
+    this.trouble = "";
+  }
+
+  async refreshProcesses(signal: AbortSignal): Promise<void> {
+    const answer = await ask(`api/v2.1/ps${encodeName(this.name)}`, { signal });
+    const list = (await answer.json()) as Process[] | null;
+    this.processes = (list ?? []).sort((one, other) => other.percent_cpu - one.percent_cpu || other.rss - one.rss);
+  }
+
+  /** The file systems that its files are on, as last measured. */
+  get files() {
+    return this.last?.filesystem ?? [];
+  }
+}
