@@ -4,10 +4,11 @@
 //! traits of [`backend`], which the daemon implements. The only place with `Serialize` and HTTP handlers; it reads no
 //! files and takes no clock.
 
+mod accept;
 pub mod backend;
 pub mod budget;
 pub mod cadvisor;
-mod coding;
+pub mod coding;
 pub mod docker;
 pub mod feed;
 #[cfg(test)]

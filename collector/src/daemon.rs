@@ -25,6 +25,7 @@ mod pace;
 mod ports;
 mod push;
 mod rendering;
+mod rows;
 mod server;
 mod socket;
 pub mod statistics;

@@ -1,6 +1,7 @@
 //! What the handlers ask for. The daemon implements these traits over its store; nothing here knows how.
 
 pub(crate) mod docker;
+pub mod feed;
 pub(crate) mod kubelet;
 
 use std::future::Future;
@@ -8,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::docker::ContainerEngine;
+pub use self::feed::Feed;
 pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
-use super::feed::{Cursor, Tick, Trend};
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
 use crate::api::query::StatsQuery;
@@ -79,15 +80,6 @@ pub trait Host: Send + Sync + 'static {
 
     /// The processes that run now. It may wait for files to be read; it must not block the executor.
     fn processes(&self, of: ProcessesOf) -> impl Future<Output = Result<ProcessList, ProcessesUnavailable>> + Send;
-}
-
-/// What the page shows.
-pub trait Feed: Send + Sync + 'static {
-    /// The rows that changed since this cursor, or all of them. It takes them from memory, off the executor.
-    fn tick(&self, since: Option<Cursor>) -> impl Future<Output = Tick> + Send;
-
-    /// The last two minutes of these rows, without those that are no more.
-    fn trends(&self, rows: Vec<u64>) -> impl Future<Output = Vec<Trend>> + Send;
 }
 
 /// Whose processes.

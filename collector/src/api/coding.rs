@@ -3,7 +3,8 @@
 //! Scrapes are encoded while they are rendered, once for all who share them. Everything else is encoded on its way to its
 //! one client, frame by frame: what is waited for is flushed, so that an event is not held back by the coder.
 
-use std::io::{self, Write as _};
+mod coder;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,68 +13,17 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::body::{Frame, SizeHint};
 
+pub use self::coder::{Coder, Encoding, content_encoding};
 use super::budget::{Budget, Share};
-use super::prometheus::{Encoding, content_encoding};
 
-/// zstd's fastest level that is not a negative one. The texts are so repetitive that higher ones gain little.
-const ZSTD_LEVEL: i32 = 1;
-/// The logarithm of how far back zstd looks: with more, an open stream would keep more memory.
-const ZSTD_WINDOW: u32 = 17;
 /// What a coder takes while its answer is under way, about.
 const CODER: usize = 512 << 10;
 /// An answer whose length is known and that is shorter is sent as it is: it fits in one packet anyway.
 const WORTHWHILE: u64 = 1 << 10;
 /// A frame is passed on when it has so much; what is waited for is passed on at once.
 const FRAME: usize = 16 << 10;
-
-/// Takes text and makes of it what the coding says.
-pub(crate) enum Coder {
-    Gzip(GzEncoder<Vec<u8>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-}
-
-impl Coder {
-    /// A coder; none where nothing is to be coded.
-    pub(crate) fn new(encoding: Encoding) -> io::Result<Option<Self>> {
-        Ok(match encoding {
-            Encoding::Identity => None,
-            Encoding::Gzip => Some(Self::Gzip(GzEncoder::new(Vec::new(), Compression::fast()))),
-            Encoding::Zstd => {
-                let mut coder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
-                coder.window_log(ZSTD_WINDOW)?;
-                Some(Self::Zstd(coder))
-            }
-        })
-    }
-
-    /// Takes a text. What came of it so far is in the buffer that is returned, to be taken or left.
-    pub(crate) fn write(&mut self, text: &[u8]) -> io::Result<&mut Vec<u8>> {
-        match self {
-            Self::Gzip(coder) => coder.write_all(text).map(|()| coder.get_mut()),
-            Self::Zstd(coder) => coder.write_all(text).map(|()| coder.get_mut()),
-        }
-    }
-
-    /// What came of everything taken so far.
-    fn flush(&mut self) -> io::Result<&mut Vec<u8>> {
-        match self {
-            Self::Gzip(coder) => coder.flush().map(|()| coder.get_mut()),
-            Self::Zstd(coder) => coder.flush().map(|()| coder.get_mut()),
-        }
-    }
-
-    /// The rest.
-    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Gzip(coder) => coder.finish(),
-            Self::Zstd(coder) => coder.finish(),
-        }
-    }
-}
 
 /// The answer in the coding that the client prefers, unless it has one, is small, or there is no memory for a coder: then
 /// it is sent as it is.

@@ -1,6 +1,7 @@
 //! `ContainerInfoRequest`: which samples a v1 request wants.
 
 pub(crate) mod events;
+pub(crate) mod feed;
 
 use schemars::{Schema, json_schema};
 use serde_json::error::Category;

@@ -10,8 +10,8 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
-use super::feed::Table;
 use super::node_facts::NodeFacts;
+use super::rows::Table;
 use crate::api::backend::{
     Containers, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
     Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
@@ -23,8 +23,7 @@ use crate::api::query::StatsQuery;
 use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, IdentityView};
-use crate::daemon::metrics;
-use crate::daemon::metrics::Requests;
+use crate::daemon::metrics::{self, Requests};
 use crate::degradations::Degradations;
 use crate::discovery::follower::Progress;
 use crate::disk_usage::StorageNews;
@@ -33,15 +32,13 @@ use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
 use crate::push::Metrics;
 use crate::reader::container::Scratch;
-use crate::reader::processes;
-use crate::reader::processes::Whose;
-use crate::sample;
-use crate::sample::container::Sample;
+use crate::reader::processes::{self, Whose};
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystem, Filesystems, Machine};
 use crate::sample::process::ProcessList;
+use crate::sample::{self, container::Sample};
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};

@@ -11,8 +11,9 @@ use tracing::info;
 use super::{DaemonError, system};
 use crate::api::backend::{Host as _, Sharing, Status as _};
 use crate::api::cadvisor::stdout_line;
+use crate::api::coding::Encoding;
 use crate::api::docker::ContainerEngine as _;
-use crate::api::prometheus::{Encoding, Format, Scrape};
+use crate::api::prometheus::{Format, Scrape};
 use crate::daemon::backend::Backend;
 use crate::push::observe::{Observed, Observer, SampleExtent};
 use crate::push::{

@@ -1,7 +1,7 @@
 //! The thread that follows the kernel: drains the event buffer, starts scans, and takes over their results.
 //!
-//! Without eBPF the same thread only scans, using at most 2 % of a CPU, and on cgroup v2 watches `memory.events`
-//! for changes, so that an OOM kill is noticed when it happens.
+//! Without eBPF the same thread only scans, using at most 2 % of a CPU, and on cgroup v2 watches `memory.events`, so that
+//! an OOM kill is noticed when it happens.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,8 +16,7 @@ use crate::bounds::Bound;
 use crate::discovery::containers::Found;
 use crate::kernel::cgroup::{self, Hierarchies, Hierarchy, Version};
 use crate::kernel::oom_watch::{self, OomWatch};
-use crate::kernel::probes::load::CounterReader;
-use crate::kernel::probes::{EventReader, Waker};
+use crate::kernel::probes::{EventReader, Waker, load::CounterReader};
 use crate::reader::container::Member;
 use crate::sample::event::Name;
 use crate::sampler::engine::Engine;
@@ -97,7 +96,6 @@ pub struct News {
 impl News {
     /// It is known now who these are.
     pub fn identified(&self, names: Vec<Name>) {
-        // The thread may have ended already.
         let _ = self.messages.send(Message::Identified(names));
         self.waker.wake();
     }

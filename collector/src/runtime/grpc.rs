@@ -124,8 +124,8 @@ pub(super) struct AnyMessage {
 mod tests {
     use std::convert::Infallible;
 
-    use axum::http::{HeaderMap, HeaderValue, Response};
     use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, Response};
     use http_body_util::StreamBody;
     use hyper::body::{Frame, Incoming};
     use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tokens::{Token, is_path_separator};
 
-/// Rooms whose own circles are not broken up yet.
-const OPEN: [&str; 4] = ["api/prometheus", "config", "reader", "sample"];
-
 /// A module by the names that lead to it from the crate's top.
 type Module = Vec<String>;
 
@@ -22,15 +19,11 @@ pub(super) fn find(files: &BTreeMap<String, Vec<Token>>) -> Vec<Vec<&str>> {
     for (from, to) in &reached {
         let circle: Vec<&str> =
             to.iter().filter(|other| reached[*other].contains(*from)).map(|other| modules[*other]).collect();
-        if !circle.is_empty() && !OPEN.iter().any(|room| circle.iter().all(|path| is_in(path, room))) {
+        if !circle.is_empty() {
             circles.insert(circle);
         }
     }
     circles.into_iter().collect()
-}
-
-fn is_in(path: &str, room: &str) -> bool {
-    path.strip_prefix(room).is_some_and(|rest| rest.starts_with(['/', '.']))
 }
 
 /// The module that a file is.

@@ -4,7 +4,9 @@ use expect_test::expect;
 
 use super::*;
 use crate::api::backend::Validation;
-use crate::sample::identity::Runtime;
+use crate::api::backend::feed::{Figures, Subject, Tick};
+use crate::sample::identity::{Identity, Runtime};
+use crate::units::{Bytes, WallTime};
 
 fn row(id: u64, name: &str, subject_changed: u64, figures_changed: u64) -> Arc<Row> {
     let subject = Subject {

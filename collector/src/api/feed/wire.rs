@@ -6,8 +6,8 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use super::{Row, Subject, Tick};
 use crate::api::backend::Validation;
+use crate::api::backend::feed::{self, Row, Subject, Tick};
 use crate::api::http::responses::More;
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;
@@ -167,8 +167,8 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [tick, trends] })
 }
 
-impl<'a> From<&'a super::Trend> for Trend<'a> {
-    fn from(trend: &'a super::Trend) -> Self {
+impl<'a> From<&'a feed::Trend> for Trend<'a> {
+    fn from(trend: &'a feed::Trend) -> Self {
         let at = trend.at.iter().copied().map(WallTime::millis).collect();
         Self { id: trend.id, cpu: &trend.cpu, memory: &trend.memory, at }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::full::{AT, application, files, filesystems, full_machine, full_sample, full_spec, later};
+use crate::api::backend::feed;
 use crate::api::backend::{
     Containers, EventSource, Feed, Host, Kubelet, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
     ProcessesUnavailable, Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
@@ -16,7 +17,7 @@ use crate::api::prometheus::Scrape;
 use crate::api::query::StatsQuery;
 use crate::api::query::events::EventQuery;
 use crate::api::rendering::Rendering;
-use crate::api::{ContainerView, FilesystemUse, IdentityView, feed, kubelet};
+use crate::api::{ContainerView, FilesystemUse, IdentityView, kubelet};
 use crate::sample;
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};

@@ -21,9 +21,9 @@ use crate::api::backend::{
 use crate::api::budget::{Budget, Busy, RETRY_AFTER, Share};
 use crate::api::cadvisor::events;
 use crate::api::cadvisor::v2::error::Error as V2Error;
-use crate::api::feed::BadQuery;
 use crate::api::query::DecodeError;
 use crate::api::query::events::{EventQuery, QueryError};
+use crate::api::query::feed::BadQuery;
 use crate::api::rendering::Frames;
 use crate::api::wire::json::{Quoted, lossy};
 use crate::sample::event::{Event, Name};

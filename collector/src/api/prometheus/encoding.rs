@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::options::Encoding;
 use super::writer::PIECE;
 use crate::api::budget::Busy;
-use crate::api::coding::Coder;
+use crate::api::coding::{Coder, Encoding};
 
 /// An answer that could not be compressed.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::backend::{Node, Sharing};
 use crate::api::cadvisor::v2::{Error, NameKind, RequestOptions};
+use crate::api::coding::{Encoding, content_encoding};
 use crate::api::http::responses::ApiError;
-use crate::api::prometheus::{Accepted, Encoding, Endpoint, Format, Scrape, content_encoding};
+use crate::api::prometheus::{Accepted, Endpoint, Format, Scrape};
 use crate::api::rendering::Reading;
 use crate::sample::identity::Runtime;
 

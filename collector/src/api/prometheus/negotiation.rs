@@ -1,9 +1,10 @@
-//! Which format and which content coding a client gets.
+//! Which format a client gets.
 //!
-//! By cAdvisor's rules, but that `OpenMetrics` and zstd are offered as well: the clause with the highest weight that can
-//! be met counts, of equal ones the first, and who asks for nothing that there is gets text, uncompressed.
+//! By cAdvisor's rules, but that `OpenMetrics` is offered as well: the clause with the highest weight that can
+//! be met counts, of equal ones the first, and who asks for nothing that there is gets text.
 
-use super::options::{Encoding, Format};
+use super::options::Format;
+use crate::api::accept::by_weight;
 
 /// What a client gets by its `Accept` header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,65 +72,6 @@ impl Escaping {
     }
 }
 
-impl Encoding {
-    /// What a client gets by its `Accept-Encoding` header. At equal weight none goes before zstd, which is cheaper, and
-    /// that before gzip.
-    pub fn by(header: &str) -> Self {
-        let offered = |clause: &Clause<'_>| match clause.name.to_ascii_lowercase().as_str() {
-            "identity" | "*" => Some(Self::Identity),
-            "zstd" => Some(Self::Zstd),
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            _ => None,
-        };
-        let clauses = by_weight(header);
-        let best = clauses.iter().find(|clause| offered(clause).is_some());
-        let equal = clauses.iter().filter(|clause| best.is_some_and(|best| best.weight == clause.weight));
-        let equal: Vec<_> = equal.filter_map(offered).collect();
-        [Self::Identity, Self::Zstd, Self::Gzip].into_iter().find(|one| equal.contains(one)).unwrap_or_default()
-    }
-}
-
-/// The `Content-Encoding` header.
-pub fn content_encoding(encoding: Encoding) -> Option<&'static str> {
-    match encoding {
-        Encoding::Identity => None,
-        Encoding::Gzip => Some("gzip"),
-        Encoding::Zstd => Some("zstd"),
-    }
-}
-
-/// `name;key=value;q=0.5`.
-struct Clause<'a> {
-    name: &'a str,
-    parameters: &'a str,
-    /// In thousandths.
-    weight: u16,
-}
-
-impl<'a> Clause<'a> {
-    fn parse(text: &'a str) -> Self {
-        let (name, parameters) = text.split_once(';').unwrap_or((text, ""));
-        let mut clause = Self { name: name.trim(), parameters, weight: 1000 };
-        if let Some(weight) = clause.parameter("q").and_then(|weight| weight.parse::<f32>().ok()) {
-            clause.weight = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
-        }
-        clause
-    }
-
-    fn parameter(&self, name: &str) -> Option<&'a str> {
-        let pairs = self.parameters.split(';').filter_map(|pair| pair.split_once('='));
-        let mut values = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-        values.next().map(|value| value.trim_matches('"'))
-    }
-}
-
-/// The clauses that are not refused, the heaviest first.
-fn by_weight(header: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<_> = header.split(',').map(Clause::parse).filter(|clause| clause.weight > 0).collect();
-    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.weight));
-    clauses
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -178,28 +120,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn content_codings() {
-        for (accept, expected) in [
-            ("", Encoding::Identity),
-            ("*", Encoding::Identity),
-            ("gzip", Encoding::Gzip),
-            ("gzip, deflate, br", Encoding::Gzip),
-            ("identity, gzip", Encoding::Identity),
-            ("identity;q=0.5, gzip", Encoding::Gzip),
-            ("deflate, gzip, br, zstd", Encoding::Zstd),
-            ("gzip;q=0.8, zstd;q=0.7", Encoding::Gzip),
-            ("zstd;q=0, gzip;q=0.1", Encoding::Gzip),
-            ("br", Encoding::Identity),
-        ] {
-            assert_eq!(Encoding::by(accept), expected, "{accept}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_header_is_read(header in "[-a-z/*;=,.q0-9 \"]{0,60}") {
-            let _ = (Accepted::by(&header), Encoding::by(&header));
+            let _ = Accepted::by(&header);
         }
     }
 }

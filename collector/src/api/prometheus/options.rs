@@ -1,5 +1,6 @@
 //! How the containers' metrics are reported: what the flags and a request decide.
 
+use crate::api::coding::Encoding;
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::KindSet;
 
@@ -111,16 +112,4 @@ pub enum Format {
     /// The series of Prometheus' remote write 1.0, which nobody can ask for: it is pushed. No family has a head, and no
     /// label is without a value. What has no time of its own has that of the snapshot.
     RemoteWrite,
-}
-
-/// A content coding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encoding {
-    /// None.
-    #[default]
-    Identity,
-    /// gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
 }

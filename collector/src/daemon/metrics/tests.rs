@@ -1,7 +1,8 @@
 //! Who gets which rendering, and what becomes of slow readers.
 
 use super::*;
-use crate::api::prometheus::{Encoding, Endpoint, Format};
+use crate::api::coding::Encoding;
+use crate::api::prometheus::{Endpoint, Format};
 
 fn ask_for(requests: &Requests, scrape: Scrape, sharing: Sharing) -> Asked {
     ask(&requests.0, &Budget::default(), scrape, sharing, 0).unwrap()

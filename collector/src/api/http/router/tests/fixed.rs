@@ -1,6 +1,7 @@
 //! What the fixed node says beside its containers.
 
 use super::*;
+use crate::api::backend::feed;
 
 impl Host for Fixed {
     fn machine(&self) -> Arc<Machine> {

@@ -4,7 +4,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING};
 
 use super::*;
-use crate::api::prometheus::{Encoding, Endpoint, Format};
+use crate::api::coding::Encoding;
+use crate::api::prometheus::{Endpoint, Format};
 
 /// Status, headers and body.
 async fn scrape(path: &str, headers: &[(axum::http::HeaderName, &str)]) -> (u16, HeaderMap, String) {
