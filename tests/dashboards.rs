@@ -248,13 +248,15 @@ fn every_expression_returns_data() -> Result<()> {
         .to_string(),
     )?;
     wait::eventually(wait::seconds(20), || {
-        prometheus.number("count_over_time(container_last_seen{job=\"collector\",name=\"brief\"}[10s]) >= 3").map(drop)
+        prometheus
+            .number("count_over_time(container_start_time_seconds{job=\"collector\",name=\"brief\"}[10s]) >= 3")
+            .map(drop)
     })?;
     scene.docker.remove(&brief)?;
     // What ended less than eight seconds ago has to be found before that is over: it is asked for first.
     let ended = |job: &str| -> Result<()> {
-        let expression = "group by (name) (container_last_seen{name=\"brief\",job=\"JOB\"} offset 5m) \
-            unless group by (name) (container_last_seen{name=\"brief\",job=\"JOB\"})";
+        let expression = "group by (name) (container_start_time_seconds{name=\"brief\",job=\"JOB\"} offset 5m) \
+            unless group by (name) (container_start_time_seconds{name=\"brief\",job=\"JOB\"})";
         prometheus.number(&sent(&expression.replace("JOB", job), job)).map(drop)
     };
     wait::eventually(wait::seconds(20), || ended("collector"))?;

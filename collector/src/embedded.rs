@@ -15,7 +15,7 @@
 //! | `ContainerInfoV2`, `GetRequestedContainersInfo` | [`container_info_v2`](NodeStatistics::container_info_v2) |
 //! | `WatchEvents` | [`watch_events`](NodeStatistics::watch_events) |
 //!
-//! Answers are plain data, with units and with `None` for what is not known. `views::cadvisor_v1::render` and its
+//! Answers are plain data, with units and with `None` for what is not known. `api::cadvisor::v1::render` and its
 //! neighbours make cAdvisor's JSON of them.
 
 pub mod daemon;

@@ -4,8 +4,8 @@ local dashboard = grafana.dashboard, graph = grafana.graph, stat = grafana.stat,
 local q = grafana.query, many = grafana.many, one = grafana.one;
 
 local nodes = [
-  many('job', 'Job', 'label_values(container_last_seen, job)'),
-  many('instance', 'Node', 'label_values(container_last_seen{job=~"$job"}, instance)'),
+  many('job', 'Job', 'label_values(container_start_time_seconds, job)'),
+  many('instance', 'Node', 'label_values(container_start_time_seconds{job=~"$job"}, instance)'),
 ];
 // Selectors: of a node, of the node as a whole, of what runtimes run there.
 local node = 'job=~"$job",instance=~"$instance"';
@@ -25,7 +25,7 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
       stat('CPU use', 'percentunit', [q('sum(%s) / sum(machine_cpu_cores{%s})' % [rate('container_cpu_usage_seconds_total', whole), node], '')]),
       stat('Memory', 'bytes', [q('sum(machine_memory_bytes{%s})' % node, '')]),
       stat('Working set', 'percentunit', [q('sum(container_memory_working_set_bytes{%s}) / sum(machine_memory_bytes{%s})' % [whole, node], '')]),
-      stat('Containers', 'none', [q('count(container_last_seen{%s})' % named, '')]),
+      stat('Containers', 'none', [q('count(container_start_time_seconds{%s})' % named, '')]),
       graph('CPU use', 'none', [
         q(by('instance', rate('container_cpu_usage_seconds_total', whole)), '{{instance}}'),
         q('sum by (instance) (machine_cpu_cores{%s})' % node, '{{instance}} CPUs'),
@@ -64,7 +64,7 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
   'containers.json': dashboard(
     'collector-containers', 'Collector / Containers', 'What container runtimes run on a node.', nodes,
     [
-      stat('Containers', 'none', [q('count(container_last_seen{%s})' % named, '')]),
+      stat('Containers', 'none', [q('count(container_start_time_seconds{%s})' % named, '')]),
       stat('Started in the last hour', 'none', [q('count(container_start_time_seconds{%s} > time() - 3600)' % named, '')]),
       stat('CPU use', 'none', [q('sum(%s)' % rate('container_cpu_usage_seconds_total', named), '')]),
       stat('Working set', 'bytes', [q('sum(container_memory_working_set_bytes{%s})' % named, '')]),
@@ -96,7 +96,7 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
     local own = node + ',name="$name"';
     dashboard(
       'collector-container', 'Collector / Container', 'One container in detail.',
-      nodes + [one('name', 'Container', 'label_values(container_last_seen{%s}, name)' % named)],
+      nodes + [one('name', 'Container', 'label_values(container_start_time_seconds{%s}, name)' % named)],
       [
         stat('Runs for', 's', [q('time() - max(container_start_time_seconds{%s})' % own, '')]),
         stat('CPU use', 'none', [q('sum(%s)' % rate('container_cpu_usage_seconds_total', own), '')]),
@@ -148,12 +148,12 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
     dashboard(
       'collector-pods', 'Collector / Pods', 'Pods, from /metrics/cadvisor.',
       nodes + [
-        many('namespace', 'Namespace', 'label_values(container_last_seen{%s,pod!=""}, namespace)' % node),
-        many('pod', 'Pod', 'label_values(container_last_seen{%s,namespace=~"$namespace",pod!=""}, pod)' % node),
+        many('namespace', 'Namespace', 'label_values(container_start_time_seconds{%s,pod!=""}, namespace)' % node),
+        many('pod', 'Pod', 'label_values(container_start_time_seconds{%s,namespace=~"$namespace",pod!=""}, pod)' % node),
       ],
       [
-        stat('Pods', 'none', [q('count(count by (namespace, pod) (container_last_seen{%s}))' % containers, '')]),
-        stat('Containers', 'none', [q('count(container_last_seen{%s})' % containers, '')]),
+        stat('Pods', 'none', [q('count(count by (namespace, pod) (container_start_time_seconds{%s}))' % containers, '')]),
+        stat('Containers', 'none', [q('count(container_start_time_seconds{%s})' % containers, '')]),
         stat('CPU use', 'none', [q('sum(%s)' % rate('container_cpu_usage_seconds_total', containers), '')]),
         stat('Working set', 'bytes', [q('sum(container_memory_working_set_bytes{%s})' % containers, '')]),
         stat('OOM kills', 'none', [q('sum(container_oom_events_total{%s})' % containers, '')]),
@@ -178,7 +178,7 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
     ),
 
   'endings.json':
-    local last = 'group by (instance, id, name, namespace, pod, container) (container_last_seen{%s}%s)';
+    local last = 'group by (instance, id, name, namespace, pod, container) (container_start_time_seconds{%s}%s)';
     dashboard(
       'collector-endings', 'Collector / OOM kills and endings', 'Containers that were killed for lack of memory, that came and that went.', nodes,
       [
@@ -189,7 +189,7 @@ local share(used, limit) = '%s / (%s > 0)' % [used, limit];
         graph('OOM kills', 'none', [q('sum by (instance, id, name) (increase(container_oom_events_total{%s}[$__rate_interval])) > 0' % node, '{{name}} {{id}}')]),
         graph('Allocations that failed at the limit', 'ops', [q('sum by (instance, name) (%s) > 0' % rate('container_memory_failcnt', named), '{{name}}')]),
         graph('Highest use of memory of the limit', 'percentunit', [q(share('container_memory_max_usage_bytes{%s}' % named, 'container_spec_memory_limit_bytes{%s}' % named), '{{name}}')]),
-        graph('Containers', 'none', [q('count by (instance) (container_last_seen{%s})' % named, '{{instance}}')]),
+        graph('Containers', 'none', [q('count by (instance) (container_start_time_seconds{%s})' % named, '{{instance}}')]),
         table('OOM kills', 'none', 'container_oom_events_total{%s} > 0' % node, ['instance', 'id', 'name', 'namespace', 'pod', 'container', 'Value'], 12),
         table('Ended in the last five minutes', 'none', '%s unless %s' % [last % [named, ' offset 5m'], last % [named, '']], ['instance', 'name', 'namespace', 'pod', 'container', 'id'], 12),
       ]

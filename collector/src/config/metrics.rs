@@ -30,7 +30,7 @@ pub(super) struct MetricsArgs {
     #[arg(long = "metrics_timestamps", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     metrics_timestamps: bool,
-    /// Most series in one response, 0 for no limit; those left out are counted
+    /// Most series in one response, at least 1000, or 0 for no limit; those left out are counted
     #[arg(long = "max_series", default_value_t = 0)]
     max_series: usize,
 }

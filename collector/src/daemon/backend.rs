@@ -1,4 +1,4 @@
-//! Answers the views' questions from the store and the sampler.
+//! What the API asks for, from the store and the sampler.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;

@@ -53,7 +53,7 @@ impl Collector {
         self.parts.as_ref().and_then(Parts::ended_thread)
     }
 
-    /// The node with its pods, of which `views::kubelet` makes the kubelet's summary.
+    /// The node with its pods, of which `api::kubelet` makes the kubelet's summary.
     pub async fn node(&self, depth: Depth) -> Snapshot {
         self.answers.node(depth).await
     }

@@ -2,7 +2,7 @@
 //!
 //! Read seldom (at start and every few minutes), so files are opened, read and closed. Nothing here fails as a whole:
 //! a [`Survey`] notes what could not be read and the rest is kept. What the numbers mean to cAdvisor is decided by
-//! the sampler and the views.
+//! the sampler and the API.
 
 pub mod cloud;
 pub mod container_mounts;

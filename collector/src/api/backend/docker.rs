@@ -1,4 +1,4 @@
-//! What Docker's API asks for beyond what the other views do. The daemon implements it.
+//! What Docker's API asks for beyond what the other APIs do. The daemon implements it.
 
 use std::future::Future;
 use std::sync::Arc;

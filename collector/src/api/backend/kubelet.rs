@@ -1,4 +1,4 @@
-//! What a kubelet's API asks for beyond what the other views do. The daemon implements it.
+//! What a kubelet's API asks for beyond what the other APIs do. The daemon implements it.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -39,7 +39,7 @@ pub(super) enum Known {
     Little,
 }
 
-/// Serves the views.
+/// Serves the API.
 pub(super) struct Fixture(pub(super) Known);
 
 fn full() -> ContainerView {

@@ -20,7 +20,7 @@ const ENTRY_BYTES: usize = 32 * 1024;
 /// found by scans.
 pub const LONGEST_PATH: usize = 8 * 1024;
 /// Link count of a directory without child directories.
-const LEAF_LINKS: u64 = 2;
+const LEAF_LINKS: u8 = 2;
 
 /// A directory with child directories that is still to be looked at. Siblings share the path above: there may be a
 /// hundred thousand of them.
@@ -85,7 +85,7 @@ impl Walk {
                 continue;
             }
             visit(&self.name, entry.ino());
-            if stat.st_nlink != LEAF_LINKS {
+            if stat.st_nlink != LEAF_LINKS.into() {
                 self.inner.push(Inner { above: Arc::clone(above), name: file_name.into() });
             }
         }

@@ -1,4 +1,4 @@
-//! What the document says of itself; whether it fits the answers is tried by `views::golden` and end to end.
+//! What the document says of itself; whether it fits the answers is tried by `api::golden_tests` and end to end.
 
 use super::*;
 
