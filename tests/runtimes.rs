@@ -141,7 +141,9 @@ fn by_alias_in_v2(collector: &Collector, id: &str) -> Result<()> {
             ("spec", "type=docker&recursive=true"),
         ] {
             let specs: ByName = collector.json(&format!("/api/{version}/{resource}?{query}"), None)?;
-            ensure!(specs.keys().eq([&name]), "{version}/{resource}: {:?}", specs.keys());
+            // Another engine of this machine may have containers, too.
+            let is_alone = specs.len() == 1 || resource == "spec";
+            ensure!(is_alone && specs.contains_key(&name), "{version}/{resource}: {:?}", specs.keys());
             let spec = &specs[&name];
             for key in ["labels", "envs", "image", "creation_time", "start_time", "has_network"] {
                 ensure!(spec[key] == v1["spec"][key], "{version}: {key} is {}, not {}", spec[key], v1["spec"][key]);
