@@ -19,8 +19,6 @@ const ENTRY_BYTES: usize = 32 * 1024;
 /// Longest path of a cgroup that is of interest. The kernel's events have paths of up to 4,095 bytes; deeper cgroups are
 /// found by scans.
 pub const LONGEST_PATH: usize = 8 * 1024;
-/// Link count of a directory without child directories.
-const LEAF_LINKS: u8 = 2;
 
 /// A directory with child directories that is still to be looked at. Siblings share the path above: there may be a
 /// hundred thousand of them.
@@ -85,7 +83,8 @@ impl Walk {
                 continue;
             }
             visit(&self.name, entry.ino());
-            if stat.st_nlink != LEAF_LINKS.into() {
+            // A directory without child directories has two links; their type is not the same on every architecture.
+            if stat.st_nlink != 2 {
                 self.inner.push(Inner { above: Arc::clone(above), name: file_name.into() });
             }
         }
