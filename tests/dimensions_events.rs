@@ -35,8 +35,8 @@ pub(crate) fn reason(collector: &Collector, words: &[&str]) -> Result<String> {
     for word in words {
         ensure!(reason.contains(word), "{word:?} is not in the reason: {reason}");
     }
-    let log = collector.log();
-    ensure!(log.iter().any(|line| line.contains(reason)), "the log does not say {reason:?}: {log:?}");
+    let (log, logged) = (collector.log(), reason.trim_start_matches("degraded: "));
+    ensure!(log.iter().any(|line| line.contains(logged)), "the log does not say {logged:?}: {log:?}");
     let facilities = collector.metrics()?.labels_above_zero("collector_degraded", "facility");
     let reported = facilities.iter().filter(|facility| reason.contains(facility.as_str())).count();
     ensure!(reported == 1, "collector_degraded is set for {facilities:?}, the reason is {reason}");
