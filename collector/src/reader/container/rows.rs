@@ -132,6 +132,9 @@ impl<'a> Rows<'a> {
             };
             self.first_there(&keys, Some(directory))
         });
+        // A list without entries is a value only where there is a file that could have some.
+        let is_empty = matches!(&value, Some(Value::Named(names)) if names.is_empty());
+        let value = value.filter(|_| source.is_ok() || !is_empty);
         let answered = !section.is_asked || value.is_some();
         self.push(name, value, source.and_then(|source| if answered { Ok(source) } else { Err(Absence::NoAnswer) }));
     }
