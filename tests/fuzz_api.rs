@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use crate::support::cgroups::{Cgroups, Set};
@@ -230,8 +231,22 @@ fn ask(address: SocketAddr, request: &Request) -> Result<Option<Response>> {
         return Ok(None);
     };
     // As if nothing had been asked for: the body of an answer to HEAD is empty.
-    let parsed = http::parse(&answer, request.method == "HEAD" || request.may_stream);
+    let is_head = request.method == "HEAD" || request.may_stream;
+    let parsed = http::parse(&answer, is_head).and_then(|answer| if is_head { Ok(answer) } else { decoded(answer) });
     parsed.map(Some).with_context(|| format!("{:?}", String::from_utf8_lossy(&answer[..end])))
+}
+
+/// The answer without its content coding.
+fn decoded(mut answer: Response) -> Result<Response> {
+    let mut text = Vec::new();
+    match answer.header("content-encoding") {
+        None => return Ok(answer),
+        Some("gzip") => drop(GzDecoder::new(&*answer.body).read_to_end(&mut text).context("gzip")?),
+        Some("zstd") => text = zstd::decode_all(&*answer.body).context("zstd")?,
+        Some(other) => bail!("nobody asked for the coding {other:?}"),
+    }
+    answer.body = text;
+    Ok(answer)
 }
 
 /// Whether cAdvisor would answer so, or better.

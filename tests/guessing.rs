@@ -113,7 +113,7 @@ fn odd_targets_are_not_open() -> Result<()> {
         "OPTIONS *",
         "GET *",
         "CONNECT localhost:80",
-        "GET http://localhost",
+        "GET http://localhost/api/v1.3/containers/",
         "GET http://localhost/metrics",
         "GET //healthz",
         "GET /healthz/",

@@ -135,8 +135,10 @@ fn after_the_end() -> Result<()> {
     let answer = collector.get("/metrics")?.text();
     let (gauges, metrics) = (gauge_names(&answer), Metrics::parse(&answer));
     let reported: Vec<_> = metrics.lines().iter().filter(|line| line.label("id") == name).collect();
-    let (seen, wrong): (Vec<&Line>, Vec<&Line>) =
-        reported.iter().filter(|line| gauges.contains(line.name())).partition(|line| line.name() == "container_last_seen");
+    let (seen, wrong): (Vec<&Line>, Vec<&Line>) = reported
+        .iter()
+        .filter(|line| gauges.contains(line.name()))
+        .partition(|line| line.name() == "container_last_seen");
     ensure!(wrong.is_empty() && seen.len() == 1, "gauges of {name}, which is gone: {wrong:?}, {seen:?}");
     let used: f64 = metrics.series("container_cpu_usage_seconds_total", &[("id", &name)]).map(Line::value).sum();
     let expected = last.cpu.context("no CPU time in the last sample")?.usage.total as f64 / 1e9;

@@ -150,6 +150,8 @@ const PLACES: &[Place] = &[
     place("version", Difference::Value, "", "cadvisor_version"),
     place("version", Difference::Value, "", "docker_version"),
     place("version", Difference::Value, "", "docker_api_version"),
+    // The machine's file systems on devices that cAdvisor takes for no disks, such as loop devices.
+    Place { resource: "/machinestats", ..of_device("filesystem[].inline.") },
     of_device("filesystem[].reads_completed"),
     of_device("filesystem[].reads_merged"),
     of_device("filesystem[].sectors_read"),
@@ -370,6 +372,11 @@ mod tests {
         assert_eq!(missing("container_fs_writes_total"), None);
         let blkio = "container_blkio_device_usage_total[id=/,major=7,minor=0,operation=Read]";
         assert_eq!(missing(blkio), Some("device-names"));
+        let counted = |theirs: u64| {
+            let path = "filesystem[/].inline.writes_completed";
+            explained("/api/v2.1/machinestats", path, Difference::Value, &json!(theirs))
+        };
+        assert_eq!((counted(0), counted(1)), (Some("container-disks"), None));
     }
 
     #[test]
