@@ -57,11 +57,18 @@ fn bill_of_materials() -> Result<()> {
         .collect();
     let binary = std::fs::read(&settings().collector)?;
     let text = String::from_utf8_lossy(&binary);
-    let names = text.split("/registry/").skip(1).filter_map(|rest| rest.split('/').next());
+    // Of an image `/registry/NAME-VERSION/`; in a build for tests what is before the name is `src/` and the index.
+    let names = text.split("/registry/").skip(1).filter_map(|rest| {
+        let mut parts = rest.split('/');
+        match parts.next()? {
+            "src" => parts.nth(1),
+            name => Some(name),
+        }
+    });
     // A crate may have a module of that name.
     let inside: BTreeSet<&str> = names.filter(|name| is_crate_with_version(name)).collect();
     // One whose paths were not cut out names none.
-    ensure!(inside.len() >= 20, "the binary was not built for an image; it names only {inside:?}");
+    ensure!(inside.len() >= 20, "the binary names only {inside:?}");
     let unknown: Vec<&&str> = inside.iter().filter(|name| !known.contains(**name)).collect();
     ensure!(unknown.is_empty(), "{} does not know {unknown:?}", path.display());
     for component in components {
