@@ -115,7 +115,11 @@ fn leaves<'a>(tokens: &'a [Token], at: usize, before: &mut Vec<&'a str>, paths: 
     if tokens.get(at).is_some_and(|token| token.is_sign('{')) && before.len() > depth {
         at += 1;
         while let Some(token) = tokens.get(at).filter(|token| !token.is_sign('}')) {
-            at = if token.word().is_some() { leaves(tokens, at, before, paths) } else { at + 1 };
+            if token.word().is_none() {
+                at += 1;
+                continue;
+            }
+            at = leaves(tokens, at, before, paths);
             // `as other_name`
             while tokens.get(at).is_some_and(|token| !token.is_sign(',') && !token.is_sign('}')) {
                 at += 1;
