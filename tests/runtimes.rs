@@ -110,7 +110,8 @@ fn docker_reports_who_a_container_is() -> Result<()> {
         ensure!(found.keys().eq([&format!("/docker/{id}")]), "{alias:?}: {:?}", found.keys());
         ensure!(found.iter().all(|(key, container)| *key == container.name), "keys and names differ: {found:?}");
     }
-    by_alias_in_v2(&collector, &id)?;
+    // Whether it has a network of its own is known a moment after its name.
+    wait::eventually(wait::seconds(5), || by_alias_in_v2(&collector, &id))?;
     by_name_on_the_command_line(&docker, &id)?;
     let other = docker.run_named("webby", &[], &[])?;
     named(&collector, &other, "webby")?;
