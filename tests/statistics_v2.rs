@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2),
     Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2),
     Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2),
-    Case::new("statistics_v2::zswap", zswap).needs(Needs::Cgroup2),
+    Case::new("statistics_v2::zswap", zswap).needs(Needs::Cgroup2).on_every_unified_kernel(),
     Case::new("statistics_v2::misc", misc).needs(Needs::PureV2),
     Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2),
     Case::new("statistics_v2::processes", processes).needs(Needs::PureV2),
