@@ -29,9 +29,13 @@ impl Feed for Backend {
     async fn tick(&self, since: Option<Cursor>) -> Tick {
         let (engine, table, at) =
             (Arc::clone(self.engine()), Arc::clone(self.feed()), WallTime::from(SystemTime::now()));
-        table.read_limits(&engine);
-        // Counters of cgroups alone, which the kernel answers from memory.
-        let rows = tokio::task::spawn_blocking(move || table.rows(&engine, since, at)).await;
+        // Counters of cgroups alone, which the kernel answers from memory. The table is locked meanwhile, so nothing that
+        // serves waits for it.
+        let rows = tokio::task::spawn_blocking(move || {
+            table.read_limits(&engine);
+            table.rows(&engine, since, at)
+        });
+        let rows = rows.await;
         let rows = rows.unwrap_or_else(|error| {
             tracing::error!(%error, "the page's table could not be brought up to date");
             Tick::default()
@@ -49,8 +53,8 @@ impl Feed for Backend {
     }
 
     async fn trends(&self, rows: Vec<u64>) -> Vec<Trend> {
-        let containers = self.feed().containers(&rows);
-        let read = move || containers.iter().map(|(id, container)| trend(*id, container)).collect();
+        let table = Arc::clone(self.feed());
+        let read = move || table.containers(&rows).iter().map(|(id, container)| trend(*id, container)).collect();
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
             tracing::error!(%error, "trends could not be made");
             Vec::new()

@@ -2,6 +2,7 @@
 //! in its turn, since one who guesses must not make others wait.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -115,7 +116,8 @@ impl Hashes {
         // Whoever guesses passwords must not take the CPU from those who are answered.
         give_way_to_others();
         while let Some(job) = self.next() {
-            let is_right = job.hashing.is_right();
+            // One that panics is wrong, and does not keep the others waiting for ever.
+            let is_right = catch_unwind(AssertUnwindSafe(|| job.hashing.is_right())).unwrap_or(false);
             let mut state = self.state();
             state.leave(job.client);
             let asked = state.asked.remove(&job.hashing.key()).unwrap_or_default();

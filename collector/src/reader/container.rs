@@ -141,11 +141,6 @@ impl ContainerReader {
         }
     }
 
-    /// The container's name.
-    pub fn name(&self) -> &Arc<[u8]> {
-        &self.name
-    }
-
     /// The container's cgroups now: one joined, left, or was replaced by another of the same path.
     pub fn set_members(&mut self, members: &[Member]) {
         let presence = |member: &Member| {

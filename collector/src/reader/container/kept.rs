@@ -23,6 +23,7 @@ impl ContainerReader {
     }
 
     /// How many descriptors the container holds.
+    #[cfg(test)]
     pub fn kept(&mut self) -> usize {
         let mut kept = 0;
         self.each_file(|file| kept += usize::from(file.is_kept()));
