@@ -114,7 +114,7 @@ test("a_changed_limit_is_marked", async () => {
   const other = await open("/docker/shop-web-1");
   await until("a chart", async () => (await valueOf(other, "Memory", "limit")) === 64 * 1024 ** 2);
   await act("limit");
-  await until("a marker", () => other.locator('[data-chart="Memory"] [data-marker="change"]').count());
+  await until("a marker", () => other.locator('[data-chart="Memory"] [data-marker="change"]').count(), 30000);
   equal(await valueOf(other, "Memory", "limit"), 48 * 1024 ** 2);
   await other.context().close();
 });
