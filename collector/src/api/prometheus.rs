@@ -29,7 +29,7 @@ use std::sync::LazyLock;
 use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
-pub use encoding::{Encoder, EncodingError, Failed, encode};
+pub use encoding::{Encoder, EncodingError, Failed};
 use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
 pub(super) use head::Kind;
 pub(super) use labels::append_escaped;

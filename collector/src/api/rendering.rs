@@ -1,6 +1,5 @@
 //! An answer that is rendered once for all who asked for it at that moment.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -101,39 +100,6 @@ impl HttpBody for Reading {
     }
 }
 
-/// A text that is there as a whole and goes to its one client frame by frame.
-pub(super) struct Frames {
-    frames: VecDeque<Bytes>,
-    left: u64,
-}
-
-impl Frames {
-    pub(super) fn new(text: &Bytes) -> Self {
-        let starts = (0..text.len()).step_by(FRAME);
-        let frames = starts.map(|start| text.slice(start..text.len().min(start + FRAME))).collect();
-        Self { frames, left: text.len() as u64 }
-    }
-}
-
-impl HttpBody for Frames {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let next = self.frames.pop_front();
-        self.left -= next.as_ref().map_or(0, |frame| frame.len() as u64);
-        Poll::Ready(next.map(|frame| Ok(Frame::data(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
@@ -155,15 +121,5 @@ mod tests {
         assert!(next().await.unwrap().is_ok(), "what it has begun is its own");
         assert!(next().await.unwrap().is_err(), "half an answer does not look like a whole one");
         assert_eq!(rendering.concat(), Err(CutOff));
-    }
-
-    #[tokio::test]
-    async fn a_text_goes_frame_by_frame() {
-        for length in [0, 1, FRAME, FRAME * 2 + 3] {
-            let text: Bytes = vec![b'x'; length].into();
-            let frames = Frames::new(&text);
-            assert_eq!(frames.size_hint().exact(), Some(length as u64));
-            assert_eq!(to_bytes(Body::new(frames), usize::MAX).await.unwrap(), text);
-        }
     }
 }

@@ -79,8 +79,9 @@ impl Kubelet for Backend {
         let engine = Arc::clone(self.engine());
         let complete = move || {
             let mut scratch = Scratch::default();
-            let entry =
-                |(container, role): (Arc<Container>, Role)| entry(&engine, &container, role, depth, &mut scratch);
+            let entry = |(container, role): (Arc<Container>, Role)| {
+                Arc::new(entry(&engine, &container, role, depth, &mut scratch))
+            };
             let entries = wanted.containers.into_iter().map(entry).collect();
             let roots = engine.context().roots();
             let full = depth == Depth::Full;

@@ -27,9 +27,9 @@ pub struct Application {
 
 impl Application {
     /// The reading that belongs to the sample of this time.
-    pub fn at(&self, sample: WallTime) -> Option<&Round> {
+    pub fn at(&self, sample: WallTime) -> Option<&Arc<Round>> {
         let found = self.rounds.binary_search_by_key(&sample, |(at, _)| *at).ok()?;
-        self.rounds.get(found).map(|(_, round)| &**round)
+        self.rounds.get(found).map(|(_, round)| round)
     }
 
     /// The newest reading that a sample followed.
@@ -107,14 +107,14 @@ mod tests {
         assert_eq!(application.rounds.len(), 0, "no sample yet");
         application.attach(second(2), LIMITS);
         application.attach(second(3), LIMITS);
-        assert_eq!(application.at(second(2)), Some(&round(2, 1)));
+        assert_eq!(application.at(second(2)), Some(&Arc::new(round(2, 1))));
         assert_eq!(application.at(second(3)), None, "read for one sample only");
         assert_eq!(application.newest().as_deref(), Some(&round(2, 1)));
         application.offer(round(3, 1), 1, 100);
         application.attach(second(2), LIMITS);
         assert_eq!(application.rounds.len(), 1, "a sample that is no newer gets none");
         application.attach(second(4), LIMITS);
-        assert_eq!(application.at(second(4)), Some(&round(3, 1)));
+        assert_eq!(application.at(second(4)), Some(&Arc::new(round(3, 1))));
     }
 
     #[test]

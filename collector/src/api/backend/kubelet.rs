@@ -41,7 +41,7 @@ pub struct Snapshot {
     /// When the machine was started.
     pub booted: Option<WallTime>,
     /// Cgroups that are pods, containers, the root or of the system, by name.
-    pub entries: Vec<NodeCgroup>,
+    pub entries: Vec<Arc<NodeCgroup>>,
     /// Cgroups of the system.
     pub system: Vec<(SystemContainer, Name)>,
     /// Pods' files, by uid.

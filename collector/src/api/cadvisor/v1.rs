@@ -98,7 +98,7 @@ fn samples(view: &ContainerView) -> Vec<ContainerStats<'_>> {
     let mut stats: Vec<_> = each
         .map(|(at, sample)| {
             let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
-            let reported = view.application.at(sample.at).map(CustomMetrics::from);
+            let reported = view.application.at(sample.at).map(|round| CustomMetrics::from(&**round));
             stats.with_network(view.network(sample)).with_custom_metrics(reported)
         })
         .collect();

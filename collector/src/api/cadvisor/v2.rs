@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use schemars::{Schema, SchemaGenerator};
-use tokio::task::spawn_blocking;
 
 pub use error::Error;
 pub use options::{DurationError, NameKind, OptionsError, RequestOptions, SelectionExtent};
@@ -144,10 +143,10 @@ async fn processes<S: Node>(source: Arc<S>, name: &Name, options: &RequestOption
         Some(name) if !root => (ProcessesOf::Container(name), CgroupPaths::Blank),
         _ => (ProcessesOf::Machine, CgroupPaths::Shown),
     };
-    let share = source.budget().reserve(LISTING).await?;
+    let mut share = source.budget().reserve(LISTING).await?;
     let list = source.processes(of).await.map_err(Error::Processes)?;
-    let rendered = spawn_blocking(move || processes::render(&list, paths)).await?;
-    Ok(responses::held(source.budget(), share, rendered.into()).await?)
+    source.budget().grow(&mut share, LISTING + processes::bytes(&list)).await?;
+    responses::pieces(share, processes::pieces(list, paths)).await
 }
 
 /// What a resource is, and the schema of its answer.
@@ -182,9 +181,5 @@ async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions)
             break;
         }
     }
-    let rendered = spawn_blocking({
-        let name = Name::clone(name);
-        move || application::render(&name, last.as_ref())
-    });
-    Ok(responses::held(source.budget(), share, rendered.await?).await?)
+    responses::pieces(share, application::pieces(Name::clone(name), last)).await
 }

@@ -319,7 +319,7 @@ impl Kubelet for Fixture {
                     newest: Some(Arc::new(Sample { at: AT, ..Sample::default() })),
                     ..kubelet::NodeCgroup::default()
                 };
-                kubelet::Snapshot { entries: vec![root], ..kubelet::Snapshot::default() }
+                kubelet::Snapshot { entries: vec![Arc::new(root)], ..kubelet::Snapshot::default() }
             }
         }
     }

@@ -18,13 +18,12 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::api::backend::{
     EventSource, MetricsUnavailable, NoSuchAlias, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
-use crate::api::budget::{Budget, Busy, RETRY_AFTER, Share};
+use crate::api::budget::{Busy, RETRY_AFTER, Share};
 use crate::api::cadvisor::events;
 use crate::api::cadvisor::v2::error::Error as V2Error;
 use crate::api::query::DecodeError;
 use crate::api::query::events::{EventQuery, QueryError};
 use crate::api::query::feed::BadQuery;
-use crate::api::rendering::Frames;
 use crate::api::wire::json::{Quoted, lossy};
 use crate::sample::event::{Event, Name};
 
@@ -147,16 +146,6 @@ pub(crate) fn json(body: impl Into<Body>) -> Response {
     (headers, body.into()).into_response()
 }
 
-/// A text that was rendered as a whole, as JSON. It goes to the client frame by frame, and its share of the budget is given
-/// back when the client has it all.
-pub(crate) async fn held(budget: &Budget, mut share: Share, text: Vec<u8>) -> Result<Response, Busy> {
-    if text.len() <= PIECE {
-        return Ok(json(text));
-    }
-    budget.grow(&mut share, text.len()).await?;
-    Ok(json(Body::new(Frames::new(&share.hold(text)))))
-}
-
 /// Whether there is more to come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum More {
@@ -170,10 +159,18 @@ pub(crate) async fn pieces(
     share: Share,
     append: impl FnMut(&mut Vec<u8>) -> More + Send + 'static,
 ) -> Result<Response, ApiError> {
+    Ok(json(body(share, append).await?))
+}
+
+/// The same as a body of any type.
+pub(crate) async fn body(
+    share: Share,
+    append: impl FnMut(&mut Vec<u8>) -> More + Send + 'static,
+) -> Result<Body, ApiError> {
     let (first, rest) = started(share, append).await?;
     Ok(match rest {
-        None => json(first),
-        Some(rest) => json(Body::from_stream(stream::iter([Ok(first)]).chain(rest))),
+        None => first.into(),
+        Some(rest) => Body::from_stream(stream::iter([Ok(first)]).chain(rest)),
     })
 }
 
@@ -273,6 +270,32 @@ fn listed<T: Send + 'static>(
         out.push(close);
         More::Ended
     }
+}
+
+/// What is appended between a head, which is rendered with the first piece, and a tail.
+pub(crate) fn enclosed(
+    head: impl FnOnce(&mut Vec<u8>) + Send + 'static,
+    mut append: impl FnMut(&mut Vec<u8>) -> More + Send + 'static,
+    tail: &'static [u8],
+) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    let mut head = Some(head);
+    move |out| {
+        if let Some(head) = head.take() {
+            head(out);
+        }
+        let more = append(out);
+        if more == More::Ended {
+            out.extend_from_slice(tail);
+        }
+        more
+    }
+}
+
+/// All pieces in one.
+pub(crate) fn whole(mut append: impl FnMut(&mut Vec<u8>) -> More) -> Vec<u8> {
+    let mut out = Vec::new();
+    while append(&mut out) == More::Follows {}
+    out
 }
 
 /// Events as they happen, a line each. The headers are sent at once and, as in cAdvisor, name no content type.

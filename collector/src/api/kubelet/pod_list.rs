@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::pods::{self, Pod};
 use super::wire::Time;
 use super::{NodeCgroup, Snapshot};
+use crate::api::http::responses;
+use crate::api::http::responses::More;
 use crate::api::wire::json;
 use crate::sample::identity::{Address, Identity, QosClass, Runtime};
 
@@ -17,15 +19,6 @@ use crate::sample::identity::{Address, Identity, QosClass, Runtime};
 const RUNTIMES_LABELS: [&str; 3] = ["io.kubernetes.", "io.cri-containerd.", "annotation."];
 /// How often the container was started again, where the runtime reports it.
 const RESTARTS: &str = "restartcount";
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PodList<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    metadata: Nothing,
-    items: Vec<Item<'a>>,
-}
 
 #[derive(Serialize)]
 struct Nothing {}
@@ -114,14 +107,18 @@ struct Running {
     started_at: Time,
 }
 
-/// Renders the list. A pod whose name nobody reported is left out.
-pub(super) fn render(snapshot: &Snapshot) -> bytes::Bytes {
-    let found = pods::find(snapshot);
-    let items = found.iter().filter(|pod| pod.is_named()).map(|pod| item(pod, &snapshot.node)).collect();
-    json::to_bytes(&PodList { kind: "PodList", api_version: "v1", metadata: Nothing {}, items })
+/// What appends the list, a pod at each call. A pod whose name nobody reported is left out.
+pub(super) fn pieces(snapshot: Snapshot) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    let mut pods = pods::find(&snapshot);
+    pods.retain(Pod::is_named);
+    let head =
+        |out: &mut Vec<u8>| out.extend_from_slice(br#"{"kind":"PodList","apiVersion":"v1","metadata":{},"items":"#);
+    // The pods keep what they are of; the rest of the snapshot is let go.
+    let node = snapshot.node;
+    responses::enclosed(head, responses::array(pods, move |out, pod| json::append(out, &item(&pod, &node))), b"}")
 }
 
-fn item<'a>(pod: &'a Pod<'a>, node: &'a str) -> Item<'a> {
+fn item<'a>(pod: &'a Pod, node: &'a str) -> Item<'a> {
     let identities = || pod.members().filter_map(|entry| entry.identity.as_deref());
     let address = identities().map(|identity| identity.address).find(|address| *address != Address::Unknown);
     let pod_ip = match address {
@@ -163,8 +160,8 @@ fn item<'a>(pod: &'a Pod<'a>, node: &'a str) -> Item<'a> {
 }
 
 /// The pod's own labels, which runtimes give its sandbox.
-fn labels<'a>(pod: &Pod<'a>) -> BTreeMap<&'a str, &'a str> {
-    let identity = pod.sandbox.and_then(|sandbox| sandbox.identity.as_deref());
+fn labels(pod: &Pod) -> BTreeMap<&str, &str> {
+    let identity = pod.sandbox.as_ref().and_then(|sandbox| sandbox.identity.as_deref());
     let all = identity.into_iter().flat_map(|identity| &identity.labels);
     let is_own = |key: &str| key != RESTARTS && !RUNTIMES_LABELS.iter().any(|prefix| key.starts_with(prefix));
     all.filter(|(key, _)| is_own(key)).map(|(key, value)| (key.as_str(), value.as_str())).collect()
@@ -209,7 +206,7 @@ mod tests {
 
     #[test]
     fn pods_with_what_their_runtime_reports() {
-        let list: Value = serde_json::from_slice(&render(&node(Layout::V2))).unwrap();
+        let list: Value = serde_json::from_slice(&responses::whole(pieces(node(Layout::V2)))).unwrap();
         assert_eq!((&list["kind"], &list["apiVersion"]), (&"PodList".into(), &"v1".into()));
         let items = list["items"].as_array().unwrap();
         let names: Vec<_> = items.iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
@@ -232,6 +229,7 @@ mod tests {
     fn a_pods_labels_are_its_sandboxs_without_the_runtimes_own() {
         let mut snapshot = node(Layout::V1);
         for entry in &mut snapshot.entries {
+            let entry = std::sync::Arc::make_mut(entry);
             let Some(identity) = entry.identity.as_ref().filter(|identity| identity.id == "5a5a") else { continue };
             let mut identity = Identity::clone(identity);
             identity.labels.insert("app".to_owned(), "web".to_owned());
@@ -239,7 +237,7 @@ mod tests {
             identity.address = Address::Own([10, 0, 0, 7].into());
             entry.identity = Some(std::sync::Arc::new(identity));
         }
-        let list: Value = serde_json::from_slice(&render(&snapshot)).unwrap();
+        let list: Value = serde_json::from_slice(&responses::whole(pieces(snapshot))).unwrap();
         let web = &list["items"][1];
         assert_eq!(web["metadata"]["labels"], serde_json::json!({ "app": "web" }));
         assert_eq!(web["status"]["podIP"], "10.0.0.7");

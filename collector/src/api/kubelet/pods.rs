@@ -21,22 +21,22 @@ const CONTAINERD_KIND: &str = "io.cri-containerd.kind";
 const SANDBOX: &str = "POD";
 
 /// A pod.
-#[derive(Debug, Default)]
-pub(super) struct Pod<'a> {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pod {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
     /// Its own cgroup.
-    pub(super) cgroup: Option<&'a NodeCgroup>,
+    pub(super) cgroup: Option<Arc<NodeCgroup>>,
     /// What holds its namespaces; among several the newest.
-    pub(super) sandbox: Option<&'a NodeCgroup>,
+    pub(super) sandbox: Option<Arc<NodeCgroup>>,
     /// Those that run, by name.
-    pub(super) containers: BTreeMap<String, &'a NodeCgroup>,
+    pub(super) containers: BTreeMap<String, Arc<NodeCgroup>>,
     /// Its volumes and logs.
-    pub(super) files: Option<&'a PodFiles>,
+    pub(super) files: Option<Arc<PodFiles>>,
 }
 
-impl Pod<'_> {
+impl Pod {
     pub(super) fn reference(&self) -> PodReference {
         PodReference { name: self.name.clone(), namespace: self.namespace.clone(), uid: self.uid.clone() }
     }
@@ -48,14 +48,14 @@ impl Pod<'_> {
 
     /// When it was started: one fixed moment, however often it is asked for.
     pub(super) fn started(&self) -> Option<WallTime> {
-        let of = |entry: Option<&NodeCgroup>| entry.and_then(NodeCgroup::created);
+        let of = |entry: &Option<Arc<NodeCgroup>>| entry.as_ref().and_then(|entry| entry.created());
         let first = || self.containers.values().filter_map(|entry| entry.created()).min();
-        of(self.sandbox).or_else(|| of(self.cgroup)).or_else(first)
+        of(&self.sandbox).or_else(|| of(&self.cgroup)).or_else(first)
     }
 
     /// The sandbox and the containers.
     pub(super) fn members(&self) -> impl Iterator<Item = &NodeCgroup> {
-        self.sandbox.into_iter().chain(self.containers.values().copied())
+        self.sandbox.iter().chain(self.containers.values()).map(Arc::as_ref)
     }
 }
 
@@ -63,11 +63,11 @@ impl Pod<'_> {
 type Key = (String, String, String);
 
 /// The pods of a snapshot, by namespace, name and uid: those that have a container or a sandbox.
-pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
-    let mut pods: BTreeMap<Key, Pod<'_>> = BTreeMap::new();
+pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod> {
+    let mut pods: BTreeMap<Key, Pod> = BTreeMap::new();
     // The pods' cgroups whose pod's name is known from one of its containers.
     let mut named: HashMap<&Name, Key> = HashMap::new();
-    let own: HashMap<&Name, &NodeCgroup> =
+    let own: HashMap<&Name, &Arc<NodeCgroup>> =
         snapshot.entries.iter().filter(|entry| matches!(entry.role, Role::Pod(_))).map(|e| (&e.name, e)).collect();
     for entry in &snapshot.entries {
         let Some(key) = reported(entry) else { continue };
@@ -76,8 +76,8 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
         }
         let pod = pods.entry(key).or_default();
         if is_sandbox(entry) {
-            if pod.sandbox.is_none_or(|other| other.created() < entry.created()) {
-                pod.sandbox = Some(entry);
+            if pod.sandbox.as_ref().is_none_or(|other| other.created() < entry.created()) {
+                pod.sandbox = Some(Arc::clone(entry));
             }
         } else if let Some(name) = container_name(entry) {
             add(pod, name, entry);
@@ -95,28 +95,30 @@ pub(super) fn find(snapshot: &Snapshot) -> Vec<Pod<'_>> {
     }
     for (cgroup, key) in &named {
         if let Some(pod) = pods.get_mut(key) {
-            pod.cgroup = own.get(cgroup).copied();
+            pod.cgroup = own.get(cgroup).map(|entry| Arc::clone(entry));
             // The runtime's uid of a pod is the kubelet's; a path's may be of an older one.
-            let Some(Role::Pod(of_path)) = pod.cgroup.map(|entry| &entry.role) else { continue };
-            pod.files = snapshot.files.get(of_path).map(Arc::as_ref);
+            let Some(Role::Pod(of_path)) = pod.cgroup.as_ref().map(|entry| &entry.role) else { continue };
+            pod.files = snapshot.files.get(of_path).cloned();
         }
     }
     for (key, pod) in &mut pods {
         (pod.namespace, pod.name, pod.uid) = key.clone();
         if let Some(files) = snapshot.files.get(&pod.uid) {
-            pod.files = Some(files);
+            pod.files = Some(Arc::clone(files));
         }
     }
-    pods.into_values().filter(|pod| !pod.containers.is_empty() || pod.sandbox.is_some_and(is_alive)).collect()
+    pods.into_values()
+        .filter(|pod| !pod.containers.is_empty() || pod.sandbox.as_deref().is_some_and(is_alive))
+        .collect()
 }
 
 /// Those of them that have a container that runs: a kubelet reports no others in its statistics.
-pub(super) fn running(snapshot: &Snapshot) -> Vec<Pod<'_>> {
+pub(super) fn running(snapshot: &Snapshot) -> Vec<Pod> {
     find(snapshot).into_iter().filter(|pod| !pod.containers.is_empty()).collect()
 }
 
 /// The containers of a pod that no runtime reports, under their ids.
-fn unreported<'a>(pods: &mut BTreeMap<Key, Pod<'a>>, key: &Key, snapshot: &'a Snapshot, cgroup: &Name) {
+fn unreported(pods: &mut BTreeMap<Key, Pod>, key: &Key, snapshot: &Snapshot, cgroup: &Name) {
     let pod = pods.entry(key.clone()).or_default();
     for entry in &snapshot.entries {
         if let Role::Container { pod_cgroup, .. } = &entry.role
@@ -160,13 +162,13 @@ fn container_name(entry: &NodeCgroup) -> Option<String> {
 }
 
 /// Of several runs of one container the newest that is alive counts.
-fn add<'a>(pod: &mut Pod<'a>, name: String, entry: &'a NodeCgroup) {
+fn add(pod: &mut Pod, name: String, entry: &Arc<NodeCgroup>) {
     if !is_alive(entry) {
         return;
     }
-    let place = pod.containers.entry(name).or_insert(entry);
+    let place = pod.containers.entry(name).or_insert_with(|| Arc::clone(entry));
     if place.created() < entry.created() {
-        *place = entry;
+        *place = Arc::clone(entry);
     }
 }
 

@@ -16,6 +16,7 @@ use super::routes::{self, KubeletPath};
 use super::{Depth, pod_list};
 use crate::api::backend::{Node, Readiness, Status};
 use crate::api::cadvisor::path;
+use crate::api::http::responses::ApiError;
 use crate::api::http::{resources, responses};
 use crate::api::prometheus::http;
 
@@ -68,11 +69,14 @@ async fn pods<S: Node>(State(source): State<Arc<S>>, method: Method) -> Response
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
+    pod_list(&*source).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn pod_list<S: Node>(source: &S) -> Result<Response, ApiError> {
+    let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(Depth::CpuAndMemory).await;
-    match spawn_blocking(move || pod_list::render(&snapshot)).await {
-        Ok(list) => responses::json(list),
-        Err(error) => responses::error(StatusCode::INTERNAL_SERVER_ERROR, error),
-    }
+    let append = spawn_blocking(move || pod_list::pieces(snapshot)).await?;
+    responses::pieces(share, append).await
 }
 
 async fn by_path<S: Node>(State(source): State<Arc<S>>, request: Request<Body>) -> Response {

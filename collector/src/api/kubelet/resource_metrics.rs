@@ -2,9 +2,13 @@
 //!
 //! Times are always reported, whatever the collector's own metrics do: clients of this path reckon with them.
 
+use std::sync::Arc;
+
 use super::pods::{self, Pod};
 use super::wire::{CpuStats, MemoryStats, SwapStats};
 use super::{NodeCgroup, Snapshot, figures, summary};
+use crate::api::http::responses;
+use crate::api::http::responses::More;
 use crate::api::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp, close};
 use crate::units::WallTime;
 
@@ -84,70 +88,125 @@ impl Subject {
     }
 }
 
-/// Renders the page. Without a sample of the node there are only the families that say so.
-pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let mut page = Page { out: Vec::new(), format };
-    let root = snapshot.entries.iter().find(|entry| figures::is_root(entry) && entry.newest.is_some());
-    let (node, pods, containers) = root.map(|root| subjects(snapshot, root)).unwrap_or_default();
-    let failed = u64::from(root.is_none());
-    let node = std::slice::from_ref(&node);
-    page.family(
-        &counter("container_cpu_usage_seconds_total", "[STABLE] CPU time that the container has used, in core-seconds"),
-        &containers,
+/// Whose values a family has.
+#[derive(Clone, Copy)]
+enum Of {
+    Containers,
+    Node,
+    Pods,
+}
+
+/// A family, whose it is, and how its value is found.
+type Row = (Family, Of, fn(&Subject) -> Option<Value>);
+
+const FAMILIES: [Row; 11] = [
+    (
+        counter("container_cpu_usage_seconds_total", "[STABLE] CPU time that the container has used, in core-seconds"),
+        Of::Containers,
         Subject::cpu,
-    );
-    page.family(
-        &gauge("container_memory_working_set_bytes", "[STABLE] Working set of the container in bytes"),
-        &containers,
+    ),
+    (
+        gauge("container_memory_working_set_bytes", "[STABLE] Working set of the container in bytes"),
+        Of::Containers,
         Subject::memory,
-    );
-    page.family(
-        &gauge("container_start_time_seconds", "[STABLE] When the container was started, in seconds since 1970"),
-        &containers,
+    ),
+    (
+        gauge("container_start_time_seconds", "[STABLE] When the container was started, in seconds since 1970"),
+        Of::Containers,
         Subject::started,
-    );
-    page.family(
-        &gauge("container_swap_limit_bytes", "[ALPHA] The most swap that the container may use, in bytes"),
-        &containers,
+    ),
+    (
+        gauge("container_swap_limit_bytes", "[ALPHA] The most swap that the container may use, in bytes"),
+        Of::Containers,
         Subject::swap_limit,
-    );
-    page.family(
-        &gauge("container_swap_usage_bytes", "[ALPHA] Swap that the container uses, in bytes"),
-        &containers,
+    ),
+    (
+        gauge("container_swap_usage_bytes", "[ALPHA] Swap that the container uses, in bytes"),
+        Of::Containers,
         Subject::swap,
-    );
-    page.family(
-        &counter("node_cpu_usage_seconds_total", "[STABLE] CPU time that the node has used, in core-seconds"),
-        node,
+    ),
+    (
+        counter("node_cpu_usage_seconds_total", "[STABLE] CPU time that the node has used, in core-seconds"),
+        Of::Node,
         Subject::cpu,
-    );
-    page.family(
-        &gauge("node_memory_working_set_bytes", "[STABLE] Working set of the node in bytes"),
-        node,
-        Subject::memory,
-    );
-    page.family(&gauge("node_swap_usage_bytes", "[ALPHA] Swap that the node uses, in bytes"), node, Subject::swap);
-    page.family(
-        &counter("pod_cpu_usage_seconds_total", "[STABLE] CPU time that the pod has used, in core-seconds"),
-        &pods,
+    ),
+    (gauge("node_memory_working_set_bytes", "[STABLE] Working set of the node in bytes"), Of::Node, Subject::memory),
+    (gauge("node_swap_usage_bytes", "[ALPHA] Swap that the node uses, in bytes"), Of::Node, Subject::swap),
+    (
+        counter("pod_cpu_usage_seconds_total", "[STABLE] CPU time that the pod has used, in core-seconds"),
+        Of::Pods,
         Subject::cpu,
-    );
-    page.family(
-        &gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"),
-        &pods,
-        Subject::memory,
-    );
-    page.family(&gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), &pods, Subject::swap);
+    ),
+    (gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"), Of::Pods, Subject::memory),
+    (gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), Of::Pods, Subject::swap),
+];
+
+/// Lines that are appended at once.
+const LINES: usize = 64;
+
+/// What appends the page, some lines at each call. Without a sample of the node there are only the families that say so.
+pub(super) fn pieces(snapshot: &Snapshot, format: Format) -> impl FnMut(&mut Vec<u8>) -> More + Send + use<> {
+    let root = snapshot.entries.iter().find(|entry| figures::is_root(entry) && entry.newest.is_some());
+    let failed = u64::from(root.is_none());
+    let (node, pods, containers) = root.map(|root| subjects(snapshot, root)).unwrap_or_default();
+    let node = [node];
+    let mut families = FAMILIES.iter();
+    let mut family = families.next();
+    let (mut at, mut has_head) = (0, false);
+    move |out| {
+        let Some((head, of, value)) = family else {
+            last(out, format, failed);
+            return More::Ended;
+        };
+        let subjects = match of {
+            Of::Containers => &containers[..],
+            Of::Node => &node[..],
+            Of::Pods => &pods[..],
+        };
+        let until = subjects.len().min(at + LINES);
+        for (subject, value) in subjects[at..until].iter().filter_map(|subject| Some((subject, value(subject)?))) {
+            // A family without series has no head.
+            if !std::mem::replace(&mut has_head, true) {
+                append_head(out, format, head.name, head.help, head.kind);
+            }
+            line(out, format, head.name, &subject.labels, value);
+        }
+        at = until;
+        if at == subjects.len() {
+            (family, at, has_head) = (families.next(), 0, false);
+        }
+        More::Follows
+    }
+}
+
+/// Whether the page could be made.
+fn last(out: &mut Vec<u8>, format: Format, failed: u64) {
     for (name, help) in [
         ("resource_scrape_error", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise"),
         ("scrape_error", "[ALPHA] The same under its older name"),
     ] {
-        page.single(&gauge(name, help), whole(failed, None));
+        append_head(out, format, name, help, Kind::Gauge);
+        line(out, format, name, "", whole(failed, None));
     }
     if format == Format::OpenMetrics {
-        page.out.extend_from_slice(b"# EOF\n");
+        out.extend_from_slice(b"# EOF\n");
     }
-    page.out
+}
+
+fn line(out: &mut Vec<u8>, format: Format, name: &str, labels: &str, value: Value) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(labels.as_bytes());
+    out.push(b' ');
+    append_scaled(out, value.number, value.decimals);
+    if let Some(at) = value.at {
+        append_timestamp(out, format, at);
+    }
+    out.push(b'\n');
+}
+
+/// The whole page at once, for programs that embed the collector.
+pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
+    responses::whole(pieces(snapshot, format))
 }
 
 fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, Vec<Subject>) {
@@ -159,10 +218,10 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
     };
     // Those without a name cannot be distinguished.
     let found = pods::running(snapshot);
-    let mut named: Vec<&Pod<'_>> = found.iter().filter(|pod| pod.is_named()).collect();
+    let mut named: Vec<&Pod> = found.iter().filter(|pod| pod.is_named()).collect();
     // Of two pods of one name, an older one that is just ending, the one that was started last counts.
     named.sort_by(|one, other| {
-        let of = |pod: &Pod<'_>| (pod.namespace.clone(), pod.name.clone(), std::cmp::Reverse(pod.started()));
+        let of = |pod: &Pod| (pod.namespace.clone(), pod.name.clone(), std::cmp::Reverse(pod.started()));
         of(one).cmp(&of(other))
     });
     named.dedup_by(|later, first| (&later.namespace, &later.name) == (&first.namespace, &first.name));
@@ -177,7 +236,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             swap: summary::pod_swap(pod, snapshot),
             started: None,
         });
-        let subject = |(name, entry): (&String, &&NodeCgroup)| Subject {
+        let subject = |(name, entry): (&String, &Arc<NodeCgroup>)| Subject {
             labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
             cpu: figures::cpu(entry),
             memory: figures::memory(entry, snapshot),
@@ -200,38 +259,4 @@ fn labels(pairs: &[(&str, &str)]) -> String {
     }
     close(&mut text);
     String::from_utf8_lossy(&text).into_owned()
-}
-
-struct Page {
-    out: Vec<u8>,
-    format: Format,
-}
-
-impl Page {
-    /// A family, unless it has no series.
-    fn family(&mut self, family: &Family, subjects: &[Subject], value: fn(&Subject) -> Option<Value>) {
-        let mut values = subjects.iter().filter_map(|subject| Some((subject, value(subject)?))).peekable();
-        if values.peek().is_some() {
-            append_head(&mut self.out, self.format, family.name, family.help, family.kind);
-        }
-        for (subject, value) in values {
-            self.line(family.name, &subject.labels, value);
-        }
-    }
-
-    fn single(&mut self, family: &Family, value: Value) {
-        append_head(&mut self.out, self.format, family.name, family.help, family.kind);
-        self.line(family.name, "", value);
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: Value) {
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(labels.as_bytes());
-        self.out.push(b' ');
-        append_scaled(&mut self.out, value.number, value.decimals);
-        if let Some(at) = value.at {
-            append_timestamp(&mut self.out, self.format, at);
-        }
-        self.out.push(b'\n');
-    }
 }

@@ -5,27 +5,27 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::legacy::{self, ContainerRequest};
-use super::{Depth, Incomplete, summary};
-use crate::api::backend::{LimitsAge, MetricsUnavailable, Node, Unavailable};
+use super::{Depth, Incomplete, resource_metrics, summary};
+use crate::api::backend::{LimitsAge, Node, Unavailable};
 use crate::api::budget::Busy;
 use crate::api::cadvisor::machine;
 use crate::api::cadvisor::v1;
+use crate::api::coding;
 use crate::api::coding::Encoding;
 use crate::api::http::openapi::parts::parameter;
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
 use crate::api::lists::Form;
-use crate::api::prometheus::{Accepted, encode, http};
+use crate::api::prometheus::{Accepted, http};
 use crate::api::query::{DecodeError, StatsQuery};
-use crate::api::rendering::Frames;
 use crate::api::wire::json;
 use crate::sample::event::Name;
 
@@ -137,8 +137,8 @@ async fn node_summary<S: Node>(source: &S, parts: &Parts, body: Body) -> Result<
     let depth = depth(parts.uri.query().unwrap_or_default().as_bytes(), &form);
     let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(depth).await;
-    let rendered = spawn_blocking(move || summary::render(&snapshot, depth)).await??;
-    Ok(responses::held(source.budget(), share, rendered.into()).await?)
+    let append = spawn_blocking(move || summary::pieces(snapshot, depth)).await??;
+    Ok(responses::pieces(share, append).await?)
 }
 
 /// The parameters of the summary, for the document of the API.
@@ -153,17 +153,11 @@ pub(crate) async fn metrics_of_resources<S: Node>(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let accepted = Accepted::by(&http::all_of(&headers, ACCEPT));
-    let encoding = Encoding::by(&http::all_of(&headers, ACCEPT_ENCODING));
-    let budget = source.budget();
-    let mut share = budget.reserve(super::snapshot_bytes(source.listed())).await?;
+    let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(Depth::CpuAndMemory).await;
-    let render = move || {
-        let text = super::render_resource_metrics(&snapshot, accepted.format);
-        encode(encoding, text).map_err(MetricsUnavailable::from)
-    };
-    let text = spawn_blocking(render).await??;
-    budget.grow(&mut share, text.len()).await?;
-    Ok(http::page(accepted, encoding, Body::new(Frames::new(&share.hold(text)))))
+    let append = spawn_blocking(move || resource_metrics::pieces(&snapshot, accepted.format)).await?;
+    let response = http::page(accepted, Encoding::Identity, responses::body(share, append).await?);
+    Ok(coding::encoded(&headers, source.budget(), response))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

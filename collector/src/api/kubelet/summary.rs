@@ -4,9 +4,11 @@ use super::figures::{self, cpu, io, memory, network, swap};
 use super::pods::{self, Pod};
 use super::wire::{
     ContainerStats, CpuStats, FsStats, MemoryStats, NetworkStats, NodeStats, PodStats, ProcessStats, RlimitStats,
-    RuntimeStats, Summary, SwapStats, Time, VolumeStats,
+    RuntimeStats, SwapStats, Time, VolumeStats,
 };
 use super::{Depth, NodeCgroup, Snapshot};
+use crate::api::http::responses;
+use crate::api::http::responses::More;
 use crate::api::wire::json;
 use crate::sample::filesystem::{DiskUsage, Measured};
 use crate::sample::identity::Runtime;
@@ -20,25 +22,35 @@ use crate::units::{Bytes, WallTime};
 #[error("the root cgroup has no sample yet")]
 pub struct Incomplete;
 
-/// Renders the summary.
+/// What appends the summary: the node at the first call, then a pod at each.
 ///
 /// # Errors
 /// When the root cgroup has no sample.
-pub fn render(snapshot: &Snapshot, depth: Depth) -> Result<bytes::Bytes, Incomplete> {
-    Ok(json::to_bytes(&summary(snapshot, depth)?))
-}
-
-pub(super) fn summary(snapshot: &Snapshot, depth: Depth) -> Result<Summary, Incomplete> {
+pub(super) fn pieces(
+    snapshot: Snapshot,
+    depth: Depth,
+) -> Result<impl FnMut(&mut Vec<u8>) -> More + Send + 'static, Incomplete> {
     let root = snapshot.entries.iter().find(|entry| figures::is_root(entry)).ok_or(Incomplete)?;
     if root.newest.is_none() {
         return Err(Incomplete);
     }
-    let pods = pods::running(snapshot);
-    let runtime = runtime_of(&pods);
-    Ok(Summary {
-        node: node(snapshot, root, depth, runtime),
-        pods: pods.iter().map(|found| pod(found, snapshot, depth)).collect(),
-    })
+    let pods = pods::running(&snapshot);
+    let node = node(&snapshot, root, depth, runtime_of(&pods));
+    let head = move |out: &mut Vec<u8>| {
+        out.extend_from_slice(br#"{"node":"#);
+        json::append(out, &node);
+        out.extend_from_slice(br#","pods":"#);
+    };
+    let append = move |out: &mut Vec<u8>, found: Pod| json::append(out, &pod(&found, &snapshot, depth));
+    Ok(responses::enclosed(head, responses::array(pods, append), b"}"))
+}
+
+/// The whole summary at once, for programs that embed the collector.
+///
+/// # Errors
+/// When the root cgroup has no sample.
+pub fn render(snapshot: &Snapshot, depth: Depth) -> Result<Vec<u8>, Incomplete> {
+    Ok(responses::whole(pieces(snapshot.clone(), depth)?))
 }
 
 fn node(snapshot: &Snapshot, root: &NodeCgroup, depth: Depth, runtime: Option<Runtime>) -> NodeStats {
@@ -72,7 +84,7 @@ fn rlimit(Tasks { at, max, current }: Tasks) -> RlimitStats {
 }
 
 /// The runtime that most pods are of: where there are several, one is Kubernetes'.
-fn runtime_of(pods: &[Pod<'_>]) -> Option<Runtime> {
+fn runtime_of(pods: &[Pod]) -> Option<Runtime> {
     let runtimes = pods.iter().flat_map(Pod::members).filter_map(|entry| entry.identity.as_ref());
     let mut counts = std::collections::BTreeMap::<Runtime, usize>::new();
     for identity in runtimes {
@@ -125,7 +137,7 @@ fn container(name: String, entry: &NodeCgroup, snapshot: &Snapshot, depth: Depth
     }
 }
 
-fn pod(pod: &Pod<'_>, snapshot: &Snapshot, depth: Depth) -> PodStats {
+fn pod(pod: &Pod, snapshot: &Snapshot, depth: Depth) -> PodStats {
     let full = depth == Depth::Full;
     let containers = pod.containers.iter().map(|(name, entry)| {
         let found = container(name.clone(), entry, snapshot, depth);
@@ -142,7 +154,7 @@ fn pod(pod: &Pod<'_>, snapshot: &Snapshot, depth: Depth) -> PodStats {
         containers: containers.collect(),
         cpu: pod_cpu(pod),
         memory: pod_memory(pod, snapshot),
-        io: pod.cgroup.and_then(io).filter(|_| full),
+        io: pod.cgroup.as_deref().and_then(io).filter(|_| full),
         network: pod_network(pod).filter(|_| full),
         volume: if full { volumes(pod) } else { Vec::new() },
         ephemeral_storage: ephemeral_storage(pod, snapshot).filter(|_| full),
@@ -161,13 +173,13 @@ fn layer_filesystem<'a>(entry: &NodeCgroup, snapshot: &'a Snapshot) -> Option<&'
 }
 
 /// Log files where the kubelet has them, else where the runtime says they are.
-fn logs(pod: &Pod<'_>, name: &str, entry: &NodeCgroup) -> Option<Measured> {
-    let in_pod = pod.files.and_then(|files| files.logs.get(name)).copied();
+fn logs(pod: &Pod, name: &str, entry: &NodeCgroup) -> Option<Measured> {
+    let in_pod = pod.files.as_ref().and_then(|files| files.logs.get(name)).copied();
     in_pod.or_else(|| entry.storage.as_ref()?.logs)
 }
 
-pub(super) fn pod_cpu(pod: &Pod<'_>) -> Option<CpuStats> {
-    pod.cgroup.and_then(cpu).or_else(|| {
+pub(super) fn pod_cpu(pod: &Pod) -> Option<CpuStats> {
+    pod.cgroup.as_deref().and_then(cpu).or_else(|| {
         let all = pod.members().map(cpu).collect::<Option<Vec<_>>>()?;
         let sum = |part: fn(&CpuStats) -> Option<u64>| all.iter().map(part).sum::<Option<u64>>();
         Some(CpuStats {
@@ -179,8 +191,8 @@ pub(super) fn pod_cpu(pod: &Pod<'_>) -> Option<CpuStats> {
     })
 }
 
-pub(super) fn pod_memory(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<MemoryStats> {
-    pod.cgroup.and_then(|cgroup| memory(cgroup, snapshot)).or_else(|| {
+pub(super) fn pod_memory(pod: &Pod, snapshot: &Snapshot) -> Option<MemoryStats> {
+    pod.cgroup.as_deref().and_then(|cgroup| memory(cgroup, snapshot)).or_else(|| {
         let all = pod.members().map(|entry| memory(entry, snapshot)).collect::<Option<Vec<_>>>()?;
         let sum = |part: fn(&MemoryStats) -> Option<u64>| all.iter().map(part).sum::<Option<u64>>();
         Some(MemoryStats {
@@ -196,8 +208,8 @@ pub(super) fn pod_memory(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<MemorySta
     })
 }
 
-pub(super) fn pod_swap(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<SwapStats> {
-    pod.cgroup.and_then(|cgroup| swap(cgroup, snapshot)).or_else(|| {
+pub(super) fn pod_swap(pod: &Pod, snapshot: &Snapshot) -> Option<SwapStats> {
+    pod.cgroup.as_deref().and_then(|cgroup| swap(cgroup, snapshot)).or_else(|| {
         let all = pod.members().map(|entry| swap(entry, snapshot)).collect::<Option<Vec<_>>>()?;
         let sum = |part: fn(&SwapStats) -> Option<u64>| all.iter().map(part).sum::<Option<u64>>();
         Some(SwapStats {
@@ -209,21 +221,21 @@ pub(super) fn pod_swap(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<SwapStats> 
 }
 
 /// The sandbox's network is the pod's. Without a sandbox that is known any container's is: they are all in it.
-fn pod_network(pod: &Pod<'_>) -> Option<NetworkStats> {
+fn pod_network(pod: &Pod) -> Option<NetworkStats> {
     pod.members().find_map(|entry| network(entry.newest.as_deref()?))
 }
 
 /// Processes of the containers, without the sandbox's; none where one of them could not be counted.
-fn processes(pod: &Pod<'_>) -> Option<ProcessStats> {
+fn processes(pod: &Pod) -> Option<ProcessStats> {
     let count = |entry: &NodeCgroup| {
         let sampled = entry.newest.as_ref().and_then(|sample| sample.processes.as_ref());
         sampled.and_then(|processes| processes.count).or(entry.processes)
     };
-    let process_count = pod.containers.values().copied().map(count).sum::<Option<u64>>()?;
+    let process_count = pod.containers.values().map(|entry| count(entry)).sum::<Option<u64>>()?;
     Some(ProcessStats { process_count })
 }
 
-fn volumes(pod: &Pod<'_>) -> Vec<VolumeStats> {
+fn volumes(pod: &Pod) -> Vec<VolumeStats> {
     let volume = |volume: &Volume| {
         let counted = volume.filesystem.inodes > 0;
         VolumeStats {
@@ -239,11 +251,11 @@ fn volumes(pod: &Pod<'_>) -> Vec<VolumeStats> {
             name: volume.name.clone(),
         }
     };
-    pod.files.map(|files| files.volumes.iter().map(volume).collect()).unwrap_or_default()
+    pod.files.as_ref().map(|files| files.volumes.iter().map(volume).collect()).unwrap_or_default()
 }
 
 /// What the pod takes of the node's own disk. `None` unless all of it is known: layers, logs, volumes.
-fn ephemeral_storage(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<FsStats> {
+fn ephemeral_storage(pod: &Pod, snapshot: &Snapshot) -> Option<FsStats> {
     let mut sum = DiskUsage { bytes: Bytes(0), inodes: Some(0) };
     let mut newest: Option<WallTime> = None;
     let mut add = |usage: DiskUsage, at: WallTime| {
@@ -257,7 +269,7 @@ fn ephemeral_storage(pod: &Pod<'_>, snapshot: &Snapshot) -> Option<FsStats> {
             add(logs.usage, logs.at);
         }
     }
-    if let Some(files) = pod.files {
+    if let Some(files) = &pod.files {
         for volume in files.volumes.iter().filter(|volume| volume.kind == VolumeKind::LocalEphemeral) {
             add(volume.used?, volume.at);
         }

@@ -79,21 +79,6 @@ impl<K: FnMut(Vec<u8>) -> Result<(), Busy>> Encoder<K> {
     }
 }
 
-/// A text that is there as a whole, encoded.
-pub fn encode(encoding: Encoding, text: Vec<u8>) -> Result<Vec<u8>, Failed> {
-    let mut whole = Vec::new();
-    let keep = |piece: Vec<u8>| {
-        if whole.is_empty() {
-            whole = piece;
-        } else {
-            whole.extend_from_slice(&piece);
-        }
-        Ok(())
-    };
-    Encoder::new(encoding, keep)?.finish(text)?;
-    Ok(whole)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

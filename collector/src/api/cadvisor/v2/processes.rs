@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
+use crate::api::http::responses;
+use crate::api::http::responses::More;
 use crate::api::wire::json;
 use crate::api::wire::json::{Lossy, lossy};
 use crate::api::wire::time;
@@ -75,10 +77,20 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<ProcessInfo<'_>>()
 }
 
-/// Renders a listing.
-pub(super) fn render(list: &ProcessList, paths: CgroupPaths) -> bytes::Bytes {
-    let info: Vec<_> = list.processes.iter().map(|process| ProcessInfo::new(process, list.at, paths)).collect();
-    json::to_bytes(&info)
+/// What appends a listing, a process at each call.
+pub(super) fn pieces(list: ProcessList, paths: CgroupPaths) -> impl FnMut(&mut Vec<u8>) -> More + Send + 'static {
+    let now = list.at;
+    let append = move |out: &mut Vec<u8>, process: Process| {
+        json::append(out, &ProcessInfo::new(&process, now, paths));
+    };
+    responses::array(list.processes, append)
+}
+
+/// What a listing takes, about.
+pub(super) fn bytes(list: &ProcessList) -> usize {
+    let of =
+        |process: &Process| size_of::<Process>() + process.cgroup.len() + process.command.len() + process.user.len();
+    list.processes.iter().map(of).sum()
 }
 
 fn percent(permille: u64) -> f32 {

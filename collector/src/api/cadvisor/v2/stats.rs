@@ -240,7 +240,7 @@ fn network<'a>(view: &ContainerView, sample: &'a Sample) -> Option<&'a Network> 
 
 /// What the application reported before the sample.
 fn custom_metrics<'a>(view: &'a ContainerView, sample: &Sample) -> Option<CustomMetrics<'a>> {
-    view.application.at(sample.at).map(CustomMetrics::from)
+    view.application.at(sample.at).map(|round| CustomMetrics::from(&**round))
 }
 
 /// A sample with what is shown beside it.

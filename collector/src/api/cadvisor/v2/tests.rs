@@ -5,6 +5,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::api::http::responses::whole;
 use crate::api::{ContainerView, IdentityView};
 use crate::sample::container::*;
 use crate::sample::identity::{NetworkOwner, Runtime};
@@ -314,14 +315,14 @@ fn process_listings() {
     };
     let list = ProcessList { at: AT, processes: vec![process, zombie] };
     check(
-        &processes::render(&list, CgroupPaths::Shown),
+        &whole(processes::pieces(list.clone(), CgroupPaths::Shown)),
         &expect![[
             r#"[{"user":"www-data","pid":42,"parent_pid":1,"start_time":"02:04","percent_cpu":123.4,"percent_mem":0.5,"rss":4096,"virtual_size":8192,"status":"Ssl","running_time":"00:01:02","cgroup_path":"/a/\ufffd","cmd":"a (b) \"c\"","fd_count":7,"psr":1},{"user":"1000","pid":42,"parent_pid":1,"start_time":"02:04","percent_cpu":123.4,"percent_mem":0,"rss":4096,"virtual_size":8192,"status":"Z","running_time":"00:01:02","cgroup_path":"/a/\ufffd","cmd":"sh \u003cdefunct\u003e","fd_count":0,"psr":1}]"#
         ]],
     );
-    let blank = String::from_utf8(processes::render(&list, CgroupPaths::Blank).to_vec()).unwrap();
+    let blank = String::from_utf8(whole(processes::pieces(list, CgroupPaths::Blank))).unwrap();
     assert_eq!(blank.matches(r#""cgroup_path":"""#).count(), 2);
-    check(&processes::render(&ProcessList::default(), CgroupPaths::Shown), &expect![["[]"]]);
+    check(&whole(processes::pieces(ProcessList::default(), CgroupPaths::Shown)), &expect![["[]"]]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What clients make of the answers: the rules by which the metrics server and heapster read them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::fixture::{Layout, node};
-use crate::api::kubelet::{Depth, Snapshot, render, render_resource_metrics};
+use crate::api::kubelet::{Depth, NodeCgroup, Snapshot, render, render_resource_metrics};
 use crate::api::prometheus::Format;
 
 /// CPU time in nanoseconds, memory in bytes, milliseconds since 1970.
@@ -84,14 +85,14 @@ fn the_metrics_server_gets_every_named_pod() {
 #[test]
 fn one_container_without_figures_does_not_cost_the_pod() {
     let mut snapshot = node(Layout::V1);
-    let mut side = snapshot.entries[5].clone();
+    let mut side = NodeCgroup::clone(&snapshot.entries[5]);
     let mut identity = side.identity.as_deref().unwrap().clone();
     identity.labels.insert("io.kubernetes.container.name".to_owned(), "side".to_owned());
     side.identity = Some(std::sync::Arc::new(identity));
     let mut sample = side.newest.as_deref().unwrap().clone();
     sample.cpu = None;
     side.newest = Some(std::sync::Arc::new(sample));
-    snapshot.entries.push(side);
+    snapshot.entries.push(Arc::new(side));
     let (_, pods) = metrics_server(&page(&snapshot));
     assert_eq!(pods[&("shop".to_owned(), "web-0".to_owned())].keys().collect::<Vec<_>>(), ["app"]);
 }

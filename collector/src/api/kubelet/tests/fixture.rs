@@ -226,7 +226,7 @@ pub(crate) fn node(layout: Layout) -> Snapshot {
     Snapshot {
         node: "node-1".to_owned(),
         booted: Some(WallTime(1_704_100_000 * SECOND)),
-        entries,
+        entries: entries.into_iter().map(Arc::new).collect(),
         system: vec![(SystemContainer::Kubelet, name(system[0])), (SystemContainer::Pods, name(system[1]))],
         files: [(UID.to_owned(), Arc::new(files())), (UNTOLD.to_owned(), Arc::new(unreported))].into(),
         machine: Arc::new(Machine { memory: Some(Bytes(8 << 30)), swap: Some(Bytes(1 << 30)), ..Machine::default() }),

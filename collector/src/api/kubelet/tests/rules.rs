@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::fixture::{Layout, SAMPLED, UID, identity, member, name, node, pod_cgroup, sample};
+use crate::api::http::responses::More;
 use crate::api::kubelet::{Depth, NodeCgroup, Snapshot, render, render_resource_metrics};
 use crate::api::prometheus::Format;
 use crate::sample::container::{Memory, Sample};
@@ -17,7 +18,7 @@ fn summary(snapshot: &Snapshot) -> Value {
 
 fn change(snapshot: &mut Snapshot, id: &str, change: impl FnOnce(&mut NodeCgroup)) {
     let is_it = |entry: &&mut NodeCgroup| entry.identity.as_ref().is_some_and(|identity| identity.id == id);
-    change(snapshot.entries.iter_mut().find(is_it).unwrap());
+    change(snapshot.entries.iter_mut().map(Arc::make_mut).find(is_it).unwrap());
 }
 
 fn pod<'a>(summary: &'a Value, pod: &str) -> &'a Value {
@@ -55,7 +56,7 @@ fn a_pods_processes_are_its_containers() {
 #[test]
 fn without_the_roots_sample_there_is_no_summary() {
     let mut snapshot = node(Layout::V1);
-    snapshot.entries[0].newest = None;
+    Arc::make_mut(&mut snapshot.entries[0]).newest = None;
     assert!(render(&snapshot, Depth::Full).is_err());
     assert!(render(&Snapshot::default(), Depth::CpuAndMemory).is_err());
 }
@@ -81,7 +82,7 @@ fn the_newest_run_that_is_alive_counts() {
     let mut newer = identity("a9a1", &labels);
     newer.created = Some(WallTime(SAMPLED.0 - 5));
     again.identity = Some(Arc::new(newer));
-    snapshot.entries.push(again);
+    snapshot.entries.push(Arc::new(again));
     let usage = |snapshot: &Snapshot| summary(snapshot)["pods"][2]["containers"][0]["memory"]["usageBytes"].clone();
     assert_eq!(usage(&snapshot), 7 << 20);
     change(&mut snapshot, "a9a1", |entry| entry.newest = None);
@@ -124,7 +125,7 @@ fn limits() {
     let mut snapshot = node(Layout::V1);
     assert_eq!(available(&snapshot), (140 << 20) - (35 << 20));
     let set = |snapshot: &mut Snapshot, bytes| {
-        let entry = &mut snapshot.entries[1];
+        let entry = Arc::make_mut(&mut snapshot.entries[1]);
         let memory = entry.spec.memory.as_mut().unwrap();
         memory.limit = Some(crate::sample::spec::MemoryLimit::Bytes(Bytes(bytes)));
     };
@@ -141,9 +142,40 @@ fn a_pod_that_is_partly_known_waits_for_the_rest() {
     let mut snapshot = node(Layout::V2);
     let mut fresh = member(Layout::V2, UID, "beef", 3);
     fresh.identity = Some(Arc::new(identity("beef", &[])));
-    snapshot.entries.push(fresh);
+    snapshot.entries.push(Arc::new(fresh));
     let reported = summary(&snapshot);
     assert_eq!(pod(&reported, "web-0")["containers"].as_array().unwrap().len(), 1);
     assert_eq!(reported["pods"].as_array().unwrap().len(), 3);
     assert!(snapshot.entries.iter().any(|entry| entry.name == name("/")));
+}
+
+#[test]
+fn a_long_summary_is_rendered_pod_by_pod() {
+    let mut snapshot = node(Layout::V2);
+    let labels = |name: &str| {
+        let pairs = [("pod.name", name), ("pod.namespace", "shop"), ("pod.uid", name), ("container.name", "app")];
+        identity(name, &pairs)
+    };
+    for number in 0..1000 {
+        let name = format!("many-{number}");
+        let mut entry = member(Layout::V2, UID, &name, 7);
+        entry.identity = Some(Arc::new(labels(&name)));
+        snapshot.entries.push(Arc::new(entry));
+    }
+    let whole = render(&snapshot, Depth::Full).unwrap();
+    let mut append = super::super::summary::pieces(snapshot, Depth::Full).unwrap();
+    let (mut text, mut longest) = (Vec::new(), 0);
+    loop {
+        let mut piece = Vec::new();
+        let more = append(&mut piece);
+        longest = longest.max(piece.len());
+        text.append(&mut piece);
+        if more == More::Ended {
+            break;
+        }
+    }
+    assert_eq!(text, whole);
+    assert!(whole.len() > 100 * longest, "{} in pieces of up to {longest}", whole.len());
+    let summary: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(summary["pods"].as_array().unwrap().len(), 1003);
 }

@@ -88,7 +88,11 @@ impl Kubelet for Fixed {
             newest: Some(Arc::new(sample)).filter(|_| self.ready),
             ..kubelet::NodeCgroup::default()
         };
-        kubelet::Snapshot { node: "n1".to_owned(), entries: vec![root], ..kubelet::Snapshot::default() }
+        kubelet::Snapshot {
+            node: "n1".to_owned(),
+            entries: vec![std::sync::Arc::new(root)],
+            ..kubelet::Snapshot::default()
+        }
     }
 }
 
