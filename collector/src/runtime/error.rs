@@ -27,6 +27,9 @@ pub(super) enum RuntimeError {
     /// Its answer did not come to its end in time.
     #[error("its answer took more than {} seconds", .0.as_secs())]
     TooSlow(Duration),
+    /// Its answer broke what reads it: a fault of the collector's.
+    #[error("its answer could not be read; please report this")]
+    Unreadable,
     /// It said something else, or nothing that is understood.
     #[error("{0}")]
     Transport(String),

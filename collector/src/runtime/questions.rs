@@ -5,9 +5,11 @@
 //! container that is gone nothing is left here but the question that is open, however long a runtime is silent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -316,11 +318,8 @@ impl Questions {
             *open += 1;
             let (id, serial, cgroups_of) = (Arc::clone(&wanted.id), wanted.serial, self.cgroups_of.clone());
             self.open.spawn(async move {
-                let outcome = match client.inspect(&id).await {
-                    Ok(answer) => Ok(reported(answer, &id, &cgroups_of).await),
-                    Err(error) => Err(error),
-                };
-                Answered { slot, name, serial, outcome }
+                let question = async { Ok(reported(client.inspect(&id).await?, &id, &cgroups_of).await) };
+                Answered { slot, name, serial, outcome: unbroken(question).await }
             });
         }
     }
@@ -353,7 +352,7 @@ impl Questions {
                 (Said::Reported(reported.evidence.life), Some(reported).filter(|_| !is_outdone))
             }
             Err(RuntimeError::NoSuchContainer) => (Said::Unknown, None),
-            Err(error @ (RuntimeError::TooLarge(_) | RuntimeError::TooSlow(_))) => {
+            Err(error @ (RuntimeError::TooLarge(_) | RuntimeError::TooSlow(_) | RuntimeError::Unreadable)) => {
                 self.shares.unusable(&wanted.id, &error);
                 (Said::Unusable { until: Instant::now() + AFTER_UNUSABLE }, None)
             }
@@ -369,6 +368,13 @@ impl Questions {
         self.step(&name);
         reported.map(|reported| (name, reported))
     }
+}
+
+/// An answer that brings down whoever reads it is one that is not understood: its place is free again, and it is not read
+/// again soon.
+async fn unbroken<T>(question: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
+    // What it touches is its own, and goes with it.
+    AssertUnwindSafe(question).catch_unwind().await.unwrap_or(Err(RuntimeError::Unreadable))
 }
 
 /// What a runtime said before counts no more; a question that is open stays so.

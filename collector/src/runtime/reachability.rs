@@ -249,7 +249,7 @@ pub(super) async fn diagnose(endpoint: &Endpoint, error: RuntimeError) -> Cause 
         }
         RuntimeError::TooSlow(_) => return Cause::Silent,
         // No runtime says so much before it is asked for a container.
-        error @ RuntimeError::TooLarge(_) => return Cause::Nonsense(error.to_string()),
+        error @ (RuntimeError::TooLarge(_) | RuntimeError::Unreadable) => return Cause::Nonsense(error.to_string()),
         // tonic's own words.
         RuntimeError::Transport(what) if what.contains("Timeout expired") => return Cause::Silent,
         RuntimeError::Transport(what) => return Cause::Nonsense(what),

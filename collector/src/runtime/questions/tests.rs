@@ -111,3 +111,9 @@ async fn one_whose_answer_is_too_large_is_left_alone_for_a_while() {
     questions.ask_what_is_due();
     assert!(matches!(round(&questions)[0], Said::Asked { .. }), "what it says may be less now");
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_its_reader_is_an_answer() {
+    let broken = unbroken(async { if true { panic!("odd") } else { Ok(()) } }).await;
+    assert!(matches!(broken, Err(RuntimeError::Unreadable)), "{broken:?}");
+}
