@@ -3,6 +3,7 @@
 pub mod events;
 pub mod machine;
 pub(crate) mod path;
+mod series;
 pub mod stdout_line;
 pub mod v1;
 pub mod v2;

@@ -21,6 +21,7 @@ use serde::{Serialize, Serializer};
 use self::application::CustomMetrics;
 use self::spec::ContainerSpec;
 pub use self::stats::ContainerStats;
+use super::series::{Age, Series, Shown};
 use crate::api::lists::element::Element;
 pub use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::wire::json;
@@ -52,7 +53,7 @@ pub fn append_entry(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Byt
 
 /// Appends the view's samples to those of the same container that are there already.
 pub(crate) fn append_samples(out: &mut Vec<u8>, view: &ContainerView, _: Option<&Sample>) {
-    json::append_elements(out, &samples(view));
+    samples(view).append(out);
 }
 
 /// The schema of a `ContainerInfo`.
@@ -74,8 +75,9 @@ struct ContainerInfo<'a> {
     #[schemars(with = "Vec<Reference<'a>>")]
     subcontainers: &'a [Name],
     spec: ContainerSpec<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    stats: Vec<ContainerStats<'a>>,
+    #[serde(skip_serializing_if = "Series::is_empty")]
+    #[schemars(with = "Vec<ContainerStats<'a>>")]
+    stats: Series<ContainerStats<'a>>,
 }
 
 impl<'a> ContainerInfo<'a> {
@@ -93,20 +95,17 @@ impl<'a> ContainerInfo<'a> {
     }
 }
 
-fn samples(view: &ContainerView) -> Vec<ContainerStats<'_>> {
-    let each = view.samples.iter().enumerate();
-    let mut stats: Vec<_> = each
-        .map(|(at, sample)| {
-            let stats = ContainerStats::from(&**sample).with_filesystems(view.filesystem_use(at));
-            let reported = view.application.at(sample.at).map(|round| CustomMetrics::from(&**round));
-            stats.with_network(view.network(sample)).with_custom_metrics(reported)
-        })
-        .collect();
-    // How it was at the time of older samples is not known.
-    if let Some(newest) = stats.pop() {
-        stats.push(newest.with_health(&view.identity.health));
-    }
-    stats
+fn samples(view: &ContainerView) -> Series<ContainerStats<'_>> {
+    Series::new(view, None, |Shown { sample, filesystems, age, previous: _ }| {
+        let stats = ContainerStats::from(sample).with_filesystems(filesystems);
+        let reported = view.application.at(sample.at).map(|round| CustomMetrics::from(&**round));
+        let stats = stats.with_network(view.network(sample)).with_custom_metrics(reported);
+        match age {
+            Age::Newest => stats.with_health(&view.identity.health),
+            // How it was at the time of older samples is not known.
+            Age::Older => stats,
+        }
+    })
 }
 
 /// A child, of which only the name is reported.

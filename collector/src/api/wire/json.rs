@@ -1,12 +1,14 @@
 //! JSON bytes as Go's `encoding/json` writes them: compact, HTML characters escaped, integral floats without `.0`.
 
+mod serializer;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::io;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use serde_json::ser::Formatter;
+
+use self::serializer::Writer;
 
 /// The value as compact JSON without a trailing newline.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> bytes::Bytes {
@@ -19,7 +21,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> bytes::Bytes {
 pub fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     // Writing to memory does not fail; the other error, a map key that is no string, would be a wire type's mistake
     // that no input can bring about.
-    value.serialize(&mut serde_json::Serializer::with_formatter(out, Go)).expect("wire types have string keys");
+    value.serialize(&mut Writer(out)).expect("wire types have string keys");
 }
 
 /// Appends a key of an object and its value.
@@ -29,14 +31,9 @@ pub fn append_entry<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value:
     append(out, value);
 }
 
-/// Appends elements of an array with commas between them, without its brackets.
-pub fn append_elements<T: Serialize>(out: &mut Vec<u8>, elements: &[T]) {
-    for (at, element) in elements.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        append(out, element);
-    }
+/// A value that is JSON already, with [`append`].
+pub(crate) fn raw<S: Serializer>(text: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(text)
 }
 
 /// Bytes of unknown encoding as a JSON string, see [`lossy`].
@@ -107,47 +104,6 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         f.write_char('"')
-    }
-}
-
-/// Go's choices where they differ from `serde_json`'s.
-struct Go;
-
-impl Formatter for Go {
-    fn write_f32<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
-        // Only numbers of everyday size are written in single precision: no exponent.
-        write!(writer, "{value}")
-    }
-
-    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        let magnitude = value.abs();
-        if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-            let text = format!("{value:e}");
-            let text = if magnitude < 1.0 { text } else { text.replace('e', "e+") };
-            return writer.write_all(text.as_bytes());
-        }
-        write!(writer, "{value}")
-    }
-
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let bytes = fragment.as_bytes();
-        let mut written = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            let (escape, length) = match byte {
-                b'<' => ("\\u003c", 1),
-                b'>' => ("\\u003e", 1),
-                b'&' => ("\\u0026", 1),
-                0xE2 if bytes[at..].starts_with("\u{2028}".as_bytes()) => ("\\u2028", 3),
-                0xE2 if bytes[at..].starts_with("\u{2029}".as_bytes()) => ("\\u2029", 3),
-                // Go writes the escape for a byte it could not decode, and `lossy` has put this character there.
-                0xEF if bytes[at..].starts_with("\u{fffd}".as_bytes()) => ("\\ufffd", 3),
-                _ => continue,
-            };
-            writer.write_all(&bytes[written..at])?;
-            writer.write_all(escape.as_bytes())?;
-            written = at + length;
-        }
-        writer.write_all(&bytes[written..])
     }
 }
 

@@ -67,25 +67,60 @@ impl Serialize for GoTime {
     }
 }
 
+/// `2006-01-02T15:04:05.999999999+07:00`: digit by digit, as each of many samples has one.
 fn write_rfc3339(f: &mut impl fmt::Write, time: Timestamp, offset: Offset) -> fmt::Result {
     let local = offset.to_datetime(time);
-    write!(f, "{:04}-{:02}-{:02}T", local.year(), local.month(), local.day())?;
-    write!(f, "{:02}:{:02}:{:02}", local.hour(), local.minute(), local.second())?;
-    let (mut fraction, mut digits) = (local.subsec_nanosecond(), 9);
-    while fraction != 0 && fraction % 10 == 0 {
-        fraction /= 10;
-        digits -= 1;
+    let mut text = Text { bytes: [0; 40], len: 0 };
+    text.digits::<4>(local.year().unsigned_abs().into());
+    for (separator, part) in [
+        (b'-', local.month()),
+        (b'-', local.day()),
+        (b'T', local.hour()),
+        (b':', local.minute()),
+        (b':', local.second()),
+    ] {
+        text.push(separator);
+        text.digits::<2>(part.unsigned_abs().into());
     }
+    let fraction = local.subsec_nanosecond().unsigned_abs();
     if fraction != 0 {
-        write!(f, ".{fraction:0digits$}")?;
+        text.push(b'.');
+        text.digits::<9>(fraction);
+        while text.bytes[text.len - 1] == b'0' {
+            text.len -= 1;
+        }
     }
     match offset.seconds() {
-        0 => f.write_char('Z'),
+        0 => text.push(b'Z'),
         seconds => {
-            let sign = if seconds < 0 { '-' } else { '+' };
+            text.push(if seconds < 0 { b'-' } else { b'+' });
             let minutes = seconds.unsigned_abs() / 60;
-            write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            text.digits::<2>(minutes / 60);
+            text.push(b':');
+            text.digits::<2>(minutes % 60);
         }
+    }
+    f.write_str(str::from_utf8(&text.bytes[..text.len]).map_err(|_| fmt::Error)?)
+}
+
+/// A time of 35 characters at most.
+struct Text {
+    bytes: [u8; 40],
+    len: usize,
+}
+
+impl Text {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn digits<const COUNT: usize>(&mut self, mut number: u32) {
+        for place in self.bytes[self.len..self.len + COUNT].iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.len += COUNT;
     }
 }
 

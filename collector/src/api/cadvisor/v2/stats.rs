@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::filesystem::{FilesystemStats, MachineFsStats};
 use super::spec::ContainerSpec;
+use crate::api::ContainerView;
+use crate::api::cadvisor::series::{Series, Shown};
 use crate::api::cadvisor::v1::application::CustomMetrics;
 use crate::api::cadvisor::v1::diskio::DiskIoStats;
 use crate::api::cadvisor::v1::filesystem::FsStats;
@@ -20,7 +22,6 @@ use crate::api::cadvisor::v1::stats::{CpuStats, HugetlbStats, LoadStats, MemoryS
 use crate::api::lists::element::Element;
 use crate::api::wire::json;
 use crate::api::wire::time::GoTime;
-use crate::api::{ContainerView, FilesystemUse};
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, MemoryLimit, Misc, Network, Sample, Zswap};
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
@@ -184,8 +185,9 @@ struct MachineStats<'a> {
 #[schemars(rename = "v2.ContainerInfo")]
 struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    stats: Vec<ContainerStats<'a>>,
+    #[serde(skip_serializing_if = "Series::is_empty")]
+    #[schemars(with = "Vec<ContainerStats<'a>>")]
+    stats: Series<ContainerStats<'a>>,
 }
 
 /// CPU use since the sample before.
@@ -243,29 +245,13 @@ fn custom_metrics<'a>(view: &'a ContainerView, sample: &Sample) -> Option<Custom
     view.application.at(sample.at).map(|round| CustomMetrics::from(&**round))
 }
 
-/// A sample with what is shown beside it.
-#[derive(Clone, Copy)]
-struct Shown<'a> {
-    previous: Option<&'a Sample>,
-    sample: &'a Sample,
-    filesystems: &'a FilesystemUse,
-}
-
-/// The samples after this one, each with what is shown beside it.
-fn shown<'a, T>(view: &'a ContainerView, mut previous: Option<&'a Sample>, wire: impl Fn(Shown<'a>) -> T) -> Vec<T> {
-    let mut each = |at: usize, sample: &'a Sample| {
-        wire(Shown { previous: previous.replace(sample), sample, filesystems: view.filesystem_use(at) })
-    };
-    view.samples.iter().enumerate().map(|(at, sample)| each(at, sample)).collect()
-}
-
 fn cpu_inst(previous: Option<&Sample>, sample: &Sample) -> Option<CpuInst> {
     rates::cpu(previous?, sample).map(CpuInst::from)
 }
 
 impl<'a> DeprecatedContainerStats<'a> {
     fn new(view: &'a ContainerView, shown: Shown<'a>) -> Self {
-        let Shown { previous, sample, filesystems } = shown;
+        let Shown { previous, sample, filesystems, age: _ } = shown;
         let network = network(view, sample);
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -298,7 +284,7 @@ impl<'a> DeprecatedContainerStats<'a> {
 
 impl<'a> ContainerStats<'a> {
     fn new(view: &'a ContainerView, shown: Shown<'a>) -> Self {
-        let Shown { previous, sample, filesystems } = shown;
+        let Shown { previous, sample, filesystems, age: _ } = shown;
         let zswap = sample.memory.as_ref().and_then(|memory| memory.zswap.as_ref());
         Self {
             timestamp: GoTime(Some(sample.at)),
@@ -323,7 +309,7 @@ impl<'a> ContainerStats<'a> {
 
 impl<'a> MachineStats<'a> {
     fn new(view: &ContainerView, shown: Shown<'a>) -> Self {
-        let Shown { previous, sample, filesystems } = shown;
+        let Shown { previous, sample, filesystems, age: _ } = shown;
         Self {
             timestamp: GoTime(Some(sample.at)),
             cpu: sample.cpu.as_ref().map(CpuStats::from),
@@ -360,32 +346,32 @@ pub(super) const MACHINE: Element = Element { append: append_machine, samples: a
 
 /// Appends a container's name and samples as v2.0 has them.
 pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Bytes) {
-    json::append_entry(out, &view.name, &shown(view, None, |shown| DeprecatedContainerStats::new(view, shown)));
+    json::append_entry(out, &view.name, &Series::new(view, None, |shown| DeprecatedContainerStats::new(view, shown)));
 }
 
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
-    let stats = shown(view, None, |shown| ContainerStats::new(view, shown));
+    let stats = Series::new(view, None, |shown| ContainerStats::new(view, shown));
     json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.
 pub(super) fn append_machine(out: &mut Vec<u8>, root: &ContainerView, _: Bytes) {
-    let stats = shown(root, None, |shown| MachineStats::new(root, shown));
+    let stats = Series::new(root, None, |shown| MachineStats::new(root, shown));
     json::append(out, &(!stats.is_empty()).then_some(stats));
 }
 
 /// Appends the view's samples to those that are there already, as v2.0 has them.
 pub(super) fn append_deprecated_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &shown(view, previous, |shown| DeprecatedContainerStats::new(view, shown)));
+    Series::new(view, previous, |shown| DeprecatedContainerStats::new(view, shown)).append(out);
 }
 
 /// The same as v2.1 has them.
 pub(super) fn append_samples(out: &mut Vec<u8>, view: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &shown(view, previous, |shown| ContainerStats::new(view, shown)));
+    Series::new(view, previous, |shown| ContainerStats::new(view, shown)).append(out);
 }
 
 /// The same of the machine.
 pub(super) fn append_machine_samples(out: &mut Vec<u8>, root: &ContainerView, previous: Option<&Sample>) {
-    json::append_elements(out, &shown(root, previous, |shown| MachineStats::new(root, shown)));
+    Series::new(root, previous, |shown| MachineStats::new(root, shown)).append(out);
 }
