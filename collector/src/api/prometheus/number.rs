@@ -60,6 +60,11 @@ pub(super) fn append_digits(out: &mut Vec<u8>, number: u64) {
 
 /// Appends `number / 10^decimals`.
 pub(crate) fn append_scaled(out: &mut Vec<u8>, number: u64, decimals: u8) {
+    // Most numbers of most containers.
+    if number == 0 {
+        out.push(b'0');
+        return;
+    }
     if number >= EXACT {
         append_float(out, number as f64 / 10_f64.powi(i32::from(decimals)));
         return;
@@ -68,10 +73,6 @@ pub(crate) fn append_scaled(out: &mut Vec<u8>, number: u64, decimals: u8) {
     let all = digits.as_slice();
     let zeros = all.iter().rev().take_while(|digit| **digit == b'0').count();
     let significant = &all[..all.len() - zeros];
-    if significant.is_empty() {
-        out.push(b'0');
-        return;
-    }
     append_decimal(out, significant, all.len() as i32 - 1 - i32::from(decimals));
 }
 
