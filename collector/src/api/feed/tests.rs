@@ -27,7 +27,8 @@ fn text(since: Option<u64>, rows: Vec<Arc<Row>>, gone: Vec<u64>) -> String {
     let tick =
         Tick { cursor: Cursor { run: 255, version: 9 }, since, rows, gone, host: "n1".to_owned(), ..Tick::default() };
     let shortcomings = vec!["no PSI: boot with psi=1".to_owned()];
-    let validation = Validation { hierarchies: "v2", kernel_events: "ebpf", shortcomings, containers: 3 };
+    let validation =
+        Validation { hierarchies: "v2", kernel_events: "ebpf", shortcomings, containers: 3, lost_events: Some(7) };
     let mut append = wire::pieces(&tick, &wire::Collector { version: "v1".to_owned(), validation });
     let mut out = Vec::new();
     while append(&mut out) == responses::More::Follows {}
