@@ -53,7 +53,7 @@ fn on_a_terminal() -> Result<()> {
     let mut world = World::new(&docker)?;
     let socket = format!("--docker=unix://{}", docker.socket().display());
     let collector = Collector::start(&[&socket, "--housekeeping_interval=1s"])?;
-    let terminal = Terminal::open(100, 40, &[])?;
+    let terminal = Terminal::open(120, 40, &[])?;
     terminal.runs(&top(&[&url(&collector)]))?;
     let sees = |about: &str, is_so: &dyn Fn(&str) -> bool| terminal.sees(about, is_so);
     let words = ["live ", "CPU ", "MEM ", "PSI ", " containers", "lost events 0", "HURTS", "q quit"];
@@ -84,7 +84,8 @@ fn on_a_terminal() -> Result<()> {
     terminal.types("o")?;
     sees("only what suffers", &|screen| {
         let names = names(screen);
-        screen.contains("only OOM-killed or throttled") && names.contains(&"shop-api-1".to_owned())
+        screen.contains("only OOM-killed or throttled")
+            && names.contains(&"shop-api-1".to_owned())
             && !names.contains(&"shop-web-1".to_owned())
     })?;
 
@@ -101,7 +102,9 @@ fn on_a_terminal() -> Result<()> {
     let after = killed.elapsed();
     terminal.types("e")?;
     sees("the kill among the events", &|screen| {
-        screen.lines().any(|line| line.contains("leaky") && line.contains("OOM-killed: dd") && line.contains("its limit of 16.0M"))
+        screen.lines().any(|line| {
+            line.contains("leaky") && line.contains("OOM-killed: dd") && line.contains("its limit of 16.0M")
+        })
     })?;
     ensure!(after < wait::seconds(6), "an OOM kill was shown after {after:?}");
     terminal.types("e")?;
@@ -127,7 +130,12 @@ fn on_a_terminal() -> Result<()> {
 
 fn hostile_names_and_small_screens() -> Result<()> {
     let cgroups = Cgroups::new(Set::Every)?;
-    for name in ["hostile-\u{1b}[2J\u{1b}]0;owned\u{7}", "hostile-\u{202e}evil", "hostile-容器容器容器容器容器容器容器容器", "hostile-o\u{301}\u{301}\u{301}\u{301}\u{301}"] {
+    for name in [
+        "hostile-\u{1b}[2J\u{1b}]0;owned\u{7}",
+        "hostile-\u{202e}evil",
+        "hostile-容器容器容器容器容器容器容器容器",
+        "hostile-o\u{301}\u{301}\u{301}\u{301}\u{301}",
+    ] {
         cgroups.make(name)?;
     }
     let collector = Collector::start(&["--docker="])?;
@@ -177,10 +185,16 @@ fn gives_the_terminal_back() -> Result<()> {
     for (name, end) in ends {
         terminal.runs(&top(&[&url(&collector)]))?;
         terminal.sees("the list", |screen| screen.contains("q quit"))?;
-        ensure!(terminal.fact("alternate_on")? == "1" && terminal.fact("cursor_flag")? == "0", "not on a screen of its own");
+        ensure!(
+            terminal.fact("alternate_on")? == "1" && terminal.fact("cursor_flag")? == "0",
+            "not on a screen of its own"
+        );
         end()?;
         terminal.sees("the shell", |screen| screen.trim_end().ends_with(PROMPT) && !screen.contains("q quit"))?;
-        ensure!(terminal.fact("alternate_on")? == "0" && terminal.fact("cursor_flag")? == "1", "{name}: not given back");
+        ensure!(
+            terminal.fact("alternate_on")? == "0" && terminal.fact("cursor_flag")? == "1",
+            "{name}: not given back"
+        );
         let after = modes(name)?;
         ensure!(after == before, "{name}: the terminal's modes were {before} and are {after}");
     }
@@ -237,7 +251,8 @@ fn remote_with_token_and_tls() -> Result<()> {
     }
     let user = files.put("users", "ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")?;
     let pair = files.put("pair", "ann:secret\n")?;
-    let collector = Collector::launch(&Rights::default(), &[&flag("http_auth_file", &user), "--docker="])?;
+    let collector =
+        Collector::launch(&Rights::default(), &[&flag("http_auth_file", &user), "--auth_api", "--docker="])?;
     let json = once(&[&url(&collector), &flag("password_file", &pair)])?;
     ensure!(json["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1")), "{json}");
     Ok(())
@@ -246,7 +261,8 @@ fn remote_with_token_and_tls() -> Result<()> {
 /// What is printed once as JSON.
 fn once(flags: &[&str]) -> Result<Value> {
     wait::eventually(wait::seconds(10), || {
-        let output = Command::new(&settings().collector).args(["top", "--once", "--format=json"]).args(flags).output()?;
+        let output =
+            Command::new(&settings().collector).args(["top", "--once", "--format=json"]).args(flags).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "{flags:?}: {said}");
         Ok(serde_json::from_slice(&output.stdout)?)
@@ -282,7 +298,8 @@ fn once_for_scripts() -> Result<()> {
     let json = once(&[&url(&collector), "--filter=seen-once"])?;
     let all = json["containers"].as_array().context("no list")?;
     ensure!(all.len() == 1 && all[0]["title"] == "seen-once" && all[0]["oom_kills"] == 0, "{all:?}");
-    let output = Command::new(&settings().collector).args(["top", "--once", &url(&collector)]).output()?;
+    let output =
+        Command::new(&settings().collector).args(["top", "--once", &url(&collector)]).env("LC_ALL", "C").output()?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(output.status.success() && text.is_ascii() && text.contains("seen-once"), "{text}");
     ensure!(text.lines().any(|line| line.starts_with("NAME ") && line.ends_with(" OOM")), "{text}");

@@ -27,7 +27,8 @@ impl Terminal {
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
         let prompt = format!("PS1={PROMPT} ");
-        let mut arguments = vec!["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, "env", "-i", path];
+        let mut arguments =
+            vec!["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, "env", "-i", path];
         arguments.extend([prompt.as_str(), "TERM=screen-256color", "LC_ALL=C.UTF-8"]);
         arguments.extend(environment);
         arguments.push("sh");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::error::Category;
 
-use super::wire::{self, Tick};
+use super::wire::{self, Answer, Tick};
 use crate::client::{Client, ClientError, Patience, Peer};
 use crate::config::{Config, TopRequest, Where};
 use crate::embedded::daemon::Collector;
@@ -101,7 +101,7 @@ impl Source {
     }
 
     /// An answer of the API.
-    pub(super) async fn get<T: serde::de::DeserializeOwned>(&self, target: &str) -> Result<T, SourceError> {
+    pub(super) async fn get<T: Answer>(&self, target: &str) -> Result<T, SourceError> {
         let (status, body) = match self {
             Self::Remote(client) => {
                 let answer = client.get(target).await?;

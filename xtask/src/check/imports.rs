@@ -92,7 +92,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
     // The same within another program.
     ("embedded", &["api", "config", "daemon", "degradations", "kernel", "sample", "units"]),
     // A client of a running collector, or of one that it has inside: it shows what the API answers, and nothing else.
-    ("top", &["bounds", "client", "config", "embedded", "kernel", "sample", "shutdown", "units"]),
+    ("top", &["bounds", "client", "config", "embedded", "kernel", "sample"]),
 ];
 
 /// What the entry point may use.

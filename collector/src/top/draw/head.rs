@@ -18,10 +18,12 @@ const HIGH: usize = 30;
 pub(super) fn lines(app: &App, arranged: &Arranged<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title(app, columns)];
     lines.extend(troubles(app, columns));
+    lines.push(hurting(app, arranged, columns));
     lines.extend(flowing(machine(app), columns));
     lines.extend(flowing(containers(app, arranged), columns));
     lines.extend(missing(app, columns, if height >= HIGH { 4 } else { 2 }));
-    lines.push(hurting(app, arranged, columns));
+    // On a low screen the list comes before what is last here.
+    lines.truncate((height * 2 / 5).max(2));
     lines
 }
 

@@ -124,11 +124,15 @@ fn heading(group: &Group, chosen: &[Column], name: usize, look: Look, mark: &str
     let fold = if group.folded { look.letters.either("▸", "+") } else { look.letters.either("▾", "-") };
     let count = format!("  {} {}", group.kind.name(), group.rows);
     let hurting = if group.hurting > 0 { format!(", {} hurt", group.hurting) } else { String::new() };
-    let room = name.saturating_sub(3 + count.len() + hurting.len());
-    let title = look.letters.cut(&look.letters.visible(&group.title), room.max(8));
+    let room = name.saturating_sub(3 + hurting.len());
+    let title = look.letters.cut(&look.letters.visible(&group.title), room);
     let left = name.saturating_sub(2 + Span::raw(title.as_str()).width());
-    let [count, hurting] =
-        if count.len() + hurting.len() < left { [count, hurting] } else { [String::new(), String::new()] };
+    let [count, hurting] = match left {
+        left if count.len() + hurting.len() < left => [count, hurting],
+        left if hurting.len() < left && !hurting.is_empty() => [String::new(), hurting],
+        left if count.len() < left => [count, String::new()],
+        _ => [String::new(), String::new()],
+    };
     let rest = left.saturating_sub(count.len() + hurting.len());
     let mut spans = vec![
         Span::styled(format!("{mark}{fold} {title}"), Look::STRONG),
