@@ -56,7 +56,7 @@ fn on_a_terminal() -> Result<()> {
     let terminal = Terminal::open(120, 40, &[])?;
     terminal.runs(&top(&[&url(&collector)]))?;
     let sees = |about: &str, is_so: &dyn Fn(&str) -> bool| terminal.sees(about, is_so);
-    let words = ["live ", "CPU ", "MEM ", "PSI ", " containers", "lost events 0", "HURTS", "q quit"];
+    let words = ["live ", "CPU ", "MEM ", "PSI ", " containers", "lost events ", "HURTS", "q quit"];
     sees("the head", &|screen| words.iter().all(|word| screen.contains(word)))?;
 
     terminal.types("/shop-")?;
