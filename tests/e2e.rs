@@ -71,6 +71,7 @@ mod storage;
 mod storm;
 mod support;
 mod systemd_unit;
+mod top;
 mod unprivileged;
 mod unreachable;
 mod vanishing;
@@ -99,6 +100,7 @@ const FILES: &[&[Case]] = &[
     api_v2::CASES,
     openapi::CASES,
     page::CASES,
+    top::CASES,
     metrics::CASES,
     prometheus::CASES,
     beside_cadvisor::CASES,

@@ -23,6 +23,8 @@ pub(crate) const CASES: &[Case] = &[Case::new("page::in_a_browser", in_a_browser
 const MANY: usize = 3_000;
 /// `secret`, by bcrypt.
 const SECRET: &str = "ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+/// The same for digests: `ann:localhost:secret`.
+const DIGEST: &str = "ann:localhost:44ce92afa412f9d8fbc15a82e03e4126\n";
 
 fn in_a_browser() -> Result<()> {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/web");
@@ -43,6 +45,8 @@ fn in_a_browser() -> Result<()> {
     let plain = collector(&[])?;
     let (below, token) = (collector_below(&socket)?, collector(&[&tokens, "--enable_metrics=cpu"])?);
     let password = collector(&[&users])?;
+    let digests = flag("http_digest_file", &files.put("digests", DIGEST)?);
+    let digest = collector(&[&digests, "--auth_api", "--enable_metrics=cpu"])?;
     let degraded = Collector::start(&["--docker=unix:///nowhere/docker.sock"])?;
     wait_for_names(&plain)?;
     let at = |collector: &Collector| format!("http://{}", collector.address());
@@ -55,6 +59,7 @@ fn in_a_browser() -> Result<()> {
         .env("PAGE_BELOW", format!("{}/node/one", at(&below)))
         .env("PAGE_TOKEN", at(&token))
         .env("PAGE_PASSWORD", at(&password))
+        .env("PAGE_DIGEST", at(&digest))
         .env("PAGE_DEGRADED", at(&degraded))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -114,7 +119,7 @@ fn follow(cases: &mut Child, world: &mut World<'_>) -> Result<Vec<String>> {
 }
 
 /// What the page shows.
-struct World<'a> {
+pub(crate) struct World<'a> {
     docker: &'a Docker,
     web: String,
     leaky: String,
@@ -126,7 +131,7 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     /// A project, a pod and some others: one is throttled, one at its limit, one restarts without end.
-    fn new(docker: &'a Docker) -> Result<Self> {
+    pub(crate) fn new(docker: &'a Docker) -> Result<Self> {
         let project =
             |service: &str| json!({ "com.docker.compose.project": "shop", "com.docker.compose.service": service });
         let mut front = project("web");
@@ -162,7 +167,7 @@ impl<'a> World<'a> {
         Ok(Self { docker, web, leaky, batch, more: None, hostile: None })
     }
 
-    fn act(&mut self, action: &str) -> Result<String> {
+    pub(crate) fn act(&mut self, action: &str) -> Result<String> {
         match action {
             "end" => drop(self.docker.ask("POST", &format!("/containers/{}/kill", self.batch), None)?),
             "limit" => {

@@ -41,6 +41,7 @@ pub(crate) mod stalls;
 pub(crate) mod stream;
 pub(crate) mod surroundings;
 pub(crate) mod tar;
+pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod wait;
 pub(crate) mod workload;

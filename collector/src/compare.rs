@@ -4,7 +4,6 @@
 //! closely numbers have to agree and `known` which differences are deliberate, `text` and `json` show the result.
 //! It knows no part of the collector: it is a client like any other, and judges the collector by its answers alone.
 
-mod client;
 pub mod json;
 pub mod known;
 mod metrics;
@@ -19,8 +18,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::bounds::ForTerminal;
+use crate::client::Peer;
 
-pub use client::{ClientError, Header, Origin};
 use report::Report;
 pub use report::Verbosity;
 
@@ -31,15 +30,6 @@ pub enum Format {
     Text,
     /// For programs: one object.
     Json,
-}
-
-/// One of the two servers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Where it listens.
-    pub origin: Origin,
-    /// What is sent with each request, for example an authorization.
-    pub headers: Vec<Header>,
 }
 
 /// What to compare, and how.

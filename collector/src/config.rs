@@ -17,6 +17,7 @@ pub mod invocation;
 mod kubelet;
 mod logging;
 mod metrics;
+mod moment;
 mod report_format;
 mod retention;
 mod sampling;
@@ -24,6 +25,7 @@ mod server;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -49,6 +51,7 @@ pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
 pub use report_format::ReportFormat;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
+pub use top::{SortBy, TopMode, TopRequest, Where};
 
 // No documentation comment: it would become that of each command which takes these flags.
 #[derive(Debug, clap::Args)]

@@ -15,6 +15,7 @@ mod hardware;
 mod hashes;
 mod hosts;
 mod identities;
+pub(crate) mod in_process;
 mod kubelet;
 mod listeners;
 mod machine;

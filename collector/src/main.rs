@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use collector::config::ConfigError;
 use collector::config::invocation::Invocation;
-use collector::{compare, daemon, doctor};
+use collector::{compare, daemon, doctor, top};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Invocation::Run(config) => daemon::run(*config),
         Invocation::Statistics(request) => daemon::statistics::print(&request),
         Invocation::Compare(options) => return ExitCode::from(compare::run(&options)),
+        Invocation::Top(request) => return ExitCode::from(top::run(&request)),
         Invocation::Doctor(config, format, container) => {
             return ExitCode::from(doctor::run(&config, format, container.as_ref()));
         }

@@ -10,6 +10,7 @@ mod docker;
 mod floor;
 mod latency;
 mod metrics;
+mod page;
 mod process;
 mod report;
 
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Measure answers of /metrics instead
     #[arg(long)]
     metrics: bool,
+    /// Measure one tab of the page instead, over 3,000 cgroups, in Chromium
+    #[arg(long)]
+    page: bool,
 }
 
 /// At this number of cgroups memory and start are measured, and beyond it cAdvisor is not.
@@ -84,6 +88,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         window: Duration::from_secs(args.window),
         history: Duration::from_secs(args.history),
     };
+    if args.page {
+        let bars = bench.measure_page(&collector)?;
+        println!("\n| figure | measured | bar | |\n| --- | ---: | ---: | --- |");
+        for bar in bars {
+            println!("{bar}");
+        }
+        return Ok(());
+    }
     if args.metrics {
         let sizes: Vec<_> = sizes.into_iter().filter(|size| METRICS_SIZES.contains(size)).collect();
         let mut rows = bench.measure_scrapes(("collector", &collector, "/readyz"), &sizes)?;

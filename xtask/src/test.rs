@@ -40,7 +40,7 @@ enum Layer {
 
 /// What the end-to-end suite uses on the host: engines, a tiny image's content, network namespaces, file systems, and what
 /// some files of `deploy/` are for.
-pub(crate) const HOST_PACKAGES: [&str; 13] = [
+pub(crate) const HOST_PACKAGES: [&str; 14] = [
     "docker.io",
     "containerd",
     "runc",
@@ -53,6 +53,7 @@ pub(crate) const HOST_PACKAGES: [&str; 13] = [
     "nginx-light",
     "btrfs-progs",
     "e2fsprogs",
+    "tmux",
     "xfsprogs",
 ];
 

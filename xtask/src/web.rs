@@ -53,6 +53,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of the committed bundle, compressed.
+pub(crate) fn compressed() -> Result<usize> {
+    FILES.iter().map(|file| gzipped(&read(&folder().join("dist").join(file))?)).sum()
+}
+
 /// Installs what the lock file names, for the bundle and for the tests in a browser, unless it is there.
 pub(crate) fn install() -> Result<()> {
     ensure!(shell::is_on_path("npm"), "npm is not on the search path: install Node 20 or later (Debian: nodejs, npm)");

@@ -255,6 +255,8 @@ pub struct Validation {
     pub shortcomings: Vec<String>,
     /// Containers listed.
     pub containers: usize,
+    /// Kernel events that could not be delivered since the start; absent without kernel events.
+    pub lost_events: Option<u64>,
 }
 
 /// Whether requests get complete answers.

@@ -15,14 +15,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Options;
-use super::client::{Answer, Client, ClientError};
 use super::progress::Progress;
 use super::report::{Difference, Finding, Report};
 use super::rules::Structure;
 use super::values::{Comparison, Depth};
+use crate::client::{Answer, Client, ClientError, Patience};
 
 /// How far from the time it says a sample's values may be: neither server reads everything at once.
 const BLUR: Duration = Duration::from_millis(500);
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The letters of a container's name that a path cannot have as they are.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'\\');
 
@@ -45,12 +47,13 @@ struct Walk {
 /// Compares everything.
 pub(super) async fn compare(options: &Options) -> Result<Report, ClientError> {
     let end = Instant::now() + options.timeout;
-    let mut theirs = Client::new(&options.theirs, "--with-header", end);
-    let mut ours = Client::new(&options.ours, "--url-header", end);
+    let patience = Patience { each: PATIENCE, end: Some(end) };
+    let theirs = Client::new(&options.theirs, "--with-header", patience)?;
+    let ours = Client::new(&options.ours, "--url-header", patience)?;
     let mut report = Report::new(theirs.url(""), ours.url(""), options.verbosity);
-    let resources = discover(&mut theirs, "a cAdvisor").await?;
+    let resources = discover(&theirs, "a cAdvisor").await?;
     // Something else on the collector's port would differ in everything.
-    discover(&mut ours, "a collector").await?;
+    discover(&ours, "a collector").await?;
     if let Some(Value::String(version)) = json(&theirs.get("/api/v2.0/version").await?) {
         report.their_version = version;
     }
@@ -67,7 +70,7 @@ pub(super) async fn compare(options: &Options) -> Result<Report, ClientError> {
 }
 
 /// What a server says that it has, by version.
-async fn discover(client: &mut Client, expected: &'static str) -> Result<Resources, ClientError> {
+async fn discover(client: &Client, expected: &'static str) -> Result<Resources, ClientError> {
     let listing = client.get("/api/").await?;
     let not_a = |client: &Client, answer: &Answer| ClientError::NotA {
         url: client.url("/api/"),

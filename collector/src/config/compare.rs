@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{ConfigError, ReportFormat, value_error};
-use crate::compare::{Format, Header, Options, Origin, Peer, Verbosity};
+use crate::client::{Header, Origin, Peer, Trust};
+use crate::compare::{Format, Options, Verbosity};
 
 /// The flags of `collector compare`.
 #[derive(Debug, clap::Args)]
@@ -38,8 +39,8 @@ impl CompareArgs {
             return Err(value_error("timeout", &"0", &"nothing can be compared in no time"));
         }
         Ok(Options {
-            theirs: Peer { origin: with, headers: with_header },
-            ours: Peer { origin: url, headers: url_header },
+            theirs: Peer { origin: with, headers: with_header, trust: Trust::System },
+            ours: Peer { origin: url, headers: url_header, trust: Trust::System },
             format: match format {
                 ReportFormat::Text => Format::Text,
                 ReportFormat::Json => Format::Json,
@@ -78,7 +79,7 @@ mod tests {
     fn mistakes_are_named() {
         let with = "--with=http://a";
         for flags in
-            [&[][..], &["--with=localhost"], &["--with=https://a"], &[with, "--url-header=x"], &[with, "--timeout=0"]]
+            [&[][..], &["--with=localhost"], &["--with=ftp://a"], &[with, "--url-header=x"], &[with, "--timeout=0"]]
         {
             assert!(!options(flags).unwrap_err().contains("error: "), "{flags:?}");
         }

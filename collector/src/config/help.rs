@@ -36,7 +36,7 @@ const COMMON: [&str; 27] = [
 ];
 
 /// The commands that take the daemon's flags beside their own.
-const WITH_FLAGS_OF_DAEMON: [&str; 2] = ["doctor", "statistics"];
+const WITH_FLAGS_OF_DAEMON: [&str; 3] = ["doctor", "statistics", "top"];
 
 /// Where the rest is.
 pub(super) const AFTER: &str = "\

@@ -7,6 +7,7 @@ use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, FromArgMatche
 
 use super::compare::CompareArgs;
 use super::statistics::{StatisticsArgs, StatisticsRequest};
+use super::top::{TopArgs, TopRequest};
 use super::{Args, Config, ConfigError, ReportFormat, file, help, on_one_line};
 use crate::compare;
 use crate::go_flags::{go_bool, go_spelling};
@@ -51,6 +52,11 @@ enum Command {
     },
     /// Report for every statistic of a container which file it is read from on this machine, or why it is not available
     Statistics(Box<StatisticsArgs>),
+    /// Show the containers that use the most, or hurt, as they change
+    ///
+    /// Asks a running collector, of this machine or another, or reads cgroups by itself where none answers; then the
+    /// daemon's flags count. Exits with 0, or with 1 when there is nothing to show.
+    Top(Box<TopArgs>),
     /// Compare the answers of a running cAdvisor and a running collector, name by name
     ///
     /// Both have to run on the same machine. Exits with 0 when nothing differs but what docs/migrating.md lists as
@@ -81,6 +87,8 @@ pub enum Invocation {
     Doctor(Box<Config>, ReportFormat, Option<OsString>),
     /// `statistics`.
     Statistics(Box<StatisticsRequest>),
+    /// `top`.
+    Top(Box<TopRequest>),
     /// `compare`.
     Compare(Box<compare::Options>),
 }
@@ -92,6 +100,8 @@ impl Invocation {
             Self::Run(config) => config.log,
             // Which runtimes answer is of no interest here.
             Self::Statistics(_) => "warn",
+            // Standard error is the screen.
+            Self::Top(_) => "off",
             // What libraries warn of is part of the doctor's report.
             Self::Doctor(..) | Self::Compare(..) => "error",
         }
@@ -119,6 +129,7 @@ impl Invocation {
         match line.command {
             None | Some(Command::Version) => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
+            Some(Command::Top(args)) => Ok(Self::Top(Box::new(TopRequest::from_args(*args)?))),
             Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),
             Some(Command::Doctor { format, container, args }) => {
                 Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format, container))

@@ -432,7 +432,7 @@ impl Status for Backend {
     fn health_report(&self) -> String {
         let mut report = String::from("ok\n\n");
         let context = self.engine.context();
-        let Validation { hierarchies, kernel_events, shortcomings, containers } = self.validation();
+        let Validation { hierarchies, kernel_events, shortcomings, containers, lost_events } = self.validation();
         let oom = match self.engine.oom_source() {
             OomSource::Events => "kernel events",
             OomSource::Counters => "counters",
@@ -449,8 +449,8 @@ impl Status for Backend {
             // Writing to a string cannot fail.
             let _ = writeln!(report, "{name}: {value}");
         }
-        if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
-            let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
+        if let Some(lost) = lost_events {
+            let _ = writeln!(report, "kernel events lost: {lost}");
         }
         if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
             let _ = writeln!(report, "disk usage: {complaint}");
@@ -471,6 +471,7 @@ impl Status for Backend {
             kernel_events: if self.counters.is_some() { "ebpf" } else { "scan" },
             shortcomings: self.degradations.reasons(),
             containers: self.engine.store().len(),
+            lost_events: self.counters.as_ref().and_then(|counters| Some(counters.read().ok()?.total_lost())),
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::api::ContainerView;
 use crate::api::backend::{
     Containers as _, EventSource as _, Host as _, Kubelet as _, LimitsAge, Readiness, Status as _, TooManyStreams,
@@ -15,6 +17,7 @@ use crate::api::cadvisor::v2::{RequestOptions, SelectionError, select};
 use crate::api::kubelet::{Depth, Snapshot, at_or_below};
 use crate::config::Config;
 use crate::daemon::backend::{Backend, Stream, VERSION};
+use crate::daemon::in_process::InProcess;
 use crate::daemon::{DaemonError, Parts};
 use crate::degradations::Degradations;
 use crate::embedded::{Containers, FsInfo, NoFilesystem, NodeStatistics, NotOne, VersionInfo};
@@ -27,6 +30,7 @@ use crate::sample::machine::{FilesystemRole, Filesystems, Machine};
 /// A running collector. It ends when dropped, which may take a second.
 pub struct Collector {
     answers: Arc<Backend>,
+    http: InProcess,
     parts: Option<Parts>,
 }
 
@@ -40,7 +44,7 @@ impl Collector {
         let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
         let start = || Parts::start(config, hierarchies, DescriptorPlan::of_process(), Degradations::default());
         let parts = tokio::task::block_in_place(start)?;
-        Ok(Self { answers: Arc::clone(&parts.answers), parts: Some(parts) })
+        Ok(Self { http: InProcess::new(&parts.answers), answers: Arc::clone(&parts.answers), parts: Some(parts) })
     }
 
     /// Whether every container is listed.
@@ -51,6 +55,12 @@ impl Collector {
     /// A thread that ended although nobody asked it to: what is served no longer changes.
     pub fn ended_thread(&self) -> Option<String> {
         self.parts.as_ref().and_then(Parts::ended_thread)
+    }
+
+    /// What the HTTP API answers to a GET request of this path with its query: the status and the body. Nothing is
+    /// listened on for it.
+    pub async fn get(&self, target: &str) -> (u16, Bytes) {
+        self.http.get(target).await
     }
 
     /// The node with its pods, of which `api::kubelet` makes the kubelet's summary.

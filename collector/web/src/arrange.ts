@@ -155,7 +155,7 @@ export function arrange(hold: boolean): Arranged {
   if (ui.view === "tree") items = tree(found, rows, sorter(byId), terms.length > 0 || ui.shown !== "all");
   else {
     found.sort(sorter(byId));
-    items = ui.view === "flat" ? found.map((row) => line(row, 0, null)) : grouped(found, before, isHurting);
+    items = ui.view === "flat" ? found.map((row) => line(row, 0, null)) : grouped(found, before, isHurting, terms.length > 0);
   }
   if (!hold || held !== orderOf) {
     order = new Map(items.map((item, at) => [item.key, at]));
@@ -176,7 +176,8 @@ const line = (row: Row, depth: number, folded: boolean | null): Line => ({
   folded,
 });
 
-function grouped(found: Row[], before: Map<string, number>, hurting: Set<Row>): Item[] {
+/** What is searched for is to be seen: groups are `open` then, whatever is folded. */
+function grouped(found: Row[], before: Map<string, number>, hurting: Set<Row>, open: boolean): Item[] {
   const groups = new Map<string, Row[]>();
   for (const row of found) {
     const key = `${row.groupKind} ${row.group}`;
@@ -194,7 +195,7 @@ function grouped(found: Row[], before: Map<string, number>, hurting: Set<Row>): 
       cpu: sum(rows, (row) => row.cpu),
       memory: sum(rows, (row) => row.memory),
       hurting: rows.filter((row) => hurting.has(row)).length,
-      folded: ui.folded.has(`g${key}`),
+      folded: !open && ui.folded.has(`g${key}`),
     }),
   );
   const valueOf = (group: Group): number | string | null => {

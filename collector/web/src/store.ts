@@ -205,10 +205,13 @@ function spread(values: (number | null)[], at: number[], seen: (number | null)[]
 }
 
 let timer: ReturnType<typeof setTimeout> | undefined;
+/** When the last answer came. */
+let answered = 0;
 let asking: AbortController | undefined;
 
 async function tick(): Promise<void> {
   clearTimeout(timer);
+  timer = undefined;
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -220,6 +223,7 @@ async function tick(): Promise<void> {
     performance.measure("take", { start: began });
     state.connection = "live";
     state.trouble = "";
+    answered = performance.now();
     changed();
   } catch (error) {
     if (signal.aborted) return;
@@ -235,11 +239,35 @@ export function begin(): void {
   state.connection = "loading";
   void tick();
   follow((events, are) => {
-    const added = addEvents(state.events, events);
     state.eventsAre = are;
-    if (added) countLately();
-    changed();
+    pending.push(...events);
+    if (pending.length > MOST_PENDING) takeEvents();
+    else flushing ??= setTimeout(takeEvents, GATHER_MS);
   });
+}
+
+/** Of a burst of events the whole list is worked out a few times a second, and not once for each piece of the stream. */
+const GATHER_MS = 200;
+const MOST_PENDING = 1000;
+/** After containers came or went the list is asked for this soon after the last answer. */
+const SOON_MS = 700;
+let pending: KilledOrNot[] = [];
+let flushing: ReturnType<typeof setTimeout> | undefined;
+
+function takeEvents(): void {
+  clearTimeout(flushing);
+  flushing = undefined;
+  const events = pending;
+  pending = [];
+  if (addEvents(state.events, events)) {
+    countLately();
+    const isNew = (event: KilledOrNot) => event.at > state.now;
+    if (state.connection === "live" && timer !== undefined && events.some(isNew)) {
+      clearTimeout(timer);
+      timer = setTimeout(tick, Math.max(0, answered + SOON_MS - performance.now()));
+    }
+  }
+  changed();
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -121,6 +121,8 @@ test("a_group_is_folded", async () => {
   await group.click();
   await until("folded", async () => (await group.getAttribute("aria-expanded")) === "false");
   await until("no member", async () => !(await titles(page)).includes("shop-web-1"));
+  equal(await searched("shop-web"), ["shop-web-1"], "what is found in a folded group");
+  await until("folded again", async () => !(await titles(page)).includes("shop-web-1"));
   await group.click();
   await until("its members", async () => (await titles(page)).includes("shop-web-1"));
 });

@@ -201,6 +201,19 @@ test("behind_a_password", async () => {
   await other.context().close();
 });
 
+test("behind_a_digest", async () => {
+  const credentials = { username: "ann", password: "secret" };
+  const other = await open("/containers/", { httpCredentials: credentials }, { at: process.env.PAGE_DIGEST, quiet: true });
+  const schemes = [];
+  other.on("request", async (request) => schemes.push((await request.allHeaders()).authorization?.split(" ")[0] ?? "none"));
+  await until("the list", async () => (await titles(other)).includes("shop-web-1"));
+  await until("events", async () => (await other.locator(".dock h2").innerText()).includes("live"));
+  await line(other, "shop-web-1").locator("td.name > a").click();
+  await until("its charts", () => other.locator('[data-chart="CPU"] canvas').isVisible());
+  ok(!schemes.includes("Basic"), `${schemes}`);
+  await other.context().close();
+});
+
 test("three_thousand_cgroups", async () => {
   await act("many");
   const other = await open("/containers/", {}, {});

@@ -42,6 +42,11 @@ impl Api {
         Self { agent: config.into(), base: format!("http://127.0.0.1:{port}") }
     }
 
+    /// Where it answers.
+    pub(super) fn url(&self) -> &str {
+        &self.base
+    }
+
     /// Whether a GET succeeds.
     pub(super) fn answers(&self, path: &str) -> bool {
         self.agent.get(format!("{}{path}", self.base)).call().is_ok()

@@ -170,7 +170,7 @@ impl fmt::Display for Report {
 
 /// A figure and the most that it may be.
 #[derive(Debug)]
-struct Bar {
+pub(super) struct Bar {
     name: String,
     measured: f64,
     limit: Option<f64>,
@@ -178,8 +178,9 @@ struct Bar {
 }
 
 impl Bar {
-    fn new(name: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
-        Self { name: name.to_owned(), measured, limit: Some(limit), unit }
+    /// Without a bar where the limit is infinite.
+    pub(super) fn new(name: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), measured, limit: limit.is_finite().then_some(limit), unit }
     }
 }
 

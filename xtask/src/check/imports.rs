@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -14,6 +14,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     // Whoever has a thread for as long as the collector lives starts it there.
     ("supervisor", &[]),
     ("auth", &[]),
+    // One server, whoever asks it.
+    ("client", &[]),
     ("steady", &["units"]),
     ("sample", &["units"]),
     ("rates", &["sample", "units"]),
@@ -35,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     // What is sent unasked. Texts and lines of JSON come from the api, handed in by the daemon.
     ("push", &["rates", "sample", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
-    ("compare", &["bounds", "kernel", "units"]),
+    ("compare", &["bounds", "client", "kernel", "units"]),
     ("own_metrics", &["bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
     // Checked flags become the options of the parts, which define them.
     (
@@ -44,6 +46,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "api",
             "application",
             "auth",
+            "client",
             "compare",
             "discovery",
             "disk_usage",
@@ -88,13 +91,15 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ),
     // The same within another program.
     ("embedded", &["api", "config", "daemon", "degradations", "kernel", "sample", "units"]),
+    // A client of a running collector, or of one that it has inside: it shows what the API answers, and nothing else.
+    ("top", &["bounds", "client", "config", "embedded", "kernel", "sample"]),
 ];
 
 /// What the entry point may use.
-const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
+const ENTRY_POINT: [&str; 5] = ["compare", "config", "daemon", "doctor", "top"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 15] = [
+const FOREIGN: [(&str, &[&str]); 16] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["api", "daemon"]),
@@ -103,17 +108,18 @@ const FOREIGN: [(&str, &[&str]); 15] = [
     ("clap_mangen", &["config"]),
     ("collector_ebpf", &["kernel"]),
     ("inotify", &["kernel"]),
-    ("hyper_rustls", &["push"]),
+    ("hyper_rustls", &["client", "push"]),
     ("opentelemetry_proto", &["push"]),
     ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["api", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
-    ("serde", &["api", "runtime", "doctor/json", "application", "compare/json"]),
+    ("ratatui", &["top"]),
+    ("serde", &["api", "runtime", "doctor/json", "application", "compare/json", "top/wire", "top/json"]),
     ("snap", &["push"]),
 ];
 
-/// The places that turn data into bytes for others: the api what is served, the doctor and the comparison what they print.
-const SERIALIZING: [&str; 3] = ["api", "doctor/json", "compare/json"];
+/// The places that turn data into bytes for others: the api what is served, the front ends what they print.
+const SERIALIZING: [&str; 4] = ["api", "doctor/json", "compare/json", "top/json"];
 
 /// Layers that are given the time.
 const CLOCKLESS: [&str; 4] = ["units", "sample", "rates", "api"];

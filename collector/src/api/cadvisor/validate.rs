@@ -19,7 +19,7 @@ pub(crate) fn answer(source: &impl Node) -> Response {
 }
 
 fn report(machine: &Machine, version: &str, validation: &Validation) -> String {
-    let Validation { hierarchies, kernel_events, shortcomings, containers } = validation;
+    let Validation { hierarchies, kernel_events, shortcomings, containers, lost_events: _ } = validation;
     let mut text = format!("cAdvisor version: {version}\n\nOS version: {}\n\n", container_os_version(machine));
     let mut block = |title: &str, status: &str, lines: &[String]| {
         // Writing to a string cannot fail.
@@ -58,6 +58,7 @@ mod tests {
             kernel_events: "ebpf",
             shortcomings: vec!["no last samples: CAP_SYS_NICE is missing".to_owned()],
             containers: 7,
+            lost_events: Some(0),
         };
         let machine = Machine { kernel_release: "6.1.0".to_owned(), ..Machine::default() };
         expect![[r"

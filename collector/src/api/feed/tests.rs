@@ -27,7 +27,8 @@ fn text(since: Option<u64>, rows: Vec<Arc<Row>>, gone: Vec<u64>) -> String {
     let tick =
         Tick { cursor: Cursor { run: 255, version: 9 }, since, rows, gone, host: "n1".to_owned(), ..Tick::default() };
     let shortcomings = vec!["no PSI: boot with psi=1".to_owned()];
-    let validation = Validation { hierarchies: "v2", kernel_events: "ebpf", shortcomings, containers: 3 };
+    let validation =
+        Validation { hierarchies: "v2", kernel_events: "ebpf", shortcomings, containers: 3, lost_events: Some(7) };
     let mut append = wire::pieces(&tick, &wire::Collector { version: "v1".to_owned(), validation });
     let mut out = Vec::new();
     while append(&mut out) == responses::More::Follows {}
@@ -39,7 +40,7 @@ fn text(since: Option<u64>, rows: Vec<Arc<Row>>, gone: Vec<u64>) -> String {
 fn a_first_answer_has_everything() {
     let rows = vec![row(1, "/", 1, 1), row(2, "/docker/ab", 2, 8), row(3, "/x", 3, 3)];
     expect![[r#"
-        {"cursor":"ff.9","full":true,"at":0,"node":{"host":"n1","kernel":"","version":"v1","cpus":0,"memory":null,"events":"ebpf","hierarchies":"v2","degraded":["no PSI: boot with psi=1"],"disks":[]},
+        {"cursor":"ff.9","full":true,"at":0,"node":{"host":"n1","kernel":"","version":"v1","cpus":0,"memory":null,"events":"ebpf","lost_events":7,"hierarchies":"v2","degraded":["no PSI: boot with psi=1"],"disks":[]},
 
         "gone":[],"who":[{"id":1,"name":"/"},
         {"id":2,"name":"/docker/ab","runtime":"docker","container":"ab","called":"\u003cweb\u003e","memory_limit":1048576},

@@ -53,6 +53,8 @@ struct Node<'a> {
     memory: Option<u64>,
     /// Where news of containers come from: `ebpf` or `scan`.
     events: &'static str,
+    /// Kernel events that could not be delivered since the collector's start; `null` without kernel events.
+    lost_events: Option<u64>,
     /// Which cgroup hierarchies there are.
     hierarchies: &'static str,
     /// What the collector has to do without, each with its fix.
@@ -294,6 +296,7 @@ fn head(tick: &Tick, collector: &Collector) -> Vec<u8> {
             cpus: tick.cpus,
             memory: tick.memory.map(|memory| memory.0),
             events: validation.kernel_events,
+            lost_events: validation.lost_events,
             hierarchies: validation.hierarchies,
             degraded: &validation.shortcomings,
             disks: disks.collect(),

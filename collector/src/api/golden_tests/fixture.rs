@@ -349,7 +349,13 @@ impl Status for Fixture {
     }
 
     fn validation(&self) -> Validation {
-        Validation { hierarchies: "v2", kernel_events: "ebpf", shortcomings: Vec::new(), containers: 3 }
+        Validation {
+            hierarchies: "v2",
+            kernel_events: "ebpf",
+            shortcomings: Vec::new(),
+            containers: 3,
+            lost_events: Some(0),
+        }
     }
 
     fn readiness(&self) -> Readiness {

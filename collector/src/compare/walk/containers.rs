@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::client::{Answer, Client, ClientError};
 use super::super::rules::Structure;
 use super::super::values::Depth;
 use super::{BLUR, Walk, encoded, json};
+use crate::client::{Answer, Client, ClientError};
 
 /// How many containers are walked through together.
 const BATCH: usize = 32;
@@ -177,7 +177,7 @@ impl Walk {
         attempt: Attempt,
     ) -> Result<Vec<Question>, ClientError> {
         for question in &mut questions {
-            question.theirs = Some(ask(&mut self.theirs, question, 0).await?);
+            question.theirs = Some(ask(&self.theirs, question, 0).await?);
         }
         for question in questions.iter().filter(|question| question.shape == Shape::Info) {
             self.look_at_network(question);
@@ -192,7 +192,7 @@ impl Walk {
         let mut unmatched = Vec::new();
         for question in questions {
             let Some(theirs) = &question.theirs else { continue };
-            let ours = ask(&mut self.ours, &question, 1).await?;
+            let ours = ask(&self.ours, &question, 1).await?;
             if attempt == Attempt::OneOfMore && question.lacks_samples(theirs, &ours) {
                 unmatched.push(question);
                 continue;
@@ -301,7 +301,7 @@ impl Walk {
     }
 }
 
-async fn ask(client: &mut Client, question: &Question, who: usize) -> Result<Answer, ClientError> {
+async fn ask(client: &Client, question: &Question, who: usize) -> Result<Answer, ClientError> {
     let target = &question.targets[who];
     match question.shape {
         Shape::Info | Shape::NamedInfo => client.post(target, if who == 0 { ONE_SAMPLE } else { SAMPLES }).await,

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::super::client::{Answer, ClientError};
 use super::super::metrics;
 use super::super::report::Difference;
 use super::super::rules::Structure;
 use super::super::values::Depth;
 use super::{BLUR, NO_SAMPLES, Walk, json};
+use crate::client::{Answer, ClientError};
 
 /// The most containers whose samples are asked for all at once.
 const MANY: usize = 200;

@@ -118,7 +118,13 @@ impl Status for Fixed {
     }
 
     fn validation(&self) -> Validation {
-        Validation { hierarchies: "v2", kernel_events: "scan", shortcomings: Vec::new(), containers: 3 }
+        Validation {
+            hierarchies: "v2",
+            kernel_events: "scan",
+            shortcomings: Vec::new(),
+            containers: 3,
+            lost_events: None,
+        }
     }
 
     fn readiness(&self) -> Readiness {
