@@ -13,6 +13,7 @@ use crate::support::cri::{Pod, PodNetwork};
 use crate::support::docker::Docker;
 use crate::support::engine::{ContainerEngine as _, program};
 use crate::support::harness::Case;
+use crate::support::metrics::Metrics;
 use crate::support::prometheus::{Prometheus, promtool};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, manifests, wait};
@@ -24,7 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("dashboards::are_what_they_are_made_of", are_what_they_are_made_of),
     // A second.
     Case::new("dashboards::rules_have_their_own_tests", rules_have_their_own_tests),
-    // Forty seconds for all expressions: two engines, and containers to which all happens that can be asked for.
+    // Forty seconds for all expressions and the public ones: two engines, and containers to which all happens that can be
+    // asked for.
     Case::new("dashboards::every_expression_returns_data", every_expression_returns_data).within(240),
 ];
 
@@ -153,6 +155,14 @@ struct Scene {
 
 /// The container that a dashboard about one is shown for.
 const ONE: &str = "busy";
+/// Its labels, which public dashboards ask for.
+const ASKED_FOR: [&str; 5] = [
+    "com.docker.stack.namespace",
+    "com.docker.swarm.node.id",
+    "com.docker.swarm.service.name",
+    "com.docker.swarm.task.name",
+    "org.label-schema.group",
+];
 /// Says that its health check fails, reads and writes, and is throttled.
 const WORK: &str = "while :; do /bin/busybox dd if=/dev/zero of=/file bs=1M count=4 conv=fsync; done 2>/dev/null";
 /// Survives the end of one of its processes.
@@ -177,7 +187,8 @@ impl Scene {
             docker.rename(&id, name)?;
             Ok(id)
         };
-        let busy = run(ONE, WORK, &BTreeMap::new())?;
+        let label = |name: &&str| ((*name).to_owned(), "x".to_owned());
+        let busy = run(ONE, WORK, &ASKED_FOR.iter().map(label).collect())?;
         Plan::here(Work::NetworkOf(docker.pid(&busy)?, 10)).start_ready()?.wait()?;
         // More labels than are kept.
         run("greedy", OUTGROW, &(0..300).map(|number| (format!("label{number}"), "x".to_owned())).collect())?;
@@ -310,5 +321,37 @@ fn every_expression_returns_data() -> Result<()> {
     })?;
     ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
     println!("    {asked} expressions, {excused} of them over what did not happen");
+    public_ones_find_their_series(&collector)
+}
+
+/// The families and labels that dashboards and rules of others ask for, of which `public_dashboards.txt` has the names.
+fn public_ones_find_their_series(collector: &Collector) -> Result<()> {
+    let mut read: BTreeMap<&str, Metrics> = BTreeMap::new();
+    for path in ["/metrics", "/metrics/cadvisor"] {
+        read.insert(path, Metrics::parse(&collector.get(path)?.text()));
+    }
+    let (mut path, mut who) = ("", "");
+    let mut missing = Vec::new();
+    let mut asked = 0;
+    for line in include_str!("public_dashboards.txt").lines().filter(|line| !line.starts_with('#')) {
+        if let Some(section) = line.strip_prefix('[') {
+            (path, who) = section.split_once("] ").context("a section is `[path] who`")?;
+            continue;
+        }
+        let mut words = line.split(' ');
+        let family = words.next().context("no family")?;
+        let (family, is_certain) = family.strip_suffix('?').map_or((family, true), |family| (family, false));
+        let labels: Vec<&str> = words.collect();
+        let metrics = read.get(path).with_context(|| format!("{path} is not read"))?;
+        let mut series = metrics.series(family, &[]).peekable();
+        let excused = !is_certain && series.peek().is_none();
+        let is_there = series.any(|line| labels.iter().all(|label| !line.label(label).is_empty()));
+        if !is_there && !excused {
+            missing.push(format!("{who}: {family} with {labels:?} at {path}"));
+        }
+        asked += 1;
+    }
+    ensure!(missing.is_empty() && asked > 50, "of {asked} public series these are missing: {missing:#?}");
+    println!("    {asked} series of public dashboards and rules");
     Ok(())
 }

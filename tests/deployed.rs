@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::PodSpec;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use crate::support::cgroups::{Cgroups, Set};
 use crate::support::deployed::{self, Deployed};
 use crate::support::docker::Docker;
 use crate::support::harness::{Case, Skip};
+use crate::support::pod::{Pod, PodSecurity};
 use crate::support::settings::settings;
 use crate::support::{Context as _, Result, bytes, ensure, manifests, pod, surroundings, wait};
 
@@ -104,22 +104,21 @@ pub(crate) fn deploy<'a>(docker: &'a Docker, overlay: &str) -> Result<Deployed<'
 }
 
 /// The same with changes to the pod.
-fn deploy_changed<'a>(docker: &'a Docker, overlay: &str, change: impl Fn(&mut PodSpec)) -> Result<Deployed<'a>> {
+fn deploy_changed<'a>(docker: &'a Docker, overlay: &str, change: impl Fn(&mut Pod)) -> Result<Deployed<'a>> {
     let name = deployed::load_image(docker)?;
-    let manifest = manifests::daemon_set(overlay)?;
-    let mut spec = manifest.spec.unwrap_or_default().template.spec.context("no pod")?;
-    let image = spec.containers.first_mut().context("no container")?.image.replace(name.clone());
-    ensure!(image.as_ref() == Some(&name), "the manifest's image is {image:?}, made was {name}");
-    change(&mut spec);
-    Deployed::start(docker, pod::translate(&spec)?)
+    let mut pod = manifests::pod(overlay)?;
+    let image = &pod.containers.first().context("no container")?.image;
+    ensure!(*image == name, "the manifest's image is {image}, made was {name}");
+    change(&mut pod);
+    Deployed::start(docker, pod::translate(&pod)?)
 }
 
 /// The other way to the same capabilities: as root, without file capabilities, so that privileges need not grow.
 fn root_without_escalation() -> Result<()> {
     let docker = engine()?;
     let collector = deploy_changed(&docker, "least-privilege-seccomp", |pod| {
-        pod.security_context = None;
-        let security = pod.containers[0].security_context.get_or_insert_default();
+        pod.security_context = PodSecurity::default();
+        let security = &mut pod.containers[0].security_context;
         security.run_as_user = Some(0);
         security.run_as_group = Some(0);
         security.allow_privilege_escalation = Some(false);

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::{Value, json};
 
-use crate::manifests::check;
 use crate::support::harness::Case;
 use crate::support::helm::{Helm, NAMESPACE, RELEASE};
-use crate::support::manifests::{self, strict};
+use crate::support::kubernetes::check;
+use crate::support::manifests;
 use crate::support::pod::{self, Translated};
 use crate::support::{Context as _, Result, bytes, ensure};
 
@@ -27,8 +26,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Result<&'a Value> {
 }
 
 fn translated(objects: &[Value]) -> Result<Translated> {
-    let set: DaemonSet = strict(of_kind(objects, "DaemonSet")?)?;
-    pod::translate(&set.spec.context("no spec")?.template.spec.context("no pod")?)
+    pod::translate(&manifests::pod_of(objects)?)
 }
 
 fn objects_fit_their_schemas() -> Result<()> {
@@ -89,8 +87,7 @@ fn asks_for_what_the_overlays_do() -> Result<()> {
         [(json!({}), "least-privilege"), (profile, "least-privilege-seccomp"), (privileged, "privileged")]
     {
         let ours = translated(&helm.render(&values)?)?;
-        let set = manifests::daemon_set(overlay)?;
-        let theirs = pod::translate(&set.spec.context("no spec")?.template.spec.context("no pod")?)?;
+        let theirs = pod::translate(&manifests::pod(overlay)?)?;
         ensure!(mounts(&ours) == mounts(&theirs), "{overlay}: {:?}, {:?}", mounts(&ours), mounts(&theirs));
         for (place, name) in [
             ("/User", "user"),

@@ -5,8 +5,6 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
-use k8s_openapi::List;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use crate::kubelet_ports::free;
@@ -20,7 +18,7 @@ use crate::support::http::{self, Response};
 use crate::support::network::{PACKET, SENDER};
 use crate::support::time::Time;
 use crate::support::workload::{Plan, Work, Workload};
-use crate::support::{Context as _, Result, bytes, ensure, wait};
+use crate::support::{Context as _, Result, bytes, ensure, kubernetes, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("kubelet::pods_of_cgroupfs", || pods_by_path(Driver::Cgroupfs)).on_every_kernel(),
@@ -366,9 +364,7 @@ fn pod_of_containerd() -> Result<()> {
 fn listed(port: SocketAddr, cgroup: &str) -> Result<()> {
     let answer = http::request(TcpStream::connect(port)?, "GET", "/pods", None)?;
     let pods: Value = serde_json::from_str(&answer.text())?;
-    // As a client of Kubernetes reads it.
-    let read: List<Pod> = serde_json::from_value(pods.clone())?;
-    ensure!(read.items.iter().any(|pod| pod.metadata.name.as_deref() == Some("collector-test")), "{pods}");
+    kubernetes::check(&pods)?;
     let items = pods["items"].as_array().context("no items")?;
     let found = items.iter().find(|item| item["metadata"]["name"] == "collector-test").context("not listed")?;
     ensure!(found["metadata"]["namespace"] == "default" && found["metadata"]["uid"] == "3f2a8a52", "{found}");

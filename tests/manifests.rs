@@ -3,17 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::support::compose::Compose;
 use crate::support::engine::program;
 use crate::support::harness::{Case, Skip};
-use crate::support::manifests::{self, OVERLAYS, strict};
+use crate::support::kubernetes::{self, check};
+use crate::support::manifests::{self, OVERLAYS};
 use crate::support::prometheus::promtool;
 use crate::support::{Context as _, Result, bail, bytes, ensure, pod};
 
@@ -26,98 +22,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("manifests::compose_asks_for_the_same", compose_asks_for_the_same),
     Case::new("manifests::prometheus_reads_its_configuration", prometheus_reads_its_configuration),
 ];
-
-/// The part of the Prometheus operator's schema that is made use of.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PodMonitor {
-    api_version: String,
-    kind: String,
-    metadata: ObjectMeta,
-    spec: PodMonitorSpec,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PodMonitorSpec {
-    selector: LabelSelector,
-    pod_metrics_endpoints: Vec<Endpoint>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Endpoint {
-    port: String,
-    path: String,
-    interval: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scrape_timeout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    honor_labels: Option<bool>,
-    relabelings: Vec<Relabeling>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    metric_relabelings: Vec<Relabeling>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Relabeling {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    source_labels: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target_label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    regex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replacement: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<String>,
-}
-
-/// The same of its other monitor, which goes by services.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServiceMonitor {
-    api_version: String,
-    kind: String,
-    metadata: ObjectMeta,
-    spec: ServiceMonitorSpec,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServiceMonitorSpec {
-    selector: LabelSelector,
-    endpoints: Vec<Endpoint>,
-}
-
-/// And of its rules, which are Prometheus' own.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PrometheusRule {
-    api_version: String,
-    kind: String,
-    metadata: ObjectMeta,
-    spec: BTreeMap<String, Vec<Value>>,
-}
-
-/// Reads an object by the schema of its kind.
-pub(crate) fn check(object: &Value) -> Result<()> {
-    let kind = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-    match kind {
-        ("v1", "Namespace") => strict::<Namespace>(object).map(drop),
-        ("v1", "ServiceAccount") => strict::<ServiceAccount>(object).map(drop),
-        ("v1", "Service") => strict::<Service>(object).map(drop),
-        ("apps/v1", "DaemonSet") => strict::<DaemonSet>(object).map(drop),
-        ("networking.k8s.io/v1", "NetworkPolicy") => strict::<NetworkPolicy>(object).map(drop),
-        ("v1", "ConfigMap") => strict::<ConfigMap>(object).map(drop),
-        ("v1", "Pod") => strict::<Pod>(object).map(drop),
-        ("monitoring.coreos.com/v1", "PodMonitor") => strict::<PodMonitor>(object).map(drop),
-        ("monitoring.coreos.com/v1", "ServiceMonitor") => strict::<ServiceMonitor>(object).map(drop),
-        ("monitoring.coreos.com/v1", "PrometheusRule") => strict::<PrometheusRule>(object).map(drop),
-        other => bail!("no schema is known for {other:?}"),
-    }
-}
 
 /// The schemas are not so patient that they let everything pass.
 fn mistakes_are_found() -> Result<()> {
@@ -141,6 +45,23 @@ fn mistakes_are_found() -> Result<()> {
         object.pointer_mut(place).context("no such place")?[key] = value.clone();
         ensure!(check(&object).is_err(), "{kind}{place}/{key} = {value} is let pass");
     }
+    for (kind, place, key) in [
+        ("DaemonSet", "/spec", "selector"),
+        ("DaemonSet", container, "name"),
+        ("DaemonSet", &format!("{container}/volumeMounts/0"), "mountPath"),
+        ("PodMonitor", "/spec", "selector"),
+    ] {
+        let mut object = object(kind)?;
+        let fields = object.pointer_mut(place).and_then(Value::as_object_mut).context("no such place")?;
+        fields.remove(key);
+        ensure!(check(&object).is_err(), "{kind}{place} without {key} is let pass");
+    }
+    // What a later release added is none of an earlier one's.
+    let mut object = object("DaemonSet")?;
+    object.pointer_mut("/spec/template/spec").context("no pod")?["hostnameOverride"] = json!("x");
+    ensure!(check(&object).is_err(), "1.33 has no hostnameOverride");
+    object.pointer_mut("/spec/template/spec").context("no pod")?["hostnameOverride"] = Value::Null;
+    ensure!(kubernetes::RELEASES.len() >= 3 && check(&object).is_err(), "a null is let pass");
     Ok(())
 }
 
@@ -153,10 +74,6 @@ fn objects_fit_their_schemas() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn pod_of(overlay: &str) -> Result<PodSpec> {
-    manifests::daemon_set(overlay)?.spec.context("no spec")?.template.spec.context("no pod")
 }
 
 /// Labels, ports and names by which objects find each other.
@@ -187,7 +104,7 @@ fn objects_fit_each_other() -> Result<()> {
                 ensure!(monitors == port["name"], "the monitor's port {monitors}");
             }
         }
-        pod::translate(&pod_of(overlay)?).with_context(|| overlay.to_owned())?;
+        pod::translate(&manifests::pod(overlay)?).with_context(|| overlay.to_owned())?;
     }
     Ok(())
 }
@@ -195,24 +112,24 @@ fn objects_fit_each_other() -> Result<()> {
 /// What the documentation promises of the forms.
 fn little_is_asked_for() -> Result<()> {
     for overlay in OVERLAYS {
-        let pod = pod_of(overlay)?;
-        ensure!(pod.host_pid.is_none() && pod.host_network.is_none() && pod.host_ipc.is_none(), "{overlay}");
+        let pod = manifests::pod(overlay)?;
+        ensure!(!pod.host_pid && !pod.host_network, "{overlay}");
         ensure!(pod.automount_service_account_token == Some(false), "{overlay} mounts a token");
         let container = &pod.containers[0];
-        for mount in container.volume_mounts.iter().flatten() {
-            ensure!(mount.read_only == Some(true), "{overlay} may write to {}", mount.mount_path);
+        for mount in &container.volume_mounts {
+            ensure!(mount.read_only, "{overlay} may write to {}", mount.mount_path);
         }
-        let security = container.security_context.as_ref().context("no security context")?;
-        ensure!(security.read_only_root_filesystem == Some(true), "{overlay} may write to its root");
+        let security = &container.security_context;
+        ensure!(security.read_only_root_filesystem, "{overlay} may write to its root");
         if overlay == "privileged" {
             continue;
         }
-        let capabilities = security.capabilities.as_ref().context("no capabilities")?;
-        ensure!(capabilities.drop.as_deref() == Some(&["ALL".to_owned()]), "{overlay} drops {:?}", capabilities.drop);
-        let added = capabilities.add.as_deref().unwrap_or_default();
-        ensure!(added == ["BPF", "PERFMON", "SYS_NICE", "SYS_PTRACE"], "{overlay} adds {added:?}");
-        ensure!(security.privileged.is_none(), "{overlay} is privileged");
-        let user = pod.security_context.as_ref().and_then(|all| all.run_as_user);
+        let capabilities = &security.capabilities;
+        ensure!(capabilities.drop == ["ALL"], "{overlay} drops {:?}", capabilities.drop);
+        let added = &capabilities.add;
+        ensure!(*added == ["BPF", "PERFMON", "SYS_NICE", "SYS_PTRACE"], "{overlay} adds {added:?}");
+        ensure!(!security.privileged, "{overlay} is privileged");
+        let user = pod.security_context.run_as_user;
         ensure!(user == Some(65534), "{overlay} runs as {user:?}");
     }
     Ok(())
@@ -266,7 +183,7 @@ fn unordered(value: &Value) -> Value {
 fn compose_asks_for_the_same() -> Result<()> {
     let (path, compose) = Compose::read()?;
     let service = compose.services.get("collector").context("no collector")?;
-    let container = pod::translate(&pod_of("least-privilege-seccomp")?)?.config;
+    let container = pod::translate(&manifests::pod("least-privilege-seccomp")?)?.config;
     let host = &container["HostConfig"];
     ensure!(service.image == format!("${{COLLECTOR_IMAGE:-{}}}", container["Image"].as_str().unwrap_or_default()));
     // Docker's socket is its group's, the others' are the root group's.

@@ -23,6 +23,7 @@ pub(crate) mod h2;
 pub(crate) mod harness;
 pub(crate) mod helm;
 pub(crate) mod http;
+pub(crate) mod kubernetes;
 pub(crate) mod leftovers;
 pub(crate) mod loop_mount;
 pub(crate) mod manifests;

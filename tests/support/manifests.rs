@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::DeepMerge as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::harness::Skip;
-use super::{Context as _, Result, bytes, ensure};
+use super::pod::Pod;
+use super::{Context as _, Result, bytes, ensure, kubernetes};
 
 /// The forms of the `DaemonSet`, as folders of `deploy/kubernetes/overlays`.
 pub(crate) const OVERLAYS: [&str; 4] =
@@ -55,11 +54,16 @@ pub(crate) fn overlay(name: &str) -> Result<Vec<Value>> {
     render(&path(&format!("kubernetes/overlays/{name}"))?)
 }
 
-/// The `DaemonSet` of an overlay.
-pub(crate) fn daemon_set(name: &str) -> Result<DaemonSet> {
-    let objects = overlay(name)?;
-    let object = objects.into_iter().find(|object| object["kind"] == "DaemonSet");
-    strict(&object.with_context(|| format!("{name} has no DaemonSet"))?)
+/// The pod of an overlay's `DaemonSet`.
+pub(crate) fn pod(overlay_name: &str) -> Result<Pod> {
+    pod_of(&overlay(overlay_name)?).with_context(|| overlay_name.to_owned())
+}
+
+/// The pod of the `DaemonSet` among these objects.
+pub(crate) fn pod_of(objects: &[Value]) -> Result<Pod> {
+    let object = objects.iter().find(|object| object["kind"] == "DaemonSet").context("no DaemonSet")?;
+    kubernetes::check(object)?;
+    Pod::read(&object["spec"]["template"]["spec"])
 }
 
 /// What `kubectl kustomize` would print for a folder.
@@ -80,10 +84,7 @@ fn render(folder: &Path) -> Result<Vec<Value>> {
         let patch: Value = yaml(&folder.join(path))?;
         let target = objects.iter_mut().find(|object| identity(object) == identity(&patch));
         let target = target.with_context(|| format!("{} patches nothing", path.display()))?;
-        // Lists are merged by their keys or replaced, as the schema says.
-        let mut merged: DaemonSet = strict(target)?;
-        merged.merge_from(strict_patch(&patch)?);
-        *target = serde_json::to_value(merged)?;
+        kubernetes::merge(target, &patch).with_context(|| path.display().to_string())?;
     }
     Ok(objects)
 }
@@ -92,44 +93,4 @@ fn render(folder: &Path) -> Result<Vec<Value>> {
 pub(crate) fn identity(object: &Value) -> [&Value; 4] {
     let metadata = &object["metadata"];
     [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]]
-}
-
-/// An object as its schema has it; a field that the schema does not know is an error.
-pub(crate) fn strict<T: Serialize + DeserializeOwned>(object: &Value) -> Result<T> {
-    let (typed, back) = there_and_back::<T>(object)?;
-    let lost = lost("", object, &back);
-    ensure!(lost.is_empty(), "the schema of {} does not know {lost:?}", object["kind"]);
-    ensure!(*object == back, "{} lacks what its schema asks for; with that it is {back:#}", object["kind"]);
-    Ok(typed)
-}
-
-/// The same for a patch, in which required fields may be missing.
-fn strict_patch<T: Serialize + DeserializeOwned>(object: &Value) -> Result<T> {
-    let (typed, back) = there_and_back::<T>(object)?;
-    let lost = lost("", object, &back);
-    ensure!(lost.is_empty(), "the schema of {} does not know {lost:?}", object["kind"]);
-    Ok(typed)
-}
-
-fn there_and_back<T: Serialize + DeserializeOwned>(object: &Value) -> Result<(T, Value)> {
-    let kind = &object["kind"];
-    let typed = serde_json::from_value(object.clone()).with_context(|| format!("not a {kind}"))?;
-    let back = serde_json::to_value(&typed)?;
-    Ok((typed, back))
-}
-
-/// The places of one value that are not in another.
-fn lost(place: &str, before: &Value, after: &Value) -> Vec<String> {
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            let fields = before.iter().map(|(key, value)| (format!("{place}.{key}"), value, after.get(key)));
-            fields.flat_map(|(place, value, after)| lost(&place, value, after.unwrap_or(&Value::Null))).collect()
-        }
-        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
-            let items = before.iter().zip(after).enumerate();
-            items.flat_map(|(at, (before, after))| lost(&format!("{place}[{at}]"), before, after)).collect()
-        }
-        _ if before == after => Vec::new(),
-        _ => vec![format!("{place}: {before}")],
-    }
 }

@@ -1,5 +1,8 @@
 //! Debian packages that a command needs.
 
+pub(crate) mod private;
+mod sources;
+
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};

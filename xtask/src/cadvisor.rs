@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use crate::vm;
+use crate::apt::private::fetch_package;
+use crate::processor::Processor;
 
 /// The package, and the last release of Debian that has it.
 const PACKAGE: &str = "cadvisor";
@@ -12,7 +13,7 @@ const SUITE: &str = "bullseye";
 
 /// Its program, fetched once.
 pub(crate) fn fetch() -> Result<PathBuf> {
-    let program = vm::fetch_package(PACKAGE, SUITE)?.join("usr/bin/cadvisor");
+    let program = fetch_package(PACKAGE, &[SUITE], Processor::host()?)?.join("usr/bin/cadvisor");
     ensure!(program.is_file(), "Debian's package holds no {}", program.display());
     Ok(program)
 }

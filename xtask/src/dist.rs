@@ -1,5 +1,6 @@
-//! `cargo xtask dist`: everything that is given to users, in one folder: the binary, a Debian package, an RPM package, the
-//! image, the bill of materials, and the checksums of all.
+//! `cargo xtask dist`: everything that is given to users, in one folder: the binary and its symbols, a Debian package, an
+//! RPM package, the image, the bill of materials, and the checksums of all. With `--target` the same for another processor,
+//! and one image for both.
 //!
 //! Packages are made by the tools of the distributions, out of one tree of files. The same commit gives the same bytes: the
 //! only time in them is that of the image.
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::build::{self, Profile};
+use crate::processor::Processor;
 use crate::{apt, image, workspace};
 
 /// What to make it of, and where.
@@ -20,6 +23,9 @@ pub(crate) struct Args {
     /// Where to write it
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Also for this processor, and one image for both
+    #[arg(long, value_enum, value_name = "PROCESSOR", conflicts_with = "collector")]
+    target: Option<Processor>,
     /// A collector without shared libraries that is there already, instead of building one
     #[arg(long, value_name = "PATH")]
     collector: Option<PathBuf>,
@@ -29,49 +35,51 @@ pub(crate) struct Args {
 #[derive(Debug)]
 struct About {
     version: &'static str,
-    /// The processor, as Debian, RPM and images name it.
-    architecture: Architecture,
+    processor: Processor,
     /// Seconds since the epoch: the only time in what is made.
     time: i64,
 }
 
-/// One processor by its names.
-#[derive(Debug)]
-struct Architecture {
-    debian: &'static str,
-    rpm: &'static str,
-}
-
-impl About {
-    fn gather() -> Result<Self> {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => Architecture { debian: "amd64", rpm: "x86_64" },
-            "aarch64" => Architecture { debian: "arm64", rpm: "aarch64" },
-            other => anyhow::bail!("no packages are made for {other}"),
-        };
-        Ok(Self { version: env!("CARGO_PKG_VERSION"), architecture, time: image::time()?.as_second() })
-    }
-}
-
 /// Runs the command.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    apt::ensure_installed(&["dpkg-dev", "rpm"])?;
-    let collector = match &args.collector {
-        Some(path) => path.clone(),
-        None => workspace::build_static_collector(workspace::Profile::Release)?,
-    };
+    apt::ensure_installed(&["dpkg-dev", "lintian", "rpm"])?;
+    let host = Processor::host()?;
+    let processors = [Some(host), args.target.filter(|target| *target != host)];
+    let mut collectors = Vec::new();
+    for processor in processors.into_iter().flatten() {
+        let built = match &args.collector {
+            Some(path) => path.clone(),
+            None => build::collector(Profile::Release, processor)?,
+        };
+        collectors.push((processor, built));
+    }
     let folder = args.output.clone().unwrap_or_else(|| workspace::target().join("dist"));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let about = About::gather()?;
-    let name = format!("collector-{}-linux-{}", about.version, about.architecture.debian);
-    fs::copy(&collector, folder.join(&name)).with_context(|| format!("cannot copy {}", collector.display()))?;
-    println!("{}", image::write(&collector, &folder.join(format!("{name}.image.tar")), image::DEFAULT_TAG)?);
-    let bill = folder.join(format!("{name}.image.cdx.json"));
-    packages::debian(&about, &tree::Tree { collector: &collector, bill: &bill }, &folder)?;
-    packages::rpm(&about, &tree::Tree { collector: &collector, bill: &bill }, &folder)?;
+    workspace::make_folder(&folder)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let time = image::time()?.as_second();
+    for (processor, collector) in &collectors {
+        let name = format!("collector-{version}-linux-{}", processor.debian());
+        fs::copy(collector, folder.join(&name)).with_context(|| format!("cannot copy {}", collector.display()))?;
+        let symbols = build::symbols_of(collector);
+        if symbols.is_file() {
+            fs::copy(&symbols, folder.join(format!("{name}.debug"))).context("cannot copy the symbols")?;
+        }
+        let image = folder.join(format!("{name}.image.tar"));
+        println!("{}", image::write(collector, *processor, &image, image::DEFAULT_TAG)?);
+        let bill = folder.join(format!("{name}.image.cdx.json"));
+        let about = About { version, processor: *processor, time };
+        // The man page and the completions are printed by the collector that runs here.
+        let tree = tree::Tree { collector, speaker: &collectors[0].1, bill: &bill };
+        packages::check(&packages::debian(&about, &tree, &folder)?)?;
+        packages::rpm(&about, &tree, &folder)?;
+    }
+    if collectors.len() > 1 {
+        let image = folder.join(format!("collector-{version}-linux.image.tar"));
+        println!("{}", image::write_for_all(&collectors, &image, image::DEFAULT_TAG)?);
+    }
     for line in checksums(&folder)?.lines() {
         println!("{line}");
     }

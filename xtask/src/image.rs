@@ -15,6 +15,8 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use crate::build::{self, Profile};
+use crate::processor::Processor;
 use crate::{shell, workspace};
 
 /// The name in the manifests under `deploy/`; the version is in the labels.
@@ -34,8 +36,8 @@ pub(crate) struct Args {
 /// What an image says about itself.
 #[derive(Clone, Debug)]
 struct About {
-    /// The processor, as images name it.
-    architecture: &'static str,
+    /// The processor it is for.
+    processor: Processor,
     /// The collector's version.
     version: String,
     /// The commit it was made from, where that is known.
@@ -47,23 +49,19 @@ struct About {
 }
 
 impl About {
-    fn gather(tag: &str) -> Result<Self> {
+    fn gather(processor: Processor, tag: &str) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         ensure!(tag.rsplit('/').next().is_some_and(|name| name.contains(':')), "{tag}: a name needs a tag, as in a:1");
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => anyhow::bail!("no image is made for {other}"),
-        };
-        Ok(Self { architecture, version, revision: revision(), time: time()?, tag: tag.to_owned() })
+        Ok(Self { processor, version, revision: revision(), time: time()?, tag: tag.to_owned() })
     }
 }
 
 /// Runs the command.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let collector = workspace::build_static_collector(workspace::Profile::Release)?;
+    let host = Processor::host()?;
+    let collector = build::collector(Profile::Release, host)?;
     let output = args.output.clone().unwrap_or_else(default_path);
-    let summary = write(&collector, &output, &args.tag)?;
+    let summary = write(&collector, host, &output, &args.tag)?;
     println!("{summary}");
     println!("load it:  docker load --input {}", output.display());
     Ok(())
@@ -76,30 +74,42 @@ pub(crate) fn default_path() -> PathBuf {
 
 /// Packs a collector that was built without shared libraries and writes it with its bill of materials; what it says is
 /// for people.
-pub(crate) fn write(collector: &Path, output: &Path, tag: &str) -> Result<String> {
-    let about = About::gather(tag)?;
+pub(crate) fn write(collector: &Path, processor: Processor, output: &Path, tag: &str) -> Result<String> {
+    let about = About::gather(processor, tag)?;
     let binary = std::fs::read(collector).with_context(|| format!("cannot read {}", collector.display()))?;
-    let image = pack(&binary, &about)?;
-    let bill = sbom::render(&sbom::Materials::gather(&workspace::host_triple()?)?, &about, &sha256(&binary))?;
+    let bill = sbom::render(&sbom::Materials::gather(processor)?, &about, &sha256(&binary))?;
     let bill_path = output.with_extension("cdx.json");
-    for (path, bytes) in [(output, image.as_slice()), (&bill_path, bill.as_bytes())] {
-        let folder = path.parent().context("an image is a file in a folder")?;
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(format!(
-        "{}: {} bytes, sha256 {}, tag {}\n{}: what is in it",
-        output.display(),
-        image.len(),
-        sha256(&image),
-        about.tag,
-        bill_path.display()
-    ))
+    let summary = put(output, &pack(&[(&binary, &about)])?, tag)?;
+    std::fs::write(&bill_path, bill).with_context(|| format!("cannot write {}", bill_path.display()))?;
+    Ok(format!("{summary}\n{}: what is in it", bill_path.display()))
 }
 
-/// The image's bytes.
-fn pack(binary: &[u8], about: &About) -> Result<Vec<u8>> {
-    archive::image(&layer::with_collector(binary, about.time)?, about)
+/// Packs collectors for several processors into one image, of which an engine takes the part that it can run. The first
+/// one is what engines load that know nothing of this.
+pub(crate) fn write_for_all(collectors: &[(Processor, PathBuf)], output: &Path, tag: &str) -> Result<String> {
+    let mut images = Vec::new();
+    for (processor, collector) in collectors {
+        let binary = std::fs::read(collector).with_context(|| format!("cannot read {}", collector.display()))?;
+        images.push((binary, About::gather(*processor, tag)?));
+    }
+    let images: Vec<(&[u8], &About)> = images.iter().map(|(binary, about)| (binary.as_slice(), about)).collect();
+    put(output, &pack(&images)?, tag)
+}
+
+/// Writes an image; what it says is for people.
+fn put(output: &Path, image: &[u8], tag: &str) -> Result<String> {
+    workspace::make_folder(output.parent().context("an image is a file in a folder")?)?;
+    std::fs::write(output, image).with_context(|| format!("cannot write {}", output.display()))?;
+    Ok(format!("{}: {} bytes, sha256 {}, tag {tag}", output.display(), image.len(), sha256(image)))
+}
+
+/// The image's bytes, of one collector for each processor.
+fn pack(collectors: &[(&[u8], &About)]) -> Result<Vec<u8>> {
+    let mut images = Vec::new();
+    for (binary, about) in collectors {
+        images.push(archive::Image::new(layer::with_collector(binary, about.time)?, about)?);
+    }
+    archive::write(&images)
 }
 
 /// The SHA-256 of something in hexadecimal.
@@ -145,7 +155,7 @@ mod tests {
 
     fn about() -> About {
         About {
-            architecture: "amd64",
+            processor: Processor::Amd64,
             version: "1.2.3".to_owned(),
             revision: Some("abc".to_owned()),
             time: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -167,15 +177,16 @@ mod tests {
     #[test]
     fn the_same_binary_gives_the_same_bytes() {
         let binary = vec![7_u8; 3_000];
-        let first = pack(&binary, &about()).unwrap();
-        assert!(first == pack(&binary, &about()).unwrap());
-        assert!(first != pack(&binary[1..], &about()).unwrap());
+        let packed = |binary: &[u8]| pack(&[(binary, &about())]).unwrap();
+        let first = packed(&binary);
+        assert!(first == packed(&binary));
+        assert!(first != packed(&binary[1..]));
     }
 
     /// Engines follow the digests from either of the two tables of contents.
     #[test]
     fn everything_is_found_by_its_digest() {
-        let image = files(&pack(b"binary", &about()).unwrap());
+        let image = files(&pack(&[(b"binary", &about())]).unwrap());
         for (path, bytes) in image.iter().filter(|(path, bytes)| path.starts_with("blobs/sha256/") && !bytes.is_empty())
         {
             assert_eq!(path.strip_prefix("blobs/sha256/"), Some(sha256(bytes).as_str()));
@@ -198,9 +209,34 @@ mod tests {
         assert_eq!(layer.into_iter().collect::<Vec<_>>(), [("collector".to_owned(), b"binary".to_vec())]);
     }
 
+    /// The index names one more index, as `docker buildx` and registries have it, with an image for each processor.
+    #[test]
+    fn processors_have_their_own_image() {
+        let arm = About { processor: Processor::Arm64, ..about() };
+        let image = files(&pack(&[(b"binary", &about()), (b"other", &arm)]).unwrap());
+        let json = |path: &str| serde_json::from_slice::<Value>(&image[path]).unwrap();
+        let blob =
+            |digest: &Value| format!("blobs/sha256/{}", digest.as_str().unwrap().strip_prefix("sha256:").unwrap());
+        let [named] = json("index.json")["manifests"].as_array().unwrap().clone().try_into().unwrap();
+        assert_eq!(named["mediaType"], "application/vnd.oci.image.index.v1+json");
+        assert_eq!(named["annotations"]["io.containerd.image.name"], "registry.example/collector:1.2.3");
+        let index = json(&blob(&named["digest"]));
+        for (entry, (processor, binary)) in
+            index["manifests"].as_array().unwrap().iter().zip([("amd64", "binary"), ("arm64", "other")])
+        {
+            assert_eq!(entry["platform"]["architecture"], processor);
+            let manifest = json(&blob(&entry["digest"]));
+            assert_eq!(json(&blob(&manifest["config"]["digest"]))["architecture"], processor);
+            let layer = files(&image[&blob(&manifest["layers"][0]["digest"])]);
+            assert_eq!(layer["collector"], binary.as_bytes());
+        }
+        let docker = json("manifest.json");
+        assert_eq!(json(docker[0]["Config"].as_str().unwrap())["architecture"], "amd64");
+    }
+
     #[test]
     fn a_tag_is_asked_for() {
-        assert!(About::gather("registry.example:5000/collector").is_err());
-        assert_eq!(About::gather("r:5000/collector:x").unwrap().tag, "r:5000/collector:x");
+        assert!(About::gather(Processor::Amd64, "registry.example:5000/collector").is_err());
+        assert_eq!(About::gather(Processor::Arm64, "r:5000/collector:x").unwrap().tag, "r:5000/collector:x");
     }
 }

@@ -5,12 +5,14 @@
 mod apt;
 mod bench;
 mod bpf;
+mod build;
 mod cadvisor;
 mod check;
 mod dist;
 mod image;
 mod interrupt;
 mod privilege;
+mod processor;
 mod run;
 mod shell;
 mod test;

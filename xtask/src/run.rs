@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Result, anyhow};
 
+use crate::build::{self, Profile};
 use crate::privilege::Privilege;
-use crate::workspace::Profile;
-use crate::{shell, workspace};
+use crate::processor::Processor;
+use crate::shell;
 
 /// How to start the collector.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 /// Runs the command; returns only when that failed.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let profile = if args.release { Profile::Release } else { Profile::Quick };
-    let binary = workspace::build_static_collector(profile)?;
+    let binary = build::collector(profile, Processor::host()?)?;
     let privilege = Privilege::detect();
     let mut command = privilege.command(&binary).unwrap_or_else(|| {
         eprintln!(

@@ -14,7 +14,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::build::Programs;
 use crate::privilege::Privilege;
+use crate::processor::Processor;
 use crate::{apt, cadvisor, image, shell, vm, web, workspace};
 
 /// Which tests to run.
@@ -212,14 +214,14 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     if let Err(error) = install_browser() {
         println!("note: {error:#}");
     }
-    let vm::Programs { collector, suite } = build_suite()?;
+    let Programs { collector, suite } = Programs::for_tests(Processor::host()?)?;
     let Some(mut command) = Privilege::detect().command(&suite) else {
         return Ok(Counts::all_skipped(&anyhow::anyhow!(
             "it needs root, and sudo is not to be had without a password"
         )));
     };
     let image = image::default_path();
-    println!("{}", image::write(&collector, &image, image::DEFAULT_TAG)?);
+    println!("{}", image::write(&collector, Processor::host()?, &image, image::DEFAULT_TAG)?);
     command.arg("--collector").arg(&collector).arg("--image").arg(&image).args(filter);
     // Without it the tests that need it say so.
     match cadvisor::fetch() {
@@ -242,15 +244,7 @@ fn in_vm(filter: Option<&str>) -> Result<Counts> {
         Ok(matrix) => matrix,
         Err(missing) => return Ok(Counts::all_skipped(&missing)),
     };
-    matrix.test(&build_suite()?)
-}
-
-/// The collector and the suite, the same binaries on the host and in the virtual machines.
-fn build_suite() -> Result<vm::Programs> {
-    Ok(vm::Programs {
-        collector: workspace::build_static_collector(workspace::Profile::Quick)?,
-        suite: workspace::build_static_suite()?,
-    })
+    matrix.test()
 }
 
 /// Runs the end-to-end suite and reads its counts from what it prints.

@@ -12,18 +12,18 @@ mod machine;
 mod matrix;
 mod tables;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::boot::{Boot, Layout, Root, Scope};
+use self::boot::{Boot, Layout, Pressure, Root, Scope};
 use self::kernel::Kernel;
-pub(crate) use self::kernel::fetch_package;
 use self::machine::Machine;
-pub(crate) use self::machine::Programs;
+use crate::build::{self, Programs};
 use crate::interrupt::Interrupt;
+use crate::processor::Processor;
 use crate::test::{Counts, SECOND_TRY, SKIPPED};
 use crate::{apt, shell, workspace};
 
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Only with these cgroup hierarchies
     #[arg(long, value_enum)]
     cgroups: Option<Layout>,
+    /// Only with this processor
+    #[arg(long, value_enum, conflicts_with = "kernel")]
+    processor: Option<Processor>,
     /// Only with this machine's root and the container engines installed on it
     #[arg(long, conflicts_with = "kernel")]
     engines: bool,
@@ -56,38 +59,38 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = AT_ONCE)]
     at_once: usize,
     /// Write the tables that the whole matrix makes into the documents
-    #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "engines", "filter", "shell"])]
+    #[arg(long, conflicts_with_all = ["version", "kernel", "cgroups", "processor", "engines", "filter", "shell"])]
     write_tables: bool,
 }
 
 /// Virtual machines at a time: with two processors, more would only take the time from each other.
 const AT_ONCE: usize = 3;
 
-/// What has to be installed.
-const PACKAGES: [&str; 3] = ["qemu-system-x86", "busybox-static", "xz-utils"];
+/// What has to be installed, and the emulator of each processor.
+const PACKAGES: [&str; 2] = ["busybox-static", "xz-utils"];
+const EMULATOR: &str = "qemu-system-x86";
+const EMULATOR_OF_ARM64: &str = "qemu-system-arm";
 
 /// Runs the command.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let boots = selected(args);
-    let kernels = match &args.kernel {
+    let prepared = match &args.kernel {
         Some(image) => {
             install()?;
             let kernel = Kernel::bare(image.clone())?;
-            BTreeMap::from([(kernel.name.clone(), kernel)])
+            let kernels = BTreeMap::from([((kernel.name.clone(), Processor::Amd64), kernel)]);
+            Prepared { boots, kernels, obstacles: BTreeMap::new() }
         }
-        None => fetch(&boots)?,
+        None => Prepared::fetch(boots)?,
     };
-    let programs = Programs {
-        collector: workspace::build_static_collector(workspace::Profile::Quick)?,
-        suite: workspace::build_static_suite()?,
-    };
+    let built = prepared.build()?;
     if args.shell {
-        let boot = boots.first().context("there is nothing to boot")?;
-        let kernel = kernels.get(&boot.kernel).context("there is no kernel")?;
-        return Machine::new(kernel, boot, &programs).shell();
+        let boot = prepared.boots.first().context("there is nothing to boot")?;
+        let kernel = prepared.kernels.get(&(boot.kernel.clone(), boot.processor)).context("there is no kernel")?;
+        let programs = built.get(&boot.processor).context("there are no programs")?;
+        return Machine::new(kernel, boot, programs).shell();
     }
-    let prepared = Prepared { boots, kernels };
-    let all = matrix::run(&prepared, &programs, args.at_once, &Interrupt::install()?)?;
+    let all = matrix::run(&prepared, &built, args.at_once, &Interrupt::install()?)?;
     let counts = matrix::summarize(&all);
     for reason in &counts.skip_reasons {
         println!("{SKIPPED}{reason}");
@@ -103,14 +106,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if is_whole(args) && !args.write_tables {
         tables::compare(&all)?;
     }
+    tables::compare_processors(&all)?;
     Ok(())
 }
+
+/// What runs on each processor.
+type Built = BTreeMap<Processor, Programs>;
 
 /// Boots with their kernels, ready to run.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     boots: Vec<Boot>,
-    kernels: BTreeMap<String, Kernel>,
+    /// By name and processor.
+    kernels: BTreeMap<(String, Processor), Kernel>,
+    /// Why nothing boots with another processor than this machine's.
+    obstacles: BTreeMap<Processor, String>,
 }
 
 impl Prepared {
@@ -122,18 +132,63 @@ impl Prepared {
                 boot.scope = Scope::Named(vec![filter.to_owned()]);
             }
         }
-        let kernels = fetch(&boots)?;
-        Ok(Self { boots, kernels })
+        Self::fetch(boots)
     }
 
-    /// Runs the tests. A table in the documents that is not what this run makes counts as one failed test.
-    pub(crate) fn test(&self, programs: &Programs) -> Result<Counts> {
-        let all = matrix::run(self, programs, AT_ONCE, &Interrupt::install()?)?;
+    /// Installs what virtual machines need and fetches the kernels of these boots.
+    fn fetch(boots: Vec<Boot>) -> Result<Self> {
+        install()?;
+        if boots.iter().any(|boot| boot.root == Root::Host)
+            && let Err(missing) = engines::install()
+        {
+            // Tests without their engine are skipped and say so.
+            eprintln!("note: {missing:#}");
+        }
+        let mut prepared = Self { boots, kernels: BTreeMap::new(), obstacles: BTreeMap::new() };
+        for processor in prepared.processors() {
+            match prepared.kernels_of(processor) {
+                Ok(kernels) => prepared.kernels.extend(kernels),
+                Err(error) if processor == Processor::host()? => return Err(error),
+                Err(error) => drop(prepared.obstacles.insert(processor, format!("{error:#}"))),
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn processors(&self) -> BTreeSet<Processor> {
+        self.boots.iter().map(|boot| boot.processor).collect()
+    }
+
+    /// The kernels of all boots with a processor, and what else is needed to boot them.
+    fn kernels_of(&self, processor: Processor) -> Result<Vec<((String, Processor), Kernel)>> {
+        if let Some(obstacle) = build::obstacle(processor)? {
+            bail!(obstacle);
+        }
+        if processor == Processor::Arm64 {
+            apt::ensure_installed(&[EMULATOR_OF_ARM64])?;
+        }
+        machine::busybox(processor)?;
+        let is_booted = |release: &kernel::Release| {
+            self.boots.iter().any(|boot| boot.kernel == release.name && boot.processor == processor)
+        };
+        let releases = kernel::RELEASES.into_iter().filter(is_booted);
+        releases.map(|release| Ok(((release.name.to_owned(), processor), kernel::fetch(release, processor)?))).collect()
+    }
+
+    /// Builds what runs on them.
+    fn build(&self) -> Result<Built> {
+        let possible = self.processors().into_iter().filter(|processor| !self.obstacles.contains_key(processor));
+        possible.map(|processor| Ok((processor, Programs::for_tests(processor)?))).collect()
+    }
+
+    /// Builds and runs the tests. A table in the documents that is not what this run makes counts as one failed test.
+    pub(crate) fn test(&self) -> Result<Counts> {
+        let all = matrix::run(self, &self.build()?, AT_ONCE, &Interrupt::install()?)?;
         let mut counts = matrix::summarize(&all);
         let is_whole = self.boots == boot::matrix();
         if is_whole
             && counts.failed == 0
-            && let Err(error) = tables::compare(&all)
+            && let Err(error) = tables::compare(&all).and_then(|()| tables::compare_processors(&all))
         {
             println!("FAILED tables: {error:#}");
             counts.failed += 1;
@@ -150,6 +205,7 @@ fn selected(args: &Args) -> Vec<Boot> {
     };
     boots.retain(|boot| args.version.as_ref().is_none_or(|version| boot.kernel == *version));
     boots.retain(|boot| args.cgroups.is_none_or(|layout| boot.layout == layout));
+    boots.retain(|boot| args.processor.is_none_or(|processor| boot.processor == processor));
     boots.retain(|boot| boot.root == Root::Host || !args.engines);
     for boot in &mut boots {
         if let Some(filter) = &args.filter {
@@ -159,49 +215,29 @@ fn selected(args: &Args) -> Vec<Boot> {
         }
     }
     if args.shell {
-        boots.retain(|boot| args.engines || boot.is_tabled());
-        boots.sort_by_key(|boot| boot.layout != Layout::V2);
+        boots.retain(|boot| args.engines || boot.root == Root::Own && boot.pressure == Pressure::On);
+        boots.sort_by_key(|boot| (boot.processor, boot.layout != Layout::V2));
     }
     boots
 }
 
 fn is_whole(args: &Args) -> bool {
-    let Args { version, kernel, cgroups, engines, filter, full: _, shell, at_once: _, write_tables: _ } = args;
-    version.is_none() && kernel.is_none() && cgroups.is_none() && !engines && filter.is_none() && !shell
+    let Args { version, kernel, cgroups, processor, engines, filter, full: _, shell, at_once: _, write_tables: _ } =
+        args;
+    let has_chosen = version.is_some() || kernel.is_some() || cgroups.is_some() || processor.is_some();
+    !has_chosen && !engines && filter.is_none() && !shell
 }
 
 /// Installs what a virtual machine needs.
 fn install() -> Result<()> {
-    ensure!(std::env::consts::ARCH == "x86_64", "virtual machines are set up for x86-64 only");
-    apt::ensure_installed(&PACKAGES)
-}
-
-/// Installs what a virtual machine needs and fetches the kernels of these boots.
-fn fetch(boots: &[Boot]) -> Result<BTreeMap<String, Kernel>> {
-    install()?;
-    if boots.iter().any(|boot| boot.root == Root::Host)
-        && let Err(missing) = engines::install()
-    {
-        // Tests without their engine are skipped and say so.
-        eprintln!("note: {missing:#}");
-    }
-    let mut kernels = BTreeMap::new();
-    for release in kernel::RELEASES {
-        if boots.iter().any(|boot| boot.kernel == release.name) {
-            kernels.insert(release.name.to_owned(), kernel::fetch(release)?);
-        }
-    }
-    Ok(kernels)
+    ensure!(Processor::host()? == Processor::Amd64, "virtual machines are set up on x86-64 only");
+    apt::ensure_installed(&PACKAGES)?;
+    apt::ensure_installed(&[EMULATOR])
 }
 
 /// Where kernels, logs and images are kept.
 fn folder() -> PathBuf {
     workspace::target().join("vm")
-}
-
-/// Makes a folder with those above it.
-fn make_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Runs a program and returns the bytes it prints.
@@ -232,7 +268,8 @@ mod tests {
 
     #[test]
     fn boots_are_selected_by_kernel_and_layout() {
-        assert_eq!(boots("6.1"), ["6.1-v1", "6.1-hybrid", "6.1-v2"]);
+        assert_eq!(boots("6.1"), ["6.1-v1", "6.1-hybrid", "6.1-v2", "6.1-v2-arm64"]);
+        assert_eq!(boots("--processor aarch64"), ["6.1-v2-arm64", "6.12-v2-arm64", "7-v2-arm64"]);
         assert_eq!(boots("7 --cgroups v1"), ["7-v1"]);
         assert_eq!(boots("--engines"), ["6.12-v2-engines"]);
         assert_eq!(boots("--kernel /x --cgroups hybrid"), ["own-hybrid"]);

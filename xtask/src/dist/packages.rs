@@ -30,7 +30,8 @@ impl Drop for Stage {
     }
 }
 
-const MAINTAINER: &str = "The collector's authors <collector@example.org>";
+/// Who made a package, where `DEBFULLNAME` and `DEBEMAIL` do not tell: there is no address to write to.
+const NOBODY: (&str, &str) = ("Unattended build", "nobody@collector.invalid");
 /// What Debian calls the log of changes to a package, of which there are none besides the collector's.
 const CHANGES: &str = "usr/share/doc/collector/changelog.Debian";
 const SUMMARY: &str = "per-node collector of container resources";
@@ -39,24 +40,32 @@ const DESCRIPTION: &str = " Reads what containers use from cgroups and kernel ev
  standalone cAdvisor.
 ";
 
-/// Makes `collector_<version>_<architecture>.deb`.
-pub(super) fn debian(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
+/// Who stands behind the package, as Debian's tools are told it.
+fn maintainer() -> String {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let name = set("DEBFULLNAME").unwrap_or_else(|| NOBODY.0.to_owned());
+    format!("{name} <{}>", set("DEBEMAIL").unwrap_or_else(|| NOBODY.1.to_owned()))
+}
+
+/// Makes `collector_<version>_<architecture>.deb` and returns it.
+pub(super) fn debian(about: &About, tree: &Tree<'_>, output: &Path) -> Result<PathBuf> {
     let stage = Stage::new("deb")?;
     let folder = &stage.0;
     tree.write(folder, Places { zsh: "usr/share/zsh/vendor-completions/_collector" })?;
     let sources = workspace::root().join("deploy/packages");
     let overrides = fs::read(sources.join("collector.lintian-overrides"))?;
     put(folder, "usr/share/lintian/overrides/collector", &overrides, 0o644)?;
-    let (version, architecture) = (about.version, about.architecture.debian);
+    let (version, architecture) = (about.version, about.processor.debian());
     let time = jiff::Timestamp::from_second(about.time).context("no time")?.strftime("%a, %d %b %Y %H:%M:%S +0000");
+    let maintainer = maintainer();
     let changes = format!(
-        "collector ({version}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {time}\n",
+        "collector ({version}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {maintainer}  {time}\n",
     );
     put(folder, CHANGES, changes.as_bytes(), 0o644)?;
     shell::output(Command::new("gzip").args(["-9", "--no-name"]).arg(folder.join(CHANGES)))?;
     let control = format!(
         "Package: collector\nVersion: {version}-1\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
-         Maintainer: {MAINTAINER}\nInstalled-Size: {}\n\
+         Maintainer: {maintainer}\nInstalled-Size: {}\n\
          Pre-Depends: init-system-helpers (>= 1.54~)\nDescription: {SUMMARY}\n{DESCRIPTION}",
         size(folder)? / 1024,
     );
@@ -67,8 +76,9 @@ pub(super) fn debian(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()
     }
     let mut build = Command::new("dpkg-deb");
     build.args(["--root-owner-group", "--build"]).arg(folder);
-    build.arg(output.join(format!("collector_{version}-1_{architecture}.deb")));
-    shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string())).map(drop)
+    let package = output.join(format!("collector_{version}-1_{architecture}.deb"));
+    shell::output(build.arg(&package).env("SOURCE_DATE_EPOCH", about.time.to_string()))?;
+    Ok(package)
 }
 
 /// Makes `collector-<version>-1.<architecture>.rpm`.
@@ -78,7 +88,7 @@ pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
     tree.write(&folder, Places { zsh: "usr/share/zsh/site-functions/_collector" })?;
     let define = |name: &str, value: &str| ["--define".to_owned(), format!("{name} {value}")];
     let mut build = Command::new("rpmbuild");
-    build.args(["-bb", "--quiet", "--target", about.architecture.rpm]);
+    build.args(["-bb", "--quiet", "--target", about.processor.rpm()]);
     for (name, value) in [
         ("_topdir", stage.0.display().to_string()),
         ("_rpmdir", output.display().to_string()),
@@ -93,6 +103,14 @@ pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
     }
     build.arg(workspace::root().join("deploy/packages/collector.spec"));
     shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string())).map(drop)
+}
+
+/// Fails when lintian finds something in a Debian package that its overrides do not explain.
+pub(super) fn check(package: &Path) -> Result<()> {
+    let mut lintian = Command::new("lintian");
+    // As root it would warn about that.
+    lintian.args(["--allow-root", "--fail-on", "error,warning,info", "--display-info", "--tag-display-limit", "0"]);
+    shell::run(lintian.arg(package)).context("lintian has found something: mend it, or explain it in its overrides")
 }
 
 /// Bytes of all files below a folder.
@@ -110,11 +128,11 @@ fn size(folder: &Path) -> Result<u64> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::super::Architecture;
     use super::*;
+    use crate::processor::Processor;
 
     fn about(version: &'static str) -> About {
-        About { version, architecture: Architecture { debian: "amd64", rpm: "x86_64" }, time: 1_700_000_000 }
+        About { version, processor: Processor::Amd64, time: 1_700_000_000 }
     }
 
     /// Installs, upgrades, removes and purges in a root directory of its own, with the package's own scripts. A program
@@ -136,7 +154,7 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let bill = stage.0.join("bill");
         fs::write(&bill, "{}").unwrap();
-        let tree = Tree { collector: &program, bill: &bill };
+        let tree = Tree { collector: &program, speaker: &program, bill: &bill };
         let file = |version: &str| output.join(format!("collector_{version}-1_amd64.deb"));
         debian(&about("1.0.0"), &tree, &output).unwrap();
         let first = fs::read(file("1.0.0")).unwrap();
@@ -176,27 +194,54 @@ mod tests {
         );
     }
 
-    /// Not installed: Debian's rpm has no packages that would be needed.
+    /// Installs, upgrades and removes in a root directory of its own, where a shell runs the package's scripts. They find
+    /// no systemd there.
     #[test]
-    fn an_rpm_package_has_its_files() {
-        if !shell::is_on_path("rpmbuild") {
-            eprintln!("SKIPPED: rpmbuild is not installed");
+    fn an_rpm_package_comes_and_goes() {
+        if !shell::is_on_path("rpmbuild") || !rustix::process::geteuid().is_root() || !Path::new(BUSYBOX).is_file() {
+            eprintln!("SKIPPED: only root can install packages, and only where rpmbuild and {BUSYBOX} are");
             return;
         }
         let stage = Stage::new("test-rpm").unwrap();
+        let root = stage.0.join("root");
+        put(&root, "bin/sh", &fs::read(BUSYBOX).unwrap(), 0o755).unwrap();
         let program = stage.0.join("collector");
         fs::write(&program, "#!/bin/sh\necho \"$*\"\n").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let tree = Tree { collector: &program, bill: &program };
-        let file = stage.0.join("collector-1.0.0-1.x86_64.rpm");
+        let tree = Tree { collector: &program, speaker: &program, bill: &program };
+        let file = |version: &str| stage.0.join(format!("collector-{version}-1.x86_64.rpm"));
         rpm(&about("1.0.0"), &tree, &stage.0).unwrap();
-        let first = fs::read(&file).unwrap();
+        let first = fs::read(file("1.0.0")).unwrap();
         rpm(&about("1.0.0"), &tree, &stage.0).unwrap();
-        assert!(first == fs::read(&file).unwrap(), "the same files give other bytes");
-        let list =
-            |what: &str| shell::output(Command::new("rpm").args(["--query", "--package", what]).arg(&file)).unwrap();
-        assert_eq!(list("--configfiles"), "/etc/collector/collector.toml\n");
-        assert!(list("--list").contains("/usr/lib/systemd/system/collector.service\n"));
-        assert!(list("--scripts").contains("systemctl daemon-reload"));
+        assert!(first == fs::read(file("1.0.0")).unwrap(), "the same files give other bytes");
+        rpm(&about("1.1.0"), &tree, &stage.0).unwrap();
+
+        let rpm = |arguments: &[&str]| {
+            let mut command = Command::new("rpm");
+            command.arg("--root").arg(&root).args(arguments);
+            shell::output(&mut command).unwrap()
+        };
+        let change = |how: &str, version: &str| {
+            // Packages of its own kind are unusual on Debian, and this machine's processor is not asked for.
+            rpm(&[how, "--force-debian", "--ignorearch", "--nosignature", &file(version).display().to_string()])
+        };
+        let at = |place: &str| root.join(place);
+        let config = "etc/collector/collector.toml";
+        change("--install", "1.0.0");
+        assert_eq!(rpm(&["--query", "--configfiles", "collector"]), "/etc/collector/collector.toml\n");
+        let unit = fs::read_to_string(at("usr/lib/systemd/system/collector.service")).unwrap();
+        assert!(unit.contains("\nExecStart=/usr/bin/collector --config=/etc/collector/collector.toml\n"), "{unit}");
+        assert_eq!(fs::metadata(at("usr/bin/collector")).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(rpm(&["--verify", "collector"]), "");
+        fs::write(at(config), "port = 9\n").unwrap();
+        change("--upgrade", "1.1.0");
+        assert_eq!(rpm(&["--query", "collector"]), "collector-1.1.0-1.x86_64\n");
+        assert_eq!(fs::read_to_string(at(config)).unwrap(), "port = 9\n", "the administrator's word is lost");
+        rpm(&["--erase", "--force-debian", "collector"]);
+        assert!(!at("usr/bin/collector").exists() && !at(config).exists());
+        assert_eq!(fs::read_to_string(at(&format!("{config}.rpmsave"))).unwrap(), "port = 9\n");
     }
+
+    /// What runs a package's scripts, without shared libraries.
+    const BUSYBOX: &str = "/bin/busybox";
 }

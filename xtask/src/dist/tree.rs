@@ -12,8 +12,10 @@ use crate::{shell, workspace};
 /// What the files are made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tree<'a> {
-    /// The binary, which also says what its man page and its completions are.
+    /// The binary.
     pub(super) collector: &'a Path,
+    /// The same for this machine's processor, which says what its man page and its completions are.
+    pub(super) speaker: &'a Path,
     /// The bill of materials.
     pub(super) bill: &'a Path,
 }
@@ -29,7 +31,7 @@ impl Tree<'_> {
     /// Writes the files below an empty folder.
     pub(super) fn write(self, folder: &Path, places: Places) -> Result<()> {
         let deploy = workspace::root().join("deploy");
-        let said = |arguments: &[&str]| shell::output(Command::new(self.collector).args(arguments));
+        let said = |arguments: &[&str]| shell::output(Command::new(self.speaker).args(arguments));
         put(folder, "usr/bin/collector", &fs::read(self.collector)?, 0o755)?;
         put(folder, "usr/lib/systemd/system/collector.service", unit(&deploy)?.as_bytes(), 0o644)?;
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));

@@ -1,5 +1,7 @@
 //! The image as one archive, readable both as an OCI layout (`index.json`) and by `docker load` of any age
-//! (`manifest.json`). The layer is not compressed: registries' clients do that, each in its own way.
+//! (`manifest.json`). The layer is not compressed: registries' clients do that, each in its own way. Images for several
+//! processors are below an index of their own, which has the name; a `docker load` that reads `manifest.json` gets the
+//! first one.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -9,39 +11,74 @@ use super::{About, layer, sha256};
 
 /// The user of processes that own nothing: `nobody` on every distribution that has one.
 const USER: &str = "65534:65534";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// The archive's bytes.
-pub(super) fn image(layer: &[u8], about: &About) -> Result<Vec<u8>> {
-    let config = text(&config(&digest(layer), about))?;
-    let manifest = text(&json!({
+/// The image for one processor.
+#[derive(Debug)]
+pub(super) struct Image<'a> {
+    about: &'a About,
+    layer: Vec<u8>,
+    config: String,
+    manifest: String,
+}
+
+impl<'a> Image<'a> {
+    /// The image with this layer.
+    pub(super) fn new(layer: Vec<u8>, about: &'a About) -> Result<Self> {
+        let config = text(&config(&digest(&layer), about))?;
+        let manifest = text(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, config.as_bytes()),
+            "layers": [descriptor(LAYER, &layer)],
+        }))?;
+        Ok(Self { about, layer, config, manifest })
+    }
+
+    fn descriptor(&self) -> Value {
+        let mut entry = descriptor(MANIFEST, self.manifest.as_bytes());
+        entry["platform"] = json!({ "architecture": self.about.processor.debian(), "os": "linux" });
+        entry
+    }
+}
+
+/// The bytes of an archive with these images.
+pub(super) fn write(images: &[Image<'_>]) -> Result<Vec<u8>> {
+    let first = images.first().context("no image")?;
+    let (about, tag) = (first.about, &first.about.tag);
+    let several = text(&json!({
         "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": descriptor(CONFIG, config.as_bytes()),
-        "layers": [descriptor(LAYER, layer)],
+        "mediaType": INDEX,
+        "manifests": images.iter().map(Image::descriptor).collect::<Vec<_>>(),
     }))?;
-    let mut entry = descriptor(MANIFEST, manifest.as_bytes());
-    entry["platform"] = json!({ "architecture": about.architecture, "os": "linux" });
-    entry["annotations"] = json!({
-        "io.containerd.image.name": full_name(&about.tag),
-        "org.opencontainers.image.ref.name": about.tag.rsplit(':').next(),
+    let is_one = images.len() == 1;
+    let mut named = if is_one { first.descriptor() } else { descriptor(INDEX, several.as_bytes()) };
+    named["annotations"] = json!({
+        "io.containerd.image.name": full_name(tag),
+        "org.opencontainers.image.ref.name": tag.rsplit(':').next(),
     });
-    let index = text(&json!({ "schemaVersion": 2, "manifests": [entry] }))?;
+    let index = text(&json!({ "schemaVersion": 2, "manifests": [named] }))?;
     let docker = text(&json!([{
-        "Config": blob(config.as_bytes()),
-        "RepoTags": [about.tag],
-        "Layers": [blob(layer)],
+        "Config": blob(first.config.as_bytes()),
+        "RepoTags": [tag],
+        "Layers": [blob(&first.layer)],
     }]))?;
     let mut files: Vec<(String, &[u8])> = vec![
-        (blob(config.as_bytes()), config.as_bytes()),
-        (blob(manifest.as_bytes()), manifest.as_bytes()),
-        (blob(layer), layer),
         ("index.json".to_owned(), index.as_bytes()),
         ("manifest.json".to_owned(), docker.as_bytes()),
         ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#),
     ];
+    for Image { layer, config, manifest, .. } in images {
+        for bytes in [config.as_bytes(), manifest.as_bytes(), layer] {
+            files.push((blob(bytes), bytes));
+        }
+    }
+    if !is_one {
+        files.push((blob(several.as_bytes()), several.as_bytes()));
+    }
     files.sort();
     let mut archive = Builder::new(Vec::new());
     for folder in ["blobs/", "blobs/sha256/"] {
@@ -67,7 +104,7 @@ fn config(layer_digest: &str, about: &About) -> Value {
         labels["org.opencontainers.image.revision"] = revision.as_str().into();
     }
     json!({
-        "architecture": about.architecture,
+        "architecture": about.processor.debian(),
         "os": "linux",
         "created": about.time.to_string(),
         "config": {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::About;
+use crate::processor::Processor;
 use crate::{apt, shell, workspace};
 
 /// What the bill is made from.
@@ -27,7 +28,8 @@ pub(super) struct Materials {
 
 impl Materials {
     /// Asks cargo, the compiler and the package manager.
-    pub(super) fn gather(triple: &str) -> Result<Self> {
+    pub(super) fn gather(processor: Processor) -> Result<Self> {
+        let triple = processor.triple();
         let tree = |arguments: &[&str]| {
             let mut command = workspace::cargo();
             command.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "depth"]);
@@ -38,7 +40,7 @@ impl Materials {
         let lock = workspace::root().join("Cargo.lock");
         Ok(Self {
             trees: [
-                tree(&["--package", "collector", "--target", triple])?,
+                tree(&["--package", "collector", "--target", &triple])?,
                 tree(&["--package", "collector-ebpf", "--features", "programs", "--target", "bpfel-unknown-none"])?,
             ],
             lock: std::fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?,
@@ -185,7 +187,7 @@ mod tests {
             libc: None,
         };
         let about = About {
-            architecture: "amd64",
+            processor: Processor::Amd64,
             version: "1.0.0".to_owned(),
             revision: None,
             time: jiff::Timestamp::UNIX_EPOCH,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::engines;
 use super::kernel::{RELEASES, Release};
+use crate::processor::Processor;
 
 /// Which cgroup hierarchies are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -75,6 +76,8 @@ pub(crate) enum Scope {
 /// One start of a virtual machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
+    /// Its processor's kind.
+    pub(crate) processor: Processor,
     /// The kernel's name.
     pub(crate) kernel: String,
     /// Its cgroup hierarchies.
@@ -93,6 +96,7 @@ impl Boot {
     /// A kernel in a layout, with the essential tests.
     pub(crate) fn new(kernel: &str, layout: Layout) -> Self {
         Self {
+            processor: Processor::Amd64,
             kernel: kernel.to_owned(),
             layout,
             hardware: Hardware::Plain,
@@ -104,7 +108,7 @@ impl Boot {
 
     /// Whether its rows belong in the tables: those show what a kernel has that is set up well, each once.
     pub(crate) fn is_tabled(&self) -> bool {
-        self.pressure == Pressure::On && self.root == Root::Own
+        self.pressure == Pressure::On && self.root == Root::Own && self.processor == Processor::Amd64
     }
 
     /// The arguments by which the suite selects the tests.
@@ -126,7 +130,8 @@ impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.kernel, self.layout.name())?;
         f.write_str(if self.pressure == Pressure::Off { "-nopsi" } else { "" })?;
-        f.write_str(if self.root == Root::Host { "-engines" } else { "" })
+        f.write_str(if self.root == Root::Host { "-engines" } else { "" })?;
+        f.write_str(if self.processor == Processor::Arm64 { "-arm64" } else { "" })
     }
 }
 
@@ -139,6 +144,25 @@ const ABOUT_CGROUP2: [&str; 6] =
 
 /// What is tried where the kernel does not account for pressure: that the rest does not suffer from it.
 const WITHOUT_PRESSURE: [&str; 3] = ["statistics_v2::", "discovery::all_are_listed_once", "degraded::ebpf_or_nothing"];
+
+/// The kernels that boot on arm64 too, with cgroup2 alone.
+const ON_ARM64: [&str; 3] = ["6.1", "6.12", "7"];
+
+/// What is tried there: all that depends on what the kernel's structures and arguments look like, and the machine.
+const ABOUT_ARM64: [&str; 12] = [
+    "programs::",
+    "selftest::",
+    "machine::",
+    "parity::",
+    "statistics_v2::",
+    "final_sample::",
+    "oom::",
+    "events_http::",
+    "degraded::",
+    "dimensions_memory::",
+    "metrics::same_as_the_api",
+    "api_v2::",
+];
 
 /// Every boot, the longest first.
 pub(crate) fn matrix() -> Vec<Boot> {
@@ -167,6 +191,13 @@ fn of_release(release: Release) -> Vec<Boot> {
             boots.push(Boot { root: Root::Host, scope: Scope::Named(names), ..boot.clone() });
         }
         boots.push(boot);
+    }
+    if ON_ARM64.contains(&release.name) {
+        boots.push(Boot {
+            processor: Processor::Arm64,
+            scope: Scope::Named(ABOUT_ARM64.map(str::to_owned).to_vec()),
+            ..Boot::new(release.name, Layout::V2)
+        });
     }
     boots
 }

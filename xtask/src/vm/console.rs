@@ -18,7 +18,8 @@ const TABLE: &str = "TABLE ";
 /// How often to look whether the user has asked to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// What a kernel says that will do no more useful work.
-const FATAL: [&str; 5] = ["Kernel panic", "soft lockup", "hard LOCKUP", "Oops:", "BUG: unable to handle"];
+const FATAL: [&str; 6] =
+    ["Kernel panic", "soft lockup", "hard LOCKUP", "Oops:", "BUG: unable to handle", "Unable to handle kernel"];
 /// How much longer to listen after such a line, for the trace that follows.
 const AFTERMATH: Duration = Duration::from_secs(3);
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, test};
+use crate::{apt, test, workspace};
 
 /// The tests that such a machine is for.
 pub(super) const TESTS: [&str; 2] = ["engine_containers::", "docker_api::as_the_engine"];
@@ -70,7 +70,7 @@ impl Share {
             bail!(obstacle);
         }
         let (folder, log) = (home.join("root"), home.join("root.log"));
-        super::make_folder(&folder)?;
+        workspace::make_folder(&folder)?;
         // A socket's path must be short.
         let socket = std::env::temp_dir().join(format!("collector-vm-{}.sock", std::process::id()));
         let written = std::fs::File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;

@@ -1,17 +1,14 @@
 //! Debian's kernels: which there are, where they come from, and what is in their packages.
 
-mod apt;
-mod sources;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::{Deserialize, Serialize};
 
-use self::apt::{Package, PrivateApt};
-use super::{bytes_of, folder, make_folder};
-use crate::shell;
+use super::{bytes_of, folder};
+use crate::apt::private::{Package, PrivateApt, unpacked};
+use crate::processor::Processor;
+use crate::workspace::find_files;
 
 /// A kernel of Debian's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,20 +74,15 @@ impl Kernel {
     }
 }
 
-/// The packages that something was found to consist of, kept beside what they were unpacked to.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Contents {
-    /// The suites they were looked for in.
-    suites: Vec<String>,
-    /// The packages.
-    packages: Vec<Package>,
-}
-
 /// Fetches and unpacks a kernel: once, as long as the downloaded packages have the hashes they had then.
-pub(super) fn fetch(release: Release) -> Result<Kernel> {
-    let home = folder().join("kernels").join(release.name);
-    let fetched = unpacked(&home, release.suites, || download(release));
-    fetched.with_context(|| format!("cannot get Debian's kernel {}", release.name))?;
+pub(super) fn fetch(release: Release, processor: Processor) -> Result<Kernel> {
+    let name = match processor {
+        Processor::Amd64 => release.name.to_owned(),
+        Processor::Arm64 => format!("{}-{}", release.name, processor.debian()),
+    };
+    let home = folder().join("kernels").join(&name);
+    let fetched = unpacked(&home, release.suites, || download(release, processor, &name));
+    fetched.with_context(|| format!("cannot get Debian's kernel {name}"))?;
     let mut files = Vec::new();
     find_files(&home, &mut files)?;
     let is_image = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
@@ -99,51 +91,10 @@ pub(super) fn fetch(release: Release) -> Result<Kernel> {
     Ok(Kernel { name: release.name.to_owned(), image, packages: Some(home) })
 }
 
-/// Fetches a package of a suite, verified as kernels are, and unpacks it without installing it: nothing of it is
-/// started. The folder it is in.
-pub(crate) fn fetch_package(name: &str, suite: &str) -> Result<PathBuf> {
-    let home = folder().join("packages").join(name);
-    let fetched = unpacked(&home, &[suite], || {
-        let apt = PrivateApt::new(name, &[suite])?;
-        let package = apt.describe(name)?;
-        if !apt::is_intact(&package) {
-            apt.download(&package)?;
-        }
-        Ok(vec![package])
-    });
-    fetched.with_context(|| format!("cannot get Debian's package {name} of {suite}"))?;
-    Ok(home)
-}
-
-/// Sees to it that packages are unpacked in a folder.
-fn unpacked(home: &Path, suites: &[&str], download: impl FnOnce() -> Result<Vec<Package>>) -> Result<()> {
-    let record = beside(home, "json");
-    let known = std::fs::read(&record).ok().and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
-    let current = |contents: &Contents| contents.suites == suites && contents.packages.iter().all(apt::is_intact);
-    if home.is_dir() && known.is_some_and(|contents| current(&contents)) {
-        return Ok(());
-    }
-    // Until it is whole again there is no record of it.
-    drop(std::fs::remove_file(&record));
-    let suites = suites.iter().map(|&suite| suite.to_owned()).collect();
-    let contents = Contents { suites, packages: download()? };
-    unpack(&contents, home)?;
-    let text = serde_json::to_vec_pretty(&contents).context("cannot describe packages")?;
-    std::fs::write(&record, text).with_context(|| format!("cannot write {}", record.display()))
-}
-
-/// The path with an ending of its own. A kernel's name has a dot in it and so something like an ending already.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
-}
-
 /// Downloads the newest cloud kernel of a release's suites.
-fn download(release: Release) -> Result<Vec<Package>> {
-    let apt = PrivateApt::new(release.name, release.suites)?;
-    let newest = apt.describe("linux-image-cloud-amd64")?;
+fn download(release: Release, processor: Processor, name: &str) -> Result<Vec<Package>> {
+    let apt = PrivateApt::new(name, release.suites, processor)?;
+    let newest = apt.describe(&format!("linux-image-cloud-{}", processor.debian()))?;
     let image = newest.depends.iter().find(|name| name.starts_with("linux-image-"));
     let image = image.with_context(|| format!("{} depends on no kernel", newest.name))?;
     // Since 6.17 or so the image and its modules are packages of their own, named after the same version.
@@ -155,9 +106,7 @@ fn download(release: Release) -> Result<Vec<Package>> {
             continue;
         }
         let package = apt.describe(&name)?;
-        if !apt::is_intact(&package) {
-            apt.download(&package)?;
-        }
+        apt.fetch(&package)?;
         wanted.extend(package.depends.iter().filter(|name| is_part(name, version)).cloned());
         packages.push(package);
     }
@@ -167,35 +116,6 @@ fn download(release: Release) -> Result<Vec<Package>> {
 /// Whether a package belongs to the kernel of this version.
 fn is_part(package: &str, version: &str) -> bool {
     package.strip_suffix(version).is_some_and(|kind| kind.starts_with("linux-") && kind.ends_with('-'))
-}
-
-/// Unpacks the downloaded packages into one folder, in place of what is there.
-fn unpack(contents: &Contents, home: &Path) -> Result<()> {
-    let partial = beside(home, "partial");
-    for old in [&partial, &home.to_path_buf()] {
-        if old.exists() {
-            std::fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
-        }
-    }
-    make_folder(&partial)?;
-    for package in &contents.packages {
-        let archive = apt::cached(package).with_context(|| format!("{} has vanished", package.name))?;
-        shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&partial))?;
-    }
-    std::fs::rename(&partial, home).with_context(|| format!("cannot make {}", home.display()))
-}
-
-pub(super) fn find_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.with_context(|| format!("cannot list {}", folder.display()))?.path());
-    }
-    paths.sort();
-    for path in paths {
-        if path.is_dir() && !path.is_symlink() { find_files(&path, files)? } else { files.push(path) }
-    }
-    Ok(())
 }
 
 /// A driver as the kernel loads it.
@@ -216,11 +136,6 @@ mod tests {
         assert!(is_part("linux-binary-7.3.4+deb13-cloud-amd64", version));
         assert!(!is_part("linux-base", version));
         assert!(!is_part("linux-base-cloud-amd64", version));
-    }
-
-    #[test]
-    fn what_is_beside_a_kernel_belongs_to_it_alone() {
-        assert_eq!(beside(Path::new("k/6.12"), "json"), Path::new("k/6.12.json"));
     }
 
     #[test]

@@ -12,9 +12,12 @@ use super::boot::{Boot, Hardware, Pressure, Root};
 use super::console::{self, Outcome};
 use super::engines::{self, Share};
 use super::kernel::Kernel;
-use super::{folder, initramfs, make_folder};
+use super::{folder, initramfs};
+use crate::apt::private::{codename, fetch_package};
+use crate::build::Programs;
 use crate::interrupt::Interrupt;
-use crate::shell;
+use crate::processor::Processor;
+use crate::{shell, workspace};
 
 /// Memory of a machine.
 const MEGABYTES: u32 = 2048;
@@ -41,15 +44,6 @@ impl Mode {
     }
 }
 
-/// The programs that run inside, without shared libraries.
-#[derive(Clone, Debug)]
-pub(crate) struct Programs {
-    /// The collector.
-    pub(crate) collector: PathBuf,
-    /// The end-to-end suite.
-    pub(crate) suite: PathBuf,
-}
-
 /// A kernel with what runs on it.
 #[derive(Clone, Debug)]
 pub(super) struct Machine<'a> {
@@ -57,7 +51,7 @@ pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Kernel,
     /// How.
     pub(super) boot: &'a Boot,
-    /// What runs inside.
+    /// What runs inside, without shared libraries.
     pub(super) programs: &'a Programs,
 }
 
@@ -75,7 +69,7 @@ impl<'a> Machine<'a> {
     /// Boots, runs the suite and returns what came of it.
     pub(super) fn run(&self, limit: Duration, interrupt: &Interrupt) -> Result<Outcome> {
         let log = self.log();
-        make_folder(&folder().join("logs"))?;
+        workspace::make_folder(&folder().join("logs"))?;
         // Kept until the emulator has ended.
         let share = self.share()?;
         let mut child = self
@@ -83,7 +77,7 @@ impl<'a> Machine<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot start qemu-system-x86_64")?;
+            .context("cannot start the emulator")?;
         let outcome = console::watch(&mut child, &self.boot.to_string(), &log, limit, interrupt);
         // Whatever came of it, the emulator does not outlive us; it may have ended by itself.
         drop(child.kill());
@@ -101,7 +95,7 @@ impl<'a> Machine<'a> {
     /// Where its files are.
     fn home(&self) -> Result<PathBuf> {
         let home = folder().join("machines").join(self.boot.to_string());
-        make_folder(&home)?;
+        workspace::make_folder(&home)?;
         Ok(home)
     }
 
@@ -117,14 +111,19 @@ impl<'a> Machine<'a> {
         let home = self.home()?;
         let initramfs = home.join("initramfs.cpio");
         self.write_initramfs(&initramfs)?;
-        let mut command = Command::new("qemu-system-x86_64");
+        let processor = self.boot.processor;
+        let mut command = Command::new(format!("qemu-system-{}", processor.rpm()));
+        let (machine, cpu) = match processor {
+            // Emulated, CMPXCHG16B now and then leaves rubbish in the flags when two processors use it, and the kernel's
+            // allocator dies of it. Five levels of page tables only cost time.
+            Processor::Amd64 => ("q35", "max,-cx16,-la57"),
+            // Signed pointers, which later ones have, only cost time.
+            Processor::Arm64 => ("virt,gic-version=3", "cortex-a72"),
+        };
         // Processors that take turns on one thread. On threads of their own they now and then still execute what another one
         // has just patched, and the kernel dies of an `int3` that is long gone; nothing is lost by it in a whole matrix,
         // where there are more machines than processors to run them.
-        command.args(["-machine", "q35", "-accel", "tcg,thread=single", "-m", &format!("{MEGABYTES}M")]);
-        // Emulated, CMPXCHG16B now and then leaves rubbish in the flags when two processors use it, and the kernel's
-        // allocator dies of it. Five levels of page tables only cost time.
-        command.args(["-cpu", "max,-cx16,-la57"]);
+        command.args(["-machine", machine, "-accel", "tcg,thread=single", "-m", &format!("{MEGABYTES}M"), "-cpu", cpu]);
         command.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(&self.kernel.image);
         command.arg("-initrd").arg(&initramfs);
         let mut disks = vec![("disk", DISK_BYTES)];
@@ -154,8 +153,12 @@ impl<'a> Machine<'a> {
         };
         // Kernels before 5.19 or so account for a cgroup's swap only when asked to. What a kernel does for safety
         // (zeroed pages, audit) or out of doubt about its clock costs a fifth of the time under emulation.
+        let console = match self.boot.processor {
+            Processor::Amd64 => "ttyS0",
+            Processor::Arm64 => "ttyAMA0",
+        };
         format!(
-            "console=ttyS0 quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 audit=0 tsc=reliable \
+            "console={console} quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 audit=0 tsc=reliable \
              rcupdate.rcu_expedited=1 psi={psi} swapaccount=1 collector.mode={} collector.kernel={} \
              collector.cgroups={} collector.root={}",
             mode.name(),
@@ -174,7 +177,8 @@ impl<'a> Machine<'a> {
         archive.console("dev/console")?;
         archive.program("init", include_bytes!("init.sh"))?;
         archive.file("init-engines.sh", include_bytes!("init-engines.sh"))?;
-        let busybox = std::fs::read("/bin/busybox").context("cannot read /bin/busybox")?;
+        let busybox = busybox(self.boot.processor)?;
+        let busybox = std::fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
         archive.program("bin/busybox", &busybox)?;
         archive.link("bin/sh", "busybox")?;
         for (name, source) in [("bin/collector", &self.programs.collector), ("bin/e2e", &self.programs.suite)] {
@@ -192,6 +196,15 @@ impl<'a> Machine<'a> {
         }
         archive.finish()
     }
+}
+
+/// A busybox for a processor: this machine's own is installed, that for another one is unpacked.
+pub(super) fn busybox(processor: Processor) -> Result<PathBuf> {
+    if processor == Processor::host()? {
+        return Ok("/bin/busybox".into());
+    }
+    let release = codename()?;
+    Ok(fetch_package("busybox-static", &[&release], processor)?.join("bin/busybox"))
 }
 
 /// Qemu's arguments for processors, and for memory in nodes, which together are [`MEGABYTES`].

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
-use super::Prepared;
 use super::boot::{Boot, Root, Scope};
 use super::console::Outcome;
 use super::engines;
-use super::kernel::Kernel;
-use super::machine::{Machine, Programs};
+use super::machine::Machine;
+use super::{Built, Prepared};
 use crate::interrupt::Interrupt;
 use crate::test::Counts;
 
@@ -67,13 +66,8 @@ impl fmt::Display for Finished {
 }
 
 /// Runs all boots, `at_once` of them at a time, in the order given; says the verdict of each as soon as it is there.
-pub(super) fn run(
-    prepared: &Prepared,
-    programs: &Programs,
-    at_once: usize,
-    interrupt: &Interrupt,
-) -> Result<Vec<Finished>> {
-    let Prepared { boots, kernels } = prepared;
+pub(super) fn run(prepared: &Prepared, built: &Built, at_once: usize, interrupt: &Interrupt) -> Result<Vec<Finished>> {
+    let boots = &prepared.boots;
     let next = Mutex::new(boots.iter().enumerate());
     let finished = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -81,7 +75,7 @@ pub(super) fn run(
             scope.spawn(|| {
                 while interrupt.check().is_ok() {
                     let Some((number, boot)) = lock(&next).next() else { return };
-                    let one = run_one(boot, kernels, programs, interrupt);
+                    let one = run_one(boot, prepared, built, interrupt);
                     println!("{one}");
                     lock(&finished).push((number, one));
                 }
@@ -98,21 +92,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run_one(boot: &Boot, kernels: &BTreeMap<String, Kernel>, programs: &Programs, interrupt: &Interrupt) -> Finished {
+fn run_one(boot: &Boot, prepared: &Prepared, built: &Built, interrupt: &Interrupt) -> Finished {
     let start = Instant::now();
     let is_long = boot.scope == Scope::Full || boot.root == Root::Host;
     let limit = if is_long { FULL_LIMIT } else { ESSENTIAL_LIMIT };
     let mut log = String::new();
-    if boot.root == Root::Host
-        && let Some(obstacle) = engines::obstacle()
-    {
-        let counts = Counts { skipped: 1, skip_reasons: vec![obstacle.to_owned()], ..Counts::default() };
+    let obstacle = match boot.root {
+        Root::Host => engines::obstacle().map(str::to_owned),
+        Root::Own => prepared.obstacles.get(&boot.processor).cloned(),
+    };
+    if let Some(obstacle) = obstacle {
+        let counts = Counts { skipped: 1, skip_reasons: vec![obstacle], ..Counts::default() };
         let outcome = Ok(Outcome { counts, ..Outcome::default() });
         return Finished { boot: boot.clone(), outcome, took: start.elapsed(), log };
     }
-    let outcome = match kernels.get(&boot.kernel) {
-        None => Err(Error::msg(format!("there is no kernel {}", boot.kernel))),
-        Some(kernel) => {
+    let kernel = prepared.kernels.get(&(boot.kernel.clone(), boot.processor));
+    let outcome = match kernel.zip(built.get(&boot.processor)) {
+        None => Err(Error::msg(format!("there is no kernel {} or nothing to run on it", boot.kernel))),
+        Some((kernel, programs)) => {
             let machine = Machine::new(kernel, boot, programs);
             log = machine.log().display().to_string();
             // Now and then the emulator itself breaks a kernel, such as while that patches its own code. A kernel that is

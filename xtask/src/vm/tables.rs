@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::boot::Layout;
 use super::kernel::RELEASES;
 use super::matrix::Finished;
+use crate::processor::Processor;
 use crate::workspace;
 
 /// A generated table.
@@ -89,6 +90,29 @@ pub(super) fn compare(all: &[Finished]) -> Result<()> {
                  there: {old}\n  now:   {new}"
             );
         }
+    }
+    Ok(())
+}
+
+/// Fails when a statistic comes from elsewhere on another processor than the tables', on the same kernel with the same
+/// hierarchies.
+pub(super) fn compare_processors(all: &[Finished]) -> Result<()> {
+    let rows = |one: &'_ Finished| -> BTreeSet<String> {
+        let rows = one.outcome.iter().flat_map(|outcome| &outcome.rows);
+        rows.filter(|row| row.table == statistics::NAME).map(|row| row.json.clone()).collect()
+    };
+    for other in all.iter().filter(|one| one.boot.processor != Processor::Amd64) {
+        let is_twin = |one: &&Finished| {
+            one.boot.is_tabled() && (&one.boot.kernel, one.boot.layout) == (&other.boot.kernel, other.boot.layout)
+        };
+        let Some(twin) = all.iter().find(is_twin) else { continue };
+        let (here, there) = (rows(other), rows(twin));
+        // One of them was skipped, or has not come that far.
+        if here.is_empty() || there.is_empty() {
+            continue;
+        }
+        let differences: Vec<_> = here.symmetric_difference(&there).collect();
+        ensure!(differences.is_empty(), "{} and {} differ in {differences:?}", other.boot, twin.boot);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::find_files;
+use crate::workspace::find_files;
 
 /// A place that the machine's apt gets packages from.
 #[derive(Debug, PartialEq, Eq)]
