@@ -117,7 +117,8 @@ impl Check {
     }
 
     fn object(&self, place: &str, kind: &str, value: &Value, wrong: &mut Vec<String>) {
-        let Some(fields) = TYPES.get(kind) else {
+        // Lists hold objects of the kinds that have a line of their own.
+        let Some(fields) = TYPES.get(kind).or_else(|| TYPES.get(format!("v1 {kind}").as_str())) else {
             return wrong.push(format!("{place}: no facts are known about {kind}"));
         };
         let Some(object) = value.as_object() else { return wrong.push(format!("{place} is {value}, no {kind}")) };
