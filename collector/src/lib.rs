@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod application;
+pub mod archive;
 pub mod auth;
 pub mod bounds;
 pub mod compare;

@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -18,6 +18,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("sample", &["units"]),
     ("rates", &["sample", "units"]),
     ("store", &["bounds", "sample", "steady", "units"]),
+    // The store's samples and events on disk.
+    ("archive", &["bounds", "degradations", "sample", "store", "supervisor", "units"]),
     ("kernel", &["bounds", "units"]),
     ("runtime", &["bounds", "degradations", "sample", "units"]),
     // Reads a container or the machine when it is called; who is read when is the sampler's.
@@ -94,7 +96,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
 const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 15] = [
+const FOREIGN: [(&str, &[&str]); 16] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["api", "daemon"]),
@@ -108,6 +110,7 @@ const FOREIGN: [(&str, &[&str]); 15] = [
     ("perf_event", &["kernel/perf"]),
     ("procfs", &["kernel"]),
     ("prometheus", &["api", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
+    ("redb", &["archive/segment"]),
     ("serde", &["api", "runtime", "doctor/json", "application", "compare/json"]),
     ("snap", &["push"]),
 ];
