@@ -4,6 +4,8 @@
 //! A directory has one database for about each hour. One thread writes to the newest; whoever reads opens the others as
 //! needed. Nothing of it is needed for anything else: whatever goes wrong here is reported, and the collector goes on.
 
+#[cfg(test)]
+mod day;
 mod query;
 mod records;
 mod run;
@@ -189,11 +191,6 @@ impl Archive {
     /// When the oldest file begins, in milliseconds since 1970.
     pub fn oldest(&self) -> Option<u64> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).first().map(|file| file.from)
-    }
-
-    /// From one sample of a container to the next.
-    pub fn step(&self) -> Duration {
-        self.options.step
     }
 
     fn files(&self) -> Vec<Arc<File>> {

@@ -23,6 +23,7 @@ pub mod discovery;
 pub mod disk_usage;
 pub mod doctor;
 pub mod embedded;
+pub mod export;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::records::Subject;
 use super::run::{Columns, Range};
 use super::segment::{Life, Place, Reader, Segment, SegmentError};
 use super::{Archive, File, guarded, lock};
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
-use super::records::Subject;
 use crate::units::WallTime;
 
 /// Samples of containers may be this much older than the file that has them.
@@ -145,10 +145,7 @@ impl Archive {
                     let ended = ended.map(|ended| WallTime(ended * 1_000_000));
                     let known = found.get(name).and_then(|moment| moment.samples.last());
                     if known.is_none_or(|known| known.at < last) {
-                        found.insert(
-                            Arc::clone(name),
-                            Moment { subject: Arc::clone(subject), samples, ended },
-                        );
+                        found.insert(Arc::clone(name), Moment { subject: Arc::clone(subject), samples, ended });
                     }
                 }
                 Ok(())

@@ -82,8 +82,7 @@ const NETWORKS: [(NetworkOwner, &str); 3] =
     [(NetworkOwner::Itself, "itself"), (NetworkOwner::Pod, "pod"), (NetworkOwner::AnotherContainer, "another")];
 
 fn runtimes() -> [(Runtime, &'static str); 4] {
-    [Runtime::Docker, Runtime::Podman, Runtime::Containerd, Runtime::CriO]
-        .map(|runtime| (runtime, runtime.namespace()))
+    [Runtime::Docker, Runtime::Podman, Runtime::Containerd, Runtime::CriO].map(|runtime| (runtime, runtime.namespace()))
 }
 
 fn limit(limit: Option<MemoryLimit>) -> Value {

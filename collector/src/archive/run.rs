@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use crate::sample::container::Sample;
 use crate::sample::walk::Visitor;
-use crate::store::deltas::{Collect, Fill, read_delta, read_signed, read_varint, write_delta, write_signed, write_varint};
+use crate::store::deltas::{
+    Collect, Fill, read_delta, read_signed, read_varint, write_delta, write_signed, write_varint,
+};
 use crate::units::WallTime;
 
 /// Samples in one block at most, whatever its bytes say.
@@ -304,8 +306,7 @@ mod tests {
     #[test]
     fn whole_samples_come_back() {
         let second = |second: u64| WallTime((1_000 + second * 10) * 1_000_000_000);
-        let samples: Vec<_> =
-            (0..50).map(|step| Sample { at: second(step), ..complete(1 << (step % 40)) }).collect();
+        let samples: Vec<_> = (0..50).map(|step| Sample { at: second(step), ..complete(1 << (step % 40)) }).collect();
         let shape = Shape::restore(Shape::describe(&samples[0]).as_bytes()).unwrap();
         let run = run_of(&samples);
         let columns = Columns::decode(&run.columns().encode()).unwrap();

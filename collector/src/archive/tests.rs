@@ -15,7 +15,7 @@ use crate::units::{Bytes, Nanos, WallTime};
 
 const STEP: Duration = Duration::from_secs(10);
 
-fn store() -> Store {
+pub(super) fn store() -> Store {
     Store::new(StoreLimits {
         history: Limits { age: Duration::from_secs(120), count: 20 },
         events: EventLimits {
@@ -28,11 +28,11 @@ fn store() -> Store {
     })
 }
 
-fn options(directory: &Path) -> Options {
+pub(super) fn options(directory: &Path) -> Options {
     Options { directory: directory.to_path_buf(), step: STEP, age: Duration::from_hours(24), bytes: 1 << 30 }
 }
 
-fn writer(options: Options) -> (Writer, Arc<Archive>) {
+pub(super) fn writer(options: Options) -> (Writer, Arc<Archive>) {
     let archive = Arc::new(Archive::empty(options, Degradations::default()));
     (Writer::new(Arc::clone(&archive)), archive)
 }
@@ -139,7 +139,8 @@ fn a_moment_has_who_was_there_then() {
         let name = |moment: &Moment| String::from_utf8_lossy(&moment.subject.name).into_owned();
         moments.iter().map(|moment| (name(moment), moment.ended.is_some())).collect()
     };
-    let shown = |list: &[(&str, bool)]| list.iter().map(|(name, ended)| ((*name).to_owned(), *ended)).collect::<Vec<_>>();
+    let shown =
+        |list: &[(&str, bool)]| list.iter().map(|(name, ended)| ((*name).to_owned(), *ended)).collect::<Vec<_>>();
     assert_eq!(names(20), shown(&[("/c0", false), ("/c1", false)]));
     assert_eq!(names(35), shown(&[("/c0", false), ("/c1", true)]));
     assert_eq!(names(100), shown(&[("/c0", false)]));
@@ -318,7 +319,8 @@ fn writes_until_it_is_killed() {
     let (store, (mut writer, archive)) = (store(), writer(options(Path::new(&directory))));
     let containers = containers(&store, 10);
     let wanted = Wanted { from: at(0), to: at(1_000_000), newest: 1 };
-    let last = archive.samples(b"/c0", wanted).first().map_or(0, |sample| (sample.at.millis() - at(0).millis()) / 10_000);
+    let last =
+        archive.samples(b"/c0", wanted).first().map_or(0, |sample| (sample.at.millis() - at(0).millis()) / 10_000);
     for step in last + 1.. {
         write(&mut writer, &store, &containers, step..step + 1);
         let mut out = std::io::stdout().lock();

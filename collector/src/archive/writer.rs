@@ -1,7 +1,9 @@
 //! Writes a step every few seconds, ends files and begins new ones, and drops what is too old or too much.
 
 use std::collections::HashMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 
+use super::records::Subject;
 use super::run::{Shape, numbers};
 use super::segment::{Batch, Change, Segment, SegmentError, frame};
 use super::tail::{Chain, Extent, Pushed};
@@ -21,7 +24,6 @@ use crate::store::event_log::{Received, Subscription};
 use crate::store::{Container, Store};
 use crate::supervisor::Supervisor;
 use crate::units::WallTime;
-use super::records::Subject;
 
 /// How often events are taken from the log: a storm fills a subscription's queue in a quarter of a second.
 const LOOK: Duration = Duration::from_millis(100);
@@ -127,7 +129,8 @@ impl Writer {
             unsaved_bytes: 0,
         };
         let directory = writer.archive.options.directory.clone();
-        let made = std::fs::create_dir(&directory).or_else(|error| match error.kind() {
+        // Names and labels of all containers are nobody else's business.
+        let made = DirBuilder::new().mode(0o700).create(&directory).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
             _ => Err(error),
         });
@@ -382,12 +385,8 @@ impl Writer {
                 self.archive.degradations.clear(&"history");
             }
             Err(error) => {
-                self.unsaved = Batch {
-                    shapes: batch.shapes,
-                    subjects: batch.subjects,
-                    events: batch.events,
-                    ..Batch::default()
-                };
+                self.unsaved =
+                    Batch { shapes: batch.shapes, subjects: batch.subjects, events: batch.events, ..Batch::default() };
                 if is_step {
                     self.chain = Chain::Broken;
                 }

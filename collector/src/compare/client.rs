@@ -146,6 +146,18 @@ pub struct Header {
     value: HeaderValue,
 }
 
+impl Header {
+    /// Its name.
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// Its value.
+    pub fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+}
+
 impl FromStr for Header {
     type Err = ClientError;
 

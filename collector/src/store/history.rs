@@ -180,6 +180,13 @@ impl History {
         self.latest.as_ref()
     }
 
+    /// When the oldest sample was taken that [`Self::select`] may give.
+    pub fn oldest(&self, limits: Limits) -> Option<WallTime> {
+        let oldest = self.latest()?.at.back(limits.age);
+        let first = self.chunks.front().map_or(self.latest()?.at, |chunk| chunk.keyframe.at);
+        Some(first.max(WallTime(oldest.0.saturating_add(1))))
+    }
+
     /// The selected samples, oldest first.
     pub fn select(&self, selection: Selection, limits: Limits) -> Vec<Arc<Sample>> {
         let Some(latest) = &self.latest else { return Vec::new() };

@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -38,17 +38,21 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("push", &["rates", "sample", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["bounds", "kernel", "units"]),
-    ("own_metrics", &["bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
+    // What the archive has in the api's formats, for the command and for the daemon.
+    ("export", &["api", "archive", "compare", "degradations", "units"]),
+    ("own_metrics", &["archive", "bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
     // Checked flags become the options of the parts, which define them.
     (
         "config",
         &[
             "api",
             "application",
+            "archive",
             "auth",
             "compare",
             "discovery",
             "disk_usage",
+            "export",
             "go_flags",
             "kernel",
             "push",
@@ -68,12 +72,14 @@ const LAYERS: [(&str, &[&str]); 27] = [
         &[
             "api",
             "application",
+            "archive",
             "auth",
             "bounds",
             "config",
             "degradations",
             "discovery",
             "disk_usage",
+            "export",
             "kernel",
             "own_metrics",
             "push",
@@ -93,7 +99,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
 ];
 
 /// What the entry point may use.
-const ENTRY_POINT: [&str; 4] = ["compare", "config", "daemon", "doctor"];
+const ENTRY_POINT: [&str; 5] = ["compare", "config", "daemon", "doctor", "export"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
 const FOREIGN: [(&str, &[&str]); 16] = [
