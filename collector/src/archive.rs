@@ -210,9 +210,9 @@ impl Archive {
             Ok((rows, damaged)) => {
                 self.damaged(segment.path(), damaged, "rows of steps");
                 let mut tail = lock(&self.tail);
-                rows.iter().for_each(|(step, row)| {
+                for (step, row) in &rows {
                     tail.replay(*step, row);
-                });
+                }
             }
             Err(error) => self.unusable(segment.path(), &error),
         }

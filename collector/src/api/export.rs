@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn openmetrics_has_each_metric_once_and_times() {
         let text = rendered(ExportFormat::OpenMetrics);
-        let first: String = text.lines().take(4).map(|line| format!("{line}\n")).collect();
+        let first = text.lines().take(4).collect::<Vec<_>>().join("\n") + "\n";
         expect![[r#"
             # HELP container_cpu_usage_seconds CPU time.
             # TYPE container_cpu_usage_seconds counter

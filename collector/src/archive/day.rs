@@ -97,7 +97,7 @@ impl Made {
         sample.at = WallTime((BEGIN + step * 10_000 - below(40)) * 1_000_000);
         let works = match self.habit {
             Habit::Waits => false,
-            Habit::Works => step / 30 % 4 == 0,
+            Habit::Works => (step / 30).is_multiple_of(4),
             Habit::Toils => true,
         };
         let (Some(cpu), Some(memory), Some(io), Some(network)) =
@@ -134,14 +134,13 @@ impl Made {
                 cfs.throttled_time.map(|time| Nanos(time.0 + throttled * (20_000 + below(9_000)) * 1_000));
         }
         for (position, row) in [&mut cpu.pressure, &mut memory.pressure, &mut io.pressure].into_iter().enumerate() {
-            if position == 0 || self.habit == Habit::Toils && below(4) == 0 {
-                if let Some(row) = row.as_mut().and_then(|row| row.some.as_mut()) {
-                    let waited = below(300_000);
-                    row.total = Micros(row.total.0 + waited);
-                    row.avg10 = waited / 1_000;
-                    row.avg60 = (row.avg60 * 5 + row.avg10) / 6;
-                    row.avg300 = (row.avg300 * 29 + row.avg10) / 30;
-                }
+            let waits = position == 0 || self.habit == Habit::Toils && below(4) == 0;
+            if let Some(row) = row.as_mut().and_then(|row| row.some.as_mut()).filter(|_| waits) {
+                let waited = below(300_000);
+                row.total = Micros(row.total.0 + waited);
+                row.avg10 = waited / 1_000;
+                row.avg60 = (row.avg60 * 5 + row.avg10) / 6;
+                row.avg300 = (row.avg300 * 29 + row.avg10) / 30;
             }
         }
         let pages = below(2_000) * 4096;

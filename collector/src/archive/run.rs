@@ -330,7 +330,7 @@ mod tests {
         text["memory"]["later"] = 9.into();
         let shape = Shape::restore(text.to_string().as_bytes()).unwrap();
         let all = Range { from: 0, to: u64::MAX, newest: 1 };
-        let restored = Sample::clone(&run_of(&[sample.clone()]).columns().samples(all, &shape)[0]);
+        let restored = Sample::clone(&run_of(std::slice::from_ref(&sample)).columns().samples(all, &shape)[0]);
         let mut expected = sample;
         expected.memory.as_mut().unwrap().swap = None;
         assert_eq!(restored, expected);

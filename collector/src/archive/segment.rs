@@ -27,6 +27,11 @@ const CACHE: usize = 1 << 20;
 /// Events are looked for this long after the asked time, because they are kept by the time at which they were written.
 const EVENT_DELAY: u64 = 60_000;
 
+/// Last millisecond, samples, bundle, offset, bytes.
+type PlaceValue = (u64, u32, u64, u32, u32);
+/// Steps and their rows.
+type Rows = Vec<(u64, Vec<u8>)>;
+
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Shapes of samples by number.
 const SHAPES: TableDefinition<u32, &[u8]> = TableDefinition::new("shapes");
@@ -35,7 +40,7 @@ const SUBJECTS: TableDefinition<u64, &[u8]> = TableDefinition::new("subjects");
 /// Steps that are not in blocks yet.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 /// Where the blocks are: container and first millisecond; last millisecond, samples, bundle, offset, bytes.
-const BLOCKS: TableDefinition<(u32, u64), (u64, u32, u64, u32, u32)> = TableDefinition::new("blocks");
+const BLOCKS: TableDefinition<(u32, u64), PlaceValue> = TableDefinition::new("blocks");
 /// Blocks one behind the other.
 const BUNDLES: TableDefinition<u64, &[u8]> = TableDefinition::new("bundles");
 /// Lists of events by the millisecond at which they were written.
@@ -343,7 +348,7 @@ impl Segment {
     }
 
     /// The rows that are in no block, oldest first; with them how many are damaged.
-    pub(super) fn rows(&self) -> Result<(Vec<(u64, Vec<u8>)>, usize), SegmentError> {
+    pub(super) fn rows(&self) -> Result<(Rows, usize), SegmentError> {
         let (mut rows, mut damaged) = (Vec::new(), 0);
         for row in self.begin_read()?.open_table(ROWS).map_err(redb)?.iter().map_err(redb)? {
             let (step, bytes) = row.map_err(redb)?;
@@ -388,7 +393,7 @@ impl Segment {
 /// A file as it was at one moment.
 pub(super) struct Reader<'a> {
     segment: &'a Segment,
-    blocks: redb::ReadOnlyTable<(u32, u64), (u64, u32, u64, u32, u32)>,
+    blocks: redb::ReadOnlyTable<(u32, u64), PlaceValue>,
     bundles: redb::ReadOnlyTable<u64, &'static [u8]>,
     events: redb::ReadOnlyTable<(u64, u64), &'static [u8]>,
 }

@@ -213,5 +213,7 @@ fn write_whole(row: &mut Vec<u8>, shape: u32, at: u64, numbers: &[u64]) {
     write_varint(row, shape.into());
     write_varint(row, at);
     write_varint(row, numbers.len() as u64);
-    numbers.iter().for_each(|number| write_varint(row, *number));
+    for number in numbers {
+        write_varint(row, *number);
+    }
 }

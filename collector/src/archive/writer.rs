@@ -304,7 +304,9 @@ impl Writer {
         }
         self.done.retain(|_, container| container.strong_count() > 0);
         let gone: Vec<_> = self.lives.iter().filter(|(_, life)| life.seen < self.step).map(|(key, _)| *key).collect();
-        gone.into_iter().for_each(|key| self.end(key, time));
+        for key in gone {
+            self.end(key, time);
+        }
         row
     }
 

@@ -60,7 +60,7 @@ enum Command {
     Compare(Box<CompareArgs>),
     /// Write samples and events of the past to standard output
     ///
-    /// Reads what --history_dir has kept, from the directory or from a running collector. OpenMetrics with times is what
+    /// Reads what `--history_dir` has kept, from the directory or from a running collector. OpenMetrics with times is what
     /// `promtool tsdb create-blocks-from openmetrics` takes.
     Export(Box<ExportArgs>),
     /// Print the common flags, or those of a command

@@ -39,13 +39,13 @@ pub(super) struct RetentionArgs {
     /// Directory for samples and events of the last day, so that one can look back; without it nothing is written to disk
     #[arg(long = "history_dir", value_name = "DIR")]
     history_dir: Option<PathBuf>,
-    /// From one sample of a container to the next in --history_dir
+    /// From one sample of a container to the next in `--history_dir`
     #[arg(long = "history_step", default_value = "10s", value_parser = go_duration)]
     history_step: Duration,
-    /// How long samples and events are kept in --history_dir
+    /// How long samples and events are kept in `--history_dir`
     #[arg(long = "history_age", default_value = "24h0m0s", value_parser = go_duration)]
     history_age: Duration,
-    /// How many bytes of disk --history_dir may take; beyond, the oldest hour is dropped
+    /// How many bytes of disk `--history_dir` may take; beyond, the oldest hour is dropped
     #[arg(long = "history_bytes", default_value_t = 1 << 30, value_name = "BYTES")]
     history_bytes: u64,
 }

@@ -300,7 +300,7 @@ impl Feed for Fixture {
             filesystems: Some(Arc::new(Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() })),
             rows: vec![row(1, little), row(2, subject)],
             gone: since.map(|_| vec![7]).unwrap_or_default(),
-            history_from: None,
+            history_from: Some(AT),
         }
     }
 

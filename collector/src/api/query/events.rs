@@ -146,7 +146,7 @@ pub fn matches(query: &EventQuery, event: &Event) -> bool {
 
 /// Whether a past event is one that the query may select: of its kinds and in its time, whatever its container, which
 /// [`select`] looks at after the count.
-pub fn matches_past(query: &EventQuery, event: &Event) -> bool {
+pub(crate) fn matches_past(query: &EventQuery, event: &Event) -> bool {
     query.kinds.contains(&event.kind) && query.covers(event.at)
 }
 

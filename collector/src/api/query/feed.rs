@@ -92,7 +92,7 @@ impl Query {
         };
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
-                "since" if value.is_empty() => {}
+                "since" | "at" | "from" if value.is_empty() => {}
                 "since" => since = Some(value.parse()?),
                 "trends" => {
                     let number = |text: &str| text.parse().map_err(|_| BadQuery::Row(text.to_owned()));
@@ -102,7 +102,6 @@ impl Query {
                     }
                     trends = Some(value.split(',').map(number).collect::<Result<_, _>>()?);
                 }
-                "at" | "from" if value.is_empty() => {}
                 "at" => at = Some(moment(&value)?),
                 "from" => from = Some(moment(&value)?),
                 "series" => series = Some(value.into_owned()),

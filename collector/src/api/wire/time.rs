@@ -113,7 +113,7 @@ pub fn moment(text: &str) -> Option<WallTime> {
     if let Ok(seconds) = text.parse::<f64>() {
         // To the millisecond, which such a number has for the next ten thousand years.
         let millis = (seconds * 1000.0).round();
-        return (0.0..=1e13).contains(&millis).then_some(WallTime(millis as u64 * 1_000_000));
+        return (0.0..=1e13).contains(&millis).then(|| WallTime(millis as u64 * 1_000_000));
     }
     parse(text).ok().flatten()
 }
