@@ -50,6 +50,11 @@ impl Files {
         Ok(Self(path))
     }
 
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Puts a file in its place at once, as an editor or a Kubernetes secret does.
     pub(crate) fn put(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.0.join(name);

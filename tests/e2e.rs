@@ -42,6 +42,7 @@ mod history;
 mod identity;
 mod kubelet;
 mod kubelet_ports;
+mod look_back;
 mod machine;
 mod manifests;
 mod metrics;
@@ -149,6 +150,7 @@ const FILES: &[&[Case]] = &[
     pods::CASES,
     kubelet::CASES,
     kubelet_ports::CASES,
+    look_back::CASES,
     attacks::CASES,
     // Last: lockdown stays until the next boot.
     dimensions_lockdown::CASES,

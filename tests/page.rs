@@ -42,7 +42,8 @@ fn in_a_browser() -> Result<()> {
     let socket = format!("--docker=unix://{}", docker.socket().display());
     let collector =
         |more: &[&str]| Collector::start(&[&[socket.as_str(), "--housekeeping_interval=1s"], more].concat());
-    let plain = collector(&[])?;
+    let history = flag("history_dir", &files.path().join("history"));
+    let plain = collector(&[&history, "--history_step=1s"])?;
     let (below, token) = (collector_below(&socket)?, collector(&[&tokens, "--enable_metrics=cpu"])?);
     let password = collector(&[&users])?;
     let digests = flag("http_digest_file", &files.put("digests", DIGEST)?);

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cadvisor;
 pub mod coding;
 pub mod docker;
+pub mod export;
 pub mod feed;
 #[cfg(test)]
 mod golden_tests;
@@ -17,7 +18,7 @@ pub mod http;
 pub mod kubelet;
 mod lists;
 pub mod prometheus;
-pub(crate) mod query;
+pub mod query;
 pub mod rendering;
 pub mod sources;
 mod web;

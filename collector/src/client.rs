@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -274,7 +276,8 @@ impl Client {
         let patience = Instant::now() + each;
         let limit = end.map_or(patience, |end| end.min(patience));
         let url = self.url(target);
-        let Ok(answered) = timeout_at(limit, self.converse(method, &url, body)).await else {
+        let answer = async { read(self.send(method, &url, body).await?, &url).await };
+        let Ok(answered) = timeout_at(limit, answer).await else {
             let is_last = limit < patience;
             return Err(if is_last {
                 ClientError::Deadline { url }
@@ -283,36 +286,70 @@ impl Client {
             });
         };
         let answer = answered?;
-        if matches!(answer.status, 401 | 403) {
-            return Err(ClientError::Unauthorized { url, status: answer.status, flag: self.flag });
-        }
+        self.authorized(&url, &answer)?;
         Ok(answer)
     }
 
-    async fn converse(&self, method: Method, url: &str, body: &'static str) -> Result<Answer, ClientError> {
+    /// A GET request whose answer is taken piece by piece, however long it is, until somebody has enough. What is no
+    /// success is given back. Each piece may take as long as another's whole answer.
+    pub(crate) async fn stream(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Answer>, ClientError> {
+        let (url, each) = (self.url(target), self.patience.each);
+        let slow = |_| ClientError::Slow { url: url.clone(), patience: each };
+        let response = timeout(each, self.send(Method::GET, &url, "")).await.map_err(slow)??;
+        if !response.status().is_success() {
+            let answer = timeout(each, read(response, &url)).await.map_err(slow)??;
+            self.authorized(&url, &answer)?;
+            return Ok(Some(answer));
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = timeout(each, body.frame()).await.map_err(slow)? {
+            let frame = frame.map_err(|error| ClientError::Broken { url: url.clone(), reason: causes(&error) })?;
+            if frame.data_ref().is_some_and(|piece| take(piece).is_break()) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn authorized(&self, url: &str, answer: &Answer) -> Result<(), ClientError> {
+        match answer.status {
+            status @ (401 | 403) => Err(ClientError::Unauthorized { url: url.to_owned(), status, flag: self.flag }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn send(&self, method: Method, url: &str, body: &'static str) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method).uri(url);
         for Header { name, value } in &self.headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from_static(body.as_bytes())));
         let request = request.map_err(|source| ClientError::Request { url: url.to_owned(), source })?;
-        let response = self.connections.request(request).await.map_err(|error| {
+        self.connections.request(request).await.map_err(|error| {
             let reason = causes(&error);
             if error.is_connect() {
                 ClientError::Connect { origin: self.origin.clone(), reason }
             } else {
                 ClientError::Broken { url: url.to_owned(), reason }
             }
-        })?;
-        let status = response.status().as_u16();
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let content_type = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_owned();
-        let coding = text(CONTENT_ENCODING).to_owned();
-        let failed = |source| ClientError::Body { url: url.to_owned(), source };
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(failed)?.to_bytes();
-        let body = decoded(body, &coding).map_err(|error| failed(error.into()))?;
-        Ok(Answer { status, content_type, body })
+        })
     }
+}
+
+/// Reads an answer to its end.
+async fn read(response: Response<Incoming>, url: &str) -> Result<Answer, ClientError> {
+    let status = response.status().as_u16();
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_owned();
+    let coding = text(CONTENT_ENCODING).to_owned();
+    let failed = |source| ClientError::Body { url: url.to_owned(), source };
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(failed)?.to_bytes();
+    let body = decoded(body, &coding).map_err(|error| failed(error.into()))?;
+    Ok(Answer { status, content_type, body })
 }
 
 /// The innermost of what an error comes from has the system's words; the outermost says only that something failed.

@@ -7,6 +7,7 @@ mod accepted;
 mod access;
 mod compare;
 mod containers;
+mod export;
 mod exporters;
 mod file;
 mod hardware;
@@ -18,6 +19,7 @@ mod kubelet;
 mod logging;
 mod metrics;
 mod moment;
+mod peer;
 mod report_format;
 mod retention;
 mod sampling;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use crate::api::prometheus::Options;
 use crate::application::Rules;
+use crate::archive;
 use crate::discovery::filter::Filter;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::container_mounts::ListedMounts;
@@ -117,6 +120,8 @@ pub struct Config {
     pub disk_usage_every: Duration,
     /// Bounds of the store.
     pub store: StoreLimits,
+    /// What of it is kept on disk; `None` for nothing.
+    pub history: Option<archive::Options>,
     /// What is listed.
     pub filter: Filter,
     /// What is read.
@@ -228,6 +233,7 @@ impl Config {
             verify_every: sampling.verify_every()?,
             machine_every: sampling.update_machine_info_interval.max(Duration::from_secs(1)),
             store: retention.limits(interval, &roots)?,
+            history: retention.history()?,
             filter: containers.filter()?,
             application_metrics: sampling.application_rules(),
             disk_usage_every,

@@ -23,6 +23,8 @@ mod metrics;
 mod node_facts;
 mod on_request;
 mod pace;
+mod past;
+mod past_containers;
 mod ports;
 mod push;
 mod rendering;
@@ -76,6 +78,7 @@ use backend::Backend;
 use listeners::Listeners;
 use machine::{keep_machine_current, read_machine};
 use node_facts::NodeFacts;
+use past::Recording;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -235,6 +238,7 @@ pub(crate) struct Parts {
     pub(crate) answers: Arc<Backend>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
+    history: Option<Recording>,
     storage: Option<StorageNews>,
     supervisor: Supervisor,
     /// Ended when it is dropped.
@@ -286,6 +290,9 @@ impl Parts {
             None
         };
 
+        let history =
+            config.history.clone().map(|options| Recording::start(options, &engine, &degradations, &supervisor));
+        let history = history.transpose().map_err(system("starting the thread that writes the history"))?;
         let progress = Arc::new(Progress::default());
         let (identities, lookup) = crate::runtime::channel();
         let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities, degradations.clone());
@@ -319,6 +326,7 @@ impl Parts {
         let answers =
             Backend::new(Arc::clone(&engine), metrics, counters, progress, degradations, storage.clone(), requests);
         let answers = answers.of(NodeFacts::find(config)).within(config.answer_buffer_bytes).with_pools(pools);
+        let answers = answers.with_past(history.as_ref().map(Recording::past));
         let answers = Arc::new(answers);
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers, &supervisor)
@@ -330,6 +338,7 @@ impl Parts {
             answers,
             follower,
             samplers,
+            history,
             storage,
             supervisor,
             _tasks: tasks,
@@ -351,7 +360,9 @@ impl Parts {
         if let Some(storage) = self.storage {
             storage.stop();
         }
-        let threads = std::iter::once(follower).chain(self.samplers);
+        // It writes a last step.
+        let history = self.history.map(Recording::stop);
+        let threads = std::iter::once(follower).chain(self.samplers).chain(history);
         // A thread that hangs in a read of the kernel cannot be ended; the process ends without it.
         let deadline = std::time::Instant::now() + Duration::from_secs(1);
         for thread in threads {

@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod application;
+pub mod archive;
 pub mod auth;
 pub mod bounds;
 pub mod client;
@@ -23,6 +24,7 @@ pub mod discovery;
 pub mod disk_usage;
 pub mod doctor;
 pub mod embedded;
+pub mod export;
 mod go_flags;
 pub mod kernel;
 pub mod own_metrics;

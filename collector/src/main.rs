@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use collector::config::ConfigError;
 use collector::config::invocation::Invocation;
-use collector::{compare, daemon, doctor, top};
+use collector::{compare, daemon, doctor, export, top};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -38,6 +38,15 @@ fn main() -> ExitCode {
     let done = match invocation {
         Invocation::Run(config) => daemon::run(*config),
         Invocation::Statistics(request) => daemon::statistics::print(&request),
+        Invocation::Export(request) => {
+            return match export::run(&request) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Invocation::Compare(options) => return ExitCode::from(compare::run(&options)),
         Invocation::Top(request) => return ExitCode::from(top::run(&request)),
         Invocation::Doctor(config, format, container) => {

@@ -3,9 +3,10 @@
 
 mod answers;
 mod connections;
+mod history;
 mod process;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
@@ -15,6 +16,7 @@ pub use answers::AnswerMetrics;
 
 pub use connections::ConnectionMetrics;
 
+use crate::archive::Counts;
 use crate::bounds::Bound;
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
@@ -45,6 +47,7 @@ pub struct OwnMetrics {
     hanging: GaugeVec,
     rendering: Histogram,
     answers: AnswerMetrics,
+    history: OnceLock<Option<history::HistoryMetrics>>,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
 }
@@ -103,6 +106,7 @@ impl OwnMetrics {
                     .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
             )?,
             answers: AnswerMetrics::register(&registry)?,
+            history: OnceLock::new(),
             updating: Mutex::new(()),
             registry,
         };
@@ -175,6 +179,16 @@ impl OwnMetrics {
         self.rendering.observe(took.as_secs_f64());
     }
 
+    /// What became of the history on disk.
+    pub fn set_history(&self, counts: &Counts) {
+        let _one_at_a_time = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        // No other metric has these names, which a test shows.
+        let history = self.history.get_or_init(|| history::HistoryMetrics::register(&self.registry).ok());
+        if let Some(history) = history {
+            history.update(counts);
+        }
+    }
+
     /// Everything, by name.
     pub fn gather(&self, engine: &Arc<Engine>, counters: Option<&CounterReader>) -> Vec<MetricFamily> {
         self.update(engine, counters);
@@ -216,6 +230,12 @@ mod tests {
 
     #[test]
     fn every_name_is_used_once() {
-        OwnMetrics::new(Degradations::default()).unwrap();
+        let metrics = OwnMetrics::new(Degradations::default()).unwrap();
+        metrics.set_history(&Counts { bytes: 5, lost_events: 2, ..Counts::default() });
+        metrics.set_history(&Counts { bytes: 4, lost_events: 3, ..Counts::default() });
+        let families = metrics.registry.gather();
+        let lost = families.iter().find(|family| family.name() == "collector_history_lost_total").unwrap();
+        let counts: Vec<_> = lost.get_metric().iter().map(|metric| metric.get_counter().get_value()).collect();
+        assert_eq!(counts, [3.0, 0.0]);
     }
 }

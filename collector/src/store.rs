@@ -5,6 +5,7 @@
 pub mod application;
 mod budget;
 mod container;
+pub(crate) mod deltas;
 mod ended;
 pub mod event_log;
 pub mod history;

@@ -8,23 +8,27 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use self::docker::ContainerEngine;
 pub use self::feed::Feed;
+use self::feed::NoHistory;
 pub use self::kubelet::Kubelet;
 use super::ContainerView;
 use super::budget::{Budget, Busy};
 use super::prometheus::{EncodingError, Failed, Scrape};
 use super::rendering::{CutOff, Rendering};
-use crate::api::query::StatsQuery;
 use crate::api::query::events::EventQuery;
+use crate::api::query::export::ExportQuery;
+use crate::api::query::{Portion, StatsQuery};
 use crate::api::wire::json::Quoted;
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::process::ProcessList;
-use crate::store::history::Stretch;
 use crate::store::summary::Summary;
-use crate::units::Bytes;
+use crate::units;
 
 /// The containers.
 pub trait Containers: Send + Sync + 'static {
@@ -37,10 +41,15 @@ pub trait Containers: Send + Sync + 'static {
         limits: LimitsAge,
     ) -> impl Future<Output = Result<ContainerView, Unavailable>> + Send;
 
-    /// The samples that the query selects, oldest first, in stretches that are small enough to be in memory together: the
-    /// query is asked once for each. Empty where the samples are few enough to be asked for at once.
-    fn stretches(&self, _name: &[u8], _query: &StatsQuery) -> Vec<Stretch> {
-        Vec::new()
+    /// The samples that the query selects, oldest first, in parts that are small enough to be in memory: the query is
+    /// asked once for each. Empty where the samples are few enough to be asked for at once.
+    fn parts(&self, _name: &[u8], _query: &StatsQuery) -> impl Future<Output = Vec<Portion>> + Send {
+        std::future::ready(Vec::new())
+    }
+
+    /// The containers that are no more, of which the history on disk has samples of the query's time.
+    fn ended(&self, _who: EndedOf<'_>, _query: &StatsQuery) -> impl Future<Output = Vec<Name>> + Send {
+        std::future::ready(Vec::new())
     }
 
     /// The names, sorted, of all containers whose name starts with these bytes: as cAdvisor has it, a plain prefix
@@ -66,7 +75,27 @@ pub trait Containers: Send + Sync + 'static {
     fn summary(&self, name: &[u8]) -> Option<Summary>;
 
     /// The machine's memory capacity, shown in place of a memory limit of 0.
-    fn machine_memory(&self) -> Bytes;
+    fn machine_memory(&self) -> units::Bytes;
+}
+
+/// Containers that are asked for together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedOf<'a> {
+    /// Those whose names begin so.
+    Prefix(&'a [u8]),
+    /// Those of a runtime, all of them or the one with this alias.
+    Runtime(Runtime, Option<&'a [u8]>),
+}
+
+/// Writes out what the history on disk has.
+pub trait Exporting: Send + Sync + 'static {
+    /// The pieces of an answer, as fast as they are taken.
+    ///
+    /// # Errors
+    /// There is no history, or it is written out for somebody else at the moment.
+    fn export(&self, _query: ExportQuery) -> Result<mpsc::Receiver<Bytes>, NoHistory> {
+        Err(NoHistory::Off)
+    }
 }
 
 /// The machine around the containers.
@@ -97,9 +126,9 @@ pub enum ProcessesOf {
 pub struct ProcessesUnavailable(pub String);
 
 /// Everything that the handlers ask for.
-pub trait Node: Containers + ContainerEngine + EventSource + Feed + Host + Kubelet + Status {}
+pub trait Node: Containers + ContainerEngine + EventSource + Exporting + Feed + Host + Kubelet + Status {}
 
-impl<T: Containers + ContainerEngine + EventSource + Feed + Host + Kubelet + Status> Node for T {}
+impl<T: Containers + ContainerEngine + EventSource + Exporting + Feed + Host + Kubelet + Status> Node for T {}
 
 /// How old the limits in an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

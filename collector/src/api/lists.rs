@@ -21,10 +21,9 @@ use super::ContainerView;
 use super::budget::Share;
 use crate::api::backend::{Containers, LimitsAge, Status, Unavailable};
 use crate::api::http::responses::{ApiError, json};
-use crate::api::query::StatsQuery;
+use crate::api::query::{Portion, StatsQuery};
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
-use crate::store::history::Stretch;
 use crate::units;
 
 /// A piece ends at about so many bytes of samples and of what runtimes report.
@@ -120,7 +119,7 @@ enum State {
 /// A container whose samples are sent in stretches.
 struct Current {
     name: Name,
-    left: VecDeque<Stretch>,
+    left: VecDeque<Portion>,
     /// The last sample that was sent.
     previous: Option<Arc<Sample>>,
 }
@@ -220,23 +219,23 @@ impl<S: Containers + Status> List<S> {
             return self.continued().await;
         }
         let name = self.names.pop_front()?;
-        let stretches =
-            if self.query.count.limit() > AT_ONCE { self.source.stretches(&name, &self.query) } else { Vec::new() };
-        if stretches.len() > 1 {
-            self.begun(name, stretches.into()).await
+        let many = self.query.count.limit() > AT_ONCE || self.query.start.is_some();
+        let parts = if many { self.source.parts(&name, &self.query).await } else { Vec::new() };
+        if matches!(parts.as_slice(), [_, _, ..] | [Portion::Past { .. }]) {
+            self.begun(name, parts.into()).await
         } else {
             self.view(&name, None).await.map(Part::Whole)
         }
     }
 
-    async fn view(&mut self, name: &[u8], stretch: Option<Stretch>) -> Option<ContainerView> {
-        let query = StatsQuery { stretch, ..self.query };
+    async fn view(&mut self, name: &[u8], part: Option<Portion>) -> Option<ContainerView> {
+        let query = StatsQuery { part, ..self.query };
         // A container that ended meanwhile, or has no sample yet, is left out as in cAdvisor.
         self.source.container(name, &query, self.limits).await.map_err(|reason| self.unavailable = Some(reason)).ok()
     }
 
     /// The beginning of a container that is sent in stretches: with the first one that still has samples.
-    async fn begun(&mut self, name: Name, mut left: VecDeque<Stretch>) -> Option<Part> {
+    async fn begun(&mut self, name: Name, mut left: VecDeque<Portion>) -> Option<Part> {
         loop {
             let stretch = left.pop_front()?;
             let mut view = self.view(&name, Some(stretch)).await?;

@@ -1,6 +1,7 @@
 //! `ContainerInfoRequest`: which samples a v1 request wants.
 
 pub(crate) mod events;
+pub mod export;
 pub(crate) mod feed;
 
 use schemars::{Schema, json_schema};
@@ -25,13 +26,44 @@ pub struct StatsQuery {
     pub start: Option<WallTime>,
     /// Not after this; `None` is unbounded.
     pub end: Option<WallTime>,
-    /// Of these only what is in this stretch of the history; `None` for all of them.
-    pub stretch: Option<Stretch>,
+    /// Of these only what is in this part of the history; `None` for all of them.
+    pub part: Option<Portion>,
+}
+
+/// A part of a container's history that is small enough to be in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// Samples in memory.
+    Recent(Stretch),
+    /// Samples on disk: the newest so many from one time to another.
+    Past {
+        /// Not before this.
+        start: WallTime,
+        /// Not after this.
+        end: WallTime,
+        /// At most so many.
+        count: usize,
+    },
+}
+
+impl Portion {
+    /// How many samples there are at most.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Recent(stretch) => stretch.len(),
+            Self::Past { count, .. } => count,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Default for StatsQuery {
     fn default() -> Self {
-        Self { count: Count::Newest(DEFAULT_SAMPLES), start: None, end: None, stretch: None }
+        Self { count: Count::Newest(DEFAULT_SAMPLES), start: None, end: None, part: None }
     }
 }
 
@@ -197,7 +229,7 @@ mod tests {
             count: Count::All,
             start: Some(WallTime(second)),
             end: Some(WallTime(2 * second)),
-            stretch: None,
+            part: None,
         };
         assert_eq!(query, Ok(range));
         assert_eq!(parse(r#"{"num_stats":0}"#).map(|query| query.count), Ok(Count::Newest(0)));

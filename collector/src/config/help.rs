@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Command};
 use super::ConfigError;
 
 /// The flags that most people need, which `--help` shows; `--help-all` shows every one.
-const COMMON: [&str; 27] = [
+const COMMON: [&str; 28] = [
     "config",
     "listen_ip",
     "port",
@@ -17,6 +17,7 @@ const COMMON: [&str; 27] = [
     "disable_metrics",
     "enable_metrics",
     "storage_duration",
+    "history_dir",
     "ended_container_retention",
     "docker_only",
     "include_path",

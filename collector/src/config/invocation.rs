@@ -6,10 +6,12 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::compare::CompareArgs;
+use super::export::ExportArgs;
 use super::statistics::{StatisticsArgs, StatisticsRequest};
 use super::top::{TopArgs, TopRequest};
 use super::{Args, Config, ConfigError, ReportFormat, file, help, on_one_line};
 use crate::compare;
+use crate::export::ExportRequest;
 use crate::go_flags::{go_bool, go_spelling};
 
 /// A per-node collector of container resources: cAdvisor's API, driven by kernel events.
@@ -62,6 +64,11 @@ enum Command {
     /// Both have to run on the same machine. Exits with 0 when nothing differs but what docs/migrating.md lists as
     /// deliberate, 1 when something differs, 2 when they could not be compared.
     Compare(Box<CompareArgs>),
+    /// Write samples and events of the past to standard output
+    ///
+    /// Reads what `--history_dir` has kept, from the directory or from a running collector. OpenMetrics with times is what
+    /// `promtool tsdb create-blocks-from openmetrics` takes.
+    Export(Box<ExportArgs>),
     /// Print the common flags, or those of a command
     Help {
         /// The command
@@ -91,6 +98,8 @@ pub enum Invocation {
     Top(Box<TopRequest>),
     /// `compare`.
     Compare(Box<compare::Options>),
+    /// `export`.
+    Export(Box<ExportRequest>),
 }
 
 impl Invocation {
@@ -99,9 +108,9 @@ impl Invocation {
         match self {
             Self::Run(config) => config.log,
             // Which runtimes answer is of no interest here.
-            Self::Statistics(_) => "warn",
             // Standard error is the screen.
             Self::Top(_) => "off",
+            Self::Statistics(_) | Self::Export(_) => "warn",
             // What libraries warn of is part of the doctor's report.
             Self::Doctor(..) | Self::Compare(..) => "error",
         }
@@ -131,6 +140,7 @@ impl Invocation {
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Top(args)) => Ok(Self::Top(Box::new(TopRequest::from_args(*args)?))),
             Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),
+            Some(Command::Export(args)) => Ok(Self::Export(Box::new(args.into_request()?))),
             Some(Command::Doctor { format, container, args }) => {
                 Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format, container))
             }

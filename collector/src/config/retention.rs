@@ -1,9 +1,11 @@
 //! How much is kept, and how long.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConfigError, list, value_error};
+use crate::archive;
 use crate::go_flags::go_duration;
 use crate::kernel::machine::memory_capacity;
 use crate::kernel::{HostRoots, own_limit};
@@ -34,6 +36,48 @@ pub(super) struct RetentionArgs {
     /// How long the counters of an ended container are still exposed; 0 for not at all
     #[arg(long = "ended_container_retention", default_value = "2m0s", value_parser = go_duration)]
     ended_container_retention: Duration,
+    /// Directory for samples and events of the last day, so that one can look back; without it nothing is written to disk
+    #[arg(long = "history_dir", value_name = "DIR")]
+    history_dir: Option<PathBuf>,
+    /// From one sample of a container to the next in `--history_dir`
+    #[arg(long = "history_step", default_value = "10s", value_parser = go_duration)]
+    history_step: Duration,
+    /// How long samples and events are kept in `--history_dir`
+    #[arg(long = "history_age", default_value = "24h0m0s", value_parser = go_duration)]
+    history_age: Duration,
+    /// How many bytes of disk `--history_dir` may take; beyond, the oldest hour is dropped
+    #[arg(long = "history_bytes", default_value_t = 1 << 30, value_name = "BYTES")]
+    history_bytes: u64,
+}
+
+/// With less not even the files that are begun fit.
+const LEAST_HISTORY: u64 = 16 << 20;
+
+impl RetentionArgs {
+    /// What is kept on disk, if anything.
+    pub(super) fn history(&self) -> Result<Option<archive::Options>, ConfigError> {
+        let Some(directory) = self.history_dir.clone().filter(|directory| !directory.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        if self.history_step < Duration::from_secs(1) {
+            let problem = "use at least 1s: what is between two samples in memory is seen there";
+            return Err(value_error("history_step", &format_args!("{:?}", self.history_step), &problem));
+        }
+        if self.history_age < self.history_step {
+            let problem = "use more than --history_step, such as 24h";
+            return Err(value_error("history_age", &format_args!("{:?}", self.history_age), &problem));
+        }
+        if self.history_bytes < LEAST_HISTORY {
+            let problem = format!("use at least {LEAST_HISTORY} bytes");
+            return Err(value_error("history_bytes", &self.history_bytes, &problem));
+        }
+        Ok(Some(archive::Options {
+            directory,
+            step: self.history_step,
+            age: self.history_age,
+            bytes: self.history_bytes,
+        }))
+    }
 }
 
 impl RetentionArgs {

@@ -1,15 +1,11 @@
 //! What `collector top` is asked for.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::peer::PeerArgs;
 use super::{Args, Config, ConfigError, ReportFormat, moment, value_error};
-use crate::client::{Header, Origin, Peer, Trust};
+use crate::client::{Origin, Peer};
 use crate::units::WallTime;
 
 /// The flags of `collector top`, the daemon's among them.
@@ -19,15 +15,8 @@ pub(super) struct TopArgs {
     /// none answers there cgroups are read without one
     #[arg(long, value_name = "URL")]
     url: Option<Origin>,
-    /// File with a bearer token, which is sent with each request
-    #[arg(long = "token_file", value_name = "FILE", conflicts_with = "password_file")]
-    token_file: Option<PathBuf>,
-    /// File with `name:password`, which is sent with each request
-    #[arg(long = "password_file", value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// File with the certificates to trust with https; by default those of the system
-    #[arg(long = "ca_file", value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    peer: PeerArgs,
     /// What is first
     #[arg(long, value_enum, default_value_t = SortBy::Cpu)]
     sort: SortBy,
@@ -105,26 +94,19 @@ pub struct TopRequest {
 
 impl TopRequest {
     pub(super) fn from_args(args: TopArgs) -> Result<Self, ConfigError> {
-        let TopArgs { url, token_file, password_file, ca_file, sort, filter, once, format, at, daemon } = args;
+        let TopArgs { url, peer, sort, filter, once, format, at, daemon } = args;
         let config = Config::from_args(daemon)?;
         let supposed = || format!("http://127.0.0.1:{}{}", config.listen.port(), config.base_path).parse();
         let (origin, whence) = match url {
             Some(url) => (url, Where::Given),
             None => (supposed().map_err(|error| value_error("port", &config.listen.port(), &error))?, Where::Supposed),
         };
-        let mut headers = Vec::new();
-        if let Some(path) = token_file {
-            headers.push(authorization("token_file", &path, "Bearer", str::to_owned)?);
-        }
-        if let Some(path) = password_file {
-            headers.push(authorization("password_file", &path, "Basic", |pair| STANDARD.encode(pair))?);
-        }
         let past = |text: String| {
             let found = moment::past(&text, Timestamp::now(), &TimeZone::system());
             found.map_err(|problem| value_error("at", &text, &problem))
         };
         Ok(Self {
-            peer: Peer { origin, headers, trust: ca_file.map_or(Trust::System, Trust::File) },
+            peer: peer.peer(origin)?,
             whence,
             at: at.map(past).transpose()?,
             mode: if once { TopMode::Once(format) } else { TopMode::Screen },
@@ -133,24 +115,6 @@ impl TopRequest {
             config,
         })
     }
-}
-
-/// The header that a file's first line makes.
-fn authorization(
-    flag: &'static str,
-    path: &Path,
-    scheme: &str,
-    proof: impl FnOnce(&str) -> String,
-) -> Result<Header, ConfigError> {
-    let wrong = |problem: &dyn Display| value_error(flag, &path.display(), problem);
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let line = text.lines().next().unwrap_or_default().trim();
-    match scheme {
-        _ if line.is_empty() => return Err(wrong(&"its first line is empty")),
-        "Basic" if !line.contains(':') => return Err(wrong(&"its first line is not name:password")),
-        _ => {}
-    }
-    Header::authorization(scheme, &proof(line)).map_err(|_| wrong(&"its first line cannot be sent"))
 }
 
 #[cfg(test)]

@@ -11,16 +11,18 @@ use tokio::sync::watch;
 
 use super::apart::Pools;
 use super::node_facts::NodeFacts;
+use super::past::Past;
 use super::rows::Table;
 use crate::api::backend::{
-    Containers, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Containers, EndedOf, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
+    ProcessesUnavailable, Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
+    Validation,
 };
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
 use crate::api::prometheus::{Endpoint, Scrape};
-use crate::api::query::StatsQuery;
 use crate::api::query::events::EventQuery;
+use crate::api::query::{Portion, StatsQuery};
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::daemon::metrics::{self, Requests};
@@ -42,7 +44,7 @@ use crate::sample::{self, container::Sample};
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
-use crate::store::history::{Selection, Stretch};
+use crate::store::history::Selection;
 use crate::store::summary::Summary;
 use crate::units::{Bytes, Nanos, WallTime};
 
@@ -78,6 +80,7 @@ pub(crate) struct Backend {
     budget: Budget,
     node: NodeFacts,
     feed: Arc<Table>,
+    past: Option<Past>,
 }
 
 impl Backend {
@@ -108,6 +111,7 @@ impl Backend {
             budget: Budget::default(),
             node: NodeFacts::default(),
             feed: Arc::default(),
+            past: None,
         }
     }
 
@@ -144,6 +148,16 @@ impl Backend {
     /// With these threads for what may hang.
     pub(crate) fn with_pools(self, pools: Arc<Pools>) -> Self {
         Self { pools, ..self }
+    }
+
+    /// With a history on disk.
+    pub(crate) fn with_past(self, past: Option<Past>) -> Self {
+        Self { past, ..self }
+    }
+
+    /// The history on disk.
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.past.as_ref()
     }
 
     /// The file system among these that a directory of the host is on; `None` also where that cannot be found out in time.
@@ -189,6 +203,9 @@ impl Backend {
         let Counts { refused, shared, cut_off, taken } = self.budget.counts();
         self.metrics.answers().update(&refused, shared, cut_off, taken);
         self.metrics.set_hanging(self.pools.hanging());
+        if let Some(past) = &self.past {
+            self.metrics.set_history(&past.archive().counts());
+        }
         self.metrics.gather(&self.engine, self.counters.as_ref())
     }
 
@@ -197,8 +214,9 @@ impl Backend {
     }
 
     fn view(&self, container: &Container, query: &StatsQuery) -> ContainerView {
-        let samples = match query.stretch {
-            Some(stretch) => container.stretch(stretch),
+        let samples = match query.part {
+            Some(Portion::Recent(stretch)) => container.stretch(stretch),
+            Some(Portion::Past { .. }) => Vec::new(),
             None => container.samples(selection(query)),
         };
         let identity = container.identity();
@@ -245,7 +263,7 @@ impl Backend {
     }
 }
 
-fn selection(query: &StatsQuery) -> Selection {
+pub(super) fn selection(query: &StatsQuery) -> Selection {
     Selection { start: query.start, end: query.end, count: Some(query.count.limit()) }
 }
 
@@ -256,8 +274,13 @@ impl Containers for Backend {
         query: &StatsQuery,
         limits: LimitsAge,
     ) -> Result<ContainerView, Unavailable> {
-        let unknown = || Unavailable::Unknown(name.into());
-        let container = self.engine.store().get(name).ok_or_else(unknown)?;
+        let Some(container) = self.engine.store().get(name) else {
+            return self.ended_container(name, query).await;
+        };
+        if let Some(part @ Portion::Past { .. }) = query.part {
+            let view = ContainerView { samples: self.past_samples(name, part).await, ..self.view(&container, query) };
+            return Ok(view);
+        }
         if *name == *b"/" && self.engine.context().kinds().has(MetricKind::Disk) {
             // As full as they are now beside the newest sample.
             self.filesystems().await;
@@ -273,8 +296,12 @@ impl Containers for Backend {
         Ok(self.view(&container, query))
     }
 
-    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
-        self.engine.store().get(name).map(|container| container.stretches(selection(query))).unwrap_or_default()
+    async fn parts(&self, name: &[u8], query: &StatsQuery) -> Vec<Portion> {
+        self.parts_with_past(name, query).await
+    }
+
+    async fn ended(&self, who: EndedOf<'_>, query: &StatsQuery) -> Vec<Name> {
+        self.ended_in(who, query).await
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {
@@ -375,7 +402,12 @@ impl EventSource for Backend {
     fn history(&self, query: &EventQuery) -> Vec<Arc<Event>> {
         let log = self.engine.store().events();
         let limit = query.max_events.limit();
-        events::select(query, |kind| log.recent(kind, query.start, query.end, limit).into_iter().rev())
+        let logged = |kind| log.recent(kind, query.start, query.end, limit);
+        match &self.past {
+            // Who says since when wants what the log has forgotten, too.
+            Some(past) if query.start.is_some() => past.events(query, logged),
+            _ => events::select(query, |kind| logged(kind).into_iter().rev()),
+        }
     }
 
     fn subscribe(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {

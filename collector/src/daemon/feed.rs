@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::api::backend::feed::{Cursor, Feed, Tick, Trend};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::api::backend::Exporting;
+use crate::api::backend::feed::{Cursor, Feed, NoHistory, Point, Tick, Trend};
+use crate::api::query::export::ExportQuery;
 use crate::daemon::backend::Backend;
-use crate::rates;
+use crate::daemon::past;
+use crate::sample::event::Name;
 use crate::store::Container;
 use crate::store::history::Selection;
 use crate::units::WallTime;
@@ -15,14 +21,28 @@ const TREND: Duration = Duration::from_secs(120);
 
 fn trend(id: u64, container: &Container) -> Trend {
     let start = container.latest().map(|latest| latest.at.back(TREND));
-    let samples = container.samples(Selection { start, end: None, count: None });
-    let mut trend = Trend { id, ..Trend::default() };
-    for [before, after] in samples.array_windows() {
-        trend.at.push(after.at);
-        trend.cpu.push(rates::cpu_total(before, after).map(|nanocores| nanocores / 1_000_000));
-        trend.memory.push(after.memory.as_ref().map(|memory| memory.working_set.0 >> 10));
+    past::trend(id, &container.samples(Selection { start, end: None, count: None }))
+}
+
+impl Backend {
+    /// What is said of the machine beside the rows.
+    fn with_machine(&self, rows: Tick) -> Tick {
+        let machine = self.current_machine();
+        Tick {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            cpus: machine.cpus.online,
+            memory: machine.memory,
+            kernel: machine.kernel_release.clone(),
+            history_from: self.past().and_then(|past| past.archive().oldest()).map(|from| WallTime(from * 1_000_000)),
+            ..rows
+        }
     }
-    trend
+}
+
+impl Exporting for Backend {
+    fn export(&self, query: ExportQuery) -> Result<mpsc::Receiver<Bytes>, NoHistory> {
+        self.past().ok_or(NoHistory::Off)?.export(query)
+    }
 }
 
 impl Feed for Backend {
@@ -40,16 +60,23 @@ impl Feed for Backend {
             tracing::error!(%error, "the page's table could not be brought up to date");
             Tick::default()
         });
-        let machine = self.current_machine();
-        Tick {
-            at,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            cpus: machine.cpus.online,
-            memory: machine.memory,
-            kernel: machine.kernel_release.clone(),
-            filesystems: self.engine().store().filesystems(),
-            ..rows
-        }
+        self.with_machine(Tick { at, filesystems: self.engine().store().filesystems(), ..rows })
+    }
+
+    async fn moment(&self, at: WallTime) -> Result<Tick, NoHistory> {
+        let past = self.past().ok_or(NoHistory::Off)?;
+        let rows = past.ask(move |archive| past::rows_at(archive, at)).await;
+        rows.map(|rows| self.with_machine(rows)).ok_or(NoHistory::Slow)
+    }
+
+    async fn series(&self, name: Name, from: WallTime, to: WallTime) -> Result<Vec<Point>, NoHistory> {
+        let past = self.past().ok_or(NoHistory::Off)?;
+        past.ask(move |archive| past::series(archive, &name, from, to)).await.ok_or(NoHistory::Slow)
+    }
+
+    async fn trends_at(&self, rows: Vec<u64>, at: WallTime) -> Result<Vec<Trend>, NoHistory> {
+        let past = self.past().ok_or(NoHistory::Off)?;
+        past.ask(move |archive| past::trends_at(archive, &rows, at)).await.ok_or(NoHistory::Slow)
     }
 
     async fn trends(&self, rows: Vec<u64>) -> Vec<Trend> {

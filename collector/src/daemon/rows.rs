@@ -14,6 +14,7 @@ use crate::kernel::text_formats::unsigned;
 use crate::reader::container::Scratch;
 use crate::sample::container::{IoStat, Pressure, Sample};
 use crate::sample::event::Name;
+use crate::sample::identity::Identity;
 use crate::sample::spec::{MemoryLimit, Spec};
 use crate::sample::unread::Part;
 use crate::sampler::engine::Engine;
@@ -214,7 +215,7 @@ impl State {
             let last = latest.as_ref().map(|sample| sample.at);
             old.subject.ended.or(last).unwrap_or(now)
         });
-        let subject = subject(container, ended);
+        let subject = subject(container.name(), container.identity(), &container.spec(), ended);
         let figures = Figures {
             oom_kills: container.oom_kills(),
             tasks: match latest.as_ref().and_then(|sample| sample.processes?.threads) {
@@ -280,6 +281,19 @@ impl Counters {
     }
 }
 
+/// What a container used by its last samples: that of the past, of which there is no table.
+pub(super) fn figures(samples: &[Arc<Sample>], ended: Option<WallTime>) -> Figures {
+    let Some(latest) = samples.last() else { return Figures::default() };
+    let now = gauges(latest);
+    let figures = match samples {
+        _ if ended.is_some() => Figures { peak: now.peak, ..Figures::default() },
+        [.., before, after] => with_rates(now, &Counters::of(before), &Counters::of(after)),
+        _ => now,
+    };
+    let tasks = latest.processes.and_then(|processes| processes.threads).filter(|_| ended.is_none());
+    Figures { oom_kills: latest.oom_kills, tasks, ..figures }
+}
+
 fn gauges(sample: &Sample) -> Figures {
     let memory = sample.memory.as_ref();
     let waiting = |pressure: Option<Pressure>| Some(pressure?.some?.avg10 / 10);
@@ -320,20 +334,21 @@ fn three_digits(number: u64) -> u64 {
     number / scale * scale
 }
 
-fn subject(container: &Container, ended: Option<WallTime>) -> Subject {
-    let Spec { created, cpu, memory, processes, .. } = container.spec();
-    let quota = cpu.and_then(|cpu| Some(cpu.quota?.0 * 1000 / cpu.period?.0.max(1)));
+/// What is shown of who a container is.
+pub(super) fn subject(name: &Name, identity: Option<Arc<Identity>>, spec: &Spec, ended: Option<WallTime>) -> Subject {
+    let Spec { created, cpu, memory, processes, .. } = spec;
+    let quota = cpu.as_ref().and_then(|cpu| Some(cpu.quota?.0 * 1000 / cpu.period?.0.max(1)));
     Subject {
-        name: Arc::clone(container.name()),
-        identity: container.identity(),
-        created,
+        name: Arc::clone(name),
+        identity,
+        created: *created,
         cpu_limit: quota,
-        memory_limit: match memory.and_then(|memory| memory.limit) {
+        memory_limit: match memory.as_ref().and_then(|memory| memory.limit) {
             Some(MemoryLimit::Bytes(limit)) if (1..NO_LIMIT).contains(&limit.0) => Some(limit),
             _ => None,
         },
         task_limit: match processes {
-            Some(Limit::Value(limit)) => Some(limit),
+            Some(Limit::Value(limit)) => Some(*limit),
             Some(Limit::Max) | None => None,
         },
         ended,

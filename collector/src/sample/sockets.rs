@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::walk::parts;
+use serde_json::Value;
+
+use super::walk::{Described, parts};
 use crate::units::Bytes;
 
 /// TCP sockets by state: `/proc/<pid>/net/tcp`, or `tcp6` (kind `tcp`). All gauges.
@@ -117,6 +119,20 @@ pub const TCP_ADVANCED: [&str; 99] = [
     "TCPFastOpenActiveFail", "TCPFastOpenPassive", "TCPFastOpenPassiveFail", "TCPFastOpenListenOverflow",
     "TCPFastOpenCookieReqd", "TCPSynRetrans", "TCPOrigDataSent", "PAWSActive", "PAWSEstab",
 ];
+
+impl Described for Arc<[&'static str]> {
+    fn describe(&self) -> Value {
+        Value::Array(self.iter().map(|key| Value::from(*key)).collect())
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        let known = |key: &Value| {
+            let key = key.as_str()?;
+            TCP_ADVANCED.into_iter().find(|known| *known == key)
+        };
+        value.as_array()?.iter().map(known).collect()
+    }
+}
 
 parts! {
     TcpSockets {

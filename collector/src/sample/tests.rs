@@ -12,7 +12,7 @@ use super::walk::Visitor;
 use crate::units::{Bytes, Nanos};
 
 /// A sample in which everything is present, in lists of two, and every number is a different one.
-fn complete(first: u64) -> Sample {
+pub(crate) fn complete(first: u64) -> Sample {
     fn pressure() -> Pressure {
         Pressure { some: Some(PressureRow::default()), full: Some(PressureRow::default()) }
     }
@@ -173,5 +173,29 @@ fn a_value_that_is_absent_changes_the_shape() {
         let mut other = whole.clone();
         remove(&mut other);
         assert!(!whole.same_shape(&other), "{number}");
+    }
+}
+
+#[test]
+fn a_described_sample_comes_back_whole() {
+    let sample = complete(1 << 40);
+    let described = serde_json::to_string(&sample.describe()).unwrap();
+    assert_eq!(Sample::restore(&serde_json::from_str(&described).unwrap()), Some(sample));
+    let empty = Sample::default();
+    assert_eq!(Sample::restore(&empty.describe()), Some(empty));
+}
+
+#[test]
+fn a_sample_of_a_collector_with_other_fields_is_read_as_far_as_it_goes() {
+    let mut value = complete(1).describe();
+    value["memory"]["of_tomorrow"] = serde_json::json!({ "x": [1, 2] });
+    value["memory"].as_object_mut().unwrap().remove("swap");
+    value.as_object_mut().unwrap().remove("io");
+    let restored = Sample::restore(&value).unwrap();
+    let expected = complete(1);
+    assert_eq!((restored.io, restored.memory.as_ref().unwrap().swap), (None, None));
+    assert_eq!(restored.cpu, expected.cpu);
+    for no_sample in [serde_json::json!(null), serde_json::json!(7), serde_json::json!({ "cpu": { "total": "x" } })] {
+        assert_eq!(Sample::restore(&no_sample), None, "{no_sample}");
     }
 }

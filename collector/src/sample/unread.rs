@@ -5,7 +5,7 @@
 
 macro_rules! parts {
     ($($(#[$doc:meta])* $part:ident $(= $($file:literal)|+)?;)*) => {
-        /// A part of a sample: mostly what one kernel file has.
+        /// A part of a sample: mostly what one kernel file has. A new one goes to the end: the numbers are on disk.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Part { $($(#[$doc])* $part,)* }
 
@@ -117,6 +117,16 @@ impl Unread {
     /// Takes a part away.
     pub fn remove(&mut self, part: Part) {
         self.0 &= !(1 << part as u32);
+    }
+
+    /// The set as a number: a bit for each part, in their order.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set that was this number.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
     /// Whether this part is among them.

@@ -1,9 +1,14 @@
 //! How every number in a sample is visited.
 //!
-//! The history's compact form and the check that no counter goes backwards are both built on it. Beside each struct of a
-//! sample stands what each of its fields is; one that is forgotten does not compile.
+//! The history's compact form, the form on disk and the check that no counter goes backwards are built on it. Beside each
+//! struct of a sample stands what each of its fields is; one that is forgotten does not compile.
 
-use crate::units::{Bytes, Micros, Nanos};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::unread::Unread;
+use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// Visits every number of a sample in a fixed order.
 pub trait Visitor {
@@ -29,6 +34,15 @@ pub(super) trait Numbers {
     fn same_shape(&self, other: &Self) -> bool;
 }
 
+/// What can be kept as a JSON value with the names of its fields, so that a collector with other fields can read it: what
+/// it does not know is skipped, what is missing is absent.
+pub(super) trait Described: Sized {
+    /// All of it; null for what is absent.
+    fn describe(&self) -> Value;
+    /// What was described; `None` for a value that nothing was described with.
+    fn restore(value: &Value) -> Option<Self>;
+}
+
 /// Declares each field of a struct as one of these:
 ///
 /// | kind | what it is |
@@ -49,6 +63,20 @@ macro_rules! parts {
             fn same_shape(&self, other: &Self) -> bool {
                 let Self { $($field),+ } = self;
                 $($crate::sample::walk::parts!(@same $kind $field other))&&+
+            }
+        }
+
+        impl $crate::sample::walk::Described for $name {
+            fn describe(&self) -> serde_json::Value {
+                let Self { $($field),+ } = self;
+                $crate::sample::walk::object([
+                    $((stringify!($field), $crate::sample::walk::Described::describe($field))),+
+                ])
+            }
+
+            fn restore(value: &serde_json::Value) -> Option<Self> {
+                let field = |name: &str| value.get(name).unwrap_or(&serde_json::Value::Null);
+                Some(Self { $($field: $crate::sample::walk::Described::restore(field(stringify!($field)))?),+ })
             }
         }
     )+};
@@ -187,3 +215,114 @@ macro_rules! named {
 }
 
 named!(u32, &'static str);
+
+/// An object without what is absent.
+pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let present = fields.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+impl<T: Described> Described for Option<T> {
+    fn describe(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Described::describe)
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        if value.is_null() { Some(None) } else { T::restore(value).map(Some) }
+    }
+}
+
+impl<T: Described> Described for Vec<T> {
+    fn describe(&self) -> Value {
+        Value::Array(self.iter().map(Described::describe).collect())
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::new()),
+            Value::Array(list) => list.iter().map(T::restore).collect(),
+            _ => None,
+        }
+    }
+}
+
+/// A number that is missing was not kept by the collector that wrote it.
+impl Described for u64 {
+    fn describe(&self) -> Value {
+        Value::from(*self)
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        if value.is_null() { Some(0) } else { value.as_u64() }
+    }
+}
+
+impl Described for u32 {
+    fn describe(&self) -> Value {
+        Value::from(*self)
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        u64::restore(value)?.try_into().ok()
+    }
+}
+
+macro_rules! described_units {
+    ($($unit:ident),+) => {$(
+        impl Described for $unit {
+            fn describe(&self) -> Value {
+                self.0.describe()
+            }
+
+            fn restore(value: &Value) -> Option<Self> {
+                u64::restore(value).map(Self)
+            }
+        }
+    )+};
+}
+
+described_units!(Bytes, Micros, Nanos, WallTime);
+
+impl Described for Unread {
+    fn describe(&self) -> Value {
+        if *self == Self::default() { Value::Null } else { self.bits().describe() }
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        u64::restore(value).map(Self::from_bits)
+    }
+}
+
+impl<A: Described, B: Described> Described for (A, B) {
+    fn describe(&self) -> Value {
+        Value::Array(vec![self.0.describe(), self.1.describe()])
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        let [a, b] = value.as_array()?.as_slice() else { return None };
+        Some((A::restore(a)?, B::restore(b)?))
+    }
+}
+
+impl Described for Arc<str> {
+    fn describe(&self) -> Value {
+        Value::from(&**self)
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        if value.is_null() { Some("".into()) } else { value.as_str().map(Self::from) }
+    }
+}
+
+impl Described for Arc<[Box<str>]> {
+    fn describe(&self) -> Value {
+        Value::Array(self.iter().map(|key| Value::from(&**key)).collect())
+    }
+
+    fn restore(value: &Value) -> Option<Self> {
+        if value.is_null() {
+            return Some(Self::default());
+        }
+        value.as_array()?.iter().map(|key| key.as_str().map(Box::from)).collect()
+    }
+}

@@ -161,6 +161,11 @@ impl Container {
         lock(&self.recent).history.stretch(stretch)
     }
 
+    /// When the oldest sample that is kept was taken.
+    pub fn oldest(&self) -> Option<WallTime> {
+        lock(&self.recent).history.oldest(self.limits)
+    }
+
     /// The newest sample and one at least so much older, or the oldest: see [`History::span`].
     pub fn span(&self, at_least: Duration) -> Option<[Arc<Sample>; 2]> {
         lock(&self.recent).history.span(at_least, self.limits)

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::deltas::{Collect, Fill, read_delta, write_delta};
 use crate::sample::container::Sample;
 use crate::sample::walk::Visitor;
 use crate::units::WallTime;
@@ -179,6 +180,13 @@ impl History {
         self.latest.as_ref()
     }
 
+    /// When the oldest sample was taken that [`Self::select`] may give.
+    pub fn oldest(&self, limits: Limits) -> Option<WallTime> {
+        let oldest = self.latest()?.at.back(limits.age);
+        let first = self.chunks.front().map_or(self.latest()?.at, |chunk| chunk.keyframe.at);
+        Some(first.max(WallTime(oldest.0.saturating_add(1))))
+    }
+
     /// The selected samples, oldest first.
     pub fn select(&self, selection: Selection, limits: Limits) -> Vec<Arc<Sample>> {
         let Some(latest) = &self.latest else { return Vec::new() };
@@ -339,104 +347,18 @@ impl Chunk {
         let mut samples = Vec::with_capacity(self.len);
         samples.push(Arc::clone(&self.keyframe));
         let mut template = Sample::clone(&self.keyframe);
-        let mut numbers = Collect(Vec::new());
+        let mut numbers = Collect::default();
         template.walk(&mut numbers);
         let mut numbers = numbers.0;
         let mut at = self.keyframe.at.0;
         let mut deltas = self.deltas.as_slice();
         while !deltas.is_empty() && read_delta(&mut deltas, &mut at, &mut numbers).is_some() {
             let mut sample = template.clone();
-            sample.walk(&mut Fill { numbers: &numbers, position: 0 });
+            sample.walk(&mut Fill::new(&numbers));
             sample.at = WallTime(at);
             samples.push(Arc::new(sample));
         }
         samples
-    }
-}
-
-fn write_delta(out: &mut Vec<u8>, at_before: u64, before: &[u64], at: u64, numbers: &[u64]) {
-    write_signed(out, at.wrapping_sub(at_before));
-    let changed = || before.iter().zip(numbers).enumerate().filter(|(_, (before, now))| before != now);
-    write_varint(out, changed().count() as u64);
-    let mut expected = 0;
-    for (position, (before, now)) in changed() {
-        write_varint(out, (position - expected) as u64);
-        write_signed(out, now.wrapping_sub(*before));
-        expected = position + 1;
-    }
-}
-
-/// Applies one delta; `None` when the bytes end early, which cannot happen to bytes [`write_delta`] wrote.
-fn read_delta(deltas: &mut &[u8], at: &mut u64, numbers: &mut [u64]) -> Option<()> {
-    *at = at.wrapping_add(read_signed(deltas)?);
-    let changed = read_varint(deltas)?;
-    let mut position = 0;
-    for _ in 0..changed {
-        position += usize::try_from(read_varint(deltas)?).ok()?;
-        let number = numbers.get_mut(position)?;
-        *number = number.wrapping_add(read_signed(deltas)?);
-        position += 1;
-    }
-    Some(())
-}
-
-fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// A wrapping difference, small in either direction: zigzag, then a varint.
-fn write_signed(out: &mut Vec<u8>, difference: u64) {
-    let signed = difference as i64;
-    write_varint(out, ((signed << 1) ^ (signed >> 63)) as u64);
-}
-
-fn read_signed(bytes: &mut &[u8]) -> Option<u64> {
-    let zigzag = read_varint(bytes)?;
-    Some((zigzag >> 1) ^ (zigzag & 1).wrapping_neg())
-}
-
-struct Collect(Vec<u64>);
-
-impl Visitor for Collect {
-    fn counter(&mut self, value: &mut u64) {
-        self.0.push(*value);
-    }
-    fn gauge(&mut self, value: &mut u64) {
-        self.0.push(*value);
-    }
-}
-
-struct Fill<'a> {
-    numbers: &'a [u64],
-    position: usize,
-}
-
-impl Visitor for Fill<'_> {
-    fn counter(&mut self, value: &mut u64) {
-        self.gauge(value);
-    }
-    fn gauge(&mut self, value: &mut u64) {
-        if let Some(number) = self.numbers.get(self.position) {
-            *value = *number;
-        }
-        self.position += 1;
     }
 }
 

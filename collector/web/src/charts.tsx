@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { UNKNOWN } from "./format";
+import { UNKNOWN, span } from "./format";
 import type { Point } from "./samples";
 
 export interface Series {
@@ -164,7 +164,7 @@ export function Chart(props: ChartProps) {
         <h3>{title}</h3>
         <Copy text={promql} what={title} />
       </figcaption>
-      <div ref={box} class="plot" role="img" aria-label={`${title} over the last minutes: ${spoken}`} />
+      <div ref={box} class="plot" role="img" aria-label={`${title} over ${points.length > 0 ? span(points[points.length - 1].at - points[0].at) : "time"}: ${spoken}`} />
       <ul class="legend">
         {values.map(({ key, name, of, value }) => (
           <li key={key} data-series={key} data-value={value ?? ""}>

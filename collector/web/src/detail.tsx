@@ -52,12 +52,22 @@ export function Detail() {
   const name = page === "called" ? row?.name : called;
   const [follower, setFollower] = useState<Follower | null>(null);
   const [, setVersion] = useState(0);
+  const then = ui.past;
 
   useEffect(() => {
     if (name == null) return;
     const made = new Follower(name);
     setFollower(made);
     const abort = new AbortController();
+    if (then) {
+      void made
+        .refreshPast(then.from, then.to, abort.signal)
+        .catch((error: unknown) => {
+          made.trouble = error instanceof Error ? error.message : String(error);
+        })
+        .then(() => setVersion((version) => version + 1));
+      return () => abort.abort();
+    }
     const every = async (pause: number, once: () => Promise<void>) => {
       while (!abort.signal.aborted) {
         // Of one that is gone there is nothing to ask for; Docker starts it again under the same name.
@@ -76,7 +86,7 @@ export function Detail() {
     void every(REFRESH_MS, () => made.refresh(abort.signal));
     void every(PROCESSES_MS, () => made.refreshProcesses(abort.signal));
     return () => abort.abort();
-  }, [name]);
+  }, [name, then?.from, then?.to]);
 
   useEffect(() => {
     document.title = row ? `${row.title} · ${state.node?.host ?? ""}` : "Containers";
@@ -85,12 +95,14 @@ export function Detail() {
     };
   }, [row?.title]);
 
-  if (name == null || (follower?.info == null && row == null)) {
+  if (name == null || (follower?.info == null && row == null && !follower?.points.length)) {
     return (
       <main class="detail" tabIndex={-1}>
         <Back />
-        <h2 class="title">{state.node == null ? "Loading…" : "There is no such container"}</h2>
-        {state.node == null ? null : (
+        <h2 class="title">{state.node == null || (then && !follower?.asked) ? "Loading…" : "There is no such container"}</h2>
+        {state.node == null || then ? (
+          <p>{then && follower?.asked ? `Nothing is kept of “${visible(called)}” in this span.` : ""}</p>
+        ) : (
           <p>
             No container is called “{visible(called)}” now, and none was within the retention time of ended containers.{" "}
             <Link to={listLink()}>See all containers</Link>.
@@ -149,9 +161,9 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
       ) : null}
       <Tiles row={row} memoryLimit={memoryLimit} quota={quota} info={info} files={follower.files} />
       {points.length === 0 ? (
-        <p class="quiet">{row?.ended == null ? "Waiting for two samples…" : "It has ended, and its samples with it. If it starts again, its charts begin here."}</p>
+        <p class="quiet">{ui.past ? "Nothing is kept of it in this span." : row?.ended == null ? "Waiting for two samples…" : "It has ended, and its samples with it. If it starts again, its charts begin here."}</p>
       ) : null}
-      <section class="charts" hidden={points.length === 0} aria-label="The last minutes">
+      <section class="charts" hidden={points.length === 0} aria-label={ui.past ? "The span" : "The last minutes"}>
         <Chart
           {...base}
           title="CPU"
@@ -208,7 +220,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
         ) : null}
       </section>
       <div class="tables">
-        <Processes follower={follower} />
+        {ui.past ? null : <Processes follower={follower} />}
         <section aria-label="What happened">
           <h3>Events</h3>
           {events.length > 0 ? <EventLines events={events.slice(0, 50)} /> : <p class="quiet">None that the collector still knows of.</p>}

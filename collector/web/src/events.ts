@@ -106,6 +106,13 @@ export function follow(listener: Listener | null): void {
 
 const present = (events: (KilledOrNot | null)[]) => events.filter((event) => event !== null);
 
+/** The events of a span of the past. */
+export async function eventsBetween(from: number, to: number, signal: AbortSignal): Promise<KilledOrNot[]> {
+  const span = `start_time=${new Date(from).toISOString()}&end_time=${new Date(to).toISOString()}`;
+  const answer = await ask(`api/v1.3/events/?all_events=true&subcontainers=true&max_events=${KEPT}&${span}`, { signal });
+  return present(((await answer.json()) as ApiEvent[]).map(read));
+}
+
 async function run(listener: Listener, signal: AbortSignal): Promise<void> {
   const pause = () => new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
   while (!signal.aborted) {

@@ -3,6 +3,7 @@
 import { LOOPING, type Row, THROTTLING_HURTS, pains, pressure } from "./model";
 import { bytes, percent } from "./format";
 import { Bar, Link, Pains } from "./parts";
+import { PastBanner, PastButton } from "./past";
 import { latelyOf, rowNamed, state } from "./store";
 import { chosen, linkTo, listLink, ui } from "./ui";
 
@@ -25,6 +26,8 @@ function connection(): { text: string; kind: string } {
   switch (state.connection) {
     case "live":
       return { text: "live", kind: "live" };
+    case "past":
+      return { text: "the past", kind: "quiet" };
     case "paused":
       return { text: "paused", kind: "quiet" };
     case "loading":
@@ -72,6 +75,7 @@ export function Header() {
           Machine
         </Link>
       ) : null}
+      <PastButton />
       <p class="about">
         <span class={`connection ${kind}`} role="status">
           {text}
@@ -82,6 +86,7 @@ export function Header() {
           </span>
         ) : null}
       </p>
+      <PastBanner />
     </header>
   );
 }

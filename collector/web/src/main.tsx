@@ -47,7 +47,7 @@ function App() {
   const arranged = arrange(hold);
   const list = ui.route.page === "list";
   return (
-    <div class={`page ${list ? `list ${ui.tab}` : "one"}`}>
+    <div class={`page ${ui.past ? "then " : ""}${list ? `list ${ui.tab}` : "one"}`}>
       <Header />
       <Degraded />
       {list ? (

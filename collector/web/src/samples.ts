@@ -126,6 +126,8 @@ export class Follower {
   changes: number[] = [];
   processes: Process[] | null = null;
   trouble = "";
+  /** Whether the past was asked. */
+  asked = false;
   private last: ApiSample | null = null;
 
   constructor(readonly name: string) {}
@@ -146,6 +148,37 @@ export class Follower {
     if (this.info && limits(this.info) !== limits(info)) this.changes.push(newest || Date.now());
     // What its files take is measured seldom, and is not in every sample.
     this.info = info;
+    this.trouble = "";
+  }
+
+  /** What there is of a span of the past. */
+  async refreshPast(from: number, to: number, signal: AbortSignal): Promise<void> {
+    const query = new URLSearchParams({ series: this.name, from: String(from / 1000), at: String(to / 1000) });
+    const answer = await ask(`api/feed?${query}`, { signal });
+    const series = (await answer.json()) as Record<string, (number | null)[]> & { at: number[] };
+    const scaled = (key: string, at: number, by: number) => {
+      const value = series[key]?.[at];
+      return value == null ? null : value * by;
+    };
+    this.points = series.at.map((at, place) => ({
+      at,
+      cpu: scaled("cpu", place, 0.1),
+      user: null,
+      system: null,
+      throttled: scaled("throttled", place, 1),
+      rss: scaled("rss", place, 1024),
+      cache: scaled("cache", place, 1024),
+      working_set: scaled("memory", place, 1024),
+      usage: null,
+      received: scaled("received", place, 1),
+      sent: scaled("sent", place, 1),
+      read: scaled("read", place, 1),
+      written: scaled("written", place, 1),
+      cpu_pressure: scaled("cpu_pressure", place, 0.1),
+      memory_pressure: scaled("memory_pressure", place, 0.1),
+      io_pressure: scaled("io_pressure", place, 0.1),
+    }));
+    this.asked = true;
     this.trouble = "";
   }
 

@@ -1,7 +1,7 @@
 // Everything the page knows, brought up to date by the feed and by the stream of events.
 
 import { Unauthorised, ask } from "./http";
-import { type KilledOrNot, addEvents, follow } from "./events";
+import { type KilledOrNot, addEvents, eventsBetween, follow } from "./events";
 import {
   FIGURES,
   type Figure,
@@ -15,6 +15,7 @@ import {
   isWithin,
   lifeKey,
 } from "./model";
+import { type Span, onLook, ui } from "./ui";
 
 export interface Node {
   host: string;
@@ -26,6 +27,8 @@ export interface Node {
   hierarchies: string;
   degraded: string[];
   disks: { device: string; mount: string; capacity: number; usage: number }[];
+  /** Since when one can look back, in milliseconds since 1970. */
+  history_from?: number;
 }
 
 type Columns = { id: number[] } & Record<Figure, (number | null)[]>;
@@ -46,7 +49,7 @@ interface Trend {
   at: number[];
 }
 
-export type Connection = "loading" | "live" | "paused" | "unauthorised" | "failed";
+export type Connection = "loading" | "live" | "past" | "paused" | "unauthorised" | "failed";
 
 export const state = {
   rows: new Map<number, Row>(),
@@ -177,7 +180,8 @@ export async function fetchTrends(rows: Row[]): Promise<void> {
   if (wanted.length === 0 || document.hidden) return;
   for (const row of wanted) row.hasTrend = true;
   try {
-    const answer = await ask(`api/feed?trends=${wanted.map((row) => row.id).join(",")}`);
+    const then = ui.past ? `&at=${ui.past.to / 1000}` : "";
+    const answer = await ask(`api/feed?trends=${wanted.map((row) => row.id).join(",")}${then}`);
     const { trends } = (await answer.json()) as { trends: Trend[] };
     for (const { id, cpu, at } of trends) {
       const row = state.rows.get(id);
@@ -234,9 +238,44 @@ async function tick(): Promise<void> {
   if (!signal.aborted && !document.hidden) timer = setTimeout(tick, TICK_MS);
 }
 
+/** Asks for everything as it was then. */
+async function askPast({ from, to }: Span): Promise<void> {
+  clearTimeout(timer);
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  follow(null);
+  try {
+    const [rows, events] = await Promise.all([ask(`api/feed?at=${to / 1000}`, { signal }), eventsBetween(from, to, signal)]);
+    take((await rows.json()) as Tick);
+    addEvents(state.events, events);
+    state.eventsAre = "of the span";
+    countLately();
+    state.connection = "past";
+    state.trouble = "";
+  } catch (error) {
+    if (signal.aborted) return;
+    state.connection = error instanceof Unauthorised ? "unauthorised" : "failed";
+    state.trouble = error instanceof Error ? error.message : String(error);
+  }
+  changed();
+}
+
+onLook(() => {
+  // Nothing of the one time belongs to the other.
+  Object.assign(state, { rows: new Map(), events: [], lately: new Map(), eventsAre: "connecting" });
+  byName = new Map();
+  cursor = "";
+  begin();
+});
+
 /** Begins, or begins anew after a token was given. */
 export function begin(): void {
   state.connection = "loading";
+  if (ui.past) {
+    void askPast(ui.past);
+    return;
+  }
   void tick();
   follow((events, are) => {
     state.eventsAre = are;
@@ -275,8 +314,8 @@ document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
     asking?.abort();
     follow(null);
-    state.connection = "paused";
-  } else {
+    if (!ui.past) state.connection = "paused";
+  } else if (!ui.past || state.connection !== "past") {
     begin();
   }
 });

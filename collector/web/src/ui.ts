@@ -10,7 +10,15 @@ export interface Route {
   name: string;
 }
 
+/** A span of the past, in milliseconds since 1970; the list is as it was at its end. */
+export interface Span {
+  from: number;
+  to: number;
+}
+
 export const ui = {
+  /** What is looked at instead of now. */
+  past: null as Span | null,
   route: { page: "list", runtime: "", name: "" } as Route,
   search: "",
   view: "groups" as View,
@@ -50,6 +58,7 @@ export function readAddress(): void {
   const query = new URLSearchParams(location.search);
   ui.route = readRoute(location.pathname);
   if (query.has("machine")) ui.route = { page: "cgroup", runtime: "", name: "/" };
+  ui.past = readSpan(query);
   ui.search = query.get("q") ?? "";
   const view = query.get("view");
   ui.view = view === "tree" || view === "flat" ? view : "groups";
@@ -60,6 +69,26 @@ export function readAddress(): void {
   ui.sort = sort.replace(/^-/, "");
 }
 
+/** A span as `from` and `to`, or a moment as `at` with the hour before it. */
+function readSpan(query: URLSearchParams): Span | null {
+  const time = (key: string) => {
+    const text = query.get(key) ?? "";
+    return /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  };
+  const to = query.has("at") ? time("at") : time("to");
+  const from = query.has("from") ? time("from") : to - 3_600_000;
+  return from < to ? { from, to } : null;
+}
+
+function withSpan(query: URLSearchParams): string {
+  if (ui.past) {
+    query.set("from", new Date(ui.past.from).toISOString());
+    query.set("to", new Date(ui.past.to).toISOString());
+  }
+  const text = query.toString().replaceAll("%3A", ":");
+  return text ? `?${text}` : "";
+}
+
 function query(): string {
   const query = new URLSearchParams();
   if (ui.search) query.set("q", ui.search);
@@ -67,8 +96,7 @@ function query(): string {
   if (ui.shown !== "all") query.set("show", ui.shown);
   const sort = `${ui.descending ? "-" : ""}${ui.sort}`;
   if (sort !== "-cpu") query.set("sort", sort);
-  const text = query.toString();
-  return text ? `?${text}` : "";
+  return withSpan(query);
 }
 
 /** What was chosen goes into the address without a step in the history. */
@@ -81,8 +109,24 @@ export function chosen(change: Partial<typeof ui>): void {
 export const listLink = () => `${base()}containers/${query()}`;
 
 export function linkTo(name: string): string {
-  if (name === "/") return `${base()}containers/?machine`;
-  return `${base()}containers${name.split("/").map(encodeURIComponent).join("/")}`;
+  if (name === "/") return `${base()}containers/${withSpan(new URLSearchParams({ machine: "" }))}`.replace("machine=", "machine");
+  return `${base()}containers${name.split("/").map(encodeURIComponent).join("/")}${withSpan(new URLSearchParams())}`;
+}
+
+let looked: () => void = () => {};
+
+/** Who has to know that another time is looked at. */
+export function onLook(listener: () => void): void {
+  looked = listener;
+}
+
+/** Looks at a span of the past, or at what is now. It is a step in the browser's history. */
+export function look(past: Span | null): void {
+  ui.past = past;
+  const here = ui.route.page === "list" ? location.pathname + query() : location.pathname + withSpan(new URLSearchParams(ui.route.name === "/" ? { machine: "" } : {}));
+  history.pushState({ within: true }, "", here);
+  looked();
+  listener();
 }
 
 export function go(address: string): void {
@@ -101,9 +145,11 @@ export function follow(event: MouseEvent): void {
 }
 
 addEventListener("popstate", () => {
+  const before = JSON.stringify(ui.past);
   const { search, view, shown, sort, descending } = ui;
   readAddress();
   // The address of a container's page says nothing about the list that is gone back to.
   if (ui.route.page !== "list") Object.assign(ui, { search, view, shown, sort, descending });
+  if (JSON.stringify(ui.past) !== before) looked();
   listener();
 });

@@ -3,6 +3,7 @@
 import { act, complaints, equal, line, ok, open, pictures, runAll, strangers, test, titles, until, url, violations } from "./harness.mjs";
 import { page } from "./list.mjs";
 import "./detail.mjs";
+import "./past.mjs";
 
 test("events_of_the_past_come_first", async () => {
   const other = await open("/containers/?q=leaky");

@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 28] = [
+const LAYERS: [(&str, &[&str]); 30] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -20,6 +20,8 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("sample", &["units"]),
     ("rates", &["sample", "units"]),
     ("store", &["bounds", "sample", "steady", "units"]),
+    // The store's samples and events on disk.
+    ("archive", &["bounds", "degradations", "sample", "store", "supervisor", "units"]),
     ("kernel", &["bounds", "units"]),
     ("runtime", &["bounds", "degradations", "sample", "units"]),
     // Reads a container or the machine when it is called; who is read when is the sampler's.
@@ -38,18 +40,22 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("push", &["rates", "sample", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["bounds", "client", "kernel", "units"]),
-    ("own_metrics", &["bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
+    // What the archive has in the api's formats, for the command and for the daemon.
+    ("export", &["api", "archive", "client", "degradations", "units"]),
+    ("own_metrics", &["archive", "bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
     // Checked flags become the options of the parts, which define them.
     (
         "config",
         &[
             "api",
             "application",
+            "archive",
             "auth",
             "client",
             "compare",
             "discovery",
             "disk_usage",
+            "export",
             "go_flags",
             "kernel",
             "push",
@@ -69,12 +75,14 @@ const LAYERS: [(&str, &[&str]); 28] = [
         &[
             "api",
             "application",
+            "archive",
             "auth",
             "bounds",
             "config",
             "degradations",
             "discovery",
             "disk_usage",
+            "export",
             "kernel",
             "own_metrics",
             "push",
@@ -96,10 +104,10 @@ const LAYERS: [(&str, &[&str]); 28] = [
 ];
 
 /// What the entry point may use.
-const ENTRY_POINT: [&str; 5] = ["compare", "config", "daemon", "doctor", "top"];
+const ENTRY_POINT: [&str; 6] = ["compare", "config", "daemon", "doctor", "export", "top"];
 
 /// A foreign crate and the places that may use it, as prefixes of the path below `collector/src`.
-const FOREIGN: [(&str, &[&str]); 16] = [
+const FOREIGN: [(&str, &[&str]); 17] = [
     ("aya", &["kernel/probes"]),
     ("aya_log", &["kernel/probes"]),
     ("axum", &["api", "daemon"]),
@@ -115,6 +123,7 @@ const FOREIGN: [(&str, &[&str]); 16] = [
     ("prometheus", &["api", "own_metrics", "daemon", "push/delivery", "push/metrics", "sampler"]),
     ("ratatui", &["top"]),
     ("serde", &["api", "runtime", "doctor/json", "application", "compare/json", "top/wire", "top/json"]),
+    ("redb", &["archive/segment"]),
     ("snap", &["push"]),
 ];
 

@@ -96,6 +96,35 @@ pub struct Tick {
     pub rows: Vec<Arc<Row>>,
     /// Rows that are no more.
     pub gone: Vec<u64>,
+    /// Since when the history on disk can be asked; absent without one.
+    pub history_from: Option<WallTime>,
+}
+
+/// What a container used at a moment of a long span; rates and peaks are those since the point before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// When.
+    pub at: WallTime,
+    /// What it used.
+    pub figures: Figures,
+    /// Anonymous memory in KiB.
+    pub rss: Option<u64>,
+    /// Page cache in KiB.
+    pub cache: Option<u64>,
+}
+
+/// Why a moment of the past cannot be shown.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoHistory {
+    /// Nothing is kept.
+    #[error("nothing is kept on disk: start the collector with --history_dir to look back")]
+    Off,
+    /// It is written out for somebody already.
+    #[error("the history is written out for somebody already; try again when that is done")]
+    Exporting,
+    /// The disk does not answer.
+    #[error("the disk with the history does not answer in time; try again")]
+    Slow,
 }
 
 /// The last two minutes of a row.
@@ -118,4 +147,24 @@ pub trait Feed: Send + Sync + 'static {
 
     /// The last two minutes of these rows, without those that are no more.
     fn trends(&self, rows: Vec<u64>) -> impl Future<Output = Vec<Trend>> + Send;
+
+    /// All rows as they were at this time, from the history on disk, read off the executor.
+    fn moment(&self, _at: WallTime) -> impl Future<Output = Result<Tick, NoHistory>> + Send {
+        std::future::ready(Err(NoHistory::Off))
+    }
+
+    /// What the container of this name used from one time to another, as some hundred points.
+    fn series(
+        &self,
+        _name: Name,
+        _from: WallTime,
+        _to: WallTime,
+    ) -> impl Future<Output = Result<Vec<Point>, NoHistory>> + Send {
+        std::future::ready(Err(NoHistory::Off))
+    }
+
+    /// The two minutes before this time of rows as [`Self::moment`] numbers them.
+    fn trends_at(&self, _rows: Vec<u64>, _at: WallTime) -> impl Future<Output = Result<Vec<Trend>, NoHistory>> + Send {
+        std::future::ready(Err(NoHistory::Off))
+    }
 }

@@ -174,7 +174,7 @@ async fn app_metrics<S: Node>(source: &S, name: &Name, options: &RequestOptions)
     let mut last = None;
     // The last one counts; a container that ended meanwhile does not.
     for container in names.iter().rev() {
-        let samples: usize = source.stretches(container, &query).iter().map(|stretch| stretch.len()).sum();
+        let samples: usize = source.parts(container, &query).await.iter().map(|part| part.len()).sum();
         source.budget().grow(&mut share, samples * lists::SAMPLE).await?;
         if let Ok(view) = source.container(container, &query, limits).await {
             last = Some(view);

@@ -60,6 +60,9 @@ struct Node<'a> {
     /// What the collector has to do without, each with its fix.
     degraded: &'a [String],
     disks: Vec<Disk<'a>>,
+    /// Milliseconds since 1970: since when `at` can be asked. Absent without `--history_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_from: Option<u64>,
 }
 
 /// A file system of the machine.
@@ -156,6 +159,60 @@ pub(super) struct Trend<'a> {
     at: Vec<u64>,
 }
 
+/// What a container used in a span of the past, a list for each figure, in the order of `at`; `null` where one is not
+/// known. Of gauges it is the most since the point before.
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "FeedSeries")]
+pub(super) struct Series {
+    /// Milliseconds since 1970.
+    at: Vec<u64>,
+    /// Thousandths of a core.
+    cpu: Vec<Option<u64>>,
+    /// Percent of the periods of the quota.
+    throttled: Vec<Option<u64>>,
+    /// Working set, KiB.
+    memory: Vec<Option<u64>>,
+    /// KiB.
+    rss: Vec<Option<u64>>,
+    /// KiB.
+    cache: Vec<Option<u64>>,
+    /// Tenths of a percent.
+    cpu_pressure: Vec<Option<u64>>,
+    memory_pressure: Vec<Option<u64>>,
+    io_pressure: Vec<Option<u64>>,
+    /// Bytes per second.
+    received: Vec<Option<u64>>,
+    sent: Vec<Option<u64>>,
+    read: Vec<Option<u64>>,
+    written: Vec<Option<u64>>,
+    tasks: Vec<Option<u64>>,
+    oom_kills: Vec<u64>,
+}
+
+impl Series {
+    pub(super) fn of(points: &[feed::Point]) -> Self {
+        let mut series = Self::default();
+        for feed::Point { at, figures, rss, cache } in points {
+            series.at.push(at.millis());
+            series.cpu.push(figures.cpu);
+            series.throttled.push(figures.throttled);
+            series.memory.push(figures.memory);
+            series.rss.push(*rss);
+            series.cache.push(*cache);
+            series.cpu_pressure.push(figures.cpu_pressure);
+            series.memory_pressure.push(figures.memory_pressure);
+            series.io_pressure.push(figures.io_pressure);
+            series.received.push(figures.received);
+            series.sent.push(figures.sent);
+            series.read.push(figures.read);
+            series.written.push(figures.written);
+            series.tasks.push(figures.tasks);
+            series.oom_kills.push(figures.oom_kills);
+        }
+        series
+    }
+}
+
 #[derive(JsonSchema)]
 #[schemars(rename = "FeedTrends")]
 #[expect(dead_code, reason = "written piece by piece")]
@@ -166,7 +223,7 @@ struct Trends<'a> {
 /// The schema of an answer.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let (tick, trends) = (generator.subschema_for::<Head<'_>>(), generator.subschema_for::<Trends<'_>>());
-    json_schema!({ "anyOf": [tick, trends] })
+    json_schema!({ "anyOf": [tick, trends, generator.subschema_for::<Series>()] })
 }
 
 impl<'a> From<&'a feed::Trend> for Trend<'a> {
@@ -300,6 +357,7 @@ fn head(tick: &Tick, collector: &Collector) -> Vec<u8> {
             hierarchies: validation.hierarchies,
             degraded: &validation.shortcomings,
             disks: disks.collect(),
+            history_from: tick.history_from.map(WallTime::millis),
         },
         gone: &tick.gone,
         who: Vec::new(),

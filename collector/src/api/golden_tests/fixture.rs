@@ -271,6 +271,8 @@ impl ContainerEngine for Fixture {
     }
 }
 
+impl crate::api::backend::Exporting for Fixture {}
+
 impl Feed for Fixture {
     async fn tick(&self, since: Option<feed::Cursor>) -> feed::Tick {
         let row = |id, subject| {
@@ -298,6 +300,7 @@ impl Feed for Fixture {
             filesystems: Some(Arc::new(Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() })),
             rows: vec![row(1, little), row(2, subject)],
             gone: since.map(|_| vec![7]).unwrap_or_default(),
+            history_from: Some(AT),
         }
     }
 

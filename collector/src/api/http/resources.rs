@@ -13,6 +13,8 @@ pub(crate) enum Page {
     Api,
     Containers,
     Docker,
+    /// A span of the history on disk.
+    Export,
     /// What the page asks for every few seconds.
     Feed,
     Health,
@@ -35,10 +37,11 @@ pub(crate) enum Page {
 
 impl Page {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Api,
         Self::Containers,
         Self::Docker,
+        Self::Export,
         Self::Feed,
         Self::Health,
         Self::Metrics,
@@ -59,6 +62,7 @@ impl Page {
             Self::Api => "/api/",
             Self::Containers => "/containers/",
             Self::Docker => "/docker/",
+            Self::Export => "/api/export",
             Self::Feed => "/api/feed",
             Self::Health => "/healthz",
             Self::Metrics => "/metrics",

@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::LengthLimitError;
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::api::backend::feed::NoHistory;
 use crate::api::backend::{
     EventSource, MetricsUnavailable, NoSuchAlias, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
 };
@@ -23,6 +24,7 @@ use crate::api::cadvisor::events;
 use crate::api::cadvisor::v2::error::Error as V2Error;
 use crate::api::query::DecodeError;
 use crate::api::query::events::{EventQuery, QueryError};
+use crate::api::query::export::BadExport;
 use crate::api::query::feed::BadQuery;
 use crate::api::wire::json::{Quoted, lossy};
 use crate::sample::event::{Event, Name};
@@ -65,6 +67,10 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Feed(#[from] BadQuery),
     #[error(transparent)]
+    Export(#[from] BadExport),
+    #[error(transparent)]
+    NoHistory(#[from] NoHistory),
+    #[error(transparent)]
     TooManyStreams(#[from] TooManyStreams),
     #[error(transparent)]
     V2(#[from] V2Error),
@@ -81,7 +87,7 @@ impl ApiError {
     /// wrong with the request.
     pub(crate) const fn is_busy(&self) -> bool {
         match self {
-            Self::Busy(_) | Self::TooManyStreams(_) => true,
+            Self::Busy(_) | Self::TooManyStreams(_) | Self::NoHistory(NoHistory::Slow | NoHistory::Exporting) => true,
             Self::Metrics(reason) => !matches!(reason, MetricsUnavailable::Encoding(_)),
             _ => false,
         }
@@ -92,7 +98,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
             _ if self.is_busy() => busy(self),
-            Self::Versions(_) | Self::RequestTypes(_) | Self::Feed(_) => error(StatusCode::BAD_REQUEST, self),
+            Self::Versions(_) | Self::RequestTypes(_) | Self::Feed(_) | Self::Export(_) => {
+                error(StatusCode::BAD_REQUEST, self)
+            }
+            Self::NoHistory(_) => error(StatusCode::NOT_FOUND, self),
             Self::UnreadableBody(reason) => error(body_status(reason), self),
             _ => error(StatusCode::INTERNAL_SERVER_ERROR, self),
         }

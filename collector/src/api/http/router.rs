@@ -1,22 +1,24 @@
 //! The HTTP surface: which path is answered by what. As in cAdvisor the method is never looked at.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use futures_util::stream;
 use tokio::task::spawn_blocking;
 
 use super::mount::Base;
 use super::openapi;
 use super::resources::{Page, Resource, VERSIONS};
 use super::responses::{self, ApiError};
-use crate::api::backend::{LimitsAge, Node, Readiness, Status};
+use crate::api::backend::{EndedOf, LimitsAge, Node, Readiness, Status};
 use crate::api::cadvisor::path;
 use crate::api::cadvisor::path::ApiPath;
 use crate::api::cadvisor::v2;
@@ -27,6 +29,7 @@ use crate::api::lists::Form;
 use crate::api::prometheus::http;
 use crate::api::query::StatsQuery;
 use crate::api::query::events::{Delivery, EventQuery};
+use crate::api::query::export::ExportQuery;
 use crate::api::wire::json;
 use crate::api::{coding, docker, feed, kubelet, web};
 use crate::sample::event::Name;
@@ -41,6 +44,7 @@ const PAGE: &str = Page::Containers.path();
 /// The routes over what the daemon supplies.
 pub fn router<S: Node>(source: Arc<S>) -> Router {
     let routes = Page::ALL.into_iter().fold(Router::new(), |routes, page| match page {
+        Page::Export => routes.route(page.path(), any(export::<S>)),
         Page::Feed => routes.route(page.path(), any(feed::answer::<S>)),
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
         Page::Metrics => routes.route(page.path(), any(http::metrics::<S>)),
@@ -179,7 +183,9 @@ async fn container<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Re
 }
 
 async fn subcontainers<S: Node>(source: Arc<S>, name: Name, query: StatsQuery) -> Result<Response, ApiError> {
-    let names = source.names_with_prefix(&name);
+    let mut names = source.names_with_prefix(&name);
+    names.extend(source.ended(EndedOf::Prefix(&name), &query).await);
+    names.sort_unstable();
     if names.is_empty() {
         return Err(ApiError::NoContainers(name));
     }
@@ -194,6 +200,17 @@ async fn docker<S: Node>(source: Arc<S>, path: &[u8], query: StatsQuery) -> Resu
     }
     let alias = (!alias.is_empty()).then_some(alias);
     let names = source.of_runtime(Runtime::Docker, alias);
+    let ended = source.ended(EndedOf::Runtime(Runtime::Docker, alias), &query).await;
+    let names = match names {
+        // Yesterday's container of this name.
+        Err(_) if !ended.is_empty() => Ok(ended),
+        Ok(mut names) if alias.is_none() => {
+            names.extend(ended);
+            names.sort_unstable();
+            Ok(names)
+        }
+        names => names,
+    };
     let names = names.map_err(|reason| ApiError::Docker { name: alias.unwrap_or_default().to_vec(), reason })?;
     lists::containers(source, names, query, LimitsAge::Recent, Form::map(v1::ENTRY)).await
 }
@@ -204,6 +221,18 @@ async fn events<S: Node>(source: Arc<S>, name: Name, query: &str) -> Result<Resp
         Delivery::Stream => Ok(responses::event_stream(source.subscribe(query)?)),
         Delivery::History => responses::past_events(source, query).await,
     }
+}
+
+async fn export<S: Node>(State(source): State<Arc<S>>, uri: Uri) -> Result<Response, ApiError> {
+    let query = ExportQuery::parse(uri.query().unwrap_or_default())?;
+    let share = source.budget().reserve(responses::OPEN).await?;
+    let kind = HeaderValue::from_static(query.format.content_type());
+    let pieces = source.export(query)?;
+    let rest = stream::unfold((pieces, share), |(mut pieces, share)| async move {
+        let piece = pieces.recv().await?;
+        Some((Ok::<_, Infallible>(piece), (pieces, share)))
+    });
+    Ok(([(CONTENT_TYPE, kind)], Body::from_stream(rest)).into_response())
 }
 
 async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response {

@@ -144,6 +144,12 @@ pub fn matches(query: &EventQuery, event: &Event) -> bool {
     query.kinds.contains(&event.kind) && query.covers(event.at) && query.names(&event.container)
 }
 
+/// Whether a past event is one that the query may select: of its kinds and in its time, whatever its container, which
+/// [`select`] looks at after the count.
+pub(crate) fn matches_past(query: &EventQuery, event: &Event) -> bool {
+    query.kinds.contains(&event.kind) && query.covers(event.at)
+}
+
 /// The events a query selects, oldest first, from a log that has a list per kind.
 ///
 /// As in cAdvisor the count is applied to each kind before the container is looked at, so that on a busy node a query

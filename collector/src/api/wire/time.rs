@@ -143,6 +143,16 @@ pub fn parse(text: &str) -> Result<Option<WallTime>, TimeError> {
     Ok(Some(WallTime(if nanos < 0 { 0 } else { u64::try_from(nanos).unwrap_or(u64::MAX) })))
 }
 
+/// A moment as people and programs write it: RFC 3339, or seconds since 1970. `None` for what is neither.
+pub fn moment(text: &str) -> Option<WallTime> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        // To the millisecond, which such a number has for the next ten thousand years.
+        let millis = (seconds * 1000.0).round();
+        return (0.0..=1e13).contains(&millis).then(|| WallTime(millis as u64 * 1_000_000));
+    }
+    parse(text).ok().flatten()
+}
+
 fn parse_rfc3339(text: &[u8]) -> Option<Timestamp> {
     let (date, rest) = text.split_at_checked(19)?;
     let [y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1] = *date else {

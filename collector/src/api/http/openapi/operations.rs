@@ -137,9 +137,37 @@ pub(super) fn of_page(page: Page, schemas: &mut SchemaGenerator) -> Vec<(String,
         Page::Containers => one(live_page("page", "The live page.")),
         Page::Docker => one(live_page("page.docker", "The same page.")),
         Page::Podman => one(live_page("page.podman", "The same page.")),
+        Page::Export => {
+            let text = json!({ "type": "string" });
+            let formats = json!({ "type": "string", "enum": ["openmetrics", "csv", "json"], "default": "json" });
+            let lines = Answer {
+                status: 200,
+                description: "Samples, and with `json` events: a line each.",
+                content: ["application/openmetrics-text", "text/csv", "application/x-ndjson"]
+                    .map(|kind| (kind, text.clone()))
+                    .to_vec(),
+                line: None,
+            };
+            let answers = vec![
+                lines,
+                Answer::text(400, "A time or a format that is none."),
+                Answer::text(404, "There is no `--history_dir`."),
+                Answer::text(503, "It is exported for somebody else at the moment."),
+            ];
+            let parameters = [
+                parameter("from", &text, "Not before this: RFC 3339, or seconds since 1970."),
+                parameter("to", &text, "Not after this."),
+                parameter("format", &formats, "How it is written."),
+                parameter("container", &text, "Only this one: a cgroup's name, an id or a name."),
+            ];
+            one(Operation::new("export", "A span of the history on disk.", answers).with(parameters))
+        }
         Page::Feed => {
-            let answers =
-                vec![Answer::json(feed::schema(schemas)), Answer::text(400, "A cursor or a row that is none.")];
+            let answers = vec![
+                Answer::json(feed::schema(schemas)),
+                Answer::text(400, "A cursor, a row or a time that is none."),
+                Answer::text(404, "`at` without `--history_dir`."),
+            ];
             let operation = Operation::new("feed", "All containers as short rows, or what changed of them.", answers);
             one(operation.with(feed::parameters()))
         }

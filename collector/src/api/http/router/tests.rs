@@ -12,13 +12,14 @@ use tower::ServiceExt;
 use super::*;
 use crate::api::ContainerView;
 use crate::api::backend::{
-    Containers, EventSource, Feed, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf, ProcessesUnavailable,
-    Sharing, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
+    Containers, EventSource, Exporting, Feed, Host, Kubelet, MetricsUnavailable, NoSuchAlias, ProcessesOf,
+    ProcessesUnavailable, Sharing, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::api::budget::Budget;
 use crate::api::cadvisor::events;
 use crate::api::docker::{CgroupVersion, ContainerEngine, RuntimeContainer};
 use crate::api::prometheus::Scrape;
+use crate::api::query::Portion;
 use crate::api::rendering::Rendering;
 use crate::sample::container::{Cpu, Sample};
 use crate::sample::event::{Event, EventData, EventKind};
@@ -76,19 +77,19 @@ impl Containers for Fixed {
             cpu: Some(Cpu { total: Nanos(at as u64), ..Cpu::default() }),
             ..Sample::default()
         };
-        let wanted = match query.stretch {
-            Some(stretch) => stretch.first() as usize..stretch.first() as usize + stretch.len(),
-            None => held.saturating_sub(query.count.limit())..held,
+        let wanted = match query.part {
+            Some(Portion::Recent(stretch)) => stretch.first() as usize..stretch.first() as usize + stretch.len(),
+            Some(Portion::Past { .. }) | None => held.saturating_sub(query.count.limit())..held,
         };
         let samples = wanted.map(|at| Arc::new(sample(at))).collect();
         Ok(ContainerView { name: name.into(), samples, ..ContainerView::default() })
     }
 
-    fn stretches(&self, name: &[u8], query: &StatsQuery) -> Vec<Stretch> {
+    async fn parts(&self, name: &[u8], query: &StatsQuery) -> Vec<Portion> {
         let held = self.containers.get(name).copied().unwrap_or_default();
         let first = held.saturating_sub(query.count.limit());
         let starts = (first..held).step_by(self.stretch.max(1)).filter(|_| self.stretch > 0);
-        starts.map(|start| Stretch::new(start as u64, self.stretch.min(held - start))).collect()
+        starts.map(|start| Portion::Recent(Stretch::new(start as u64, self.stretch.min(held - start)))).collect()
     }
 
     fn names_with_prefix(&self, prefix: &[u8]) -> Vec<Name> {

@@ -67,6 +67,8 @@ impl ContainerEngine for Fixed {
     }
 }
 
+impl Exporting for Fixed {}
+
 impl Feed for Fixed {
     async fn tick(&self, since: Option<feed::Cursor>) -> feed::Tick {
         let cursor = feed::Cursor { run: 1, version: 2 };

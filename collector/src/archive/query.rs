@@ -1,0 +1,294 @@
+//! What the history is asked: a moment, the samples of a container, who there was, what happened. Files are read, so it is
+//! asked where blocking is allowed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::records::Subject;
+use super::run::{Columns, Range};
+use super::segment::{Life, Place, Reader, Segment, SegmentError};
+use super::{Archive, File, guarded, lock};
+use crate::sample::container::Sample;
+use crate::sample::event::Event;
+use crate::units::WallTime;
+
+/// Samples of containers may be this much older than the file that has them.
+const SLACK: u64 = 120_000;
+/// A container whose last sample is older than this, or than three steps, was not there: idle ones are read every minute.
+const ABSENT: u64 = 75_000;
+/// A container that ended is still shown for so long.
+const ENDED: u64 = 120_000;
+
+/// A container at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// Who it was.
+    pub subject: Arc<Subject>,
+    /// Its last samples before the moment, oldest first; at most so many as were asked for.
+    pub samples: Vec<Arc<Sample>>,
+    /// When it ended, if it had just ended.
+    pub ended: Option<WallTime>,
+}
+
+/// Which samples are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Not before this.
+    pub from: WallTime,
+    /// Not after this.
+    pub to: WallTime,
+    /// Of these the newest.
+    pub newest: usize,
+}
+
+/// Samples of one container that can be in memory together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which.
+    pub wanted: Wanted,
+    /// How many at most.
+    pub len: usize,
+}
+
+impl Wanted {
+    fn range(&self) -> Range {
+        Range { from: self.from.0.div_ceil(1_000_000), to: self.to.millis(), newest: self.newest }
+    }
+}
+
+impl Archive {
+    /// The files that may have something of these milliseconds, oldest first.
+    fn within(&self, from: u64, to: u64) -> Vec<Arc<File>> {
+        let files = self.files();
+        let ends = files.iter().skip(1).map(|next| next.from).chain([u64::MAX]);
+        let overlaps = |(file, end): &(&Arc<File>, u64)| file.from <= to.saturating_add(SLACK) && *end >= from;
+        files.iter().zip(ends).filter(overlaps).map(|(file, _)| Arc::clone(file)).collect()
+    }
+
+    /// Asks a file; `None`, reported, where it cannot answer.
+    fn ask<T>(&self, file: &Arc<File>, ask: impl FnOnce(&Reader<'_>) -> Result<T, SegmentError>) -> Option<T> {
+        let segment = self.segment(file)?;
+        match guarded(|| ask(&segment.reader()?)) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                if file.path.exists() {
+                    self.unusable(&file.path, &error);
+                }
+                None
+            }
+        }
+    }
+
+    /// A life's samples, oldest first.
+    fn of_life(&self, reader: &Reader<'_>, life: u32, range: Range) -> Result<Vec<Arc<Sample>>, SegmentError> {
+        // First what is not on disk yet: it may be there the next moment, and then it is found twice.
+        let mut later = self.of_tail(reader.segment(), life, range);
+        let mut earlier: Vec<Vec<Arc<Sample>>> = Vec::new();
+        let mut missing = range.newest.saturating_sub(later.len());
+        let before = later.first().map_or(u64::MAX, |sample| sample.at.millis());
+        for place in reader.places(life, range.from, range.to)?.iter().rev() {
+            if missing == 0 {
+                break;
+            }
+            let to = range.to.min(before.saturating_sub(1));
+            let samples = self.of_block(reader, place, Range { to, newest: missing, ..range })?;
+            missing = missing.saturating_sub(samples.len());
+            earlier.push(samples);
+        }
+        let mut samples: Vec<_> = earlier.into_iter().rev().flatten().collect();
+        samples.append(&mut later);
+        Ok(samples)
+    }
+
+    fn of_tail(&self, segment: &Segment, life: u32, range: Range) -> Vec<Arc<Sample>> {
+        if !self.is_last(segment) {
+            return Vec::new();
+        }
+        lock(&self.tail).samples(life, range, |shape| segment.shape(shape))
+    }
+
+    /// Whether the tail is this file's.
+    fn is_last(&self, segment: &Segment) -> bool {
+        self.files().last().is_some_and(|file| file.path == segment.path())
+    }
+
+    fn of_block(&self, reader: &Reader<'_>, place: &Place, range: Range) -> Result<Vec<Arc<Sample>>, SegmentError> {
+        let columns = reader.block(place)?.and_then(|raw| Columns::decode(&raw));
+        let found = columns.and_then(|columns| Some((reader.segment().shape(columns.shape)?, columns)));
+        let Some((shape, columns)) = found else {
+            self.damaged(reader.segment().path(), 1, "blocks of samples");
+            return Ok(Vec::new());
+        };
+        Ok(columns.samples(range, &shape))
+    }
+
+    /// The containers that there were at this time, by name, each with its last samples.
+    pub fn moment(&self, at: WallTime, samples: usize) -> Vec<Moment> {
+        let to = at.millis();
+        let absent = ABSENT.max(3 * self.options.step.as_millis() as u64);
+        let mut found: BTreeMap<_, Moment> = BTreeMap::new();
+        for file in self.within(to.saturating_sub(ENDED), to) {
+            self.ask(&file, |reader| {
+                for (number, life) in reader.segment().lives() {
+                    let ended = life.ended.filter(|ended| *ended <= to);
+                    let (Some(name), Some(subject)) = (life.name(), life.subject(to)) else { continue };
+                    if ended.is_some_and(|ended| ended + ENDED < to) {
+                        continue;
+                    }
+                    let range = Range { from: to.saturating_sub(2 * ENDED), to, newest: samples };
+                    let samples = self.of_life(reader, number, range)?;
+                    let Some(last) = samples.last().map(|sample| sample.at) else { continue };
+                    if ended.is_none() && last.millis() + absent < to {
+                        continue;
+                    }
+                    let ended = ended.map(|ended| WallTime(ended * 1_000_000));
+                    let known = found.get(name).and_then(|moment| moment.samples.last());
+                    if known.is_none_or(|known| known.at < last) {
+                        found.insert(Arc::clone(name), Moment { subject: Arc::clone(subject), samples, ended });
+                    }
+                }
+                Ok(())
+            });
+        }
+        found.into_values().collect()
+    }
+
+    /// The samples of the container of this name, oldest first.
+    pub fn samples(&self, name: &[u8], wanted: Wanted) -> Vec<Arc<Sample>> {
+        let range = wanted.range();
+        let mut parts = Vec::new();
+        let mut missing = range.newest;
+        for file in self.within(range.from, range.to).iter().rev() {
+            if missing == 0 {
+                break;
+            }
+            let found = self.ask(file, |reader| {
+                let mut samples = Vec::new();
+                for (number, _) in lives_of(reader, name) {
+                    samples.extend(self.of_life(reader, number, Range { newest: missing, ..range })?);
+                }
+                samples.sort_by_key(|sample: &Arc<Sample>| sample.at);
+                samples.dedup_by_key(|sample| sample.at);
+                samples.drain(..samples.len().saturating_sub(missing));
+                Ok(samples)
+            });
+            let samples = found.unwrap_or_default();
+            missing = missing.saturating_sub(samples.len());
+            parts.push(samples);
+        }
+        parts.into_iter().rev().flatten().collect()
+    }
+
+    /// The same in pieces, oldest first.
+    pub fn pieces(&self, name: &[u8], wanted: Wanted) -> Vec<Piece> {
+        let range = wanted.range();
+        let mut spans = Vec::new();
+        for file in self.within(range.from, range.to) {
+            self.ask(&file, |reader| {
+                for (number, _) in lives_of(reader, name) {
+                    let places = reader.places(number, range.from, range.to)?;
+                    spans.extend(places.iter().map(|place| (place.first, place.last, place.len as usize)));
+                    if self.is_last(reader.segment()) {
+                        spans.extend(lock(&self.tail).spans(number, range.from, range.to));
+                    }
+                }
+                Ok(())
+            });
+        }
+        spans.sort_unstable();
+        let mut pieces: Vec<Piece> = Vec::new();
+        let (mut missing, mut end) = (range.newest, range.to);
+        for (first, last, len) in spans.into_iter().rev() {
+            let (from, to) = (first.max(range.from), last.min(end));
+            if missing == 0 || from > to {
+                continue;
+            }
+            let len = len.min(missing);
+            let time = |millis: u64| WallTime(millis.saturating_mul(1_000_000));
+            pieces.push(Piece { wanted: Wanted { from: time(from), to: time(to), newest: len }, len });
+            // A block that is cut off by the end has fewer; then there are a few more than asked for to choose from.
+            if last <= range.to && first >= range.from {
+                missing -= len;
+            }
+            end = from.saturating_sub(1);
+        }
+        pieces.reverse();
+        pieces
+    }
+
+    /// Who there was between these times, each under the name it had last; by name.
+    pub fn subjects(
+        &self,
+        from: WallTime,
+        to: WallTime,
+        mut is_wanted: impl FnMut(&Subject) -> bool,
+    ) -> Vec<Arc<Subject>> {
+        let (first, last) = (from.millis(), to.millis());
+        let mut found = BTreeMap::new();
+        for file in self.within(first, last) {
+            self.ask(&file, |reader| {
+                for (_, life) in reader.segment().lives() {
+                    let began = life.subjects.first().is_some_and(|(at, _)| *at <= last);
+                    let there = began && life.ended.is_none_or(|ended| ended >= first);
+                    if let Some(subject) = life.subject(last).filter(|subject| there && is_wanted(subject)) {
+                        found.insert(Arc::clone(&subject.name), Arc::clone(subject));
+                    }
+                }
+                Ok(())
+            });
+        }
+        found.into_values().collect()
+    }
+
+    /// What happened between these times, in the order it was written: each event is shown, and the newest come last.
+    pub fn events(&self, from: WallTime, to: WallTime, mut take: impl FnMut(Event)) {
+        for file in self.within(from.millis(), to.millis()) {
+            let damaged = self.ask(&file, |reader| reader.events(from, to, &mut take));
+            self.damaged(&file.path, damaged.unwrap_or_default(), "lists of events");
+        }
+    }
+
+    /// Shows every container's samples between these times, file by file and block by block. It ends when `show` says
+    /// so.
+    pub fn walk<E>(
+        &self,
+        from: WallTime,
+        to: WallTime,
+        mut show: impl FnMut(&Subject, &[Arc<Sample>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let range = Wanted { from, to, newest: usize::MAX }.range();
+        for file in self.within(range.from, range.to) {
+            let done = self.ask(&file, |reader| {
+                for (number, life) in reader.segment().lives() {
+                    let mut show = |samples: &[Arc<Sample>]| {
+                        let Some(last) = samples.last() else { return Ok(()) };
+                        life.subject(last.at.millis()).map_or(Ok(()), |subject| show(subject, samples))
+                    };
+                    for place in reader.places(number, range.from, range.to)? {
+                        if let Err(end) = show(&self.of_block(reader, &place, range)?) {
+                            return Ok(Err(end));
+                        }
+                    }
+                    if let Err(end) = show(&self.of_tail(reader.segment(), number, range)) {
+                        return Ok(Err(end));
+                    }
+                }
+                Ok(Ok(()))
+            });
+            done.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes on disk, as last measured.
+    pub fn bytes(&self) -> u64 {
+        self.counters.bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn lives_of(reader: &Reader<'_>, name: &[u8]) -> Vec<(u32, Life)> {
+    let mut lives = reader.segment().lives();
+    lives.retain(|(_, life)| life.name().is_some_and(|known| **known == *name));
+    lives
+}

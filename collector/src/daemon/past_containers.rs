@@ -1,0 +1,93 @@
+//! Containers of the past, from the history on disk.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::backend::{Backend, selection};
+use super::past;
+use crate::api::backend::{EndedOf, Unavailable};
+use crate::api::query::{Portion, StatsQuery};
+use crate::api::{ContainerView, IdentityView};
+use crate::archive::{Subject, Wanted};
+use crate::sample::container::Sample;
+use crate::sample::event::Name;
+
+/// Samples of the past that are read at once.
+const AT_ONCE: usize = 128;
+
+impl Backend {
+    /// The samples that a query selects, in parts: those that are no longer in memory from disk.
+    pub(super) async fn parts_with_past(&self, name: &[u8], query: &StatsQuery) -> Vec<Portion> {
+        let container = self.engine().store().get(name);
+        let recent = container.as_ref().map(|container| container.stretches(selection(query))).unwrap_or_default();
+        let in_memory: usize = recent.iter().map(|stretch| stretch.len()).sum();
+        let recent = recent.into_iter().map(Portion::Recent);
+        let oldest = container.as_ref().and_then(|container| container.oldest());
+        // Who says since when wants what is no longer in memory, too.
+        let wants_more = query.start.is_some_and(|start| oldest.is_none_or(|oldest| start < oldest));
+        let Some(past) = self.past().filter(|_| wants_more) else { return recent.collect() };
+        let mut wanted = past::wanted(query, oldest);
+        wanted.newest = wanted.newest.saturating_sub(in_memory);
+        let name: Name = name.into();
+        let pieces = past.ask(move |archive| archive.pieces(&name, wanted)).await.unwrap_or_default();
+        let past = pieces.into_iter().map(|piece| {
+            let Wanted { from, to, newest } = piece.wanted;
+            Portion::Past { start: from, end: to, count: newest }
+        });
+        past.chain(recent).collect()
+    }
+
+    /// Containers that are no more, of which there are samples of the query's time on disk.
+    pub(super) async fn ended_in(&self, who: EndedOf<'_>, query: &StatsQuery) -> Vec<Name> {
+        let (Some(past), Some(from)) = (self.past(), query.start) else { return Vec::new() };
+        let to = query.end.unwrap_or_else(|| SystemTime::now().into());
+        let found = match who {
+            EndedOf::Prefix(prefix) => {
+                let prefix = prefix.to_vec();
+                past.ask(move |archive| archive.subjects(from, to, |subject| subject.name.starts_with(&prefix))).await
+            }
+            EndedOf::Runtime(runtime, alias) => {
+                let alias = alias.map(<[u8]>::to_vec);
+                let is_wanted = move |subject: &Subject| {
+                    let Some(identity) = subject.identity.as_ref().filter(|known| known.runtime == runtime) else {
+                        return false;
+                    };
+                    alias.as_ref().is_none_or(|alias| identity.aliases().any(|name| name.as_bytes().starts_with(alias)))
+                };
+                past.ask(move |archive| archive.subjects(from, to, is_wanted)).await
+            }
+        };
+        let names = found.into_iter().flatten().map(|subject| Arc::clone(&subject.name));
+        names.filter(|name| self.engine().store().get(name).is_none()).collect()
+    }
+
+    /// The samples of a part that is on disk.
+    pub(super) async fn past_samples(&self, name: &[u8], part: Portion) -> Vec<Arc<Sample>> {
+        let (Some(past), Portion::Past { start: from, end: to, count: newest }) = (self.past(), part) else {
+            return Vec::new();
+        };
+        let name: Name = name.into();
+        let wanted = Wanted { from, to, newest };
+        past.ask(move |archive| archive.samples(&name, wanted)).await.unwrap_or_default()
+    }
+
+    /// A container that is no more, if the history on disk has anything of the time that is asked about.
+    pub(super) async fn ended_container(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
+        let unknown = || Unavailable::Unknown(name.into());
+        let (Some(past), Some(from)) = (self.past(), query.start) else { return Err(unknown()) };
+        let to = query.end.unwrap_or_else(|| SystemTime::now().into());
+        let of = name.to_vec();
+        let found = past.ask(move |archive| archive.subjects(from, to, |subject| *subject.name == *of)).await;
+        let subject = found.and_then(|mut found| found.pop()).ok_or_else(unknown)?;
+        let part =
+            query.part.unwrap_or(Portion::Past { start: from, end: to, count: query.count.limit().min(AT_ONCE) });
+        let identity = subject.identity.as_ref();
+        Ok(ContainerView {
+            name: Arc::clone(&subject.name),
+            spec: subject.spec.clone(),
+            samples: self.past_samples(name, part).await,
+            identity: identity.map(|identity| IdentityView::new(identity, name)).unwrap_or_default(),
+            ..ContainerView::default()
+        })
+    }
+}
