@@ -469,26 +469,24 @@ impl Status for Backend {
             OomSource::Events => "kernel events",
             OomSource::Counters => "counters",
         };
-        let lines: [(&str, &dyn std::fmt::Display); 6] = [
-            ("version", &self.version()),
-            ("kernel events", &kernel_events),
-            ("OOM kills from", &oom),
-            ("cgroup mode", &hierarchies),
-            ("containers", &containers),
-            ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),
-        ];
-        for (name, value) in lines {
+        let mut line = |name: &str, value: &dyn std::fmt::Display| {
             // Writing to a string cannot fail.
             let _ = writeln!(report, "{name}: {value}");
-        }
+        };
+        line("version", &self.version());
+        line("kernel events", &kernel_events);
+        line("OOM kills from", &oom);
+        line("cgroup mode", &hierarchies);
+        line("containers", &containers);
+        line("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit()));
         if let Some(lost) = lost_events {
-            let _ = writeln!(report, "kernel events lost: {lost}");
+            line("kernel events lost", &lost);
         }
         if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
-            let _ = writeln!(report, "disk usage: {complaint}");
+            line("disk usage", &complaint);
         }
         for reason in shortcomings {
-            let _ = writeln!(report, "degraded: {reason}");
+            line("degraded", &reason);
         }
         report
     }

@@ -58,7 +58,7 @@ const BY_WORTH: [&[Column]; 12] = [
     &[Column::Restarts],
 ];
 /// The name has at least so much room.
-const NAME: usize = 20;
+const NAME: usize = 24;
 
 /// What is in a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_sorted_by_is_shown() {
         let heads = |columns, sort| fitting(Some(columns), sort).0.into_iter().map(Column::head).collect::<Vec<_>>();
-        assert_eq!(heads(78, SortBy::Cpu), ["CPU%", "THR%", "MEM", "MEM%", "PSI%", "TASKS", "UP", "OOM"]);
+        assert_eq!(heads(78, SortBy::Cpu), ["CPU%", "THR%", "MEM", "MEM%", "PSI%", "TASKS", "OOM"]);
         assert!(heads(78, SortBy::Network).contains(&"NET OUT"));
         assert!(heads(78, SortBy::Disk).contains(&"WRITE"));
         assert_eq!(heads(200, SortBy::Cpu).len(), ALL.len());

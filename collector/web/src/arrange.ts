@@ -70,10 +70,9 @@ export function restarts(row: Row): number {
 
 /** Containers and the cgroups that have none below them: what is neither a part of another row nor a sum of others. */
 function leavesOf(rows: Row[]): Row[] {
-  const sorted = rows.map((row) => row.name).sort();
   const byName = new Map(rows.map((row) => [row.name, row]));
   const parents = new Set<string>();
-  for (const name of sorted) {
+  for (const { name } of rows) {
     for (let at = name.lastIndexOf("/"); at > 0; at = name.lastIndexOf("/", at - 1)) {
       const parent = name.slice(0, at);
       if (parents.has(parent)) break;
@@ -144,8 +143,10 @@ export function arrange(hold: boolean): Arranged {
   const held = `${ui.view} ${ui.sort} ${ui.descending}`;
   const before = hold && held === orderOf ? order : new Map<string, number>();
   const sorter = (keyOf: (one: Row) => string) => (one: Row, other: Row) => {
-    const [here, there] = [before.get(keyOf(one)), before.get(keyOf(other))];
-    if (here !== undefined && there !== undefined) return here - there;
+    if (before.size > 0) {
+      const [here, there] = [before.get(keyOf(one)), before.get(keyOf(other))];
+      if (here !== undefined && there !== undefined) return here - there;
+    }
     const ended = Number(one.ended != null) - Number(other.ended != null);
     const compared = compare(key(one), key(other));
     return ended || (ui.descending ? -compared : compared) || (one.name < other.name ? -1 : 1);

@@ -127,6 +127,15 @@ for (const [name, path, options] of [
   });
 }
 
+test("a_picture_for_the_readme", async () => {
+  // Without what else is on the machine.
+  const other = await open("/containers/?q=collector-test-busybox");
+  await until("the list", async () => (await titles(other)).includes("shop-web-1"));
+  await other.waitForTimeout(3000);
+  await other.screenshot({ path: `${pictures}/readme.png` });
+  await other.context().close();
+});
+
 for (const width of [360, 390, 768, 1024, 3840]) {
   test(`fits_${width}_pixels`, async () => {
     const other = await open("/containers/", { viewport: { width, height: 800 } });
