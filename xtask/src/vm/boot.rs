@@ -148,20 +148,21 @@ const WITHOUT_PRESSURE: [&str; 3] = ["statistics_v2::", "discovery::all_are_list
 /// The kernels that boot on arm64 too, with cgroup2 alone.
 const ON_ARM64: [&str; 3] = ["6.1", "6.12", "7"];
 
-/// What is tried there: all that depends on what the kernel's structures and arguments look like, and the machine.
+/// What is tried there: all that depends on what the kernel's structures and arguments look like, on the size of pages, and
+/// the machine.
 const ABOUT_ARM64: [&str; 12] = [
     "programs::",
-    "selftest::",
-    "machine::",
+    "selftest::oom_tracepoint",
+    "machine::matches_the_kernel",
     "parity::",
-    "statistics_v2::",
-    "final_sample::",
+    "statistics_v2::cpu",
+    "statistics_v2::memory",
+    "final_sample::cgroup2",
     "oom::",
-    "events_http::",
-    "degraded::",
-    "dimensions_memory::",
+    "events_http::times",
+    "events_http::present_at_start",
+    "degraded::containers_and_events",
     "metrics::same_as_the_api",
-    "api_v2::",
 ];
 
 /// Every boot, the longest first.
