@@ -107,7 +107,7 @@ fn put(output: &Path, image: &[u8], tag: &str) -> Result<String> {
 fn pack(collectors: &[(&[u8], &About)]) -> Result<Vec<u8>> {
     let mut images = Vec::new();
     for (binary, about) in collectors {
-        images.push(archive::Image::new(layer::with_collector(binary, about.time)?, about)?);
+        images.push(archive::Image::new(&layer::with_collector(binary, about.time)?, about)?);
     }
     archive::write(&images)
 }

@@ -30,10 +30,10 @@ pub(super) struct Image<'a> {
 
 impl<'a> Image<'a> {
     /// The image with this layer.
-    pub(super) fn new(layer: Vec<u8>, about: &'a About) -> Result<Self> {
+    pub(super) fn new(layer: &[u8], about: &'a About) -> Result<Self> {
         // The one goes by the layer as it is unpacked, the other by what is stored of it.
-        let config = text(&config(&digest(&layer), about))?;
-        let layer = compressed(&layer)?;
+        let config = text(&config(&digest(layer), about))?;
+        let layer = compressed(layer)?;
         let manifest = text(&json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
