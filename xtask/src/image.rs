@@ -107,7 +107,7 @@ fn put(output: &Path, image: &[u8], tag: &str) -> Result<String> {
 fn pack(collectors: &[(&[u8], &About)]) -> Result<Vec<u8>> {
     let mut images = Vec::new();
     for (binary, about) in collectors {
-        images.push(archive::Image::new(layer::with_collector(binary, about.time)?, about)?);
+        images.push(archive::Image::new(&layer::with_collector(binary, about.time)?, about)?);
     }
     archive::write(&images)
 }
@@ -174,6 +174,12 @@ mod tests {
         entries.collect()
     }
 
+    fn unpacked(layer: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(layer).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
     #[test]
     fn the_same_binary_gives_the_same_bytes() {
         let binary = vec![7_u8; 3_000];
@@ -200,12 +206,13 @@ mod tests {
         assert_eq!(docker["Config"], blob(&manifest["config"]["digest"]));
         assert_eq!(docker["Layers"][0], blob(&manifest["layers"][0]["digest"]));
         let config = json(&blob(&manifest["config"]["digest"]));
-        assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
         assert_eq!(config["config"]["User"], "65534:65534");
         assert_eq!(config["config"]["Entrypoint"][0], "/collector");
         assert_eq!(config["config"]["Labels"]["org.opencontainers.image.revision"], "abc");
-        let layer = files(&image[&blob(&manifest["layers"][0]["digest"])]);
+        let layer = unpacked(&image[&blob(&manifest["layers"][0]["digest"])]);
+        assert_eq!(format!("sha256:{}", sha256(&layer)), config["rootfs"]["diff_ids"][0]);
+        let layer = files(&layer);
         assert_eq!(layer.into_iter().collect::<Vec<_>>(), [("collector".to_owned(), b"binary".to_vec())]);
     }
 
@@ -227,7 +234,7 @@ mod tests {
             assert_eq!(entry["platform"]["architecture"], processor);
             let manifest = json(&blob(&entry["digest"]));
             assert_eq!(json(&blob(&manifest["config"]["digest"]))["architecture"], processor);
-            let layer = files(&image[&blob(&manifest["layers"][0]["digest"])]);
+            let layer = files(&unpacked(&image[&blob(&manifest["layers"][0]["digest"])]));
             assert_eq!(layer["collector"], binary.as_bytes());
         }
         let docker = json("manifest.json");

@@ -23,6 +23,6 @@ pub(super) fn separate(built: &Path, processor: Processor) -> Result<PathBuf> {
         shell::output(command.args(arguments).arg(from).arg(to).current_dir(&folder)).map(drop)
     };
     objcopy(&["--only-keep-debug", "--compress-debug-sections=zlib"], built, &symbols)?;
-    objcopy(&["--strip-all", "--add-gnu-debuglink=collector.debug"], built, &stripped)?;
+    objcopy(&["--strip-all", "--remove-section=.comment", "--add-gnu-debuglink=collector.debug"], built, &stripped)?;
     Ok(stripped)
 }

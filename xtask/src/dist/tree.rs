@@ -62,7 +62,7 @@ pub(super) fn put(folder: &Path, place: &str, content: &[u8], mode: u32) -> Resu
     Ok(fs::set_permissions(&path, Permissions::from_mode(mode))?)
 }
 
-/// The unit of `deploy/`, which starts what an administrator has copied, for what a package has installed.
+/// The unit of `deploy/`, which starts what an administrator has copied, for what a package has installed: it has a manual.
 fn unit(deploy: &Path) -> Result<String> {
     let text = fs::read_to_string(deploy.join("systemd/collector.service")).context("cannot read the unit")?;
     let installed = "ExecStart=/usr/bin/collector --config=/etc/collector/collector.toml";
@@ -71,7 +71,7 @@ fn unit(deploy: &Path) -> Result<String> {
     // The first lines say how to copy it.
     let (head, rest) = text.split_once("[Unit]").context("no [Unit]")?;
     ensure!(head.lines().all(|line| line.starts_with('#')), "something before [Unit]");
-    Ok(format!("[Unit]{rest}"))
+    Ok(format!("[Unit]\nDocumentation=man:collector(1){rest}"))
 }
 
 /// Debian's form, which says the same to everybody.

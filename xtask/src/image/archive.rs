@@ -1,9 +1,12 @@
 //! The image as one archive, readable both as an OCI layout (`index.json`) and by `docker load` of any age
-//! (`manifest.json`). The layer is not compressed: registries' clients do that, each in its own way. Images for several
-//! processors are below an index of their own, which has the name; a `docker load` that reads `manifest.json` gets the
-//! first one.
+//! (`manifest.json`). The layer is compressed as registries keep it. Images for several processors are below an index of
+//! their own, which has the name; a `docker load` that reads `manifest.json` gets the first one.
+
+use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType};
 
@@ -14,7 +17,7 @@ const USER: &str = "65534:65534";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// The image for one processor.
 #[derive(Debug)]
@@ -27,8 +30,10 @@ pub(super) struct Image<'a> {
 
 impl<'a> Image<'a> {
     /// The image with this layer.
-    pub(super) fn new(layer: Vec<u8>, about: &'a About) -> Result<Self> {
-        let config = text(&config(&digest(&layer), about))?;
+    pub(super) fn new(layer: &[u8], about: &'a About) -> Result<Self> {
+        // The one goes by the layer as it is unpacked, the other by what is stored of it.
+        let config = text(&config(&digest(layer), about))?;
+        let layer = compressed(layer)?;
         let manifest = text(&json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -88,6 +93,13 @@ pub(super) fn write(images: &[Image<'_>]) -> Result<Vec<u8>> {
         layer::append(&mut archive, &path, EntryType::Regular, 0o644, content, about.time)?;
     }
     archive.into_inner().context("cannot finish the image")
+}
+
+/// The same bytes on every machine: gzip's header has no time here, and the encoder is one of the locked dependencies.
+fn compressed(layer: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(layer).context("cannot compress the layer")?;
+    encoder.finish().context("cannot compress the layer")
 }
 
 /// How the program is run, and labels for those who find the image somewhere.
