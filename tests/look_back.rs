@@ -38,9 +38,9 @@ fn now() -> f64 {
 }
 
 fn rfc3339(seconds: f64) -> Result<String> {
-    let output = Command::new("date").args(["--utc", "--date", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%S.%3NZ"]);
-    let mut output = output;
-    Ok(String::from_utf8(output.output()?.stdout)?.trim().to_owned())
+    let time = format!("@{seconds}");
+    let output = Command::new("date").args(["--utc", "--date", &time, "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// The samples of a container since a time, from memory and disk.
