@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::tests::{options, store, writer};
 use super::*;
 use crate::sample::container::{
@@ -179,6 +181,12 @@ impl Made {
     }
 }
 
+/// What this thread used.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
@@ -202,16 +210,17 @@ fn a_day_of_a_thousand_containers() {
         for (made, container) in made.iter_mut().zip(&containers) {
             container.push(made.next(step));
         }
-        let begun = Instant::now();
+        let begun = cpu_time();
         writer.step(&store, WallTime((BEGIN + step * 10_000) * 1_000_000));
-        took += begun.elapsed();
-        slowest = slowest.max(begun.elapsed());
+        let step = cpu_time().saturating_sub(begun);
+        took += step;
+        slowest = slowest.max(step);
     }
     writer.roll(WallTime((BEGIN + STEPS * 10_000) * 1_000_000)).unwrap();
     drop(writer);
     let bytes = archive.measure();
     println!(
-        "{CONTAINERS} containers, {STEPS} steps: {:.1} MB on disk, {:.1} bytes a sample; a step takes {:.1} ms, the slowest {:.0} ms",
+        "{CONTAINERS} containers, {STEPS} steps: {:.1} MB on disk, {:.1} bytes a sample; a step takes {:.1} ms of CPU, the slowest {:.0} ms",
         bytes as f64 / 1e6,
         bytes as f64 / (CONTAINERS * STEPS) as f64,
         took.as_secs_f64() * 1e3 / STEPS as f64,

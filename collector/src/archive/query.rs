@@ -71,6 +71,11 @@ impl Archive {
         let segment = self.segment(file)?;
         match guarded(|| ask(&segment.reader()?)) {
             Ok(answer) => Some(answer),
+            // While nothing can be written it may be that nothing can be read; that is reported by who writes.
+            Err(SegmentError::Io(error)) => {
+                tracing::debug!(%error, path = %file.path.display(), "the history could not be read");
+                None
+            }
             Err(error) => {
                 if file.path.exists() {
                     self.unusable(&file.path, &error);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -64,6 +65,7 @@ impl SegmentError {
     fn from_redb(error: redb::Error) -> Self {
         match error {
             redb::Error::Io(error) => Self::Io(error),
+            redb::Error::PreviousIo => Self::Io(io::Error::other("an error of the disk before")),
             redb::Error::DatabaseAlreadyOpen => Self::Database("another process has it open".to_owned()),
             other => Self::Database(other.to_string()),
         }

@@ -1,22 +1,24 @@
 //! Writes a step every few seconds, ends files and begins new ones, and drops what is too old or too much.
 
+mod reason;
+
 use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 
+use self::reason::reason;
 use super::records::Subject;
 use super::run::{Shape, numbers};
 use super::segment::{Batch, Change, Segment, SegmentError, frame};
-use super::tail::{Chain, Extent, Pushed};
-use super::{Archive, EXTENSION, File, Options, State, files_of, guarded, lock, lock_write, shown};
+use super::tail::{Chain, Extent, Pushed, Tail};
+use super::{Archive, EXTENSION, File, Options, State, files_of, guarded, lock, lock_write};
 use crate::degradations::Degradations;
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
@@ -33,6 +35,8 @@ const MANY_EVENTS: usize = 1 << 20;
 const WAITING_EVENTS: usize = 8 << 20;
 /// Bytes of samples that are not in blocks on disk.
 const TAIL: usize = 48 << 20;
+/// What a disk has to take before the file is opened anew.
+const PROBE: usize = 64 << 10;
 /// Different shapes in one file; more begin another.
 const SHAPES: usize = 4096;
 /// A file takes at most this part of what there may be, so that dropping one costs little.
@@ -54,6 +58,8 @@ pub struct Writer {
     next_shape: u32,
     step: u64,
     chain: Chain,
+    /// The database takes nothing more after an error of the disk, until it is opened anew.
+    failed: bool,
     /// What is to be written with the next step.
     unsaved: Batch,
     unsaved_bytes: usize,
@@ -125,6 +131,7 @@ impl Writer {
             next_shape: 0,
             step: 0,
             chain: Chain::Holds,
+            failed: false,
             unsaved: Batch::default(),
             unsaved_bytes: 0,
         };
@@ -173,8 +180,12 @@ impl Writer {
         self.shapes.clear();
         // Each file has numbers of its own.
         self.lives.clear();
+        *lock(&self.archive.tail) = Tail::default();
+        self.unsaved.shapes.clear();
+        self.unsaved.subjects.clear();
         self.step = 0;
         self.chain = Chain::Holds;
+        self.failed = false;
         Active { file, segment }
     }
 
@@ -189,23 +200,60 @@ impl Writer {
         }
         tail.finish_all();
         drop(tail);
-        self.write_blocks(&active.segment, Extent::All)
+        self.write_blocks(&active.segment)
     }
 
-    fn write_blocks(&self, segment: &Segment, extent: Extent) -> Result<(), SegmentError> {
-        let bundles = lock(&self.archive.tail).bundles(extent);
+    /// Writes all blocks, and what they need that could not be written before.
+    fn write_blocks(&mut self, segment: &Segment) -> Result<(), SegmentError> {
+        let bundles = lock(&self.archive.tail).bundles(Extent::All);
         let blocks = bundles.iter().map(Vec::len).sum();
         let rows_end = lock(&self.archive.tail).oldest_step(blocks).unwrap_or(u64::MAX);
-        segment.write(&Batch { bundles, rows_end, ..Batch::default() })?;
+        let (shapes, subjects) = (self.unsaved.shapes.clone(), self.unsaved.subjects.clone());
+        segment.write(&Batch { shapes, subjects, bundles, rows_end, ..Batch::default() })?;
+        self.unsaved.shapes.clear();
+        self.unsaved.subjects.clear();
         lock(&self.archive.tail).written(blocks);
+        Ok(())
+    }
+
+    /// Opens the file anew after an error of the disk, if the disk takes anything.
+    fn reopen(&mut self) -> Result<(), SegmentError> {
+        let probe = self.archive.options.directory.join("probe");
+        let probed = std::fs::write(&probe, vec![0; PROBE]);
+        // One that cannot be removed is written over the next time.
+        let _ = std::fs::remove_file(&probe);
+        probed?;
+        let Some(Active { file, segment }) = self.active.take() else {
+            // It could not be opened the last time: another is begun.
+            self.failed = false;
+            return Ok(());
+        };
+        let mut state = lock(&file.state);
+        *state = State::Unusable(Instant::now());
+        match Arc::try_unwrap(segment) {
+            Ok(segment) => {
+                drop(segment);
+                let segment = Arc::new(guarded(|| Segment::create(&file.path))?);
+                *state = State::Open(Arc::clone(&segment));
+                drop(state);
+                self.active = Some(Active { file, segment });
+                self.failed = false;
+            }
+            // Somebody reads it: with the next step.
+            Err(segment) => {
+                *state = State::Open(Arc::clone(&segment));
+                drop(state);
+                self.active = Some(Active { file, segment });
+            }
+        }
         Ok(())
     }
 
     /// Ends the file that is written to and begins one at this time.
     pub(super) fn roll(&mut self, time: WallTime) -> Result<(), SegmentError> {
-        if let Some(active) = &self.active {
+        if let Some(segment) = self.active.as_ref().map(|active| Arc::clone(&active.segment)) {
             lock(&self.archive.tail).finish_all();
-            self.write_blocks(&active.segment, Extent::All)?;
+            self.write_blocks(&segment)?;
         }
         let Options { directory, .. } = &self.archive.options;
         let path = directory.join(format!("{}.{EXTENSION}", time.millis()));
@@ -271,9 +319,16 @@ impl Writer {
 
     /// Writes what all containers are like at this time.
     pub fn step(&mut self, store: &Store, time: WallTime) {
-        if self.is_over(time)
+        if self.failed
+            && let Err(error) = self.reopen()
+        {
+            self.cannot_write(&error);
+        }
+        if !self.failed
+            && self.is_over(time)
             && let Err(error) = self.roll(time)
         {
+            self.failed = self.active.is_some();
             self.cannot_write(&error);
         }
         if self.active.is_none() {
@@ -361,6 +416,15 @@ impl Writer {
 
     fn commit(&mut self, row: Option<Vec<u8>>, time: WallTime) {
         let Some(active) = &self.active else { return };
+        if self.failed {
+            if row.is_some() {
+                self.chain = Chain::Broken;
+                self.archive.counters.failed_writes.fetch_add(1, Ordering::Relaxed);
+            }
+            let lost = lock(&self.archive.tail).shrink_to(TAIL);
+            self.archive.counters.lost_samples.fetch_add(lost, Ordering::Relaxed);
+            return;
+        }
         let bundles = {
             let mut tail = lock(&self.archive.tail);
             if tail.memory() > TAIL {
@@ -392,6 +456,7 @@ impl Writer {
                 if is_step {
                     self.chain = Chain::Broken;
                 }
+                self.failed = true;
                 let lost = lock(&self.archive.tail).shrink_to(TAIL);
                 self.archive.counters.lost_samples.fetch_add(lost, Ordering::Relaxed);
                 self.cannot_write(&error);
@@ -430,28 +495,4 @@ impl Writer {
             lock(&self.archive.opened).retain(|file| !Arc::ptr_eq(file, first));
         }
     }
-}
-
-fn reason(directory: &Path, error: &SegmentError) -> String {
-    let fix = match error {
-        SegmentError::Io(error) => match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free space on its file system, or lower --history_bytes"
-            }
-            io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or drop --history_dir",
-            io::ErrorKind::PermissionDenied => {
-                "let the collector's user write there; with the systemd unit use a directory below /var/lib/collector"
-            }
-            io::ErrorKind::NotFound => "create the directory above it",
-            _ => "look for errors of the disk",
-        },
-        SegmentError::Database(_) | SegmentError::Format(_) => {
-            "give each collector a directory of its own, or move its files away"
-        }
-    };
-    format!(
-        "history: nothing can be written to {} ({error}): what happens now cannot be looked at later, everything else is \
-         served, and so is what is kept already; {fix}",
-        shown(directory)
-    )
 }

@@ -1,10 +1,12 @@
 //! What the API asks for, from the store and the sampler.
 
+mod host;
+
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
@@ -14,9 +16,8 @@ use super::node_facts::NodeFacts;
 use super::past::Past;
 use super::rows::Table;
 use crate::api::backend::{
-    Containers, EndedOf, EventSource, Host, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
-    ProcessesUnavailable, Readiness, Sharing, Status, StreamItem, Subscription, TooManyStreams, Unavailable,
-    Validation,
+    Containers, EndedOf, EventSource, Host as _, LimitsAge, MetricsUnavailable, NoSuchAlias, Readiness, Sharing,
+    Status, StreamItem, Subscription, TooManyStreams, Unavailable, Validation,
 };
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
@@ -34,25 +35,21 @@ use crate::kernel::probes::load::CounterReader;
 use crate::own_metrics::OwnMetrics;
 use crate::push::Metrics;
 use crate::reader::container::Scratch;
-use crate::reader::processes::{self, Whose};
 use crate::sample::event::{Event, Name};
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystem, Filesystems, Machine};
-use crate::sample::process::ProcessList;
 use crate::sample::{self, container::Sample};
 use crate::sampler::engine::{Engine, OomSource, Tracked};
 use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
 use crate::store::history::Selection;
 use crate::store::summary::Summary;
-use crate::units::{Bytes, Nanos, WallTime};
+use crate::units::Bytes;
 
 /// Limits read this recently are shown as they are; older ones are read again for the request.
 const CURRENT: Duration = Duration::from_millis(20);
 const RECENT: Duration = Duration::from_secs(2);
-/// File systems asked this recently are not asked again.
-const FILESYSTEMS: Nanos = Nanos(1_000_000_000);
 /// How long a request waits for the samples it demands.
 const DEMAND: Duration = Duration::from_secs(5);
 /// The collector's version, as cAdvisor writes its own.
@@ -349,50 +346,6 @@ impl Containers for Backend {
 
     fn summary(&self, name: &[u8]) -> Option<Summary> {
         self.engine.store().get(name)?.summary()
-    }
-}
-
-impl Host for Backend {
-    fn machine(&self) -> Arc<Machine> {
-        self.current_machine()
-    }
-
-    async fn filesystems(&self) -> Arc<Filesystems> {
-        let mut kept = self.filesystems.lock().await;
-        let now = WallTime::from(SystemTime::now());
-        if kept.at <= now && now.since(kept.at) < FILESYSTEMS {
-            return Arc::clone(&kept);
-        }
-        let engine = Arc::clone(&self.engine);
-        let read = move || {
-            let stores = engine.store().image_stores();
-            let (context, now) = (engine.context(), WallTime::from(SystemTime::now()));
-            crate::reader::machine::filesystems(context.roots(), context.listed_mounts(), stores, now)
-        };
-        match self.pools.requests.run(b"file systems", read).await {
-            Ok(filesystems) => {
-                *kept = Arc::new(filesystems);
-                self.engine.store().set_filesystems(Arc::clone(&kept));
-            }
-            // One of them hangs: what is known of all of them stays, with its time.
-            Err(error) => tracing::debug!(%error, "file systems could not be read"),
-        }
-        Arc::clone(&kept)
-    }
-
-    async fn processes(&self, of: ProcessesOf) -> Result<ProcessList, ProcessesUnavailable> {
-        let engine = Arc::clone(&self.engine);
-        let list = move || {
-            let whose = match &of {
-                ProcessesOf::Machine => Whose::Machine,
-                ProcessesOf::Container(name) => Whose::Container(name),
-            };
-            processes::list(engine.context(), whose, &mut Scratch::default())
-        };
-        // Nothing of a process's memory is read, whose lock somebody may hold for ever.
-        let listed = tokio::task::spawn_blocking(list).await;
-        let listed = listed.map_err(|error| ProcessesUnavailable(error.to_string()))?;
-        listed.map_err(|error| ProcessesUnavailable(error.to_string()))
     }
 }
 

@@ -27,9 +27,9 @@ use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 
 /// Requests that read the disk at once.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 /// How long a request waits for those before it.
-const TURN: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_secs(10);
 /// Memory that the events of one answer may take: those of a busy day.
 const EVENT_BYTES: usize = 16 << 20;
 /// Pieces of an export that wait for their client.

@@ -21,12 +21,15 @@ impl Backend {
         let container = self.engine().store().get(name);
         let recent = container.as_ref().map(|container| container.stretches(selection(query))).unwrap_or_default();
         let in_memory: usize = recent.iter().map(|stretch| stretch.len()).sum();
-        let recent = recent.into_iter().map(Portion::Recent);
+        let recent = recent.into_iter();
         let oldest = container.as_ref().and_then(|container| container.oldest());
         // Who says since when wants what is no longer in memory, too.
         let wants_more = query.start.is_some_and(|start| oldest.is_none_or(|oldest| start < oldest));
-        let Some(past) = self.past().filter(|_| wants_more) else { return recent.collect() };
-        let mut wanted = past::wanted(query, oldest);
+        let Some(past) = self.past().filter(|_| wants_more) else { return recent.map(Portion::Recent).collect() };
+        // Up to the first of them, whatever has left memory meanwhile.
+        let first = recent.as_slice().first().zip(container.as_ref());
+        let first = first.and_then(|(stretch, container)| Some(container.stretch(*stretch).first()?.at));
+        let mut wanted = past::wanted(query, first);
         wanted.newest = wanted.newest.saturating_sub(in_memory);
         let name: Name = name.into();
         let pieces = past.ask(move |archive| archive.pieces(&name, wanted)).await.unwrap_or_default();
@@ -34,7 +37,7 @@ impl Backend {
             let Wanted { from, to, newest } = piece.wanted;
             Portion::Past { start: from, end: to, count: newest }
         });
-        past.chain(recent).collect()
+        past.chain(recent.map(Portion::Recent)).collect()
     }
 
     /// Containers that are no more, of which there are samples of the query's time on disk.

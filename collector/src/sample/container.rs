@@ -3,15 +3,15 @@
 //! `None` means the kernel or the configuration does not offer the value; a zero was read as zero.
 //! A new field is added to its struct and to the list at the end of this file, and nowhere else in the store.
 
-use std::sync::Arc;
+mod described;
 
-use serde_json::Value;
+use std::sync::Arc;
 
 use super::hardware::{PerfEvent, Resctrl, UncorePerfEvent};
 use super::memory_stat::MemoryStat;
 use super::sockets::{TcpAdvanced, TcpSockets, UdpSockets};
 use super::unread::Unread;
-use super::walk::{Described, Part, Visitor, parts};
+use super::walk::{Part, Visitor, parts};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// What one cgroup looked like at one moment.
@@ -489,62 +489,6 @@ impl Sample {
     /// Whether both samples have the same values present, so that [`Sample::walk`] pairs their numbers up.
     pub fn same_shape(&self, other: &Self) -> bool {
         Part::same_shape(self, other)
-    }
-}
-
-impl Sample {
-    /// All of it as JSON with the names of its fields, for the history on disk.
-    pub fn describe(&self) -> Value {
-        Described::describe(self)
-    }
-
-    /// A sample that was described, also by a collector with other fields: what is missing is absent. `None` for what is
-    /// no sample.
-    pub fn restore(value: &Value) -> Option<Self> {
-        value.as_object()?;
-        Described::restore(value)
-    }
-}
-
-/// Every operation that a device's statistics name.
-const OPERATIONS: [&str; 7] = ["Read", "Write", "Sync", "Async", "Discard", "Total", "Count"];
-
-impl Described for &'static str {
-    fn describe(&self) -> Value {
-        Value::from(*self)
-    }
-
-    fn restore(value: &Value) -> Option<Self> {
-        let text = value.as_str()?;
-        OPERATIONS.into_iter().find(|operation| *operation == text)
-    }
-}
-
-impl IoStat {
-    const ALL: [(Self, &str); 12] = [
-        (Self::ServiceBytes, "service_bytes"),
-        (Self::Serviced, "serviced"),
-        (Self::Queued, "queued"),
-        (Self::Sectors, "sectors"),
-        (Self::ServiceTime, "service_time"),
-        (Self::WaitTime, "wait_time"),
-        (Self::Merged, "merged"),
-        (Self::Time, "time"),
-        (Self::CostUsage, "cost_usage"),
-        (Self::CostWait, "cost_wait"),
-        (Self::CostIndebt, "cost_indebt"),
-        (Self::CostIndelay, "cost_indelay"),
-    ];
-}
-
-impl Described for IoStat {
-    fn describe(&self) -> Value {
-        Self::ALL.into_iter().find(|(stat, _)| stat == self).map_or(Value::Null, |(_, name)| Value::from(name))
-    }
-
-    fn restore(value: &Value) -> Option<Self> {
-        let text = value.as_str()?;
-        Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(stat, _)| stat)
     }
 }
 

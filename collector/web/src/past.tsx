@@ -101,10 +101,10 @@ export function PastButton() {
 }
 
 const STEPS: [string, string, number][] = [
-  ["−10 min", "Ten minutes earlier", -600_000],
-  ["−1 min", "One minute earlier", -60_000],
-  ["+1 min", "One minute later", 60_000],
-  ["+10 min", "Ten minutes later", 600_000],
+  ["−10 min", "ten minutes earlier", -600_000],
+  ["−1 min", "one minute earlier", -60_000],
+  ["+1 min", "one minute later", 60_000],
+  ["+10 min", "ten minutes later", 600_000],
 ];
 
 /** Says that this is not now. */
@@ -127,7 +127,7 @@ export function PastBanner() {
       </p>
       <div class="steps">
         {STEPS.map(([text, about, by]) => (
-          <button key={text} type="button" aria-label={about} onClick={() => move(by)}>
+          <button key={text} type="button" aria-label={`${text}: ${about}`} onClick={() => move(by)}>
             {text}
           </button>
         ))}

@@ -208,6 +208,8 @@ function spread(values: (number | null)[], at: number[], seen: (number | null)[]
   });
 }
 
+/** A disk may be slow. */
+const RETRY_MS = 5000;
 let timer: ReturnType<typeof setTimeout> | undefined;
 /** When the last answer came. */
 let answered = 0;
@@ -257,6 +259,7 @@ async function askPast({ from, to }: Span): Promise<void> {
     if (signal.aborted) return;
     state.connection = error instanceof Unauthorised ? "unauthorised" : "failed";
     state.trouble = error instanceof Error ? error.message : String(error);
+    timer = setTimeout(() => ui.past && void askPast(ui.past), RETRY_MS);
   }
   changed();
 }
