@@ -17,11 +17,13 @@ pub mod invocation;
 mod kubelet;
 mod logging;
 mod metrics;
+mod receivers;
 mod report_format;
 mod retention;
 mod sampling;
 mod server;
 mod statistics;
+mod storage;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -16,6 +16,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("auth", &[]),
     ("steady", &["units"]),
     ("sample", &["units"]),
+    // What the api renders and push sends, neither of which knows the other.
+    ("series", &[]),
     ("rates", &["sample", "units"]),
     ("store", &["bounds", "sample", "steady", "units"]),
     ("kernel", &["bounds", "units"]),
@@ -31,9 +33,9 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
-    ("api", &["rates", "sample", "store", "units"]),
+    ("api", &["rates", "sample", "series", "store", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the api, handed in by the daemon.
-    ("push", &["rates", "sample", "store", "units"]),
+    ("push", &["rates", "sample", "series", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["bounds", "kernel", "units"]),
     ("own_metrics", &["bounds", "degradations", "kernel", "push", "sample", "sampler", "store", "units"]),
