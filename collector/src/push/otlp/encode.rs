@@ -396,6 +396,12 @@ mod tests {
                 "container.disk.io counter By 6 disk.io.direction=write,system.device=/dev/sda",
                 "container.network.io counter By 7 network.io.direction=receive,network.interface.name=eth0",
                 "container.network.io counter By 8 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.packets counter {packet} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.packets counter {packet} 0 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.errors counter {error} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.errors counter {error} 0 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.dropped counter {packet} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.dropped counter {packet} 0 network.io.direction=transmit,network.interface.name=eth0",
                 "container.creation_time gauge s 1 ",
                 "container.memory.limit updown By 1000 ",
             ]
