@@ -60,6 +60,8 @@ mod pods;
 mod programs;
 mod prometheus;
 mod push;
+mod push_failures;
+mod push_stores;
 mod recreate;
 mod runtime_proxy;
 mod runtimes;
@@ -117,6 +119,8 @@ const FILES: &[&[Case]] = &[
     unprivileged::CASES,
     doctor::CASES,
     push::CASES,
+    push_failures::CASES,
+    push_stores::CASES,
     bad_input::CASES,
     fuzz_api::CASES,
     flags::CASES,

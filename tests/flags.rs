@@ -35,10 +35,10 @@ const IN_USE: [(&[&str], &[&str]); 4] = [
         &[
             "-storage_driver=influxdb",
             "-storage_driver_db=cadvisor",
-            "-storage_driver_host=influxdb:8086",
+            "-storage_driver_host=127.0.0.1:1",
             "-storage_driver_password=hunter2",
         ],
-        &["storage_driver=influxdb", "storage_driver_db", "storage_driver_host", "storage_driver_password"],
+        &[],
     ),
     (
         &[

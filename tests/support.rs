@@ -31,6 +31,7 @@ pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod nonsense;
 pub(crate) mod openapi;
+pub(crate) mod peers;
 pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod prometheus;

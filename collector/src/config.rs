@@ -20,11 +20,13 @@ mod logging;
 mod metrics;
 mod moment;
 mod peer;
+mod receivers;
 mod report_format;
 mod retention;
 mod sampling;
 mod server;
 mod statistics;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod top;

@@ -34,6 +34,7 @@ pub mod reader;
 pub mod runtime;
 pub mod sample;
 pub mod sampler;
+pub mod series;
 pub mod shutdown;
 pub mod steady;
 pub mod store;

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde::Deserialize;
 
-use super::harness::Skip;
 use super::metrics::Metrics;
-use super::{Context as _, Result, ensure, http, settings, wait};
+use super::{Context as _, Result, ensure, http, peers, wait};
 
 /// The Debian package that has both.
 const PACKAGE: &str = "prometheus";
@@ -21,35 +20,8 @@ pub(crate) fn promtool() -> Result<Command> {
     Ok(Command::new(program("promtool")?))
 }
 
-/// Where a program of the package is: installed, or unpacked beside what is built. No service is started.
 fn program(name: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(installed) = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file()) {
-        return Ok(installed);
-    }
-    let skip = |reason: String| Skip::because(format!("{name} is not installed, and {reason}"));
-    if settings::in_vm() {
-        return Err(skip("a virtual machine has no packages".to_owned()));
-    }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers").join(PACKAGE);
-    let program = folder.join("usr/bin").join(name);
-    if !program.is_file() {
-        fs::create_dir_all(&folder)?;
-        // apt verifies what it downloads.
-        let steps = [
-            ("apt-get", vec!["download", PACKAGE]),
-            ("sh", vec!["-c", "dpkg -x prometheus_*.deb . && rm prometheus_*.deb"]),
-        ];
-        for (command, arguments) in steps {
-            let ran = Command::new(command).args(arguments).current_dir(&folder).stdin(Stdio::null()).output();
-            match ran {
-                Ok(output) if output.status.success() => {}
-                Ok(output) => return Err(skip(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))),
-                Err(error) => return Err(skip(format!("{command} does not run: {error}"))),
-            }
-        }
-    }
-    Ok(program)
+    peers::program(PACKAGE, name)
 }
 
 /// What `promtool check metrics` says of an answer.

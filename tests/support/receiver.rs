@@ -7,14 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use prost::Message as _;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use super::{Context as _, Result, wait};
@@ -103,9 +109,51 @@ pub(crate) fn otlp_grpc(address: SocketAddr, received: &Received<ExportMetricsSe
         tonic::transport::server::TcpIncoming::bind(address).map_err(|error| super::Error::msg(error.to_string()))?;
     let address = incoming.local_addr()?;
     drop(entered);
-    let service = MetricsServiceServer::new(Service(received.clone()));
+    let service = MetricsServiceServer::new(Service(received.clone())).accept_compressed(CompressionEncoding::Gzip);
     runtime.spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
     Ok(Listening { address, ended: Arc::default(), runtime: Some(runtime) })
+}
+
+struct Logs(Received<ExportLogsServiceRequest>);
+
+#[tonic::async_trait]
+impl LogsService for Logs {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.0.all().push(request.into_inner());
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
+/// Receives OTLP's logs over gRPC, and of metrics says that one value was too many.
+pub(crate) fn otlp_logs(address: SocketAddr, received: &Received<ExportLogsServiceRequest>) -> Result<Listening> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let entered = runtime.enter();
+    let incoming =
+        tonic::transport::server::TcpIncoming::bind(address).map_err(|error| super::Error::msg(error.to_string()))?;
+    let address = incoming.local_addr()?;
+    drop(entered);
+    let logs = LogsServiceServer::new(Logs(received.clone())).accept_compressed(CompressionEncoding::Gzip);
+    let metrics = MetricsServiceServer::new(Picky).accept_compressed(CompressionEncoding::Gzip);
+    let server = tonic::transport::Server::builder().add_service(logs).add_service(metrics);
+    runtime.spawn(server.serve_with_incoming(incoming));
+    Ok(Listening { address, ended: Arc::default(), runtime: Some(runtime) })
+}
+
+struct Picky;
+
+#[tonic::async_trait]
+impl MetricsService for Picky {
+    async fn export(
+        &self,
+        _: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let partial_success =
+            Some(ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: "one too many".to_owned() });
+        Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
+    }
 }
 
 /// Receives OTLP over HTTP.
@@ -118,12 +166,18 @@ pub(crate) fn otlp_http(address: SocketAddr, received: &Received<ExportMetricsSe
         if request.header("x-token") != Some("secret") {
             return 401;
         }
-        match ExportMetricsServiceRequest::decode(&*request.body) {
-            Ok(message) => {
+        let mut body = Vec::new();
+        let read = match request.header("content-encoding") {
+            Some("gzip") => GzDecoder::new(&*request.body).read_to_end(&mut body),
+            None => (&*request.body).read_to_end(&mut body),
+            Some(_) => return 400,
+        };
+        match read.ok().and_then(|_| ExportMetricsServiceRequest::decode(&*body).ok()) {
+            Some(message) => {
                 received.all().push(message);
                 200
             }
-            Err(_) => 400,
+            None => 400,
         }
     })
 }
@@ -220,6 +274,137 @@ pub(crate) fn remote_write(address: SocketAddr, received: &Received<WriteRequest
     })
 }
 
+/// `io.prometheus.write.v2.Request`, as version 2.0-rc.4 of the specification declares it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct WriteRequest2 {
+    /// Every text once.
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) symbols: Vec<String>,
+    /// Its series.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) timeseries: Vec<TimeSeries2>,
+}
+
+/// `io.prometheus.write.v2.TimeSeries`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TimeSeries2 {
+    /// Names and values by turns.
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) labels_refs: Vec<u32>,
+    /// Oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) samples: Vec<Sample2>,
+    /// What it is.
+    #[prost(message, tag = "5")]
+    pub(crate) metadata: Option<Metadata>,
+}
+
+/// `io.prometheus.write.v2.Sample`; times are in milliseconds since 1970.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Sample2 {
+    /// Its value.
+    #[prost(double, tag = "1")]
+    pub(crate) value: f64,
+    /// When it was read.
+    #[prost(int64, tag = "2")]
+    pub(crate) timestamp: i64,
+    /// When its counter began.
+    #[prost(int64, tag = "3")]
+    pub(crate) start_timestamp: i64,
+}
+
+/// `io.prometheus.write.v2.Metadata`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Metadata {
+    /// 1 for a counter, 2 for a gauge.
+    #[prost(int32, tag = "1")]
+    pub(crate) r#type: i32,
+    /// What it is about.
+    #[prost(uint32, tag = "3")]
+    pub(crate) help_ref: u32,
+    /// In what.
+    #[prost(uint32, tag = "4")]
+    pub(crate) unit_ref: u32,
+}
+
+impl WriteRequest2 {
+    /// Each series with its labels.
+    pub(crate) fn series(&self) -> impl Iterator<Item = (Vec<(&str, &str)>, &TimeSeries2)> {
+        let text = |number: u32| self.symbols.get(number as usize).map_or("?", String::as_str);
+        self.timeseries.iter().map(move |series| {
+            (
+                series.labels_refs.chunks(2).map(|pair| (text(pair[0]), text(*pair.last().unwrap_or(&0)))).collect(),
+                series,
+            )
+        })
+    }
+}
+
+/// How somebody who receives remote write behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Accepts.
+    Well,
+    /// Answers with this status and wants to be asked again after so many seconds.
+    Status(u16, Option<u64>),
+    /// Breaks off in the middle of an answer.
+    Half,
+    /// Takes so many milliseconds.
+    Slow(u64),
+}
+
+/// Receives remote write 2.0, in a mood that may change. What was accepted by a status is received.
+pub(crate) fn remote_write_2(
+    address: SocketAddr,
+    received: &Received<WriteRequest2>,
+    mood: &Arc<Mutex<Mood>>,
+) -> Result<Listening> {
+    let (received, mood) = (received.clone(), Arc::clone(mood));
+    http(address, move |request| {
+        let mood = *mood.lock().unwrap_or_else(PoisonError::into_inner);
+        match mood {
+            Mood::Well => {}
+            Mood::Status(status, retry_after) => {
+                let headers = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+                return Reply { status, headers, whole: true };
+            }
+            Mood::Half => return Reply { status: 200, headers: String::new(), whole: false },
+            Mood::Slow(millis) => wait::pass(wait::millis(millis)),
+        }
+        let headers =
+            ["content-encoding", "content-type", "x-prometheus-remote-write-version"].map(|name| request.header(name));
+        let expected = ["snappy", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"];
+        if headers != expected.map(Some) {
+            return 415.into();
+        }
+        let message = snap::raw::Decoder::new().decompress_vec(&request.body).ok();
+        match message.and_then(|message| WriteRequest2::decode(&*message).ok()) {
+            Some(message) => {
+                let written = message.timeseries.iter().map(|series| series.samples.len()).sum::<usize>();
+                received.all().push(message);
+                let headers = format!("X-Prometheus-Remote-Write-Samples-Written: {written}\r\n");
+                Reply { status: 204, headers, whole: true }
+            }
+            None => 400.into(),
+        }
+    })
+}
+
+/// What is answered.
+struct Reply {
+    status: u16,
+    /// Whole lines.
+    headers: String,
+    /// Whether the answer ends as it should.
+    whole: bool,
+}
+
+impl From<u16> for Reply {
+    fn from(status: u16) -> Self {
+        Self { status, headers: String::new(), whole: true }
+    }
+}
+
 /// A POST request.
 struct Posted {
     path: String,
@@ -234,7 +419,10 @@ impl Posted {
 }
 
 /// Listens, and answers each request with a status.
-fn http(address: SocketAddr, answer: impl Fn(&Posted) -> u16 + Send + Sync + 'static) -> Result<Listening> {
+fn http<R: Into<Reply>>(
+    address: SocketAddr,
+    answer: impl Fn(&Posted) -> R + Send + Sync + 'static,
+) -> Result<Listening> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     let ended = Arc::new(AtomicBool::new(false));
@@ -252,8 +440,10 @@ fn http(address: SocketAddr, answer: impl Fn(&Posted) -> u16 + Send + Sync + 'st
                     if over.load(Ordering::Acquire) {
                         return;
                     }
-                    let head = format!("HTTP/1.1 {} Status\r\nContent-Length: 0\r\n\r\n", answer(&request));
-                    if reader.get_mut().write_all(head.as_bytes()).is_err() {
+                    let Reply { status, headers, whole } = answer(&request).into();
+                    let head = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: 0\r\n\r\n");
+                    let sent = if whole { &*head } else { &head[..head.len() / 2] };
+                    if reader.get_mut().write_all(sent.as_bytes()).is_err() || !whole {
                         return;
                     }
                 }

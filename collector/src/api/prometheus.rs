@@ -18,7 +18,6 @@ mod negotiation;
 mod number;
 mod options;
 mod own;
-mod remote_write;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -154,19 +153,21 @@ impl Page<'_> {
         out.family(family.head());
         match family.emit {
             Emit::Single(emit) => {
-                out.row(&Block::default(), None);
+                out.row(&Block::default(), None, None);
                 emit(self.snapshot, out);
             }
             Emit::Machine(emit) => {
                 // The kubelet's have none.
                 let time = (self.endpoint == Endpoint::Collector).then_some(self.snapshot.machine.at);
-                out.row(&self.arena.machine, time.filter(|_| self.options.timestamps == Timestamps::On));
+                out.row(&self.arena.machine, time.filter(|_| self.options.timestamps == Timestamps::On), None);
                 emit(self.snapshot, out);
             }
             Emit::Container(emit) => {
                 for (position, row) in self.rows.iter().enumerate() {
                     if family.reports(row.life) && !left_out.get(position).is_some_and(|left_out| *left_out) {
-                        out.row(&self.arena.blocks[position], self.time(family, row));
+                        // The kernel's counters begin with the cgroup.
+                        let start = row.spec.created.filter(|_| family.kind == Kind::Counter);
+                        out.row(&self.arena.blocks[position], self.time(family, row), start);
                         emit(row, &self.context, out);
                     }
                 }
@@ -180,7 +181,7 @@ impl Page<'_> {
             Other::Application(family) => {
                 out.foreign(|out, format| append_head(out, format, &family.name, application::HELP, Kind::Gauge));
                 for (key, value) in &family.series {
-                    out.row(&self.arena.blocks[key.row], None);
+                    out.row(&self.arena.blocks[key.row], None, None);
                     out.application(&family.name, &key.labels, *value);
                 }
             }

@@ -39,7 +39,7 @@ const fn unless(neutral: &'static str, flag: Accepted) -> Accepted {
 }
 
 const APP: &str = "applications are asked over plain HTTP";
-const DRIVER: &str = "no database is spoken to; use --otlp_endpoint, --remote_write_url or --storage_driver=stdout";
+const DRIVER: &str = "that database is not spoken to; use --otlp_endpoint or --remote_write_url";
 const LOG_FILE: &str = "the log goes to standard error; who runs the collector keeps it";
 const LOG_FORM: &str = "log lines have one form";
 const MESOS: &str = "Mesos is not asked; its containers are listed by their cgroups";
@@ -78,23 +78,17 @@ const ACCEPTED: &[Accepted] = {
         accepted("skip_headers", Switch, LOG_FORM),
         accepted("skip_log_headers", Switch, LOG_FORM),
         accepted("stderrthreshold", Text, LOG_FILE),
-        accepted("storage_driver_db", Text, DRIVER),
         accepted("storage_driver_es_enable_sniffer", Switch, DRIVER),
         accepted("storage_driver_es_host", Text, DRIVER),
         accepted("storage_driver_es_index", Text, DRIVER),
         accepted("storage_driver_es_type", Text, DRIVER),
-        accepted("storage_driver_host", Text, DRIVER),
-        accepted("storage_driver_influxdb_retention_policy", Text, DRIVER),
         accepted("storage_driver_kafka_broker_list", Text, DRIVER),
         accepted("storage_driver_kafka_ssl_ca", Text, DRIVER),
         accepted("storage_driver_kafka_ssl_cert", Text, DRIVER),
         accepted("storage_driver_kafka_ssl_key", Text, DRIVER),
         accepted("storage_driver_kafka_ssl_verify", Switch, DRIVER),
         accepted("storage_driver_kafka_topic", Text, DRIVER),
-        accepted("storage_driver_password", Text, DRIVER),
-        accepted("storage_driver_secure", Switch, DRIVER),
-        accepted("storage_driver_table", Text, DRIVER),
-        accepted("storage_driver_user", Text, DRIVER),
+        accepted("storage_driver_table", Text, "neither InfluxDB nor statsd has tables"),
         accepted(
             "vmodule",
             Text,

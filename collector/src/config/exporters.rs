@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-use http::{HeaderName, HeaderValue, Uri};
+use clap::{ArgAction, ValueEnum};
 
-use super::{ConfigError, list, value_error};
-use crate::go_flags::go_duration;
-use crate::push::{Options, OtlpOptions, OtlpProtocol, Receiver};
-
-/// The storage drivers of cAdvisor that need a database.
-const DATABASES: [&str; 6] = ["bigquery", "elasticsearch", "influxdb", "kafka", "redis", "statsd"];
-/// Pushing more often than this is a load on everybody.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+use super::ConfigError;
+use super::receivers::receiver;
+use super::storage::{Drivers, StorageArgs};
+use crate::go_flags::{go_bool, go_duration};
+use crate::push::{
+    Compression, Details, Events, Options, OtlpOptions, OtlpProtocol, RemoteWriteOptions, RemoteWriteVersion,
+    Temporality,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Push")]
@@ -23,7 +22,21 @@ pub(super) struct ExporterArgs {
     /// Transport of that protocol
     #[arg(long = "otlp_protocol", value_enum, default_value_t = Protocol::Grpc)]
     otlp_protocol: Protocol,
-    /// Headers of its requests: `name=value`, separated by commas
+    /// Compression of its requests
+    #[arg(long = "otlp_compression", value_enum, default_value_t = Coding::Gzip)]
+    otlp_compression: Coding,
+    /// What counters say: `cumulative` since they began, `delta` since the last push
+    #[arg(long = "otlp_temporality", value_enum, default_value_t = Counting::Cumulative)]
+    otlp_temporality: Counting,
+    /// Push statistics with many values for each container too: CPU time by CPU, memory.stat, NUMA nodes, TCP's counters
+    #[arg(long = "otlp_details", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    otlp_details: bool,
+    /// Push containers' events as logs
+    #[arg(long = "otlp_events", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    otlp_events: bool,
+    /// Headers of its requests: `name=value`, or `name=@FILE` for what is in a file, separated by commas
     #[arg(long = "otlp_headers", default_value = "")]
     otlp_headers: String,
     /// Time between two pushes to it
@@ -35,21 +48,20 @@ pub(super) struct ExporterArgs {
     /// Receiver of Prometheus' remote write, such as `http://prometheus:9090/api/v1/write`, or https; empty for none
     #[arg(long = "remote_write_url", default_value = "")]
     remote_write_url: String,
-    /// Headers of its requests: `name=value`, separated by commas
+    /// Headers of its requests: `name=value`, or `name=@FILE` for what is in a file, separated by commas
     #[arg(long = "remote_write_headers", default_value = "")]
     remote_write_headers: String,
     /// Time between two pushes to it
     #[arg(long = "remote_write_interval", default_value = "15s", value_parser = go_duration)]
     remote_write_interval: Duration,
-    /// Longest queue, in requests of up to 2000 series
-    #[arg(long = "remote_write_queue_size", default_value_t = 500)]
+    /// Longest queue, in requests of up to 10000 series
+    #[arg(long = "remote_write_queue_size", default_value_t = 100)]
     remote_write_queue_size: usize,
-    /// `stdout`: write each sample to standard output, a line each
-    #[arg(long = "storage_driver", default_value = "")]
-    storage_driver: String,
-    /// Time between two writes of the storage driver
-    #[arg(long = "storage_driver_buffer_duration", default_value = "1m0s", value_parser = go_duration)]
-    storage_driver_buffer_duration: Duration,
+    /// Version of the protocol: `auto` is 2.0, or 1.0 where the receiver does not speak that
+    #[arg(long = "remote_write_version", value_enum, default_value_t = Version::Auto)]
+    remote_write_version: Version,
+    #[command(flatten)]
+    storage: StorageArgs,
 }
 
 /// How OpenTelemetry's protocol is spoken.
@@ -60,6 +72,37 @@ enum Protocol {
     /// Protocol buffers over HTTP/1.1, at `/v1/metrics` unless the endpoint says otherwise
     #[value(name = "http/protobuf")]
     HttpProtobuf,
+}
+
+/// What counters say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Counting {
+    /// How much it was since they began
+    Cumulative,
+    /// How much it was since the last push
+    Delta,
+}
+
+/// Compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Coding {
+    /// Faster to send
+    Gzip,
+    /// For receivers that do not read it
+    None,
+}
+
+/// Version of remote write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Version {
+    /// 2.0, or 1.0 where the receiver does not speak that
+    Auto,
+    /// 1.0
+    #[value(name = "1.0")]
+    One,
+    /// 2.0
+    #[value(name = "2.0")]
+    Two,
 }
 
 impl ExporterArgs {
@@ -76,86 +119,41 @@ impl ExporterArgs {
             Protocol::Grpc => OtlpProtocol::Grpc,
             Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
         };
+        let remote_write = receiver(
+            ["remote_write_url", "remote_write_headers", "remote_write_interval"],
+            [&self.remote_write_url, &self.remote_write_headers],
+            self.remote_write_interval,
+            self.remote_write_queue_size,
+        )?;
+        let version = match self.remote_write_version {
+            Version::Auto => RemoteWriteVersion::Negotiated,
+            Version::One => RemoteWriteVersion::One,
+            Version::Two => RemoteWriteVersion::Two,
+        };
         let mut notes = Vec::new();
+        let Drivers { influxdb, statsd, stdout } = self.storage.drivers(kept, &mut notes)?;
         let options = Options {
-            otlp: otlp.map(|receiver| OtlpOptions { receiver, protocol }),
-            remote_write: receiver(
-                ["remote_write_url", "remote_write_headers", "remote_write_interval"],
-                [&self.remote_write_url, &self.remote_write_headers],
-                self.remote_write_interval,
-                self.remote_write_queue_size,
-            )?,
-            stdout: self.stdout(kept, &mut notes)?,
+            otlp: otlp.map(|receiver| OtlpOptions {
+                receiver,
+                protocol,
+                compression: match self.otlp_compression {
+                    Coding::Gzip => Compression::Gzip,
+                    Coding::None => Compression::None,
+                },
+                temporality: match self.otlp_temporality {
+                    Counting::Cumulative => Temporality::Cumulative,
+                    Counting::Delta => Temporality::Delta,
+                },
+                details: if self.otlp_details { Details::All } else { Details::Few },
+                events: if self.otlp_events { Events::Pushed } else { Events::Kept },
+            }),
+            remote_write: remote_write.map(|receiver| RemoteWriteOptions { receiver, version }),
+            influxdb,
+            statsd,
+            stdout,
         };
         Ok((options, notes))
     }
-
-    fn stdout(&self, kept: Duration, notes: &mut Vec<String>) -> Result<Option<Duration>, ConfigError> {
-        let mut every = None;
-        for driver in list(&self.storage_driver) {
-            if driver == "stdout" {
-                every = Some(self.storage_driver_buffer_duration);
-            } else if DATABASES.contains(&driver) {
-                notes.push(format!(
-                    "--storage_driver={driver} has no effect: no database is spoken to; use --otlp_endpoint, \
-                     --remote_write_url or --storage_driver=stdout"
-                ));
-            } else {
-                let problem = format!("unknown; use stdout (accepted without effect: {})", DATABASES.join(", "));
-                return Err(value_error("storage_driver", &self.storage_driver, &problem));
-            }
-        }
-        let Some(every) = every else { return Ok(None) };
-        interval("storage_driver_buffer_duration", every)?;
-        // What is not kept until then could not be written.
-        let most = (kept / 2).max(SHORTEST_INTERVAL);
-        if every > most {
-            notes.push(format!(
-                "--storage_driver_buffer_duration={every:?}: samples are kept for {kept:?}, so they are written every \
-                 {most:?}"
-            ));
-        }
-        Ok(Some(every.min(most)))
-    }
-}
-
-fn interval(flag: &'static str, every: Duration) -> Result<(), ConfigError> {
-    if every < SHORTEST_INTERVAL {
-        return Err(value_error(flag, &format_args!("{every:?}"), &"use at least 100ms"));
-    }
-    Ok(())
-}
-
-fn receiver(
-    flags: [&'static str; 3],
-    [url, headers]: [&String; 2],
-    every: Duration,
-    queue_size: usize,
-) -> Result<Option<Receiver>, ConfigError> {
-    if url.is_empty() {
-        return Ok(None);
-    }
-    interval(flags[2], every)?;
-    // Not even in a complaint.
-    if url.contains('@') {
-        let problem = format!("a user in a URL is not sent; use --{}=Authorization=...", flags[1]);
-        return Err(value_error(flags[0], &"...", &problem));
-    }
-    let parsed: Uri = url.parse().map_err(|error| value_error(flags[0], url, &error))?;
-    if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
-        return Err(value_error(flags[0], url, &"not an http:// or https:// URL"));
-    }
-    let headers = list(headers).map(|pair| header(pair).map_err(|problem| value_error(flags[1], &"...", &problem)));
-    Ok(Some(Receiver { url: parsed, headers: headers.collect::<Result<_, _>>()?, interval: every, queue_size }))
-}
-
-/// `name=value`. Errors leave out the value, which may be a secret.
-fn header(pair: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = pair.split_once('=').ok_or("a header is not of the form name=value")?;
-    let parsed = name.trim().parse().map_err(|_| format!("{name:?} is no header's name"))?;
-    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| format!("{name:?} has no valid value"))?;
-    value.set_sensitive(true);
-    Ok((parsed, value))
 }
 
 #[cfg(test)]
@@ -198,7 +196,7 @@ mod tests {
         let headers: Vec<_> =
             otlp.receiver.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(headers, [("authorization", &b"Bearer a=b"[..]), ("x-scope", b"1")]);
-        assert_eq!(options.remote_write.unwrap().url.path(), "/api/v1/write");
+        assert_eq!(options.remote_write.unwrap().receiver.url.path(), "/api/v1/write");
         assert_eq!(options.stdout, Some(Duration::from_secs(5)));
     }
 
@@ -213,7 +211,7 @@ mod tests {
             (&["--remote_write_url=ftp://x/"], "--remote_write_url=ftp://x/: not an http:// or"),
             (&["--otlp_endpoint=http://a", "--otlp_headers=secret"], "--otlp_headers=...: a header is not of the form"),
             (&["--otlp_endpoint=http://a", "--otlp_interval=1ms"], "--otlp_interval=1ms: use at least 100ms"),
-            (&["--storage_driver=stdout,x"], "--storage_driver=stdout,x: unknown; use stdout (accepted"),
+            (&["--storage_driver=stdout,x"], "--storage_driver=x: unknown; use influxdb, statsd or stdout"),
             (
                 &["--storage_driver=stdout", "--storage_driver_buffer_duration=0"],
                 "--storage_driver_buffer_duration=0ns: use at least 100ms",
@@ -225,11 +223,21 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_is_reported() {
-        let config = config(&["--storage_driver=stdout,influxdb", "--storage_duration=30s"]).unwrap();
+    fn what_is_not_kept_is_written_sooner() {
+        let config = config(&["--storage_driver=stdout", "--storage_duration=30s"]).unwrap();
         assert_eq!(config.push.stdout, Some(Duration::from_secs(15)));
         let reported = |start: &str| config.notes.iter().any(|note| note.starts_with(start));
-        assert!(reported("--storage_driver=influxdb has no effect"), "{:?}", config.notes);
         assert!(reported("--storage_driver_buffer_duration=60s: samples are kept for 30s"), "{:?}", config.notes);
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "Bearer a,b=c\n").unwrap();
+        let headers = format!("--otlp_headers=x=1,Authorization=@{}", file.path().display());
+        let otlp = options(&["--otlp_endpoint=http://a", &headers]).unwrap().otlp.unwrap();
+        assert_eq!(otlp.receiver.headers[1].1.as_bytes(), b"Bearer a,b=c");
+        let error = options(&["--otlp_endpoint=http://a", "--otlp_headers=a=@/nowhere"]).unwrap_err();
+        assert!(error.starts_with("--otlp_headers=/nowhere: cannot be read: "), "{error}");
     }
 }

@@ -25,6 +25,9 @@ pub(super) fn with_flags_of_file(args: Vec<OsString>, command: &Command) -> Resu
     // The daemon's flags follow the program's name, or that of a command which takes them.
     let first = args.get(1).and_then(|arg| arg.to_str()).and_then(|name| command.find_subcommand(name));
     let (command, flags_from) = first.map_or((command, 1), |command| (command, 2));
+    // Or of a command of that command.
+    let next = args.get(flags_from).and_then(|arg| arg.to_str()).and_then(|name| command.find_subcommand(name));
+    let (command, flags_from) = next.filter(|_| flags_from == 2).map_or((command, flags_from), |command| (command, 3));
     if !command.get_arguments().any(|arg| arg.get_long() == Some(FLAG)) {
         return Ok(args);
     }

@@ -69,6 +69,11 @@ enum Command {
     /// Reads what `--history_dir` has kept, from the directory or from a running collector. OpenMetrics with times is what
     /// `promtool tsdb create-blocks-from openmetrics` takes.
     Export(Box<ExportArgs>),
+    /// Work with the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Print the common flags, or those of a command
     Help {
         /// The command
@@ -83,6 +88,15 @@ enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ConfigCommand {
+    /// Validate flags and configuration file as the daemon would, without starting it
+    ///
+    /// Takes the daemon's flags. Exits with 0 when they can be used, and reports those that have no effect; with 2 and
+    /// what is wrong when they cannot.
+    Check(Box<Args>),
 }
 
 /// What was asked for.
@@ -144,6 +158,11 @@ impl Invocation {
             Some(Command::Doctor { format, container, args }) => {
                 Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format, container))
             }
+            Some(Command::Config { command: ConfigCommand::Check(args) }) => {
+                let mut lines: Vec<String> = Config::from_args(*args)?.notes;
+                lines.push("The configuration can be used.\n".to_owned());
+                print(lines.join("\n"))
+            }
             Some(Command::Help { command: of }) => print(help::of(command, of.as_deref())?),
             Some(Command::Completions { shell }) => print(help::completions(CommandLine::command(), shell)),
             Some(Command::Man) => print(help::manual(CommandLine::command())),
@@ -184,6 +203,24 @@ mod tests {
         assert!(matches!(parse(&["doctor"]), Ok(Invocation::Doctor(_, ReportFormat::Text, None))));
         let Ok(Invocation::Doctor(_, _, container)) = parse(&["doctor", "-port=9", "web"]) else { panic!("no doctor") };
         assert_eq!(container.as_deref(), Some("web".as_ref()));
+    }
+
+    #[test]
+    fn a_configuration_is_checked_without_being_used() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = format!("--config={}", file.path().display());
+        let check = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            let words = ["collector", "config", "check", "-storage_driver_table=x", &named].map(OsString::from);
+            Invocation::from_command_line(words)
+        };
+        let Err(ConfigError::Usage { message, exit_code: 0 }) = check("port = 9\n") else { panic!("it is valid") };
+        assert!(message.starts_with("--storage_driver_table has no effect"), "{message}");
+        assert!(message.ends_with("can be used.\n"), "{message}");
+        for (text, problem) in [("prot = 9\n", "is port meant?"), ("otlp_endpoint = \"x\"\n", "--otlp_endpoint=x: ")] {
+            let error = check(text).unwrap_err();
+            assert!(error.to_string().contains(problem), "{error}");
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ const IN_USE: &[(&[&str], usize)] = &[
             "-storage_driver_password=hunter2",
             "-storage_driver_secure=False",
         ],
-        6,
+        0,
     ),
     (
         &[
@@ -206,8 +206,8 @@ fn every_flag_of_cadvisor_is_accepted() {
         listen_ip=127.0.0.1 log_cadvisor_usage=true machine_id_file=/a max_housekeeping_interval=1h max_procs=3 \
         mesos_agent=a mesos_agent_timeout=1s podman=unix:///a port=1 profiling=true \
         prometheus_endpoint=/a raw_cgroup_prefix_whitelist=/a referenced_reset_interval=1 resctrl_interval=1s \
-        storage_driver=redis storage_driver_buffer_duration=1s storage_driver_db=a storage_driver_es_enable_sniffer=true \
-        storage_driver_es_host=a storage_driver_es_index=a storage_driver_es_type=a storage_driver_host=a \
+        storage_driver=statsd storage_driver_buffer_duration=1s storage_driver_db=a storage_driver_es_enable_sniffer=true \
+        storage_driver_es_host=a storage_driver_es_index=a storage_driver_es_type=a storage_driver_host=a:1 \
         storage_driver_influxdb_retention_policy=a storage_driver_kafka_broker_list=a storage_driver_kafka_ssl_ca=a \
         storage_driver_kafka_ssl_cert=a storage_driver_kafka_ssl_key=a storage_driver_kafka_ssl_verify=false \
         storage_driver_kafka_topic=a storage_driver_password=a storage_driver_secure=true storage_driver_table=a \
@@ -224,7 +224,7 @@ fn every_flag_of_cadvisor_is_accepted() {
     // As with Go, the last one counts.
     assert_eq!(config(&["-port=1", "-port=2"]).unwrap().listen.port(), 2);
     for (flag, problem) in [
-        ("--storage_driver=memory", "unknown; use stdout"),
+        ("--storage_driver=memory", "unknown; use influxdb, statsd or stdout"),
         ("--jitter_factor=x", "is not a number"),
         ("--mesos_agent_timeout=1", "is not a duration"),
         ("--docker-tls=maybe", "is neither true nor false"),

@@ -11,14 +11,13 @@ use tracing::info;
 use super::{DaemonError, system};
 use crate::api::backend::{Host as _, Sharing, Status as _};
 use crate::api::cadvisor::stdout_line;
-use crate::api::coding::Encoding;
 use crate::api::docker::ContainerEngine as _;
 use crate::api::prometheus::{Format, Scrape};
 use crate::daemon::backend::Backend;
 use crate::push::observe::{Observed, Observer, SampleExtent};
 use crate::push::{
-    ExporterMetrics, InvalidReceiver, Options, OtlpOptions, Queue, Receiver, Request, Source, Transport, deliver, otlp,
-    produce, remote_write, stdout,
+    Compression, Events, InvalidReceiver, Options, OtlpOptions, Phase, Queue, Receiver, RemoteWriteOptions, Request,
+    Source, StatsdOptions, Transport, deliver, influx, otlp, produce, remote_write, statsd, stdout,
 };
 use crate::supervisor::Supervisor;
 use crate::units::WallTime;
@@ -34,8 +33,14 @@ pub(super) fn start(
     if let Some(options) = &options.otlp {
         start_otlp(options, answers, &mut tasks).map_err(invalid("otlp_endpoint"))?;
     }
-    if let Some(receiver) = &options.remote_write {
-        start_remote_write(receiver, answers, &mut tasks).map_err(invalid("remote_write_url"))?;
+    if let Some(options) = &options.remote_write {
+        start_remote_write(options, answers, &mut tasks).map_err(invalid("remote_write_url"))?;
+    }
+    if let Some(receiver) = &options.influxdb {
+        start_influxdb(receiver, answers, &mut tasks).map_err(invalid("storage_driver_host"))?;
+    }
+    if let Some(options) = &options.statsd {
+        start_statsd(options, answers, &mut tasks);
     }
     if let Some(every) = options.stdout {
         start_stdout(every, answers, &mut tasks).map_err(system("starting the thread that writes samples"))?;
@@ -53,54 +58,147 @@ impl Tasks<'_> {
     fn start(&mut self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
         self.supervisor.task(&mut self.set, name, work);
     }
+
+    /// Starts an exporter: what makes requests, a queue, and who sends them.
+    fn export(
+        &mut self,
+        name: &'static str,
+        (destination, interval, queue_size): (&str, Duration, usize),
+        answers: &Arc<Backend>,
+        source: impl Source + 'static,
+        transport: impl Transport + Send + Sync + 'static,
+    ) {
+        info!(to = destination, every = ?interval, exporter = name, "values are pushed");
+        let metrics = answers.push_metrics().exporter(name);
+        let queue = Arc::new(Queue::new(queue_size));
+        // A machine without an id has at least a name.
+        let identity = answers.machine().machine_id.clone().unwrap_or_else(|| answers.host_name());
+        let phase = Phase::new(interval, &identity);
+        let (waiting, counted) = (Arc::clone(&queue), metrics.clone());
+        self.start(&format!("{name}-send"), async move { deliver(&waiting, &transport, &counted).await });
+        let closed = answers.closed();
+        self.start(name, async move { produce(phase, closed, &queue, &metrics, source).await });
+    }
 }
 
 fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
-    let exporter = otlp::Exporter::new(options)?;
-    let Receiver { url, interval, queue_size, .. } = options.receiver.clone();
-    info!(%url, every = ?interval, "OTLP metrics are pushed");
-    let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("otlp"));
-    let queue = Arc::new(Queue::new(queue_size));
-    tasks.start("otlp-send", send(Arc::clone(&queue), exporter, metrics.clone()));
+    let exporter = otlp::Exporter::new(options, otlp::Signal::Metrics)?;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
-    let closed = answers.closed();
-    let source = Containers { answers, observer };
-    tasks.start("otlp", async move { produce(interval, closed, &queue, &metrics, source).await });
+    let style = otlp::Style { temporality: options.temporality, details: options.details };
+    let containers = Containers { machine: Reporter::new(answers), observer, style, compression: options.compression };
+    tasks.export("otlp", to(&options.receiver), answers, containers, exporter);
+    if options.events == Events::Pushed {
+        let exporter = otlp::Exporter::new(options, otlp::Signal::Logs)?;
+        let logs = otlp::EventLogs::new(Arc::clone(answers.engine().store()));
+        let events = ContainerEvents { machine: Reporter::new(answers), logs, compression: options.compression };
+        tasks.export("otlp_logs", to(&options.receiver), answers, events, exporter);
+    }
     Ok(())
 }
 
-/// What OTLP sends.
-struct Containers {
-    answers: Arc<Backend>,
+/// Where to, how often, and how many requests wait. Neither a query nor a header is shown.
+fn to(receiver: &Receiver) -> (&str, Duration, usize) {
+    (receiver.url.authority().map_or("", http::uri::Authority::as_str), receiver.interval, receiver.queue_size)
+}
+
+fn start_influxdb(receiver: &Receiver, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
+    let exporter = influx::Exporter::new(receiver)?;
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
+    let points = InfluxPoints { machine: Reporter::new(answers), observer };
+    tasks.export("influxdb", to(receiver), answers, points, exporter);
+    Ok(())
+}
+
+/// What `InfluxDB` is sent.
+struct InfluxPoints {
+    machine: Reporter,
     observer: Observer,
+}
+
+impl Source for InfluxPoints {
+    async fn requests(&mut self) -> Vec<Request> {
+        let host = self.machine.host();
+        block_in_place(|| influx::requests(&self.observer.observe(), &host.name, host.memory))
+    }
+}
+
+fn start_statsd(options: &StatsdOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) {
+    let StatsdOptions { address, namespace, interval, queue_size } = options;
+    let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
+    let gauges = Gauges { observer, namespace: namespace.clone() };
+    tasks.export("statsd", (address, *interval, *queue_size), answers, gauges, statsd::Exporter::new(address));
+}
+
+/// What statsd is sent.
+struct Gauges {
+    observer: Observer,
+    namespace: String,
+}
+
+impl Source for Gauges {
+    async fn requests(&mut self) -> Vec<Request> {
+        block_in_place(|| statsd::requests(&self.observer.observe(), &self.namespace))
+    }
+}
+
+/// What OTLP reports about the machine.
+struct Reporter {
+    answers: Arc<Backend>,
+    since: WallTime,
+}
+
+impl Reporter {
+    fn new(answers: &Arc<Backend>) -> Self {
+        Self { answers: Arc::clone(answers), since: WallTime::from(SystemTime::now()) }
+    }
+
+    fn host(&self) -> otlp::Host {
+        let machine = self.answers.machine();
+        let memory = machine.memory.map(|memory| memory.0);
+        otlp::Host { name: self.answers.host_name(), id: machine.machine_id.clone(), memory, since: self.since }
+    }
+}
+
+/// What OTLP sends of events.
+struct ContainerEvents {
+    machine: Reporter,
+    logs: otlp::EventLogs,
+    compression: Compression,
+}
+
+impl Source for ContainerEvents {
+    async fn requests(&mut self) -> Vec<Request> {
+        let host = self.machine.host();
+        block_in_place(|| self.logs.requests(&host, self.compression))
+    }
+}
+
+/// What OTLP sends of samples.
+struct Containers {
+    machine: Reporter,
+    observer: Observer,
+    style: otlp::Style,
+    compression: Compression,
 }
 
 impl Source for Containers {
     async fn requests(&mut self) -> Vec<Request> {
-        let machine = self.answers.machine();
-        let memory = machine.memory.map(|memory| memory.0);
-        let host = otlp::Host { name: self.answers.host_name(), id: machine.machine_id.clone(), memory };
-        // A thousand containers take some milliseconds.
-        block_in_place(|| otlp::requests(&self.observer.observe(), &host))
+        let host = self.machine.host();
+        // A thousand containers take a tenth of a second.
+        block_in_place(|| otlp::requests(&self.observer.observe(), &host, self.style, self.compression))
     }
 }
 
 fn start_remote_write(
-    receiver: &Receiver,
+    options: &RemoteWriteOptions,
     answers: &Arc<Backend>,
     tasks: &mut Tasks<'_>,
 ) -> Result<(), InvalidReceiver> {
-    let exporter = remote_write::Exporter::new(receiver)?;
-    let Receiver { url, interval, queue_size, .. } = receiver.clone();
-    info!(%url, every = ?interval, "metrics are pushed by remote write");
-    let (answers, metrics) = (Arc::clone(answers), answers.push_metrics().exporter("remote_write"));
-    let queue = Arc::new(Queue::new(queue_size));
-    tasks.start("remote-write-send", send(Arc::clone(&queue), exporter, metrics.clone()));
+    let exporter = remote_write::Exporter::new(options)?;
     let target = [("job", "collector".to_owned()), ("instance", answers.host_name())];
     let writer = remote_write::Writer::new(target.map(|(key, value)| (key.to_owned(), value)).into());
-    let closed = answers.closed();
-    let source = Series { answers, writer };
-    tasks.start("remote-write", async move { produce(interval, closed, &queue, &metrics, source).await });
+    let source = Series { answers: Arc::clone(answers), writer };
+    tasks.export("remote_write", to(&options.receiver), answers, source, exporter);
     Ok(())
 }
 
@@ -112,8 +210,7 @@ struct Series {
 
 impl Source for Series {
     async fn requests(&mut self) -> Vec<Request> {
-        // Compressed, so that it need not be in memory whole.
-        let scrape = Scrape { format: Format::RemoteWrite, encoding: Encoding::Zstd, ..Scrape::default() };
+        let scrape = Scrape { format: Format::RemoteWrite, ..Scrape::default() };
         let rendered = self.answers.metrics(scrape, Sharing::SameMoment).await;
         let page = match rendered.and_then(|rendering| Ok(rendering.concat()?)) {
             Ok(page) => page,
@@ -123,7 +220,7 @@ impl Source for Series {
             }
         };
         let now = WallTime::from(SystemTime::now());
-        // Of a thousand containers a tenth of a second.
+        // A thousand containers take some milliseconds.
         block_in_place(|| self.writer.requests(page, now)).unwrap_or_else(|error| {
             tracing::error!(%error, "the series for remote write cannot be read");
             Vec::new()
@@ -156,8 +253,4 @@ fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) 
         let _ = ended.await;
     });
     Ok(())
-}
-
-async fn send(queue: Arc<Queue>, exporter: impl Transport, metrics: ExporterMetrics) {
-    deliver(&queue, &exporter, &metrics).await;
 }

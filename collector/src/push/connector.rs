@@ -15,9 +15,6 @@ pub(super) type Connector = HttpsConnector<HttpConnector>;
 /// A receiver's address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReceiver {
-    /// Not an address of gRPC.
-    #[error("{0}")]
-    Grpc(#[from] tonic::transport::Error),
     /// Not a URL of HTTP.
     #[error("{0}")]
     Url(#[from] http::uri::InvalidUri),

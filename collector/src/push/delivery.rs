@@ -4,7 +4,6 @@ use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::metrics::{ExporterMetrics, Reason};
@@ -20,7 +19,7 @@ const LONGEST_ASKED_FOR: Duration = Duration::from_secs(300);
 /// How a request is sent.
 pub trait Transport {
     /// Sends it once; returns how many of the values the receiver did not want.
-    fn send(&self, body: Bytes) -> impl Future<Output = Result<u64, Failure>> + Send;
+    fn send(&self, request: &Request) -> impl Future<Output = Result<u64, Failure>> + Send;
 }
 
 /// A request was not accepted.
@@ -52,7 +51,7 @@ pub async fn deliver(queue: &Queue, transport: &impl Transport, metrics: &Export
     while let Some(request) = queue.take().await {
         let mut pause = FIRST_PAUSE;
         loop {
-            match transport.send(request.body.clone()).await {
+            match transport.send(&request).await {
                 Ok(unwanted) => {
                     let unwanted = unwanted.min(request.points);
                     metrics.add_sent(request.points - unwanted);
@@ -86,7 +85,9 @@ pub async fn deliver(queue: &Queue, transport: &impl Transport, metrics: &Export
                         give_up(queue, request, metrics).await;
                         return;
                     }
-                    let wait = retry_after.map_or_else(|| jittered(pause), |asked| asked.min(LONGEST_ASKED_FOR));
+                    // Those whom a receiver sends away at once do not all come back at once.
+                    let asked = |asked: Duration| asked.min(LONGEST_ASKED_FOR) + jittered(pause) / 2;
+                    let wait = retry_after.map_or_else(|| jittered(pause), asked);
                     // At the end there is one more attempt, at once.
                     tokio::select! {
                         () = sleep(wait) => {}
@@ -129,6 +130,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
+    use bytes::Bytes;
     use prometheus::Registry;
 
     use super::*;
@@ -141,10 +143,10 @@ mod tests {
     }
 
     impl Transport for Scripted {
-        async fn send(&self, body: Bytes) -> Result<u64, Failure> {
+        async fn send(&self, request: &Request) -> Result<u64, Failure> {
             let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(0));
             if answer.is_ok() {
-                self.accepted.lock().unwrap().push(body);
+                self.accepted.lock().unwrap().push(request.body.clone());
             }
             answer
         }

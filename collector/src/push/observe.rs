@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::sample::container::Sample;
 use crate::sample::event::{EventData, EventKind, Name};
+use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
 use crate::sample::spec::Spec;
 use crate::store::Store;
@@ -25,6 +26,8 @@ pub struct Observed {
     pub previous: Option<Arc<Sample>>,
     /// Newer samples, oldest first; at least one.
     pub samples: Vec<Arc<Sample>>,
+    /// What its files take, as last measured.
+    pub storage: Option<Arc<Storage>>,
 }
 
 /// How many of the samples since the last time are wanted.
@@ -72,7 +75,8 @@ impl Observer {
                 Some(known) => (known.identity, known.spec, Some(known.last)),
                 None => (None, Spec::default(), None),
             };
-            let observed = Observed { name: Name::clone(&name), identity, spec, previous, samples: vec![last] };
+            let observed =
+                Observed { name: Name::clone(&name), identity, spec, previous, samples: vec![last], storage: None };
             all.entry(name).or_default().push(observed);
         }
         let mut known = HashMap::new();
@@ -95,7 +99,9 @@ impl Observer {
             };
             known.insert(Name::clone(&name), Known { identity: identity.clone(), spec: spec.clone(), last });
             let previous = before.map(|before| before.last);
-            all.entry(Name::clone(&name)).or_default().push(Observed { name, identity, spec, previous, samples });
+            let storage = container.storage();
+            let observed = Observed { name: Name::clone(&name), identity, spec, previous, samples, storage };
+            all.entry(name).or_default().push(observed);
         }
         self.known = known;
         all.into_values().flatten().collect()

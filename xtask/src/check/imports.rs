@@ -4,7 +4,7 @@ use super::tokens::{Token, is_path_separator};
 
 /// A top-level module of the collector and the modules of ours that it may use. The table goes from the bottom to the top,
 /// and no module uses a later one.
-const LAYERS: [(&str, &[&str]); 30] = [
+const LAYERS: [(&str, &[&str]); 31] = [
     ("units", &[]),
     // Whoever finds something missing reports it there, and whoever finds something larger than it may be counts it.
     ("degradations", &[]),
@@ -18,6 +18,8 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("client", &[]),
     ("steady", &["units"]),
     ("sample", &["units"]),
+    // What the api renders and push sends, neither of which knows the other.
+    ("series", &[]),
     ("rates", &["sample", "units"]),
     ("store", &["bounds", "sample", "steady", "units"]),
     // The store's samples and events on disk.
@@ -35,9 +37,9 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ),
     // Speaks to the applications in containers; what it reads goes beside their samples.
     ("application", &["sample", "store", "units"]),
-    ("api", &["rates", "sample", "store", "units"]),
+    ("api", &["rates", "sample", "series", "store", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the api, handed in by the daemon.
-    ("push", &["rates", "sample", "store", "units"]),
+    ("push", &["rates", "sample", "series", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["bounds", "client", "kernel", "units"]),
     // What the archive has in the api's formats, for the command and for the daemon.

@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::options::{ContainerLabels, Format, LabelSet};
-use super::remote_write;
 use super::snapshot::Entry;
 use crate::api::wire::json::lossy;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE};
 use crate::sample::identity::{Identity, Runtime};
 use crate::sample::machine::Machine;
+use crate::series;
 
 /// Where a label of a single family goes among those of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,7 +162,7 @@ impl Arena {
             return;
         }
         if self.format == Format::RemoteWrite {
-            remote_write::append_label(&mut self.text, name, value.as_bytes());
+            series::append_label(&mut self.text, name, value.as_bytes());
             return;
         }
         self.text.extend_from_slice(name.as_bytes());

@@ -109,7 +109,7 @@ pub enum Format {
     Text,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
-    /// The series of Prometheus' remote write 1.0, which nobody can ask for: it is pushed. No family has a head, and no
-    /// label is without a value. What has no time of its own has that of the snapshot.
+    /// A page of [series](crate::series) for remote write, which nobody can ask for: it is pushed. No label is without a
+    /// value. What has no time of its own has that of the snapshot.
     RemoteWrite,
 }

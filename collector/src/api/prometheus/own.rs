@@ -6,8 +6,8 @@ use super::head::Kind;
 use super::labels::append_escaped;
 use super::number::append_float;
 use super::options::Format;
-use super::remote_write;
 use super::writer::{append_head, close};
+use crate::series;
 use crate::units::WallTime;
 
 /// Where lines go.
@@ -15,6 +15,8 @@ struct Lines<'a> {
     out: &'a mut Vec<u8>,
     format: Format,
     at: WallTime,
+    help: &'a str,
+    kind: Kind,
 }
 
 /// Appends a family; its values have this time where they have to have one.
@@ -26,8 +28,11 @@ pub(super) fn append(out: &mut Vec<u8>, format: Format, at: WallTime, family: &M
         // None of these is registered.
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
-    append_head(out, format, family.name(), family.help(), kind);
-    let mut lines = Lines { out, format, at };
+    // Those of a histogram have several names.
+    if (format, kind) != (Format::RemoteWrite, Kind::Histogram) {
+        append_head(out, format, family.name(), family.help(), kind);
+    }
+    let mut lines = Lines { out, format, at, help: family.help(), kind };
     for metric in family.get_metric() {
         let labels = metric.get_label();
         match kind {
@@ -55,15 +60,18 @@ impl Lines<'_> {
     fn add(&mut self, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
         match self.format {
             Format::Text | Format::OpenMetrics => line(self.out, name, labels, bound, value),
-            Format::RemoteWrite => message(self.out, self.at, name, labels, bound, value),
+            Format::RemoteWrite => {
+                if self.kind == Kind::Histogram {
+                    series::append_family(self.out, name, self.help, self.kind.metric_type());
+                }
+                message(self.out, self.at, labels, bound, value);
+            }
         }
     }
 }
 
-/// A series of remote write. A registry sorts labels; `le` has its place among them.
-fn message(out: &mut Vec<u8>, at: WallTime, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {
-    let mut series = Vec::new();
-    remote_write::append_label(&mut series, "__name__", name.concat().as_bytes());
+/// A series that is pushed. A registry sorts labels; `le` has its place among them.
+fn message(out: &mut Vec<u8>, at: WallTime, labels: &[LabelPair], bound: Option<f64>, value: f64) {
     let bound = bound.map(|bound| {
         let mut text = Vec::new();
         append_bound(&mut text, bound);
@@ -72,11 +80,11 @@ fn message(out: &mut Vec<u8>, at: WallTime, name: [&str; 2], labels: &[LabelPair
     let own = labels.iter().map(|label| (label.name(), label.value().as_bytes()));
     let mut all: Vec<(&str, &[u8])> = own.chain(bound.as_deref().map(|bound| ("le", bound))).collect();
     all.sort_unstable();
+    let mut own = Vec::new();
     for (name, value) in all {
-        remote_write::append_label(&mut series, name, value);
+        series::append_label(&mut own, name, value);
     }
-    remote_write::append_sample(&mut series, value, at.millis());
-    remote_write::append_series(out, &series);
+    series::append_series(out, 0..0, &own, value, [at.millis(), 0]);
 }
 
 fn line(out: &mut Vec<u8>, name: [&str; 2], labels: &[LabelPair], bound: Option<f64>, value: f64) {

@@ -9,9 +9,9 @@ use super::head::{Head, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
 use super::number::{append_digits, append_float, append_scaled, append_signed};
 use super::options::Format;
-use super::remote_write;
 use super::snapshot::Kill;
 use crate::api::wire::json::lossy;
+use crate::series::{self, unit};
 use crate::units::{Bytes, Micros, Nanos, WallTime};
 
 /// A value with its unit; what is written is in the base unit.
@@ -133,8 +133,10 @@ pub(super) struct Writer<'a> {
     timestamp: Option<WallTime>,
     /// `timestamp` as text with a space before it.
     timestamp_text: Vec<u8>,
-    /// A series of remote write while it is put together.
-    message: Vec<u8>,
+    /// When the row's counters began, in milliseconds since 1970; 0 where that is not known.
+    start_millis: u64,
+    /// The labels of its own that a pushed series has, while they are put together.
+    own: Vec<u8>,
     /// The value of one of its labels likewise.
     number: Vec<u8>,
     /// Series so far.
@@ -166,7 +168,8 @@ impl<'a> Writer<'a> {
             block: Block::default(),
             timestamp: None,
             timestamp_text: Vec::new(),
-            message: Vec::new(),
+            start_millis: 0,
+            own: Vec::new(),
             number: Vec::new(),
             series: 0,
             left_out: 0,
@@ -176,6 +179,9 @@ impl<'a> Writer<'a> {
     /// From now on series are written.
     pub(super) fn write(&mut self) {
         self.sink = Sink::Write;
+        if self.format == Format::RemoteWrite {
+            series::append_labels(self.out, &self.arena.text);
+        }
     }
 
     /// From now on series are only counted.
@@ -190,9 +196,11 @@ impl<'a> Writer<'a> {
         self.head_written = false;
     }
 
-    /// The container whose series come now; its labels, and the time of its sample where that is reported.
-    pub(super) fn row(&mut self, block: &Block, timestamp: Option<WallTime>) {
+    /// The container whose series come now; its labels, the time of its sample where that is reported, and when its
+    /// counters began.
+    pub(super) fn row(&mut self, block: &Block, timestamp: Option<WallTime>, start: Option<WallTime>) {
         self.block = block.clone();
+        self.start_millis = start.map_or(0, WallTime::millis);
         if self.timestamp != timestamp {
             self.timestamp = timestamp;
             self.timestamp_text.clear();
@@ -279,14 +287,11 @@ impl<'a> Writer<'a> {
         self.drain();
         let labels = &self.arena.text[self.block.all()];
         if self.format == Format::RemoteWrite {
-            self.message.clear();
-            remote_write::append_label(&mut self.message, "__name__", name.as_bytes());
+            self.own.clear();
             for (name, value) in own {
-                remote_write::append_label(&mut self.message, name, value.as_bytes());
+                series::append_label(&mut self.own, name, value.as_bytes());
             }
-            self.message.extend_from_slice(labels);
-            remote_write::append_sample(&mut self.message, value.number(), self.at.millis());
-            remote_write::append_series(self.out, &self.message);
+            series::append_series(self.out, self.block.all(), &self.own, value.number(), [self.at.millis(), 0]);
             return;
         }
         self.out.extend_from_slice(name.as_bytes());
@@ -326,30 +331,27 @@ impl<'a> Writer<'a> {
         self.out.push(b'\n');
     }
 
-    /// A series of remote write.
+    /// A series that is pushed.
     fn message(&mut self, own: &[Label<'_>], value: Value) {
         self.drain();
         let Some(family) = self.family else { return };
-        let (series, number) = (&mut self.message, &mut self.number);
-        series.clear();
-        // Before all others, whose names begin with letters.
-        remote_write::append_label(series, "__name__", family.name.as_bytes());
-        let mut own = own.iter().peekable();
-        for slot in Slot::ALL {
-            series.extend_from_slice(&self.arena.text[self.block.before(slot)]);
-            while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
-                if let Text::Is(text) = text {
-                    // As it is, where a line of text has it escaped.
-                    remote_write::append_label(series, name, text.as_bytes());
-                } else {
-                    number.clear();
-                    append_text(number, *text);
-                    remote_write::append_label(series, name, number);
-                }
+        if !self.head_written {
+            self.head_written = true;
+            append_head(self.out, self.format, family.name, family.help, family.kind);
+        }
+        self.own.clear();
+        for (name, text) in own {
+            if let Text::Is(text) = text {
+                // As it is, where a line of text has it escaped.
+                series::append_label(&mut self.own, name, text.as_bytes());
+            } else {
+                self.number.clear();
+                append_text(&mut self.number, *text);
+                series::append_label(&mut self.own, name, &self.number);
             }
         }
-        remote_write::append_sample(series, value.number(), self.timestamp.unwrap_or(self.at).millis());
-        remote_write::append_series(self.out, series);
+        let at = self.timestamp.unwrap_or(self.at).millis();
+        series::append_series(self.out, self.block.all(), &self.own, value.number(), [at, self.start_millis]);
     }
 
     /// Appends a family that is rendered elsewhere.
@@ -382,7 +384,7 @@ pub(crate) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) 
     let millis = at.millis();
     out.push(b' ');
     match format {
-        // Remote write has them elsewhere.
+        // Pushed series have them elsewhere.
         Format::RemoteWrite => {}
         Format::Text => append_digits(out, millis),
         Format::OpenMetrics => {
@@ -424,15 +426,12 @@ fn append_text(out: &mut Vec<u8>, text: Text<'_>) {
     }
 }
 
-/// Units that `OpenMetrics` names, as the last word of a family's name.
-const UNITS: [&str; 4] = ["bytes", "ratio", "seconds", "watts"];
-
 /// `# HELP`, `# TYPE`, and in `OpenMetrics` `# UNIT` where the name ends in one.
 pub(crate) fn append_head(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
     // In OpenMetrics a counter's family has no suffix and its series have one. A counter that cAdvisor named without
     // it could only keep its name as a family of unknown type.
     let (family, kind, unit) = match (format, kind) {
-        (Format::RemoteWrite, _) => return,
+        (Format::RemoteWrite, _) => return series::append_family(out, [name, ""], help, kind.metric_type()),
         (Format::Text, _) => (name, kind.name(), None),
         (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix("_total") {
             Some(family) => (family, kind.name(), unit(family)),
@@ -450,9 +449,4 @@ pub(crate) fn append_head(out: &mut Vec<u8>, format: Format, name: &str, help: &
     if let Some(unit) = unit {
         line("UNIT", unit);
     }
-}
-
-fn unit(name: &str) -> Option<&'static str> {
-    let (_, last) = name.rsplit_once('_')?;
-    UNITS.into_iter().find(|unit| *unit == last)
 }

@@ -1,4 +1,4 @@
-//! Samples as OTLP messages, by the semantic conventions for containers of June 2025 (v1.36).
+//! Samples as OTLP messages, by the semantic conventions 1.44.
 //!
 //! Sums begin when the cgroup was made: that is when the kernel's counters do.
 
@@ -13,16 +13,16 @@ use prost::Message as _;
 
 use crate::push::observe::Observed;
 use crate::push::queue::Request;
+use crate::push::statistics::{Detail, Kind, Number, Point, ROWS, Row, Seen};
+use crate::push::{Details, Temporality};
 use crate::rates;
-use crate::sample::container::{IoStat, Sample};
+use crate::sample::container::Sample;
 use crate::sample::identity::Identity;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
-use crate::sample::spec::{MemoryLimit, Spec};
-use crate::sample::unread::Part;
 use crate::units::WallTime;
 
 /// The convention's version, as receivers look it up.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.36.0";
+pub(super) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// The machine, the same in every resource.
@@ -34,11 +34,22 @@ pub struct Host {
     pub id: Option<String>,
     /// Its memory in bytes: a limit beyond it is none.
     pub memory: Option<u64>,
+    /// Since when the collector observes it.
+    pub since: WallTime,
+}
+
+/// What is pushed of what is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// What counters say.
+    pub temporality: Temporality,
+    /// Whether statistics with many values are pushed too.
+    pub details: Details,
 }
 
 /// One request.
-pub(super) fn request(containers: &[Observed], host: &Host) -> Request {
-    let resource_metrics: Vec<_> = containers.iter().filter_map(|observed| container(observed, host)).collect();
+pub(super) fn request(containers: &[Observed], host: &Host, style: Style) -> Request {
+    let resource_metrics: Vec<_> = containers.iter().filter_map(|observed| container(observed, host, style)).collect();
     let metrics = resource_metrics.iter().flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics);
     let points = metrics.map(points).sum();
     Request { body: ExportMetricsServiceRequest { resource_metrics }.encode_to_vec().into(), points }
@@ -53,42 +64,43 @@ fn points(metric: &Metric) -> u64 {
     points as u64
 }
 
-fn container(observed: &Observed, host: &Host) -> Option<ResourceMetrics> {
-    let sample = observed.samples.last()?;
-    let scope = InstrumentationScope {
+/// Who reports.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
         name: "collector".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
-    };
-    let metrics = metrics(observed, sample, host);
-    let scope = ScopeMetrics { scope: Some(scope), metrics, schema_url: SCHEMA.to_owned() };
-    Some(ResourceMetrics {
-        resource: Some(Resource { attributes: resource(observed, host), ..Resource::default() }),
-        scope_metrics: vec![scope],
-        schema_url: SCHEMA.to_owned(),
-    })
+    }
 }
 
-fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+fn container(observed: &Observed, host: &Host, style: Style) -> Option<ResourceMetrics> {
+    let sample = observed.samples.last()?;
+    let metrics = metrics(observed, sample, host, style);
+    let scope = ScopeMetrics { scope: Some(scope()), metrics, schema_url: SCHEMA.to_owned() };
+    let resource = resource(&observed.name, observed.identity.as_deref(), host);
+    Some(ResourceMetrics { resource: Some(resource), scope_metrics: vec![scope], schema_url: SCHEMA.to_owned() })
+}
+
+pub(super) fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(super) fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
 /// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups.
-fn resource(observed: &Observed, host: &Host) -> Vec<KeyValue> {
+pub(super) fn resource(cgroup: &[u8], identity: Option<&Identity>, host: &Host) -> Resource {
     let mut attributes = vec![
         text("host.name", &host.name),
         text("os.type", "linux"),
-        text("cgroup.path", &String::from_utf8_lossy(&observed.name)),
+        text("cgroup.path", &String::from_utf8_lossy(cgroup)),
     ];
     attributes.extend(host.id.as_deref().map(|id| text("host.id", id)));
-    if let Some(identity) = observed.identity.as_deref() {
+    if let Some(identity) = identity {
         runtime_attributes(identity, &mut attributes);
     }
-    attributes
+    Resource { attributes, ..Resource::default() }
 }
 
 fn runtime_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
@@ -123,142 +135,128 @@ fn image_name(image: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Makes the points of one sample.
-struct Points {
-    start: u64,
-    at: u64,
-    metrics: Vec<Metric>,
-}
-
-/// Whether a sum only grows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    UpDownCounter,
-}
-
-type Point = (number_data_point::Value, Vec<KeyValue>);
-
-fn integer(value: u64) -> number_data_point::Value {
-    number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-impl Points {
-    fn data(&self, points: Vec<Point>, start: u64) -> Vec<NumberDataPoint> {
-        let point = |(value, attributes)| NumberDataPoint {
+fn data_points(points: Vec<Point<'_>>, row: &Row, start: u64, at: u64) -> Vec<NumberDataPoint> {
+    let point = |Point { number, labels }: Point<'_>| {
+        let mut attributes: Vec<KeyValue> = row.attributes.iter().map(|(key, value)| text(key, value)).collect();
+        attributes.extend(labels.iter().map(|(label, value)| text(label.attribute(), value)));
+        NumberDataPoint {
             attributes,
             start_time_unix_nano: start,
-            time_unix_nano: self.at,
-            value: Some(value),
+            time_unix_nano: at,
+            value: Some(value(number)),
             ..NumberDataPoint::default()
-        };
-        points.into_iter().map(point).collect()
-    }
-
-    fn add(&mut self, name: &str, unit: &str, data: metric::Data) {
-        let (name, unit) = (name.to_owned(), unit.to_owned());
-        self.metrics.push(Metric { name, unit, data: Some(data), ..Metric::default() });
-    }
-
-    fn gauge(&mut self, name: &str, unit: &str, value: f64) {
-        let data_points = self.data(vec![(number_data_point::Value::AsDouble(value), Vec::new())], 0);
-        self.add(name, unit, metric::Data::Gauge(Gauge { data_points }));
-    }
-
-    fn sum(&mut self, name: &str, unit: &str, kind: Kind, points: Vec<Point>) {
-        if points.is_empty() {
-            return;
         }
-        let data = Sum {
-            data_points: self.data(points, self.start),
-            aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic: kind == Kind::Counter,
-        };
-        self.add(name, unit, metric::Data::Sum(data));
-    }
+    };
+    points.into_iter().map(point).collect()
+}
 
-    fn bytes(&mut self, name: &str, value: u64) {
-        self.sum(name, "By", Kind::UpDownCounter, vec![(integer(value), Vec::new())]);
+fn value(number: Number) -> number_data_point::Value {
+    match number {
+        Number::Count(count) => number_data_point::Value::AsInt(i64::try_from(count).unwrap_or(i64::MAX)),
+        Number::Signed(number) => number_data_point::Value::AsInt(number),
+        Number::Nanos(nanos) => number_data_point::Value::AsDouble(nanos as f64 / NANOS_PER_SECOND),
+        Number::Hundredths(share) => number_data_point::Value::AsDouble(share as f64 / 10_000.0),
     }
 }
 
-fn metrics(observed: &Observed, sample: &Sample, host: &Host) -> Vec<Metric> {
-    let Observed { identity, spec, previous, .. } = observed;
-    let mut points =
-        Points { start: spec.created.unwrap_or_default().0, at: sample.at.0, metrics: Vec::with_capacity(16) };
+fn gauge(name: &str, unit: &str, at: u64, value: f64) -> Metric {
+    let value = Some(number_data_point::Value::AsDouble(value));
+    let data_points = vec![NumberDataPoint { time_unix_nano: at, value, ..NumberDataPoint::default() }];
+    let data = Some(metric::Data::Gauge(Gauge { data_points }));
+    Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
+}
+
+/// What the increase of counters is counted from.
+enum Base<'a> {
+    /// What was pushed before.
+    Previous(&'a Sample),
+    /// Nothing: all of it was since the cgroup was made.
+    Creation,
+    /// Not known: it was there before the collector.
+    Unknown,
+}
+
+fn base<'a>(observed: &'a Observed, host: &Host) -> Base<'a> {
+    let created = observed.spec.created.unwrap_or_default();
+    match observed.previous.as_deref() {
+        Some(previous) if created <= previous.at => Base::Previous(previous),
+        // Made anew under its name.
+        Some(_) => Base::Creation,
+        None if created >= host.since => Base::Creation,
+        None => Base::Unknown,
+    }
+}
+
+/// What was added to counters. One that is less than before began anew.
+fn increases<'a>(points: Vec<Point<'a>>, before: &[Point<'_>]) -> Vec<Point<'a>> {
+    let increase = |(position, point): (usize, Point<'a>)| {
+        let same = before.get(position).filter(|other| other.labels == point.labels);
+        let same = same.or_else(|| before.iter().find(|other| other.labels == point.labels));
+        let number = match (point.number, same.map(|other| other.number)) {
+            (Number::Count(now), Some(Number::Count(then))) if now >= then => Number::Count(now - then),
+            (Number::Nanos(now), Some(Number::Nanos(then))) if now >= then => Number::Nanos(now - then),
+            (number, _) => number,
+        };
+        Point { number, ..point }
+    };
+    points.into_iter().enumerate().map(increase).collect()
+}
+
+fn metrics(observed: &Observed, sample: &Sample, host: &Host, style: Style) -> Vec<Metric> {
+    let Observed { identity, spec, previous, storage, .. } = observed;
+    let (created, at) = (spec.created.unwrap_or_default().0, sample.at.0);
+    let mut metrics: Vec<Metric> = Vec::with_capacity(64);
     let started = identity.as_ref().and_then(|identity| identity.started).or(spec.created);
     if let Some(started) = started.filter(|started| *started > WallTime::default()) {
-        points.gauge("container.uptime", "s", sample.at.since(started).0 as f64 / NANOS_PER_SECOND);
-    }
-    let is_read = |part| !sample.unread.has(part);
-    if let Some(cpu) = sample.cpu.as_ref().filter(|_| is_read(Part::CpuTotal)) {
-        let seconds = number_data_point::Value::AsDouble(cpu.total.0 as f64 / NANOS_PER_SECOND);
-        points.sum("container.cpu.time", "s", Kind::Counter, vec![(seconds, Vec::new())]);
+        metrics.push(gauge("container.uptime", "s", at, sample.at.since(started).0 as f64 / NANOS_PER_SECOND));
     }
     if let Some(rates) = previous.as_ref().and_then(|previous| rates::cpu(previous, sample)) {
-        points.gauge("container.cpu.usage", "{cpu}", rates.total as f64 / NANOS_PER_SECOND);
+        metrics.push(gauge("container.cpu.usage", "{cpu}", at, rates.total as f64 / NANOS_PER_SECOND));
     }
-    if let Some(memory) = &sample.memory {
-        for (name, bytes, part) in [
-            ("container.memory.usage", memory.usage, Part::MemoryUsage),
-            ("container.memory.rss", memory.rss, Part::Rss),
-            ("container.memory.working_set", memory.working_set, Part::WorkingSet),
-        ] {
-            if is_read(part) {
-                points.bytes(name, bytes.0);
+    let seen = Seen { sample, spec, storage: storage.as_deref(), machine_memory: host.memory };
+    let base = base(observed, host);
+    for row in ROWS {
+        if row.otlp.is_empty() || (row.detail == Detail::OnRequest && style.details == Details::Few) {
+            continue;
+        }
+        let mut points = row.points(&seen);
+        let mut start = created;
+        let mut temporality = AggregationTemporality::Cumulative;
+        if row.kind == Kind::Counter && style.temporality == Temporality::Delta {
+            temporality = AggregationTemporality::Delta;
+            match base {
+                Base::Previous(previous) => {
+                    points = increases(points, &row.points(&Seen { sample: previous, ..seen }));
+                    start = previous.at.0;
+                }
+                Base::Creation => {}
+                Base::Unknown => continue,
             }
         }
-        if let Some(limit) = memory_limit(spec, host).filter(|_| is_read(Part::WorkingSet)) {
-            points.bytes("container.memory.available", limit.saturating_sub(memory.working_set.0));
+        if points.is_empty() {
+            continue;
         }
-        let faults = memory.hierarchical_faults;
-        let fault = |kind: &str, count| (integer(count), vec![text("system.paging.fault.type", kind)]);
-        let of_both_kinds =
-            vec![fault("major", faults.pgmajfault), fault("minor", faults.pgfault.saturating_sub(faults.pgmajfault))];
-        if is_read(Part::AllFaults) && is_read(Part::AllMajorFaults) {
-            points.sum("container.paging.faults", "{fault}", Kind::Counter, of_both_kinds);
+        let data_points = data_points(points, row, if row.kind == Kind::Gauge { 0 } else { start }, at);
+        if let Some(metric) = metrics.last_mut().filter(|metric| metric.name == row.otlp) {
+            match &mut metric.data {
+                Some(metric::Data::Sum(sum)) => sum.data_points.extend(data_points),
+                Some(metric::Data::Gauge(gauge)) => gauge.data_points.extend(data_points),
+                _ => {}
+            }
+            continue;
         }
+        let data = match row.kind {
+            Kind::Gauge => metric::Data::Gauge(Gauge { data_points }),
+            Kind::Counter | Kind::UpDownCounter => metric::Data::Sum(Sum {
+                data_points,
+                aggregation_temporality: temporality.into(),
+                is_monotonic: row.kind == Kind::Counter,
+            }),
+        };
+        let (name, unit) = (row.otlp.to_owned(), row.unit.to_owned());
+        metrics.push(Metric { name, unit, data: Some(data), ..Metric::default() });
     }
-    points.sum("container.disk.io", "By", Kind::Counter, disk(sample));
-    points.sum("container.network.io", "By", Kind::Counter, network(sample));
-    points.metrics
-}
-
-fn memory_limit(spec: &Spec, host: &Host) -> Option<u64> {
-    match spec.memory.as_ref()?.limit? {
-        MemoryLimit::Bytes(limit) if host.memory.is_none_or(|memory| limit.0 <= memory) => Some(limit.0),
-        MemoryLimit::Bytes(_) | MemoryLimit::Max => None,
-    }
-}
-
-fn disk(sample: &Sample) -> Vec<Point> {
-    let devices = sample.io.iter().flat_map(|io| &io.devices).filter(|device| device.stat == IoStat::ServiceBytes);
-    devices
-        .flat_map(|device| {
-            let name = match &*device.device {
-                "" => format!("{}:{}", device.major, device.minor),
-                name => name.to_owned(),
-            };
-            let directions = [("Read", "read"), ("Write", "write")];
-            directions.into_iter().filter_map(move |(operation, direction)| {
-                let (_, bytes) = device.operations.iter().find(|(found, _)| *found == operation)?;
-                Some((integer(*bytes), vec![text("disk.io.direction", direction), text("system.device", &name)]))
-            })
-        })
-        .collect()
-}
-
-fn network(sample: &Sample) -> Vec<Point> {
-    let interfaces = sample.network.iter().flat_map(|network| &network.interfaces);
-    interfaces
-        .flat_map(|interface| {
-            let directions = [("receive", interface.receive.bytes), ("transmit", interface.transmit.bytes)];
-            directions.map(|(direction, bytes)| {
-                let name = text("network.interface.name", &interface.name);
-                (integer(bytes), vec![name, text("network.io.direction", direction)])
-            })
-        })
-        .collect()
+    metrics
 }
 
 #[cfg(test)]
@@ -267,9 +265,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sample::container::{Cpu, DeviceIo, Faults, Interface, Io, Memory, Network, Traffic};
+    use crate::sample::container::{Cpu, DeviceIo, Faults, Interface, Io, IoStat, Memory, Network, Traffic};
     use crate::sample::identity::Runtime;
-    use crate::sample::spec::MemorySpec;
+    use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
     use crate::units::{Bytes, Nanos};
 
     fn sample(second: u64) -> Arc<Sample> {
@@ -317,12 +315,16 @@ mod tests {
             spec,
             previous: Some(sample(5)),
             samples: vec![sample(7)],
+            storage: None,
         }
     }
 
-    fn decoded(observed: Observed) -> (ResourceMetrics, u64) {
-        let host = Host { name: "node".to_owned(), id: None, memory: Some(5000) };
-        let request = request(&[observed], &host);
+    const CUMULATIVE: Style = Style { temporality: Temporality::Cumulative, details: Details::Few };
+
+    fn decoded(observed: Observed, style: Style) -> (ResourceMetrics, u64) {
+        let since = WallTime(500_000_000);
+        let host = Host { name: "node".to_owned(), id: None, memory: Some(5000), since };
+        let request = request(&[observed], &host, style);
         let mut message = ExportMetricsServiceRequest::decode(request.body).unwrap();
         (message.resource_metrics.remove(0), request.points)
     }
@@ -337,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_container_by_the_conventions() {
-        let (message, points) = decoded(observed());
+        let (message, points) = decoded(observed(), CUMULATIVE);
         let attributes: Vec<_> = message.resource.unwrap().attributes.iter().map(show).collect();
         assert_eq!(
             attributes,
@@ -377,18 +379,31 @@ mod tests {
             lines,
             [
                 "container.uptime gauge s 6 ",
-                "container.cpu.time counter s 3.5 ",
                 "container.cpu.usage gauge {cpu} 0.5 ",
+                "container.cpu.time counter s 3.5 ",
                 "container.memory.usage updown By 100 ",
+                "container.memory.cache updown By 0 ",
                 "container.memory.rss updown By 40 ",
+                "container.memory.mapped_file updown By 0 ",
                 "container.memory.working_set updown By 60 ",
                 "container.memory.available updown By 940 ",
+                "container.paging.own_faults counter {fault} 0 system.paging.fault.type=all",
+                "container.paging.own_faults counter {fault} 0 system.paging.fault.type=major",
                 "container.paging.faults counter {fault} 2 system.paging.fault.type=major",
                 "container.paging.faults counter {fault} 7 system.paging.fault.type=minor",
+                "container.memory.oom_kills counter {kill} 0 ",
                 "container.disk.io counter By 5 disk.io.direction=read,system.device=/dev/sda",
                 "container.disk.io counter By 6 disk.io.direction=write,system.device=/dev/sda",
-                "container.network.io counter By 7 network.interface.name=eth0,network.io.direction=receive",
-                "container.network.io counter By 8 network.interface.name=eth0,network.io.direction=transmit",
+                "container.network.io counter By 7 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.io counter By 8 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.packets counter {packet} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.packets counter {packet} 0 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.errors counter {error} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.errors counter {error} 0 network.io.direction=transmit,network.interface.name=eth0",
+                "container.network.dropped counter {packet} 0 network.io.direction=receive,network.interface.name=eth0",
+                "container.network.dropped counter {packet} 0 network.io.direction=transmit,network.interface.name=eth0",
+                "container.creation_time gauge s 1 ",
+                "container.memory.limit updown By 1000 ",
             ]
         );
     }
@@ -397,9 +412,50 @@ mod tests {
     fn what_is_not_known_is_absent() {
         let samples = vec![Arc::new(Sample { at: WallTime(9), ..Sample::default() })];
         let nothing = Observed { identity: None, spec: Spec::default(), previous: None, samples, ..observed() };
-        let (message, points) = decoded(nothing);
-        assert_eq!(points, 0, "{message:?}");
+        let (message, points) = decoded(nothing, CUMULATIVE);
+        // OOM kills are counted by the collector where the kernel does not.
+        assert_eq!(points, 1, "{message:?}");
         assert_eq!(message.resource.unwrap().attributes.len(), 3);
+    }
+
+    /// What the CPU time of an observation adds, and since when.
+    fn added(observed: Observed) -> Option<(f64, u64)> {
+        let style = Style { temporality: Temporality::Delta, details: Details::Few };
+        let (message, _) = decoded(observed, style);
+        let metric = message.scope_metrics[0].metrics.iter().find(|metric| metric.name == "container.cpu.time")?;
+        let Some(metric::Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+        assert_eq!(sum.aggregation_temporality, i32::from(AggregationTemporality::Delta));
+        let [point] = sum.data_points.as_slice() else { panic!("{sum:?}") };
+        let Some(number_data_point::Value::AsDouble(seconds)) = point.value else { panic!("{point:?}") };
+        Some((seconds, point.start_time_unix_nano / 1_000_000_000))
+    }
+
+    #[test]
+    fn increases_add_up_to_what_was_counted() {
+        // Ten minutes, in which the container is made anew twice: half a CPU all the time.
+        let (mut sum, mut previous, mut expected) = (0.0, None, 0.0);
+        for second in 2..600_u64 {
+            let created = [1, 200, 400].into_iter().filter(|made| *made <= second).max().unwrap();
+            let mut now = Sample::clone(&sample(second));
+            now.cpu = Some(Cpu { total: Nanos((second - created) * 500_000_000), ..Cpu::default() });
+            let now = Arc::new(now);
+            let spec = Spec { created: Some(WallTime(created * 1_000_000_000)), ..Spec::default() };
+            let before = previous.replace(Arc::clone(&now));
+            let (seconds, start) =
+                added(Observed { spec, previous: before.clone(), samples: vec![now], ..observed() }).unwrap();
+            assert_eq!(
+                start,
+                before.map_or(1, |_| if created == second { created } else { (second - 1).max(created) })
+            );
+            sum += seconds;
+            // Of a life all but what came after its last sample.
+            expected += if created == second { 0.0 } else { 0.5 };
+        }
+        assert!((sum - expected).abs() < 1e-6, "{sum} {expected}");
+        // One that was there before the collector has increases from the second push on.
+        let spec = Spec { created: Some(WallTime(1)), ..Spec::default() };
+        assert_eq!(added(Observed { spec: spec.clone(), previous: None, ..observed() }), None);
+        assert_eq!(added(Observed { spec, ..observed() }), Some((1.0, 5)));
     }
 
     #[test]

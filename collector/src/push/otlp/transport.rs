@@ -1,139 +1,240 @@
 //! How requests reach the receiver: gRPC, or protocol buffers over HTTP/1.1.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
-use http::Uri;
-use http::uri::PathAndQuery;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{StatusCode, Uri};
 use prost::Message as _;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Extensions, Status};
 
-use crate::push::connector::{InvalidReceiver, Version, connector};
+use crate::push::connector::{InvalidReceiver, Version};
 use crate::push::delivery::{Failure, Transport};
-use crate::push::http_client::HttpClient;
-use crate::push::{OtlpOptions, OtlpProtocol};
+use crate::push::http_client::{Answer, HttpClient};
+use crate::push::queue::Request;
+use crate::push::{Compression, OtlpOptions, OtlpProtocol};
 
-/// Longest wait for an answer, and for a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
-const METHOD: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-/// Where receivers take metrics over HTTP; appended unless the endpoint names it.
-const HTTP_PATH: &str = "/v1/metrics";
+/// What is sent: each signal has a service of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Numbers.
+    Metrics,
+    /// Events.
+    Logs,
+}
 
-/// Sends requests to one receiver. Connects when it has something to send, and again when the connection breaks.
+impl Signal {
+    const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+
+    /// Where receivers take it over HTTP; appended unless the endpoint names it.
+    const fn http_path(self) -> &'static str {
+        match self {
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+        }
+    }
+}
+
+/// Sends requests to one receiver.
 #[derive(Clone, Debug)]
-pub struct Exporter(Way);
+pub struct Exporter {
+    client: HttpClient,
+    protocol: OtlpProtocol,
+    compression: Compression,
+}
 
-#[derive(Clone, Debug)]
-enum Way {
-    Grpc { channel: Channel, metadata: MetadataMap },
-    Http(Box<HttpClient>),
+/// The answer to metrics and to logs alike.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct ExportResponse {
+    #[prost(message, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+/// What of a request was not accepted.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+/// `google.rpc.Status`, as it comes with an error of gRPC.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct RpcStatus {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Detail>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Detail {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, tag = "1")]
+    retry_delay: Option<Delay>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+struct Delay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
 }
 
 impl Exporter {
-    /// For the receiver of these options. To be called where there is an async runtime.
+    /// For the receiver of these options.
     ///
     /// # Errors
     /// When its address cannot be used.
-    pub fn new(options: &OtlpOptions) -> Result<Self, InvalidReceiver> {
-        let receiver = &options.receiver;
-        Ok(Self(match options.protocol {
-            OtlpProtocol::Grpc => {
-                let endpoint = Endpoint::from_shared(receiver.url.to_string())?;
-                let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
-                let channel = endpoint.connect_with_connector_lazy(connector(&receiver.url, Version::Http2)?);
-                let metadata = MetadataMap::from_headers(receiver.headers.iter().cloned().collect());
-                Way::Grpc { channel, metadata }
-            }
+    pub fn new(options: &OtlpOptions, signal: Signal) -> Result<Self, InvalidReceiver> {
+        let OtlpOptions { receiver, protocol, compression, .. } = options;
+        let base = receiver.url.to_string();
+        let base = base.trim_end_matches('/');
+        let (url, version) = match protocol {
+            OtlpProtocol::Grpc => (format!("{base}{}", signal.grpc_path()), Version::Http2),
             OtlpProtocol::HttpProtobuf => {
-                let base = receiver.url.to_string();
-                let base = base.trim_end_matches('/');
-                let url: Uri =
-                    if base.ends_with(HTTP_PATH) { base.parse() } else { format!("{base}{HTTP_PATH}").parse() }?;
-                let fixed = [("content-type", "application/x-protobuf")];
-                Way::Http(Box::new(HttpClient::new(receiver, url, &fixed)?))
+                // One signal's endpoint is another's but for the end of its path.
+                let base =
+                    [Signal::Metrics, Signal::Logs].into_iter().find_map(|named| base.strip_suffix(named.http_path()));
+                let url = receiver.url.to_string();
+                let base = base.unwrap_or(url.trim_end_matches('/'));
+                (format!("{base}{}", signal.http_path()), Version::Http1)
             }
-        }))
+        };
+        let client = HttpClient::new(receiver, url.parse::<Uri>()?, version)?;
+        Ok(Self { client, protocol: *protocol, compression: *compression })
+    }
+
+    async fn send_http(&self, body: Bytes) -> Result<ExportResponse, Failure> {
+        let protobuf = ("content-type", "application/x-protobuf");
+        let gzip = [protobuf, ("content-encoding", "gzip")];
+        let headers = if self.compression == Compression::Gzip { &gzip[..] } else { &[protobuf][..] };
+        let answer = self.client.post(headers, body).await?.accepted(is_temporary)?;
+        // What was accepted stays so, however the answer is worded.
+        Ok(ExportResponse::decode(answer.body).unwrap_or_default())
+    }
+
+    async fn send_grpc(&self, message: &Bytes) -> Result<ExportResponse, Failure> {
+        let grpc = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "10S")];
+        let gzip = [grpc[0], grpc[1], grpc[2], ("grpc-encoding", "gzip")];
+        let (flag, headers) = match self.compression {
+            Compression::Gzip => (1, &gzip[..]),
+            Compression::None => (0, &grpc[..]),
+        };
+        let mut body = BytesMut::with_capacity(message.len() + 5);
+        body.put_u8(flag);
+        body.put_u32(message.len() as u32);
+        body.extend_from_slice(message);
+        let answer = self.client.post(headers, body.freeze()).await?.accepted(is_temporary)?;
+        match grpc_status(&answer) {
+            Some(0) => Ok(ExportResponse::decode(answer.body.slice(answer.body.len().min(5)..)).unwrap_or_default()),
+            Some(code) => Err(refused(code, &answer)),
+            None => Err(Failure::temporary(&"the answer did not come whole")),
+        }
     }
 }
 
 impl Transport for Exporter {
-    async fn send(&self, body: Bytes) -> Result<u64, Failure> {
-        let answer = match &self.0 {
-            Way::Http(client) => {
-                let answer = client.post(body).await?;
-                // What was accepted stays so, however the answer is worded.
-                ExportMetricsServiceResponse::decode(answer).unwrap_or_default()
-            }
-            Way::Grpc { channel, metadata } => {
-                let mut grpc = Grpc::new(channel.clone());
-                grpc.ready().await.map_err(|error| Failure::temporary(&error))?;
-                let request = tonic::Request::from_parts(metadata.clone(), Extensions::default(), body);
-                let answer = grpc.unary(request, PathAndQuery::from_static(METHOD), Encoded).await;
-                answer.map_err(|status| refused(&status))?.into_inner()
-            }
+    async fn send(&self, request: &Request) -> Result<u64, Failure> {
+        let answer = match self.protocol {
+            OtlpProtocol::Grpc => self.send_grpc(&request.body).await?,
+            OtlpProtocol::HttpProtobuf => self.send_http(request.body.clone()).await?,
         };
-        Ok(answer.partial_success.map_or(0, |partial| u64::try_from(partial.rejected_data_points).unwrap_or(0)))
+        let Some(PartialSuccess { rejected, error_message }) = answer.partial_success else { return Ok(0) };
+        if !error_message.is_empty() {
+            tracing::warn!(rejected, reason = error_message, "the receiver of OTLP has something to say");
+        }
+        Ok(u64::try_from(rejected).unwrap_or(0))
     }
 }
 
-/// The codes that the protocol's specification calls retryable; without one the call has not reached anybody.
-fn refused(status: &Status) -> Failure {
-    let temporary = matches!(
-        status.code(),
-        Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss
-            // What the client itself makes of a broken connection.
-            | Code::Unknown
-    );
-    let reason = format!("{:?}: {}", status.code(), status.message());
-    if temporary { Failure::temporary(&reason) } else { Failure::Permanent(reason) }
+/// The statuses of HTTP that the protocol's specification calls retryable.
+fn is_temporary(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// Requests are encoded once, when they are queued.
-#[derive(Clone, Copy, Debug)]
-struct Encoded;
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name)?.to_str().ok()
+}
 
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = ExportMetricsServiceResponse;
-    type Encoder = Self;
-    type Decoder = Self;
+fn grpc_status(answer: &Answer) -> Option<u32> {
+    header(answer, "grpc-status")?.parse().ok()
+}
 
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
+/// Codes of gRPC that the specification calls retryable: cancelled, deadline exceeded, aborted, out of range,
+/// unavailable, data loss; resource exhausted if the receiver says when.
+fn refused(code: u32, answer: &Answer) -> Failure {
+    let message = header(answer, "grpc-message").unwrap_or_default().as_bytes();
+    let message: Cow<'_, str> = percent_encoding::percent_decode(message).decode_utf8_lossy();
+    let reason = format!("gRPC status {code}: {message}");
+    let retry_after = retry_delay(answer);
+    match (code, retry_after) {
+        (1 | 4 | 10 | 11 | 14 | 15, retry_after) | (8, retry_after @ Some(_)) => {
+            Failure::Temporary { reason, retry_after }
+        }
+        _ => Failure::Permanent(reason),
     }
 }
 
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
+fn retry_delay(answer: &Answer) -> Option<Duration> {
+    let details = header(answer, "grpc-status-details-bin")?.trim_end_matches('=');
+    let status = RpcStatus::decode(&*STANDARD_NO_PAD.decode(details).ok()?).ok()?;
+    let info = status.details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay.unwrap_or_default();
+    Some(Duration::new(u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok()?))
 }
 
-impl Decoder for Encoded {
-    type Item = ExportMetricsServiceResponse;
-    type Error = Status;
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        let body = buffer.copy_to_bytes(buffer.remaining());
-        ExportMetricsServiceResponse::decode(body).map(Some).map_err(|error| Status::internal(error.to_string()))
+    use super::*;
+
+    fn answer(headers: &[(&'static str, &str)]) -> Answer {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Answer { status: StatusCode::OK, headers, body: Bytes::new() }
+    }
+
+    #[test]
+    fn what_is_retryable_by_the_specification() {
+        for (code, temporary) in [(1, true), (3, false), (8, false), (12, false), (14, true), (2, false), (16, false)] {
+            let failure = refused(code, &answer(&[("grpc-message", "a%20b")]));
+            assert_eq!(matches!(failure, Failure::Temporary { .. }), temporary, "{failure:?}");
+            assert!(failure.to_string().ends_with(": a b"), "{failure}");
+        }
+        for (status, temporary) in [(429, true), (503, true), (500, false), (400, false)] {
+            assert_eq!(is_temporary(StatusCode::from_u16(status).unwrap()), temporary, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_is_busy_says_when() {
+        let info = RetryInfo { retry_delay: Some(Delay { seconds: 2, nanos: 500_000_000 }) };
+        let type_url = "type.googleapis.com/google.rpc.RetryInfo".to_owned();
+        let status = RpcStatus { details: vec![Detail { type_url, value: info.encode_to_vec() }] };
+        let details = STANDARD_NO_PAD.encode(status.encode_to_vec());
+        let failure = refused(8, &answer(&[("grpc-status-details-bin", &details)]));
+        let expected = Duration::from_millis(2_500);
+        assert!(
+            matches!(failure, Failure::Temporary { retry_after: Some(wait), .. } if wait == expected),
+            "{failure:?}"
+        );
     }
 }

@@ -1,43 +1,11 @@
-//! Remote write reports what a text does.
+//! What is pushed is what a text reports.
 
 use std::collections::BTreeMap;
-
-use prost::Message as _;
 
 use super::fixture::{everything, own, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
 use crate::api::prometheus::{Format, Options, Scrape, Snapshot, Timestamps, render};
-
-/// `prometheus.WriteRequest`, as its `.proto` declares it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
+use crate::series::{Record, Records, labels};
 
 /// Value and time of each series by its labels.
 type Reported = BTreeMap<Vec<(String, String)>, (u64, i64)>;
@@ -48,12 +16,25 @@ fn pushed(snapshot: &Snapshot, options: &Options) -> Reported {
     render(snapshot, options, scrape, &mut out, &mut |piece| taken.append(piece));
     taken.append(&mut out);
     let mut reported = Reported::new();
-    for series in WriteRequest::decode(&*taken).unwrap().timeseries {
-        let labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-        assert!(labels.is_sorted_by(|one, other| one.0 < other.0), "not sorted: {labels:?}");
-        assert!(labels.iter().all(|(_, value)| !value.is_empty()), "a label without a value: {labels:?}");
-        let [Sample { value, timestamp }] = series.samples[..] else { panic!("not one sample: {labels:?}") };
-        assert!(reported.insert(labels, (value.to_bits(), timestamp)).is_none());
+    let mut family = "";
+    for record in Records::new(&taken) {
+        let series = match record.unwrap() {
+            Record::Family { name, help, .. } => {
+                assert!(!help.is_empty(), "{name}");
+                family = name;
+                continue;
+            }
+            Record::Series(series) => series,
+        };
+        for sorted in [series.shared, series.own] {
+            assert!(labels(sorted).map(|(name, _)| name).is_sorted_by(|one, other| one < other), "{series:?}");
+        }
+        let all = labels(series.shared).chain(labels(series.own)).chain([("__name__", family)]);
+        let mut all: Vec<_> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        all.sort();
+        assert!(all.iter().all(|(_, value)| !value.is_empty()), "a label without a value: {all:?}");
+        assert!(series.start_millis <= series.millis, "{series:?}");
+        assert!(reported.insert(all, (series.value.to_bits(), series.millis as i64)).is_none());
     }
     reported
 }
