@@ -437,10 +437,12 @@ impl Status for Backend {
             OomSource::Events => "kernel events",
             OomSource::Counters => "counters",
         };
-        let lines: [(&str, &dyn std::fmt::Display); 6] = [
+        let counters = context.counters_from();
+        let lines: [(&str, &dyn std::fmt::Display); 7] = [
             ("version", &self.version()),
             ("kernel events", &kernel_events),
             ("OOM kills from", &oom),
+            ("counters from", &counters),
             ("cgroup mode", &hierarchies),
             ("containers", &containers),
             ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),

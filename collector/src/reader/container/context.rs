@@ -2,9 +2,10 @@
 //! is found on this machine.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::devices::DeviceNames;
+use super::kernel_memory::KernelMemory;
 use super::limitations::{self, Limitation};
 use super::load_reader::LoadReader;
 use super::perf_events::PerfEvents;
@@ -122,6 +123,8 @@ pub struct ReaderContext {
     /// Where each family is read, in the order of the families.
     pub(super) places: Box<[Option<Place>]>,
     pub(super) processes: ProcessSource,
+    /// Counters that are read without files once they are loaded, or why there are none.
+    pub(super) kernel_memory: OnceLock<Result<KernelMemory, String>>,
     limitations: Vec<Limitation>,
 }
 
@@ -193,6 +196,7 @@ impl ReaderContext {
             places,
             host_network,
             processes,
+            kernel_memory: OnceLock::new(),
             limitations,
             roots,
             hierarchies,

@@ -82,6 +82,11 @@ pub(super) enum CpuSource {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sources {
     pub(super) cpu: Option<CpuSource>,
+    /// Memory, where its kind is wanted.
+    pub(super) memory: Option<Place>,
+    /// Block devices and tasks, where wanted.
+    pub(super) io: Option<Place>,
+    pub(super) pids: Option<Place>,
     /// Memory even where its kind is off: OOM kills have a kind of their own.
     pub(super) memory_always: Option<Place>,
     /// The hierarchy whose `cgroup.procs` are the container's processes.
@@ -115,6 +120,9 @@ impl Sources {
                 }),
                 (None, unified) => unified.map(CpuSource::V2),
             },
+            memory: memory.filter(|place| matches!(place, Place::V2(_)) || mounted.wants(MetricKind::Memory)),
+            io: mounted.wanted(MetricKind::DiskIo, "blkio"),
+            pids: mounted.wanted(MetricKind::Process, "pids"),
             memory_always: memory,
             processes,
             likely_processes: [

@@ -1,6 +1,7 @@
 //! One pass over a container's files: what is read, what ended meanwhile, what could not be read.
 
 use super::context::ReaderContext;
+use super::kernel_memory::Counted;
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
@@ -21,12 +22,24 @@ pub(super) struct Reading<'a> {
     pub(super) opened_by_path: bool,
     /// What the kernel has and could not be read.
     pub(super) unread: Unread,
+    /// What was read from kernel memory: no files are needed for that.
+    pub(super) counted: Option<Counted>,
 }
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet of this cgroup, which is in the hierarchies with these bits.
     pub(super) fn new(ctx: &'a ReaderContext, name: &'a [u8], live: u64, buffer: &'a mut ReadBuffer) -> Self {
-        Self { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false, unread: Unread::default() }
+        Self {
+            ctx,
+            name,
+            live,
+            buffer,
+            values: 0,
+            gone: 0,
+            opened_by_path: false,
+            unread: Unread::default(),
+            counted: None,
+        }
     }
 
     /// The hierarchy at this place, if the container is in it.

@@ -113,6 +113,9 @@ impl IoFiles {
     }
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Vec<DeviceIo>> {
+        if reading.used_no_device() {
+            return Some(Vec::new());
+        }
         if self.group.is_none() {
             let skipped = if reading.ctx.machine.uses_bfq { 0 } else { BFQ_GROUPS };
             let is_there = |group: &&Group| {

@@ -9,6 +9,7 @@ use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::process::MachineSwap;
 use crate::kernel::text_formats::{limit, unsigned};
+use crate::reader::container::kernel_memory::CountedMemory;
 use crate::reader::container::rows::Section;
 use crate::reader::container::rows::keys::{Base, Keys, key, whole};
 use crate::sample::container::{Faults, Memory, MemoryEvents, MemorySpec, Sample, Zswap};
@@ -96,6 +97,11 @@ impl Family for MemoryFiles {
         [usage, max_usage, stat, events, kernel, swap, pressure].into_iter().for_each(each);
     }
 
+    fn release(&mut self) {
+        let Self { usage, max_usage, stat, events, kernel, swap, .. } = self;
+        [usage, max_usage, stat, events, kernel, swap].into_iter().for_each(KeptFile::release);
+    }
+
     fn retry(&mut self) {
         self.counting = None;
     }
@@ -138,6 +144,11 @@ impl MemoryFiles {
         (reading.values > values && !ended).then_some(memory)
     }
 
+    /// The lines of its `memory.stat`, if that was read.
+    pub(in crate::reader::container) fn layout(&self) -> Option<&Arc<StatLayout>> {
+        self.layout.as_ref()
+    }
+
     fn stat(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Stat> {
         let layouts = &reading.ctx.layouts;
         let layout = &mut self.layout;
@@ -148,6 +159,11 @@ impl MemoryFiles {
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Memory> {
         reading.hierarchy(position)?;
+        if self.counting != Some(Counting::OwnOnly)
+            && let Some(memory) = counted(reading)
+        {
+            return Some(memory);
+        }
         let usage = reading.kept(position, "memory.usage_in_bytes", &mut self.usage, unsigned);
         let stat = self.stat(reading, position).unwrap_or_default();
         let counting =
@@ -155,32 +171,7 @@ impl MemoryFiles {
                 Some(0) => Counting::OwnOnly,
                 _ => Counting::Subtree,
             });
-        let pick = |total, own| if counting == Counting::Subtree { total } else { own };
-        let inactive_file = stat.get(StatKey::TotalInactiveFile);
-        let mut known = Known { reading: &mut *reading, stat: &stat };
-        let working_set = known.working_set(usage, inactive_file);
-        let own_faults = Faults {
-            pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
-            pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
-        };
-        let all = [(StatKey::TotalPageFaults, Part::AllFaults), (StatKey::TotalMajorFaults, Part::AllMajorFaults)];
-        // Kernels without the subtree's have the cgroup's own.
-        let has_all = all.iter().any(|(key, _)| stat.get(*key).is_some());
-        let [pgfault, pgmajfault] = all.map(|(key, part)| if has_all { known.number(key, part) } else { 0 });
-        let hierarchical_faults = if has_all { Faults { pgfault, pgmajfault } } else { own_faults };
-        let mut memory = Memory {
-            usage: known.usage(usage),
-            cache: Bytes(known.number(pick(StatKey::TotalCache, StatKey::Cache), Part::Cache)),
-            rss: Bytes(known.number(pick(StatKey::TotalRss, StatKey::Rss), Part::Rss)),
-            swap: stat.get(pick(StatKey::TotalSwap, StatKey::Swap)).map(Bytes),
-            mapped_file: Bytes(known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile)),
-            working_set,
-            active_file: stat.get(StatKey::TotalActiveFile).map(Bytes),
-            inactive_file: inactive_file.map(Bytes),
-            own_faults,
-            hierarchical_faults,
-            ..Memory::default()
-        };
+        let mut memory = of_v1_stat(reading, usage, &stat, counting);
         memory.max_usage =
             reading.kept(position, "memory.max_usage_in_bytes", &mut self.max_usage, unsigned).map(Bytes);
         memory.failcnt = reading.kept(position, "memory.failcnt", &mut self.events, unsigned);
@@ -243,6 +234,48 @@ impl MemoryFiles {
         memory.stat = stat.into_whole();
         Some(memory)
     }
+}
+
+/// What of v1 depends on `memory.stat`, with memory in use.
+fn of_v1_stat(reading: &mut Reading<'_>, usage: Option<u64>, stat: &Stat, counting: Counting) -> Memory {
+    let pick = |total, own| if counting == Counting::Subtree { total } else { own };
+    let inactive_file = stat.get(StatKey::TotalInactiveFile);
+    let mut known = Known { reading, stat };
+    let working_set = known.working_set(usage, inactive_file);
+    let own_faults = Faults {
+        pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
+        pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
+    };
+    let all = [(StatKey::TotalPageFaults, Part::AllFaults), (StatKey::TotalMajorFaults, Part::AllMajorFaults)];
+    // Kernels without the subtree's have the cgroup's own.
+    let has_all = all.iter().any(|(key, _)| stat.get(*key).is_some());
+    let [pgfault, pgmajfault] = all.map(|(key, part)| if has_all { known.number(key, part) } else { 0 });
+    let hierarchical_faults = if has_all { Faults { pgfault, pgmajfault } } else { own_faults };
+    Memory {
+        usage: known.usage(usage),
+        cache: Bytes(known.number(pick(StatKey::TotalCache, StatKey::Cache), Part::Cache)),
+        rss: Bytes(known.number(pick(StatKey::TotalRss, StatKey::Rss), Part::Rss)),
+        swap: stat.get(pick(StatKey::TotalSwap, StatKey::Swap)).map(Bytes),
+        mapped_file: Bytes(known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile)),
+        working_set,
+        active_file: stat.get(StatKey::TotalActiveFile).map(Bytes),
+        inactive_file: inactive_file.map(Bytes),
+        own_faults,
+        hierarchical_faults,
+        ..Memory::default()
+    }
+}
+
+/// Memory of v1 as its files would have it, from kernel memory.
+pub(super) fn counted(reading: &mut Reading<'_>) -> Option<Memory> {
+    let CountedMemory { usage, peak, failcnt, kernel, layout, stat } = reading.counted_memory()?;
+    let stat = Stat { layout: Some(layout), values: stat };
+    let mut memory = of_v1_stat(reading, Some(usage), &stat, Counting::Subtree);
+    memory.max_usage = Some(Bytes(peak));
+    memory.failcnt = failcnt;
+    memory.kernel = kernel.map(Bytes);
+    memory.stat = stat.into_whole();
+    Some(memory)
 }
 
 /// Values that a sample always has: where one could not be read it is 0 and noted.
