@@ -108,8 +108,11 @@ fields! {
 /// Byte offsets by [`Field`].
 pub type Fields = [u32; Field::ALL.len()];
 
-/// `CSS_ONLINE` and `CSS_DYING`: set from when the cgroup is whole, and from when it is being removed.
+/// `CSS_ONLINE`, `CSS_VISIBLE` and `CSS_DYING`: set from when the cgroup is whole, while its files are there, and from when
+/// it is being removed.
 pub const CSS_ONLINE: u32 = 1 << 1;
+/// See [`CSS_ONLINE`].
+pub const CSS_VISIBLE: u32 = 1 << 3;
 /// See [`CSS_ONLINE`].
 pub const CSS_DYING: u32 = 1 << 4;
 

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use collector_ebpf::plan::{
-    CSS_DYING, CSS_ONLINE, Field, Fields, RUN_TARGETS, RunDescriptors, RunTargets, TARGET_WORDS,
+    CSS_DYING, CSS_ONLINE, CSS_VISIBLE, Field, Fields, RUN_TARGETS, RunDescriptors, RunTargets, TARGET_WORDS,
 };
 
 /// Nobody waits for a record: whoever runs a program reads what it sent.
@@ -120,7 +120,8 @@ pub(crate) fn target(index: u64) -> Option<u64> {
         unsafe { (*all.add(index as usize * TARGET_WORDS), *all.add(index as usize * TARGET_WORDS + 1)) };
     let found: u64 = read(state.wrapping_add(offset(Field::CssSerial)))?;
     let flags: u32 = read(state.wrapping_add(offset(Field::CssFlags)))?;
-    if found == serial && flags & (CSS_ONLINE | CSS_DYING) == CSS_ONLINE { Some(state) } else { None }
+    let is_there = flags & (CSS_ONLINE | CSS_VISIBLE | CSS_DYING) == CSS_ONLINE | CSS_VISIBLE;
+    if found == serial && is_there { Some(state) } else { None }
 }
 
 /// Room for a record, which must be sent or dropped.

@@ -190,15 +190,15 @@ mod tests {
 
     #[test]
     fn a_table() {
-        expect![[r"
+        expect![[r#"
             cgroup /a, layout v2
 
-            memory.rss              4096 bytes  (memory.stat: anon)
+            memory.rss              4096 bytes  (kernel memory: memcg_vmstats; memory.stat: anon)
             cpu.pressure.some       [total 7 µs, avg10 1.05 %]  (cpu.pressure: some)
             spec.cpu.quota          unlimited  (cpu.max: quota)
             cpu.usage.per_cpu       [1 ns, 2 ns, 3 ns, 4 ns and 2 more]  (x)
             cpu.schedstat.run_time  not available: the kind sched is switched off: see --enable_metrics and --disable_metrics
-        "]]
+        "#]]
         .assert_eq(&text(&example()));
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn one_object() {
         let text = String::from_utf8(json(&example()).to_vec()).unwrap().replace("},{\"name", "},\n{\"name");
         expect![[r#"
-            {"cgroup":"/a","layout":"v2","statistics":[{"name":"memory.rss","source":"memory.stat: anon","files":[{"path":"/c/a/memory.stat","key":"anon"}],"value":4096},
+            {"cgroup":"/a","layout":"v2","statistics":[{"name":"memory.rss","source":"memory.stat: anon","files":[{"path":"/c/a/memory.stat","key":"anon"}],"kernel_memory":"memcg_vmstats","value":4096},
             {"name":"cpu.pressure.some","source":"cpu.pressure: some","files":[{"path":"/c/a/cpu.pressure","key":"some"}],"value":{"total":7,"avg10":1.05}},
             {"name":"spec.cpu.quota","source":"cpu.max: quota","files":[{"path":"/c/a/cpu.max","key":null}],"value":"unlimited"},
             {"name":"cpu.usage.per_cpu","source":"x","files":[{"path":"/c/x","key":null}],"value":[1,2,3,4,5,6]},

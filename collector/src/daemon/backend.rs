@@ -433,16 +433,13 @@ impl Status for Backend {
         let mut report = String::from("ok\n\n");
         let context = self.engine.context();
         let Validation { hierarchies, kernel_events, shortcomings, containers } = self.validation();
-        let oom = match self.engine.oom_source() {
-            OomSource::Events => "kernel events",
-            OomSource::Counters => "counters",
-        };
-        let counters = context.counters_from();
+        let is_reported = matches!(self.engine.oom_source(), OomSource::Events);
+        let oom = if is_reported { "kernel events" } else { "counters" };
         let lines: [(&str, &dyn std::fmt::Display); 7] = [
             ("version", &self.version()),
             ("kernel events", &kernel_events),
             ("OOM kills from", &oom),
-            ("counters from", &counters),
+            ("counters from", &context.counters_from()),
             ("cgroup mode", &hierarchies),
             ("containers", &containers),
             ("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit())),

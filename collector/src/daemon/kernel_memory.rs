@@ -13,11 +13,9 @@ use crate::kernel::HostRoots;
 use crate::kernel::machine::possible_cpus;
 use crate::kernel::probes::counters::plan::Surroundings;
 use crate::kernel::probes::counters::{Counters, CountersUnavailable};
-use crate::reader::container::{Distrust, KernelMemory, ReaderContext, Scratch};
+use crate::reader::container::{Distrust, ReaderContext};
 use crate::sampler::engine::Engine;
 
-/// What is missing, as a label.
-const FACILITY: &str = "kernel memory";
 /// How often it is looked whether the collector answers.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -58,48 +56,42 @@ fn load(engine: &Engine, roots: &HostRoots, degradations: &Degradations) {
         info!("counters: from files, as their controllers are on cgroup v2");
         return;
     }
-    match open(engine.context(), roots, degradations) {
-        Ok(memory) => {
-            let read: Vec<_> =
-                families.iter().filter(|family| memory.serves(**family)).map(|family| family.name()).collect();
+    match open(engine.context(), roots) {
+        Ok(counters) => {
+            let read = families.iter().filter(|family| counters.has(**family)).map(|family| family.name());
+            let read: Vec<_> = read.collect();
             info!(families = read.join(","), "counters: from kernel memory where they are those of the files");
-            for (family, why) in memory.counters().refused() {
+            for (family, why) in counters.refused() {
                 info!(family = family.name(), %why, "counters of this family are read from files");
             }
-            memory.learn_from_root(engine.context(), &mut Scratch::default());
-            engine.context().set_kernel_memory(memory);
+            let degradations = degradations.clone();
+            let on_distrust = move |distrust: &Distrust| report(&degradations, distrust);
+            engine.context().set_kernel_memory(counters, Box::new(on_distrust));
         }
         Err(unavailable) => {
-            engine.context().set_no_kernel_memory(unavailable.why.as_str());
-            degradations.set(&FACILITY, &unavailable);
+            // No number is missing for it.
+            info!("{unavailable}");
+            engine.context().set_no_kernel_memory(unavailable.why);
         }
     }
 }
 
 /// Loads the programs for what this machine has.
-pub(super) fn open(
-    context: &ReaderContext,
-    roots: &HostRoots,
-    degradations: &Degradations,
-) -> Result<KernelMemory, CountersUnavailable> {
+fn open(context: &ReaderContext, roots: &HostRoots) -> Result<Counters, CountersUnavailable> {
     // Without a number no family that needs it is read.
     let cpus = possible_cpus(roots).unwrap_or_default();
     let surroundings = Surroundings { memory: context.memory_version(), cpus };
-    let counters = Counters::load(roots, surroundings, &context.counter_families())?;
-    let degradations = degradations.clone();
-    Ok(KernelMemory::new(counters, Box::new(move |distrust| report(&degradations, distrust))))
+    Counters::load(roots, surroundings, &context.counter_families())
 }
 
 /// The same for one that reads a container once.
 pub(super) fn use_at_once(context: &ReaderContext, roots: &HostRoots) -> Result<(), CountersUnavailable> {
-    let memory = open(context, roots, &Degradations::default())?;
-    memory.learn_from_root(context, &mut Scratch::default());
-    context.set_kernel_memory(memory);
+    context.set_kernel_memory(open(context, roots)?, Box::new(|_| ()));
     Ok(())
 }
 
 fn report(degradations: &Degradations, Distrust { family, difference }: &Distrust) {
-    let facility = format!("{FACILITY}: {}", family.name());
+    let facility = format!("kernel memory: {}", family.name());
     let reason = format!(
         "{facility} is not what the files have: {difference}; lost: CPU time of the collector's, as these counters are \
          read from files again; to fix: report this line and the kernel's version"

@@ -9,6 +9,7 @@ mod devices;
 mod families;
 mod files;
 mod first_process;
+mod in_memory;
 mod kept;
 mod kernel_memory;
 mod late;
@@ -116,7 +117,7 @@ pub struct ContainerReader {
     opened_by_path: bool,
     late: late::Late,
     families: Families,
-    in_memory: kernel_memory::InMemory,
+    in_memory: in_memory::InMemory,
     /// When the last sample was read.
     last: Option<Instant>,
 }
@@ -144,7 +145,7 @@ impl ContainerReader {
             opened_by_path: false,
             late: late::Late::default(),
             families: Families::default(),
-            in_memory: kernel_memory::InMemory::default(),
+            in_memory: in_memory::InMemory::default(),
             last: None,
         }
     }

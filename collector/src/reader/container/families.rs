@@ -133,17 +133,18 @@ impl Families {
     pub(super) fn counted(reading: &mut Reading<'_>, family: CounterFamily) -> Option<Sample> {
         let mut sample = Sample::default();
         match family {
-            CounterFamily::Memory => sample.memory = Some(memory::counted(reading)?),
+            CounterFamily::Memory => sample.memory = Some(memory::counted(reading, &mut memory::ZswapKeys::default())?),
             CounterFamily::CpuTime => sample.cpu = Some(cpu::counted_time(reading, ShownTimes::default())?.0),
             CounterFamily::Bandwidth => {
-                sample.cpu = Some(Cpu { cfs: Some(reading.counted_bandwidth()?), ..Cpu::default() });
+                let cfs = cpu::counted_bandwidth(reading)?;
+                sample.cpu = Some(Cpu { cfs: Some(cfs), ..Cpu::default() });
             }
             CounterFamily::Pids => {
                 let threads = Some(reading.counted_pids()?);
                 sample.processes = Some(Processes { threads, ..Processes::default() });
             }
             CounterFamily::Blkio => sample.io = reading.used_no_device().then(Io::default),
-            CounterFamily::Cgroup => return None,
+            CounterFamily::Cgroup => sample.cpu = Some(cpu::counted_unified_time(reading, ShownTimes::default())?.0),
         }
         Some(sample).filter(|sample| *sample != Sample::default())
     }

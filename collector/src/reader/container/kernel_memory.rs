@@ -5,21 +5,17 @@
 //! afterwards for one container after the other. A difference that stays when both are read again, and again, is no race:
 //! the family goes back to its files for good.
 
-mod compare;
 mod counted;
 mod sources;
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::context::ReaderContext;
-use super::places::{CpuSource, Place};
-use super::reading::bit;
-use super::{ContainerReader, Presence, Scratch};
-use crate::kernel::cgroup::Version;
-use crate::kernel::cgroup::memory_stat::StatLayout;
+use crate::kernel::cgroup::memory_stat::{StatLayout, StatLayouts};
+use crate::kernel::cgroup::{Hierarchies, Hierarchy};
 use crate::kernel::file::{FileBudget, KeptFile, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::plan::MemoryLayout;
@@ -30,8 +26,10 @@ pub(super) use counted::{CountedCpuTime, CountedMemory};
 
 /// How often the lines of `memory.stat` are compared at the root before containers are.
 const ROOT_COMPARISONS: u32 = 16;
-/// Where a container's structures could not be found they are looked for again after so long.
-const FIND_AGAIN: Duration = Duration::from_secs(10);
+/// How often what was learnt about `memory.stat` may turn out to be wrong.
+const LEARN_AGAIN: usize = 3;
+/// Cgroups below the root of which `cpu.stat` stays open.
+const TOP_FILES: usize = 64;
 
 /// A family went back to its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +52,41 @@ pub struct KernelMemoryCounts {
     pub compared: u64,
 }
 
+/// The hierarchies whose counters the kernel adds up when a file is read, as places in the list of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddedUp {
+    /// Memory's.
+    pub memory: Option<usize>,
+    /// That of CPU time, if it is one of cgroup v2.
+    pub time: Option<usize>,
+}
+
 /// Counters in kernel memory, shared by all readers.
 pub struct KernelMemory {
     counters: Counters,
+    hierarchies: Arc<Hierarchies>,
+    added_up: AddedUp,
     distrusted: [AtomicBool; FAMILIES],
     learner: Mutex<Option<StatMap>>,
     /// What is known of `memory.stat`, once it is enough.
     stat: RwLock<Option<Arc<StatMap>>>,
+    /// How often that turned out to be wrong.
+    unlearnt: AtomicUsize,
     page: u64,
     on_distrust: OnDistrust,
     /// The root's `memory.stat`: reading it makes the kernel add up what the CPUs counted.
     root_stat: Mutex<KeptFile>,
     kept: Arc<FileBudget>,
+    /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
+    top_stats: Mutex<HashMap<Box<[u8]>, KeptFile>>,
+    /// v2: no cgroup has a file for its swap.
+    pub(super) without_swap: AtomicBool,
     /// Containers that are sampled, about.
     population: AtomicUsize,
     /// Samples from memory since a container was compared.
     since_compared: AtomicUsize,
     records: [AtomicU64; FAMILIES],
-    compared: [AtomicU64; FAMILIES],
+    pub(super) compared: [AtomicU64; FAMILIES],
 }
 
 impl std::fmt::Debug for KernelMemory {
@@ -99,36 +114,23 @@ impl Counted {
     }
 }
 
-/// What a reader knows of its container in kernel memory.
-#[derive(Debug, Default)]
-pub(super) struct InMemory {
-    targets: Targets,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Not looked for yet.
-    #[default]
-    Unknown,
-    /// Found, and like the files.
-    Compared,
-    /// Not found; looked for again later.
-    NotFound(Instant),
-}
-
 impl KernelMemory {
     /// Nothing is known yet but what was loaded.
-    pub fn new(counters: Counters, on_distrust: OnDistrust) -> Self {
+    pub fn new(counters: Counters, hierarchies: Arc<Hierarchies>, added_up: AddedUp, on_distrust: OnDistrust) -> Self {
         Self {
             counters,
+            hierarchies,
+            added_up,
             distrusted: Default::default(),
             learner: Mutex::default(),
             stat: RwLock::default(),
+            unlearnt: AtomicUsize::new(0),
             page: rustix::param::page_size() as u64,
             on_distrust,
             root_stat: Mutex::default(),
-            kept: Arc::new(FileBudget::new(1)),
+            kept: Arc::new(FileBudget::new(1 + TOP_FILES)),
+            top_stats: Mutex::default(),
+            without_swap: AtomicBool::new(false),
             population: AtomicUsize::new(0),
             since_compared: AtomicUsize::new(0),
             records: Default::default(),
@@ -160,42 +162,81 @@ impl KernelMemory {
     }
 
     /// Reads what these containers have. Before, the kernel is made to add up what belongs to `memory.stat`.
-    pub fn read(&self, ctx: &ReaderContext, wanted: &[Targets], buffer: &mut ReadBuffer) -> Records {
+    pub fn read(
+        &self,
+        wanted: &[Targets],
+        names: impl Iterator<Item = impl AsRef<[u8]>>,
+        buffer: &mut ReadBuffer,
+    ) -> Records {
         if self.serves(CounterFamily::Memory) {
-            self.add_up(ctx, buffer);
+            self.add_up(buffer);
+        }
+        if self.serves(CounterFamily::Cgroup)
+            && let Some(hierarchy) = self.added_up.time.and_then(|place| self.hierarchies.at(place))
+        {
+            self.add_up_time(hierarchy, names, buffer);
         }
         self.counters.read(wanted)
     }
 
-    fn add_up(&self, ctx: &ReaderContext, buffer: &mut ReadBuffer) {
-        let Some(hierarchy) = memory_place(ctx).and_then(|place| ctx.hierarchies.at(place)) else { return };
+    /// Reading `cpu.stat` of a cgroup makes the kernel add up CPU time in and below it; that of the root does not.
+    fn add_up_time(
+        &self,
+        hierarchy: &Hierarchy,
+        names: impl Iterator<Item = impl AsRef<[u8]>>,
+        buffer: &mut ReadBuffer,
+    ) {
+        let mut last: Option<Vec<u8>> = None;
+        let mut done = HashSet::new();
+        for name in names {
+            let name = name.as_ref();
+            let end = name.iter().skip(1).position(|byte| *byte == b'/').map_or(name.len(), |end| end + 1);
+            let top = &name[..end];
+            if last.as_deref() == Some(top) || !done.insert(top.to_vec()) {
+                continue;
+            }
+            last = Some(top.to_vec());
+            let at = hierarchy.file(top, "cpu.stat");
+            let mut files = self.top_stats.lock().unwrap_or_else(PoisonError::into_inner);
+            if files.len() >= TOP_FILES && !files.contains_key(top) {
+                files.clear();
+            }
+            let file = files.entry(top.into()).or_default();
+            if file.read(at, &self.kept, buffer).is_err() {
+                files.remove(top);
+            }
+        }
+    }
+
+    fn add_up(&self, buffer: &mut ReadBuffer) {
+        let Some(hierarchy) = self.added_up.memory.and_then(|place| self.hierarchies.at(place)) else { return };
         let at = hierarchy.file(b"/", "memory.stat");
         let mut file = self.root_stat.lock().unwrap_or_else(PoisonError::into_inner);
         // Without it the numbers are as old as the kernel lets them be; nothing else depends on it.
         let _ = file.read(at, &self.kept, buffer);
     }
 
-    fn words<'r>(&self, counted: &'r Counted, family: CounterFamily) -> Option<&'r [u64]> {
+    pub(super) fn words<'r>(&self, counted: &'r Counted, family: CounterFamily) -> Option<&'r [u64]> {
         let words = counted.records.get(counted.index, family)?;
         self.serves(family).then_some(words)
     }
 
-    fn took(&self, family: CounterFamily) {
+    pub(super) fn took(&self, family: CounterFamily) {
         self.records[family as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn distrust(&self, family: CounterFamily, difference: String) {
+    pub(super) fn distrust(&self, family: CounterFamily, difference: String) {
         if !self.distrusted[family as usize].swap(true, Ordering::Relaxed) {
             (self.on_distrust)(&Distrust { family, difference });
         }
     }
 
-    fn memory_layout(&self) -> Option<&MemoryLayout> {
+    pub(super) fn memory_layout(&self) -> Option<&MemoryLayout> {
         self.counters.plans.memory.as_ref()
     }
 
     /// Learns from a file and the records around it which line is which number.
-    fn learn(&self, layout: &Arc<StatLayout>, compared: Comparison<'_>) -> Result<(), String> {
+    pub(super) fn learn(&self, layout: &Arc<StatLayout>, compared: Comparison<'_>) -> Result<(), String> {
         let Some(memory) = self.memory_layout() else { return Ok(()) };
         let mut learner = self.learner.lock().unwrap_or_else(PoisonError::into_inner);
         let map = learner.get_or_insert_with(|| StatMap::new(Arc::clone(layout), memory, self.page));
@@ -212,13 +253,24 @@ impl KernelMemory {
         Ok(())
     }
 
-    fn stat(&self) -> Option<Arc<StatMap>> {
+    /// Forgets what was learnt about `memory.stat`, since a number that went up and down between two readings may have
+    /// misled it. Not again and again: then it is something else.
+    pub(super) fn learn_again(&self) -> bool {
+        let may_again = self.unlearnt.fetch_add(1, Ordering::Relaxed) < LEARN_AGAIN;
+        if may_again {
+            *self.learner.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.stat.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        may_again
+    }
+
+    pub(super) fn stat(&self) -> Option<Arc<StatMap>> {
         self.stat.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it is a container's turn to be compared: one is each time that as many samples were taken as there are
     /// containers, and one more, so that it is another one each time.
-    fn is_turn(&self) -> bool {
+    pub(super) fn is_turn(&self) -> bool {
         let every = self.population.load(Ordering::Relaxed) + 1;
         let turn = self.since_compared.fetch_add(1, Ordering::Relaxed) >= every;
         if turn {
@@ -228,10 +280,9 @@ impl KernelMemory {
     }
 
     /// Compares the root's `memory.stat` some times: it has most lines, and none that are not 0 are alike.
-    pub fn learn_from_root(&self, ctx: &ReaderContext, scratch: &mut Scratch) {
-        let Some(place) = memory_place(ctx).filter(|_| self.serves(CounterFamily::Memory)) else { return };
-        let Some(hierarchy) = ctx.hierarchies.at(place) else { return };
-        let buffer = &mut scratch.buffer;
+    pub fn learn_from_root(&self, layouts: &StatLayouts, buffer: &mut ReadBuffer) {
+        let place = self.added_up.memory.filter(|_| self.serves(CounterFamily::Memory));
+        let Some(hierarchy) = place.and_then(|place| self.hierarchies.at(place)) else { return };
         let Ok(directory) = hierarchy.file(b"/", "").open_directory(buffer) else { return };
         let found = self.counters.find(&[(CounterFamily::Memory, directory.as_fd())]);
         let Some(Some((target, _))) = found.first() else { return };
@@ -239,10 +290,10 @@ impl KernelMemory {
         targets[CounterFamily::Memory as usize] = Some(*target);
         let mut layout = None;
         for _ in 0..ROOT_COMPARISONS {
-            let before = self.read(ctx, &[targets], buffer);
+            let before = self.read(&[targets], std::iter::empty::<&[u8]>(), buffer);
             let Ok(text) = hierarchy.file(b"/", "memory.stat").read(buffer) else { return };
             let mut odd = OddLines::default();
-            let values = ctx.layouts.parse(text, &mut layout, &mut odd);
+            let values = layouts.parse(text, &mut layout, &mut odd);
             let after = self.counters.read(&[targets]);
             let records = before.get(0, CounterFamily::Memory).zip(after.get(0, CounterFamily::Memory));
             let (Some((before, after)), Some(layout), 0) = (records, &layout, odd.count()) else { return };
@@ -250,165 +301,5 @@ impl KernelMemory {
             let _ = self.learn(layout, Comparison { file: &values, before, after });
             std::thread::sleep(Duration::from_millis(2));
         }
-    }
-}
-
-/// The hierarchy in which memory is counted.
-fn memory_place(ctx: &ReaderContext) -> Option<usize> {
-    of_v1(ctx.sources.memory)
-}
-
-/// Families that are read from kernel memory have the layout of v1 so far.
-fn of_v1(place: Option<Place>) -> Option<usize> {
-    match place? {
-        Place::V1(position) => Some(position),
-        Place::V2(_) | Place::Kernel(_) => None,
-    }
-}
-
-/// The hierarchy in which a family's cgroup is.
-fn hierarchy_of(ctx: &ReaderContext, family: CounterFamily) -> Option<usize> {
-    match (family, ctx.sources.cpu) {
-        (CounterFamily::Memory, _) => memory_place(ctx),
-        (CounterFamily::CpuTime, Some(CpuSource::V1 { cpuacct, .. })) => Some(cpuacct),
-        (CounterFamily::Bandwidth, Some(CpuSource::V1 { cpu, .. })) => cpu,
-        (CounterFamily::Blkio, _) => of_v1(ctx.sources.io),
-        (CounterFamily::Pids, _) => of_v1(ctx.sources.pids),
-        _ => None,
-    }
-}
-
-impl ReaderContext {
-    /// Counters in kernel memory, where they are in use by now.
-    pub fn kernel_memory(&self) -> Option<&KernelMemory> {
-        self.kernel_memory.get()?.as_ref().ok()
-    }
-
-    /// Where counters are read, in words.
-    pub fn counters_from(&self) -> String {
-        match self.kernel_memory.get() {
-            Some(Ok(memory)) => {
-                let served: Vec<_> = CounterFamily::ALL.into_iter().filter(|family| memory.serves(*family)).collect();
-                let names: Vec<_> = served.iter().map(|family| family.name()).collect();
-                format!("kernel memory ({}), else files", names.join(", "))
-            }
-            Some(Err(reason)) => format!("files ({reason})"),
-            None => "files (kernel memory is not looked at yet)".to_owned(),
-        }
-    }
-
-    /// Files alone are read, for this reason.
-    pub fn set_no_kernel_memory(&self, reason: impl Into<String>) {
-        let _ = self.kernel_memory.set(Err(reason.into()));
-    }
-
-    /// From now on numbers are taken from there, each container's when it was compared.
-    pub fn set_kernel_memory(&self, memory: KernelMemory) {
-        // Set once, by the one who loads it.
-        let _ = self.kernel_memory.set(Ok(memory));
-    }
-
-    /// Which families there could be, by the kinds that are wanted and the hierarchies that are mounted.
-    pub fn counter_families(&self) -> Vec<CounterFamily> {
-        CounterFamily::ALL.into_iter().filter(|family| hierarchy_of(self, *family).is_some()).collect()
-    }
-
-    /// The version of the hierarchy with the memory controller.
-    pub fn memory_version(&self) -> Version {
-        match self.sources.memory {
-            Some(Place::V1(_)) => Version::V1,
-            _ => Version::V2,
-        }
-    }
-}
-
-impl ContainerReader {
-    /// Where its numbers are in kernel memory, once they were compared.
-    pub fn targets(&self) -> Option<Targets> {
-        (self.in_memory.state == State::Compared).then_some(self.in_memory.targets)
-    }
-
-    /// What kernel memory has of it now, if that is like the files.
-    pub(super) fn counted_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<Counted> {
-        let memory = ctx.kernel_memory()?;
-        self.keep_true(ctx, scratch);
-        let records = memory.read(ctx, &[self.targets()?], &mut scratch.buffer);
-        Some(Counted::new(Arc::new(records), 0))
-    }
-
-    /// Looks again at once where too little was known.
-    #[cfg(test)]
-    pub fn look_in_memory_again(&mut self) {
-        self.in_memory.state = State::Unknown;
-    }
-
-    /// Closes files that a sample was read from although its numbers are in kernel memory: the next one needs none.
-    pub(super) fn release_files(&mut self) {
-        if self.in_memory.state == State::Compared {
-            self.families.release();
-        }
-    }
-
-    /// Forgets where its numbers are: they are looked for again.
-    pub(super) fn forget_targets(&mut self) {
-        self.in_memory = InMemory::default();
-    }
-
-    /// After a sample: finds the container in kernel memory if that was not done, and compares it when it is its turn.
-    pub fn keep_true(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) {
-        let Some(memory) = ctx.kernel_memory() else { return };
-        if self.live == 0 || &*self.name == b"/" {
-            return;
-        }
-        let is_due = match self.in_memory.state {
-            State::Compared => memory.is_turn(),
-            State::Unknown => true,
-            State::NotFound(at) => at.elapsed() >= FIND_AGAIN,
-        };
-        if !is_due {
-            return;
-        }
-        if self.in_memory.state != State::Compared {
-            let found = self.find_targets(ctx, memory, scratch);
-            self.in_memory = InMemory { targets: found.unwrap_or_default(), state: State::NotFound(Instant::now()) };
-            if found.is_none() {
-                return;
-            }
-        }
-        let is_alike = self.compare(ctx, memory, scratch);
-        self.in_memory.state = if is_alike { State::Compared } else { State::NotFound(Instant::now()) };
-        self.release_files();
-    }
-
-    /// The kernel's structures of its cgroups, by their open directories.
-    fn find_targets(&self, ctx: &ReaderContext, memory: &KernelMemory, scratch: &mut Scratch) -> Option<Targets> {
-        let mut opened: Vec<(usize, OwnedFd)> = Vec::new();
-        let mut wanted = Vec::new();
-        for family in CounterFamily::ALL.into_iter().filter(|family| memory.serves(*family)) {
-            let Some(position) = hierarchy_of(ctx, family).filter(|position| self.live & bit(*position) != 0) else {
-                continue;
-            };
-            if !opened.iter().any(|(of, _)| *of == position) {
-                let directory = ctx.hierarchies.at(position)?.file(&self.name, "");
-                opened.push((position, directory.open_directory(&mut scratch.buffer).ok()?));
-            }
-            wanted.push((family, position));
-        }
-        let directory = |position: usize| opened.iter().find(|(of, _)| *of == position).map(|(_, directory)| directory);
-        let directories: Vec<_> =
-            wanted.iter().filter_map(|(family, position)| Some((*family, directory(*position)?.as_fd()))).collect();
-        let found = memory.counters.find(&directories);
-        let mut targets: Targets = [None; FAMILIES];
-        let mut any = false;
-        for ((family, position), found) in wanted.iter().zip(found) {
-            let Some((target, id)) = found else { continue };
-            let is_this =
-                |tracked: &super::Tracked| tracked.presence == Presence::Live(*position) && tracked.member.id == id;
-            if self.members.iter().any(is_this) {
-                targets[*family as usize] = Some(target);
-                any = true;
-            }
-        }
-        any.then_some(targets)
     }
 }

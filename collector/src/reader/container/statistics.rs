@@ -29,7 +29,9 @@ impl ContainerReader {
         self.families.explain(&mut rows, &sample, &spec);
         let mut list = rows.rows;
         if let (Some(memory), Some(counted)) = (ctx.kernel_memory(), counted) {
-            list.iter_mut().for_each(|row| row.kernel_memory = memory.field(row, &counted));
+            for row in &mut list {
+                row.kernel_memory = memory.field(row, &counted);
+            }
         }
         Ok(list)
     }

@@ -41,7 +41,10 @@ impl Engine {
         };
         let targets: Vec<_> = wanted.iter().map(targets).collect();
         let known: Vec<_> = targets.iter().flatten().copied().collect();
-        let records = (!known.is_empty()).then(|| Arc::new(memory.read(&self.context, &known, scratch.buffer())));
+        let records = (!known.is_empty()).then(|| {
+            let names = wanted.iter().map(|wanted| wanted.tracked().container.name());
+            Arc::new(memory.read(&known, names, scratch.buffer()))
+        });
         let mut index = 0;
         let fetched = wanted.into_iter().zip(&targets).map(|(wanted, target)| {
             let counted = records.as_ref().filter(|_| target.is_some()).map(|records| {

@@ -1,15 +1,17 @@
 //! From the running kernel's types to what the programs read, and to where it is in their records. Pure; never looks at a
 //! version.
 
+mod steps;
+
 use collector_ebpf::plan::{
-    CHAIN, COPY, COUNTED_CPUS, CPU_TIME_WORDS, FIRST, FOLLOW, Field, Fields, KEEP, NO_CONTROLLER, NO_PLAN, PLAN_STEPS,
-    Plan, RECORD_HEADER, RUN_TARGETS, STATE,
+    CHAIN, COUNTED_CPUS, CPU_TIME_WORDS, FIRST, Field, Fields, NO_CONTROLLER, RECORD_HEADER, RUN_TARGETS, STATE,
 };
 
 use super::cpu_time::{RawTimes, ShownTimes};
 use super::{CounterFamily, FAMILIES};
 use crate::kernel::cgroup::Version;
 use crate::kernel::probes::btf::Btf;
+pub use steps::{Slot, Steps};
 
 const WORD: usize = size_of::<u64>();
 /// Memory cgroups above one whose limits are looked at. Below more than so many `memory.stat` is read.
@@ -39,88 +41,6 @@ const FIELDS: [(Field, &str, &str); 16] = [
     (Field::InodePrivate, "inode", "i_private"),
 ];
 
-/// Where a number is in a record, and whether it has 64 bits or 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    word: usize,
-    width: Width,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
-    Half,
-    Whole,
-}
-
-impl Slot {
-    /// The number in a record.
-    pub fn of(self, words: &[u64]) -> Option<u64> {
-        let word = *words.get(self.word)?;
-        Some(match self.width {
-            Width::Half => {
-                let [a, b, c, d, ..] = word.to_ne_bytes();
-                u64::from(u32::from_ne_bytes([a, b, c, d]))
-            }
-            Width::Whole => word,
-        })
-    }
-}
-
-/// What a program is given: its steps, and how long its records are.
-#[derive(Clone, Debug)]
-pub struct Steps {
-    pub(super) plan: Plan,
-    pub(super) bytes: u32,
-    used: usize,
-}
-
-impl Default for Steps {
-    fn default() -> Self {
-        Self { plan: NO_PLAN, bytes: RECORD_HEADER as u32, used: 0 }
-    }
-}
-
-impl Steps {
-    fn add(&mut self, step: [u32; 4]) -> Option<()> {
-        // One is left, which ends the plan.
-        let slot = self.plan.get_mut(self.used).filter(|_| self.used + 1 < PLAN_STEPS)?;
-        *slot = step;
-        self.used += 1;
-        Some(())
-    }
-
-    /// Room in the record; the number of its first word after the header.
-    fn room(&mut self, bytes: u32) -> (u32, usize) {
-        let to = self.bytes;
-        self.bytes += bytes.next_multiple_of(WORD as u32);
-        (to, (to as usize - RECORD_HEADER) / WORD)
-    }
-
-    fn copy(&mut self, base: u32, offset: u32, bytes: u32) -> Option<usize> {
-        let (to, word) = self.room(bytes);
-        self.add([COPY | base << 8, offset, bytes, to])?;
-        Some(word)
-    }
-
-    fn word(&mut self, base: u32, offset: u32) -> Option<Slot> {
-        Some(Slot { word: self.copy(base, offset, WORD as u32)?, width: Width::Whole })
-    }
-
-    fn half(&mut self, base: u32, offset: u32) -> Option<Slot> {
-        Some(Slot { word: self.copy(base, offset, WORD as u32 / 2)?, width: Width::Half })
-    }
-
-    fn follow(&mut self, base: u32, offset: u32, into: u32) -> Option<()> {
-        self.add([FOLLOW | base << 8, offset, into, 0])
-    }
-
-    fn keep(&mut self, base: u32) -> Option<Slot> {
-        let (to, word) = self.room(WORD as u32);
-        self.add([KEEP | base << 8, 0, 0, to])?;
-        Some(Slot { word, width: Width::Whole })
-    }
-}
-
 /// The arrays behind `memory.stat`: states, and after them events, as numbers of words in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrays {
@@ -130,7 +50,7 @@ pub struct Arrays {
 
 impl Arrays {
     /// How many numbers there are.
-    pub fn len(self) -> usize {
+    pub fn count(self) -> usize {
         self.states.1 + self.events.1
     }
 
@@ -141,6 +61,28 @@ impl Arrays {
         let at = if index < count { states + index } else { events + (index - count) };
         let value = words.get(at).copied().unwrap_or_default();
         if value.cast_signed() < 0 { 0 } else { value }
+    }
+}
+
+/// Events of `memory.events`, in the order of its first lines.
+pub const MEMORY_EVENTS: [&str; 6] =
+    ["MEMCG_LOW", "MEMCG_HIGH", "MEMCG_MAX", "MEMCG_OOM", "MEMCG_OOM_KILL", "MEMCG_OOM_GROUP_KILL"];
+
+/// Where CPU time of cgroup v2 is.
+#[derive(Clone, Copy, Debug)]
+pub struct UnifiedTimeLayout {
+    user: Slot,
+    system: Slot,
+    total: Slot,
+    shown_user: Slot,
+    shown_system: Slot,
+}
+
+impl UnifiedTimeLayout {
+    /// The times as they are counted, and as the kernel last showed them.
+    pub fn times(self, words: &[u64]) -> Option<(RawTimes, ShownTimes)> {
+        let raw = RawTimes { user: self.user.of(words)?, system: self.system.of(words)?, total: self.total.of(words)? };
+        Some((raw, ShownTimes { user: self.shown_user.of(words)?, system: self.shown_system.of(words)? }))
     }
 }
 
@@ -155,6 +97,10 @@ pub struct MemoryLayout {
     pub failcnt: Option<Slot>,
     /// v1 `kmem.usage`.
     pub kernel: Option<Slot>,
+    /// v2 `swap.usage`.
+    pub swap: Option<Slot>,
+    /// v2 `memory_events`, by [`MEMORY_EVENTS`].
+    pub events: [Option<Slot>; MEMORY_EVENTS.len()],
     /// The cgroup's own counts: v1.
     pub own: Option<Arrays>,
     /// Those of the subtree.
@@ -252,6 +198,8 @@ pub struct Plans {
     pub pids: Option<Slot>,
     /// v1: not 0 where the cgroup used a device.
     pub blkio: Option<Slot>,
+    /// CPU time of v2.
+    pub unified_time: Option<UnifiedTimeLayout>,
 }
 
 /// What a plan is made for beside the kernel's types.
@@ -291,6 +239,7 @@ impl Plans {
             bandwidth: None,
             pids: None,
             blkio: None,
+            unified_time: None,
         };
         plans.memory = plans.note(CounterFamily::Memory, |steps| memory(btf, steps, surroundings.memory));
         plans.bandwidth = plans.note(CounterFamily::Bandwidth, |steps| bandwidth(btf, steps));
@@ -312,7 +261,7 @@ impl Plans {
         };
         plans.steps[CounterFamily::CpuTime as usize] = steps;
         plans.cpu_time = layout;
-        plans.lacks[CounterFamily::Cgroup as usize] = Some("a plan");
+        plans.unified_time = plans.note(CounterFamily::Cgroup, |steps| unified_time(btf, steps));
         Ok(plans)
     }
 
@@ -351,7 +300,11 @@ impl Plans {
         if family == CounterFamily::CpuTime {
             self.fields[Field::CpuacctStat as usize] = self.fields[Field::CpuacctUsage as usize];
         }
-        for step in self.steps[family as usize].plan.iter_mut().filter(|step| step[0] == COPY | STATE << 8) {
+        for step in self.steps[family as usize]
+            .plan
+            .iter_mut()
+            .filter(|step| step[0] == collector_ebpf::plan::COPY | STATE << 8)
+        {
             step[1] += WORD as u32;
         }
     }
@@ -394,10 +347,20 @@ fn memory(btf: &Btf<'_>, steps: &mut Steps, version: Version) -> Result<MemoryLa
     let mut word = |field: &'static str| steps.word(STATE, at(field)?).ok_or(TOO_LONG);
     let usage = word("memory.usage")?;
     let peak = word("memory.watermark")?;
-    let (failcnt, kernel) = match version {
-        Version::V1 => (Some(word("memory.failcnt")?), Some(word("kmem.usage")?)),
-        Version::V2 => (None, None),
+    let (failcnt, kernel, swap) = match version {
+        Version::V1 => (Some(word("memory.failcnt")?), Some(word("kmem.usage")?), None),
+        Version::V2 => (None, None, Some(word("swap.usage")?)),
     };
+    let mut limit_events = [None; MEMORY_EVENTS.len()];
+    if version == Version::V2 {
+        let all = at("memory_events")?;
+        for (slot, name) in limit_events.iter_mut().zip(MEMORY_EVENTS) {
+            // Those that a kernel does not know are not in its file either.
+            if let Some(number) = btf.enumerator("memcg_memory_event", name) {
+                *slot = Some(steps.word(STATE, all + number * WORD as u32).ok_or(TOO_LONG)?);
+            }
+        }
+    }
     // A pointer since 5.19, before that a part of the structure.
     if btf.field_offset("mem_cgroup", "vmstats.state").is_some() {
         return Err("memcg_vmstats, in memory of its own since 5.19,");
@@ -434,7 +397,7 @@ fn memory(btf: &Btf<'_>, steps: &mut Steps, version: Version) -> Result<MemoryLa
             limits.push(Level { memory: own, both: with_swap, above: steps.keep(CHAIN).ok_or(TOO_LONG)? });
         }
     }
-    Ok(MemoryLayout { usage, peak, failcnt, kernel, own, subtree, limits })
+    Ok(MemoryLayout { usage, peak, failcnt, kernel, swap, events: limit_events, own, subtree, limits })
 }
 
 fn bandwidth(btf: &Btf<'_>, steps: &mut Steps) -> Result<BandwidthLayout, &'static str> {
@@ -461,6 +424,21 @@ fn bandwidth(btf: &Btf<'_>, steps: &mut Steps) -> Result<BandwidthLayout, &'stat
     layout.ok_or(TOO_LONG)
 }
 
+fn unified_time(btf: &Btf<'_>, steps: &mut Steps) -> Result<UnifiedTimeLayout, &'static str> {
+    let base = btf.field_offset("cgroup", "self").ok_or("cgroup.self")?;
+    let mut word = |field: &'static str| {
+        let offset = btf.field_offset("cgroup", field).and_then(|offset| offset.checked_sub(base)).ok_or(field)?;
+        steps.word(STATE, offset).ok_or(TOO_LONG)
+    };
+    Ok(UnifiedTimeLayout {
+        user: word("bstat.cputime.utime")?,
+        system: word("bstat.cputime.stime")?,
+        total: word("bstat.cputime.sum_exec_runtime")?,
+        shown_user: word("prev_cputime.utime")?,
+        shown_system: word("prev_cputime.stime")?,
+    })
+}
+
 fn cpu_time(btf: &Btf<'_>, fields: &mut Fields, cpus: usize) -> Result<(Steps, Option<CpuTimeLayout>), &'static str> {
     if cpus == 0 || cpus > COUNTED_CPUS {
         return Err("room for so many CPUs");
@@ -478,5 +456,5 @@ fn cpu_time(btf: &Btf<'_>, fields: &mut Fields, cpus: usize) -> Result<(Steps, O
         return Err("the order of CPU times that is known");
     }
     let bytes = (RECORD_HEADER + WORD * (CPU_TIME_WORDS + cpus)) as u32;
-    Ok((Steps { bytes, ..Steps::default() }, Some(CpuTimeLayout { cpus })))
+    Ok((Steps::of_length(bytes), Some(CpuTimeLayout { cpus })))
 }

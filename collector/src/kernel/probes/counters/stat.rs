@@ -50,6 +50,8 @@ pub struct StatMap {
     origins: Vec<Origin>,
     /// What is left for each name, which v1 has twice: with `total_` and without.
     groups: Vec<Vec<Candidate>>,
+    /// For each of them the first with the same left: what was always 0 is alike.
+    alike: Vec<usize>,
     /// Comparisons since something was crossed out.
     settled: u32,
     page: u64,
@@ -105,9 +107,10 @@ impl StatMap {
                 }
             });
         }
-        let all: Vec<_> = (0..memory.subtree.len() as u16).map(|index| Candidate { index, units: ALL_UNITS }).collect();
+        let all: Vec<_> =
+            (0..memory.subtree.count() as u16).map(|index| Candidate { index, units: ALL_UNITS }).collect();
         let groups = vec![all; names.len()];
-        Self { layout, origins, groups, settled: 0, page }
+        Self { layout, origins, alike: vec![0; groups.len()], groups, settled: 0, page }
     }
 
     /// The lines.
@@ -147,11 +150,16 @@ impl StatMap {
     pub fn values(&self, memory: &MemoryLayout, words: &[u64]) -> Option<Vec<u64>> {
         let mut values = Vec::with_capacity(self.origins.len());
         let mut limits = None;
+        let mut known: Vec<[Option<u64>; 2]> = vec![[None; 2]; self.groups.len()];
         for origin in &self.origins {
             values.push(match origin {
                 Origin::Number { group, counted } => {
-                    let arrays = arrays(memory, *counted)?;
-                    self.agreed(self.groups.get(*group)?, arrays, words)?
+                    let first = self.alike[*group];
+                    let slot = &mut known[first][usize::from(*counted == Counted::Own)];
+                    if slot.is_none() {
+                        *slot = self.agreed(&self.groups[first], arrays(memory, *counted)?, words);
+                    }
+                    (*slot)?
                 }
                 Origin::MemoryLimit | Origin::BothLimit => {
                     let HierarchicalLimits { memory, memory_and_swap } = match limits {
@@ -217,13 +225,15 @@ impl StatMap {
                 Origin::Sum(parts) => {
                     let sum: u64 = parts.iter().filter_map(|part| file.get(*part)).sum();
                     let arrays = memory.subtree;
-                    let is_still = (0..arrays.len()).all(|at| arrays.get(before, at) == arrays.get(after, at));
+                    let is_still = (0..arrays.count()).all(|at| arrays.get(before, at) == arrays.get(after, at));
                     if is_still && sum != *value {
                         return Err(name(index));
                     }
                 }
             }
         }
+        let first = |group: &Vec<Candidate>| groups.iter().position(|other| other == group).unwrap_or_default();
+        self.alike = groups.iter().map(first).collect();
         self.groups = groups;
         self.settled = if crossed_out { 0 } else { self.settled + 1 };
         Ok(())

@@ -98,7 +98,7 @@ impl CpuFiles {
             }
             None => self.v1_time(reading, cpuacct),
         };
-        let cfs = match (cpu, reading.counted_bandwidth()) {
+        let cfs = match (cpu, counted_bandwidth(reading)) {
             (None, _) => None,
             (Some(_), Some(counted)) => Some(counted),
             (Some(position), None) => {
@@ -145,6 +145,11 @@ impl CpuFiles {
     }
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> (Option<Nanos>, Cpu) {
+        if let Some((times, shown)) = counted_unified_time(reading, self.shown) {
+            self.shown = shown;
+            // Without the controller there is no bandwidth, neither here nor in the file.
+            return (Some(times.total), Cpu { cfs: counted_bandwidth(reading), ..times });
+        }
         let stat = reading.kept_lines(position, "cpu.stat", &mut self.stat, v2::cpu::CpuStat::parse);
         let stat = stat.unwrap_or_default();
         // The kernel scales the two so that their sum is the whole.
@@ -167,13 +172,35 @@ impl CpuFiles {
     }
 }
 
+/// CPU time of v2 as its file would have it, from kernel memory, and what is shown of it by that.
+pub(super) fn counted_unified_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
+    let (raw, of_kernel) = reading.counted_unified_time()?;
+    let shown = raw.shared_out(later(before, of_kernel));
+    let whole = |nanos: u64| Nanos::from(Micros(nanos / 1000));
+    let (user, system) = (Some(whole(shown.user)), Some(whole(shown.system)));
+    Some((Cpu { total: whole(raw.total), user, system, ..Cpu::default() }, shown))
+}
+
+/// Whichever was shown last: by the collector, or by the kernel to whoever read the file.
+fn later(before: ShownTimes, of_kernel: ShownTimes) -> ShownTimes {
+    let sum = |shown: ShownTimes| shown.user.saturating_add(shown.system);
+    if sum(of_kernel) > sum(before) { of_kernel } else { before }
+}
+
+/// Bandwidth control as the file would have it, whose unit on v2 is the microsecond.
+pub(super) fn counted_bandwidth(reading: &mut Reading<'_>) -> Option<Cfs> {
+    let cfs = reading.counted_bandwidth()?;
+    if !matches!(reading.ctx.sources.cpu, Some(CpuSource::V2(_))) {
+        return Some(cfs);
+    }
+    let whole = |time: Option<Nanos>| time.map(|Nanos(nanos)| Nanos::from(Micros(nanos / 1000)));
+    Some(Cfs { throttled_time: whole(cfs.throttled_time), burst_time: whole(cfs.burst_time), ..cfs })
+}
+
 /// CPU time of v1 as its files would have it, from kernel memory, and what is shown of it by that.
 pub(super) fn counted_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
     let CountedCpuTime { raw, shown: of_kernel, each } = reading.counted_cpu_time()?;
-    // Whichever was shown last: by the collector, or by the kernel to whoever read the file.
-    let sum = |shown: ShownTimes| shown.user.saturating_add(shown.system);
-    let before = if sum(of_kernel) > sum(before) { of_kernel } else { before };
-    let shown = raw.shared_out(before);
+    let shown = raw.shared_out(later(before, of_kernel));
     let whole_ticks = |nanos: u64| Nanos(nanos / NANOS_PER_TICK * NANOS_PER_TICK);
     let per_cpu = reading.ctx.kinds.has(MetricKind::PerCpu).then(|| {
         let mut list = each.into_iter().map(Nanos).collect();

@@ -1,5 +1,7 @@
 //! Memory, and its limits.
 
+mod zswap;
+
 use std::sync::Arc;
 
 use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
@@ -19,6 +21,7 @@ use crate::sample::spec::{MemoryLimit, Spec};
 use crate::sample::statistic::Value;
 use crate::sample::unread::Part;
 use crate::units::{Bytes, Limit};
+pub(super) use zswap::ZswapKeys;
 
 #[derive(Debug, Default)]
 pub(in crate::reader::container) struct MemoryFiles {
@@ -33,31 +36,6 @@ pub(in crate::reader::container) struct MemoryFiles {
     layout: Option<Arc<StatLayout>>,
     zswap: ZswapKeys,
     counting: Option<Counting>,
-}
-
-/// The lines of zswap in `memory.stat`.
-const ZSWAP: [&str; 5] = ["zswap", "zswapped", "zswpin", "zswpout", "zswpwb"];
-
-/// Where they are, looked for once for all files of one layout.
-#[derive(Debug, Default)]
-struct ZswapKeys {
-    layout: Option<Arc<StatLayout>>,
-    positions: [Option<usize>; ZSWAP.len()],
-}
-
-impl ZswapKeys {
-    fn pick(&mut self, stat: &Stat) -> Option<Zswap> {
-        let layout = stat.layout.as_ref()?;
-        if !self.layout.as_ref().is_some_and(|known| Arc::ptr_eq(known, layout)) {
-            self.positions = ZSWAP.map(|key| layout.keys().iter().position(|known| **known == *key));
-            self.layout = Some(Arc::clone(layout));
-        }
-        let [usage, stored, pages_in, pages_out, pages_written_back] =
-            self.positions.map(|position| stat.values.get(position?).copied());
-        let (usage, stored) = (usage.map(Bytes), stored.map(Bytes));
-        let zswap = Zswap { usage, stored, pages_in, pages_out, pages_written_back };
-        (zswap != Zswap::default()).then_some(zswap)
-    }
 }
 
 /// Which values of a v1 `memory.stat` count: `memory.use_hierarchy`, always 1 since 5.11.
@@ -160,7 +138,7 @@ impl MemoryFiles {
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Memory> {
         reading.hierarchy(position)?;
         if self.counting != Some(Counting::OwnOnly)
-            && let Some(memory) = counted(reading)
+            && let Some(memory) = counted(reading, &mut self.zswap)
         {
             return Some(memory);
         }
@@ -182,6 +160,9 @@ impl MemoryFiles {
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Memory> {
         reading.hierarchy(position)?;
+        if let Some(memory) = counted(reading, &mut self.zswap) {
+            return Some(memory);
+        }
         let current = reading.kept(position, "memory.current", &mut self.usage, unsigned);
         if current.is_none() && self.usage.is_absent() && !reading.is_root() {
             // The controller is off.
@@ -197,30 +178,7 @@ impl MemoryFiles {
             }
             usage => (usage, reading.kept(position, "memory.swap.current", &mut self.swap, unsigned)),
         };
-        let inactive_file = stat.get(StatKey::InactiveFile);
-        let mut known = Known { reading: &mut *reading, stat: &stat };
-        // v2 counts over the subtree only.
-        let faults = Faults {
-            pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
-            pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
-        };
-        known.number(StatKey::PageFaults, Part::AllFaults);
-        known.number(StatKey::MajorFaults, Part::AllMajorFaults);
-        let mut memory = Memory {
-            usage: known.usage(usage),
-            cache: Bytes(known.number(StatKey::File, Part::Cache)),
-            rss: Bytes(known.number(StatKey::Anon, Part::Rss)),
-            swap: swap.map(Bytes),
-            mapped_file: Bytes(known.number(StatKey::FileMapped, Part::MappedFile)),
-            working_set: known.working_set(usage, inactive_file),
-            active_file: stat.get(StatKey::ActiveFile).map(Bytes),
-            inactive_file: inactive_file.map(Bytes),
-            kernel: stat.get(StatKey::Kernel).map(Bytes),
-            zswap: self.zswap.pick(&stat),
-            own_faults: faults,
-            hierarchical_faults: faults,
-            ..Memory::default()
-        };
+        let mut memory = of_v2_stat(reading, usage, swap, &stat, &mut self.zswap);
         memory.max_usage = reading.kept(position, "memory.peak", &mut self.max_usage, unsigned).map(Bytes);
         let events = reading.kept_lines(position, "memory.events", &mut self.events, EventsFile::parse);
         memory.events = events.map(|EventsFile { low, high, max, oom, oom_kill, oom_group_kill }| MemoryEvents {
@@ -266,14 +224,53 @@ fn of_v1_stat(reading: &mut Reading<'_>, usage: Option<u64>, stat: &Stat, counti
     }
 }
 
-/// Memory of v1 as its files would have it, from kernel memory.
-pub(super) fn counted(reading: &mut Reading<'_>) -> Option<Memory> {
-    let CountedMemory { usage, peak, failcnt, kernel, layout, stat } = reading.counted_memory()?;
+/// What of v2 depends on `memory.stat`, with memory and swap in use.
+fn of_v2_stat(
+    reading: &mut Reading<'_>,
+    usage: Option<u64>,
+    swap: Option<u64>,
+    stat: &Stat,
+    zswap: &mut ZswapKeys,
+) -> Memory {
+    let inactive_file = stat.get(StatKey::InactiveFile);
+    let mut known = Known { reading, stat };
+    // v2 counts over the subtree only.
+    let faults = Faults {
+        pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
+        pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
+    };
+    known.number(StatKey::PageFaults, Part::AllFaults);
+    known.number(StatKey::MajorFaults, Part::AllMajorFaults);
+    Memory {
+        usage: known.usage(usage),
+        cache: Bytes(known.number(StatKey::File, Part::Cache)),
+        rss: Bytes(known.number(StatKey::Anon, Part::Rss)),
+        swap: swap.map(Bytes),
+        mapped_file: Bytes(known.number(StatKey::FileMapped, Part::MappedFile)),
+        working_set: known.working_set(usage, inactive_file),
+        active_file: stat.get(StatKey::ActiveFile).map(Bytes),
+        inactive_file: inactive_file.map(Bytes),
+        kernel: stat.get(StatKey::Kernel).map(Bytes),
+        zswap: zswap.pick(stat),
+        own_faults: faults,
+        hierarchical_faults: faults,
+        ..Memory::default()
+    }
+}
+
+/// Memory as its files would have it, from kernel memory.
+pub(super) fn counted(reading: &mut Reading<'_>, zswap: &mut ZswapKeys) -> Option<Memory> {
+    let CountedMemory { usage, peak, failcnt, kernel, swap, events, layout, stat } = reading.counted_memory()?;
     let stat = Stat { layout: Some(layout), values: stat };
-    let mut memory = of_v1_stat(reading, Some(usage), &stat, Counting::Subtree);
+    let mut memory = if matches!(reading.ctx.sources.memory, Some(Place::V1(_))) {
+        let memory = of_v1_stat(reading, Some(usage), &stat, Counting::Subtree);
+        Memory { failcnt, kernel: kernel.map(Bytes), ..memory }
+    } else {
+        let [low, high, max, oom, oom_kill, oom_group_kill] = events;
+        let events = Some(MemoryEvents { low, high, max, oom, oom_kill, oom_group_kill });
+        Memory { events, ..of_v2_stat(reading, Some(usage), swap, &stat, zswap) }
+    };
     memory.max_usage = Some(Bytes(peak));
-    memory.failcnt = failcnt;
-    memory.kernel = kernel.map(Bytes);
     memory.stat = stat.into_whole();
     Some(memory)
 }

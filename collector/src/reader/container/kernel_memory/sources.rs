@@ -5,11 +5,14 @@ use crate::kernel::probes::counters::CounterFamily;
 use crate::sample::statistic::Statistic;
 
 /// Each statistic with its family and field. What is a line of `memory.stat` is in arrays of `memcg_vmstats`.
-const FIELDS: [(&str, CounterFamily, &str); 30] = [
+const FIELDS: [(&str, CounterFamily, &str); 35] = [
     ("cpu.usage.total", CounterFamily::CpuTime, "cpuacct.cpuusage of every CPU"),
     ("cpu.usage.per_cpu", CounterFamily::CpuTime, "cpuacct.cpuusage of every CPU"),
     ("cpu.usage.user", CounterFamily::CpuTime, "cpuacct.cpustat of every CPU, cgroup.prev_cputime"),
     ("cpu.usage.system", CounterFamily::CpuTime, "cpuacct.cpustat of every CPU, cgroup.prev_cputime"),
+    ("cpu.usage.total", CounterFamily::Cgroup, "cgroup.bstat.cputime.sum_exec_runtime"),
+    ("cpu.usage.user", CounterFamily::Cgroup, "cgroup.bstat.cputime, cgroup.prev_cputime"),
+    ("cpu.usage.system", CounterFamily::Cgroup, "cgroup.bstat.cputime, cgroup.prev_cputime"),
     ("cpu.cfs.periods", CounterFamily::Bandwidth, "task_group.cfs_bandwidth.nr_periods"),
     ("cpu.cfs.throttled_periods", CounterFamily::Bandwidth, "task_group.cfs_bandwidth.nr_throttled"),
     ("cpu.cfs.throttled_time", CounterFamily::Bandwidth, "task_group.cfs_bandwidth.throttled_time"),
@@ -35,16 +38,20 @@ const FIELDS: [(&str, CounterFamily, &str); 30] = [
     ("memory.file_writeback", CounterFamily::Memory, "memcg_vmstats"),
     ("memory.workingset_refault_file", CounterFamily::Memory, "memcg_vmstats"),
     ("memory.workingset_refault_anon", CounterFamily::Memory, "memcg_vmstats"),
+    ("memory.pgscan", CounterFamily::Memory, "memcg_vmstats"),
+    ("memory.pgsteal", CounterFamily::Memory, "memcg_vmstats"),
     ("processes.threads", CounterFamily::Pids, "pids_cgroup.counter"),
 ];
 
 impl KernelMemory {
     /// The field that a statistic was taken from; `None` for one of a file.
     pub(in crate::reader::container) fn field(&self, statistic: &Statistic, counted: &Counted) -> Option<&'static str> {
-        let (_, family, field) = FIELDS.iter().find(|(name, ..)| *name == statistic.name)?;
-        let was_read = statistic.value.is_some() && self.words(counted, *family).is_some();
-        // Without certainty about every line memory is read from files.
-        let is_certain = *family != CounterFamily::Memory || self.stat().is_some();
-        (was_read && is_certain).then_some(*field)
+        let was_read = |family: CounterFamily| {
+            // Without certainty about every line memory is read from files.
+            let is_certain = family != CounterFamily::Memory || self.stat().is_some();
+            self.words(counted, family).is_some() && is_certain
+        };
+        let found = FIELDS.iter().find(|(name, family, _)| *name == statistic.name && was_read(*family));
+        found.filter(|_| statistic.value.is_some()).map(|(.., field)| *field)
     }
 }

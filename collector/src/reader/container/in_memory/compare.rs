@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Counted, Distrust, KernelMemory};
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::stat::Comparison;
 use crate::reader::container::context::ReaderContext;
 use crate::reader::container::families::Families;
+use crate::reader::container::kernel_memory::{Counted, Distrust, KernelMemory};
 use crate::reader::container::reading::Reading;
 use crate::reader::container::{ContainerReader, Scratch};
 use crate::sample::container::{Cpu, Io, Memory, Processes, Sample};
 use crate::sample::unread::Unread;
 use crate::sample::walk::Visitor;
 
-/// How often files and memory are read until a difference counts as one.
-const TRIES: u32 = 5;
-/// The first pause between two tries; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_micros(200);
+/// How often files and memory are read until a difference counts as one: a number may go up and down again in between.
+const TRIES: u32 = 20;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_micros(500);
 
 impl ContainerReader {
     /// Reads memory, files, and memory again until nothing differs that did not change meanwhile. Whether the container's
@@ -28,34 +28,45 @@ impl ContainerReader {
         let mut differing = Vec::new();
         for number in 0..TRIES {
             if number > 0 {
-                std::thread::sleep(PAUSE * 2_u32.pow(number - 1));
+                std::thread::sleep(PAUSE);
             }
-            let before = Arc::new(memory.counters.read(&wanted));
+            let before = Arc::new(memory.counters().read(&wanted));
+            let has = |family: &CounterFamily| before.get(0, *family).is_some();
+            let unread: Vec<_> = CounterFamily::ALL.into_iter().filter(|family| !has(family)).collect();
             let mut reading = Reading::new(ctx, &self.name, self.live, &mut scratch.buffer);
             let mut files = Sample::default();
             self.families.read(&mut reading, &mut files);
             self.families.processes.read_threads(&mut reading, &mut files);
             let is_whole = reading.gone == 0 && reading.unread == Unread::default();
-            let after = Arc::new(memory.counters.read(&wanted));
+            let after = Arc::new(memory.counters().read(&wanted));
             if !is_whole {
                 // It is ending, or its files are odd: nothing can be compared.
                 return false;
             }
             let records = (Counted::new(before, 0), Counted::new(after, 0));
             match self.differences(ctx, memory, &files, &records, scratch) {
-                Judged::Alike => return true,
+                Judged::Alike => {
+                    // What was not compared is not taken.
+                    for family in unread {
+                        self.in_memory.targets[family as usize] = None;
+                    }
+                    return true;
+                }
                 Judged::Unknown => return false,
                 Judged::Differing(found) => differing = found,
             }
         }
         // It may have ended meanwhile: then it is no longer there to be compared.
-        let still = memory.counters.read(&wanted);
+        let still = memory.counters().read(&wanted);
+        let mut is_known = true;
         for Distrust { family, difference } in differing {
-            if still.get(0, family).is_some() {
+            if family == CounterFamily::Memory && memory.learn_again() {
+                is_known = false;
+            } else if still.get(0, family).is_some() {
                 memory.distrust(family, difference);
             }
         }
-        true
+        is_known
     }
 
     fn differences(
@@ -74,6 +85,7 @@ impl ContainerReader {
             if family == CounterFamily::Memory
                 && let (Some(layout), Some(file)) = (self.families.memory.layout(), &files.memory)
             {
+                memory.without_swap.store(file.swap.is_none(), Ordering::Relaxed);
                 let compared = Comparison { file: &file.stat.values, before: old, after: new };
                 differs = memory.learn(layout, compared).err();
             }
@@ -115,7 +127,7 @@ fn part_of(sample: &Sample, family: CounterFamily) -> Sample {
             let own = |memory: &Memory| Memory { pressure: None, numa: None, ..memory.clone() };
             part.memory = sample.memory.as_ref().map(own);
         }
-        CounterFamily::CpuTime => {
+        CounterFamily::CpuTime | CounterFamily::Cgroup => {
             part.cpu = sample.cpu.as_ref().map(|cpu| Cpu {
                 total: cpu.total,
                 user: cpu.user,
@@ -134,7 +146,6 @@ fn part_of(sample: &Sample, family: CounterFamily) -> Sample {
         CounterFamily::Blkio => {
             part.io = sample.io.as_ref().map(|io| Io { devices: io.devices.clone(), pressure: None });
         }
-        CounterFamily::Cgroup => {}
     }
     part
 }
