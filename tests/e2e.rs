@@ -40,6 +40,7 @@ mod helm;
 mod hierarchies;
 mod history;
 mod identity;
+mod kernel_memory;
 mod kubelet;
 mod kubelet_ports;
 mod look_back;
@@ -152,6 +153,7 @@ const FILES: &[&[Case]] = &[
     engine_containers::CASES,
     docker_api::CASES,
     pods::CASES,
+    kernel_memory::CASES,
     kubelet::CASES,
     kubelet_ports::CASES,
     look_back::CASES,

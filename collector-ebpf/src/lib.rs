@@ -6,6 +6,7 @@
 #![no_std]
 
 mod offsets;
+pub mod plan;
 
 use core::mem::{offset_of, size_of};
 

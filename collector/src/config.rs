@@ -50,7 +50,7 @@ use crate::store::StoreLimits;
 
 pub use access::{Access, Protected, TlsFiles};
 pub use hardware::HardwareConfig;
-pub use host::{EbpfLog, KernelEvents};
+pub use host::{CountersFrom, EbpfLog, KernelEvents};
 pub use hosts::AllowedHosts;
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
 pub use report_format::ReportFormat;
@@ -146,6 +146,8 @@ pub struct Config {
     pub listed_mounts: ListedMounts,
     /// Source of changes to cgroups.
     pub kernel_events: KernelEvents,
+    /// Where counters of containers are read.
+    pub counters: CountersFrom,
     /// Size of the kernel's event buffer.
     pub ring_buffer_bytes: u32,
     /// Log lines of the programs to forward.
@@ -218,6 +220,7 @@ impl Config {
         let listen = server.listen()?;
         let (kernel_events, ring_buffer_bytes, ebpf_log) =
             (host.kernel_events, host.ring_buffer_bytes()?, host.ebpf_log);
+        let counters = host.counters;
         let listed_mounts = host.listed_mounts();
         let roots = host.roots()?;
         let access = access.access()?;
@@ -247,6 +250,7 @@ impl Config {
             boot_id_files,
             listed_mounts,
             kernel_events,
+            counters,
             ring_buffer_bytes,
             ebpf_log,
             roots,

@@ -16,6 +16,7 @@ mod hashes;
 mod hosts;
 mod identities;
 pub(crate) mod in_process;
+mod kernel_memory;
 mod kubelet;
 mod listeners;
 mod machine;
@@ -45,7 +46,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::auth::FileError;
-use crate::config::{Config, EbpfLog, KernelEvents, LoadReading};
+use crate::config::{Config, CountersFrom, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
 use crate::discovery::find::FindError;
 use crate::discovery::follower;
@@ -314,6 +315,12 @@ impl Parts {
         let (followed, shown) = (Arc::clone(&engine), Arc::clone(&progress));
         let follower = follower::start(tracker, followed, hierarchies, source, shown, &supervisor)
             .map_err(system("starting the thread that follows the kernel"))?;
+        match (config.counters, &probes) {
+            (CountersFrom::Files, _) => engine.context().set_no_kernel_memory("--counters=files"),
+            (CountersFrom::Auto, None) => engine.context().set_no_kernel_memory("kernel events do not come from eBPF"),
+            (CountersFrom::Auto, Some(_)) => kernel_memory::start(config, &engine, &progress, &degradations)
+                .map_err(system("starting the thread that loads programs"))?,
+        }
         let pools = Arc::<Pools>::default();
         let start =
             || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools), &supervisor);

@@ -35,7 +35,12 @@ pub fn run(config: &Config, format: ReportFormat, container: Option<&OsString>) 
     };
     let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
     let facts = Facts::gather(&config.roots, &options, config.listen);
-    let wishes = Wishes { kernel_events: config.kernel_events, load_reader: config.load_reader, kinds: config.kinds };
+    let wishes = Wishes {
+        kernel_events: config.kernel_events,
+        counters: config.counters,
+        load_reader: config.load_reader,
+        kinds: config.kinds,
+    };
     let container = container.map(|given| container::gather(given, config));
     let report = rules::decide(&facts, &runtimes::gather(config), container.as_ref(), &wishes);
     print(&report, format);

@@ -6,6 +6,7 @@ mod connections;
 mod history;
 mod process;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::archive::Counts;
 use crate::bounds::Bound;
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
+use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::load::CounterReader;
 use crate::push::Metrics as PushMetrics;
 use crate::sampler::engine::Engine;
@@ -37,7 +39,10 @@ pub struct OwnMetrics {
     containers: IntGauge,
     history_bytes: IntGauge,
     map_bytes: IntGauge,
+    event_map_bytes: AtomicU64,
     descriptors: IntGauge,
+    memory_records: IntCounterVec,
+    memory_compared: IntCounterVec,
     degraded: GaugeVec,
     degradations: Degradations,
     push: PushMetrics,
@@ -77,7 +82,18 @@ impl OwnMetrics {
             containers: IntGauge::new("collector_containers", "Containers listed now.")?,
             history_bytes: IntGauge::new("collector_history_bytes", "Memory of the samples that are kept, in bytes.")?,
             map_bytes: IntGauge::new("collector_map_bytes", "Kernel memory of the eBPF programs' maps, in bytes.")?,
+            event_map_bytes: AtomicU64::new(0),
             descriptors: IntGauge::new("collector_open_descriptors", "Descriptors of statistics files kept open.")?,
+            memory_records: by(
+                "collector_kernel_memory_records_total",
+                "Times that counters of a container were read from kernel memory instead of files, by family.",
+                "family",
+            )?,
+            memory_compared: by(
+                "collector_kernel_memory_compared_total",
+                "Times that counters in kernel memory were compared with the files, by family.",
+                "family",
+            )?,
             degradations,
             degraded: GaugeVec::new(
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
@@ -122,6 +138,8 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.containers.clone()))?;
         registry.register(Box::new(metrics.history_bytes.clone()))?;
         registry.register(Box::new(metrics.map_bytes.clone()))?;
+        registry.register(Box::new(metrics.memory_records.clone()))?;
+        registry.register(Box::new(metrics.memory_compared.clone()))?;
         registry.register(Box::new(metrics.descriptors.clone()))?;
         registry.register(Box::new(metrics.degraded.clone()))?;
         registry.register(Box::new(metrics.application.clone()))?;
@@ -169,8 +187,9 @@ impl OwnMetrics {
         }
     }
 
-    /// The maps' size, which does not change while they exist.
+    /// The size of the maps for kernel events, which does not change while they exist.
     pub fn set_map_bytes(&self, bytes: u64) {
+        self.event_map_bytes.store(bytes, Ordering::Relaxed);
         self.map_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
@@ -213,6 +232,15 @@ impl OwnMetrics {
         }
         for (file, count) in engine.context().errors().counts() {
             catch_up(&self.read_errors, file, count);
+        }
+        if let Some(memory) = engine.context().kernel_memory() {
+            let maps = self.event_map_bytes.load(Ordering::Relaxed).saturating_add(memory.counters().map_bytes());
+            self.map_bytes.set(i64::try_from(maps).unwrap_or(i64::MAX));
+            for family in CounterFamily::ALL.into_iter().filter(|family| memory.counters().has(*family)) {
+                let counts = memory.counts(family);
+                catch_up(&self.memory_records, family.name(), counts.records);
+                catch_up(&self.memory_compared, family.name(), counts.compared);
+            }
         }
         for bound in Bound::ALL {
             catch_up(&self.bounds, bound.name(), bound.count());

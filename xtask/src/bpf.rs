@@ -1,7 +1,7 @@
-//! `cargo xtask bpf`: the committed eBPF object, rebuilt from its source or proven to belong to it.
+//! `cargo xtask bpf`: the committed eBPF objects, rebuilt from their source or proven to belong to it.
 //!
-//! The object is part of the repository so that a plain `cargo build` needs no BPF toolchain. Beside it lies a
-//! record of what it was made from and by what. With the recorded toolchain at hand the proof is a rebuild that must
+//! The objects are part of the repository so that a plain `cargo build` needs no BPF toolchain. Beside them lies a
+//! record of what they were made from and by what. With the recorded toolchain at hand the proof is a rebuild that must
 //! give the same bytes; with any other, the recorded hash of the sources must be that of the sources.
 
 mod record;
@@ -15,21 +15,22 @@ use self::record::Record;
 use self::toolchain::Toolchain;
 use crate::{shell, workspace};
 
-/// What to do with the object.
+/// What to do with the objects.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Change nothing; fail when the committed object does not belong to its source
+    /// Change nothing; fail when a committed object does not belong to its source
     #[arg(long)]
     check: bool,
 }
 
 /// Beyond these switches the build depends only on what [`record::source_hash`] covers.
-const BUILD: [&str; 7] = [
+const BUILD: [&str; 8] = [
     "build",
     "--profile=bpf",
     "--package=collector-ebpf",
     "--features=programs",
     "--bin=collector-ebpf",
+    "--bin=collector-ebpf-counters",
     "--target=bpfel-unknown-none",
     "--locked",
 ];
@@ -39,85 +40,112 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.check { check() } else { rebuild() }
 }
 
-fn object_path() -> PathBuf {
-    workspace::root().join("collector-ebpf/collector.bpf.o")
+/// The objects: the programs that are attached, and those that read counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Objects {
+    attached: Vec<u8>,
+    counters: Vec<u8>,
+}
+
+impl Objects {
+    /// What the committed ones are.
+    fn committed() -> Result<Self> {
+        let read = |path: PathBuf| std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(Self { attached: read(object_path("collector"))?, counters: read(object_path("counters"))? })
+    }
+
+    fn hashes(&self) -> [record::Hash; 2] {
+        [record::sha256(&self.attached), record::sha256(&self.counters)]
+    }
+}
+
+fn object_path(name: &str) -> PathBuf {
+    workspace::root().join(format!("collector-ebpf/{name}.bpf.o"))
 }
 
 fn record_path() -> PathBuf {
     workspace::root().join("collector-ebpf/collector.bpf.toml")
 }
 
-/// Builds the object with the best toolchain of this machine and writes it with its record.
+/// Builds the objects with the best toolchain of this machine and writes them with their record.
 fn rebuild() -> Result<()> {
     let toolchain = Toolchain::find()?;
-    let bytes = build(&toolchain)?;
-    let record = Record {
-        toolchain: toolchain.identity()?,
-        object: record::sha256(&bytes),
-        source: record::source_hash(&workspace::root())?,
-    };
+    let built = build(&toolchain)?;
+    let [object, counters] = built.hashes();
+    let source = record::source_hash(&workspace::root())?;
+    let record = Record { toolchain: toolchain.identity()?, object, counters, source };
     if let Ok(old) = Record::read(&record_path())
         && old.toolchain != record.toolchain
     {
-        eprintln!("note: this object was made by another toolchain than the one it replaces:");
+        eprintln!("note: these objects were made by another toolchain than those they replace:");
         eprintln!("  before: {}\n  now:    {}", old.toolchain, record.toolchain);
     }
-    write_whole(&object_path(), &bytes)?;
+    write_whole(&object_path("collector"), &built.attached)?;
+    write_whole(&object_path("counters"), &built.counters)?;
     write_whole(&record_path(), record.to_string().as_bytes())?;
-    println!("collector-ebpf/collector.bpf.o: {} bytes, sha256 {}", bytes.len(), record.object);
+    println!("collector-ebpf/collector.bpf.o: {} bytes, sha256 {}", built.attached.len(), record.object);
+    println!("collector-ebpf/counters.bpf.o: {} bytes, sha256 {}", built.counters.len(), record.counters);
     Ok(())
 }
 
-/// Proves that the committed object belongs to the source beside it.
+/// What to do where the objects are not those of the source.
+const REPAIR: &str = "run `cargo xtask bpf` and commit the objects and the record in collector-ebpf";
+
+/// Proves that the committed objects belong to the source beside them.
 fn check() -> Result<()> {
-    let record = committed_record().map_err(|error| {
-        anyhow!("{error:#}: run `cargo xtask bpf` and commit collector-ebpf/collector.bpf.o and collector.bpf.toml")
-    })?;
+    let record = committed_record().map_err(|error| anyhow!("{error:#}: {REPAIR}"))?;
     let toolchain = match Toolchain::find_recorded(&record.toolchain) {
         Ok(toolchain) => toolchain,
         Err(reason) => {
-            println!("eBPF object: its source has the recorded hash.");
+            println!("eBPF objects: their source has the recorded hash.");
             println!("The bytes were not compared, for want of the recorded toolchain: {reason:#}");
             return Ok(());
         }
     };
     let rebuilt = build(&toolchain)?;
-    let hash = record::sha256(&rebuilt);
-    if hash != record.object {
-        let kept = workspace::target().join("bpf/rebuilt.bpf.o");
-        write_whole(&kept, &rebuilt)?;
-        bail!(
-            "the source gives an object with sha256 {hash} (kept as {}), committed is {}: run `cargo xtask bpf` and \
-             commit collector-ebpf/collector.bpf.o and collector.bpf.toml",
-            kept.display(),
-            record.object
-        );
+    let names = ["collector", "counters"];
+    let bytes = [&rebuilt.attached, &rebuilt.counters];
+    let recorded = [&record.object, &record.counters];
+    for (((name, bytes), hash), recorded) in names.into_iter().zip(bytes).zip(rebuilt.hashes()).zip(recorded) {
+        if hash != *recorded {
+            let kept = workspace::target().join(format!("bpf/{name}.rebuilt.bpf.o"));
+            write_whole(&kept, bytes)?;
+            bail!(
+                "the source gives {name}.bpf.o with sha256 {hash} (kept as {}), committed is {recorded}: {REPAIR}",
+                kept.display(),
+            );
+        }
     }
-    println!("eBPF object: rebuilt with the recorded toolchain, the same {} bytes.", rebuilt.len());
+    println!(
+        "eBPF objects: rebuilt with the recorded toolchain, the same {} and {} bytes.",
+        rebuilt.attached.len(),
+        rebuilt.counters.len()
+    );
     Ok(())
 }
 
-/// The record of the committed object, which is the one recorded and was made from this source.
+/// The record of the committed objects, which are those recorded and were made from this source.
 fn committed_record() -> Result<Record> {
     let record = Record::read(&record_path())?;
-    let bytes = std::fs::read(object_path()).with_context(|| format!("cannot read {}", object_path().display()))?;
-    let object = record::sha256(&bytes);
-    ensure!(object == record.object, "the object's sha256 is {object}, its record says {}", record.object);
+    let [object, counters] = Objects::committed()?.hashes();
+    for (name, hash, recorded) in [("collector", object, &record.object), ("counters", counters, &record.counters)] {
+        ensure!(hash == *recorded, "the sha256 of {name}.bpf.o is {hash}, its record says {recorded}");
+    }
     let source = record::source_hash(&workspace::root())?;
     ensure!(
         source == record.source,
-        "the eBPF source changed after the object was built: its hash is {source}, recorded is {}",
+        "the eBPF source changed after the objects were built: its hash is {source}, recorded is {}",
         record.source
     );
     Ok(record)
 }
 
-/// Builds the programs and returns the object's bytes.
-fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
+/// Builds the programs and returns the objects.
+fn build(toolchain: &Toolchain) -> Result<Objects> {
     let folder = workspace::target().join("bpf");
     let mut command = toolchain.cargo()?;
     command.args(BUILD).current_dir(workspace::root()).env("CARGO_TARGET_DIR", &folder).env("CARGO_INCREMENTAL", "0");
-    // Nothing of the machine may end up in the object: neither its paths nor its user's own settings.
+    // Nothing of the machine may end up in an object: neither its paths nor its user's own settings.
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
     let flags = [
@@ -130,8 +158,11 @@ fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
         command.env_remove(name);
     }
     shell::run(&mut command)?;
-    let built = folder.join("bpfel-unknown-none/bpf/collector-ebpf");
-    std::fs::read(&built).with_context(|| format!("cannot read the built object {}", built.display()))
+    let read = |name: &str| {
+        let built = folder.join("bpfel-unknown-none/bpf").join(name);
+        std::fs::read(&built).with_context(|| format!("cannot read the built object {}", built.display()))
+    };
+    Ok(Objects { attached: read("collector-ebpf")?, counters: read("collector-ebpf-counters")? })
 }
 
 /// Writes a file so that a reader sees the old content or the new, never a part.

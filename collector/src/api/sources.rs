@@ -17,11 +17,14 @@ pub fn text(statistics: &Statistics) -> String {
     let Statistics { cgroup, layout, list } = statistics;
     let mut text = format!("cgroup {}, layout {layout}\n\n", json::lossy(cgroup));
     let widest = list.iter().map(|statistic| statistic.name.len()).max().unwrap_or_default();
-    for Statistic { name, source, value } in list {
+    for Statistic { name, source, value, kernel_memory } in list {
         let value = value.as_ref().map_or_else(|| "-".to_owned(), value_text);
         // Writing to memory does not fail.
         let _ = match source {
-            Ok(source) => writeln!(text, "{name:widest$}  {value}  ({})", source.text),
+            Ok(source) => match kernel_memory {
+                Some(field) => writeln!(text, "{name:widest$}  {value}  (kernel memory: {field}; {})", source.text),
+                None => writeln!(text, "{name:widest$}  {value}  ({})", source.text),
+            },
             Err(absence) => writeln!(text, "{name:widest$}  not available: {absence}"),
         };
     }
@@ -73,6 +76,8 @@ struct WireStatistic<'a> {
     source: Option<&'a str>,
     files: Vec<WireFile<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_memory: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     value: Option<WireValue<'a>>,
 }
@@ -84,7 +89,7 @@ struct WireFile<'a> {
 }
 
 impl<'a> From<&'a Statistic> for WireStatistic<'a> {
-    fn from(Statistic { name, source, value }: &'a Statistic) -> Self {
+    fn from(Statistic { name, source, value, kernel_memory }: &'a Statistic) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
         let file = |SourceFile { path, key }: &'a SourceFile| WireFile {
             path: json::Lossy(path.as_os_str().as_bytes()),
@@ -95,6 +100,7 @@ impl<'a> From<&'a Statistic> for WireStatistic<'a> {
             name,
             source: found.map(|Source { text, .. }| text.as_str()),
             files: found.into_iter().flat_map(|source| &source.files).map(file).collect(),
+            kernel_memory: *kernel_memory,
             reason: source.as_ref().err().map(ToString::to_string),
             value: value.as_ref().map(WireValue),
         }
@@ -152,26 +158,31 @@ mod tests {
                     name: "memory.rss",
                     source: Ok(source("memory.stat: anon", "/c/a/memory.stat", Some("anon"))),
                     value: Some(Value::Bytes(4096)),
+                    kernel_memory: Some("memcg_vmstats"),
                 },
                 Statistic {
                     name: "cpu.pressure.some",
                     source: Ok(source("cpu.pressure: some", "/c/a/cpu.pressure", Some("some"))),
                     value: Some(named(&[("total", Value::Microseconds(7)), ("avg10", Value::Hundredths(105))])),
+                    kernel_memory: None,
                 },
                 Statistic {
                     name: "spec.cpu.quota",
                     source: Ok(source("cpu.max: quota", "/c/a/cpu.max", None)),
                     value: Some(Value::Unlimited),
+                    kernel_memory: None,
                 },
                 Statistic {
                     name: "cpu.usage.per_cpu",
                     source: Ok(source("x", "/c/x", None)),
                     value: Some(Value::List([1, 2, 3, 4, 5, 6].map(Value::Nanoseconds).to_vec())),
+                    kernel_memory: None,
                 },
                 Statistic {
                     name: "cpu.schedstat.run_time",
                     source: Err(Absence::KindOff(MetricKind::Sched)),
                     value: None,
+                    kernel_memory: None,
                 },
             ],
         }
@@ -179,15 +190,15 @@ mod tests {
 
     #[test]
     fn a_table() {
-        expect![[r"
+        expect![[r#"
             cgroup /a, layout v2
 
-            memory.rss              4096 bytes  (memory.stat: anon)
+            memory.rss              4096 bytes  (kernel memory: memcg_vmstats; memory.stat: anon)
             cpu.pressure.some       [total 7 µs, avg10 1.05 %]  (cpu.pressure: some)
             spec.cpu.quota          unlimited  (cpu.max: quota)
             cpu.usage.per_cpu       [1 ns, 2 ns, 3 ns, 4 ns and 2 more]  (x)
             cpu.schedstat.run_time  not available: the kind sched is switched off: see --enable_metrics and --disable_metrics
-        "]]
+        "#]]
         .assert_eq(&text(&example()));
     }
 
@@ -195,7 +206,7 @@ mod tests {
     fn one_object() {
         let text = String::from_utf8(json(&example()).to_vec()).unwrap().replace("},{\"name", "},\n{\"name");
         expect![[r#"
-            {"cgroup":"/a","layout":"v2","statistics":[{"name":"memory.rss","source":"memory.stat: anon","files":[{"path":"/c/a/memory.stat","key":"anon"}],"value":4096},
+            {"cgroup":"/a","layout":"v2","statistics":[{"name":"memory.rss","source":"memory.stat: anon","files":[{"path":"/c/a/memory.stat","key":"anon"}],"kernel_memory":"memcg_vmstats","value":4096},
             {"name":"cpu.pressure.some","source":"cpu.pressure: some","files":[{"path":"/c/a/cpu.pressure","key":"some"}],"value":{"total":7,"avg10":1.05}},
             {"name":"spec.cpu.quota","source":"cpu.max: quota","files":[{"path":"/c/a/cpu.max","key":null}],"value":"unlimited"},
             {"name":"cpu.usage.per_cpu","source":"x","files":[{"path":"/c/x","key":null}],"value":[1,2,3,4,5,6]},

@@ -15,6 +15,9 @@ pub(super) struct HostArgs {
     /// Source of changes to cgroups
     #[arg(long = "kernel_events", value_enum, default_value_t = KernelEvents::Auto)]
     pub(super) kernel_events: KernelEvents,
+    /// Where counters of containers are read
+    #[arg(long = "counters", value_enum, default_value_t = CountersFrom::Auto)]
+    pub(super) counters: CountersFrom,
     /// Size of the kernel's event buffer: a power of two and a multiple of the page size
     #[arg(long = "ring_buffer_bytes", default_value_t = 1 << 20)]
     pub(super) ring_buffer_bytes: u32,
@@ -56,6 +59,15 @@ pub enum KernelEvents {
     Ebpf,
     /// From scans
     Scan,
+}
+
+/// Where counters of containers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CountersFrom {
+    /// From kernel memory where kernel events come from eBPF and the numbers are those of the files, else from files
+    Auto,
+    /// From files
+    Files,
 }
 
 /// Log lines of the eBPF programs to forward.

@@ -429,6 +429,7 @@ impl Status for Backend {
         line("version", &self.version());
         line("kernel events", &kernel_events);
         line("OOM kills from", &oom);
+        line("counters from", &context.counters_from());
         line("cgroup mode", &hierarchies);
         line("containers", &containers);
         line("kept descriptors", &format_args!("{} of {}", context.budget().kept(), context.budget().limit()));

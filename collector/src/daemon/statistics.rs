@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{DaemonError, read_machine, reader_context, system};
 use crate::api::sources;
 use crate::bounds::ForTerminal;
-use crate::config::{ReportFormat, StatisticsRequest};
+use crate::config::{CountersFrom, KernelEvents, ReportFormat, StatisticsRequest};
 use crate::discovery::find::find;
 use crate::kernel::cgroup::{Hierarchies, Mode};
 use crate::kernel::descriptors::DescriptorPlan;
@@ -39,6 +39,13 @@ pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     let budget = FileBudget::new(DescriptorPlan::of_process().statistics);
     let (network_files, extras) = (NetworkFiles::OpenedEachTime, Extras::default());
     let context = reader_context(config, hierarchies, &machine, network_files, extras, budget);
+    if config.counters == CountersFrom::Auto
+        && config.kernel_events != KernelEvents::Scan
+        && !context.counter_families().is_empty()
+    {
+        // Without them the files have the same numbers.
+        let _ = super::kernel_memory::use_at_once(&context, &config.roots);
+    }
     let mut reader = ContainerReader::new(cgroup.into(), &members);
     let gone = |_| DaemonError::NoCgroup(String::from_utf8_lossy(cgroup).into_owned());
     let list = reader.statistics(&context, &mut Scratch::default()).map_err(gone)?;

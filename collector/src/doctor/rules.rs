@@ -9,7 +9,7 @@ mod rights;
 mod runtimes;
 mod system;
 
-use crate::config::{KernelEvents, LoadReading};
+use crate::config::{CountersFrom, KernelEvents, LoadReading};
 use crate::kernel::survey::Facts;
 use crate::sample::kinds::KindSet;
 
@@ -22,6 +22,8 @@ use super::runtimes::RuntimeFacts;
 pub struct Wishes {
     /// Where changes are to be learnt from.
     pub kernel_events: KernelEvents,
+    /// Where counters are to be read.
+    pub counters: CountersFrom,
     /// Whether load averages are wanted.
     pub load_reader: LoadReading,
     /// Which kinds of statistics are wanted.

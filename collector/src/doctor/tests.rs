@@ -13,9 +13,10 @@ use super::report::{Finding, Report, Status, Verdict};
 use super::rules::{Wishes, decide};
 use super::runtimes::RuntimeFacts;
 use super::{json, text};
-use crate::config::{KernelEvents, LoadReading};
+use crate::config::{CountersFrom, KernelEvents, LoadReading};
 use crate::kernel::cgroup::{DetectError, Extent, Mode, Version};
 use crate::kernel::namespaces::{CgroupNamespace, Place, ProcfsView, Surroundings};
+use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::examine::{Examination, Figures, ProgramTrial};
 use crate::kernel::probes::offsets::{ABSENT, KernelTypes, MapAccounting, NO_OFFSETS, Offset, VictimForm};
 use crate::kernel::probes::support::{
@@ -25,6 +26,7 @@ use crate::kernel::survey::Facts;
 use crate::kernel::survey::cgroups::{
     Accounting, CgroupFacts, ControllerState, Denied, HierarchyFacts, ListedController, Swap,
 };
+use crate::kernel::survey::counters::CounterFacts;
 use crate::kernel::survey::port::{Holder, Port, PortFacts};
 use crate::kernel::survey::processes::{ProcessFacts, Tally};
 use crate::kernel::survey::system::{BuiltIn, Clock, InotifyLimits, Pressure, PressureState};
@@ -61,6 +63,10 @@ fn well() -> Facts {
             victim: None,
             failure: None,
         },
+        counters: Ok(CounterFacts {
+            read: vec![CounterFamily::Memory, CounterFamily::Bandwidth],
+            refused: vec![(CounterFamily::CpuTime, "this kernel does not have it".to_owned())],
+        }),
         capabilities: CapabilitySet::all(),
         cgroups: Ok(CgroupFacts {
             mode: Mode::V2,
@@ -140,7 +146,12 @@ fn try_programs(probes: &mut Examination) {
 }
 
 fn everything() -> Wishes {
-    Wishes { kernel_events: KernelEvents::Auto, load_reader: LoadReading::Off, kinds: KindSet::all() }
+    Wishes {
+        kernel_events: KernelEvents::Auto,
+        counters: CountersFrom::Auto,
+        load_reader: LoadReading::Off,
+        kinds: KindSet::all(),
+    }
 }
 
 /// Changes the healthy machine, and compares both formats with the files of this name.
@@ -426,7 +437,8 @@ fn a_reserved_port_and_a_wrong_clock() {
 #[test]
 fn scans_by_choice() {
     let kinds = KindSet::all().without([MetricKind::Network, MetricKind::Pressure, MetricKind::Hugetlb]);
-    let wishes = Wishes { kernel_events: KernelEvents::Scan, load_reader: LoadReading::On, kinds };
+    let counters = CountersFrom::Auto;
+    let wishes = Wishes { kernel_events: KernelEvents::Scan, counters, load_reader: LoadReading::On, kinds };
     let report = check_with("scan", Verdict::Limited, &wishes, |facts| {
         keep(facts, CapabilitySet::all().difference(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN));
         facts.probes.facts.maps = Err(Errno::PERM);

@@ -360,6 +360,13 @@ impl KeptFile {
         }
     }
 
+    /// Closes the descriptor; what is known to be absent stays so.
+    pub fn release(&mut self) {
+        if matches!(self.0, State::Open(..)) {
+            self.0 = State::Closed;
+        }
+    }
+
     /// Closes the descriptor and forgets what was known.
     pub fn close(&mut self) {
         self.0 = State::Closed;

@@ -173,6 +173,17 @@ pub fn present_cpus(roots: &HostRoots) -> Result<Vec<u32>, ReadError> {
     read_parsed(&roots.sys.join("devices/system/cpu/present"), topology::parse_cpu_list)
 }
 
+/// How many CPUs there may ever be, where they are numbered without a gap: `/sys/devices/system/cpu/possible`.
+///
+/// # Errors
+/// The file cannot be read, or is not such a list of CPUs.
+pub fn possible_cpus(roots: &HostRoots) -> Result<usize, ReadError> {
+    let path = roots.sys.join("devices/system/cpu/possible");
+    let list: Vec<u32> = read_parsed(&path, topology::parse_cpu_list)?;
+    let has_no_gap = list.iter().enumerate().all(|(number, cpu)| number == *cpu as usize);
+    if has_no_gap { Ok(list.len()) } else { Err(malformed(&path, "CPUs with a gap in their numbers")) }
+}
+
 /// When the machine started: `now` less the uptime (`/proc/uptime`, first field), cut to the minute, because uptime and
 /// wall clock drift apart and creation times are compared with it.
 ///

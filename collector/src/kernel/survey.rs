@@ -4,6 +4,7 @@
 //! behind, and nothing of a running collector is touched.
 
 pub mod cgroups;
+pub mod counters;
 pub mod port;
 pub mod processes;
 pub mod system;
@@ -14,12 +15,14 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::kernel::HostRoots;
-use crate::kernel::cgroup::DetectError;
+use crate::kernel::cgroup::{DetectError, Version};
 use crate::kernel::machine::identity::kernel_release;
 use crate::kernel::probes::ProbeOptions;
+use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
 use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
-use cgroups::CgroupFacts;
+use cgroups::{CgroupFacts, HierarchyFacts};
+use counters::CounterFacts;
 use port::PortFacts;
 use processes::ProcessFacts;
 use system::{Clock, InotifyLimits, Pressure};
@@ -31,6 +34,8 @@ pub struct Facts {
     pub release: String,
     /// The eBPF programs, each tried.
     pub probes: Examination,
+    /// Counters in kernel memory.
+    pub counters: Result<CounterFacts, CountersUnavailable>,
     /// Capabilities in effect.
     pub capabilities: CapabilitySet,
     /// The cgroup hierarchies.
@@ -54,11 +59,16 @@ pub struct Facts {
 impl Facts {
     /// Tries everything out.
     pub fn gather(roots: &HostRoots, options: &ProbeOptions, listen: SocketAddr) -> Self {
+        let cgroups = cgroups::gather(roots);
+        let has_memory = |hierarchy: &HierarchyFacts| hierarchy.controllers.iter().any(|name| &**name == "memory");
+        let with_memory = cgroups.iter().flat_map(|facts| &facts.hierarchies).find(|hierarchy| has_memory(hierarchy));
+        let version = with_memory.map_or(Version::V2, |hierarchy| hierarchy.version);
         Self {
             release: kernel_release(),
             probes: examine(roots, options),
+            counters: counters::gather(roots, version),
             capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
-            cgroups: cgroups::gather(roots),
+            cgroups,
             processes: processes::gather(roots),
             pressure: system::pressure(roots),
             inotify: system::inotify_limits(roots),

@@ -9,7 +9,9 @@ mod devices;
 mod families;
 mod files;
 mod first_process;
+mod in_memory;
 mod kept;
+mod kernel_memory;
 mod late;
 mod limitations;
 mod load_reader;
@@ -25,6 +27,7 @@ mod statistics;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::kernel::file::ReadBuffer;
 use crate::sample::container::{Processes, Sample};
@@ -35,6 +38,7 @@ pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContex
 pub use devices::DeviceNames;
 pub use families::OomCounter;
 pub use files::{InsideError, Risk, read_inside};
+pub use kernel_memory::{Counted, Distrust, KernelMemory, KernelMemoryCounts, OnDistrust};
 pub use limitations::Limitation;
 pub use load_reader::LoadReader;
 pub use network_owner::NetworkOf;
@@ -113,6 +117,9 @@ pub struct ContainerReader {
     opened_by_path: bool,
     late: late::Late,
     families: Families,
+    in_memory: in_memory::InMemory,
+    /// When the last sample was read.
+    last: Option<Instant>,
 }
 
 /// The processes of the cgroup of this name as they are now, for whoever asks although their kind is not sampled. Nothing
@@ -138,6 +145,8 @@ impl ContainerReader {
             opened_by_path: false,
             late: late::Late::default(),
             families: Families::default(),
+            in_memory: in_memory::InMemory::default(),
+            last: None,
         }
     }
 
@@ -154,6 +163,7 @@ impl ContainerReader {
             // sample. What is read of its network belongs to no cgroup.
             self.close_cgroup_files();
         }
+        self.forget_targets();
         self.members = tracked;
         self.update_live();
     }
@@ -185,21 +195,38 @@ impl ContainerReader {
 
     /// Takes a sample. What cannot be read is left out of it; `oom_kills` is left at 0.
     pub fn sample(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Result<Sample, SampleError> {
+        self.sample_with(ctx, scratch, None)
+    }
+
+    /// The same with what was read from kernel memory, unless another sample was taken since.
+    pub fn sample_with(
+        &mut self,
+        ctx: &ReaderContext,
+        scratch: &mut Scratch,
+        counted: Option<Counted>,
+    ) -> Result<Sample, SampleError> {
+        let counted = counted.filter(|counted| self.last.is_none_or(|last| last < counted.taken()));
+        self.last = Some(Instant::now());
         self.find_members(ctx, &mut scratch.buffer);
         if self.live == 0 {
             return Err(self.gone());
         }
         self.look_for_late_files(ctx, &mut scratch.buffer);
         let mut reading = Reading::new(ctx, &self.name, self.live, &mut scratch.buffer);
+        reading.counted = counted;
         let mut sample = Sample::default();
         self.families.read(&mut reading, &mut sample);
-        sample.at = (ctx.clock)();
+        // What kernel memory had is a moment older, and rates are made of it.
+        let age = reading.counted.as_ref().map(|counted| counted.taken().elapsed());
+        sample.at = age.into_iter().fold((ctx.clock)(), WallTime::back);
         self.families.read_beside(&mut reading, &mut sample);
         let Reading { values, gone, opened_by_path, unread, .. } = reading;
         sample.unread = unread;
+        self.release_files();
         self.late.found(&sample, self.live);
         self.opened_by_path = opened_by_path;
         if gone != 0 {
+            self.forget_targets();
             self.look_again(gone);
         }
         if values == 0 {

@@ -29,6 +29,8 @@ pub struct Statistic {
     pub source: Result<Source, Absence>,
     /// What was read. `None` beside a source when there was nothing to count, such as a process.
     pub value: Option<Value>,
+    /// The field in kernel memory that the value was taken from instead of the file, which has the same.
+    pub kernel_memory: Option<&'static str>,
 }
 
 /// Where a statistic is read.

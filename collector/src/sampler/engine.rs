@@ -5,6 +5,7 @@
 //! samples of one container always fall on the same phase of the interval. A read that hangs holds up one thread and the
 //! one container it belongs to; the other threads go on.
 
+mod fetch;
 mod limits;
 mod oom;
 mod oom_tally;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::metrics::{Metrics, Purpose};
-use crate::reader::container::{Member, ReaderContext, SampleError, Scratch};
+use crate::reader::container::{Counted, Member, ReaderContext, SampleError, Scratch};
 use crate::runtime::owners::Owners;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::store::{Listed, Store};
@@ -311,8 +312,10 @@ impl Engine {
         let mut stretch = Stretch::default();
         while let Some(job) = self.next(duty, &mut stretch) {
             match job {
-                Job::Sample(tracked, purpose) => self.run(&tracked, purpose, &mut scratch),
-                Job::Demand(demand) => self.meet(&demand, &mut scratch),
+                Job::Sample(tracked, purpose) => self.run(&tracked, purpose, None, &mut scratch),
+                Job::Demand(demand) => self.meet(&demand, None, &mut scratch),
+                Job::Fetch(wanted) => self.fetch(wanted, &mut scratch),
+                Job::Fetched(fetched) => self.finish(fetched, &mut scratch),
                 Job::CountOom(tracked) => {
                     let mut reading = lock(&tracked.reader);
                     tracked.deliver_news(&mut reading);
@@ -334,9 +337,9 @@ impl Engine {
         let mut queue = lock(&self.queue);
         loop {
             let now = Instant::now();
-            if let Some(job) = queue.take(duty, now) {
+            if let Some(job) = queue.take(duty, now, self.source()) {
                 let began = *stretch.began.get_or_insert(now);
-                stretch.is_periodic |= matches!(job, Job::Sample(_, Purpose::Tick));
+                stretch.is_periodic |= job.is_periodic();
                 let lasted = now.saturating_duration_since(began);
                 if lasted >= self.config.interval && stretch.is_periodic {
                     // It does not get to the end of what is due.
@@ -392,9 +395,9 @@ impl Engine {
         queue
     }
 
-    fn run(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) {
+    fn run(&self, tracked: &Arc<Tracked>, purpose: Purpose, counted: Option<Counted>, scratch: &mut Scratch) {
         if !tracked.ended.load(Ordering::Acquire) {
-            let unchanged = self.sample(tracked, purpose, scratch);
+            let unchanged = self.sample(tracked, purpose, counted, scratch);
             if purpose == Purpose::Tick {
                 let interval = self.interval(tracked, unchanged);
                 let skip = interval.saturating_sub(self.config.interval);
@@ -406,20 +409,29 @@ impl Engine {
         }
     }
 
-    fn meet(&self, demand: &Demand, scratch: &mut Scratch) {
+    fn meet(&self, demand: &Demand, counted: Option<Counted>, scratch: &mut Scratch) {
         let tracked = &demand.what;
         let met = tracked.container.latest_age().is_some_and(|age| age <= demand.max_age + demand.since.elapsed());
         if !met && !tracked.ended.load(Ordering::Acquire) {
-            self.sample(tracked, Purpose::OnDemand, scratch);
+            self.sample(tracked, Purpose::OnDemand, counted, scratch);
         }
     }
 
     /// Takes one sample; returns whether nothing had changed.
-    fn sample(&self, tracked: &Arc<Tracked>, purpose: Purpose, scratch: &mut Scratch) -> bool {
+    fn sample(
+        &self,
+        tracked: &Arc<Tracked>,
+        purpose: Purpose,
+        counted: Option<Counted>,
+        scratch: &mut Scratch,
+    ) -> bool {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);
         self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
-        let sampled = reading.reader.sample(&self.context, scratch);
+        let sampled = reading.reader.sample_with(&self.context, scratch, counted);
+        if purpose == Purpose::Tick && sampled.is_ok() {
+            reading.reader.keep_true(&self.context, scratch);
+        }
         self.read_limits_of_new_controllers(tracked, &mut reading, scratch);
         if purpose == Purpose::Final {
             tracked.closing_sample_taken(&mut reading.reader, sampled.as_ref().ok());

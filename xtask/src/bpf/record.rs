@@ -1,4 +1,4 @@
-//! The record beside the object: what it was made from and by what.
+//! The record beside the objects: what they were made from and by what.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,8 +51,10 @@ impl fmt::Display for Identity {
 pub(super) struct Record {
     /// What built the object.
     pub(super) toolchain: Identity,
-    /// Hash of the object.
+    /// Hash of the object with the programs that are attached.
     pub(super) object: Hash,
+    /// Hash of the object with those that read counters.
+    pub(super) counters: Hash,
     /// Hash of its source.
     pub(super) source: SourceHash,
 }
@@ -71,17 +73,20 @@ impl Record {
             Ok::<_, anyhow::Error>(value.to_owned())
         };
         let toolchain = Identity { rustc: get("rustc")?, llvm: get("llvm")?, linker: get("bpf-linker")? };
-        Ok(Self { toolchain, object: Hash(get("object-sha256")?), source: Hash(get("source-sha256")?) })
+        let hash = |key: &str| get(key).map(Hash);
+        let (object, counters) = (hash("object-sha256")?, hash("counters-sha256")?);
+        Ok(Self { toolchain, object, counters, source: hash("source-sha256")? })
     }
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# Written by `cargo xtask bpf`: what collector.bpf.o was built from, and by what.")?;
+        writeln!(f, "# Written by `cargo xtask bpf`: what the objects were built from, and by what.")?;
         writeln!(f, "rustc = \"{}\"", self.toolchain.rustc)?;
         writeln!(f, "llvm = \"{}\"", self.toolchain.llvm)?;
         writeln!(f, "bpf-linker = \"{}\"", self.toolchain.linker)?;
         writeln!(f, "object-sha256 = \"{}\"", self.object)?;
+        writeln!(f, "counters-sha256 = \"{}\"", self.counters)?;
         writeln!(f, "source-sha256 = \"{}\"", self.source)
     }
 }
@@ -184,6 +189,7 @@ mod tests {
                 linker: "0.10.2".to_owned(),
             },
             object: sha256(b"object"),
+            counters: sha256(b"counters"),
             source: sha256(b""),
         };
         assert_eq!(Record::parse(&record.to_string()).unwrap(), record);

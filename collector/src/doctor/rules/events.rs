@@ -1,6 +1,6 @@
 //! Kernel events and everything they stand on.
 
-use crate::config::KernelEvents;
+use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
@@ -8,6 +8,7 @@ use crate::kernel::probes::support::{
     Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, no_types, refused,
 };
 use crate::kernel::survey::Facts;
+use crate::kernel::survey::counters::CounterFacts;
 
 use super::Wishes;
 
@@ -17,7 +18,7 @@ pub(super) const WHOLE: &str = "kernel_events";
 
 pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>) {
     let probes = &facts.probes;
-    let mut all = vec![whole(probes, wishes), oom_kills(probes)];
+    let mut all = vec![whole(probes, wishes), oom_kills(probes), counters(facts, wishes)];
     all.extend(parts(probes));
     all.extend([programs(probes), tracepoints(probes), lockdown(probes), seccomp(probes), memlock(probes)]);
     if wishes.kernel_events == KernelEvents::Scan {
@@ -58,6 +59,25 @@ fn whole(probes: &Examination, wishes: &Wishes) -> Finding {
         (Some(failure), KernelEvents::Ebpf) => Finding::works(id, title, failure.why())
             .unavailable("--kernel_events=ebpf: the collector does not start", failure.fix())
             .essential(),
+    }
+}
+
+/// Without kernel memory the same numbers are read from files: nothing is wrong then.
+fn counters(facts: &Facts, wishes: &Wishes) -> Finding {
+    let (id, title) = ("kernel_memory", "counters in kernel memory");
+    if wishes.counters == CountersFrom::Files {
+        return Finding::off(id, title, "--counters=files");
+    }
+    if facts.probes.failure.is_some() || wishes.kernel_events == KernelEvents::Scan {
+        return Finding::off(id, title, "counters are read from files: kernel events do not come from eBPF");
+    }
+    match &facts.counters {
+        Ok(CounterFacts { read, refused }) => {
+            let read: Vec<_> = read.iter().map(|family| family.name()).collect();
+            let refused = refused.iter().map(|(family, why)| format!("; {} from files: {why}", family.name()));
+            Finding::works(id, title, format!("{}{}", read.join(", "), refused.collect::<String>()))
+        }
+        Err(unavailable) => Finding::off(id, title, format!("counters are read from files: {}", unavailable.why)),
     }
 }
 

@@ -171,10 +171,15 @@ impl Probes {
 
 /// Tries out what the decision needs to know.
 pub fn gather(roots: &HostRoots) -> KernelFacts {
-    let btf_path = roots.sys.join("kernel/btf/vmlinux");
-    let types = fs::read(&btf_path)
+    let types = fs::read(roots.sys.join("kernel/btf/vmlinux"))
         .map_err(|error| TypesError::Unreadable(errno_of(&error).unwrap_or(Errno::IO)))
         .and_then(|data| Btf::parse(&data).map(|btf| KernelTypes::from_btf(&btf)).map_err(TypesError::Malformed));
+    KernelFacts { types, ..gather_rights(roots) }
+}
+
+/// The same but for the kernel's types, which are not looked at.
+pub(super) fn gather_rights(roots: &HostRoots) -> KernelFacts {
+    let btf_path = roots.sys.join("kernel/btf/vmlinux");
     let map = |kind| match is_map_supported(kind) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Errno::INVAL),
@@ -188,7 +193,7 @@ pub fn gather(roots: &HostRoots) -> KernelFacts {
     let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     let held = |set| if effective.contains(set) { Capability::Held } else { Capability::Missing };
     KernelFacts {
-        types,
+        types: Err(TypesError::Unreadable(Errno::NOENT)),
         maps: map(MapType::Array),
         ring_buffer: map(MapType::RingBuf),
         programs,
@@ -370,29 +375,29 @@ fn program_log(ebpf: &mut Ebpf) -> Result<ProgramLog, Unavailable> {
 }
 
 /// The memory of all maps, from `memlock` of `/proc/self/fdinfo`; 0 when it is not there.
-fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
+pub(super) fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
     let counted = |map: &MapData| {
         let info = fs::read_to_string(proc.join(format!("self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))).ok()?;
         info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse::<u64>().ok()
     };
     let sizes = ebpf.maps().filter_map(|(_, map)| match map {
-        Map::Array(data) | Map::ProgramArray(data) => counted(data),
+        Map::Array(data) | Map::ProgramArray(data) | Map::PerCpuArray(data) => counted(data),
         // Kernels from 5.11 to 6.3 count nothing for a ring buffer.
         Map::RingBuf(data) => counted(data).max(data.info().ok().map(|info| u64::from(info.max_entries()))),
-        // The object has no others.
+        // The objects have no others.
         _ => None,
     });
     sizes.sum()
 }
 
-fn object_failed(error: &EbpfError, facts: &KernelFacts) -> Unavailable {
+pub(super) fn object_failed(error: &EbpfError, facts: &KernelFacts) -> Unavailable {
     match errno_of(error) {
         Some(errno) => refused(Facility::Map, errno, facts),
         None => broken(error),
     }
 }
 
-fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts) -> Unavailable {
+pub(super) fn program_failed(facility: Facility, error: &ProgramError, facts: &KernelFacts) -> Unavailable {
     let errno = errno_of(error);
     if let ProgramError::LoadError { verifier_log, .. } = error
         && matches!(errno, Some(Errno::INVAL | Errno::ACCESS))
@@ -419,13 +424,13 @@ fn reader_failed(error: &io::Error) -> Unavailable {
     Unavailable { facility: Facility::Reader, errno: errno_of(error), cause: Cause::Resources }
 }
 
-fn broken(what: &impl ToString) -> Unavailable {
+pub(super) fn broken(what: &impl ToString) -> Unavailable {
     let text = what.to_string().replace('\n', " ").into_boxed_str();
     Unavailable { facility: Facility::Program, errno: None, cause: Cause::BrokenObject(text) }
 }
 
 /// The kernel's errno at the root of an error.
-fn errno_of(error: &(dyn Error + 'static)) -> Option<Errno> {
+pub(super) fn errno_of(error: &(dyn Error + 'static)) -> Option<Errno> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(errno) = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {

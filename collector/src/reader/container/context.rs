@@ -2,21 +2,23 @@
 //! is found on this machine.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::devices::DeviceNames;
+use super::kernel_memory::{AddedUp, KernelMemory, OnDistrust};
 use super::limitations::{self, Limitation};
 use super::load_reader::LoadReader;
 use super::perf_events::PerfEvents;
-use super::places::{Place, Sources};
+use super::places::{CpuSource, Place, Sources};
 use super::resctrl_reader::ResctrlReader;
 use crate::kernel::HostRoots;
-use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::cgroup::hugetlb::page_sizes;
 use crate::kernel::cgroup::memory_stat::StatLayouts;
+use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::namespaces::{self, ProcfsView, Surroundings};
+use crate::kernel::probes::counters::{CounterFamily, Counters};
 use crate::kernel::procfs::process::{NamespaceId, host_network_namespace};
 use crate::kernel::procfs::process_index::ProcessIndex;
 use crate::kernel::read_errors::ReadErrors;
@@ -122,6 +124,8 @@ pub struct ReaderContext {
     /// Where each family is read, in the order of the families.
     pub(super) places: Box<[Option<Place>]>,
     pub(super) processes: ProcessSource,
+    /// Counters that are read without files once they are loaded, or why there are none.
+    pub(super) kernel_memory: OnceLock<Result<KernelMemory, String>>,
     limitations: Vec<Limitation>,
 }
 
@@ -193,6 +197,7 @@ impl ReaderContext {
             places,
             host_network,
             processes,
+            kernel_memory: OnceLock::new(),
             limitations,
             roots,
             hierarchies,
@@ -251,6 +256,55 @@ impl ReaderContext {
     /// The mounted hierarchies.
     pub fn hierarchies(&self) -> &Arc<Hierarchies> {
         &self.hierarchies
+    }
+
+    /// Counters in kernel memory, where they are in use by now.
+    pub fn kernel_memory(&self) -> Option<&KernelMemory> {
+        self.kernel_memory.get()?.as_ref().ok()
+    }
+
+    /// Where counters are read, in words.
+    pub fn counters_from(&self) -> String {
+        match self.kernel_memory.get() {
+            Some(Ok(memory)) => {
+                let served: Vec<_> = CounterFamily::ALL.into_iter().filter(|family| memory.serves(*family)).collect();
+                let names: Vec<_> = served.iter().map(|family| family.name()).collect();
+                format!("kernel memory ({}), else files", names.join(", "))
+            }
+            Some(Err(reason)) => format!("files ({reason})"),
+            None => "files (kernel memory is not looked at yet)".to_owned(),
+        }
+    }
+
+    /// Files alone are read, for this reason.
+    pub fn set_no_kernel_memory(&self, reason: impl Into<String>) {
+        let _ = self.kernel_memory.set(Err(reason.into()));
+    }
+
+    /// From now on numbers are taken from there, each container's when it was compared.
+    pub fn set_kernel_memory(&self, counters: Counters, on_distrust: OnDistrust) {
+        let time = match self.sources.cpu {
+            Some(CpuSource::V2(position)) => Some(position),
+            _ => None,
+        };
+        let added_up = AddedUp { memory: self.sources.counted(CounterFamily::Memory), time };
+        let memory = KernelMemory::new(counters, Arc::clone(&self.hierarchies), added_up, on_distrust);
+        memory.learn_from_root(&self.layouts, &mut ReadBuffer::new());
+        // Set once, by the one who loads it.
+        let _ = self.kernel_memory.set(Ok(memory));
+    }
+
+    /// Which families there could be, by the kinds that are wanted and the hierarchies that are mounted.
+    pub fn counter_families(&self) -> Vec<CounterFamily> {
+        CounterFamily::ALL.into_iter().filter(|family| self.sources.counted(*family).is_some()).collect()
+    }
+
+    /// The version of the hierarchy with the memory controller.
+    pub fn memory_version(&self) -> Version {
+        match self.sources.memory {
+            Some(Place::V1(_)) => Version::V1,
+            _ => Version::V2,
+        }
     }
 
     /// Names of block devices.

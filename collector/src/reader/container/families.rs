@@ -26,7 +26,9 @@ use super::places::{Mounted, Place};
 use super::reading::Reading;
 use super::rows::Rows;
 use crate::kernel::file::KeptFile;
-use crate::sample::container::Sample;
+use crate::kernel::probes::counters::CounterFamily;
+use crate::kernel::probes::counters::cpu_time::ShownTimes;
+use crate::sample::container::{Cpu, Io, Processes, Sample};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::Value;
 
@@ -55,6 +57,9 @@ pub(super) trait Family {
 
     /// Visits the cgroup's files that are kept open.
     fn each(&mut self, _: &mut dyn FnMut(&mut KeptFile)) {}
+
+    /// Closes those whose numbers are otherwise taken from kernel memory.
+    fn release(&mut self) {}
 
     /// Whether a file that every cgroup with the controller has is not there.
     fn lacks_leading(&self) -> bool {
@@ -124,6 +129,26 @@ impl Families {
         }
     }
 
+    /// The part of a sample that a family of counters has by what was read from kernel memory; `None` where it has none.
+    pub(super) fn counted(reading: &mut Reading<'_>, family: CounterFamily) -> Option<Sample> {
+        let mut sample = Sample::default();
+        match family {
+            CounterFamily::Memory => sample.memory = Some(memory::counted(reading, &mut memory::ZswapKeys::default())?),
+            CounterFamily::CpuTime => sample.cpu = Some(cpu::counted_time(reading, ShownTimes::default())?.0),
+            CounterFamily::Bandwidth => {
+                let cfs = cpu::counted_bandwidth(reading)?;
+                sample.cpu = Some(Cpu { cfs: Some(cfs), ..Cpu::default() });
+            }
+            CounterFamily::Pids => {
+                let threads = Some(reading.counted_pids()?);
+                sample.processes = Some(Processes { threads, ..Processes::default() });
+            }
+            CounterFamily::Blkio => sample.io = reading.used_no_device().then(Io::default),
+            CounterFamily::Cgroup => sample.cpu = Some(cpu::counted_unified_time(reading, ShownTimes::default())?.0),
+        }
+        Some(sample).filter(|sample| *sample != Sample::default())
+    }
+
     pub(super) fn read_beside(&mut self, reading: &mut Reading<'_>, sample: &mut Sample) {
         let ctx = reading.ctx;
         for (family, place) in self.placed(&ctx.places) {
@@ -160,6 +185,11 @@ impl Families {
         for family in self.all() {
             family.each(each);
         }
+    }
+
+    /// Closes what is open of the files whose numbers are otherwise taken from kernel memory.
+    pub(super) fn release(&mut self) {
+        self.all().into_iter().for_each(Family::release);
     }
 
     pub(super) fn lacks_leading(&mut self) -> bool {

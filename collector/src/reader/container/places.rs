@@ -1,6 +1,7 @@
 //! Where families of statistics are on this machine: in which hierarchy's files, or asked of the kernel.
 
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy, Mode, Version};
+use crate::kernel::probes::counters::CounterFamily;
 use crate::sample::kinds::{KindSet, MetricKind};
 
 /// Where a family is read. A number is the place of a hierarchy in the list of those that are mounted.
@@ -82,6 +83,11 @@ pub(super) enum CpuSource {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sources {
     pub(super) cpu: Option<CpuSource>,
+    /// Memory, where its kind is wanted.
+    pub(super) memory: Option<Place>,
+    /// Block devices and tasks, where wanted.
+    pub(super) io: Option<Place>,
+    pub(super) pids: Option<Place>,
     /// Memory even where its kind is off: OOM kills have a kind of their own.
     pub(super) memory_always: Option<Place>,
     /// The hierarchy whose `cgroup.procs` are the container's processes.
@@ -115,6 +121,9 @@ impl Sources {
                 }),
                 (None, unified) => unified.map(CpuSource::V2),
             },
+            memory: memory.filter(|place| matches!(place, Place::V2(_)) || mounted.wants(MetricKind::Memory)),
+            io: mounted.wanted(MetricKind::DiskIo, "blkio"),
+            pids: mounted.wanted(MetricKind::Process, "pids"),
             memory_always: memory,
             processes,
             likely_processes: [
@@ -128,6 +137,23 @@ impl Sources {
             }),
             unified_only: unified.filter(|_| hierarchies.mode == Mode::V2),
             pressure: unified.filter(|_| hierarchies.mode == Mode::V2 || mounted.wants(MetricKind::Pressure)),
+        }
+    }
+
+    /// The hierarchy in which a cgroup has a family of counters, as far as these are read from kernel memory: of v1 so far.
+    /// There are plans for v2, which are not proven on every kernel yet.
+    pub(super) fn counted(&self, family: CounterFamily) -> Option<usize> {
+        let of_v1 = |place: Option<Place>| match place? {
+            Place::V1(position) => Some(position),
+            Place::V2(_) | Place::Kernel(_) => None,
+        };
+        match (family, self.cpu) {
+            (CounterFamily::Memory, _) => of_v1(self.memory),
+            (CounterFamily::CpuTime, Some(CpuSource::V1 { cpuacct, .. })) => Some(cpuacct),
+            (CounterFamily::Bandwidth, Some(CpuSource::V1 { cpu, .. })) => cpu,
+            (CounterFamily::Blkio, _) => of_v1(self.io),
+            (CounterFamily::Pids, _) => of_v1(self.pids),
+            _ => None,
         }
     }
 }

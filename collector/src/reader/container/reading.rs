@@ -1,11 +1,14 @@
 //! One pass over a container's files: what is read, what ended meanwhile, what could not be read.
 
 use super::context::ReaderContext;
+use super::kernel_memory::{Counted, CountedCpuTime, CountedMemory, KernelMemory};
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
+use crate::kernel::probes::counters::cpu_time::{RawTimes, ShownTimes};
 use crate::kernel::text_formats::FormatError;
+use crate::sample::container::Cfs;
 use crate::sample::unread::{Part, Unread};
 
 /// One pass over a container's files.
@@ -21,12 +24,24 @@ pub(super) struct Reading<'a> {
     pub(super) opened_by_path: bool,
     /// What the kernel has and could not be read.
     pub(super) unread: Unread,
+    /// What was read from kernel memory: no files are needed for that.
+    pub(super) counted: Option<Counted>,
 }
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet of this cgroup, which is in the hierarchies with these bits.
     pub(super) fn new(ctx: &'a ReaderContext, name: &'a [u8], live: u64, buffer: &'a mut ReadBuffer) -> Self {
-        Self { ctx, name, live, buffer, values: 0, gone: 0, opened_by_path: false, unread: Unread::default() }
+        Self {
+            ctx,
+            name,
+            live,
+            buffer,
+            values: 0,
+            gone: 0,
+            opened_by_path: false,
+            unread: Unread::default(),
+            counted: None,
+        }
     }
 
     /// The hierarchy at this place, if the container is in it.
@@ -156,6 +171,44 @@ impl<'a> Reading<'a> {
                 None
             }
         }
+    }
+
+    /// A value from kernel memory, if there is one.
+    #[inline]
+    fn counted<T>(&mut self, take: impl FnOnce(&KernelMemory, &Counted) -> Option<T>) -> Option<T> {
+        let value = take(self.ctx.kernel_memory()?, self.counted.as_ref()?)?;
+        self.values += 1;
+        Some(value)
+    }
+
+    /// Memory.
+    pub(super) fn counted_memory(&mut self) -> Option<CountedMemory> {
+        self.counted(KernelMemory::counted_memory)
+    }
+
+    /// CPU time of v1.
+    pub(super) fn counted_cpu_time(&mut self) -> Option<CountedCpuTime> {
+        self.counted(KernelMemory::counted_cpu_time)
+    }
+
+    /// CPU time of v2.
+    pub(super) fn counted_unified_time(&mut self) -> Option<(RawTimes, ShownTimes)> {
+        self.counted(KernelMemory::counted_unified_time)
+    }
+
+    /// Bandwidth control, its times in nanoseconds.
+    pub(super) fn counted_bandwidth(&mut self) -> Option<Cfs> {
+        self.counted(KernelMemory::counted_bandwidth)
+    }
+
+    /// Tasks.
+    pub(super) fn counted_pids(&mut self) -> Option<u64> {
+        self.counted(KernelMemory::counted_pids)
+    }
+
+    /// Whether the cgroup never used a block device: its files of v1 have no line then.
+    pub(super) fn used_no_device(&mut self) -> bool {
+        self.counted(|memory, counted| memory.used_no_device(counted).then_some(())).is_some()
     }
 
     /// Places of the hierarchies the container is in.

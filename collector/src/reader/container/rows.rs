@@ -172,7 +172,7 @@ impl<'a> Rows<'a> {
     pub(super) fn push(&mut self, name: &'static str, value: Option<Value>, source: Result<Source, Absence>) {
         // Where there is no file for a limit nothing limits, but nothing says so either.
         let value = value.filter(|value| source.is_ok() || *value != Value::Unlimited);
-        self.rows.push(Statistic { name, source, value });
+        self.rows.push(Statistic { name, source, value, kernel_memory: None });
     }
 
     /// Whether a kind is on.

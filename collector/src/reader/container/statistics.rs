@@ -12,7 +12,11 @@ impl ContainerReader {
     /// # Errors
     /// The container has ended.
     pub fn statistics(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Result<Vec<Statistic>, SampleError> {
-        let sample = self.sample(ctx, scratch)?;
+        let mut sample = self.sample(ctx, scratch)?;
+        let counted = self.counted_now(ctx, scratch);
+        if counted.is_some() {
+            sample = self.sample_with(ctx, scratch, counted.clone())?;
+        }
         let mut spec = self.spec(ctx, scratch);
         spec.created = self.created_from_files(ctx, scratch, sample.at);
         let oom_kills = self.oom_kill_counter(ctx, scratch).map(|counter| counter.kills);
@@ -23,7 +27,13 @@ impl ContainerReader {
             .unwrap_or_default();
         let mut rows = Rows::new(reading, processes.first().copied(), oom_kills);
         self.families.explain(&mut rows, &sample, &spec);
-        Ok(rows.rows)
+        let mut list = rows.rows;
+        if let (Some(memory), Some(counted)) = (ctx.kernel_memory(), counted) {
+            for row in &mut list {
+                row.kernel_memory = memory.field(row, &counted);
+            }
+        }
+        Ok(list)
     }
 }
 

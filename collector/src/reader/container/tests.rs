@@ -2,6 +2,7 @@
 
 mod contained;
 mod fixture;
+mod kernel_memory;
 mod legacy;
 mod lifetime;
 mod odd;

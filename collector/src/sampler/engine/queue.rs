@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Tracked;
+use crate::reader::container::Counted;
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
 
@@ -20,6 +21,8 @@ pub(super) struct Queue {
     pub(super) ticks: BinaryHeap<Due>,
     /// Everything else that has its time.
     pub(super) soon: BinaryHeap<Due>,
+    /// Samples whose numbers in kernel memory are read, and that wait for their files.
+    pub(super) fetched: VecDeque<Fetched>,
     /// What requests wait for. Never goes before the first and the last samples.
     pub(super) demanded: VecDeque<Demand>,
     is_demands_turn: bool,
@@ -44,9 +47,45 @@ pub(super) enum Duty {
 pub(super) enum Job {
     Sample(Arc<Tracked>, Purpose),
     Demand(Demand),
+    /// Read what these have in kernel memory, and put them into the queue again with that.
+    Fetch(Vec<Wanted>),
+    Fetched(Fetched),
     Close(Arc<Tracked>, WallTime),
     CountOom(Arc<Tracked>),
 }
+
+/// A sample that is taken along with others.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Tick(Arc<Tracked>),
+    Demand(Demand),
+}
+
+impl Wanted {
+    pub(super) fn tracked(&self) -> &Arc<Tracked> {
+        match self {
+            Self::Tick(tracked) => tracked,
+            Self::Demand(demand) => &demand.what,
+        }
+    }
+}
+
+/// A sample with what was read of it from kernel memory, if that was.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) wanted: Wanted,
+    pub(super) counted: Option<Counted>,
+}
+
+/// Whether what is due is first read from kernel memory, many at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Files,
+    KernelMemory,
+}
+
+/// Samples that are read from kernel memory at a time.
+const FETCH: usize = 256;
 
 /// A sample that a request waits for.
 #[derive(Debug)]
@@ -105,7 +144,7 @@ fn take_due(heap: &mut BinaryHeap<Due>, now: Instant) -> Option<Job> {
 
 impl Queue {
     /// The next job of a thread, if there is one now.
-    pub(super) fn take(&mut self, duty: Duty, now: Instant) -> Option<Job> {
+    pub(super) fn take(&mut self, duty: Duty, now: Instant, source: Source) -> Option<Job> {
         if let Some(job) = self.urgent.pop_front() {
             return Some(job);
         }
@@ -118,6 +157,12 @@ impl Queue {
         if duty == Duty::Urgent {
             return None;
         }
+        if let Some(fetched) = self.fetched.pop_front() {
+            return Some(Job::Fetched(fetched));
+        }
+        if source == Source::KernelMemory {
+            return self.take_many(now);
+        }
         // By turns: however many requests there are, what is due is read.
         self.is_demands_turn = !self.is_demands_turn;
         if self.is_demands_turn {
@@ -127,9 +172,34 @@ impl Queue {
         take_due(&mut self.ticks, now).or_else(|| self.demanded.pop_front().map(Job::Demand))
     }
 
+    /// As many as are read at a time; half of them at most are what requests wait for while others are due.
+    fn take_many(&mut self, now: Instant) -> Option<Job> {
+        let mut wanted = Vec::new();
+        while wanted.len() < FETCH {
+            self.is_demands_turn = !self.is_demands_turn;
+            let demanded = |queue: &mut Self| queue.demanded.pop_front().map(Wanted::Demand);
+            let due = |queue: &mut Self| match take_due(&mut queue.ticks, now) {
+                Some(Job::Sample(tracked, _)) => Some(Wanted::Tick(tracked)),
+                _ => None,
+            };
+            let next = if self.is_demands_turn {
+                demanded(self).or_else(|| due(self))
+            } else {
+                due(self).or_else(|| demanded(self))
+            };
+            let Some(next) = next else { break };
+            wanted.push(next);
+        }
+        (!wanted.is_empty()).then_some(Job::Fetch(wanted))
+    }
+
     /// Whether there is work for another thread that does all.
     pub(super) fn has_more(&self, now: Instant) -> bool {
         let is_due = |heap: &BinaryHeap<Due>| heap.peek().is_some_and(|due| due.at <= now);
-        !self.urgent.is_empty() || !self.demanded.is_empty() || is_due(&self.soon) || is_due(&self.ticks)
+        !self.urgent.is_empty()
+            || !self.fetched.is_empty()
+            || !self.demanded.is_empty()
+            || is_due(&self.soon)
+            || is_due(&self.ticks)
     }
 }

@@ -4,7 +4,9 @@ use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
 use crate::kernel::cgroup::v1::cpuacct::{CpuacctStat, usage_percpu};
 use crate::kernel::cgroup::{Version, v1, v2};
 use crate::kernel::file::KeptFile;
+use crate::kernel::probes::counters::cpu_time::ShownTimes;
 use crate::kernel::text_formats::{FormatError, Signed, signed, unsigned};
+use crate::reader::container::kernel_memory::CountedCpuTime;
 use crate::reader::container::places::CpuSource;
 use crate::reader::container::rows::Section;
 use crate::reader::container::rows::keys::{Base, Keys, key, part, whole};
@@ -25,6 +27,8 @@ pub(in crate::reader::container) struct CpuFiles {
     user_and_system: KeptFile,
     stat: KeptFile,
     pressure: KeptFile,
+    /// User and system time as they were last shown, of those that are counted in kernel memory.
+    shown: ShownTimes,
 }
 
 impl Family for CpuFiles {
@@ -34,8 +38,13 @@ impl Family for CpuFiles {
     }
 
     fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
-        let Self { usage, per_cpu, user_and_system, stat, pressure } = self;
+        let Self { usage, per_cpu, user_and_system, stat, pressure, shown: _ } = self;
         [usage, per_cpu, user_and_system, stat, pressure].into_iter().for_each(each);
+    }
+
+    fn release(&mut self) {
+        let Self { usage, per_cpu, user_and_system, stat, pressure: _, shown: _ } = self;
+        [usage, per_cpu, user_and_system, stat].into_iter().for_each(KeptFile::release);
     }
 
     fn read(&mut self, _: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
@@ -82,6 +91,31 @@ impl CpuFiles {
     }
 
     fn v1(&mut self, reading: &mut Reading<'_>, cpuacct: usize, cpu: Option<usize>) -> (Option<Nanos>, Cpu) {
+        let (total, times) = match counted_time(reading, self.shown) {
+            Some((times, shown)) => {
+                self.shown = shown;
+                (Some(times.total), times)
+            }
+            None => self.v1_time(reading, cpuacct),
+        };
+        let cfs = match (cpu, counted_bandwidth(reading)) {
+            (None, _) => None,
+            (Some(_), Some(counted)) => Some(counted),
+            (Some(position), None) => {
+                let stat = reading.kept_lines(position, "cpu.stat", &mut self.stat, v1::cpu::CpuStat::parse);
+                stat.filter(|stat| *stat != v1::cpu::CpuStat::default()).map(|stat| Cfs {
+                    periods: stat.nr_periods,
+                    throttled_periods: stat.nr_throttled,
+                    throttled_time: stat.throttled_time.map(Nanos),
+                    burst_periods: stat.nr_bursts,
+                    burst_time: stat.burst_time.map(Nanos),
+                })
+            }
+        };
+        (total, Cpu { cfs, ..times })
+    }
+
+    fn v1_time(&mut self, reading: &mut Reading<'_>, cpuacct: usize) -> (Option<Nanos>, Cpu) {
         // The kernel sums the same per-CPU counters up for cpuacct.usage: one file less to read.
         let mut per_cpu = if reading.ctx.kinds.has(MetricKind::PerCpu) {
             let mut list = Vec::with_capacity(reading.ctx.machine.cpus);
@@ -101,25 +135,21 @@ impl CpuFiles {
         }
         let split = reading.kept_lines(cpuacct, "cpuacct.stat", &mut self.user_and_system, CpuacctStat::parse);
         let ticks = |ticks: u64| Nanos(ticks.saturating_mul(NANOS_PER_TICK));
-        let parse = v1::cpu::CpuStat::parse;
-        let cfs = cpu.and_then(|position| reading.kept_lines(position, "cpu.stat", &mut self.stat, parse));
         let cpu = Cpu {
             user: split.and_then(|split| split.user).map(ticks),
             system: split.and_then(|split| split.system).map(ticks),
             per_cpu,
-            cfs: cfs.filter(|stat| *stat != v1::cpu::CpuStat::default()).map(|stat| Cfs {
-                periods: stat.nr_periods,
-                throttled_periods: stat.nr_throttled,
-                throttled_time: stat.throttled_time.map(Nanos),
-                burst_periods: stat.nr_bursts,
-                burst_time: stat.burst_time.map(Nanos),
-            }),
             ..Cpu::default()
         };
         (total.map(Nanos), cpu)
     }
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> (Option<Nanos>, Cpu) {
+        if let Some((times, shown)) = counted_unified_time(reading, self.shown) {
+            self.shown = shown;
+            // Without the controller there is no bandwidth, neither here nor in the file.
+            return (Some(times.total), Cpu { cfs: counted_bandwidth(reading), ..times });
+        }
         let stat = reading.kept_lines(position, "cpu.stat", &mut self.stat, v2::cpu::CpuStat::parse);
         let stat = stat.unwrap_or_default();
         // The kernel scales the two so that their sum is the whole.
@@ -140,6 +170,45 @@ impl CpuFiles {
         };
         (total.map(nanos), cpu)
     }
+}
+
+/// CPU time of v2 as its file would have it, from kernel memory, and what is shown of it by that.
+pub(super) fn counted_unified_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
+    let (raw, of_kernel) = reading.counted_unified_time()?;
+    let shown = raw.shared_out(later(before, of_kernel));
+    let whole = |nanos: u64| Nanos::from(Micros(nanos / 1000));
+    let (user, system) = (Some(whole(shown.user)), Some(whole(shown.system)));
+    Some((Cpu { total: whole(raw.total), user, system, ..Cpu::default() }, shown))
+}
+
+/// Whichever was shown last: by the collector, or by the kernel to whoever read the file.
+fn later(before: ShownTimes, of_kernel: ShownTimes) -> ShownTimes {
+    let sum = |shown: ShownTimes| shown.user.saturating_add(shown.system);
+    if sum(of_kernel) > sum(before) { of_kernel } else { before }
+}
+
+/// Bandwidth control as the file would have it, whose unit on v2 is the microsecond.
+pub(super) fn counted_bandwidth(reading: &mut Reading<'_>) -> Option<Cfs> {
+    let cfs = reading.counted_bandwidth()?;
+    if !matches!(reading.ctx.sources.cpu, Some(CpuSource::V2(_))) {
+        return Some(cfs);
+    }
+    let whole = |time: Option<Nanos>| time.map(|Nanos(nanos)| Nanos::from(Micros(nanos / 1000)));
+    Some(Cfs { throttled_time: whole(cfs.throttled_time), burst_time: whole(cfs.burst_time), ..cfs })
+}
+
+/// CPU time of v1 as its files would have it, from kernel memory, and what is shown of it by that.
+pub(super) fn counted_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
+    let CountedCpuTime { raw, shown: of_kernel, each } = reading.counted_cpu_time()?;
+    let shown = raw.shared_out(later(before, of_kernel));
+    let whole_ticks = |nanos: u64| Nanos(nanos / NANOS_PER_TICK * NANOS_PER_TICK);
+    let per_cpu = reading.ctx.kinds.has(MetricKind::PerCpu).then(|| {
+        let mut list = each.into_iter().map(Nanos).collect();
+        leave_out_absent_cpus(&mut list, reading.ctx.machine.present_cpus);
+        list
+    });
+    let (user, system) = (Some(whole_ticks(shown.user)), Some(whole_ticks(shown.system)));
+    Some((Cpu { total: Nanos(raw.total), user, system, per_cpu, ..Cpu::default() }, shown))
 }
 
 /// The kernel lists every CPU that there may ever be; those beyond the last that is there are left out, unless one was

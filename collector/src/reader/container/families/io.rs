@@ -60,6 +60,8 @@ pub(in crate::reader::container) struct IoFiles {
     pressure: KeptFile,
     /// v1: the group that counts, with its files.
     group: Option<(Group, Vec<KeptFile>)>,
+    /// v1: kernel memory had that no device was used, and the files were not looked at.
+    is_unused: bool,
 }
 
 impl Family for IoFiles {
@@ -71,6 +73,12 @@ impl Family for IoFiles {
         each(&mut self.stat);
         each(&mut self.pressure);
         self.group.iter_mut().flat_map(|(_, files)| files).for_each(each);
+    }
+
+    fn release(&mut self) {
+        if self.is_unused {
+            self.group.iter_mut().flat_map(|(_, files)| files).for_each(KeptFile::release);
+        }
     }
 
     fn retry(&mut self) {
@@ -113,6 +121,10 @@ impl IoFiles {
     }
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Vec<DeviceIo>> {
+        self.is_unused = reading.used_no_device();
+        if self.is_unused {
+            return Some(Vec::new());
+        }
         if self.group.is_none() {
             let skipped = if reading.ctx.machine.uses_bfq { 0 } else { BFQ_GROUPS };
             let is_there = |group: &&Group| {

@@ -1,5 +1,7 @@
 //! Memory, and its limits.
 
+mod zswap;
+
 use std::sync::Arc;
 
 use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
@@ -9,6 +11,7 @@ use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::process::MachineSwap;
 use crate::kernel::text_formats::{limit, unsigned};
+use crate::reader::container::kernel_memory::CountedMemory;
 use crate::reader::container::rows::Section;
 use crate::reader::container::rows::keys::{Base, Keys, key, whole};
 use crate::sample::container::{Faults, Memory, MemoryEvents, MemorySpec, Sample, Zswap};
@@ -18,6 +21,7 @@ use crate::sample::spec::{MemoryLimit, Spec};
 use crate::sample::statistic::Value;
 use crate::sample::unread::Part;
 use crate::units::{Bytes, Limit};
+pub(super) use zswap::ZswapKeys;
 
 #[derive(Debug, Default)]
 pub(in crate::reader::container) struct MemoryFiles {
@@ -32,31 +36,6 @@ pub(in crate::reader::container) struct MemoryFiles {
     layout: Option<Arc<StatLayout>>,
     zswap: ZswapKeys,
     counting: Option<Counting>,
-}
-
-/// The lines of zswap in `memory.stat`.
-const ZSWAP: [&str; 5] = ["zswap", "zswapped", "zswpin", "zswpout", "zswpwb"];
-
-/// Where they are, looked for once for all files of one layout.
-#[derive(Debug, Default)]
-struct ZswapKeys {
-    layout: Option<Arc<StatLayout>>,
-    positions: [Option<usize>; ZSWAP.len()],
-}
-
-impl ZswapKeys {
-    fn pick(&mut self, stat: &Stat) -> Option<Zswap> {
-        let layout = stat.layout.as_ref()?;
-        if !self.layout.as_ref().is_some_and(|known| Arc::ptr_eq(known, layout)) {
-            self.positions = ZSWAP.map(|key| layout.keys().iter().position(|known| **known == *key));
-            self.layout = Some(Arc::clone(layout));
-        }
-        let [usage, stored, pages_in, pages_out, pages_written_back] =
-            self.positions.map(|position| stat.values.get(position?).copied());
-        let (usage, stored) = (usage.map(Bytes), stored.map(Bytes));
-        let zswap = Zswap { usage, stored, pages_in, pages_out, pages_written_back };
-        (zswap != Zswap::default()).then_some(zswap)
-    }
 }
 
 /// Which values of a v1 `memory.stat` count: `memory.use_hierarchy`, always 1 since 5.11.
@@ -94,6 +73,11 @@ impl Family for MemoryFiles {
     fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
         let Self { usage, max_usage, stat, events, kernel, swap, pressure, layout: _, zswap: _, counting: _ } = self;
         [usage, max_usage, stat, events, kernel, swap, pressure].into_iter().for_each(each);
+    }
+
+    fn release(&mut self) {
+        let Self { usage, max_usage, stat, events, kernel, swap, .. } = self;
+        [usage, max_usage, stat, events, kernel, swap].into_iter().for_each(KeptFile::release);
     }
 
     fn retry(&mut self) {
@@ -138,6 +122,11 @@ impl MemoryFiles {
         (reading.values > values && !ended).then_some(memory)
     }
 
+    /// The lines of its `memory.stat`, if that was read.
+    pub(in crate::reader::container) fn layout(&self) -> Option<&Arc<StatLayout>> {
+        self.layout.as_ref()
+    }
+
     fn stat(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Stat> {
         let layouts = &reading.ctx.layouts;
         let layout = &mut self.layout;
@@ -148,6 +137,11 @@ impl MemoryFiles {
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Memory> {
         reading.hierarchy(position)?;
+        if self.counting != Some(Counting::OwnOnly)
+            && let Some(memory) = counted(reading, &mut self.zswap)
+        {
+            return Some(memory);
+        }
         let usage = reading.kept(position, "memory.usage_in_bytes", &mut self.usage, unsigned);
         let stat = self.stat(reading, position).unwrap_or_default();
         let counting =
@@ -155,32 +149,7 @@ impl MemoryFiles {
                 Some(0) => Counting::OwnOnly,
                 _ => Counting::Subtree,
             });
-        let pick = |total, own| if counting == Counting::Subtree { total } else { own };
-        let inactive_file = stat.get(StatKey::TotalInactiveFile);
-        let mut known = Known { reading: &mut *reading, stat: &stat };
-        let working_set = known.working_set(usage, inactive_file);
-        let own_faults = Faults {
-            pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
-            pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
-        };
-        let all = [(StatKey::TotalPageFaults, Part::AllFaults), (StatKey::TotalMajorFaults, Part::AllMajorFaults)];
-        // Kernels without the subtree's have the cgroup's own.
-        let has_all = all.iter().any(|(key, _)| stat.get(*key).is_some());
-        let [pgfault, pgmajfault] = all.map(|(key, part)| if has_all { known.number(key, part) } else { 0 });
-        let hierarchical_faults = if has_all { Faults { pgfault, pgmajfault } } else { own_faults };
-        let mut memory = Memory {
-            usage: known.usage(usage),
-            cache: Bytes(known.number(pick(StatKey::TotalCache, StatKey::Cache), Part::Cache)),
-            rss: Bytes(known.number(pick(StatKey::TotalRss, StatKey::Rss), Part::Rss)),
-            swap: stat.get(pick(StatKey::TotalSwap, StatKey::Swap)).map(Bytes),
-            mapped_file: Bytes(known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile)),
-            working_set,
-            active_file: stat.get(StatKey::TotalActiveFile).map(Bytes),
-            inactive_file: inactive_file.map(Bytes),
-            own_faults,
-            hierarchical_faults,
-            ..Memory::default()
-        };
+        let mut memory = of_v1_stat(reading, usage, &stat, counting);
         memory.max_usage =
             reading.kept(position, "memory.max_usage_in_bytes", &mut self.max_usage, unsigned).map(Bytes);
         memory.failcnt = reading.kept(position, "memory.failcnt", &mut self.events, unsigned);
@@ -191,6 +160,9 @@ impl MemoryFiles {
 
     fn v2(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Memory> {
         reading.hierarchy(position)?;
+        if let Some(memory) = counted(reading, &mut self.zswap) {
+            return Some(memory);
+        }
         let current = reading.kept(position, "memory.current", &mut self.usage, unsigned);
         if current.is_none() && self.usage.is_absent() && !reading.is_root() {
             // The controller is off.
@@ -206,30 +178,7 @@ impl MemoryFiles {
             }
             usage => (usage, reading.kept(position, "memory.swap.current", &mut self.swap, unsigned)),
         };
-        let inactive_file = stat.get(StatKey::InactiveFile);
-        let mut known = Known { reading: &mut *reading, stat: &stat };
-        // v2 counts over the subtree only.
-        let faults = Faults {
-            pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
-            pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
-        };
-        known.number(StatKey::PageFaults, Part::AllFaults);
-        known.number(StatKey::MajorFaults, Part::AllMajorFaults);
-        let mut memory = Memory {
-            usage: known.usage(usage),
-            cache: Bytes(known.number(StatKey::File, Part::Cache)),
-            rss: Bytes(known.number(StatKey::Anon, Part::Rss)),
-            swap: swap.map(Bytes),
-            mapped_file: Bytes(known.number(StatKey::FileMapped, Part::MappedFile)),
-            working_set: known.working_set(usage, inactive_file),
-            active_file: stat.get(StatKey::ActiveFile).map(Bytes),
-            inactive_file: inactive_file.map(Bytes),
-            kernel: stat.get(StatKey::Kernel).map(Bytes),
-            zswap: self.zswap.pick(&stat),
-            own_faults: faults,
-            hierarchical_faults: faults,
-            ..Memory::default()
-        };
+        let mut memory = of_v2_stat(reading, usage, swap, &stat, &mut self.zswap);
         memory.max_usage = reading.kept(position, "memory.peak", &mut self.max_usage, unsigned).map(Bytes);
         let events = reading.kept_lines(position, "memory.events", &mut self.events, EventsFile::parse);
         memory.events = events.map(|EventsFile { low, high, max, oom, oom_kill, oom_group_kill }| MemoryEvents {
@@ -243,6 +192,87 @@ impl MemoryFiles {
         memory.stat = stat.into_whole();
         Some(memory)
     }
+}
+
+/// What of v1 depends on `memory.stat`, with memory in use.
+fn of_v1_stat(reading: &mut Reading<'_>, usage: Option<u64>, stat: &Stat, counting: Counting) -> Memory {
+    let pick = |total, own| if counting == Counting::Subtree { total } else { own };
+    let inactive_file = stat.get(StatKey::TotalInactiveFile);
+    let mut known = Known { reading, stat };
+    let working_set = known.working_set(usage, inactive_file);
+    let own_faults = Faults {
+        pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
+        pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
+    };
+    let all = [(StatKey::TotalPageFaults, Part::AllFaults), (StatKey::TotalMajorFaults, Part::AllMajorFaults)];
+    // Kernels without the subtree's have the cgroup's own.
+    let has_all = all.iter().any(|(key, _)| stat.get(*key).is_some());
+    let [pgfault, pgmajfault] = all.map(|(key, part)| if has_all { known.number(key, part) } else { 0 });
+    let hierarchical_faults = if has_all { Faults { pgfault, pgmajfault } } else { own_faults };
+    Memory {
+        usage: known.usage(usage),
+        cache: Bytes(known.number(pick(StatKey::TotalCache, StatKey::Cache), Part::Cache)),
+        rss: Bytes(known.number(pick(StatKey::TotalRss, StatKey::Rss), Part::Rss)),
+        swap: stat.get(pick(StatKey::TotalSwap, StatKey::Swap)).map(Bytes),
+        mapped_file: Bytes(known.number(pick(StatKey::TotalMappedFile, StatKey::MappedFile), Part::MappedFile)),
+        working_set,
+        active_file: stat.get(StatKey::TotalActiveFile).map(Bytes),
+        inactive_file: inactive_file.map(Bytes),
+        own_faults,
+        hierarchical_faults,
+        ..Memory::default()
+    }
+}
+
+/// What of v2 depends on `memory.stat`, with memory and swap in use.
+fn of_v2_stat(
+    reading: &mut Reading<'_>,
+    usage: Option<u64>,
+    swap: Option<u64>,
+    stat: &Stat,
+    zswap: &mut ZswapKeys,
+) -> Memory {
+    let inactive_file = stat.get(StatKey::InactiveFile);
+    let mut known = Known { reading, stat };
+    // v2 counts over the subtree only.
+    let faults = Faults {
+        pgfault: known.number(StatKey::PageFaults, Part::OwnFaults),
+        pgmajfault: known.number(StatKey::MajorFaults, Part::OwnMajorFaults),
+    };
+    known.number(StatKey::PageFaults, Part::AllFaults);
+    known.number(StatKey::MajorFaults, Part::AllMajorFaults);
+    Memory {
+        usage: known.usage(usage),
+        cache: Bytes(known.number(StatKey::File, Part::Cache)),
+        rss: Bytes(known.number(StatKey::Anon, Part::Rss)),
+        swap: swap.map(Bytes),
+        mapped_file: Bytes(known.number(StatKey::FileMapped, Part::MappedFile)),
+        working_set: known.working_set(usage, inactive_file),
+        active_file: stat.get(StatKey::ActiveFile).map(Bytes),
+        inactive_file: inactive_file.map(Bytes),
+        kernel: stat.get(StatKey::Kernel).map(Bytes),
+        zswap: zswap.pick(stat),
+        own_faults: faults,
+        hierarchical_faults: faults,
+        ..Memory::default()
+    }
+}
+
+/// Memory as its files would have it, from kernel memory.
+pub(super) fn counted(reading: &mut Reading<'_>, zswap: &mut ZswapKeys) -> Option<Memory> {
+    let CountedMemory { usage, peak, failcnt, kernel, swap, events, layout, stat } = reading.counted_memory()?;
+    let stat = Stat { layout: Some(layout), values: stat };
+    let mut memory = if matches!(reading.ctx.sources.memory, Some(Place::V1(_))) {
+        let memory = of_v1_stat(reading, Some(usage), &stat, Counting::Subtree);
+        Memory { failcnt, kernel: kernel.map(Bytes), ..memory }
+    } else {
+        let [low, high, max, oom, oom_kill, oom_group_kill] = events;
+        let events = Some(MemoryEvents { low, high, max, oom, oom_kill, oom_group_kill });
+        Memory { events, ..of_v2_stat(reading, Some(usage), swap, &stat, zswap) }
+    };
+    memory.max_usage = Some(Bytes(peak));
+    memory.stat = stat.into_whole();
+    Some(memory)
 }
 
 /// Values that a sample always has: where one could not be read it is 0 and noted.

@@ -35,6 +35,10 @@ impl Family for ProcessFiles {
         each(&mut self.threads_max);
     }
 
+    fn release(&mut self) {
+        self.threads.release();
+    }
+
     fn lacks_leading(&self) -> bool {
         self.threads.is_absent()
     }
@@ -85,6 +89,14 @@ impl ProcessFiles {
         })
     }
 
+    /// Reads the number of tasks alone.
+    pub(in crate::reader::container) fn read_threads(&mut self, reading: &mut Reading<'_>, sample: &mut Sample) {
+        if let Some(Place::V1(position)) = reading.ctx.sources.pids {
+            let threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
+            sample.processes = Some(Processes { threads, ..Processes::default() });
+        }
+    }
+
     fn threads(
         &mut self,
         place: Option<Place>,
@@ -94,7 +106,10 @@ impl ProcessFiles {
     ) -> (Option<u64>, Option<u64>) {
         let Some(place) = place else { return (None, None) };
         let position = place.hierarchy();
-        let mut threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
+        let mut threads = reading.counted_pids();
+        if threads.is_none() {
+            threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
+        }
         if threads.is_none() && self.threads.is_absent() && matches!(place, Place::V2(_)) {
             threads = count_lines(reading, hierarchy).or(processes);
         }

@@ -1,0 +1,124 @@
+//! Where one container's numbers are in kernel memory, and when they are compared with its files.
+
+mod compare;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::ReaderContext;
+use super::kernel_memory::{Counted, KernelMemory};
+use super::reading::bit;
+use super::{ContainerReader, Presence, Scratch, Tracked};
+use crate::kernel::probes::counters::{CounterFamily, FAMILIES, Targets};
+
+/// Where a container's structures could not be found they are looked for again after so long.
+const FIND_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a reader knows of its container in kernel memory.
+#[derive(Debug, Default)]
+pub(super) struct InMemory {
+    targets: Targets,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Not looked for yet.
+    #[default]
+    Unknown,
+    /// Found, and like the files.
+    Compared,
+    /// Not found; looked for again later.
+    NotFound(Instant),
+}
+
+impl ContainerReader {
+    /// Where its numbers are in kernel memory, once they were compared.
+    pub fn targets(&self) -> Option<Targets> {
+        (self.in_memory.state == State::Compared).then_some(self.in_memory.targets)
+    }
+
+    /// What kernel memory has of it now, if that is like the files.
+    pub(super) fn counted_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<Counted> {
+        let memory = ctx.kernel_memory()?;
+        self.keep_true(ctx, scratch);
+        let records = memory.read(&[self.targets()?], std::iter::once(&self.name), &mut scratch.buffer);
+        Some(Counted::new(Arc::new(records), 0))
+    }
+
+    /// Looks again at once where too little was known.
+    #[cfg(test)]
+    pub fn look_in_memory_again(&mut self) {
+        self.in_memory.state = State::Unknown;
+    }
+
+    /// Closes files that a sample was read from although its numbers are in kernel memory: the next one needs none.
+    pub(super) fn release_files(&mut self) {
+        if self.in_memory.state == State::Compared {
+            self.families.release();
+        }
+    }
+
+    /// Forgets where its numbers are: they are looked for again.
+    pub(super) fn forget_targets(&mut self) {
+        self.in_memory = InMemory::default();
+    }
+
+    /// After a sample: finds the container in kernel memory if that was not done, and compares it when it is its turn.
+    pub fn keep_true(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) {
+        let Some(memory) = ctx.kernel_memory() else { return };
+        if self.live == 0 || &*self.name == b"/" {
+            return;
+        }
+        let is_due = match self.in_memory.state {
+            State::Compared => memory.is_turn(),
+            State::Unknown => true,
+            State::NotFound(at) => at.elapsed() >= FIND_AGAIN,
+        };
+        if !is_due {
+            return;
+        }
+        if self.in_memory.state != State::Compared {
+            let found = self.find_targets(ctx, memory, scratch);
+            self.in_memory = InMemory { targets: found.unwrap_or_default(), state: State::NotFound(Instant::now()) };
+            if found.is_none() {
+                return;
+            }
+        }
+        let is_alike = self.compare(ctx, memory, scratch);
+        self.in_memory.state = if is_alike { State::Compared } else { State::NotFound(Instant::now()) };
+        self.release_files();
+    }
+
+    /// The kernel's structures of its cgroups, by their open directories.
+    fn find_targets(&self, ctx: &ReaderContext, memory: &KernelMemory, scratch: &mut Scratch) -> Option<Targets> {
+        let mut opened: Vec<(usize, OwnedFd)> = Vec::new();
+        let mut wanted = Vec::new();
+        for family in CounterFamily::ALL.into_iter().filter(|family| memory.serves(*family)) {
+            let Some(position) = ctx.sources.counted(family).filter(|position| self.live & bit(*position) != 0) else {
+                continue;
+            };
+            if !opened.iter().any(|(of, _)| *of == position) {
+                let directory = ctx.hierarchies.at(position)?.file(&self.name, "");
+                opened.push((position, directory.open_directory(&mut scratch.buffer).ok()?));
+            }
+            wanted.push((family, position));
+        }
+        let directory = |position: usize| opened.iter().find(|(of, _)| *of == position).map(|(_, directory)| directory);
+        let directories: Vec<_> =
+            wanted.iter().filter_map(|(family, position)| Some((*family, directory(*position)?.as_fd()))).collect();
+        let found = memory.counters().find(&directories);
+        let mut targets: Targets = [None; FAMILIES];
+        let mut any = false;
+        for ((family, position), found) in wanted.iter().zip(found) {
+            let Some((target, id)) = found else { continue };
+            let is_this = |tracked: &Tracked| tracked.presence == Presence::Live(*position) && tracked.member.id == id;
+            if self.members.iter().any(is_this) {
+                targets[*family as usize] = Some(target);
+                any = true;
+            }
+        }
+        any.then_some(targets)
+    }
+}

@@ -1,0 +1,248 @@
+//! Kernel memory against files, on the running kernel and in cgroups of these tests. Where the programs cannot be loaded,
+//! or memory is not in a hierarchy of v1, that is said, and nothing is proven.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use crate::kernel::cgroup::{Hierarchies, Version};
+use crate::kernel::file::{FileBudget, ReadBuffer};
+use crate::kernel::machine::{possible_cpus, present_cpus};
+use crate::kernel::probes::counters::plan::{Plans, Surroundings};
+use crate::kernel::probes::counters::{CounterFamily, Counters, FAMILIES, Targets};
+use crate::kernel::{GivenRoots, HostRoots};
+use crate::reader::container::{
+    ContainerReader, ContextParts, Counted, Distrust, Extras, KernelMemory, MachineFacts, Member, NetworkFiles,
+    ReaderContext, Scratch,
+};
+use crate::sample::container::Sample;
+use crate::sample::kinds::KindSet;
+use crate::units::WallTime;
+
+/// The controllers whose hierarchies a test's cgroups are in.
+const CONTROLLERS: [&str; 5] = ["memory", "cpuacct", "cpu", "pids", "blkio"];
+
+/// A cgroup with a process, gone with the value.
+struct Cgroup {
+    name: String,
+    directories: Vec<PathBuf>,
+    child: Child,
+}
+
+impl Cgroup {
+    fn new(ctx: &ReaderContext, name: &str, script: &str) -> Self {
+        let hierarchies = CONTROLLERS.iter().filter_map(|controller| ctx.hierarchies().with_controller(controller));
+        let directories: Vec<_> = hierarchies.map(|hierarchy| hierarchy.dir(name.as_bytes())).collect();
+        let mut enter = String::new();
+        for directory in &directories {
+            std::fs::create_dir_all(directory).unwrap();
+            enter = format!("{enter}echo $$ > {}/cgroup.procs; ", directory.display());
+        }
+        let child = Command::new("sh").arg("-c").arg(format!("{enter}{script}")).spawn().unwrap();
+        Self { name: name.to_owned(), directories, child }
+    }
+
+    fn reader(&self, ctx: &ReaderContext) -> ContainerReader {
+        let mut buffer = ReadBuffer::new();
+        let member = |hierarchy: &crate::kernel::cgroup::Hierarchy| {
+            Some(Member { hierarchy: hierarchy.id, id: hierarchy.id_of(self.name.as_bytes(), &mut buffer)? })
+        };
+        let members: Vec<_> = ctx.hierarchies().iter().filter_map(member).collect();
+        ContainerReader::new(self.name.as_bytes().into(), &members)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for directory in &self.directories {
+            for _ in 0..100 {
+                if std::fs::remove_dir(directory).is_ok() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// The running kernel with what was found wrong so far.
+struct Kernel {
+    ctx: ReaderContext,
+    distrusted: Arc<Mutex<Vec<Distrust>>>,
+    scratch: Scratch,
+}
+
+impl Kernel {
+    fn new(break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
+        let roots = HostRoots::locate(GivenRoots::default());
+        let hierarchies = Arc::new(Hierarchies::detect(&roots).ok()?);
+        if hierarchies.with_controller("memory").is_none_or(|hierarchy| hierarchy.version == Version::V2) {
+            println!("SKIPPED: memory is not in a hierarchy of v1");
+            return None;
+        }
+        let present = present_cpus(&roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1));
+        let ctx = ReaderContext::new(ContextParts {
+            roots: roots.clone(),
+            hierarchies,
+            kinds: KindSet::all(),
+            budget: Arc::new(FileBudget::new(1000)),
+            network_files: NetworkFiles::OpenedEachTime,
+            errors: Arc::default(),
+            load: None,
+            extras: Extras::default(),
+            machine: MachineFacts { cpus: present.unwrap_or(1), present_cpus: present, ..MachineFacts::default() },
+            clock: || WallTime::from(SystemTime::now()),
+        });
+        let surroundings = Surroundings { memory: Version::V1, cpus: possible_cpus(&roots).unwrap() };
+        let counters = Counters::plans(&roots, surroundings).and_then(|mut plans| {
+            break_it(&mut plans);
+            Counters::with_plans(&roots, plans, &ctx.counter_families())
+        });
+        let counters = match counters {
+            Ok(counters) => counters,
+            Err(unavailable) => {
+                println!("SKIPPED: {unavailable}");
+                return None;
+            }
+        };
+        let distrusted = Arc::<Mutex<Vec<Distrust>>>::default();
+        let noted = Arc::clone(&distrusted);
+        let note = move |distrust: &Distrust| noted.lock().unwrap().push(distrust.clone());
+        let kernel = Self { ctx, distrusted, scratch: Scratch::default() };
+        kernel.ctx.set_kernel_memory(counters, Box::new(note));
+        Some(kernel)
+    }
+
+    fn memory(&self) -> &KernelMemory {
+        self.ctx.kernel_memory().unwrap()
+    }
+
+    fn counted(&mut self, reader: &ContainerReader) -> Option<Counted> {
+        let targets = reader.targets()?;
+        let read = self.ctx.kernel_memory()?.read(&[targets], std::iter::empty::<&[u8]>(), self.scratch.buffer());
+        Some(Counted::new(Arc::new(read), 0))
+    }
+
+    /// Samples until the container's numbers may be taken from memory.
+    fn adopt(&mut self, reader: &mut ContainerReader) {
+        reader.sample(&self.ctx, &mut self.scratch).unwrap();
+        for _ in 0..20 {
+            reader.keep_true(&self.ctx, &mut self.scratch);
+            if reader.targets().is_some() {
+                return;
+            }
+            reader.look_in_memory_again();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    fn distrusted(&self) -> Vec<CounterFamily> {
+        self.distrusted.lock().unwrap().iter().map(|distrust| distrust.family).collect()
+    }
+}
+
+/// A name that no other test has.
+fn named(test: &str) -> String {
+    format!("/collector-unit-{}-{test}", std::process::id())
+}
+
+fn served(kernel: &Kernel) -> Vec<CounterFamily> {
+    CounterFamily::ALL.into_iter().filter(|family| kernel.memory().counts(*family).records > 0).collect()
+}
+
+#[test]
+fn an_idle_cgroup_has_the_same_numbers_in_memory_and_files() {
+    let Some(mut kernel) = Kernel::new(|_| ()) else { return };
+    let top = named("idle");
+    let work = "head -c 9000000 /dev/urandom > /dev/shm/collector-unit-$$; cat /dev/shm/collector-unit-$$ > /dev/null; \
+                rm /dev/shm/collector-unit-$$; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000";
+    let outer = Cgroup::new(&kernel.ctx, &top, "sleep 1000");
+    let inner = Cgroup::new(&kernel.ctx, &format!("{top}/inner"), work);
+    std::fs::write(inner.directories[0].join("memory.limit_in_bytes"), "300000000").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    for cgroup in [&inner, &outer] {
+        let mut reader = cgroup.reader(&kernel.ctx);
+        kernel.adopt(&mut reader);
+        let counted = kernel.counted(&reader).expect("its numbers are like the files");
+        let from_memory = reader.sample_with(&kernel.ctx, &mut kernel.scratch, Some(counted)).unwrap();
+        let kept = reader.kept();
+        let from_files = reader.sample(&kernel.ctx, &mut kernel.scratch).unwrap();
+        assert_eq!(Sample { at: from_files.at, ..from_memory.clone() }, from_files);
+        assert!(from_memory.memory.unwrap().usage.0 > 0 && from_memory.cpu.unwrap().total.0 > 0);
+        // Limits of tasks have a file, and blkio where a device was used.
+        assert!(kept <= 6, "{kept}");
+    }
+    assert_eq!(kernel.distrusted(), []);
+    let families = served(&kernel);
+    assert!(families.contains(&CounterFamily::Memory) && families.contains(&CounterFamily::Pids), "{families:?}");
+    drop(inner);
+}
+
+#[test]
+fn a_busy_cgroup_is_not_distrusted() {
+    let Some(mut kernel) = Kernel::new(|_| ()) else { return };
+    let work = "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done";
+    let cgroup = Cgroup::new(&kernel.ctx, &named("busy"), work);
+    let mut reader = cgroup.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    for _ in 0..100 {
+        // One container: its turn comes with every second sample.
+        reader.keep_true(&kernel.ctx, &mut kernel.scratch);
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    assert_eq!(*kernel.distrusted.lock().unwrap(), []);
+    assert!(kernel.memory().counts(CounterFamily::CpuTime).compared > 20);
+}
+
+#[test]
+fn what_ended_has_no_numbers_and_its_successor_has_its_own() {
+    let Some(mut kernel) = Kernel::new(|_| ()) else { return };
+    let name = named("ended");
+    let cgroup = Cgroup::new(&kernel.ctx, &name, "sleep 1000");
+    let mut reader = cgroup.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    let targets = reader.targets().expect("its numbers are like the files");
+    drop(cgroup);
+    let _successor = Cgroup::new(&kernel.ctx, &name, "sleep 1000");
+    let read = kernel.memory().counters().read(&[targets]);
+    assert!(CounterFamily::ALL.into_iter().all(|family| read.get(0, family).is_none()));
+}
+
+/// Each mistake with the family that must be distrusted, or not be taken at all.
+#[test]
+fn mistakes_are_found_before_a_number_is_taken() {
+    let work = "head -c 3000000 /dev/zero | tail -c 2000000 > /dev/null; sleep 1000";
+    let mistakes: [(&str, CounterFamily, fn(&mut Plans)); 6] = [
+        ("shifted", CounterFamily::Memory, |plans| plans.shift(CounterFamily::Memory)),
+        ("time", CounterFamily::CpuTime, |plans| plans.shift(CounterFamily::CpuTime)),
+        ("pids", CounterFamily::Pids, |plans| plans.shift(CounterFamily::Pids)),
+        ("swapped", CounterFamily::Memory, Plans::swap_usage_and_peak),
+        ("shorter", CounterFamily::Memory, |plans| plans.lengthen_states(-20)),
+        ("longer", CounterFamily::Memory, |plans| plans.lengthen_states(7)),
+    ];
+    for (name, family, mistake) in mistakes {
+        let Some(mut kernel) = Kernel::new(mistake) else { return };
+        // Ticks show in what share of its time a cgroup was in the kernel only when it used some of them.
+        let busy = "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done";
+        let work = if family == CounterFamily::CpuTime { busy } else { work };
+        let cgroup = Cgroup::new(&kernel.ctx, &named(name), work);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let mut reader = cgroup.reader(&kernel.ctx);
+        kernel.adopt(&mut reader);
+        let is_taken = reader.targets().is_some_and(|targets: [_; FAMILIES]| {
+            let counted: Targets = targets;
+            counted[family as usize].is_some() && kernel.memory().serves(family)
+        });
+        // Which number is which line is learnt, whatever the arrays are taken for.
+        assert!(!is_taken || name == "longer", "{name}");
+        if let Some(counted) = kernel.counted(&reader).filter(|_| family != CounterFamily::CpuTime) {
+            let from_memory = reader.sample_with(&kernel.ctx, &mut kernel.scratch, Some(counted)).unwrap();
+            let from_files = reader.sample(&kernel.ctx, &mut kernel.scratch).unwrap();
+            assert_eq!(Sample { at: from_files.at, ..from_memory }, from_files, "{name}");
+        }
+        println!("{name}: {:?}", kernel.distrusted.lock().unwrap());
+    }
+}

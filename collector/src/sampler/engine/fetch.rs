@@ -1,0 +1,67 @@
+//! Reads what many containers have in kernel memory at once, before their samples are taken one by one.
+
+use std::sync::{Arc, PoisonError, TryLockError};
+
+use super::Engine;
+use super::queue::{Fetched, Job, Source, Wanted};
+use crate::reader::container::{Counted, Scratch};
+use crate::sampler::metrics::Purpose;
+
+impl Job {
+    /// Whether it belongs to the work of every interval.
+    pub(super) fn is_periodic(&self) -> bool {
+        match self {
+            Self::Sample(_, purpose) => *purpose == Purpose::Tick,
+            Self::Fetch(wanted) => wanted.iter().any(|wanted| matches!(wanted, Wanted::Tick(_))),
+            Self::Fetched(fetched) => matches!(fetched.wanted, Wanted::Tick(_)),
+            Self::Demand(_) | Self::CountOom(_) | Self::Close(..) => false,
+        }
+    }
+}
+
+impl Engine {
+    /// Where what is due is read first.
+    pub(super) fn source(&self) -> Source {
+        match self.context.kernel_memory() {
+            Some(_) => Source::KernelMemory,
+            None => Source::Files,
+        }
+    }
+
+    /// Reads kernel memory for all of them, and leaves the rest of each sample to whichever thread has time: a read of a
+    /// file may hang.
+    pub(super) fn fetch(&self, wanted: Vec<Wanted>, scratch: &mut Scratch) {
+        let Some(memory) = self.context.kernel_memory() else { return };
+        memory.set_population(self.tracked.read().unwrap_or_else(PoisonError::into_inner).len());
+        // Whoever is being read right now is read from its files.
+        let targets = |wanted: &Wanted| match wanted.tracked().reader.try_lock() {
+            Ok(reading) => reading.reader.targets(),
+            Err(TryLockError::Poisoned(reading)) => reading.into_inner().reader.targets(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let targets: Vec<_> = wanted.iter().map(targets).collect();
+        let known: Vec<_> = targets.iter().flatten().copied().collect();
+        let records = (!known.is_empty()).then(|| {
+            let names = wanted.iter().map(|wanted| wanted.tracked().container.name());
+            Arc::new(memory.read(&known, names, scratch.buffer()))
+        });
+        let mut index = 0;
+        let fetched = wanted.into_iter().zip(&targets).map(|(wanted, target)| {
+            let counted = records.as_ref().filter(|_| target.is_some()).map(|records| {
+                index += 1;
+                Counted::new(Arc::clone(records), index - 1)
+            });
+            Fetched { wanted, counted }
+        });
+        super::lock(&self.queue).fetched.extend(fetched);
+    }
+
+    /// Takes a sample with what was read.
+    pub(super) fn finish(&self, fetched: Fetched, scratch: &mut Scratch) {
+        let Fetched { wanted, counted } = fetched;
+        match wanted {
+            Wanted::Tick(tracked) => self.run(&tracked, Purpose::Tick, counted, scratch),
+            Wanted::Demand(demand) => self.meet(&demand, counted, scratch),
+        }
+    }
+}
