@@ -144,6 +144,9 @@ impl Kernel {
     }
 }
 
+/// Makes the plans wrong.
+type Mistake = fn(&mut Plans);
+
 /// A name that no other test has.
 fn named(test: &str) -> String {
     format!("/collector-unit-{}-{test}", std::process::id())
@@ -215,7 +218,7 @@ fn what_ended_has_no_numbers_and_its_successor_has_its_own() {
 #[test]
 fn mistakes_are_found_before_a_number_is_taken() {
     let work = "head -c 3000000 /dev/zero | tail -c 2000000 > /dev/null; sleep 1000";
-    let mistakes: [(&str, CounterFamily, fn(&mut Plans)); 6] = [
+    let mistakes: [(&str, CounterFamily, Mistake); 6] = [
         ("shifted", CounterFamily::Memory, |plans| plans.shift(CounterFamily::Memory)),
         ("time", CounterFamily::CpuTime, |plans| plans.shift(CounterFamily::CpuTime)),
         ("pids", CounterFamily::Pids, |plans| plans.shift(CounterFamily::Pids)),
