@@ -228,7 +228,7 @@ fn mistakes_are_found_before_a_number_is_taken() {
     ];
     for (name, family, mistake) in mistakes {
         let Some(mut kernel) = Kernel::new(mistake) else { return };
-        // Ticks show in what share of its time a cgroup was in the kernel only when it used some of them.
+        // Where the pointer to the time in ticks is taken for that to the time, only work shows it.
         let busy = "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done";
         let work = if family == CounterFamily::CpuTime { busy } else { work };
         let cgroup = Cgroup::new(&kernel.ctx, &named(name), work);
