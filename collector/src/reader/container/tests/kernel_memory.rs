@@ -6,6 +6,8 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::{possible_cpus, present_cpus};
@@ -57,6 +59,13 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What the shell started lives on.
+        for directory in &self.directories {
+            let listed = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            for pid in listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         for directory in &self.directories {
             for _ in 0..100 {
                 if std::fs::remove_dir(directory).is_ok() {
