@@ -7,7 +7,7 @@ use crate::support::collector::Collector;
 use crate::support::harness::{Case, Needs, Skip};
 use crate::support::settings::settings;
 use crate::support::workload::{Plan, Work};
-use crate::support::{Result, bytes, ensure, wait};
+use crate::support::{Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("kernel_memory::is_taken_and_is_like_the_files", is_taken_and_is_like_the_files)

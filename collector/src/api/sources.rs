@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_table() {
-        expect![[r#"
+        expect![[r"
             cgroup /a, layout v2
 
             memory.rss              4096 bytes  (kernel memory: memcg_vmstats; memory.stat: anon)
@@ -198,7 +198,7 @@ mod tests {
             spec.cpu.quota          unlimited  (cpu.max: quota)
             cpu.usage.per_cpu       [1 ns, 2 ns, 3 ns, 4 ns and 2 more]  (x)
             cpu.schedstat.run_time  not available: the kind sched is switched off: see --enable_metrics and --disable_metrics
-        "#]]
+        "]]
         .assert_eq(&text(&example()));
     }
 

@@ -298,7 +298,7 @@ impl Plans {
     /// A field is somewhere else.
     pub fn shift(&mut self, family: CounterFamily) {
         if family == CounterFamily::CpuTime {
-            self.fields[Field::CpuacctStat as usize] = self.fields[Field::CpuacctUsage as usize];
+            self.fields[Field::CpuacctUsage as usize] += WORD as u32;
         }
         for step in self.steps[family as usize]
             .plan

@@ -6,6 +6,8 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::kernel::cgroup::{Hierarchies, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::{possible_cpus, present_cpus};
@@ -57,6 +59,13 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What the shell started lives on.
+        for directory in &self.directories {
+            let listed = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            for pid in listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         for directory in &self.directories {
             for _ in 0..100 {
                 if std::fs::remove_dir(directory).is_ok() {
@@ -144,6 +153,9 @@ impl Kernel {
     }
 }
 
+/// Makes the plans wrong.
+type Mistake = fn(&mut Plans);
+
 /// A name that no other test has.
 fn named(test: &str) -> String {
     format!("/collector-unit-{}-{test}", std::process::id())
@@ -215,7 +227,7 @@ fn what_ended_has_no_numbers_and_its_successor_has_its_own() {
 #[test]
 fn mistakes_are_found_before_a_number_is_taken() {
     let work = "head -c 3000000 /dev/zero | tail -c 2000000 > /dev/null; sleep 1000";
-    let mistakes: [(&str, CounterFamily, fn(&mut Plans)); 6] = [
+    let mistakes: [(&str, CounterFamily, Mistake); 6] = [
         ("shifted", CounterFamily::Memory, |plans| plans.shift(CounterFamily::Memory)),
         ("time", CounterFamily::CpuTime, |plans| plans.shift(CounterFamily::CpuTime)),
         ("pids", CounterFamily::Pids, |plans| plans.shift(CounterFamily::Pids)),
@@ -225,7 +237,7 @@ fn mistakes_are_found_before_a_number_is_taken() {
     ];
     for (name, family, mistake) in mistakes {
         let Some(mut kernel) = Kernel::new(mistake) else { return };
-        // Ticks show in what share of its time a cgroup was in the kernel only when it used some of them.
+        // Where the pointer to the time in ticks is taken for that to the time, only work shows it.
         let busy = "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done";
         let work = if family == CounterFamily::CpuTime { busy } else { work };
         let cgroup = Cgroup::new(&kernel.ctx, &named(name), work);
