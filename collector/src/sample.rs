@@ -3,6 +3,7 @@
 pub mod application;
 pub mod container;
 pub mod event;
+pub mod exit;
 pub mod filesystem;
 pub mod hardware;
 pub mod identity;

@@ -157,6 +157,7 @@ impl Store {
             recent: Mutex::default(),
             spec: Mutex::default(),
             who: Mutex::default(),
+            exit: Mutex::default(),
             storage: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),

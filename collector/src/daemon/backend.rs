@@ -450,7 +450,7 @@ impl Status for Backend {
             let _ = writeln!(report, "{name}: {value}");
         }
         if let Some(counts) = self.counters.as_ref().and_then(|counters| counters.read().ok()) {
-            let _ = writeln!(report, "kernel events lost: {}", counts.total_lost());
+            let _ = writeln!(report, "kernel events lost: {}", counts.lost_to_scan());
         }
         if let Some(complaint) = self.storage.as_ref().and_then(StorageNews::complaint) {
             let _ = writeln!(report, "disk usage: {complaint}");

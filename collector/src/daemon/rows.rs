@@ -326,6 +326,7 @@ fn subject(container: &Container, ended: Option<WallTime>) -> Subject {
     Subject {
         name: Arc::clone(container.name()),
         identity: container.identity(),
+        exit: container.exit().map(|exit| exit.in_words(container.name()).into()),
         created,
         cpu_limit: quota,
         memory_limit: match memory.and_then(|memory| memory.limit) {

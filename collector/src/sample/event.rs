@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::container::Sample;
+use super::exit::Exit;
 use crate::units::{Bytes, WallTime};
 
 /// A cgroup's name: its path below the hierarchy's root, with a leading `/`. Bytes, because the kernel allows any.
 pub type Name = Arc<[u8]>;
 
-/// The kinds of the event log; cAdvisor's names.
+/// The kinds of the event log; cAdvisor's names where it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventKind {
     /// A process was OOM-killed: named after the victim's cgroup.
@@ -19,11 +20,14 @@ pub enum EventKind {
     ContainerCreation,
     /// A container ended.
     ContainerDeletion,
+    /// A container's first process ended. cAdvisor has no such kind.
+    ContainerExit,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Oom, Self::OomKill, Self::ContainerCreation, Self::ContainerDeletion];
+    pub const ALL: [Self; 5] =
+        [Self::Oom, Self::OomKill, Self::ContainerCreation, Self::ContainerDeletion, Self::ContainerExit];
 
     /// cAdvisor's `event_type`.
     pub const fn name(self) -> &'static str {
@@ -32,9 +36,13 @@ impl EventKind {
             Self::OomKill => "oomKill",
             Self::ContainerCreation => "containerCreation",
             Self::ContainerDeletion => "containerDeletion",
+            Self::ContainerExit => "containerExit",
         }
     }
 }
+
+/// Two counters before what is shared.
+const SHARED: usize = 2 * size_of::<usize>();
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +60,15 @@ pub struct Event {
 impl Event {
     /// Bytes that it takes: itself, its container's name, and its details.
     pub fn memory(&self) -> usize {
-        // Two counters before what is shared, and its place in a list.
-        const SHARED: usize = 2 * size_of::<usize>();
+        // Its place in a list comes with it.
         let details = match &self.data {
-            EventData::None | EventData::Deletion { final_sample: None } => 0,
-            EventData::Oom(kill) => {
-                let parties = [&kill.victim, &kill.trigger].into_iter().filter_map(|party| party.container.as_ref());
-                let names = parties.chain(&kill.limit_owner).map(|name| name.len()).sum::<usize>();
-                SHARED + size_of::<OomKill>() + 2 * size_of::<[u8; 16]>() + names
+            EventData::None => 0,
+            EventData::Oom(kill) => kill.memory(),
+            EventData::Deletion { final_sample, exit } => {
+                let sample = final_sample.as_ref().map_or(0, |sample| SHARED + sample.memory());
+                sample + exit.as_ref().map_or(0, |exit| exit.memory())
             }
-            EventData::Deletion { final_sample: Some(sample) } => SHARED + sample.memory(),
+            EventData::Exit(exit) => exit.memory(),
         };
         size_of::<Self>() + SHARED + size_of::<usize>() + self.container.len() + details
     }
@@ -78,7 +85,11 @@ pub enum EventData {
     Deletion {
         /// The last sample, taken when the last process ended; `None` when the container never ran or was lost.
         final_sample: Option<Arc<Sample>>,
+        /// How its first process ended; `None` when the kernel's programs do not report that.
+        exit: Option<Arc<Exit>>,
     },
+    /// Of `containerExit`.
+    Exit(Arc<Exit>),
 }
 
 /// An OOM kill. `None` means the kernel did not report (or the event was found by polling counters).
@@ -100,6 +111,15 @@ pub struct OomKill {
     pub sizes: Option<OomSizes>,
     /// The victim's page tables.
     pub page_tables: Option<Bytes>,
+}
+
+impl OomKill {
+    /// Bytes that it takes.
+    pub fn memory(&self) -> usize {
+        let parties = [&self.victim, &self.trigger].into_iter().filter_map(|party| party.container.as_ref());
+        let names = parties.chain(&self.limit_owner).map(|name| name.len()).sum::<usize>();
+        SHARED + size_of::<Self>() + 2 * size_of::<[u8; 16]>() + names
+    }
 }
 
 /// A task that took part in an OOM kill.

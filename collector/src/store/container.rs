@@ -14,6 +14,7 @@ use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{Identity, Who};
 use crate::sample::spec::Spec;
@@ -28,6 +29,7 @@ pub struct Container {
     pub(super) recent: Mutex<Recent>,
     pub(super) spec: Mutex<(Spec, Option<Instant>)>,
     pub(super) who: Mutex<Option<Who>>,
+    pub(super) exit: Mutex<Option<Arc<Exit>>>,
     pub(super) storage: Mutex<Timeline<Storage>>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
@@ -247,6 +249,16 @@ impl Container {
     /// Keeps what its files take from now on.
     pub fn set_storage(&self, now: WallTime, storage: Storage) {
         lock(&self.storage).push(now, Arc::new(storage), self.limits.age);
+    }
+
+    /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.
+    pub fn exit(&self) -> Option<Arc<Exit>> {
+        lock(&self.exit).clone()
+    }
+
+    /// Keeps how its first process ended, or that another one has begun.
+    pub fn set_exit(&self, exit: Option<Arc<Exit>>) {
+        *lock(&self.exit) = exit;
     }
 
     /// OOM kills of processes of this very cgroup.
