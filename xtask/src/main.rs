@@ -11,7 +11,6 @@ mod dist;
 mod image;
 mod interrupt;
 mod privilege;
-mod prometheus;
 mod run;
 mod shell;
 mod test;
