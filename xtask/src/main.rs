@@ -11,6 +11,7 @@ mod dist;
 mod image;
 mod interrupt;
 mod privilege;
+mod prometheus;
 mod run;
 mod shell;
 mod test;

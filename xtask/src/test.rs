@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::privilege::Privilege;
-use crate::{apt, cadvisor, image, shell, vm, web, workspace};
+use crate::{apt, cadvisor, image, prometheus, shell, vm, web, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -223,6 +223,10 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     // Without it the tests that need it say so.
     match cadvisor::fetch() {
         Ok(cadvisor) => drop(command.arg("--cadvisor").arg(cadvisor)),
+        Err(error) => println!("note: {error:#}"),
+    }
+    match prometheus::fetch() {
+        Ok(prometheus) => drop(command.arg("--prometheus").arg(prometheus)),
         Err(error) => println!("note: {error:#}"),
     }
     suite_counts(command.current_dir(workspace::root()))

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::event::{Name, OomKill};
 use super::identity::Runtime;
+use super::oom_kill::{Name, OomKill};
 use crate::units::{Nanos, WallTime};
 
 /// The end of a container's first process, or of the process that stands for it where no process is the first.

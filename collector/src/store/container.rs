@@ -8,6 +8,7 @@ use super::application::Application;
 use super::budget::HistoryBudget;
 use super::history::{History, Limits, Pushed, Selection, Stretch};
 use super::lock;
+use super::peaks::{self, Peaks};
 use super::summary::{Recorder, Summary};
 use super::timeline::Timeline;
 use crate::bounds::Bound::HistoryMemory;
@@ -24,6 +25,8 @@ use crate::units::WallTime;
 #[derive(Debug)]
 pub struct Container {
     pub(super) name: Name,
+    /// Its number among all that began.
+    pub(super) life: u64,
     pub(super) listed: Listed,
     pub(super) oom_kills: AtomicU64,
     pub(super) recent: Mutex<Recent>,
@@ -47,6 +50,7 @@ impl Drop for Container {
 pub(super) struct Recent {
     history: History,
     summary: Recorder,
+    peaks: peaks::Recorder,
     /// Of the few containers whose labels ask for it.
     application: Option<Box<Application>>,
     /// When the newest sample came; the clock on the wall may be set meanwhile.
@@ -99,11 +103,12 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary, application, pushed_at, .. } = &mut *recent;
+        let Recent { history, summary, peaks, application, pushed_at, .. } = &mut *recent;
         let pushed = history.push(sample, self.limits);
         *pushed_at = Some(Instant::now());
         if let Some(stored) = history.latest() {
             summary.add(stored);
+            peaks.add(stored);
             if let Some(application) = application {
                 application.attach(stored.at, self.limits);
             }
@@ -171,6 +176,11 @@ impl Container {
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()
+    }
+
+    /// The greatest values of the minute before this time.
+    pub fn peaks(&self, now: WallTime) -> Peaks {
+        lock(&self.recent).peaks.peaks(now)
     }
 
     /// Takes a reading of its application's endpoints, of so many bytes; it is reported with the next sample. Older

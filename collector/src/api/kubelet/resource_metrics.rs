@@ -3,7 +3,7 @@
 //! Times are always reported, whatever the collector's own metrics do: clients of this path reckon with them.
 
 use super::pods::{self, Pod};
-use super::wire::{CpuStats, MemoryStats, SwapStats};
+use super::wire::{CpuStats, FsStats, MemoryStats, SwapStats};
 use super::{NodeCgroup, Snapshot, figures, summary};
 use crate::api::prometheus::{Format, Kind, append_escaped, append_head, append_scaled, append_timestamp, close};
 use crate::units::WallTime;
@@ -49,6 +49,7 @@ struct Subject {
     memory: Option<MemoryStats>,
     swap: Option<SwapStats>,
     started: Option<WallTime>,
+    storage: Option<FsStats>,
 }
 
 impl Subject {
@@ -71,6 +72,11 @@ impl Subject {
         let swap = self.swap.as_ref()?;
         let limit = swap.swap_available_bytes?.saturating_add(swap.swap_usage_bytes.unwrap_or(0));
         Some(whole(limit, swap.time.0))
+    }
+
+    fn storage(&self) -> Option<Value> {
+        let storage = self.storage.as_ref()?;
+        Some(whole(storage.used_bytes?, storage.time.0))
     }
 
     fn started(&self) -> Option<Value> {
@@ -133,6 +139,14 @@ pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
         Subject::cpu,
     );
     page.family(
+        &gauge(
+            "pod_ephemeral_storage_usage_bytes",
+            "[ALPHA] What the pod takes of the node's own disk, in bytes: layers, logs, emptyDir and the like",
+        ),
+        &pods,
+        Subject::storage,
+    );
+    page.family(
         &gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"),
         &pods,
         Subject::memory,
@@ -176,6 +190,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             memory: summary::pod_memory(pod, snapshot),
             swap: summary::pod_swap(pod, snapshot),
             started: None,
+            storage: summary::ephemeral_storage(pod, snapshot),
         });
         let subject = |(name, entry): (&String, &&NodeCgroup)| Subject {
             labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
@@ -183,6 +198,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             memory: figures::memory(entry, snapshot),
             swap: figures::swap(entry, snapshot),
             started: entry.created(),
+            storage: None,
         };
         containers.extend(pod.containers.iter().map(subject).filter(Subject::is_whole));
     }

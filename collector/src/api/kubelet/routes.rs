@@ -23,7 +23,7 @@ use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
 use crate::api::lists::Form;
-use crate::api::prometheus::{Accepted, encode, http};
+use crate::api::prometheus::{Accepted, Offer, encode, http};
 use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::rendering::Frames;
 use crate::api::wire::json;
@@ -152,7 +152,7 @@ pub(crate) async fn metrics_of_resources<S: Node>(
     State(source): State<Arc<S>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT));
+    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT), Offer::Texts);
     let encoding = Encoding::by(&http::all_of(&headers, ACCEPT_ENCODING));
     let budget = source.budget();
     let mut share = budget.reserve(super::snapshot_bytes(source.listed())).await?;

@@ -42,7 +42,7 @@ pub(super) fn append_series(out: &mut Vec<u8>, series: &[u8]) {
     append_bytes(out, FIRST, series);
 }
 
-fn append_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(super) fn append_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);

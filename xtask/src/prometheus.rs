@@ -1,0 +1,18 @@
+//! A Prometheus that knows when counters began: Debian's of a newer release, unpacked and not installed.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::vm;
+
+/// The package, and the first release of Debian whose version is 2.50 or later.
+const PACKAGE: &str = "prometheus";
+const SUITE: &str = "trixie";
+
+/// Its program, fetched once.
+pub(crate) fn fetch() -> Result<PathBuf> {
+    let program = vm::fetch_package(PACKAGE, SUITE)?.join("usr/bin/prometheus");
+    ensure!(program.is_file(), "Debian's package holds no {}", program.display());
+    Ok(program)
+}
