@@ -20,6 +20,7 @@ mod dashboards;
 mod degraded;
 mod deployed;
 mod descriptors;
+mod died;
 mod dimensions_events;
 mod dimensions_lockdown;
 mod dimensions_machine;
@@ -87,6 +88,7 @@ use support::harness::{self, Case};
 /// All tests, in the order they run: what the others stand on first.
 const FILES: &[&[Case]] = &[
     selftest::CASES,
+    died::CASES,
     programs::CASES,
     machine::CASES,
     discovery::CASES,

@@ -9,8 +9,8 @@ use crate::support::{Context as _, Result, ensure};
 
 pub(crate) const CASES: &[Case] = &[Case::new("programs::every_object_loads", every_object_loads).on_every_kernel()];
 
-/// Both forms of the OOM tracepoint's program, and those that every kernel needs.
-const EXPECTED: [&str; 9] = [
+/// Both forms of the OOM tracepoint's program, those that every kernel needs, and those about the end of processes.
+const EXPECTED: [&str; 11] = [
     "cgroup_attach_task",
     "cgroup_long_path",
     "cgroup_mkdir",
@@ -20,6 +20,8 @@ const EXPECTED: [&str; 9] = [
     "cgroup_rmdir",
     "mark_victim_pid",
     "mark_victim_task",
+    "sched_process_exit",
+    "signal_generate",
 ];
 
 /// What one program costs this kernel.

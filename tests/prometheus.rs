@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("prometheus::promtool", promtool).within(120),
     // Five seconds.
     Case::new("prometheus::empty_labels_are_none", empty_labels).within(120),
+    // Fifteen seconds.
+    Case::new("prometheus::the_first_scrape_loses_nothing", the_first_scrape_loses_nothing).within(120),
     Case::new("prometheus::scrapes", || scrapes(&[])).within(900),
     Case::new("prometheus::scrapes_with_times", || scrapes(&["--metrics_timestamps"])).within(900),
 ];
@@ -98,6 +100,33 @@ fn empty_labels() -> Result<()> {
     ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
     let text = collector.get("/metrics")?.text() + &collector.get("/metrics/cadvisor")?.text();
     ensure!(!text.contains("=\"\""), "a label without a value");
+    Ok(())
+}
+
+/// What a container used before Prometheus came to know it is in `increase()`, since protobuf says when it was made.
+fn the_first_scrape_loses_nothing() -> Result<()> {
+    let collector = Collector::start(&["--metrics_timestamps"])?;
+    let prometheus = Prometheus::that_knows_beginnings(collector.address())?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let collected = wait::eventually(wait::seconds(20), || prometheus.number("collector_containers"))?;
+    ensure!(collected >= 1.0, "{collected} containers");
+    let cgroup = cgroups.make("burner")?;
+    let id = cgroup.name();
+    ensure!(Plan::new(Work::Burn(2_000), &cgroup).run()?.success(), "the workload failed");
+    let series = format!("container_cpu_usage_seconds_total{{id=\"{id}\"}}");
+    wait::eventually(wait::seconds(20), || {
+        let samples = prometheus.number(&format!("min(count_over_time({series}[5m]))"))?;
+        // The first is the beginning.
+        ensure!(samples >= 3.0, "{samples} samples of {id}");
+        Ok(())
+    })?;
+    let last = prometheus.number(&format!("max(timestamp({series}))"))?;
+    let used = prometheus.number(&format!("sum({series})"))?;
+    // Up to the last sample: beyond it Prometheus would guess.
+    let increase = prometheus.number(&format!("sum(increase({series}[5m] @ {last}))"))?;
+    ensure!((2.0 * 0.99..=2.0 * 1.01).contains(&used), "the scene does not work: {used} s");
+    ensure!((2.0 * 0.99..=2.0 * 1.01).contains(&increase), "increase() is {increase} of {used} s");
+    ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
     Ok(())
 }
 

@@ -5,11 +5,13 @@
 //! programs write them from the other files of this package.
 #![no_std]
 
+mod exit_layout;
 mod offsets;
 pub mod plan;
 
 use core::mem::{offset_of, size_of};
 
+pub use exit_layout::{ExitRecord, SIGNAL_BY_KERNEL, SIGNAL_OF_OOM, SIGNAL_SENT, SentSignal, SignalKey};
 pub use offsets::{ABSENT, NO_OFFSETS, Offset, Offsets};
 
 /// Longest cgroup path a record carries, in bytes, without the terminating zero (`PATH_MAX` less one).
@@ -40,12 +42,14 @@ pub enum RecordKind {
     Attach = 5,
     /// `oom:mark_victim`.
     Oom = 6,
+    /// `sched:sched_process_exit` of a process whose parent is in another cgroup.
+    Exit = 7,
 }
 
 impl RecordKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 7] =
-        [Self::Mkdir, Self::Rmdir, Self::Release, Self::Rename, Self::Populated, Self::Attach, Self::Oom];
+    pub const ALL: [Self; 8] =
+        [Self::Mkdir, Self::Rmdir, Self::Release, Self::Rename, Self::Populated, Self::Attach, Self::Oom, Self::Exit];
 
     /// The kind with this number.
     pub const fn from_u32(number: u32) -> Option<Self> {
@@ -62,6 +66,7 @@ impl RecordKind {
             Self::Populated => "populated",
             Self::Attach => "attach",
             Self::Oom => "oom",
+            Self::Exit => "exit",
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod attach;
 mod cgroup;
+mod exits;
 mod kernel;
 mod oom;
 mod output;

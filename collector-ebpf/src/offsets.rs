@@ -113,6 +113,34 @@ offsets! {
     XaNodeSlots,
     /// Not an offset: how many slots an `xa_node` has, a power of two.
     XaNodeSlotCount,
+    /// `task_struct.group_leader`: the first thread of its process.
+    TaskGroupLeader,
+    /// `task_struct.real_parent`.
+    TaskRealParent,
+    /// `task_struct.exit_code`.
+    TaskExitCode,
+    /// `task_struct.start_boottime`.
+    TaskStartBoottime,
+    /// `task_struct.sighand`.
+    TaskSighand,
+    /// `signal_struct.live`: threads that have not begun to exit.
+    SignalLive,
+    /// `signal_struct.flags`.
+    SignalFlags,
+    /// `signal_struct.group_exit_code`.
+    SignalGroupExitCode,
+    /// `sighand_struct.action[0].sa.sa_handler`.
+    SighandHandler,
+    /// Not an offset: how far the handlers of two signals are apart.
+    SighandActionSize,
+    /// `kernel_siginfo.si_code`.
+    SiginfoCode,
+    /// `pid.level`.
+    PidLevel,
+    /// `pid.numbers[0].nr`.
+    PidNumber,
+    /// Not an offset: how far the numbers of two pid namespaces are apart.
+    PidNumberSize,
 }
 
 const _: () = {

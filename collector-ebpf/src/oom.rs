@@ -17,6 +17,7 @@ use collector_ebpf::{
 };
 
 use crate::{
+    exits,
     kernel::{Address, offset},
     output::{self, SLOTS},
 };
@@ -71,6 +72,7 @@ fn report(ctx: &RawTracePointContext, victim: Option<Address>, pid: u32) -> Opti
     if let Some(victim) = victim {
         if read_task(victim, &mut record.victim).is_some() {
             record.fields |= OOM_VICTIM;
+            exits::killed_for_memory(record.victim.tgid);
         }
         read_victim(victim, record);
         if let Some(memory) = read_cgroups(victim, &mut record.victim) {

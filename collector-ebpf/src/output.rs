@@ -1,7 +1,8 @@
 //! The way out: the ring buffer, and what was sent or lost.
 
 use aya_ebpf::{
-    helpers::generated::bpf_ringbuf_output,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
+    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query},
     macros::map,
     maps::{Array, RingBuf},
 };
@@ -32,6 +33,23 @@ pub(crate) unsafe fn send(kind: RecordKind, record: *mut core::ffi::c_void, leng
     if unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record, length, 0) } < 0 {
         count(COUNTERS / 2 + kind);
     }
+}
+
+/// The same, but only while half of the buffer is free: who makes such records without end leaves the others their room.
+///
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+pub(crate) unsafe fn send_with_room(kind: RecordKind, record: *mut core::ffi::c_void, length: u64) {
+    // SAFETY: the map is a ring buffer.
+    let [used, size] = [BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE]
+        .map(|what| unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), what.into()) });
+    if used > size / 2 {
+        count(kind as u32);
+        return count(COUNTERS / 2 + kind as u32);
+    }
+    // SAFETY: the caller answers for the record.
+    unsafe { send(kind, record, length) }
 }
 
 #[inline(always)]

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
             Ok(KernelEvent::Oom(event)) => {
                 println!("{event:#?}\nlimit of {:?}", limit_owner(&event.levels, |_| None));
             }
+            Ok(KernelEvent::Exit(event)) => println!("{event:?}"),
             Err(error) => eprintln!("{error}"),
         });
     }

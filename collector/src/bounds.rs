@@ -33,6 +33,8 @@ pub enum Bound {
     EventLogBytes,
     /// Events that wait for one client, in bytes.
     EventQueueBytes,
+    /// Names whose restarts are counted.
+    RestartNames,
     /// OOM kills whose cgroup is not known yet.
     UnattributedOoms,
     /// Bytes of a runtime's answer.
@@ -45,7 +47,7 @@ pub enum Bound {
     ListRows,
 }
 
-const BOUNDS: usize = 17;
+const BOUNDS: usize = 18;
 
 static EXCEEDED: [AtomicU64; BOUNDS] = [const { AtomicU64::new(0) }; BOUNDS];
 
@@ -64,6 +66,7 @@ impl Bound {
         Self::EndedMemory,
         Self::EventLogBytes,
         Self::EventQueueBytes,
+        Self::RestartNames,
         Self::UnattributedOoms,
         Self::RuntimeAnswerBytes,
         Self::RuntimeAnswerTime,
@@ -86,6 +89,7 @@ impl Bound {
             Self::EndedMemory => "ended_memory",
             Self::EventLogBytes => "event_log_bytes",
             Self::EventQueueBytes => "event_queue_bytes",
+            Self::RestartNames => "restart_names",
             Self::UnattributedOoms => "unattributed_ooms",
             Self::RuntimeAnswerBytes => "runtime_answer_bytes",
             Self::RuntimeAnswerTime => "runtime_answer_time",

@@ -62,6 +62,7 @@ use crate::kernel::file::FileBudget;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::machine::{boot_time, present_cpus};
+use crate::kernel::probes::support::WithoutExits;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
@@ -402,6 +403,9 @@ fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attache
         Ok(attached) => {
             if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
                 degradations.set(&unavailable.facility, &unavailable);
+            }
+            if let Some(unavailable) = attached.0.without_exits() {
+                degradations.set(&WithoutExits::FACILITY, unavailable);
             }
             Ok(Some(attached))
         }

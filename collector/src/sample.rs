@@ -3,6 +3,7 @@
 pub mod application;
 pub mod container;
 pub mod event;
+pub mod exit;
 pub mod filesystem;
 pub mod hardware;
 pub mod identity;
@@ -11,6 +12,7 @@ pub mod kinds;
 pub mod live;
 pub mod machine;
 pub mod memory_stat;
+pub mod oom_kill;
 pub mod pods;
 pub mod process;
 pub mod sockets;

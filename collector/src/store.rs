@@ -9,7 +9,9 @@ pub(crate) mod deltas;
 mod ended;
 pub mod event_log;
 pub mod history;
+pub mod peaks;
 pub mod pods;
+pub mod restarts;
 pub mod summary;
 pub mod timeline;
 
@@ -30,6 +32,7 @@ use ended::EndedContainers;
 use event_log::{EventLimits, EventLog};
 use history::Limits;
 use pods::Pods;
+use restarts::{Restarts, Title};
 use timeline::Timeline;
 
 pub use container::{Container, Listed};
@@ -86,7 +89,9 @@ pub struct Store {
     filesystems: Mutex<Timeline<Filesystems>>,
     image_stores: Mutex<BTreeMap<Runtime, Vec<ImageStore>>>,
     pods: Pods,
+    restarts: Mutex<Restarts>,
     generation: AtomicU64,
+    lives: AtomicU64,
 }
 
 impl Store {
@@ -100,11 +105,13 @@ impl Store {
             ended: Mutex::new(EndedContainers::new(memory.ended)),
             clock: Mutex::default(),
             generation: AtomicU64::new(0),
+            lives: AtomicU64::new(0),
             budget: Arc::new(HistoryBudget::new(memory.histories)),
             events,
             filesystems: Mutex::default(),
             image_stores: Mutex::default(),
             pods: Pods::default(),
+            restarts: Mutex::default(),
         }
     }
 
@@ -151,13 +158,16 @@ impl Store {
 
     /// Begins a container; one of the same name is replaced.
     pub fn begin(&self, name: &Name, listed: Listed) -> Arc<Container> {
+        let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let container = Arc::new(Container {
             name: Arc::clone(name),
+            life,
             listed,
             oom_kills: AtomicU64::new(0),
             recent: Mutex::default(),
             spec: Mutex::default(),
             who: Mutex::default(),
+            exit: Mutex::default(),
             storage: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
@@ -173,13 +183,29 @@ impl Store {
     pub fn end(&self, container: &Arc<Container>, now: WallTime) {
         // A container made anew under the same name stays.
         self.forget(container);
+        let now = lock(&self.clock).steady(now);
+        if let Some(identity) = container.identity() {
+            lock(&self.restarts).ended(&identity, container.life, now);
+        }
         if self.limits.ended_retention.is_zero()
             || (container.listed == Listed::OnlyAsChild && container.oom_kills() == 0)
         {
             return;
         }
-        let now = lock(&self.clock).steady(now);
         lock(&self.ended).push(Arc::clone(container), now, now.back(self.limits.ended_retention));
+    }
+
+    /// It is known who a container is, or better known: restarts are counted by name.
+    pub fn identified(&self, container: &Container) {
+        if let Some(identity) = container.identity().filter(|_| container.listed == Listed::Yes) {
+            lock(&self.restarts).seen(&identity, container.life);
+        }
+    }
+
+    /// How often containers were started again, by what they have in common with those before them.
+    pub fn restarts(&self, now: WallTime) -> Vec<(Title, u64)> {
+        let oldest = lock(&self.clock).steady(now).back(self.limits.ended_retention);
+        lock(&self.restarts).since(oldest)
     }
 
     /// A container is not listed any more, although it may be there: nothing of it is kept.

@@ -217,6 +217,41 @@ pub(crate) struct Event {
 pub(crate) struct EventData {
     pub(crate) oom: Option<Oom>,
     pub(crate) deletion: Option<Deletion>,
+    pub(crate) container_deletion: Option<ContainerDeletion>,
+    pub(crate) exit: Option<Exit>,
+}
+
+/// cAdvisor's word about an end.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ContainerDeletion {
+    pub(crate) exit_code: i32,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Exit {
+    pub(crate) reason: String,
+    pub(crate) text: String,
+    pub(crate) exit_code: i32,
+    pub(crate) signal: Option<String>,
+    pub(crate) core_dumped: bool,
+    pub(crate) pid: u32,
+    pub(crate) process_name: String,
+    pub(crate) first_process: bool,
+    pub(crate) lasted_seconds: f64,
+    pub(crate) sent: Option<SentSignal>,
+}
+
+/// A signal, and who sent it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct SentSignal {
+    pub(crate) signal: String,
+    pub(crate) seconds_before: f64,
+    pub(crate) sender: String,
+    pub(crate) pid: Option<u32>,
+    pub(crate) container_name: Option<String>,
+    pub(crate) runtime: Option<String>,
+    pub(crate) limit_container_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -243,6 +243,16 @@ impl Docker {
         Ok(id)
     }
 
+    /// The image that the containers here are made of.
+    pub(crate) const fn image() -> &'static str {
+        IMAGE
+    }
+
+    /// Has a container's cgroup removed in the end that is about to be started.
+    pub(crate) fn will_start(&self, id: &str) -> Result<()> {
+        self.engine.will_start(&self.cgroup_of(id))
+    }
+
     /// Gives a container another name.
     pub(crate) fn rename(&self, id: &str, name: &str) -> Result<()> {
         self.ask("POST", &format!("/containers/{id}/rename?name={name}"), None).map(drop)

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
-use super::settings::{self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, settings};
+use super::settings::{
+    self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, PROMETHEUS_BIN, settings,
+};
 use super::{
     Context as _, Result, bail, collector, leftovers, network, process, runtime, surroundings, wait, workload,
 };
@@ -145,7 +147,7 @@ pub(crate) fn figures(what: &str, line: &str) {
 pub(crate) const RUN_ONE: &str = "--run-one";
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--cadvisor PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--cadvisor PATH] [--prometheus PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
@@ -160,6 +162,7 @@ struct Options {
     collector: Option<String>,
     image: Option<String>,
     cadvisor: Option<String>,
+    prometheus: Option<String>,
 }
 
 /// The entry point: a runner, one test, a workload or the start of a collector, by the first argument.
@@ -199,6 +202,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--collector" => options.collector = Some(value()?),
             "--image" => options.image = Some(value()?),
             "--cadvisor" => options.cadvisor = Some(value()?),
+            "--prometheus" => options.prometheus = Some(value()?),
             // Cargo and editors pass these to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--test" => {}
             "--test-threads" | "--format" | "--color" | "-Z" => drop(value()?),
@@ -327,6 +331,9 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     }
     if let Some(path) = &options.cadvisor {
         command.env(CADVISOR_BIN, path);
+    }
+    if let Some(path) = &options.prometheus {
+        command.env(PROMETHEUS_BIN, path);
     }
     if options.essential {
         command.env(ESSENTIAL, "1");

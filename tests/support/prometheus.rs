@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde::Deserialize;
 
+use super::harness::Skip;
 use super::metrics::Metrics;
+use super::settings::settings;
 use super::{Context as _, Result, ensure, http, peers, wait};
 
 /// The Debian package that has both.
@@ -84,9 +86,24 @@ impl Prometheus {
         Self::configured(&config)
     }
 
+    /// Starts one that scrapes an address every other second and takes a counter's beginning for a sample; skips the test
+    /// where there is none that can.
+    pub(crate) fn that_knows_beginnings(address: SocketAddr) -> Result<Self> {
+        let missing = || Skip::because("no Prometheus of 2.50 or later; `cargo xtask test` fetches one");
+        let program = settings().prometheus.clone().ok_or_else(missing)?;
+        let config = format!(
+            "global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\nscrape_configs:\n- job_name: collector\n  \
+             static_configs:\n  - targets: ['{address}']\n"
+        );
+        Self::run(&program, &config, "exemplar-storage,created-timestamp-zero-ingestion")
+    }
+
     /// Starts one with this configuration, which may be JSON: that is YAML, too.
     pub(crate) fn configured(config: &str) -> Result<Self> {
-        let program = program("prometheus")?;
+        Self::run(&program("prometheus")?, config, "exemplar-storage")
+    }
+
+    fn run(program: &Path, config: &str, features: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("collector-test-prometheus-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("prometheus.yml"), config)?;
@@ -96,7 +113,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            .arg("--enable-feature=exemplar-storage")
+            .arg(format!("--enable-feature={features}"))
             .arg("--web.enable-remote-write-receiver")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

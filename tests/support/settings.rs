@@ -12,6 +12,8 @@ pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
 pub(crate) const COLLECTOR_IMAGE: &str = "COLLECTOR_IMAGE";
 /// Names a cAdvisor to compare with.
 pub(crate) const CADVISOR_BIN: &str = "CADVISOR_BIN";
+/// Names a Prometheus of 2.50 or later.
+pub(crate) const PROMETHEUS_BIN: &str = "PROMETHEUS_BIN";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
 const TEST_VM: &str = "COLLECTOR_TEST_VM";
 
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) image: PathBuf,
     /// A cAdvisor to compare with, where there is one.
     pub(crate) cadvisor: Option<PathBuf>,
+    /// A Prometheus that knows when counters began, where there is one.
+    pub(crate) prometheus: Option<PathBuf>,
     /// How much longer than on real hardware everything may take.
     pub(crate) slowness: u32,
     /// The layout of hierarchies, where it was made for the tests.
@@ -57,6 +61,7 @@ pub(crate) fn settings() -> &'static Settings {
             collector: setting(COLLECTOR_BIN).unwrap_or_else(|| built("release/collector")),
             image: setting(COLLECTOR_IMAGE).unwrap_or_else(|| built("image/collector.tar")),
             cadvisor: setting(CADVISOR_BIN),
+            prometheus: setting(PROMETHEUS_BIN),
             slowness: if in_vm() { 10 } else { 1 },
             cgroups: env::var(TEST_CGROUPS).ok().and_then(|name| match name.as_str() {
                 "v1" => Some(Cgroups::V1),

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,6 +26,12 @@ const IMPOSSIBLE: &str = "impossible: ";
 pub(crate) enum Work {
     /// Ends at once.
     Nothing,
+    /// Exits with this code.
+    Exit(i32),
+    /// Becomes this program.
+    Become(PathBuf),
+    /// Sends a process a signal, by its number, then ends.
+    Signal(u32, i32),
     /// Uses a CPU for so many milliseconds of CPU time, then ends.
     Burn(u64),
     /// Uses a CPU until its parent is gone.
@@ -201,6 +208,13 @@ pub(crate) fn main(plan: &str) -> Result<()> {
     }
     match plan.work {
         Work::Nothing => Ok(()),
+        Work::Exit(code) => std::process::exit(code),
+        Work::Become(program) => Err(Command::new(program).exec().into()),
+        Work::Signal(pid, number) => {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).context("a process id")?;
+            let signal = rustix::process::Signal::from_named_raw(number).context("a signal")?;
+            Ok(rustix::process::kill_process(pid, signal)?)
+        }
         Work::Burn(millis) => {
             burn_until(process::thread_cpu_time() + Duration::from_millis(millis));
             Ok(())

@@ -13,6 +13,7 @@ mod image;
 mod interrupt;
 mod privilege;
 mod processor;
+mod prometheus;
 mod run;
 mod shell;
 mod test;

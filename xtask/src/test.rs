@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build::Programs;
 use crate::privilege::Privilege;
 use crate::processor::Processor;
-use crate::{apt, cadvisor, image, shell, vm, web, workspace};
+use crate::{apt, cadvisor, image, prometheus, shell, vm, web, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -226,6 +226,10 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     // Without it the tests that need it say so.
     match cadvisor::fetch() {
         Ok(cadvisor) => drop(command.arg("--cadvisor").arg(cadvisor)),
+        Err(error) => println!("note: {error:#}"),
+    }
+    match prometheus::fetch() {
+        Ok(prometheus) => drop(command.arg("--prometheus").arg(prometheus)),
         Err(error) => println!("note: {error:#}"),
     }
     suite_counts(command.current_dir(workspace::root()))

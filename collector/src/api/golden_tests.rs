@@ -251,7 +251,7 @@ async fn every_structure_is_as_it_was_and_as_the_document_says() {
     assert_eq!((status, &*kind), (200, ""));
     let line = strict.validator(&strict.answer(STREAM.path)["x-stream-line"]);
     let lines: Vec<_> = text.lines().map(|text| validate(&line, text, STREAM.request)).collect();
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6);
     for line in &lines {
         keys(line, &mut written);
     }

@@ -18,9 +18,11 @@ mod negotiation;
 mod number;
 mod options;
 mod own;
+mod protobuf;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod value;
 mod writer;
 
 use std::sync::LazyLock;
@@ -29,13 +31,15 @@ use prometheus::proto::MetricFamily;
 
 use budget::{Plan, Shed};
 pub use encoding::{Encoder, EncodingError, Failed};
-use family::{Context, Counted, Emit, Family, FilesystemRow, Group, Moment, Row};
+use family::{Context, Counted, Emit, Family, FilesystemRow, Group, LabelsOfContainer, Lives, Moment, Row};
 pub(super) use head::Kind;
 pub(super) use labels::append_escaped;
 use labels::{Arena, Block};
-pub use negotiation::Accepted;
+pub use negotiation::{Accepted, Offer};
 pub(super) use number::append_scaled;
-pub use options::{ContainerLabels, Endpoint, Format, LabelSet, Options, Profile, Scrape, Timestamps};
+pub use options::{
+    ContainerLabels, CreatedLines, Endpoint, Format, LabelSet, Labelled, Options, Profile, Scrape, Timestamps,
+};
 pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
 pub(super) use writer::{append_head, append_timestamp, close};
@@ -60,22 +64,28 @@ pub fn render(
     drain: &mut dyn FnMut(&mut Vec<u8>),
 ) {
     let kubelet = LabelSet::Kubelet;
-    let (labels, kinds) = match scrape.endpoint {
-        Endpoint::Collector | Endpoint::Itself => (&options.labels, options.kinds),
-        Endpoint::Kubelet => (&kubelet, options.kubelet_kinds),
+    let (labels, labelled, kinds) = match scrape.endpoint {
+        Endpoint::Collector | Endpoint::Itself => (&options.labels, options.labelled, options.kinds),
+        Endpoint::Kubelet => (&kubelet, Labelled::Everywhere, options.kubelet_kinds),
     };
     let is_selected =
         |entry: &&Entry| scrape.only.is_none_or(|only| entry.identity.as_ref().is_some_and(|id| id.runtime == only));
     let entries: Vec<&Entry> = snapshot.containers.iter().filter(is_selected).collect();
-    let arena = Arena::new(scrape.format, labels, &entries, &snapshot.machine);
-    let context =
-        Context { at: snapshot.at, kinds, labels, profile: options.profile, machine_memory: snapshot.machine.memory };
+    let arena = Arena::new(scrape.format, (labels, labelled), &entries, &snapshot.machine);
+    let context = Context {
+        at: snapshot.at,
+        kinds,
+        labels,
+        labelled,
+        profile: options.profile,
+        machine_memory: snapshot.machine.memory,
+    };
     let is_reported =
         |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_reported(kinds, options);
     let families: Vec<_> = FAMILIES.iter().copied().filter(is_reported).collect();
     let page =
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
-    let mut writer = Writer::new(out, drain, scrape.format, snapshot.at, &arena);
+    let mut writer = Writer::new(out, drain, (scrape.format, options.created), snapshot.at, &arena);
 
     let counts = page.count(&families, &mut writer);
     let own: &[MetricFamily] = match scrape.endpoint {
@@ -114,6 +124,7 @@ pub fn render(
     for other in others {
         page.other(other, &mut writer);
     }
+    writer.end();
     if scrape.format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
     }
@@ -165,9 +176,12 @@ impl Page<'_> {
             Emit::Container(emit) => {
                 for (position, row) in self.rows.iter().enumerate() {
                     if family.reports(row.life) && !left_out.get(position).is_some_and(|left_out| *left_out) {
-                        // The kernel's counters begin with the cgroup.
-                        let start = row.spec.created.filter(|_| family.kind == Kind::Counter);
-                        out.row(&self.arena.blocks[position], self.time(family, row), start);
+                        let created = row.spec.created.filter(|_| family.lives == Lives::One);
+                        let block = match family.labels_of_container {
+                            LabelsOfContainer::AsAsked => &self.arena.blocks[position],
+                            LabelsOfContainer::All => self.arena.whole(position),
+                        };
+                        out.row(block, self.time(family, row), created);
                         emit(row, &self.context, out);
                     }
                 }
@@ -177,12 +191,15 @@ impl Page<'_> {
 
     fn other(&self, other: Other<'_>, out: &mut Writer<'_>) {
         match other {
-            Other::Own(own) => out.foreign(|out, format| own::append(out, format, self.snapshot.at, own)),
+            Other::Own(own) => {
+                let times = own::Times { at: self.snapshot.at, began: own::began(&self.snapshot.own) };
+                out.foreign(|out, format| own::append(out, format, times, own));
+            }
             Other::Application(family) => {
                 out.foreign(|out, format| append_head(out, format, &family.name, application::HELP, Kind::Gauge));
                 for (key, value) in &family.series {
                     out.row(&self.arena.blocks[key.row], None, None);
-                    out.application(&family.name, &key.labels, *value);
+                    out.application(&family.name, application::HELP, &key.labels, *value);
                 }
             }
         }
@@ -280,6 +297,9 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
             stat: stat.unwrap_or_default(),
             spec: &entry.spec,
             identity: entry.identity.as_deref(),
+            storage: entry.storage.as_deref(),
+            exit: entry.exit.as_deref(),
+            peaks: entry.peaks,
             oom_kills: entry.oom_kills,
             kill: snapshot.kills.get(&entry.name),
             filesystems: filesystems(snapshot, entry),

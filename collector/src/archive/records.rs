@@ -1,6 +1,8 @@
 //! Who containers were and what happened to them, as JSON: it is little beside the samples, and a later collector with
 //! other fields can read it.
 
+mod exit;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -240,17 +242,23 @@ fn restore_spec(value: &Value) -> Spec {
 /// An event as JSON.
 pub(super) fn describe_event(event: &Event) -> Value {
     let Event { container, at, kind, data } = event;
-    let (oom, last) = match data {
-        EventData::None | EventData::Deletion { final_sample: None } => (Value::Null, Value::Null),
-        EventData::Oom(kill) => (describe_kill(kill), Value::Null),
-        EventData::Deletion { final_sample: Some(sample) } => (Value::Null, sample.describe()),
-    };
+    let (mut oom, mut last, mut end) = (Value::Null, Value::Null, Value::Null);
+    match data {
+        EventData::None => {}
+        EventData::Oom(kill) => oom = describe_kill(kill),
+        EventData::Deletion { final_sample, exit } => {
+            last = final_sample.as_ref().map_or(Value::Null, |sample| sample.describe());
+            end = exit.as_deref().map_or(Value::Null, exit::describe);
+        }
+        EventData::Exit(exit) => end = exit::describe(exit),
+    }
     object(vec![
         ("container", name(container)),
         ("at", json!(at.0)),
         ("kind", json!(kind.name())),
         ("oom", oom),
         ("final_sample", last),
+        ("exit", end),
     ])
 }
 
@@ -258,11 +266,14 @@ pub(super) fn describe_event(event: &Event) -> Value {
 pub(super) fn restore_event(value: &Value) -> Option<Event> {
     let kind = value.get("kind")?.as_str()?;
     let kind = EventKind::ALL.into_iter().find(|known| known.name() == kind)?;
+    let end = value.get("exit").and_then(exit::restore).map(Arc::new);
     let data = match (kind, value.get("oom")) {
         (_, Some(kill)) => EventData::Oom(Arc::new(restore_kill(kill))),
-        (EventKind::ContainerDeletion, None) => {
-            EventData::Deletion { final_sample: value.get("final_sample").and_then(Sample::restore).map(Arc::new) }
-        }
+        (EventKind::ContainerDeletion, None) => EventData::Deletion {
+            final_sample: value.get("final_sample").and_then(Sample::restore).map(Arc::new),
+            exit: end,
+        },
+        (EventKind::ContainerExit, None) => EventData::Exit(end?),
         _ => EventData::None,
     };
     Some(Event { container: to_name(value.get("container")?)?.into(), at: time_of(value, "at")?, kind, data })
@@ -373,11 +384,16 @@ mod tests {
             ..OomKill::default()
         };
         let sample = Sample { at: WallTime(3), ..complete(5) };
+        let end = crate::sample::exit::tests::killed(crate::sample::exit::Sender::OomKiller);
         for (kind, data) in [
             (EventKind::ContainerCreation, EventData::None),
             (EventKind::OomKill, EventData::Oom(Arc::new(kill))),
-            (EventKind::ContainerDeletion, EventData::Deletion { final_sample: Some(Arc::new(sample)) }),
-            (EventKind::ContainerDeletion, EventData::Deletion { final_sample: None }),
+            (
+                EventKind::ContainerDeletion,
+                EventData::Deletion { final_sample: Some(Arc::new(sample)), exit: Some(Arc::new(end.clone())) },
+            ),
+            (EventKind::ContainerDeletion, EventData::Deletion { final_sample: None, exit: None }),
+            (EventKind::ContainerExit, EventData::Exit(Arc::new(end))),
         ] {
             let event = Event { container: (*b"/a").into(), at: WallTime(1_234_567_891), kind, data };
             let text = describe_event(&event).to_string();

@@ -3,7 +3,7 @@
 use clap::{ArgAction, ValueEnum};
 
 use super::{ConfigError, list, value_error};
-use crate::api::prometheus::{ContainerLabels, LabelSet, Options, Profile, Timestamps};
+use crate::api::prometheus::{ContainerLabels, CreatedLines, LabelSet, Labelled, Options, Profile, Timestamps};
 use crate::go_flags::go_bool;
 use crate::sample::kinds::KindSet;
 
@@ -23,6 +23,10 @@ pub(super) struct MetricsArgs {
     /// Labels of the containers' metrics at /metrics; those at /metrics/cadvisor are always the kubelet's
     #[arg(long = "metrics_label_set", value_enum, default_value_t = LabelSetArg::Cadvisor)]
     metrics_label_set: LabelSetArg,
+    /// Which series have the image and the labels of their container; with info the others are joined with the info
+    /// series by id
+    #[arg(long = "metrics_labels", value_enum, default_value_t = LabelledArg::Everywhere)]
+    metrics_labels: LabelledArg,
     /// Set of metrics to expose
     #[arg(long = "metrics_profile", value_enum, default_value_t = ProfileArg::Compatible)]
     metrics_profile: ProfileArg,
@@ -30,6 +34,10 @@ pub(super) struct MetricsArgs {
     #[arg(long = "metrics_timestamps", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     metrics_timestamps: bool,
+    /// Say in OpenMetrics when each counter was 0, in a line of its own; protobuf always does
+    #[arg(long = "metrics_created_lines", default_value = "false", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    metrics_created_lines: bool,
     /// Most series in one response, at least 1000, or 0 for no limit; those left out are counted
     #[arg(long = "max_series", default_value_t = 0)]
     max_series: usize,
@@ -41,6 +49,14 @@ enum LabelSetArg {
     Cadvisor,
     /// The kubelet's: container, id, image, name, namespace, pod
     Kubelet,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LabelledArg {
+    /// All
+    Everywhere,
+    /// The info series alone
+    Info,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -70,11 +86,16 @@ impl MetricsArgs {
             kinds,
             kubelet_kinds,
             labels,
+            labelled: match self.metrics_labels {
+                LabelledArg::Everywhere => Labelled::Everywhere,
+                LabelledArg::Info => Labelled::Info,
+            },
             profile: match self.metrics_profile {
                 ProfileArg::Compatible => Profile::Compatible,
                 ProfileArg::Recommended => Profile::Recommended,
             },
             timestamps: if self.metrics_timestamps { Timestamps::On } else { Timestamps::Off },
+            created: if self.metrics_created_lines { CreatedLines::On } else { CreatedLines::Off },
             max_series: Some(self.max_series).filter(|limit| *limit > 0),
         })
     }

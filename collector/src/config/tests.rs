@@ -76,7 +76,7 @@ fn mistakes_are_named_on_one_line() {
         (
             &["--event_storage_age_limit=foo=1s"],
             "--event_storage_age_limit=foo=1s: unknown kind \"foo\"; use default, oom, oomKill, \
-             containerCreation, containerDeletion",
+             containerCreation, containerDeletion, containerExit",
         ),
         (
             &["--ring_buffer_bytes=1000"],

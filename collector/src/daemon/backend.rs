@@ -455,7 +455,7 @@ impl Status for Backend {
             kernel_events: if self.counters.is_some() { "ebpf" } else { "scan" },
             shortcomings: self.degradations.reasons(),
             containers: self.engine.store().len(),
-            lost_events: self.counters.as_ref().and_then(|counters| Some(counters.read().ok()?.total_lost())),
+            lost_events: self.counters.as_ref().and_then(|counters| Some(counters.read().ok()?.lost_to_scan())),
         }
     }
 

@@ -192,7 +192,7 @@ pub(super) fn rows_at(archive: &Archive, at: WallTime) -> Tick {
         let Moment { subject, samples, ended } = moment;
         Arc::new(Row {
             id: row_id(&subject.name),
-            subject: Arc::new(rows::subject(&subject.name, subject.identity.clone(), &subject.spec, *ended)),
+            subject: Arc::new(rows::subject(&subject.name, subject.identity.clone(), &subject.spec, *ended, None)),
             subject_changed: 1,
             figures: rows::figures(samples, *ended),
             figures_changed: 1,

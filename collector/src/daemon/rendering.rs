@@ -79,6 +79,8 @@ fn snapshot(answers: &Backend, scrape: Scrape, processes: &ProcessCounts) -> Sna
             Endpoint::Kubelet => entries(engine, at, processes),
             Endpoint::Itself => Vec::new(),
         },
+        restarts: engine.store().restarts(at),
+        pods: engine.store().pods().all(),
         machine: answers.current_machine(),
         filesystems: engine.store().filesystems(),
         version: VERSION,
@@ -87,7 +89,7 @@ fn snapshot(answers: &Backend, scrape: Scrape, processes: &ProcessCounts) -> Sna
             Endpoint::Kubelet => Vec::new(),
         },
         kills: match scrape.format {
-            Format::OpenMetrics => kills(engine),
+            Format::OpenMetrics | Format::Protobuf => kills(engine),
             Format::Text | Format::RemoteWrite => BTreeMap::new(),
         },
     }
@@ -105,6 +107,8 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         spec: container.spec(),
         identity: container.identity(),
         storage: container.storage(),
+        exit: container.exit(),
+        peaks: container.peaks(now),
         application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };
@@ -115,7 +119,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
     if !ended.is_empty() {
         // Of several ends under one name the last counts.
         let ended = ended.iter().rev().map(|container| entry(container, Life::Ended));
-        entries.extend(ended.filter(|entry| entry.sample.is_some() || entry.oom_kills > 0));
+        entries.extend(ended.filter(|entry| entry.sample.is_some() || entry.oom_kills > 0 || entry.exit.is_some()));
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         entries.dedup_by(|later, first| later.name == first.name);
     }

@@ -215,7 +215,8 @@ impl State {
             let last = latest.as_ref().map(|sample| sample.at);
             old.subject.ended.or(last).unwrap_or(now)
         });
-        let subject = subject(container.name(), container.identity(), &container.spec(), ended);
+        let exit = container.exit().map(|exit| exit.in_words(container.name()).into());
+        let subject = subject(container.name(), container.identity(), &container.spec(), ended, exit);
         let figures = Figures {
             oom_kills: container.oom_kills(),
             tasks: match latest.as_ref().and_then(|sample| sample.processes?.threads) {
@@ -335,12 +336,19 @@ fn three_digits(number: u64) -> u64 {
 }
 
 /// What is shown of who a container is.
-pub(super) fn subject(name: &Name, identity: Option<Arc<Identity>>, spec: &Spec, ended: Option<WallTime>) -> Subject {
+pub(super) fn subject(
+    name: &Name,
+    identity: Option<Arc<Identity>>,
+    spec: &Spec,
+    ended: Option<WallTime>,
+    exit: Option<Box<str>>,
+) -> Subject {
     let Spec { created, cpu, memory, processes, .. } = spec;
     let quota = cpu.as_ref().and_then(|cpu| Some(cpu.quota?.0 * 1000 / cpu.period?.0.max(1)));
     Subject {
         name: Arc::clone(name),
         identity,
+        exit,
         created: *created,
         cpu_limit: quota,
         memory_limit: match memory.as_ref().and_then(|memory| memory.limit) {

@@ -326,11 +326,11 @@ impl Follower {
     }
 
     fn count_losses(&mut self, counters: &CounterReader) {
-        // Records are only lost while the buffer is full, so there always is something to drain after a loss, and
+        // Records that a scan makes up for are only lost while the buffer is full, so there always is something to drain after a loss, and
         // looking here misses none.
         match counters.read() {
             Ok(counts) => {
-                let lost = counts.total_lost();
+                let lost = counts.lost_to_scan();
                 if lost > self.lost {
                     tracing::warn!(lost = lost - self.lost, "kernel events were lost; looking at every cgroup again");
                     self.lost = lost;

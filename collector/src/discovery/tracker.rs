@@ -2,11 +2,15 @@
 //!
 //! Runs on the one thread that follows the kernel's events and therefore never reads a cgroup's statistics itself.
 
+mod exits;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::time::{ClockId, clock_gettime};
+
+use exits::Exits;
 
 use super::filter::{Filter, Standing};
 use crate::bounds::{Bound, Shown};
@@ -42,6 +46,7 @@ pub struct Tracker {
     local_ooms: HashMap<Member, u64>,
     /// The last OOM kill and whose limit it was about: a group kill is reported victim by victim.
     last_oom: Option<(OomEvent, Option<u64>)>,
+    exits: Exits,
     scratch: Scratch,
     /// OOM kills in cgroups whose creation was lost: they wait for the scan that finds the cgroup.
     unattributed: Vec<OomEvent>,
@@ -102,6 +107,7 @@ impl Tracker {
             discovery: Discovery::new(memory),
             local_ooms: HashMap::new(),
             last_oom: None,
+            exits: Exits::default(),
             scratch: Scratch::default(),
             unattributed: Vec::new(),
             changes: Vec::new(),
@@ -130,6 +136,7 @@ impl Tracker {
                 }
             }
             KernelEvent::Oom(event) => self.oom(*event),
+            KernelEvent::Exit(event) => self.exit(&event),
         }
     }
 
@@ -249,6 +256,7 @@ impl Tracker {
                 Change::Ended { name } => {
                     self.identities.end(&name);
                     if let Some(tracked) = self.engine.tracked(&name) {
+                        self.exits_end(&tracked);
                         self.engine.end(&tracked, at);
                     }
                     let changed = self.engine.disclaim(&name);
@@ -256,17 +264,20 @@ impl Tracker {
                 }
                 Change::PushedOut { name } => {
                     self.identities.end(&name);
+                    self.exits.forget(&name);
                     if let Some(tracked) = self.engine.tracked(&name) {
                         self.engine.forget(&tracked);
                     }
                 }
                 Change::Populated { name } => {
                     if let Some(tracked) = self.listed(&name) {
+                        self.exits_begin(&tracked);
                         self.engine.populated(&tracked);
                     }
                 }
                 Change::Emptied { name } => {
                     if let Some(tracked) = self.listed(&name) {
+                        self.exits_end(&tracked);
                         self.engine.emptied(&tracked);
                     }
                 }
@@ -417,6 +428,9 @@ impl Tracker {
             sizes,
             page_tables: event.pgtables_bytes.map(Bytes),
         });
+        if let Some(pid) = kill.victim.pid {
+            self.exits.killed(pid, event.boot_ns, &kill);
+        }
         let victim = kill.victim.container.clone().or_else(|| self.nearest_known(&event));
         let victim = victim.unwrap_or_else(|| Arc::clone(&root));
         if let Some(tracked) = self.engine.tracked(&victim)

@@ -43,6 +43,7 @@ fn well() -> Facts {
     Facts {
         release: "6.12.1".into(),
         probes: Examination {
+            without_exits: None,
             facts: KernelFacts {
                 btf_path: "/sys/kernel/btf/vmlinux".into(),
                 types: Ok(KernelTypes {

@@ -113,7 +113,7 @@ impl Observer {
         while let Some(received) = self.ended.try_receive() {
             match received {
                 Received::Event(event) => {
-                    if let EventData::Deletion { final_sample: Some(last) } = &event.data {
+                    if let EventData::Deletion { final_sample: Some(last), .. } = &event.data {
                         finals.push((Name::clone(&event.container), Arc::clone(last)));
                     }
                 }

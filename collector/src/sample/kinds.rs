@@ -54,6 +54,8 @@ kinds! {
     OomEvent = "oom_event", true;
     /// CPU time per CPU.
     PerCpu = "percpu", true;
+    /// The greatest values of the last minute.
+    Peak = "peak", false;
     /// Hardware counters.
     PerfEvent = "perf_event", true;
     /// Pressure stall information.
@@ -151,7 +153,7 @@ mod tests {
         let off = KindSet::all().without(MetricKind::ALL.iter().copied().filter(|kind| KindSet::default().has(*kind)));
         assert_eq!(
             off.to_string(),
-            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,process,referenced_memory,resctrl,sched,tcp,udp"
+            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,peak,process,referenced_memory,resctrl,sched,tcp,udp"
         );
     }
 

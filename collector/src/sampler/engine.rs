@@ -248,7 +248,7 @@ impl Engine {
             container: Arc::clone(tracked.container.name()),
             at,
             kind: EventKind::ContainerDeletion,
-            data: EventData::Deletion { final_sample },
+            data: EventData::Deletion { final_sample, exit: tracked.container.exit() },
         });
     }
 

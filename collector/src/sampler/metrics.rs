@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::sample::exit::Reason;
 use crate::sample::filesystem::Method;
 
 /// Why a sample is taken.
@@ -39,6 +40,7 @@ pub struct Metrics {
     reconciles: IntCounterVec,
     divergences: IntCounterVec,
     not_listed: IntGauge,
+    exits: IntCounterVec,
     disk_usage: IntCounterVec,
     disk_usage_errors: IntCounter,
     disk_usage_cpu: Counter,
@@ -78,6 +80,11 @@ impl Metrics {
                 "collector_cgroups_not_listed",
                 "Cgroup directories that the last scan found and that there was no memory for.",
             )?,
+            exits: counters(
+                "collector_container_exits_total",
+                "Containers whose first process ended, by reason.",
+                "reason",
+            )?,
             disk_usage: counters(
                 "collector_disk_usage_total",
                 "Times that the size of a container's writable layer was found, by method.",
@@ -101,6 +108,10 @@ impl Metrics {
         for change in ["added", "removed"] {
             metrics.divergences.with_label_values(&[change]);
         }
+        for reason in Reason::ALL {
+            metrics.exits.with_label_values(&[reason.name()]);
+        }
+        registry.register(Box::new(metrics.exits.clone()))?;
         registry.register(Box::new(metrics.samples.clone()))?;
         registry.register(Box::new(metrics.regressions.clone()))?;
         registry.register(Box::new(metrics.ticks.clone()))?;
@@ -119,6 +130,10 @@ impl Metrics {
     pub(crate) fn sampled(&self, purpose: Purpose, regressions: u32) {
         self.samples.with_label_values(&[purpose.label()]).inc();
         self.regressions.inc_by(u64::from(regressions));
+    }
+
+    pub(crate) fn exited(&self, reason: Reason) {
+        self.exits.with_label_values(&[reason.name()]).inc();
     }
 
     pub(crate) fn not_listed(&self, directories: u64) {

@@ -8,12 +8,14 @@ use super::application::Application;
 use super::budget::HistoryBudget;
 use super::history::{History, Limits, Pushed, Selection, Stretch};
 use super::lock;
+use super::peaks::{self, Peaks};
 use super::summary::{Recorder, Summary};
 use super::timeline::Timeline;
 use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
+use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{Identity, Who};
 use crate::sample::spec::Spec;
@@ -23,11 +25,14 @@ use crate::units::WallTime;
 #[derive(Debug)]
 pub struct Container {
     pub(super) name: Name,
+    /// Its number among all that began.
+    pub(super) life: u64,
     pub(super) listed: Listed,
     pub(super) oom_kills: AtomicU64,
     pub(super) recent: Mutex<Recent>,
     pub(super) spec: Mutex<(Spec, Option<Instant>)>,
     pub(super) who: Mutex<Option<Who>>,
+    pub(super) exit: Mutex<Option<Arc<Exit>>>,
     pub(super) storage: Mutex<Timeline<Storage>>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
@@ -45,6 +50,7 @@ impl Drop for Container {
 pub(super) struct Recent {
     history: History,
     summary: Recorder,
+    peaks: peaks::Recorder,
     /// Of the few containers whose labels ask for it.
     application: Option<Box<Application>>,
     /// When the newest sample came; the clock on the wall may be set meanwhile.
@@ -97,11 +103,12 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary, application, pushed_at, .. } = &mut *recent;
+        let Recent { history, summary, peaks, application, pushed_at, .. } = &mut *recent;
         let pushed = history.push(sample, self.limits);
         *pushed_at = Some(Instant::now());
         if let Some(stored) = history.latest() {
             summary.add(stored);
+            peaks.add(stored);
             if let Some(application) = application {
                 application.attach(stored.at, self.limits);
             }
@@ -174,6 +181,11 @@ impl Container {
     /// What it used lately; `None` before the first sample.
     pub fn summary(&self) -> Option<Summary> {
         lock(&self.recent).summary.summary()
+    }
+
+    /// The greatest values of the minute before this time.
+    pub fn peaks(&self, now: WallTime) -> Peaks {
+        lock(&self.recent).peaks.peaks(now)
     }
 
     /// Takes a reading of its application's endpoints, of so many bytes; it is reported with the next sample. Older
@@ -252,6 +264,16 @@ impl Container {
     /// Keeps what its files take from now on.
     pub fn set_storage(&self, now: WallTime, storage: Storage) {
         lock(&self.storage).push(now, Arc::new(storage), self.limits.age);
+    }
+
+    /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.
+    pub fn exit(&self) -> Option<Arc<Exit>> {
+        lock(&self.exit).clone()
+    }
+
+    /// Keeps how its first process ended, or that another one has begun.
+    pub fn set_exit(&self, exit: Option<Arc<Exit>>) {
+        *lock(&self.exit) = exit;
     }
 
     /// OOM kills of processes of this very cgroup.

@@ -54,7 +54,8 @@ impl EndedContainers {
         let identity = container.identity().map_or(0, |identity| identity.memory());
         let parent = parent(&container.name);
         let parent = self.by_parent.get_key_value(parent).map_or_else(|| parent.into(), |(kept, _)| Arc::clone(kept));
-        let charge = FLAT + container.name.len() + parent.len() + identity + sample;
+        let exit = container.exit().map_or(0, |exit| exit.memory());
+        let charge = FLAT + container.name.len() + parent.len() + identity + sample + exit;
         self.bytes += charge;
         *self.by_parent.entry(Arc::clone(&parent)).or_default() += charge;
         self.list.push_back(Ended { container, at, parent, charge, sample });

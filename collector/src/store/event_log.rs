@@ -84,12 +84,10 @@ impl Kept {
     fn forget_old_final_sample(&mut self) -> usize {
         let position = self.events.len().checked_sub(FINAL_SAMPLES + 1);
         let Some((_, event)) = position.and_then(|position| self.events.get_mut(position)) else { return 0 };
-        if !matches!(event.data, EventData::Deletion { final_sample: Some(_) }) {
-            return 0;
-        }
+        let EventData::Deletion { final_sample: Some(_), exit } = &event.data else { return 0 };
         let before = event.memory();
         let mut stripped = Event::clone(event);
-        stripped.data = EventData::Deletion { final_sample: None };
+        stripped.data = EventData::Deletion { final_sample: None, exit: exit.clone() };
         *event = Arc::new(stripped);
         let bytes = before - event.memory();
         self.bytes -= bytes;
@@ -439,13 +437,15 @@ mod tests {
     fn old_deletions_lose_their_final_sample_only() {
         let log = EventLog::new(limits(100_000, None));
         for second in 0..FINAL_SAMPLES as u64 + 10 {
-            let data = EventData::Deletion { final_sample: Some(Arc::new(Sample::default())) };
+            let data = EventData::Deletion { final_sample: Some(Arc::new(Sample::default())), exit: None };
             log.publish(Event { kind: EventKind::ContainerDeletion, data, ..event(second) });
         }
         let events = log.recent(EventKind::ContainerDeletion, None, None, usize::MAX);
         assert_eq!(events.len(), FINAL_SAMPLES + 10);
-        let with_sample =
-            events.iter().filter(|event| matches!(event.data, EventData::Deletion { final_sample: Some(_) })).count();
+        let with_sample = events
+            .iter()
+            .filter(|event| matches!(event.data, EventData::Deletion { final_sample: Some(_), .. }))
+            .count();
         assert_eq!(with_sample, FINAL_SAMPLES);
     }
 }

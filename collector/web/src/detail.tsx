@@ -148,6 +148,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
         {row && name !== "/" ? <span class="group">{row.group}</span> : null}
         <Pains pains={found} />
         {row?.ended != null ? <span class="badge over">ended {span(state.now - row.ended)} ago</span> : null}
+        {row?.ended != null && row.exit ? <span class="badge">{visible(row.exit)}</span> : null}
         {row?.health && row.health !== "unhealthy" ? <span class="badge fine">{row.health}</span> : null}
       </div>
       <p class="path">

@@ -19,6 +19,7 @@ function said(event: KilledOrNot, nth: number): string {
       return "started";
     case "end": {
       const used = [
+        event.exit ? visible(event.exit) : "",
         event.cpu == null ? "" : `used ${event.cpu < 1000 ? `${event.cpu.toFixed(0)} ms` : span(event.cpu)} of CPU`,
         event.peak == null ? "" : `peak ${bytes(event.peak)}`,
       ].filter(Boolean);

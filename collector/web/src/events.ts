@@ -20,6 +20,7 @@ interface ApiEvent {
       trigger_process_name?: string;
       anon_rss_bytes?: number;
     };
+    exit?: { text: string };
     deletion?: {
       final_stats?: { cpu?: { usage: { total: number } }; memory?: { max_usage?: number }; oom_events?: number };
     };
@@ -35,6 +36,8 @@ export interface KilledOrNot {
   process?: string;
   /** The cgroup whose limit was hit. */
   limit?: string;
+  /** How its first process ended, in words. */
+  exit?: string;
   /** Milliseconds of CPU time. */
   cpu?: number;
   peak?: number;
@@ -53,6 +56,7 @@ function read(event: ApiEvent): KilledOrNot | null {
         at,
         name: event.container_name,
         kind: "end",
+        exit: event.event_data.exit?.text,
         cpu: last?.cpu ? last.cpu.usage.total / 1e6 : undefined,
         peak: last?.memory?.max_usage || undefined,
       };

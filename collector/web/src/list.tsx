@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Arranged, type Group, type Item, type Line, SORTS, restarts } from "./arrange";
 import { THROTTLING_HURTS, pains, pressure, uptime } from "./model";
-import { UNKNOWN, bytes, count, cpu, percent, rateShort, span } from "./format";
+import { UNKNOWN, bytes, count, cpu, percent, rateShort, span, visible } from "./format";
 import { Bar, Pains, Spark, limitText, memoryHurts } from "./parts";
 import { fetchTrends, latelyOf, state } from "./store";
 import { type Shown, type View, chosen, follow, go, linkTo, ui } from "./ui";
@@ -116,7 +116,7 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
         </a>
         <Pains pains={found.filter((pain) => pain.kind === "looping" || pain.kind === "unhealthy" || (ended && pain.kind === "oom"))} />
         <span class="image">
-          {ended ? `ended ${span(state.now - (row.ended ?? 0))} ago${row.peak == null ? "" : `, peak ${bytes(row.peak * 1024)}`}` : row.image}
+          {ended ? `ended ${span(state.now - (row.ended ?? 0))} ago${row.exit ? `, ${visible(row.exit)}` : ""}${row.peak == null ? "" : `, peak ${bytes(row.peak * 1024)}`}` : row.image}
         </span>
       </td>
       <Cell of="cpu">

@@ -28,6 +28,8 @@ export interface Who {
   cpu_limit?: number;
   memory_limit?: number;
   task_limit?: number;
+  /** How its first process ended, in words. */
+  exit?: string;
   ended?: number;
 }
 
@@ -144,6 +146,7 @@ export function described(who: Who, before: Row | undefined): Row {
     cpu_limit: undefined,
     memory_limit: undefined,
     task_limit: undefined,
+    exit: undefined,
     ended: undefined,
     ...who,
     title,

@@ -38,6 +38,8 @@ pub struct Subject {
     pub memory_limit: Option<Bytes>,
     /// The limit on processes and threads; absent without one.
     pub task_limit: Option<u64>,
+    /// How its first process ended, in words; absent as long as it runs.
+    pub exit: Option<Box<str>>,
     /// The time of its last sample, of one that is gone.
     pub ended: Option<WallTime>,
 }

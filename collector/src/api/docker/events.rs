@@ -23,7 +23,7 @@ use crate::api::http::responses;
 use crate::api::http::responses::More;
 use crate::api::query::events::{Delivery, EventQuery, Subcontainers};
 use crate::api::wire::{json, time};
-use crate::sample::event::{Event, EventKind};
+use crate::sample::event::{Event, EventData, EventKind};
 use crate::sample::identity::Identity;
 use crate::units::WallTime;
 
@@ -163,7 +163,7 @@ fn append<S: ContainerEngine>(out: &mut Vec<u8>, source: &S, event: &Event, filt
         EventKind::ContainerCreation => "start",
         EventKind::ContainerDeletion => "die",
         EventKind::Oom => "oom",
-        EventKind::OomKill => return,
+        EventKind::OomKill | EventKind::ContainerExit => return,
     };
     let identity = source.identity(&event.container);
     let none = BTreeMap::new();
@@ -182,6 +182,17 @@ fn append<S: ContainerEngine>(out: &mut Vec<u8>, source: &S, event: &Event, filt
     let labels = identity.into_iter().flat_map(|identity| &identity.labels);
     let mut attributes: BTreeMap<_, _> = labels.map(|(key, value)| (key.as_str(), value.as_str())).collect();
     attributes.extend([("name", name), ("image", image)].into_iter().filter(|(_, value)| !value.is_empty()));
+    let exit = match &event.data {
+        EventData::Deletion { exit: Some(exit), .. } => Some((exit.code().to_string(), exit.lasted)),
+        _ => None,
+    };
+    let lasted = exit.as_ref().map(|(_, lasted)| (lasted.0 / 1_000_000_000).to_string());
+    if let Some((code, _)) = &exit {
+        attributes.insert("exitCode", code);
+    }
+    if let Some(lasted) = &lasted {
+        attributes.insert("execDuration", lasted);
+    }
     let message = Message {
         status: action,
         id: &id,

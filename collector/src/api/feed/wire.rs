@@ -115,6 +115,9 @@ struct Who<'a> {
     memory_limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_limit: Option<u64>,
+    /// How its first process ended, for people: `exit 3`, `killed by SIGKILL from docker`, `OOM-killed at its limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<&'a str>,
     /// Milliseconds since 1970: the last sample of a container that is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
@@ -252,6 +255,7 @@ impl<'a> Who<'a> {
             cpu_limit: subject.cpu_limit,
             memory_limit: subject.memory_limit.map(|limit| limit.0),
             task_limit: subject.task_limit,
+            exit: subject.exit.as_deref(),
             ended: subject.ended.map(WallTime::millis),
         }
     }

@@ -21,6 +21,8 @@ use crate::api::{ContainerView, FilesystemUse, IdentityView, kubelet};
 use crate::sample;
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
+use crate::sample::exit::RuntimeOrInit;
+use crate::sample::exit::tests::{killed, process};
 use crate::sample::identity::{NetworkOwner, PodOfPath, QosClass, Runtime};
 use crate::sample::live::Live;
 use crate::sample::machine::{Filesystems, Machine};
@@ -122,11 +124,14 @@ impl Fixture {
         let event =
             |seconds, kind, data| Arc::new(Event { container: FULL.as_bytes().into(), at: later(seconds), kind, data });
         let kill = EventData::Oom(Arc::new(kill));
-        let last = EventData::Deletion { final_sample: Some(Arc::new(full_sample(3))) };
+        let docker = RuntimeOrInit::of(b"runc", 9, Some(Runtime::Docker));
+        let exit = Arc::new(killed(process(b"runc", Some(b"/"), docker)));
+        let last = EventData::Deletion { final_sample: Some(Arc::new(full_sample(3))), exit: Some(Arc::clone(&exit)) };
         vec![
             event(0, EventKind::ContainerCreation, EventData::None),
             event(1, EventKind::Oom, kill.clone()),
             event(1, EventKind::OomKill, kill),
+            event(2, EventKind::ContainerExit, EventData::Exit(exit)),
             event(3, EventKind::ContainerDeletion, last),
         ]
     }
@@ -287,6 +292,7 @@ impl Feed for Fixture {
             cpu_limit: Some(1500),
             memory_limit: Some(Bytes(1 << 30)),
             task_limit: Some(100),
+            exit: Some("OOM-killed at its limit".into()),
             ended: Some(later(1)),
         };
         feed::Tick {

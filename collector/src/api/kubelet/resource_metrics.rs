@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::pods::{self, Pod};
-use super::wire::{CpuStats, MemoryStats, SwapStats};
+use super::wire::{CpuStats, FsStats, MemoryStats, SwapStats};
 use super::{NodeCgroup, Snapshot, figures, summary};
 use crate::api::http::responses;
 use crate::api::http::responses::More;
@@ -53,6 +53,7 @@ struct Subject {
     memory: Option<MemoryStats>,
     swap: Option<SwapStats>,
     started: Option<WallTime>,
+    storage: Option<FsStats>,
 }
 
 impl Subject {
@@ -77,6 +78,11 @@ impl Subject {
         Some(whole(limit, swap.time.0))
     }
 
+    fn storage(&self) -> Option<Value> {
+        let storage = self.storage.as_ref()?;
+        Some(whole(storage.used_bytes?, storage.time.0))
+    }
+
     fn started(&self) -> Option<Value> {
         self.started.filter(|at| at.0 > 0).map(|at| seconds(at.0, None))
     }
@@ -99,7 +105,7 @@ enum Of {
 /// A family, whose it is, and how its value is found.
 type Row = (Family, Of, fn(&Subject) -> Option<Value>);
 
-const FAMILIES: [Row; 11] = [
+const FAMILIES: [Row; 12] = [
     (
         counter("container_cpu_usage_seconds_total", "[STABLE] CPU time that the container has used, in core-seconds"),
         Of::Containers,
@@ -136,6 +142,14 @@ const FAMILIES: [Row; 11] = [
         counter("pod_cpu_usage_seconds_total", "[STABLE] CPU time that the pod has used, in core-seconds"),
         Of::Pods,
         Subject::cpu,
+    ),
+    (
+        gauge(
+            "pod_ephemeral_storage_usage_bytes",
+            "[ALPHA] What the pod takes of the node's own disk, in bytes: layers, logs, emptyDir and the like",
+        ),
+        Of::Pods,
+        Subject::storage,
     ),
     (gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"), Of::Pods, Subject::memory),
     (gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), Of::Pods, Subject::swap),
@@ -235,6 +249,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             memory: summary::pod_memory(pod, snapshot),
             swap: summary::pod_swap(pod, snapshot),
             started: None,
+            storage: summary::ephemeral_storage(pod, snapshot),
         });
         let subject = |(name, entry): (&String, &Arc<NodeCgroup>)| Subject {
             labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
@@ -242,6 +257,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             memory: figures::memory(entry, snapshot),
             swap: figures::swap(entry, snapshot),
             started: entry.created(),
+            storage: None,
         };
         containers.extend(pod.containers.iter().map(subject).filter(Subject::is_whole));
     }

@@ -24,7 +24,7 @@ use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
 use crate::api::lists;
 use crate::api::lists::Form;
-use crate::api::prometheus::{Accepted, http};
+use crate::api::prometheus::{Accepted, Offer, http};
 use crate::api::query::{DecodeError, StatsQuery};
 use crate::api::wire::json;
 use crate::sample::event::Name;
@@ -152,7 +152,7 @@ pub(crate) async fn metrics_of_resources<S: Node>(
     State(source): State<Arc<S>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT));
+    let accepted = Accepted::by(&http::all_of(&headers, ACCEPT), Offer::Texts);
     let share = source.budget().reserve(super::snapshot_bytes(source.listed())).await?;
     let snapshot = source.node(Depth::CpuAndMemory).await;
     let append = spawn_blocking(move || resource_metrics::pieces(&snapshot, accepted.format)).await?;

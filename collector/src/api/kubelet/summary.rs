@@ -255,7 +255,7 @@ fn volumes(pod: &Pod) -> Vec<VolumeStats> {
 }
 
 /// What the pod takes of the node's own disk. `None` unless all of it is known: layers, logs, volumes.
-fn ephemeral_storage(pod: &Pod, snapshot: &Snapshot) -> Option<FsStats> {
+pub(super) fn ephemeral_storage(pod: &Pod, snapshot: &Snapshot) -> Option<FsStats> {
     let mut sum = DiskUsage { bytes: Bytes(0), inodes: Some(0) };
     let mut newest: Option<WallTime> = None;
     let mut add = |usage: DiskUsage, at: WallTime| {

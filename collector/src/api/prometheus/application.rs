@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 use super::FAMILIES;
 use super::labels::sanitised;
 use super::snapshot::{Entry, Life};
-use super::writer::Value;
+use super::value::Value;
 use crate::sample::application::{Number, Round};
 
 /// A family of gauges: the label `type` of an endpoint's own says nothing for sure.

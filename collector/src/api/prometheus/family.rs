@@ -3,16 +3,20 @@
 use std::fmt;
 
 use super::head::{Head, Kind};
-use super::options::{LabelSet, Options, Profile};
+use super::options::{LabelSet, Labelled, Options, Profile};
 use super::snapshot::{Kill, Life, Snapshot};
-use super::writer::{Value, Writer};
+use super::value::Value;
+use super::writer::Writer;
 use crate::sample::container::{Memory, Processes, Sample};
+use crate::sample::exit::Exit;
+use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
 use crate::sample::memory_stat::ReportedStat;
 use crate::sample::spec::Spec;
 use crate::sample::unread::{Part, Unread};
+use crate::store::peaks::Peaks;
 use crate::units::{Bytes, WallTime};
 
 /// How soon a family is left out when there are too many series: the first ones first, whole families at a time, within
@@ -82,6 +86,24 @@ pub(super) enum AfterEnd {
     Gone,
 }
 
+/// Which of a container's labels a family's series have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LabelsOfContainer {
+    /// Those that the flags ask for.
+    AsAsked,
+    /// All.
+    All,
+}
+
+/// Of how many lives of a container a counter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lives {
+    /// Of this one: it was 0 when the cgroup was made.
+    One,
+    /// Of those before under the same name, too.
+    Several,
+}
+
 /// How series are made.
 #[derive(Clone, Copy)]
 pub(super) enum Emit {
@@ -107,6 +129,8 @@ pub(super) struct Family {
     pub(super) recommended: Recommended,
     pub(super) moment: Moment,
     pub(super) after_end: AfterEnd,
+    pub(super) lives: Lives,
+    pub(super) labels_of_container: LabelsOfContainer,
     pub(super) emit: Emit,
 }
 
@@ -131,6 +155,8 @@ impl Family {
             recommended: Recommended::No,
             moment: Moment::Sample,
             after_end: AfterEnd::Kept,
+            lives: Lives::One,
+            labels_of_container: LabelsOfContainer::AsAsked,
             emit: Emit::Container(emit),
         }
     }
@@ -152,6 +178,8 @@ impl Family {
             recommended: Recommended::Yes,
             moment: Moment::Machine,
             after_end: AfterEnd::Gone,
+            lives: Lives::One,
+            labels_of_container: LabelsOfContainer::AsAsked,
             emit: Emit::Machine(emit),
         }
     }
@@ -191,10 +219,38 @@ impl Family {
         Self { after_end: AfterEnd::Kept, ..self }
     }
 
+    /// The same, with all labels of the container.
+    pub(super) const fn with_all_labels(self) -> Self {
+        Self { labels_of_container: LabelsOfContainer::All, ..self }
+    }
+
+    /// The same, but not in the recommended profile.
+    pub(super) const fn not_recommended(self) -> Self {
+        Self { recommended: Recommended::No, ..self }
+    }
+
+    /// The same, by the kind of statistics it belongs to.
+    pub(super) const fn by_kind(self, metric: MetricKind) -> Self {
+        Self { metric: Some(metric), ..self }
+    }
+
+    /// The same, as a counter.
+    pub(super) const fn counted(self) -> Self {
+        Self { kind: Kind::Counter, ..self }
+    }
+
+    /// The same, counted over all lives of a container.
+    pub(super) const fn of_all_lives(self) -> Self {
+        Self { lives: Lives::Several, ..self }
+    }
+
     /// Whether it is reported with these kinds and options.
     pub(super) fn is_reported(&self, kinds: KindSet, options: &Options) -> bool {
         self.metric.is_none_or(|metric| kinds.has(metric))
-            && (options.profile == Profile::Compatible || self.recommended == Recommended::Yes)
+            && (options.profile == Profile::Compatible
+                || self.recommended == Recommended::Yes
+                // Without it nothing says who the containers are.
+                || (self.labels_of_container == LabelsOfContainer::All && options.labelled == Labelled::Info))
     }
 
     /// Whether it has series of a container in this state.
@@ -212,6 +268,9 @@ pub(super) struct Row<'a> {
     pub(super) stat: ReportedStat,
     pub(super) spec: &'a Spec,
     pub(super) identity: Option<&'a Identity>,
+    pub(super) storage: Option<&'a Storage>,
+    pub(super) exit: Option<&'a Exit>,
+    pub(super) peaks: Peaks,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
     /// The file systems that are reported it, each device once.
@@ -264,6 +323,7 @@ pub(super) struct Context<'a> {
     pub(super) at: WallTime,
     pub(super) kinds: KindSet,
     pub(super) labels: &'a LabelSet,
+    pub(super) labelled: Labelled,
     pub(super) profile: Profile,
     /// Shown in place of a memory limit of 0.
     pub(super) machine_memory: Option<Bytes>,

@@ -12,7 +12,7 @@ use crate::api::backend::{Node, Sharing};
 use crate::api::cadvisor::v2::{Error, NameKind, RequestOptions};
 use crate::api::coding::{Encoding, content_encoding};
 use crate::api::http::responses::ApiError;
-use crate::api::prometheus::{Accepted, Endpoint, Format, Scrape};
+use crate::api::prometheus::{Accepted, Endpoint, Format, Offer, Scrape};
 use crate::api::rendering::Reading;
 use crate::sample::identity::Runtime;
 
@@ -58,7 +58,7 @@ pub(crate) async fn own_metrics<S: Node>(
 
 /// A page without metrics.
 pub(crate) async fn no_metrics(headers: HeaderMap) -> Response {
-    let accepted = Accepted::by(&all_of(&headers, ACCEPT));
+    let accepted = Accepted::by(&all_of(&headers, ACCEPT), Offer::Every);
     let body = if accepted.format == Format::OpenMetrics { b"# EOF\n".to_vec() } else { Vec::new() };
     page(accepted, Encoding::Identity, Body::from(body))
 }
@@ -70,7 +70,7 @@ async fn answer(
     only: Option<Runtime>,
     sharing: Sharing,
 ) -> Result<Response, ApiError> {
-    let accepted = Accepted::by(&all_of(headers, ACCEPT));
+    let accepted = Accepted::by(&all_of(headers, ACCEPT), Offer::Every);
     let encoding = Encoding::by(&all_of(headers, ACCEPT_ENCODING));
     let scrape = Scrape { endpoint, format: accepted.format, encoding, only };
     let rendering = source.metrics(scrape, sharing).await?;

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::options::{ContainerLabels, Format, LabelSet};
+use super::options::{ContainerLabels, Format, LabelSet, Labelled};
+use super::protobuf;
 use super::snapshot::Entry;
 use crate::api::wire::json::lossy;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE};
@@ -80,44 +81,78 @@ pub(super) struct Arena {
     pub(super) text: Vec<u8>,
     /// One per container, in the order given.
     pub(super) blocks: Vec<Block>,
+    /// The same with all labels, where others have fewer.
+    whole: Vec<Block>,
     /// That of the machine.
     pub(super) machine: Block,
 }
 
 impl Arena {
     /// Renders the labels of all containers.
-    pub(super) fn new(format: Format, set: &LabelSet, entries: &[&Entry], machine: &Machine) -> Self {
+    pub(super) fn new(
+        format: Format,
+        (set, labelled): (&LabelSet, Labelled),
+        entries: &[&Entry],
+        machine: &Machine,
+    ) -> Self {
         let ids = unique_ids(entries);
         let mut arena = Self { format, text: Vec::with_capacity(entries.len() * 160), ..Self::default() };
         arena.machine_labels(machine);
-        match set {
-            LabelSet::Cadvisor(which) => arena.cadvisor(which, entries, &ids),
-            LabelSet::Kubelet => arena.kubelet(entries, &ids),
+        arena.blocks = arena.labels(set, labelled, entries, &ids);
+        if labelled == Labelled::Info {
+            arena.whole = arena.labels(set, Labelled::Everywhere, entries, &ids);
         }
         arena
     }
 
-    fn cadvisor(&mut self, which: &ContainerLabels, entries: &[&Entry], ids: &HashMap<usize, String>) {
+    /// All labels of the container at this position.
+    pub(super) fn whole(&self, position: usize) -> &Block {
+        self.whole.get(position).unwrap_or(&self.blocks[position])
+    }
+
+    fn labels(
+        &mut self,
+        set: &LabelSet,
+        labelled: Labelled,
+        entries: &[&Entry],
+        ids: &HashMap<usize, String>,
+    ) -> Vec<Block> {
+        match set {
+            LabelSet::Cadvisor(which) => self.cadvisor(which, labelled, entries, ids),
+            LabelSet::Kubelet => self.kubelet(labelled, entries, ids),
+        }
+    }
+
+    fn cadvisor(
+        &mut self,
+        which: &ContainerLabels,
+        labelled: Labelled,
+        entries: &[&Entry],
+        ids: &HashMap<usize, String>,
+    ) -> Vec<Block> {
         let mut names = Names::default();
+        let mut blocks = Vec::with_capacity(entries.len());
         for (position, entry) in entries.iter().enumerate() {
             let start = self.text.len();
-            if let Some(identity) = &entry.identity {
+            if let Some(identity) = entry.identity.as_ref().filter(|_| labelled == Labelled::Everywhere) {
                 for (name, value) in names.of(which, identity) {
                     self.label(&name, value);
                 }
             }
             let before_id = self.text.len();
             self.id(entry, ids.get(&position));
-            self.label("image", image(entry).unwrap_or_default());
+            self.image(labelled, entry);
             let before_name = self.text.len();
             self.label("name", alias(entry).unwrap_or_default());
             let end = self.text.len();
-            self.blocks.push(Block { all: start..end, ends: [before_id, before_name, end] });
+            blocks.push(Block { all: start..end, ends: [before_id, before_name, end] });
         }
+        blocks
     }
 
-    fn kubelet(&mut self, entries: &[&Entry], ids: &HashMap<usize, String>) {
+    fn kubelet(&mut self, labelled: Labelled, entries: &[&Entry], ids: &HashMap<usize, String>) -> Vec<Block> {
         let pods = pod_cgroups(entries);
+        let mut blocks = Vec::with_capacity(entries.len());
         for (position, entry) in entries.iter().enumerate() {
             let label = |key: &str| entry.identity.as_ref()?.labels.get(key).map(String::as_str);
             let mut pod = label(POD_NAME).unwrap_or_default();
@@ -129,13 +164,20 @@ impl Arena {
             self.label("container", label(CONTAINER_NAME).unwrap_or_default());
             let before_id = self.text.len();
             self.id(entry, ids.get(&position));
-            self.label("image", image(entry).unwrap_or_default());
+            self.image(labelled, entry);
             let before_name = self.text.len();
             self.label("name", alias(entry).unwrap_or_default());
             self.label("namespace", namespace);
             let before_pod = self.text.len();
             self.label("pod", pod);
-            self.blocks.push(Block { all: start..self.text.len(), ends: [before_id, before_name, before_pod] });
+            blocks.push(Block { all: start..self.text.len(), ends: [before_id, before_name, before_pod] });
+        }
+        blocks
+    }
+
+    fn image(&mut self, labelled: Labelled, entry: &Entry) {
+        if labelled == Labelled::Everywhere {
+            self.label("image", image(entry).unwrap_or_default());
         }
     }
 
@@ -161,9 +203,10 @@ impl Arena {
         if value.is_empty() {
             return;
         }
-        if self.format == Format::RemoteWrite {
-            series::append_label(&mut self.text, name, value.as_bytes());
-            return;
+        match self.format {
+            Format::RemoteWrite => return series::append_label(&mut self.text, name, value.as_bytes()),
+            Format::Protobuf => return protobuf::append_label(&mut self.text, name, value.as_bytes()),
+            Format::Text | Format::OpenMetrics => {}
         }
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"=\"");

@@ -2,7 +2,8 @@
 
 use super::family::{Family, Group};
 use super::snapshot::Snapshot;
-use super::writer::{Text, Writer};
+use super::value::Text;
+use super::writer::Writer;
 use crate::api::cadvisor::machine::{container_os_version, kernel_version};
 use crate::sample::kinds::MetricKind::CpuTopology;
 use crate::sample::machine::{Cache, Core, Node};
@@ -123,7 +124,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .labels(&["cadvisorRevision", "cadvisorVersion", "dockerVersion", "kernelVersion", "osVersion"]),
 ];
 
-fn report(out: &mut Writer<'_>, value: Option<impl Into<super::writer::Value>>) {
+fn report(out: &mut Writer<'_>, value: Option<impl Into<super::value::Value>>) {
     if let Some(value) = value {
         out.value(value);
     }

@@ -15,6 +15,15 @@ pub struct Accepted {
     escaping: Escaping,
 }
 
+/// What an endpoint has to offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Texts and protobuf.
+    Every,
+    /// Texts alone.
+    Texts,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Escaping {
     AllowUtf8,
@@ -26,7 +35,7 @@ enum Escaping {
 
 impl Accepted {
     /// Reads the header; an absent one is as good as an empty one.
-    pub fn by(header: &str) -> Self {
+    pub fn by(header: &str, offer: Offer) -> Self {
         let mut accepted = Self::default();
         for clause in by_weight(header) {
             if let Some(escaping) = clause.parameter("escaping").and_then(Escaping::named) {
@@ -34,6 +43,14 @@ impl Accepted {
             }
             let version = clause.parameter("version");
             match clause.name.to_ascii_lowercase().as_str() {
+                "application/vnd.google.protobuf"
+                    if offer == Offer::Every
+                        && clause.parameter("proto") == Some("io.prometheus.client.MetricFamily")
+                        && clause.parameter("encoding") == Some("delimited") =>
+                {
+                    accepted.format = Format::Protobuf;
+                    break;
+                }
                 "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
                     accepted.format = Format::OpenMetrics;
                     break;
@@ -51,6 +68,10 @@ impl Accepted {
         let kind = match self.format {
             Format::Text => "text/plain; version=0.0.4",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0",
+            Format::Protobuf => {
+                let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily";
+                return format!("{kind}; encoding=delimited; escaping={}", self.escaping.name());
+            }
             Format::RemoteWrite => return "application/x-protobuf".to_owned(),
         };
         format!("{kind}; charset=utf-8; escaping={}", self.escaping.name())
@@ -116,14 +137,32 @@ mod tests {
                 "underscores",
             ),
         ] {
-            assert_eq!(Accepted::by(accept).content_type(), format!("{kind}{escaping}"), "{accept}");
+            let accepted = Accepted::by(accept, Offer::Texts).content_type();
+            assert_eq!(accepted, format!("{kind}{escaping}"), "{accept}");
         }
+    }
+
+    #[test]
+    fn protobuf_is_for_who_asks_for_all_of_it() {
+        let format = |accept: &str| Accepted::by(accept, Offer::Every).format;
+        let whole = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        // Prometheus 2.53 with created-timestamp-zero-ingestion.
+        let prometheus = format!("{whole};q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.1");
+        assert_eq!(format(&prometheus), Format::Protobuf);
+        assert_eq!(format(&prometheus.replace("q=0.5", "q=0.3")), Format::OpenMetrics);
+        assert_eq!(format("application/vnd.google.protobuf"), Format::Text);
+        assert_eq!(format(&whole.replace("delimited", "text")), Format::Text);
+        let kind = Accepted::by(whole, Offer::Every).content_type();
+        assert!(
+            kind.starts_with("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily;"),
+            "{kind}"
+        );
     }
 
     proptest! {
         #[test]
         fn any_header_is_read(header in "[-a-z/*;=,.q0-9 \"]{0,60}") {
-            let _ = Accepted::by(&header);
+            let _ = Accepted::by(&header, Offer::Every);
         }
     }
 }

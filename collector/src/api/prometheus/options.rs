@@ -13,12 +13,16 @@ pub struct Options {
     pub kubelet_kinds: KindSet,
     /// Which labels `/metrics` has.
     pub labels: LabelSet,
+    /// Which series have all of them.
+    pub labelled: Labelled,
     /// Which families there are, and what becomes of values that the kernel does not have.
     pub profile: Profile,
     /// Whether samples carry their time.
     pub timestamps: Timestamps,
     /// Series at most in one answer; `None` for any number.
     pub max_series: Option<usize>,
+    /// Whether `OpenMetrics` has a `_created` line for each counter.
+    pub created: CreatedLines,
 }
 
 /// Which labels a container has.
@@ -56,6 +60,16 @@ impl ContainerLabels {
     }
 }
 
+/// Which series have the image and the labels and variables of their container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labelled {
+    /// All of them, as in cAdvisor.
+    #[default]
+    Everywhere,
+    /// `container_info` alone.
+    Info,
+}
+
 /// Which families there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
@@ -73,6 +87,17 @@ pub enum Timestamps {
     #[default]
     Off,
     /// The time the sample was taken, as cAdvisor has it.
+    On,
+}
+
+/// Whether `OpenMetrics` says when each counter was 0, in a line of its own. A Prometheus that does not know what such a
+/// line is for keeps it as one more series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CreatedLines {
+    /// No.
+    #[default]
+    Off,
+    /// Yes.
     On,
 }
 
@@ -109,6 +134,8 @@ pub enum Format {
     Text,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
+    /// Messages of Prometheus' protobuf format, each after its length: the one that says when a counter was 0.
+    Protobuf,
     /// A page of [series](crate::series) for remote write, which nobody can ask for: it is pushed. No label is without a
     /// value. What has no time of its own has that of the snapshot.
     RemoteWrite,

@@ -6,6 +6,7 @@ use super::head::Kind;
 use super::labels::append_escaped;
 use super::number::append_float;
 use super::options::Format;
+use super::protobuf;
 use super::writer::{append_head, close};
 use crate::series;
 use crate::units::WallTime;
@@ -19,8 +20,24 @@ struct Lines<'a> {
     kind: Kind,
 }
 
-/// Appends a family; its values have this time where they have to have one.
-pub(super) fn append(out: &mut Vec<u8>, format: Format, at: WallTime, family: &MetricFamily) {
+/// Times of values that have none of their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Of a value, where it has to have one.
+    pub(super) at: WallTime,
+    /// When the collector's counters were 0.
+    pub(super) began: Option<WallTime>,
+}
+
+/// When the collector's counters were 0: with the start of its process, which is one of its metrics.
+pub(super) fn began(all: &[MetricFamily]) -> Option<WallTime> {
+    let start = all.iter().find(|family| family.name() == "process_start_time_seconds")?;
+    let seconds = start.get_metric().first()?.get_gauge().get_value();
+    Some(WallTime((seconds * 1e9) as u64))
+}
+
+/// Appends a family.
+pub(super) fn append(out: &mut Vec<u8>, format: Format, times: Times, family: &MetricFamily) {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
         MetricType::GAUGE => Kind::Gauge,
@@ -28,11 +45,16 @@ pub(super) fn append(out: &mut Vec<u8>, format: Format, at: WallTime, family: &M
         // None of these is registered.
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
+    if format == Format::Protobuf {
+        // The network's counters are older than the process.
+        let created = times.began.filter(|_| !family.name().starts_with("process_network_"));
+        return protobuf::append_own(out, kind, family, created);
+    }
     // Those of a histogram have several names.
     if (format, kind) != (Format::RemoteWrite, Kind::Histogram) {
         append_head(out, format, family.name(), family.help(), kind);
     }
-    let mut lines = Lines { out, format, at, help: family.help(), kind };
+    let mut lines = Lines { out, format, at: times.at, help: family.help(), kind };
     for metric in family.get_metric() {
         let labels = metric.get_label();
         match kind {
@@ -66,6 +88,8 @@ impl Lines<'_> {
                 }
                 message(self.out, self.at, labels, bound, value);
             }
+            // A message of its own.
+            Format::Protobuf => {}
         }
     }
 }

@@ -8,10 +8,14 @@ use prometheus::proto::MetricFamily;
 use crate::sample::application::Round;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::event::Name;
+use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
 use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::pods::PodFiles;
 use crate::sample::spec::Spec;
+use crate::store::peaks::Peaks;
+use crate::store::restarts::Title;
 use crate::units::WallTime;
 
 /// One moment.
@@ -21,6 +25,10 @@ pub struct Snapshot {
     pub at: WallTime,
     /// Containers by name, each name once.
     pub containers: Vec<Entry>,
+    /// What pods keep on the node, by their uids.
+    pub pods: BTreeMap<String, Arc<PodFiles>>,
+    /// How often containers were started again.
+    pub restarts: Vec<(Title, u64)>,
     /// The machine.
     pub machine: Arc<Machine>,
     /// The machine's file systems, as last asked.
@@ -50,6 +58,10 @@ pub struct Entry {
     pub identity: Option<Arc<Identity>>,
     /// What its files take.
     pub storage: Option<Arc<Storage>>,
+    /// How its first process ended.
+    pub exit: Option<Arc<Exit>>,
+    /// The greatest values of the last minute.
+    pub peaks: Peaks,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

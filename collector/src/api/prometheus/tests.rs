@@ -4,6 +4,7 @@ mod applications;
 mod contract;
 mod fixture;
 mod golden;
+mod info;
 mod limits;
 mod parsed;
 mod remote_write;

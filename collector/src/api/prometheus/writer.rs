@@ -7,105 +7,14 @@ use std::collections::BTreeMap;
 
 use super::head::{Head, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
-use super::number::{append_digits, append_float, append_scaled, append_signed};
-use super::options::Format;
+use super::number::append_digits;
+use super::options::{CreatedLines, Format};
+use super::protobuf;
 use super::snapshot::Kill;
+use super::value::{Label, Text, Value, append_text, append_value};
 use crate::api::wire::json::lossy;
 use crate::series::{self, unit};
-use crate::units::{Bytes, Micros, Nanos, WallTime};
-
-/// A value with its unit; what is written is in the base unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
-    /// A whole number.
-    Count(u64),
-    /// A whole number that may be negative.
-    Signed(i64),
-    /// Nanoseconds, written as seconds.
-    Nanos(u64),
-    /// Microseconds, written as seconds.
-    Micros(u64),
-    /// Milliseconds, written as seconds.
-    Millis(u64),
-    /// Anything else.
-    Float(f64),
-}
-
-impl From<u64> for Value {
-    fn from(count: u64) -> Self {
-        Self::Count(count)
-    }
-}
-
-impl From<u32> for Value {
-    fn from(count: u32) -> Self {
-        Self::Count(count.into())
-    }
-}
-
-impl From<Bytes> for Value {
-    fn from(bytes: Bytes) -> Self {
-        Self::Count(bytes.0)
-    }
-}
-
-impl From<Nanos> for Value {
-    fn from(nanos: Nanos) -> Self {
-        Self::Nanos(nanos.0)
-    }
-}
-
-impl From<Micros> for Value {
-    fn from(micros: Micros) -> Self {
-        Self::Micros(micros.0)
-    }
-}
-
-impl Value {
-    /// In the base unit, as a reader of the text would have it.
-    fn number(self) -> f64 {
-        match self {
-            Self::Count(count) => count as f64,
-            Self::Signed(number) => number as f64,
-            Self::Nanos(nanos) => nanos as f64 / 1e9,
-            Self::Micros(micros) => micros as f64 / 1e6,
-            Self::Millis(millis) => millis as f64 / 1e3,
-            Self::Float(number) => number,
-        }
-    }
-}
-
-/// The value of a label that a single family has.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Text<'a> {
-    /// Text.
-    Is(&'a str),
-    /// The text in lower case; all of it is ASCII.
-    Lower(&'a str),
-    /// A number.
-    Number(u64),
-    /// A number that may be negative.
-    Id(i32),
-    /// `1:7`: what is 7 in 1.
-    IdIn(i32, i32),
-    /// `cpu00`.
-    Cpu(usize),
-    /// `8:16`, for a device that has no name.
-    Device(u32, u32),
-}
-
-impl Text<'_> {
-    /// Whether it is a label without a value, which is the same as none.
-    const fn is_empty(self) -> bool {
-        match self {
-            Self::Is(text) | Self::Lower(text) => text.is_empty(),
-            Self::Number(_) | Self::Id(_) | Self::IdIn(..) | Self::Cpu(_) | Self::Device(..) => false,
-        }
-    }
-}
-
-/// A label that a single family has.
-pub(super) type Label<'a> = (&'static str, Text<'a>);
+use crate::units::WallTime;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -122,6 +31,7 @@ pub(super) struct Writer<'a> {
     /// Takes what is written so far, where it need not stay in one piece.
     drain: &'a mut dyn FnMut(&mut Vec<u8>),
     format: Format,
+    created_lines: CreatedLines,
     sink: Sink,
     /// The time of what has none of its own, where that has to be reported.
     at: WallTime,
@@ -131,10 +41,14 @@ pub(super) struct Writer<'a> {
     /// The row whose series come now.
     block: Block,
     timestamp: Option<WallTime>,
+    /// When the row's counters were 0.
+    created: Option<WallTime>,
+    /// Where the labels of the line that is written began.
+    labels_at: usize,
+    /// The metrics of a protobuf family so far.
+    metrics: Vec<u8>,
     /// `timestamp` as text with a space before it.
     timestamp_text: Vec<u8>,
-    /// When the row's counters began, in milliseconds since 1970; 0 where that is not known.
-    start_millis: u64,
     /// The labels of its own that a pushed series has, while they are put together.
     own: Vec<u8>,
     /// The value of one of its labels likewise.
@@ -152,7 +66,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(
         out: &'a mut Vec<u8>,
         drain: &'a mut dyn FnMut(&mut Vec<u8>),
-        format: Format,
+        (format, created_lines): (Format, CreatedLines),
         at: WallTime,
         arena: &'a Arena,
     ) -> Self {
@@ -160,6 +74,7 @@ impl<'a> Writer<'a> {
             out,
             drain,
             format,
+            created_lines,
             sink: Sink::Write,
             at,
             arena,
@@ -167,8 +82,10 @@ impl<'a> Writer<'a> {
             head_written: false,
             block: Block::default(),
             timestamp: None,
+            created: None,
+            labels_at: 0,
+            metrics: Vec::new(),
             timestamp_text: Vec::new(),
-            start_millis: 0,
             own: Vec::new(),
             number: Vec::new(),
             series: 0,
@@ -192,15 +109,24 @@ impl<'a> Writer<'a> {
 
     /// Begins a family. Its head is written with its first series.
     pub(super) fn family(&mut self, family: Head) {
+        self.end();
         self.family = Some(family);
         self.head_written = false;
     }
 
-    /// The container whose series come now; its labels, the time of its sample where that is reported, and when its
-    /// counters began.
-    pub(super) fn row(&mut self, block: &Block, timestamp: Option<WallTime>, start: Option<WallTime>) {
+    /// Ends what is under way: a protobuf family is written when all of it is there.
+    pub(super) fn end(&mut self) {
+        if let Some(family) = self.family.filter(|_| !self.metrics.is_empty()) {
+            protobuf::append_family(self.out, family.name, family.help, family.kind, &self.metrics);
+            self.metrics.clear();
+        }
+    }
+
+    /// The container whose series come now: its labels, the time of its sample where that is reported, and when its
+    /// counters were 0.
+    pub(super) fn row(&mut self, block: &Block, timestamp: Option<WallTime>, created: Option<WallTime>) {
         self.block = block.clone();
-        self.start_millis = start.map_or(0, WallTime::millis);
+        self.created = created;
         if self.timestamp != timestamp {
             self.timestamp = timestamp;
             self.timestamp_text.clear();
@@ -212,12 +138,12 @@ impl<'a> Writer<'a> {
 
     /// A series without labels of its own.
     pub(super) fn value(&mut self, value: impl Into<Value>) {
-        self.series += 1;
+        self.series += 1 + usize::from(self.created_line().is_some());
         if matches!(self.sink, Sink::Count) {
             return;
         }
-        if self.format == Format::RemoteWrite {
-            self.message(&[], value.into());
+        if matches!(self.format, Format::RemoteWrite | Format::Protobuf) {
+            self.message(&[], value.into(), &[]);
             return;
         }
         self.name();
@@ -237,12 +163,12 @@ impl<'a> Writer<'a> {
             "{:?} has other labels",
             self.family
         );
-        self.series += 1;
+        self.series += 1 + usize::from(self.created_line().is_some());
         if matches!(self.sink, Sink::Count) {
             return;
         }
-        if self.format == Format::RemoteWrite {
-            self.message(own, value.into());
+        if matches!(self.format, Format::RemoteWrite | Format::Protobuf) {
+            self.message(own, value.into(), &[]);
             return;
         }
         self.name();
@@ -266,6 +192,14 @@ impl<'a> Writer<'a> {
 
     /// The same with an OOM kill as exemplar, where the format has exemplars.
     pub(super) fn value_with_exemplar(&mut self, value: impl Into<Value>, kill: Option<&Kill>) {
+        if let (Some(kill), Sink::Write, Format::Protobuf) = (kill, &self.sink, self.format) {
+            self.series += 1;
+            let command = kill.command.as_deref().map(lossy).unwrap_or_default();
+            let labels = [("command", command.as_bytes()), ("pid", kill.pid.to_string().as_bytes())]
+                .map(|(name, value)| (name, value.to_vec()));
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_slice()));
+            return self.message(&[], value.into(), &protobuf::exemplar(&labels, kill.at));
+        }
         self.value(value);
         let (Some(kill), Sink::Write, Format::OpenMetrics) = (kill, &self.sink, self.format) else { return };
         self.out.pop();
@@ -283,9 +217,23 @@ impl<'a> Writer<'a> {
     }
 
     /// A series that a container's application reports. Its labels begin with `app_`, before all of the container's.
-    pub(super) fn application(&mut self, name: &str, own: &BTreeMap<String, &str>, value: Value) {
+    pub(super) fn application(&mut self, name: &str, help: &str, own: &BTreeMap<String, &str>, value: Value) {
         self.drain();
         let labels = &self.arena.text[self.block.all()];
+        if self.format == Format::Protobuf {
+            let (metric, mut metrics) = (&mut self.own, Vec::new());
+            metric.clear();
+            for (name, value) in own {
+                protobuf::append_label(metric, name, value.as_bytes());
+            }
+            metric.extend_from_slice(labels);
+            let point =
+                protobuf::Point { kind: Kind::Gauge, value: value.number(), created: None, exemplar: &[], at: None };
+            protobuf::append_metric(&mut metrics, metric, point);
+            // One for each series: nobody looks at how many of one name there are.
+            protobuf::append_family(self.out, name, help, Kind::Gauge, &metrics);
+            return;
+        }
         if self.format == Format::RemoteWrite {
             self.own.clear();
             for (name, value) in own {
@@ -322,42 +270,87 @@ impl<'a> Writer<'a> {
             append_head(self.out, self.format, family.name, family.help, family.kind);
         }
         self.out.extend_from_slice(family.name.as_bytes());
+        self.labels_at = self.out.len();
+    }
+
+    /// The name without suffix and the time of a `_created` line, where there is one.
+    fn created_line(&self) -> Option<(&'static str, WallTime)> {
+        if self.created_lines == CreatedLines::Off || self.format != Format::OpenMetrics {
+            return None;
+        }
+        let family = self.family.filter(|family| family.kind == Kind::Counter)?;
+        Some((family.name.strip_suffix("_total")?, self.created?))
     }
 
     fn finish(&mut self, value: Value) {
+        let labels = self.labels_at..self.out.len();
         self.out.push(b' ');
         append_value(self.out, value);
         self.out.extend_from_slice(&self.timestamp_text);
         self.out.push(b'\n');
+        if let Some((name, created)) = self.created_line() {
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"_created");
+            self.out.extend_from_within(labels);
+            append_timestamp(self.out, self.format, created);
+            self.out.push(b'\n');
+        }
     }
 
-    /// A series that is pushed.
-    fn message(&mut self, own: &[Label<'_>], value: Value) {
+    /// A series that is pushed, or a metric of protobuf with its exemplar.
+    fn message(&mut self, own: &[Label<'_>], value: Value, exemplar: &[u8]) {
         self.drain();
         let Some(family) = self.family else { return };
+        if self.format == Format::Protobuf {
+            return self.metric(family, own, value, exemplar);
+        }
         if !self.head_written {
             self.head_written = true;
             append_head(self.out, self.format, family.name, family.help, family.kind);
         }
         self.own.clear();
         for (name, text) in own {
-            if let Text::Is(text) = text {
-                // As it is, where a line of text has it escaped.
-                series::append_label(&mut self.own, name, text.as_bytes());
-            } else {
-                self.number.clear();
-                append_text(&mut self.number, *text);
-                series::append_label(&mut self.own, name, &self.number);
-            }
+            series::append_label(&mut self.own, name, label_bytes(text, &mut self.number));
         }
         let at = self.timestamp.unwrap_or(self.at).millis();
-        series::append_series(self.out, self.block.all(), &self.own, value.number(), [at, self.start_millis]);
+        let start = self.created.filter(|_| family.kind == Kind::Counter).map_or(0, WallTime::millis);
+        series::append_series(self.out, self.block.all(), &self.own, value.number(), [at, start]);
+    }
+
+    fn metric(&mut self, family: Head, own: &[Label<'_>], value: Value, exemplar: &[u8]) {
+        let metric = &mut self.own;
+        metric.clear();
+        let mut own = own.iter().peekable();
+        for slot in Slot::ALL {
+            metric.extend_from_slice(&self.arena.text[self.block.before(slot)]);
+            while let Some((name, text)) = own.next_if(|(name, _)| Slot::of(name) <= slot) {
+                protobuf::append_label(metric, name, label_bytes(text, &mut self.number));
+            }
+        }
+        let (created, at) = (self.created, self.timestamp);
+        let point = protobuf::Point { kind: family.kind, value: value.number(), created, exemplar, at };
+        protobuf::append_metric(&mut self.metrics, metric, point);
+        if self.metrics.len() >= PIECE {
+            // The rest comes in another message of the same name, so that no family is whole in memory.
+            self.end();
+        }
     }
 
     /// Appends a family that is rendered elsewhere.
     pub(super) fn foreign(&mut self, append: impl FnOnce(&mut Vec<u8>, Format)) {
+        self.end();
         append(self.out, self.format);
     }
+}
+
+/// A label's value as it is, where a line of text has it escaped.
+fn label_bytes<'a>(text: &'a Text<'_>, number: &'a mut Vec<u8>) -> &'a [u8] {
+    if let Text::Is(text) = text {
+        return text.as_bytes();
+    }
+    number.clear();
+    append_text(number, *text);
+    number
 }
 
 /// Ends labels, each with a comma after it; of none there is not even a brace.
@@ -368,24 +361,13 @@ pub(crate) fn close(out: &mut Vec<u8>) {
     }
 }
 
-fn append_value(out: &mut Vec<u8>, value: Value) {
-    match value {
-        Value::Count(count) => append_scaled(out, count, 0),
-        Value::Signed(number) => append_signed(out, number),
-        Value::Nanos(nanos) => append_scaled(out, nanos, 9),
-        Value::Micros(micros) => append_scaled(out, micros, 6),
-        Value::Millis(millis) => append_scaled(out, millis, 3),
-        Value::Float(number) => append_float(out, number),
-    }
-}
-
 /// A space and a time: milliseconds, or in `OpenMetrics` seconds.
 pub(crate) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) {
     let millis = at.millis();
     out.push(b' ');
     match format {
-        // Pushed series have them elsewhere.
-        Format::RemoteWrite => {}
+        // Messages have them elsewhere.
+        Format::RemoteWrite | Format::Protobuf => {}
         Format::Text => append_digits(out, millis),
         Format::OpenMetrics => {
             append_digits(out, millis / 1000);
@@ -396,42 +378,13 @@ pub(crate) fn append_timestamp(out: &mut Vec<u8>, format: Format, at: WallTime) 
     }
 }
 
-fn append_id(out: &mut Vec<u8>, id: i32) {
-    if id < 0 {
-        out.push(b'-');
-    }
-    append_digits(out, id.unsigned_abs().into());
-}
-
-fn append_text(out: &mut Vec<u8>, text: Text<'_>) {
-    match text {
-        Text::Is(text) => append_escaped(out, text),
-        Text::Lower(text) => out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase())),
-        Text::Number(number) => append_digits(out, number),
-        Text::Id(id) => append_id(out, id),
-        Text::IdIn(outer, id) => {
-            append_id(out, outer);
-            out.push(b':');
-            append_id(out, id);
-        }
-        Text::Cpu(number) => {
-            out.extend_from_slice(if number < 10 { b"cpu0" } else { b"cpu" });
-            append_digits(out, number as u64);
-        }
-        Text::Device(major, minor) => {
-            append_digits(out, major.into());
-            out.push(b':');
-            append_digits(out, minor.into());
-        }
-    }
-}
-
 /// `# HELP`, `# TYPE`, and in `OpenMetrics` `# UNIT` where the name ends in one.
 pub(crate) fn append_head(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
     // In OpenMetrics a counter's family has no suffix and its series have one. A counter that cAdvisor named without
     // it could only keep its name as a family of unknown type.
     let (family, kind, unit) = match (format, kind) {
         (Format::RemoteWrite, _) => return series::append_family(out, [name, ""], help, kind.metric_type()),
+        (Format::Protobuf, _) => return,
         (Format::Text, _) => (name, kind.name(), None),
         (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix("_total") {
             Some(family) => (family, kind.name(), unit(family)),

@@ -131,6 +131,7 @@ const fn kind_parameter(kind: EventKind) -> &'static str {
         EventKind::OomKill => "oom_kill_events",
         EventKind::ContainerCreation => "creation_events",
         EventKind::ContainerDeletion => "deletion_events",
+        EventKind::ContainerExit => "exit_events",
     }
 }
 

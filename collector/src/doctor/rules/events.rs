@@ -5,7 +5,7 @@ use crate::doctor::report::Finding;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
 use crate::kernel::probes::support::{
-    Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, no_types, refused,
+    Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, WithoutExits, no_types, refused,
 };
 use crate::kernel::survey::Facts;
 use crate::kernel::survey::counters::CounterFacts;
@@ -18,7 +18,7 @@ pub(super) const WHOLE: &str = "kernel_events";
 
 pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>) {
     let probes = &facts.probes;
-    let mut all = vec![whole(probes, wishes), oom_kills(probes), counters(facts, wishes)];
+    let mut all = vec![whole(probes, wishes), oom_kills(probes), exits(probes), counters(facts, wishes)];
     all.extend(parts(probes));
     all.extend([programs(probes), tracepoints(probes), lockdown(probes), seccomp(probes), memlock(probes)]);
     if wishes.kernel_events == KernelEvents::Scan {
@@ -94,6 +94,19 @@ fn oom_kills(probes: &Examination) -> Finding {
             Some(unknown) => works(&format!("counters: {}", unknown.why())).limited(unknown.lost(), unknown.fix()),
             None => works("counters"),
         },
+    }
+}
+
+fn exits(probes: &Examination) -> Finding {
+    let (id, title) = ("container_exits", "container exits");
+    match (&probes.failure, &probes.without_exits) {
+        (Some(failure), _) => Finding::works(id, title, "not reported: there are no kernel events")
+            .limited(WithoutExits::LOST, failure.fix())
+            .because_of(WHOLE),
+        (None, Some(without)) => {
+            Finding::works(id, title, without.0.why()).limited(WithoutExits::LOST, without.0.fix())
+        }
+        (None, None) => Finding::works(id, title, "kernel events: sched:sched_process_exit and signal:signal_generate"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the programs report, decoded: pure, total, no state.
 
+pub mod exits;
+
 use collector_ebpf::{
     AttachRecord, CgroupRecord, MEMCG_LEVELS, MemcgLevel as RawLevel, OOM_CGROUPS, OOM_LOCAL_EVENTS, OOM_LOCKS,
     OOM_PGTABLES, OOM_SCORE_ADJ, OOM_SIZES, OOM_UID, OOM_VICTIM, OomRecord, OomTask, PATH_MAX_LEN, PATH_TRUNCATED,
@@ -19,6 +21,8 @@ pub enum KernelEvent {
     Attach(AttachEvent),
     /// The OOM killer chose a victim.
     Oom(Box<OomEvent>),
+    /// A process ended.
+    Exit(Box<exits::ExitEvent>),
 }
 
 /// What happened to a cgroup.
@@ -196,6 +200,7 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent, DecodeError> {
         RecordKind::Populated => cgroup(CgroupEventKind::Populated),
         RecordKind::Attach => decode_attach(record).map(KernelEvent::Attach),
         RecordKind::Oom => decode_oom(record).map(|event| KernelEvent::Oom(Box::new(event))),
+        RecordKind::Exit => exits::decode(record).map(|event| KernelEvent::Exit(Box::new(event))),
     }
 }
 
@@ -403,7 +408,7 @@ mod tests {
     #[test]
     fn bad_records_are_refused() {
         assert_eq!(decode(b"abc"), Err(DecodeError::Short { length: 3, needed: 4 }));
-        assert_eq!(decode(&7_u32.to_ne_bytes()), Err(DecodeError::UnknownKind(7)));
+        assert_eq!(decode(&8_u32.to_ne_bytes()), Err(DecodeError::UnknownKind(8)));
         let whole = cgroup_record(RecordKind::Mkdir, u32::MAX, 0, b"/abc");
         for length in 4..whole.len() {
             assert!(matches!(decode(&whole[..length]), Err(DecodeError::Short { .. })), "{length}");
@@ -414,7 +419,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(kind in 0_u32..9, rest in prop::collection::vec(any::<u8>(), 0..1600)) {
+        fn never_panics(kind in 0_u32..10, rest in prop::collection::vec(any::<u8>(), 0..1600)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(rest);
             let _ = decode(&bytes);

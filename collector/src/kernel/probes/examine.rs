@@ -9,11 +9,11 @@ use aya::programs::ProgramInfo;
 
 use super::{
     load::{
-        LONG_PATH_PROGRAM, Opened, ProbeOptions, attach_program, attached_programs, enter_long_path, gather,
-        load_program, open,
+        EXIT_TRACEPOINTS, LONG_PATH_PROGRAM, Opened, ProbeOptions, attach_program, attached_programs, enter_long_path,
+        gather, load_program, open,
     },
     offsets::VictimForm,
-    support::{KernelFacts, Unavailable, decide},
+    support::{KernelFacts, Unavailable, WithoutExits, decide, exits_possible},
 };
 use crate::kernel::HostRoots;
 
@@ -52,6 +52,8 @@ pub struct Examination {
     pub victim: Option<VictimForm>,
     /// Why a daemon with these rights would have no kernel events; `None` when it would have them.
     pub failure: Option<Unavailable>,
+    /// Why it would not report how processes end, although it had kernel events.
+    pub without_exits: Option<WithoutExits>,
 }
 
 /// Loads every program, attaches those that fit this kernel, and takes everything down again. Other users of BPF, a
@@ -62,14 +64,21 @@ pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
         .and_then(|plan| open(roots, *options, &plan, &facts).map(|opened| (plan, opened)));
     let (plan, opened) = match opened {
         Ok(opened) => opened,
-        Err(failure) => return Examination { facts, programs: Vec::new(), victim: None, failure: Some(failure) },
+        Err(failure) => {
+            let failure = Some(failure);
+            return Examination { facts, programs: Vec::new(), victim: None, failure, without_exits: None };
+        }
     };
     let Opened { mut ebpf, mut tail_calls, .. } = opened;
-    let attached: Vec<_> = attached_programs(plan.victim).collect();
+    let mut attached: Vec<_> = attached_programs(plan.victim).collect();
+    let needed = attached.len() + 1;
+    let mut without_exits = exits_possible(&facts).err();
+    if without_exits.is_none() {
+        attached.extend(EXIT_TRACEPOINTS.map(|name| (name, name)));
+    }
     // As the daemon orders them, then those the daemon does without on this kernel.
     let mut names = vec![LONG_PATH_PROGRAM.to_owned()];
     names.extend(attached.iter().map(|(name, _)| (*name).to_owned()));
-    let needed = names.len();
     let mut others: Vec<_> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     others.retain(|name| !names.contains(name));
     others.sort();
@@ -95,11 +104,14 @@ pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
         let attach = tracepoint
             .filter(|_| load.is_ok())
             .map(|tracepoint| (tracepoint, attach_program(&mut ebpf, &name, tracepoint, &facts)));
-        if position < needed && failure.is_none() {
-            let attach_failure = attach.iter().find_map(|(_, outcome)| outcome.as_ref().err());
-            failure = load.as_ref().err().or(attach_failure).cloned();
+        let attach_failure = attach.iter().find_map(|(_, outcome)| outcome.as_ref().err());
+        let found = load.as_ref().err().or(attach_failure).cloned();
+        if position < needed {
+            failure = failure.or(found);
+        } else if tracepoint.is_some() {
+            without_exits = without_exits.or(found.map(WithoutExits));
         }
         programs.push(ProgramTrial { name, load, attach });
     }
-    Examination { facts, programs, victim: plan.victim, failure }
+    Examination { facts, programs, victim: plan.victim, failure, without_exits }
 }

@@ -28,7 +28,7 @@ use super::{
     reader::{EventReader, ProgramLog},
     support::{
         Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, MEMLOCK_NEEDED, Plan, Seccomp, TypesError,
-        Unavailable, decide, refused,
+        Unavailable, WithoutExits, decide, exits_possible, refused,
     },
 };
 use crate::kernel::HostRoots;
@@ -47,6 +47,8 @@ const CGROUP_TRACEPOINTS: [&str; 6] = [
     "cgroup_mkdir",
 ];
 const OOM_TRACEPOINT: &str = "mark_victim";
+/// Those about the end of processes; the program for each has the same name. All others work without them.
+pub(super) const EXIT_TRACEPOINTS: [&str; 2] = ["signal_generate", "sched_process_exit"];
 /// Entered by tail call from the cgroup programs.
 pub(super) const LONG_PATH_PROGRAM: &str = "cgroup_long_path";
 /// How the verifier calls the helpers that read kernel memory, when it refuses them: `bpf_probe_read_kernel`, or the older
@@ -91,6 +93,7 @@ pub struct Probes {
     counters: CounterReader,
     map_bytes: u64,
     victim: Option<VictimForm>,
+    without_exits: Option<WithoutExits>,
 }
 
 /// Records per kind since loading, as counted in the kernel.
@@ -111,9 +114,9 @@ impl Counters {
         self.lost[kind as usize]
     }
 
-    /// Lost records of all kinds.
-    pub fn total_lost(&self) -> u64 {
-        self.lost.iter().sum()
+    /// Lost records that a scan makes up for: those about cgroups and OOM kills.
+    pub fn lost_to_scan(&self) -> u64 {
+        RecordKind::ALL.into_iter().filter(|kind| *kind != RecordKind::Exit).map(|kind| self.lost(kind)).sum()
     }
 }
 
@@ -124,7 +127,7 @@ pub struct CounterReader {
 }
 
 impl CounterReader {
-    /// The counters now: some fourteen short system calls.
+    /// The counters now: some sixteen short system calls.
     ///
     /// # Errors
     /// When the kernel refuses to read a map of ours, which it has no reason to.
@@ -150,7 +153,9 @@ impl Probes {
         let plan = decide(&facts, options.ring_buffer_bytes)?;
         let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, *options, &plan, &facts)?;
         let tail_calls = load_programs(&mut ebpf, tail_calls, &plan, &facts)?;
-        Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim: plan.victim }, reader))
+        let without_exits = load_exit_programs(&mut ebpf, &facts).err();
+        let victim = plan.victim;
+        Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim, without_exits }, reader))
     }
 
     /// A handle to the counters for another thread.
@@ -161,6 +166,11 @@ impl Probes {
     /// Kernel memory of all maps, as the kernel counts it; `None` when it does not say.
     pub fn map_bytes(&self) -> Option<u64> {
         (self.map_bytes != 0).then_some(self.map_bytes)
+    }
+
+    /// Why it is not reported how processes end; `None` when it is.
+    pub fn without_exits(&self) -> Option<&WithoutExits> {
+        self.without_exits.as_ref()
     }
 
     /// Which form of the OOM tracepoint is attached; `None` when this kernel's is of neither.
@@ -321,6 +331,16 @@ fn load_programs(
     Ok(tail_calls)
 }
 
+/// Loads and attaches those about the end of processes.
+fn load_exit_programs(ebpf: &mut Ebpf, facts: &KernelFacts) -> Result<(), WithoutExits> {
+    exits_possible(facts)?;
+    for tracepoint in EXIT_TRACEPOINTS {
+        load_program(ebpf, tracepoint, facts).map_err(WithoutExits)?;
+        attach_program(ebpf, tracepoint, tracepoint, facts).map_err(WithoutExits)?;
+    }
+    Ok(())
+}
+
 /// Has the kernel verify and translate one program.
 pub(super) fn load_program<'a>(
     ebpf: &'a mut Ebpf,
@@ -381,7 +401,7 @@ pub(super) fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
         info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse::<u64>().ok()
     };
     let sizes = ebpf.maps().filter_map(|(_, map)| match map {
-        Map::Array(data) | Map::ProgramArray(data) | Map::PerCpuArray(data) => counted(data),
+        Map::Array(data) | Map::LruHashMap(data) | Map::ProgramArray(data) | Map::PerCpuArray(data) => counted(data),
         // Kernels from 5.11 to 6.3 count nothing for a ring buffer.
         Map::RingBuf(data) => counted(data).max(data.info().ok().map(|info| u64::from(info.max_entries()))),
         // The objects have no others.

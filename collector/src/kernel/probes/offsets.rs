@@ -54,7 +54,7 @@ const CORROBORATING: [Offset; 2] = [Offset::MemcgOomLock, Offset::MemcgUnderOom]
 const RSS_INDEXES: [(Offset, u32); 3] = [(Offset::MmFilePages, 0), (Offset::MmAnonPages, 1), (Offset::MmShmemPages, 3)];
 
 /// Each field and its names; the first that the kernel has counts.
-const FIELDS: [(Offset, &str, &[&str]); 36] = [
+const FIELDS: [(Offset, &str, &[&str]); 48] = [
     (Offset::CgroupKn, "cgroup", &["kn"]),
     (Offset::CgroupRoot, "cgroup", &["root"]),
     (Offset::CgroupLevel, "cgroup", &["level"]),
@@ -92,6 +92,44 @@ const FIELDS: [(Offset, &str, &[&str]); 36] = [
     (Offset::PidNamespaceTree, "pid_namespace", &["idr.idr_rt.xa_head"]),
     (Offset::XaNodeShift, "xa_node", &["shift"]),
     (Offset::XaNodeSlots, "xa_node", &["slots"]),
+    (Offset::TaskGroupLeader, "task_struct", &["group_leader"]),
+    (Offset::TaskRealParent, "task_struct", &["real_parent"]),
+    (Offset::TaskExitCode, "task_struct", &["exit_code"]),
+    (Offset::TaskStartBoottime, "task_struct", &["start_boottime"]),
+    (Offset::TaskSighand, "task_struct", &["sighand"]),
+    (Offset::SignalLive, "signal_struct", &["live"]),
+    (Offset::SignalFlags, "signal_struct", &["flags"]),
+    (Offset::SignalGroupExitCode, "signal_struct", &["group_exit_code"]),
+    (Offset::SighandHandler, "sighand_struct", &["action[0].sa.sa_handler"]),
+    (Offset::SiginfoCode, "kernel_siginfo", &["si_code"]),
+    (Offset::PidLevel, "pid", &["level"]),
+    (Offset::PidNumber, "pid", &["numbers[0].nr"]),
+];
+
+/// Fields without which it is not known how processes end.
+const NEEDED_FOR_EXITS: [Offset; 22] = [
+    Offset::TaskCgroups,
+    Offset::TaskSignal,
+    Offset::TaskTgid,
+    Offset::TaskComm,
+    Offset::TaskThreadPid,
+    Offset::CssSetDefaultCgroup,
+    Offset::CgroupLevel,
+    Offset::CgroupKn,
+    Offset::TaskGroupLeader,
+    Offset::TaskRealParent,
+    Offset::TaskExitCode,
+    Offset::TaskStartBoottime,
+    Offset::TaskSighand,
+    Offset::SignalLive,
+    Offset::SignalFlags,
+    Offset::SignalGroupExitCode,
+    Offset::SighandHandler,
+    Offset::SighandActionSize,
+    Offset::SiginfoCode,
+    Offset::PidLevel,
+    Offset::PidNumber,
+    Offset::PidNumberSize,
 ];
 
 impl KernelTypes {
@@ -117,6 +155,12 @@ impl KernelTypes {
         // The program masks with it.
         let slots = btf.array_length("xa_node", "slots").filter(|count| count.is_power_of_two());
         set(Offset::XaNodeSlotCount, slots);
+        let between =
+            |structure, first, second| Some(btf.field_offset(structure, second)? - btf.field_offset(structure, first)?);
+        let handlers = between("sighand_struct", "action[0].sa.sa_handler", "action[1].sa.sa_handler");
+        set(Offset::SighandActionSize, handlers);
+        // The array has the length one or none, so its second element is no field. A pointer is the last of an element.
+        set(Offset::PidNumberSize, btf.field_offset("upid", "ns").map(|last| last + size_of::<u64>() as u32));
         let victim = match btf.parameter("btf_trace_mark_victim", 1) {
             Some(Parameter::Integer) => Some(VictimForm::Pid),
             Some(Parameter::Pointer) => Some(VictimForm::Task),
@@ -135,9 +179,16 @@ impl KernelTypes {
         REQUIRED.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
     }
 
-    /// The fields whose lack is felt, although the programs do without them.
+    /// The first field that is needed to report how processes end and not there.
+    pub fn missing_for_exits(&self) -> Option<Offset> {
+        NEEDED_FOR_EXITS.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
+    }
+
+    /// The fields whose lack is felt, although the programs do without them; apart from those that only exits need.
     pub fn missed(&self) -> impl Iterator<Item = Offset> + '_ {
-        let felt = |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field);
+        let of_exits = |field: Offset| field as usize >= Offset::TaskGroupLeader as usize;
+        let felt =
+            move |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field) && !of_exits(*field);
         Offset::ALL.into_iter().filter(felt).filter(|&field| self.offsets[field as usize] == ABSENT)
     }
 }
@@ -153,6 +204,7 @@ mod tests {
         let types = KernelTypes::from_btf(&Btf::parse(&data).unwrap());
         assert_eq!(types.missed().collect::<Vec<_>>(), []);
         assert_eq!(types.missing(), None);
+        assert_eq!(types.missing_for_exits(), None);
         assert!(types.victim.is_some());
     }
 }

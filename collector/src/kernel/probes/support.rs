@@ -279,6 +279,32 @@ impl Unavailable {
     }
 }
 
+/// Why it is not reported how processes end, although there are kernel events.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kernel events do not report how containers end: {why}; lost: {lost}; to fix: {fix}",
+    why = self.0.why(), lost = Self::LOST, fix = self.0.fix())]
+pub struct WithoutExits(pub Unavailable);
+
+impl WithoutExits {
+    /// What the collector cannot do for lack of it.
+    pub const LOST: &str = "exit code, signal and sender of containers that ended";
+    /// The part, as a degradation's name.
+    pub const FACILITY: &str = "container exits";
+}
+
+/// Whether this kernel's types have what the programs about the end of processes read.
+///
+/// # Errors
+/// With the first field that is not there.
+pub fn exits_possible(facts: &KernelFacts) -> Result<(), WithoutExits> {
+    match facts.types.as_ref().ok().and_then(KernelTypes::missing_for_exits) {
+        None => Ok(()),
+        Some(field) => {
+            Err(WithoutExits(Unavailable { facility: Facility::Btf, errno: None, cause: Cause::MissingField(field) }))
+        }
+    }
+}
+
 /// Decides what to load.
 ///
 /// # Errors

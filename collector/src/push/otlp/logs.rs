@@ -79,14 +79,26 @@ fn record(event: &Event, now: WallTime) -> LogRecord {
         EventKind::OomKill => {
             ("container.oom_kill", SeverityNumber::Error, "the cgroup's memory limit had a process killed")
         }
+        EventKind::ContainerExit => ("container.exit", SeverityNumber::Info, "the container's process ended"),
         EventKind::ContainerCreation => ("container.creation", SeverityNumber::Info, "the container appeared"),
         EventKind::ContainerDeletion => ("container.deletion", SeverityNumber::Info, "the container ended"),
     };
     let mut attributes = vec![text("event.name", name)];
-    if let EventData::Oom(kill) = &event.data {
-        oom(kill, &mut attributes);
+    let mut words = words.to_owned();
+    match &event.data {
+        EventData::Oom(kill) => oom(kill, &mut attributes),
+        EventData::Exit(exit) | EventData::Deletion { exit: Some(exit), .. } => {
+            words = format!("{words}: {}", exit.in_words(&event.container));
+            attributes.extend([
+                number("process.pid", exit.pid.into()),
+                lossy("process.executable.name", &exit.command),
+                attribute("process.exit.code", any_value::Value::IntValue(exit.code().into())),
+                text("container.exit.reason", exit.reason().name()),
+            ]);
+        }
+        EventData::None | EventData::Deletion { .. } => {}
     }
-    let body = AnyValue { value: Some(any_value::Value::StringValue(words.to_owned())) };
+    let body = AnyValue { value: Some(any_value::Value::StringValue(words)) };
     LogRecord {
         time_unix_nano: event.at.0,
         observed_time_unix_nano: now.0,

@@ -43,6 +43,7 @@ impl Engine {
         let owners = lock(&self.owners);
         if let Some(tracked) = self.tracked(name) {
             tracked.container().set_who(owners.who(name));
+            self.store.identified(tracked.container());
         }
     }
 
@@ -50,6 +51,7 @@ impl Engine {
         let pass_on = |Change { name, who }| {
             if let Some(tracked) = self.tracked(&name) {
                 tracked.container().set_who(who);
+                self.store.identified(tracked.container());
             }
             name
         };

@@ -31,6 +31,8 @@ pub struct Tracked {
     pub(super) closing: AtomicU8,
     /// What the closing samples had of its network: later ones find nobody in it.
     last_network: Mutex<Option<Network>>,
+    /// The process id that was reported as its first, 0 before.
+    first_process: AtomicU32,
     /// When within the interval it is sampled, if it is.
     pub(super) phase: Option<Phase>,
 }
@@ -73,6 +75,7 @@ impl Tracked {
             populated: AtomicBool::new(false),
             closing: AtomicU8::new(0),
             last_network: Mutex::default(),
+            first_process: AtomicU32::new(0),
             phase,
         }
     }
@@ -111,6 +114,12 @@ impl Tracked {
     /// Its first process.
     pub fn set_first_process(&self, pid: u32) {
         lock(&self.news).first_process = Some(pid);
+        self.first_process.store(pid, Ordering::Relaxed);
+    }
+
+    /// The process that was attached first, if it was reported.
+    pub fn first_process(&self) -> Option<u32> {
+        Some(self.first_process.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 }
 

@@ -5,13 +5,14 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
+use super::exit::WireExit;
 use crate::api::cadvisor::v1::ContainerStats;
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;
 use crate::api::wire::time::GoTime;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, OomKill, OomParty};
 
-/// cAdvisor's exit code for "not known": cgroups have none.
+/// cAdvisor's exit code for "not known", which is all it ever says.
 const UNKNOWN_EXIT_CODE: i32 = -1;
 
 /// Appends one event.
@@ -72,9 +73,13 @@ struct WireData<'a> {
     container_deletion: Option<ContainerDeletion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deletion: Option<Deletion<'a>>,
+    /// Ours: of `containerExit` and, where it is known, of `containerDeletion`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<WireExit<'a>>,
 }
 
-/// How a container ended; -1 is not known.
+/// How a container ended: the code of its first process, 128 and the number of the signal that ended it, -1 where that
+/// is not known.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "ContainerDeletionEventData")]
 struct ContainerDeletion {
@@ -125,15 +130,21 @@ impl<'a> From<&'a Event> for WireEvent<'a> {
     fn from(event: &'a Event) -> Self {
         let mut event_data = WireData::default();
         if event.kind == EventKind::ContainerDeletion {
-            event_data.container_deletion = Some(ContainerDeletion { exit_code: UNKNOWN_EXIT_CODE });
+            let known = match &event.data {
+                EventData::Deletion { exit: Some(exit), .. } => Some(exit.code()),
+                _ => None,
+            };
+            event_data.container_deletion = Some(ContainerDeletion { exit_code: known.unwrap_or(UNKNOWN_EXIT_CODE) });
         }
         match &event.data {
             EventData::None => {}
             EventData::Oom(kill) => event_data.oom = wire_oom(kill),
-            EventData::Deletion { final_sample } => {
+            EventData::Deletion { final_sample, exit } => {
                 let stats = final_sample.as_deref().map(ContainerStats::from);
                 event_data.deletion = stats.map(|final_stats| Deletion { final_stats });
+                event_data.exit = exit.as_deref().map(|exit| WireExit::new(exit, &event.container));
             }
+            EventData::Exit(exit) => event_data.exit = Some(WireExit::new(exit, &event.container)),
         }
         Self {
             container_name: Lossy(&event.container),
@@ -252,7 +263,7 @@ mod tests {
             {"container_name":"/a \"b\"\n\u003c\ufffd","timestamp":"2024-01-02T03:04:05.12Z","event_type":"containerCreation","event_data":{}}
         "#]],
         );
-        let deletion = |final_sample| EventData::Deletion { final_sample };
+        let deletion = |final_sample| EventData::Deletion { final_sample, exit: None };
         check(
             EventKind::ContainerDeletion,
             b"/a",

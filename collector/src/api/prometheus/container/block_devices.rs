@@ -5,7 +5,8 @@
 
 use crate::api::prometheus::family::{Context, Counted, Family, Group, Row};
 use crate::api::prometheus::options::Profile;
-use crate::api::prometheus::writer::{Text, Value, Writer};
+use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::writer::Writer;
 use crate::sample::container::{DeviceIo, Io, IoStat, Pressure};
 use crate::sample::kinds::MetricKind::{DiskIo, Pressure as PressureKind};
 use crate::sample::machine::DiskCounters;

@@ -2,7 +2,8 @@
 
 use crate::api::prometheus::family::{Context, Family, FilesystemRow, Group, Row};
 use crate::api::prometheus::options::Profile;
-use crate::api::prometheus::writer::{Text, Value, Writer};
+use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::writer::Writer;
 use crate::sample::kinds::MetricKind::Disk;
 
 /// Of the machine's file systems so many are reported in the recommended profile.

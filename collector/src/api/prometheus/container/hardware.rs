@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::prometheus::family::{Context, Family, Group, Row};
-use crate::api::prometheus::writer::{Text, Value, Writer};
+use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::writer::Writer;
 use crate::sample::hardware::{PerfEvent, ResctrlDomain, UncorePerfEvent};
 use crate::sample::kinds::MetricKind::{PerCpu, PerfEvent as PerfKind, Resctrl};
 use crate::units::Bytes;

@@ -3,7 +3,8 @@
 use crate::api::prometheus::family::{Context, Family, Group, Moment, Row};
 use crate::api::prometheus::options::Profile;
 use crate::api::prometheus::snapshot::Life;
-use crate::api::prometheus::writer::{Value, Writer};
+use crate::api::prometheus::value::Value;
+use crate::api::prometheus::writer::Writer;
 use crate::sample::identity::Runtime;
 use crate::sample::kinds::MetricKind::OomEvent;
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec};
@@ -64,6 +65,7 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     )
     .of(OomEvent, Group::Core)
+    .of_all_lives()
     // It is of now, whenever the sample was taken.
     .at(Moment::None)
     .recommended(),

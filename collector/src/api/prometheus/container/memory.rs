@@ -2,7 +2,8 @@
 
 use crate::api::prometheus::family::{Context, Family, Group, Row};
 use crate::api::prometheus::options::Profile;
-use crate::api::prometheus::writer::{Text, Value, Writer};
+use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::writer::Writer;
 use crate::sample::container::{Hugetlb, NumaPages, Pressure};
 use crate::sample::kinds::MetricKind::{
     Cpuset, Hugetlb as HugetlbKind, Memory, MemoryNuma, Pressure as PressureKind, ReferencedMemory,

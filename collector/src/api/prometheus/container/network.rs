@@ -1,7 +1,8 @@
 //! Network interfaces and sockets of a container's network namespace.
 
 use crate::api::prometheus::family::{Context, Family, Group, Row};
-use crate::api::prometheus::writer::{Text, Value, Writer};
+use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::writer::Writer;
 use crate::sample::container::{Interface, Network, Sample};
 use crate::sample::kinds::MetricKind::{AdvTcp, Network as NetworkKind, Tcp, Udp};
 use crate::sample::sockets::{MAX_CONN, TCP_ADVANCED, TcpSockets, UdpSockets};

@@ -1,7 +1,7 @@
 //! Processes, threads, descriptors.
 
 use crate::api::prometheus::family::{Context, Family, Group};
-use crate::api::prometheus::writer::{Text, Value};
+use crate::api::prometheus::value::{Text, Value};
 use crate::sample::kinds::MetricKind::Process;
 use crate::sample::unread::Part;
 

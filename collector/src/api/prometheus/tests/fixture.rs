@@ -1,5 +1,6 @@
 //! A machine with one container of every sort.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
@@ -397,6 +398,8 @@ pub(super) fn snapshot(sample: Sample) -> Snapshot {
     };
     let gone = Entry { life: Life::Ended, ..docker.clone() };
     Snapshot {
+        pods: BTreeMap::new(),
+        restarts: Vec::new(),
         at: NOW,
         containers: vec![
             running("/", root),
