@@ -15,6 +15,7 @@ pub mod memory_stat;
 pub mod oom_kill;
 pub mod pods;
 pub mod process;
+mod repeated;
 pub mod sockets;
 pub mod spec;
 pub mod statistic;

@@ -13,6 +13,7 @@ use crate::units::{Bytes, Nanos};
 fn listed() -> BTreeSet<&'static str> {
     let page = include_str!("../../../../docs/statistics.md");
     let (_, table) = page.split_once("<!-- table:statistics -->").unwrap();
+    let (table, _) = table.split_once("<!-- /table:statistics -->").unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     rows.filter(|name| *name != "statistic" && !name.starts_with('-')).collect()
 }

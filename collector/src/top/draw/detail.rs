@@ -248,7 +248,7 @@ mod tests {
     fn samples_fill_their_columns() {
         let at = [881_000, 940_000, 999_000];
         let points = spread(&[Some(1), Some(3), Some(2)], &at, 1_000_000, 4);
-        assert_eq!(points, [Some(1), Some(1), Some(3), Some(2)]);
+        assert_eq!(points, [Some(1), Some(3), Some(3), Some(2)]);
         assert_eq!(spread(&[Some(1)], &[1], 1_000_000, 3), [None; 3]);
         assert!(spread(&[Some(1)], &[999_999], 1_000_000, 0).is_empty());
     }
