@@ -1,5 +1,6 @@
 //! The OpenAPI document says what the collector really answers.
 
+use crate::auth::Files;
 use crate::support::bytes::url_encode;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
@@ -18,8 +19,9 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// A collector that reads everything it can.
-fn collector() -> Result<Collector> {
-    Collector::start(&["--disable_metrics=", "--enable_load_reader=true", "--housekeeping_interval=200ms"])
+fn collector(files: &Files) -> Result<Collector> {
+    let history = format!("--history_dir={}", files.path().join("history").display());
+    Collector::start(&["--disable_metrics=", "--enable_load_reader=true", "--housekeeping_interval=200ms", &history])
 }
 
 /// Asks for a path with all its parameters filled in, the query's ones as given.
@@ -36,7 +38,8 @@ fn ask(collector: &Collector, document: &Document, operation: &Operation, name: 
 }
 
 fn answers_are_as_documented() -> Result<()> {
-    let collector = collector()?;
+    let files = Files::new("openapi")?;
+    let collector = collector(&files)?;
     let cgroups = Cgroups::new(Set::Every)?;
     let group = cgroups.make("busy")?;
     let _busy = Plan::new(Work::Hold(8), &group).start_ready()?;
@@ -81,7 +84,8 @@ fn answers_are_as_documented() -> Result<()> {
 }
 
 fn a_stream_is_as_documented() -> Result<()> {
-    let collector = collector()?;
+    let files = Files::new("openapi")?;
+    let collector = collector(&files)?;
     let document = Document::of(&collector)?;
     let operations = document.operations()?;
     let operation = operations.iter().find(|operation| operation.path == "/api/v1.3/events/{name}");

@@ -2,12 +2,13 @@
 
 import { equal, line, ok, open, pictures, test, titles, until, violations } from "./harness.mjs";
 
-const began = Date.now();
+/** A moment of the first cases, when everything ran; these come after them. */
+const moment = Date.now() + 5_000;
 const lookBack = (at) => at.getByRole("button", { name: "Look back" });
 const banner = (at) => at.locator(".past");
 const inThePast = async (at) => (await at.locator(".connection").innerText()) === "the past";
-/** Half a minute before these cases, when everything ran, and the minutes before. */
-const then = () => `from=${new Date(began - 300_000).toISOString()}&to=${new Date(began - 5_000).toISOString()}`;
+/** The minutes before it. */
+const then = () => `from=${new Date(moment - 295_000).toISOString()}&to=${new Date(moment).toISOString()}`;
 
 test("the_last_hour_by_the_mouse", async () => {
   const other = await open();
@@ -29,8 +30,7 @@ test("the_last_hour_by_the_mouse", async () => {
 
 test("an_ended_container_runs_in_the_past", async () => {
   const other = await open(`/containers/?${then()}`);
-  // It was killed by a case before; half a minute earlier it ran. The address alone leads there.
-  const moment = new Date(began - 5_000).getTime();
+  // It was killed by a case since. The address alone leads there.
   await until("the past", () => inThePast(other));
   await until("a container of then", async () => (await titles(other)).includes("shop-api-1"));
   const cpu = await line(other, "shop-api-1").locator("td.cpu .number").innerText();
@@ -55,7 +55,7 @@ test("charts_over_the_span", async () => {
     const [info] = Object.values(await (await fetch("/api/v1.3/docker/shop-api-1", { method: "POST", body: JSON.stringify({ num_stats: 0 }) })).json());
     const series = await (await fetch(`/api/feed?series=${info.name}&from=${(to - 295_000) / 1000}&at=${to / 1000}`)).json();
     return series.memory.at(-1) * 1024;
-  }, began - 5_000);
+  }, moment);
   equal(shown, last);
   await other.screenshot({ path: `${pictures}/past-detail.png`, fullPage: true });
   await other.getByRole("link", { name: /All containers/ }).click();
