@@ -12,6 +12,7 @@ use crate::support::harness::Case;
 use crate::support::peers::Database;
 use crate::support::receiver::{self, Received};
 use crate::support::surroundings::Surroundings;
+use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
@@ -97,7 +98,9 @@ fn statsd() -> Result<()> {
     let socket = UdpSocket::bind(("127.0.0.1", 0))?;
     socket.set_read_timeout(Some(wait::seconds(10)))?;
     let cgroups = Cgroups::new(Set::Every)?;
-    let name = cgroups.make("a:b")?.name();
+    let cgroup = cgroups.make("a:b")?;
+    Plan::new(Work::Burn(20), &cgroup).run()?;
+    let name = cgroup.name();
     let host = format!("--storage_driver_host={}", socket.local_addr()?);
     let _collector =
         Collector::start(&[&["-storage_driver=statsd", "-storage_driver_db=ns", &host], &SOON[..]].concat())?;

@@ -44,7 +44,7 @@ const PART: u64 = 8;
 /// The clock was set back when it is this much before the beginning of the newest file.
 const SET_BACK: u64 = 60_000;
 
-/// Writes the history; who has one calls [`Self::step`] and [`Self::take_events`].
+/// Writes the history; who has one calls [`Self::step`] and `take_events`.
 #[derive(Debug)]
 pub struct Writer {
     archive: Arc<Archive>,

@@ -201,7 +201,7 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         Ok(())
     }
 
-    /// They are JSON already: see [`super::raw`].
+    /// They are JSON already: see `raw`.
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Error> {
         self.raw(value)
     }
