@@ -110,11 +110,16 @@ export function follow(listener: Listener | null): void {
 
 const present = (events: (KilledOrNot | null)[]) => events.filter((event) => event !== null);
 
-/** The events of a span of the past. */
+/** The events of a span of the past; kills are asked for apart, so that no storm of others pushes them out. */
 export async function eventsBetween(from: number, to: number, signal: AbortSignal): Promise<KilledOrNot[]> {
   const span = `start_time=${new Date(from).toISOString()}&end_time=${new Date(to).toISOString()}`;
-  const answer = await ask(`api/v1.3/events/?all_events=true&subcontainers=true&max_events=${KEPT}&${span}`, { signal });
-  return present(((await answer.json()) as ApiEvent[]).map(read));
+  const list = async (kinds: string) => {
+    const answer = await ask(`api/v1.3/events/?${kinds}&subcontainers=true&max_events=${KEPT}&${span}`, { signal });
+    return present(((await answer.json()) as ApiEvent[]).map(read));
+  };
+  const [all, kills] = await Promise.all([list("all_events=true"), list("oom_events=true")]);
+  const known = new Set(all.map((event) => event.key));
+  return [...all, ...kills.filter((event) => !known.has(event.key))];
 }
 
 async function run(listener: Listener, signal: AbortSignal): Promise<void> {

@@ -80,7 +80,16 @@ export function PastButton() {
             </button>
           ))}
         </div>
-        <form onSubmit={submit} key={`${open}`}>
+        <form
+          onSubmit={submit}
+          key={`${open}`}
+          onKeyDown={(event) => {
+            // Fields for times keep Enter to themselves in some browsers.
+            if (event.key !== "Enter" || !(event.target instanceof HTMLInputElement)) return;
+            event.preventDefault();
+            event.currentTarget.requestSubmit();
+          }}
+        >
           <label>
             From <input type="datetime-local" name="from" step="1" required value={toField(shown.from)} />
           </label>

@@ -225,5 +225,5 @@ test("an_ended_container_is_kept", async () => {
   await act("end");
   const ended = line(page, "batch");
   await until("grey", async () => (await ended.getAttribute("class")).includes("ended"));
-  ok(/ended .* ago, peak [\d.]+ (KiB|MiB)/.test(await text(page, "batch", "name")), await text(page, "batch", "name"));
+  await until("how it ended", async () => /ended .* ago, killed by SIGKILL.*, peak [\d.]+ (KiB|MiB)/.test(await text(page, "batch", "name")));
 });
