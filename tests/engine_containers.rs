@@ -187,6 +187,7 @@ fn comes_and_goes(
         ensure!(!collector.names_below(parent_of(container)?)?.contains(&container.cgroup), "removed but listed");
         let of_it: Vec<_> =
             stream.events().into_iter().filter(|event| event.container_name == container.cgroup).collect();
+        let of_it: Vec<_> = of_it.into_iter().filter(|event| event.event_type != "containerExit").collect();
         let kinds: Vec<&str> = of_it.iter().map(|event| event.event_type.as_str()).collect();
         ensure!(kinds == ["containerCreation", "containerDeletion"], "the stream reported {kinds:?}");
         let stats = of_it[1].event_data.deletion.as_ref().and_then(|deletion| deletion.final_stats.as_ref());
