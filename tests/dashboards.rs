@@ -165,6 +165,7 @@ const ASKED_FOR: [&str; 5] = [
 ];
 /// Says that its health check fails, reads and writes, and is throttled.
 const WORK: &str = "while :; do /bin/busybox dd if=/dev/zero of=/file bs=1M count=4 conv=fsync; done 2>/dev/null";
+const WRITE: &str = "/bin/busybox dd if=/dev/zero of=/file bs=1M count=4 conv=fsync 2>/dev/null";
 /// Survives the end of one of its processes.
 const OUTGROW: &str = "/bin/busybox head -c 200m /dev/zero | /bin/busybox tail; /bin/busybox sleep 600";
 
@@ -193,7 +194,8 @@ impl Scene {
         // More labels than are kept.
         run("greedy", OUTGROW, &(0..300).map(|number| (format!("label{number}"), "x".to_owned())).collect())?;
         let pod = Pod::start(PodNetwork::Own)?;
-        let container = pod.start("while :; do :; done")?;
+        // With a first write to the disk, whatever the page cache has of what it runs.
+        let container = pod.start(&format!("{WRITE}; while :; do :; done"))?;
         Plan::here(Work::NetworkOf(first_process(&container.cgroup)?, 10)).start_ready()?.wait()?;
         limit_cpu(&container.cgroup)?;
         Ok(Self { docker, pod })
