@@ -23,6 +23,7 @@ use crate::support::{Context as _, Result, bytes, ensure, process, surroundings,
 pub(crate) const CASES: &[Case] = &[
     Case::new("look_back::after_a_kill", after_a_kill),
     Case::new("look_back::disk_full", disk_full),
+    Case::new("look_back::read_only", read_only),
     Case::new("look_back::damaged", damaged),
     Case::new("look_back::without_history", without_history),
 ];
@@ -194,6 +195,30 @@ fn disk_full() -> Result<()> {
     let root = since(&collector, "/", began)?;
     let seconds = root.stats.len();
     ensure!(seconds as f64 > (now() - began) * 0.7, "{seconds} samples of {} s", now() - began);
+    collector.check_alive()
+}
+
+fn read_only() -> Result<()> {
+    let files = Files::new("read-only")?;
+    let disk = small_disk(&files, c"size=64m")?;
+    let directory = disk.join("history");
+    let began = now();
+    {
+        let mut collector = start(&directory)?;
+        wait::pass(wait::seconds(4));
+        collector.terminate()?;
+        collector.wait_exit(wait::seconds(10))?;
+    }
+    let ended = now();
+    rustix::mount::mount_remount(&disk, MountFlags::RDONLY, c"")?;
+    let mut collector = start(&directory)?;
+    wait_for(&collector, "history", true)?;
+    let report = collector.get("/healthz?verbose")?.text();
+    ensure!(report.contains("mount it writable"), "{report}");
+    let body = json!({ "num_stats": -1, "start": rfc3339(began)?, "end": rfc3339(ended)? }).to_string();
+    let root: Container = collector.json("/api/v1.3/containers/", Some(&body))?;
+    ensure!(root.stats.len() >= 3, "{} samples of before", root.stats.len());
+    ensure!(names_at(&collector, ended - 1.0)?.contains(&"/".to_owned()), "the list of then");
     collector.check_alive()
 }
 

@@ -90,7 +90,9 @@ struct Check {
 impl Check {
     fn value(&self, place: &str, kind: &str, value: &Value, wrong: &mut Vec<String>) {
         let fits = match kind {
-            "string" | "Time" | "Quantity" | "ByteString" => value.is_string(),
+            // `null` where it is not known, as Kubernetes itself writes it.
+            "Time" => value.is_string() || value.is_null(),
+            "string" | "Quantity" | "ByteString" => value.is_string(),
             "bool" => value.is_boolean(),
             "int" => value.is_i64(),
             "IntOrString" => value.is_i64() || value.is_string(),

@@ -167,8 +167,11 @@ impl Writer {
                 }
                 self.active = Some(active);
             }
-            // It is still read, if it can be.
-            Err(SegmentError::Io(error)) => self.cannot_write(&SegmentError::Io(error)),
+            // It is still read, if it can be, with what has not become blocks.
+            Err(SegmentError::Io(error)) => {
+                self.archive.read_rows();
+                self.cannot_write(&SegmentError::Io(error));
+            }
             Err(error) => self.archive.unusable(&file.path, &error),
         }
     }
