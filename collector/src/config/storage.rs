@@ -164,16 +164,7 @@ impl StorageArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::config::invocation::Invocation;
-
-    fn config(flags: &[&str]) -> Result<Config, String> {
-        let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
-        match Invocation::from_command_line(args).map_err(|error| error.to_string())? {
-            Invocation::Run(config) => Ok(*config),
-            command => panic!("flags alone are {command:?}"),
-        }
-    }
+    use crate::config::tests::config;
 
     #[test]
     fn drivers_may_be_several() {

@@ -8,7 +8,8 @@ use crate::discovery::filter::RawCgroups;
 use crate::sample::event::EventKind;
 use crate::sample::kinds::MetricKind;
 
-fn config(flags: &[&str]) -> Result<Config, String> {
+/// What these flags make.
+pub(super) fn config(flags: &[&str]) -> Result<Config, String> {
     let args = std::iter::once("collector").chain(flags.iter().copied()).map(Into::into);
     match invocation::Invocation::from_command_line(args).map_err(|error| error.to_string())? {
         invocation::Invocation::Run(config) => Ok(*config),
