@@ -219,6 +219,18 @@ fn read_only() -> Result<()> {
     let root: Container = collector.json("/api/v1.3/containers/", Some(&body))?;
     ensure!(root.stats.len() >= 3, "{} samples of before", root.stats.len());
     ensure!(names_at(&collector, ended - 1.0)?.contains(&"/".to_owned()), "the list of then");
+    // Writable again, the same file goes on, and what was not in blocks is not lost.
+    rustix::mount::mount_remount(&disk, MountFlags::empty(), c"")?;
+    wait_for(&collector, "history", false)?;
+    wait::pass(wait::seconds(3));
+    collector.terminate()?;
+    collector.wait_exit(wait::seconds(10))?;
+    let mut collector = start(&directory)?;
+    let body = json!({ "num_stats": -1, "start": rfc3339(began)? }).to_string();
+    let root: Container = collector.json("/api/v1.3/containers/", Some(&body))?;
+    ensure!(root.stats.len() >= 5, "{} samples of before and since", root.stats.len());
+    let files = std::fs::read_dir(&directory)?.filter_map(Result::ok).count();
+    ensure!(files == 1, "{files} files");
     collector.check_alive()
 }
 

@@ -263,7 +263,7 @@ impl Archive {
         tracing::error!(path = %path.display(), count, what, "the history is damaged; the rest is served");
         let reason = format!(
             "history: {what} in {} are damaged, {total} pieces in all: what they had cannot be looked at any more, the \
-             rest can; look for errors of the disk, and delete the file if it is to be rid of",
+             rest can; look for errors of the disk, and delete the file to be rid of this report",
             shown(path)
         );
         self.degradations.set(&"history_damaged", &reason);

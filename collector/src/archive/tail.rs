@@ -150,6 +150,10 @@ impl Tail {
         pending.chain(self.runs.values().map(|run| run.step)).min()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.pending.is_empty()
+    }
+
     /// Bytes in memory.
     pub(super) fn memory(&self) -> usize {
         let blocks = self.pending.iter().map(|block| size_of::<Block>() + block.frame.capacity());

@@ -1,5 +1,6 @@
 //! Writes a step every few seconds, ends files and begins new ones, and drops what is too old or too much.
 
+mod files;
 mod reason;
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 
@@ -17,8 +18,8 @@ use self::reason::reason;
 use super::records::Subject;
 use super::run::{Shape, numbers};
 use super::segment::{Batch, Change, Segment, SegmentError, frame};
-use super::tail::{Chain, Extent, Pushed, Tail};
-use super::{Archive, EXTENSION, File, Options, State, files_of, guarded, lock, lock_write};
+use super::tail::{Chain, Extent, Pushed};
+use super::{Archive, File, Options, files_of, guarded, lock, lock_write};
 use crate::degradations::Degradations;
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
@@ -35,8 +36,6 @@ const MANY_EVENTS: usize = 1 << 20;
 const WAITING_EVENTS: usize = 8 << 20;
 /// Bytes of samples that are not in blocks on disk.
 const TAIL: usize = 48 << 20;
-/// What a disk has to take before the file is opened anew.
-const PROBE: usize = 64 << 10;
 /// Different shapes in one file; more begin another.
 const SHAPES: usize = 4096;
 /// A file takes at most this part of what there may be, so that dropping one costs little.
@@ -145,7 +144,9 @@ impl Writer {
             Ok(files) => *lock_write(&writer.archive.files) = files,
             Err(error) => writer.cannot_write(&SegmentError::Io(error)),
         }
-        writer.continue_last();
+        if let Err(error) = writer.continue_last() {
+            writer.cannot_write(&error);
+        }
         writer.archive.measure();
         writer
     }
@@ -154,132 +155,6 @@ impl Writer {
     fn next_step(&self, time: WallTime) -> u64 {
         let step = (self.archive.options.step.as_millis() as u64).max(1);
         (time.millis() / step + 1) * step
-    }
-
-    /// Opens the newest file and brings it in order.
-    fn continue_last(&mut self) {
-        let Some(file) = self.archive.files().pop() else { return };
-        match guarded(|| Segment::create(&file.path)) {
-            Ok(segment) => {
-                let active = self.activate(file, segment);
-                if let Err(error) = self.recover(&active) {
-                    self.cannot_write(&error);
-                }
-                self.active = Some(active);
-            }
-            // It is still read, if it can be, with what has not become blocks.
-            Err(SegmentError::Io(error)) => {
-                self.archive.read_rows();
-                self.cannot_write(&SegmentError::Io(error));
-            }
-            Err(error) => self.archive.unusable(&file.path, &error),
-        }
-    }
-
-    fn activate(&mut self, file: Arc<File>, segment: Segment) -> Active {
-        let segment = Arc::new(segment);
-        *lock(&file.state) = State::Open(Arc::clone(&segment));
-        (self.next_shape, self.next_life) = segment.next_numbers();
-        self.shapes.clear();
-        // Each file has numbers of its own.
-        self.lives.clear();
-        *lock(&self.archive.tail) = Tail::default();
-        self.unsaved.shapes.clear();
-        self.unsaved.subjects.clear();
-        self.step = 0;
-        self.chain = Chain::Holds;
-        self.failed = false;
-        Active { file, segment }
-    }
-
-    /// What a crash left as rows becomes blocks.
-    fn recover(&mut self, active: &Active) -> Result<(), SegmentError> {
-        let (rows, damaged) = active.segment.rows()?;
-        self.archive.damaged(active.segment.path(), damaged, "rows of steps");
-        let mut tail = lock(&self.archive.tail);
-        for (step, row) in &rows {
-            tail.replay(*step, row);
-            self.step = self.step.max(step + 1);
-        }
-        tail.finish_all();
-        drop(tail);
-        self.write_blocks(&active.segment)
-    }
-
-    /// Writes all blocks, and what they need that could not be written before.
-    fn write_blocks(&mut self, segment: &Segment) -> Result<(), SegmentError> {
-        let bundles = lock(&self.archive.tail).bundles(Extent::All);
-        let blocks = bundles.iter().map(Vec::len).sum();
-        let rows_end = lock(&self.archive.tail).oldest_step(blocks).unwrap_or(u64::MAX);
-        let (shapes, subjects) = (self.unsaved.shapes.clone(), self.unsaved.subjects.clone());
-        segment.write(&Batch { shapes, subjects, bundles, rows_end, ..Batch::default() })?;
-        self.unsaved.shapes.clear();
-        self.unsaved.subjects.clear();
-        lock(&self.archive.tail).written(blocks);
-        Ok(())
-    }
-
-    /// Opens the file anew after an error of the disk, if the disk takes anything.
-    fn reopen(&mut self) -> Result<(), SegmentError> {
-        let probe = self.archive.options.directory.join("probe");
-        let probed = std::fs::write(&probe, vec![0; PROBE]);
-        // One that cannot be removed is written over the next time.
-        let _ = std::fs::remove_file(&probe);
-        probed?;
-        let Some(Active { file, segment }) = self.active.take() else {
-            // It could not be opened the last time: another is begun.
-            self.failed = false;
-            return Ok(());
-        };
-        let mut state = lock(&file.state);
-        *state = State::Unusable(Instant::now());
-        match Arc::try_unwrap(segment) {
-            Ok(segment) => {
-                drop(segment);
-                let segment = Arc::new(guarded(|| Segment::create(&file.path))?);
-                *state = State::Open(Arc::clone(&segment));
-                drop(state);
-                self.active = Some(Active { file, segment });
-                self.failed = false;
-            }
-            // Somebody reads it: with the next step.
-            Err(segment) => {
-                *state = State::Open(Arc::clone(&segment));
-                drop(state);
-                self.active = Some(Active { file, segment });
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the file that is written to and begins one at this time.
-    pub(super) fn roll(&mut self, time: WallTime) -> Result<(), SegmentError> {
-        if let Some(segment) = self.active.as_ref().map(|active| Arc::clone(&active.segment)) {
-            lock(&self.archive.tail).finish_all();
-            self.write_blocks(&segment)?;
-        }
-        let Options { directory, .. } = &self.archive.options;
-        let path = directory.join(format!("{}.{EXTENSION}", time.millis()));
-        let file = File::new(time.millis(), path, State::Closed);
-        let segment = guarded(|| Segment::create(&file.path))?;
-        if let Some(Active { file, segment }) = self.active.take() {
-            *lock(&file.state) = State::Closed;
-            // Whoever reads it at this moment keeps it as it is.
-            if let Some(mut segment) = Arc::into_inner(segment)
-                && let Err(error) = guarded(|| segment.compact())
-            {
-                tracing::warn!(%error, path = %segment.path().display(), "what is free in the file stays with it");
-            }
-        }
-        let active = self.activate(Arc::clone(&file), segment);
-        let mut files = lock_write(&self.archive.files);
-        files.retain(|known| known.path != file.path);
-        files.push(file);
-        files.sort_by_key(|file| file.from);
-        drop(files);
-        self.active = Some(active);
-        tracing::debug!(path = %self.archive.options.directory.display(), "a new file of the history");
-        Ok(())
     }
 
     fn is_over(&self, time: WallTime) -> bool {
@@ -326,6 +201,11 @@ impl Writer {
             && let Err(error) = self.reopen()
         {
             self.cannot_write(&error);
+        }
+        if self.active.is_none()
+            && let Err(error) = self.continue_last()
+        {
+            return self.cannot_write(&error);
         }
         if !self.failed
             && self.is_over(time)
