@@ -65,6 +65,7 @@ mod push;
 mod push_failures;
 mod push_stores;
 mod recreate;
+mod runqueue;
 mod runtime_proxy;
 mod runtimes;
 mod selftest;
@@ -156,6 +157,7 @@ const FILES: &[&[Case]] = &[
     docker_api::CASES,
     pods::CASES,
     kernel_memory::CASES,
+    runqueue::CASES,
     kubelet::CASES,
     kubelet_ports::CASES,
     look_back::CASES,

@@ -8,6 +8,7 @@
 mod exit_layout;
 mod offsets;
 pub mod plan;
+pub mod run_queue;
 
 use core::mem::{offset_of, size_of};
 

@@ -32,6 +32,7 @@ use crate::sample::event::Name;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{NetworkOwner, Runtime, kubernetes};
 use crate::sample::machine::Filesystems;
+use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::store::application::Application;
 use crate::units::WallTime;
@@ -55,6 +56,8 @@ pub struct ContainerView {
     pub filesystems: Vec<FilesystemUse>,
     /// What its application reports about itself.
     pub application: Application,
+    /// How long its tasks waited for a CPU.
+    pub run_queue: Option<Arc<RunQueue>>,
 }
 
 /// What was known of file systems when a sample was taken.

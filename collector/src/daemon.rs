@@ -30,6 +30,7 @@ mod ports;
 mod push;
 mod rendering;
 mod rows;
+mod run_queues;
 mod server;
 mod socket;
 pub mod statistics;
@@ -322,6 +323,8 @@ impl Parts {
             (CountersFrom::Auto, Some(_)) => kernel_memory::start(config, &engine, &progress, &degradations)
                 .map_err(system("starting the thread that loads programs"))?,
         }
+        run_queues::start(config, &engine, &degradations, &supervisor)
+            .map_err(system("starting the thread that reads waits for a CPU"))?;
         let pools = Arc::<Pools>::default();
         let start =
             || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools), &supervisor);

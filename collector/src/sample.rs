@@ -16,6 +16,7 @@ pub mod oom_kill;
 pub mod pods;
 pub mod process;
 mod repeated;
+pub mod run_queue;
 pub mod sockets;
 pub mod spec;
 pub mod statistic;

@@ -169,6 +169,7 @@ impl Store {
             who: Mutex::default(),
             exit: Mutex::default(),
             storage: Mutex::default(),
+            run_queue: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });

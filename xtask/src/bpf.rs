@@ -24,13 +24,14 @@ pub(crate) struct Args {
 }
 
 /// Beyond these switches the build depends only on what [`record::source_hash`] covers.
-const BUILD: [&str; 8] = [
+const BUILD: [&str; 9] = [
     "build",
     "--profile=bpf",
     "--package=collector-ebpf",
     "--features=programs",
     "--bin=collector-ebpf",
     "--bin=collector-ebpf-counters",
+    "--bin=collector-ebpf-runqueue",
     "--target=bpfel-unknown-none",
     "--locked",
 ];
@@ -40,23 +41,29 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.check { check() } else { rebuild() }
 }
 
-/// The objects: the programs that are attached, and those that read counters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Objects {
-    attached: Vec<u8>,
-    counters: Vec<u8>,
+/// The objects: the programs that are attached, those that read counters, and the one about the scheduler.
+const OBJECTS: [(&str, &str); 3] =
+    [("collector", "collector-ebpf"), ("counters", "collector-ebpf-counters"), ("runqueue", "collector-ebpf-runqueue")];
+
+/// The bytes of each.
+type Objects = [Vec<u8>; OBJECTS.len()];
+
+/// What the committed ones are.
+fn committed() -> Result<Objects> {
+    read_each(|name, _| object_path(name))
 }
 
-impl Objects {
-    /// What the committed ones are.
-    fn committed() -> Result<Self> {
-        let read = |path: PathBuf| std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
-        Ok(Self { attached: read(object_path("collector"))?, counters: read(object_path("counters"))? })
+fn read_each(path: impl Fn(&str, &str) -> PathBuf) -> Result<Objects> {
+    let mut objects = Objects::default();
+    for (object, (name, built)) in objects.iter_mut().zip(OBJECTS) {
+        let path = path(name, built);
+        *object = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     }
+    Ok(objects)
+}
 
-    fn hashes(&self) -> [record::Hash; 2] {
-        [record::sha256(&self.attached), record::sha256(&self.counters)]
-    }
+fn hashes(objects: &Objects) -> [record::Hash; OBJECTS.len()] {
+    objects.each_ref().map(|object| record::sha256(object))
 }
 
 fn object_path(name: &str) -> PathBuf {
@@ -71,21 +78,19 @@ fn record_path() -> PathBuf {
 fn rebuild() -> Result<()> {
     let toolchain = Toolchain::find()?;
     let built = build(&toolchain)?;
-    let [object, counters] = built.hashes();
     let source = record::source_hash(&workspace::root())?;
-    let record = Record { toolchain: toolchain.identity()?, object, counters, source };
+    let record = Record { toolchain: toolchain.identity()?, objects: hashes(&built), source };
     if let Ok(old) = Record::read(&record_path())
         && old.toolchain != record.toolchain
     {
         eprintln!("note: these objects were made by another toolchain than those they replace:");
         eprintln!("  before: {}\n  now:    {}", old.toolchain, record.toolchain);
     }
-    write_whole(&object_path("collector"), &built.attached)?;
-    write_whole(&object_path("counters"), &built.counters)?;
-    write_whole(&record_path(), record.to_string().as_bytes())?;
-    println!("collector-ebpf/collector.bpf.o: {} bytes, sha256 {}", built.attached.len(), record.object);
-    println!("collector-ebpf/counters.bpf.o: {} bytes, sha256 {}", built.counters.len(), record.counters);
-    Ok(())
+    for ((bytes, hash), (name, _)) in built.iter().zip(&record.objects).zip(OBJECTS) {
+        write_whole(&object_path(name), bytes)?;
+        println!("collector-ebpf/{name}.bpf.o: {} bytes, sha256 {hash}", bytes.len());
+    }
+    write_whole(&record_path(), record.to_string().as_bytes())
 }
 
 /// What to do where the objects are not those of the source.
@@ -103,10 +108,8 @@ fn check() -> Result<()> {
         }
     };
     let rebuilt = build(&toolchain)?;
-    let names = ["collector", "counters"];
-    let bytes = [&rebuilt.attached, &rebuilt.counters];
-    let recorded = [&record.object, &record.counters];
-    for (((name, bytes), hash), recorded) in names.into_iter().zip(bytes).zip(rebuilt.hashes()).zip(recorded) {
+    for (((bytes, hash), recorded), (name, _)) in rebuilt.iter().zip(hashes(&rebuilt)).zip(&record.objects).zip(OBJECTS)
+    {
         if hash != *recorded {
             let kept = workspace::target().join(format!("bpf/{name}.rebuilt.bpf.o"));
             write_whole(&kept, bytes)?;
@@ -116,20 +119,16 @@ fn check() -> Result<()> {
             );
         }
     }
-    println!(
-        "eBPF objects: rebuilt with the recorded toolchain, the same {} and {} bytes.",
-        rebuilt.attached.len(),
-        rebuilt.counters.len()
-    );
+    let sizes: Vec<_> = rebuilt.iter().map(|bytes| bytes.len().to_string()).collect();
+    println!("eBPF objects: rebuilt with the recorded toolchain, the same {} bytes.", sizes.join(", "));
     Ok(())
 }
 
 /// The record of the committed objects, which are those recorded and were made from this source.
 fn committed_record() -> Result<Record> {
     let record = Record::read(&record_path())?;
-    let [object, counters] = Objects::committed()?.hashes();
-    for (name, hash, recorded) in [("collector", object, &record.object), ("counters", counters, &record.counters)] {
-        ensure!(hash == *recorded, "the sha256 of {name}.bpf.o is {hash}, its record says {recorded}");
+    for ((hash, recorded), (name, _)) in hashes(&committed()?).iter().zip(&record.objects).zip(OBJECTS) {
+        ensure!(hash == recorded, "the sha256 of {name}.bpf.o is {hash}, its record says {recorded}");
     }
     let source = record::source_hash(&workspace::root())?;
     ensure!(
@@ -158,11 +157,7 @@ fn build(toolchain: &Toolchain) -> Result<Objects> {
         command.env_remove(name);
     }
     shell::run(&mut command)?;
-    let read = |name: &str| {
-        let built = folder.join("bpfel-unknown-none/bpf").join(name);
-        std::fs::read(&built).with_context(|| format!("cannot read the built object {}", built.display()))
-    };
-    Ok(Objects { attached: read("collector-ebpf")?, counters: read("collector-ebpf-counters")? })
+    read_each(|_, built| folder.join("bpfel-unknown-none/bpf").join(built))
 }
 
 /// Writes a file so that a reader sees the old content or the new, never a part.

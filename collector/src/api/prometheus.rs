@@ -300,6 +300,7 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
             storage: entry.storage.as_deref(),
             exit: entry.exit.as_deref(),
             peaks: entry.peaks,
+            run_queue: entry.run_queue.as_deref(),
             oom_kills: entry.oom_kills,
             kill: snapshot.kills.get(&entry.name),
             filesystems: filesystems(snapshot, entry),

@@ -126,8 +126,8 @@ impl SamplingArgs {
         }
         match self.disable_metrics.as_deref() {
             None => Ok(KindSet::default()),
-            // Reading it walks through all memory: only whoever names it gets it.
-            Some(disable) => Ok(all_but_referenced().without(parse("disable_metrics", disable)?)),
+            // Some cost too much for that: one walks through all memory, one has the kernel run a program at every change of task.
+            Some(disable) => Ok(all_unnamed().without(parse("disable_metrics", disable)?)),
         }
     }
 
@@ -156,6 +156,6 @@ impl SamplingArgs {
 }
 
 /// Everything that is read without being named.
-pub(super) fn all_but_referenced() -> KindSet {
-    KindSet::all().without([MetricKind::ReferencedMemory])
+pub(super) fn all_unnamed() -> KindSet {
+    KindSet::all().without([MetricKind::ReferencedMemory, MetricKind::RunQueue])
 }

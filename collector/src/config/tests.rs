@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::sampling::all_but_referenced;
+use crate::config::sampling::all_unnamed;
 use crate::discovery::filter::RawCgroups;
 use crate::sample::event::EventKind;
 use crate::sample::kinds::MetricKind;
@@ -47,8 +47,8 @@ fn both_spellings_are_understood() {
 #[test]
 fn metric_kinds_replace_the_default() {
     let kinds = |flags: &[&str]| config(flags).map(|config| config.kinds.to_string());
-    assert_eq!(kinds(&["--disable_metrics="]).unwrap(), all_but_referenced().to_string());
-    let all_but_two = all_but_referenced().without([MetricKind::Cpu, MetricKind::Sched]).to_string();
+    assert_eq!(kinds(&["--disable_metrics="]).unwrap(), all_unnamed().to_string());
+    let all_but_two = all_unnamed().without([MetricKind::Cpu, MetricKind::Sched]).to_string();
     assert_eq!(kinds(&["--disable_metrics=cpu,sched"]).unwrap(), all_but_two);
     assert_eq!(kinds(&["--disable_metrics=cpu", "--enable_metrics=memory,cpu"]).unwrap(), "cpu,memory");
 }

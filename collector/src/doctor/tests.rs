@@ -68,6 +68,7 @@ fn well() -> Facts {
             read: vec![CounterFamily::Memory, CounterFamily::Bandwidth],
             refused: vec![(CounterFamily::CpuTime, "this kernel does not have it".to_owned())],
         }),
+        run_queue: Ok(()),
         capabilities: CapabilitySet::all(),
         cgroups: Ok(CgroupFacts {
             mode: Mode::V2,

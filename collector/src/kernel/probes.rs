@@ -1,7 +1,8 @@
 //! The eBPF programs from the daemon's side: what this kernel offers, loading, and the events that come back.
 //!
 //! `support` decides, `load` does, `examine` tries out what `load` would do, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
-//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached.
+//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached; so is `run_queue`, which is
+//! loaded only where it is asked for.
 
 pub mod btf;
 pub mod counters;
@@ -11,6 +12,7 @@ pub mod load;
 pub mod offsets;
 pub mod oom_owner;
 pub mod reader;
+pub mod run_queue;
 pub mod support;
 
 pub use events::{AttachEvent, CgroupEvent, CgroupEventKind, DecodeError, KernelEvent, OomEvent, decode};

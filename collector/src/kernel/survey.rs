@@ -20,6 +20,7 @@ use crate::kernel::machine::identity::kernel_release;
 use crate::kernel::probes::ProbeOptions;
 use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
+use crate::kernel::probes::run_queue::{RunQueues, WithoutRunQueues};
 use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
 use cgroups::{CgroupFacts, HierarchyFacts};
 use counters::CounterFacts;
@@ -36,6 +37,8 @@ pub struct Facts {
     pub probes: Examination,
     /// Counters in kernel memory.
     pub counters: Result<CounterFacts, CountersUnavailable>,
+    /// The program about waits for a CPU.
+    pub run_queue: Result<(), WithoutRunQueues>,
     /// Capabilities in effect.
     pub capabilities: CapabilitySet,
     /// The cgroup hierarchies.
@@ -67,6 +70,7 @@ impl Facts {
             release: kernel_release(),
             probes: examine(roots, options),
             counters: counters::gather(roots, version),
+            run_queue: RunQueues::load(roots).map(drop),
             capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
             cgroups,
             processes: processes::gather(roots),

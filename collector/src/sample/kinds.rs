@@ -66,6 +66,8 @@ kinds! {
     ReferencedMemory = "referenced_memory", false;
     /// Cache and memory bandwidth.
     Resctrl = "resctrl", false;
+    /// Waits for a CPU, and for whom.
+    RunQueue = "runqueue", false;
     /// Scheduler statistics of each process.
     Sched = "sched", false;
     /// TCP socket states.
@@ -153,7 +155,7 @@ mod tests {
         let off = KindSet::all().without(MetricKind::ALL.iter().copied().filter(|kind| KindSet::default().has(*kind)));
         assert_eq!(
             off.to_string(),
-            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,peak,process,referenced_memory,resctrl,sched,tcp,udp"
+            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,peak,process,referenced_memory,resctrl,runqueue,sched,tcp,udp"
         );
     }
 

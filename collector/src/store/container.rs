@@ -18,6 +18,7 @@ use crate::sample::event::Name;
 use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{Identity, Who};
+use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -34,6 +35,7 @@ pub struct Container {
     pub(super) who: Mutex<Option<Who>>,
     pub(super) exit: Mutex<Option<Arc<Exit>>>,
     pub(super) storage: Mutex<Timeline<Storage>>,
+    pub(super) run_queue: Mutex<Option<Arc<RunQueue>>>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
 }
@@ -264,6 +266,16 @@ impl Container {
     /// Keeps what its files take from now on.
     pub fn set_storage(&self, now: WallTime, storage: Storage) {
         lock(&self.storage).push(now, Arc::new(storage), self.limits.age);
+    }
+
+    /// How long its tasks waited for a CPU, as last read; `None` where that is not counted.
+    pub fn run_queue(&self) -> Option<Arc<RunQueue>> {
+        lock(&self.run_queue).clone()
+    }
+
+    /// Keeps how long its tasks waited for a CPU.
+    pub fn set_run_queue(&self, run_queue: RunQueue) {
+        *lock(&self.run_queue) = Some(Arc::new(run_queue));
     }
 
     /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.

@@ -46,15 +46,16 @@ impl fmt::Display for Identity {
     }
 }
 
+/// The keys of the objects' hashes.
+const OBJECT_KEYS: [&str; 3] = ["object-sha256", "counters-sha256", "runqueue-sha256"];
+
 /// The file `collector.bpf.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// What built the object.
     pub(super) toolchain: Identity,
-    /// Hash of the object with the programs that are attached.
-    pub(super) object: Hash,
-    /// Hash of the object with those that read counters.
-    pub(super) counters: Hash,
+    /// Hash of each object: of the programs that are attached, of those that read counters, of the one about the scheduler.
+    pub(super) objects: [Hash; OBJECT_KEYS.len()],
     /// Hash of its source.
     pub(super) source: SourceHash,
 }
@@ -74,8 +75,9 @@ impl Record {
         };
         let toolchain = Identity { rustc: get("rustc")?, llvm: get("llvm")?, linker: get("bpf-linker")? };
         let hash = |key: &str| get(key).map(Hash);
-        let (object, counters) = (hash("object-sha256")?, hash("counters-sha256")?);
-        Ok(Self { toolchain, object, counters, source: hash("source-sha256")? })
+        let [object, counters, runqueue] = OBJECT_KEYS;
+        let objects = [hash(object)?, hash(counters)?, hash(runqueue)?];
+        Ok(Self { toolchain, objects, source: hash("source-sha256")? })
     }
 }
 
@@ -85,8 +87,9 @@ impl fmt::Display for Record {
         writeln!(f, "rustc = \"{}\"", self.toolchain.rustc)?;
         writeln!(f, "llvm = \"{}\"", self.toolchain.llvm)?;
         writeln!(f, "bpf-linker = \"{}\"", self.toolchain.linker)?;
-        writeln!(f, "object-sha256 = \"{}\"", self.object)?;
-        writeln!(f, "counters-sha256 = \"{}\"", self.counters)?;
+        for (key, hash) in OBJECT_KEYS.iter().zip(&self.objects) {
+            writeln!(f, "{key} = \"{hash}\"")?;
+        }
         writeln!(f, "source-sha256 = \"{}\"", self.source)
     }
 }
@@ -188,8 +191,7 @@ mod tests {
                 llvm: "22.1.8".to_owned(),
                 linker: "0.10.2".to_owned(),
             },
-            object: sha256(b"object"),
-            counters: sha256(b"counters"),
+            objects: [b"object".as_slice(), b"counters", b"runqueue"].map(sha256),
             source: sha256(b""),
         };
         assert_eq!(Record::parse(&record.to_string()).unwrap(), record);

@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod filesystem;
 mod options;
 mod processes;
+mod run_queue;
 mod selection;
 mod spec;
 mod stats;

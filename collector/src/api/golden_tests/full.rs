@@ -14,6 +14,7 @@ use crate::sample::machine::{
     HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
 use crate::sample::memory_stat::MemoryStat;
+use crate::sample::run_queue::RunQueue;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::store::application::Application;
@@ -32,6 +33,17 @@ fn pressure() -> Pressure {
 
 fn numa(pages: u64) -> NumaPages {
     NumaPages { file: vec![(0, pages)], anon: vec![(0, pages + 1)], unevictable: vec![(0, 0)] }
+}
+
+/// Waits for a CPU of every length.
+pub(super) fn full_run_queue() -> RunQueue {
+    RunQueue {
+        waited: Nanos(9_000_000_000),
+        throttled: Nanos(3_000_000_000),
+        own: Nanos(2_000_000_000),
+        buckets: std::array::from_fn(|bucket| bucket as u64),
+        behind: vec![(b"/".as_slice().into(), Nanos(40)), (b"/docker/<b>".as_slice().into(), Nanos(5_000_000_000))],
+    }
 }
 
 /// A sample in which everything is there; `step` moves the counters.

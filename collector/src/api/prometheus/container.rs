@@ -9,11 +9,15 @@ mod lifetime;
 mod memory;
 mod network;
 mod processes;
+mod run_queue;
 
 use super::family::Family;
 
+/// Those that cAdvisor does not have.
 #[cfg(test)]
-pub(super) use extensions::FAMILIES as EXTENSIONS;
+pub(super) fn beside_cadvisors() -> impl Iterator<Item = &'static Family> {
+    extensions::FAMILIES.iter().chain(run_queue::FAMILIES)
+}
 
 /// All of them, in no order.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
@@ -27,6 +31,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         memory::FAMILIES,
         network::FAMILIES,
         processes::FAMILIES,
+        run_queue::FAMILIES,
     ]
     .into_iter()
     .flatten()

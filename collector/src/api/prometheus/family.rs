@@ -14,6 +14,7 @@ use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
 use crate::sample::memory_stat::ReportedStat;
+use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::sample::unread::{Part, Unread};
 use crate::store::peaks::Peaks;
@@ -102,6 +103,8 @@ pub(super) enum Lives {
     One,
     /// Of those before under the same name, too.
     Several,
+    /// Of this one, since the collector began, if that was later.
+    SinceStart,
 }
 
 /// How series are made.
@@ -239,6 +242,16 @@ impl Family {
         Self { kind: Kind::Counter, ..self }
     }
 
+    /// The same, counted since the collector began.
+    pub(super) const fn since_start(self) -> Self {
+        Self { lives: Lives::SinceStart, ..self }
+    }
+
+    /// The same, as a histogram, whose series are those of its buckets, their sum and their count.
+    pub(super) const fn histogram(self) -> Self {
+        Self { kind: Kind::Histogram, labels: &["le"], ..self }
+    }
+
     /// The same, counted over all lives of a container.
     pub(super) const fn of_all_lives(self) -> Self {
         Self { lives: Lives::Several, ..self }
@@ -271,6 +284,7 @@ pub(super) struct Row<'a> {
     pub(super) storage: Option<&'a Storage>,
     pub(super) exit: Option<&'a Exit>,
     pub(super) peaks: Peaks,
+    pub(super) run_queue: Option<&'a RunQueue>,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
     /// The file systems that are reported it, each device once.

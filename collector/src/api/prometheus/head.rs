@@ -9,7 +9,7 @@ pub(crate) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Counts by size; of the collector's own only.
+    /// Counts by size.
     Histogram,
 }
 

@@ -4,7 +4,7 @@
 //! from copies of every label. The numbers are those of `io/prometheus/client/metrics.proto`. What the text formats cannot
 //! say is when a counter began at 0, so that what was counted before the first scrape is not lost.
 
-use prometheus::proto::{Metric, MetricFamily};
+use prometheus::proto::MetricFamily;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::head::Kind;
@@ -146,24 +146,41 @@ pub(super) fn append_own(out: &mut Vec<u8>, kind: Kind, family: &MetricFamily, c
             Kind::Counter => append_metric(&mut metrics, &mut one, point(metric.get_counter().get_value())),
             Kind::Gauge => append_metric(&mut metrics, &mut one, point(metric.get_gauge().get_value())),
             Kind::Histogram => {
-                append_bytes(&mut one, HISTOGRAM, &histogram(metric, created));
-                append_bytes(&mut metrics, METRIC, &one);
-                one.clear();
+                let own = metric.get_histogram();
+                let buckets = own.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+                let value = histogram(buckets, own.get_sample_count(), own.get_sample_sum(), created);
+                append_histogram(&mut metrics, &mut one, &value, None);
             }
         }
     }
     append_family(out, family.name(), family.help(), kind, &metrics);
 }
 
-fn histogram(metric: &Metric, created: Option<WallTime>) -> Vec<u8> {
-    let histogram = metric.get_histogram();
+/// Appends a histogram to a family's metrics. `metric` has its labels, and is emptied.
+pub(super) fn append_histogram(metrics: &mut Vec<u8>, metric: &mut Vec<u8>, value: &[u8], at: Option<WallTime>) {
+    append_bytes(metric, HISTOGRAM, value);
+    if let Some(at) = at {
+        metric.push(TIMESTAMP_MS);
+        encode_varint(at.millis(), metric);
+    }
+    append_bytes(metrics, METRIC, metric);
+    metric.clear();
+}
+
+/// A histogram: upper bounds and how many there are up to each; how many there are in all, and their sum.
+pub(super) fn histogram(
+    buckets: impl Iterator<Item = (f64, u64)>,
+    count: u64,
+    sum: f64,
+    created: Option<WallTime>,
+) -> Vec<u8> {
     let mut out = Vec::new();
-    append_number(&mut out, SAMPLE_COUNT, histogram.get_sample_count());
-    append_double(&mut out, SAMPLE_SUM, histogram.get_sample_sum());
-    for bucket in histogram.get_bucket() {
+    append_number(&mut out, SAMPLE_COUNT, count);
+    append_double(&mut out, SAMPLE_SUM, sum);
+    for (bound, count) in buckets {
         let mut one = Vec::new();
-        append_number(&mut one, CUMULATIVE_COUNT, bucket.cumulative_count());
-        append_double(&mut one, UPPER_BOUND, bucket.upper_bound());
+        append_number(&mut one, CUMULATIVE_COUNT, count);
+        append_double(&mut one, UPPER_BOUND, bound);
         append_bytes(&mut out, BUCKET, &one);
     }
     append_time(&mut out, HISTOGRAM_CREATED, created);

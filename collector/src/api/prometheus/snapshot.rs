@@ -13,6 +13,7 @@ use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
 use crate::sample::machine::{Filesystems, Machine};
 use crate::sample::pods::PodFiles;
+use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::store::peaks::Peaks;
 use crate::store::restarts::Title;
@@ -62,6 +63,8 @@ pub struct Entry {
     pub exit: Option<Arc<Exit>>,
     /// The greatest values of the last minute.
     pub peaks: Peaks,
+    /// How long its tasks waited for a CPU.
+    pub run_queue: Option<Arc<RunQueue>>,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

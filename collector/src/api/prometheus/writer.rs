@@ -25,6 +25,17 @@ enum Sink {
     Count,
 }
 
+/// A bucket of a histogram.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket<'a> {
+    /// Its upper bound as text.
+    pub(super) text: &'a str,
+    /// The same as a number.
+    pub(super) bound: Value,
+    /// How many there are up to that.
+    pub(super) count: u64,
+}
+
 /// Writes one family after the other.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -37,6 +48,8 @@ pub(super) struct Writer<'a> {
     at: WallTime,
     arena: &'a Arena,
     family: Option<Head>,
+    /// What the names of the series have behind the family's: of a histogram they have several.
+    suffix: &'static str,
     head_written: bool,
     /// The row whose series come now.
     block: Block,
@@ -79,6 +92,7 @@ impl<'a> Writer<'a> {
             at,
             arena,
             family: None,
+            suffix: "",
             head_written: false,
             block: Block::default(),
             timestamp: None,
@@ -190,6 +204,31 @@ impl<'a> Writer<'a> {
         self.finish(value.into());
     }
 
+    /// The series of a histogram: its buckets but for the last, which has no upper bound; how many there are in all, and
+    /// their sum.
+    pub(super) fn histogram(&mut self, buckets: &[Bucket<'_>], count: u64, sum: impl Into<Value>) {
+        let sum = sum.into();
+        if (self.format, matches!(self.sink, Sink::Write)) == (Format::Protobuf, true) {
+            self.drain();
+            self.series += buckets.len() + 3;
+            self.labels_of_metric(&[]);
+            let pairs = buckets.iter().map(|bucket| (bucket.bound.number(), bucket.count));
+            let value = protobuf::histogram(pairs, count, sum.number(), self.created);
+            protobuf::append_histogram(&mut self.metrics, &mut self.own, &value, self.timestamp);
+            return self.end_piece();
+        }
+        self.suffix = "_bucket";
+        for bucket in buckets {
+            self.with(&[("le", Text::Is(bucket.text))], bucket.count);
+        }
+        self.with(&[("le", Text::Is("+Inf"))], count);
+        self.suffix = "_sum";
+        self.value(sum);
+        self.suffix = "_count";
+        self.value(count);
+        self.suffix = "";
+    }
+
     /// The same with an OOM kill as exemplar, where the format has exemplars.
     pub(super) fn value_with_exemplar(&mut self, value: impl Into<Value>, kill: Option<&Kill>) {
         if let (Some(kill), Sink::Write, Format::Protobuf) = (kill, &self.sink, self.format) {
@@ -270,6 +309,7 @@ impl<'a> Writer<'a> {
             append_head(self.out, self.format, family.name, family.help, family.kind);
         }
         self.out.extend_from_slice(family.name.as_bytes());
+        self.out.extend_from_slice(self.suffix.as_bytes());
         self.labels_at = self.out.len();
     }
 
@@ -304,9 +344,10 @@ impl<'a> Writer<'a> {
         if self.format == Format::Protobuf {
             return self.metric(family, own, value, exemplar);
         }
-        if !self.head_written {
+        // The series of a histogram come one container after the other, and change names each time.
+        if !self.head_written || family.kind == Kind::Histogram {
             self.head_written = true;
-            append_head(self.out, self.format, family.name, family.help, family.kind);
+            series::append_family(self.out, [family.name, self.suffix], family.help, family.kind.metric_type());
         }
         self.own.clear();
         for (name, text) in own {
@@ -318,6 +359,15 @@ impl<'a> Writer<'a> {
     }
 
     fn metric(&mut self, family: Head, own: &[Label<'_>], value: Value, exemplar: &[u8]) {
+        self.labels_of_metric(own);
+        let (created, at) = (self.created, self.timestamp);
+        let point = protobuf::Point { kind: family.kind, value: value.number(), created, exemplar, at };
+        protobuf::append_metric(&mut self.metrics, &mut self.own, point);
+        self.end_piece();
+    }
+
+    /// Begins a metric of protobuf: the container's labels, and those of its own among them.
+    fn labels_of_metric(&mut self, own: &[Label<'_>]) {
         let metric = &mut self.own;
         metric.clear();
         let mut own = own.iter().peekable();
@@ -327,9 +377,9 @@ impl<'a> Writer<'a> {
                 protobuf::append_label(metric, name, label_bytes(text, &mut self.number));
             }
         }
-        let (created, at) = (self.created, self.timestamp);
-        let point = protobuf::Point { kind: family.kind, value: value.number(), created, exemplar, at };
-        protobuf::append_metric(&mut self.metrics, metric, point);
+    }
+
+    fn end_piece(&mut self) {
         if self.metrics.len() >= PIECE {
             // The rest comes in another message of the same name, so that no family is whole in memory.
             self.end();

@@ -4,11 +4,13 @@ use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
+use crate::kernel::probes::run_queue::WithoutRunQueues;
 use crate::kernel::probes::support::{
     Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, WithoutExits, no_types, refused,
 };
 use crate::kernel::survey::Facts;
 use crate::kernel::survey::counters::CounterFacts;
+use crate::sample::kinds::MetricKind;
 
 use super::Wishes;
 
@@ -29,6 +31,19 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
             .collect();
     }
     findings.extend(all);
+    findings.push(run_queue(facts, wishes));
+}
+
+/// It has an object of its own, and does without kernel events.
+fn run_queue(facts: &Facts, wishes: &Wishes) -> Finding {
+    let (id, title) = ("run_queue", "waits for a CPU");
+    if !wishes.kinds.has(MetricKind::RunQueue) {
+        return Finding::off(id, title, "switched on by --enable_metrics=runqueue");
+    }
+    match &facts.run_queue {
+        Ok(()) => Finding::works(id, title, "sched:sched_switch: the program loads and attaches"),
+        Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutRunQueues::LOST, without.fix),
+    }
 }
 
 /// A finding about something that failed as the daemon says it.

@@ -258,7 +258,7 @@ fn load_object(plan: &Plan, log: LogLevel) -> Result<Ebpf, EbpfError> {
 
 /// Before 5.11 maps count as locked memory; newer kernels have no reason to refuse a map for it, so it gets here only
 /// after such a refusal. Whether the limit could be raised.
-fn raise_memlock() -> bool {
+pub(super) fn raise_memlock() -> bool {
     let limit = getrlimit(Resource::Memlock);
     if limit.current.is_none_or(|bytes| bytes >= MEMLOCK_NEEDED) {
         return false;
@@ -379,7 +379,10 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, 
     program.try_into().map_err(|error: ProgramError| broken(&error))
 }
 
-fn take_map<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Unavailable> {
+pub(super) fn take_map<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, Unavailable> {
     let map = ebpf.take_map(name).ok_or_else(|| broken(&format!("no map {name}")))?;
     map.try_into().map_err(|error: MapError| match errno_of(&error) {
         // Mapping a ring buffer into memory is the one step here that asks the kernel.
@@ -401,7 +404,11 @@ pub(super) fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
         info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse::<u64>().ok()
     };
     let sizes = ebpf.maps().filter_map(|(_, map)| match map {
-        Map::Array(data) | Map::LruHashMap(data) | Map::ProgramArray(data) | Map::PerCpuArray(data) => counted(data),
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::ProgramArray(data)
+        | Map::PerCpuArray(data) => counted(data),
         // Kernels from 5.11 to 6.3 count nothing for a ring buffer.
         Map::RingBuf(data) => counted(data).max(data.info().ok().map(|info| u64::from(info.max_entries()))),
         // The objects have no others.

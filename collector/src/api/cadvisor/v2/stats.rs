@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::filesystem::{FilesystemStats, MachineFsStats};
+use super::run_queue::RunQueueStats;
 use super::spec::ContainerSpec;
 use crate::api::ContainerView;
 use crate::api::cadvisor::series::{Series, Shown};
@@ -185,6 +186,8 @@ struct MachineStats<'a> {
 #[schemars(rename = "v2.ContainerInfo")]
 struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runqueue: Option<RunQueueStats<'a>>,
     #[serde(skip_serializing_if = "Series::is_empty")]
     #[schemars(with = "Vec<ContainerStats<'a>>")]
     stats: Series<ContainerStats<'a>>,
@@ -352,7 +355,9 @@ pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Byte
 /// Appends a container's name, limits and samples as v2.1 has them.
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     let stats = Series::new(view, None, |shown| ContainerStats::new(view, shown));
-    json::append_entry(out, &view.name, &ContainerInfo { spec: ContainerSpec::new(view, machine_memory), stats });
+    let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
+    let spec = ContainerSpec::new(view, machine_memory);
+    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::{everything, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::container::EXTENSIONS;
+use crate::api::prometheus::container::beside_cadvisors;
 use crate::api::prometheus::family::{Emit, Family, Moment};
 use crate::api::prometheus::{FAMILIES, Options, Scrape, Timestamps};
 use crate::sample::kinds::{KindSet, MetricKind};
@@ -36,13 +36,13 @@ fn facts() -> Vec<Fact> {
 
 /// Those that cAdvisor has too.
 fn of_cadvisor() -> impl Iterator<Item = &'static Family> {
-    let is_extension = |family: &Family| EXTENSIONS.iter().any(|extension| extension.name == family.name);
+    let is_extension = |family: &Family| beside_cadvisors().any(|extension| extension.name == family.name);
     FAMILIES.iter().copied().filter(move |family| !is_extension(family))
 }
 
 #[test]
 fn extensions_have_names_of_their_own() {
-    for family in EXTENSIONS {
+    for family in beside_cadvisors() {
         assert!(facts().iter().all(|fact| fact.name != family.name), "{family:?}");
         let of_pod = family.name.starts_with("pod_");
         assert!(of_pod || family.name.starts_with("container_"), "{family:?}");

@@ -1,0 +1,122 @@
+//! Reads now and then what the program about the scheduler counted, and gives each container its part.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::degradations::Degradations;
+use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy};
+use crate::kernel::file::ReadBuffer;
+use crate::kernel::probes::run_queue::{AllWaits, CgroupWaits, RunQueues, WAIT_BUCKETS, WithoutRunQueues};
+use crate::sample::event::Name;
+use crate::sample::kinds::MetricKind;
+use crate::sample::run_queue::{BUCKETS, NAMED, RunQueue};
+use crate::sampler::engine::Engine;
+use crate::store::Container;
+use crate::supervisor::Supervisor;
+use crate::units::Nanos;
+
+/// How often the maps are read: what is exposed is at most so old.
+const EVERY: Duration = Duration::from_secs(2);
+
+const _: () = assert!(BUCKETS == WAIT_BUCKETS);
+
+/// Loads the program where the kind is switched on, and starts the thread that reads it. Without it the collector goes on.
+pub(super) fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    degradations: &Degradations,
+    supervisor: &Supervisor,
+) -> io::Result<()> {
+    if !config.kinds.has(MetricKind::RunQueue) {
+        return Ok(());
+    }
+    let queues = match RunQueues::load(&config.roots) {
+        Ok(queues) => queues,
+        Err(without) => {
+            degradations.set(&WithoutRunQueues::FACILITY, &without);
+            return Ok(());
+        }
+    };
+    info!(map_bytes = queues.map_bytes(), "run queue: the program is attached to sched_switch");
+    let engine = Arc::downgrade(engine);
+    let work = move || {
+        let mut queues = queues;
+        let mut buffer = ReadBuffer::new();
+        let mut reported = false;
+        while let Some(engine) = engine.upgrade() {
+            if let Err(error) = read(&mut queues, &engine, &mut buffer) {
+                warn!(%error, "run queue: a map could not be read");
+            }
+            let left_out = queues.left_out();
+            if !reported && left_out != Default::default() {
+                reported = true;
+                warn!(?left_out, "run queue: there are more cgroups than are counted");
+            }
+            drop(engine);
+            std::thread::sleep(EVERY);
+        }
+    };
+    supervisor.thread("run-queue", work).map(drop)
+}
+
+/// Where the controller's cgroups are: on cgroup v2 it is the default hierarchy, whether a cgroup has the controller or not.
+fn hierarchy(hierarchies: &Hierarchies) -> Option<&Hierarchy> {
+    hierarchies.with_controller("cpu").or_else(|| hierarchies.get(DEFAULT_HIERARCHY))
+}
+
+fn read(queues: &mut RunQueues, engine: &Engine, buffer: &mut ReadBuffer) -> io::Result<()> {
+    let context = engine.context();
+    let found = hierarchy(context.hierarchies());
+    let mut containers: HashMap<u64, Arc<Container>> = HashMap::new();
+    for container in engine.store().with_prefix(b"/") {
+        let id = match &**container.name() {
+            b"/" => Some(0),
+            name => found.and_then(|hierarchy| hierarchy.id_of(name, buffer)),
+        };
+        if let Some(id) = id {
+            containers.insert(id, container);
+        }
+    }
+    let waits = queues.read(|id| containers.contains_key(&id))?;
+    for (container, run_queue) in shares(waits, &containers) {
+        container.set_run_queue(run_queue);
+    }
+    Ok(())
+}
+
+fn shares(waits: AllWaits, containers: &HashMap<u64, Arc<Container>>) -> Vec<(&Arc<Container>, RunQueue)> {
+    let name = |id: u64| containers.get(&id).map(|container| Arc::clone(container.name()));
+    let share = |(id, waits): (u64, CgroupWaits)| Some((containers.get(&id)?, run_queue(waits, name)));
+    waits.into_iter().filter_map(share).collect()
+}
+
+fn run_queue(waits: CgroupWaits, name: impl Fn(u64) -> Option<Name>) -> RunQueue {
+    let CgroupWaits { waited, throttled, own, buckets, mut others } = waits;
+    others.sort_unstable_by_key(|(id, time)| (std::cmp::Reverse(*time), *id));
+    let named = others.into_iter().filter_map(|(id, time)| Some((name(id)?, Nanos(time))));
+    let mut behind: Vec<_> = named.take(NAMED).collect();
+    behind.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    RunQueue { waited: Nanos(waited), throttled: Nanos(throttled), own: Nanos(own), buckets, behind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_waited_for_longest_are_named() {
+        let others = (1..=9).map(|id| (id, id * 100)).collect();
+        let waits = CgroupWaits { waited: 5_000, own: 7, others, ..CgroupWaits::default() };
+        // One of them is not listed.
+        let name = |id: u64| (id != 8).then(|| Name::from(format!("/{id}").into_bytes()));
+        let found = run_queue(waits, name);
+        let times: Vec<_> = found.behind.iter().map(|(_, time)| time.0).collect();
+        assert_eq!(times, [400, 500, 600, 700, 900]);
+        assert_eq!((found.waited, found.own), (Nanos(5_000), Nanos(7)));
+    }
+}
