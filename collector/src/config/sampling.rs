@@ -126,7 +126,8 @@ impl SamplingArgs {
         }
         match self.disable_metrics.as_deref() {
             None => Ok(KindSet::default()),
-            // Some cost too much for that: one walks through all memory, one has the kernel run a program at every change of task.
+            // Two cost too much for that: one walks through all memory, one has the kernel run a program at every change
+            // of task.
             Some(disable) => Ok(all_unnamed().without(parse("disable_metrics", disable)?)),
         }
     }
