@@ -1,5 +1,6 @@
 //! Which file is written to: the newest one is continued, opened anew after an error of the disk, and followed by others.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,9 +20,26 @@ impl Writer {
     /// The disk does not take it. It is still read, if it can be, with what has not become blocks.
     pub(super) fn continue_last(&mut self) -> Result<(), SegmentError> {
         let Some(file) = self.archive.files().pop() else { return Ok(()) };
-        if matches!(*lock(&file.state), State::Unusable(_)) {
-            return Ok(());
+        // One that is read has to be let go of before it is written to.
+        if matches!(*lock(&file.state), State::Open(_)) {
+            self.probe()?;
         }
+        let mut state = lock(&file.state);
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Closed => {}
+            unusable @ State::Unusable(_) => {
+                *state = unusable;
+                return Ok(());
+            }
+            State::Open(segment) => {
+                if let Err(segment) = Arc::try_unwrap(segment) {
+                    *state = State::Open(segment);
+                    // With the next step.
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is being read").into());
+                }
+            }
+        }
+        drop(state);
         match guarded(|| Segment::create(&file.path)) {
             Ok(segment) => {
                 let active = self.activate(file, segment);
@@ -86,13 +104,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens the file anew after an error of the disk, if the disk takes anything.
-    pub(super) fn reopen(&mut self) -> Result<(), SegmentError> {
+    /// Whether the disk takes anything.
+    fn probe(&self) -> io::Result<()> {
         let probe = self.archive.options.directory.join("probe");
         let probed = std::fs::write(&probe, vec![0; PROBE]);
         // One that cannot be removed is written over the next time.
         let _ = std::fs::remove_file(&probe);
-        probed?;
+        probed
+    }
+
+    /// Opens the file anew after an error of the disk, if the disk takes anything.
+    pub(super) fn reopen(&mut self) -> Result<(), SegmentError> {
+        self.probe()?;
         let Some(Active { file, segment }) = self.active.take() else {
             // It could not be opened the last time.
             self.failed = false;
