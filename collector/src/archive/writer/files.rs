@@ -39,31 +39,32 @@ impl Writer {
                 }
             }
         }
-        drop(state);
-        match guarded(|| Segment::create(&file.path)) {
+        match guarded(|| Segment::create(&file.path)).map(Arc::new) {
             Ok(segment) => {
+                *state = State::Open(Arc::clone(&segment));
+                drop(state);
                 let active = self.activate(file, segment);
                 let recovered = self.recover(&active);
                 self.active = Some(active);
                 recovered
             }
             Err(error @ SegmentError::Io(_)) => {
+                drop(state);
                 if lock(&self.archive.tail).is_empty() {
                     self.archive.read_rows();
                 }
                 Err(error)
             }
             Err(error) => {
+                *state = State::Unusable(Instant::now());
+                drop(state);
                 self.archive.unusable(&file.path, &error);
-                *lock(&file.state) = State::Unusable(Instant::now());
                 Ok(())
             }
         }
     }
 
-    fn activate(&mut self, file: Arc<File>, segment: Segment) -> Active {
-        let segment = Arc::new(segment);
-        *lock(&file.state) = State::Open(Arc::clone(&segment));
+    fn activate(&mut self, file: Arc<File>, segment: Arc<Segment>) -> Active {
         (self.next_shape, self.next_life) = segment.next_numbers();
         self.shapes.clear();
         // Each file has numbers of its own.
@@ -150,8 +151,8 @@ impl Writer {
         }
         let Options { directory, .. } = &self.archive.options;
         let path = directory.join(format!("{}.{EXTENSION}", time.millis()));
-        let file = File::new(time.millis(), path, State::Closed);
-        let segment = guarded(|| Segment::create(&file.path))?;
+        let segment = Arc::new(guarded(|| Segment::create(&path))?);
+        let file = File::new(time.millis(), path, State::Open(Arc::clone(&segment)));
         if let Some(Active { file, segment }) = self.active.take() {
             *lock(&file.state) = State::Closed;
             // Whoever reads it at this moment keeps it as it is.
