@@ -36,7 +36,7 @@ pub(super) struct ContainersArgs {
     /// Leave out containers whose name or id fits this glob; may be repeated
     #[arg(long = "exclude_name", value_name = "GLOB")]
     exclude_name: Vec<String>,
-    /// List only containers whose runtime (docker, podman, containerd, crio) or pod's namespace fits this glob; may be
+    /// List only containers whose runtime (docker, podman, containerd, crio, lxc, ...) or pod's namespace fits this glob; may be
     /// repeated
     #[arg(long = "include_namespace", value_name = "GLOB")]
     include_namespace: Vec<String>,
