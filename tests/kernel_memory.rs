@@ -48,9 +48,9 @@ fn of_cgroup2_is_taken_and_is_like_the_files() -> Result<()> {
     outer.delegate()?;
     let inner = cgroups.make("outer/inner")?;
     let beside = cgroups.make("outer/beside")?;
-    // Throttled, and with events of memory.
+    // Throttled, and with a limit that is not reached.
     bytes::write(inner.v2_file("cpu.max")?, "50000 100000")?;
-    bytes::write(beside.v2_file("memory.high")?, "16M")?;
+    bytes::write(beside.v2_file("memory.high")?, "64M")?;
     let _busy = Plan::new(Work::Spin, &inner).start_ready()?;
     let _held = Plan::new(Work::Hold(20), &beside).start_ready()?;
     let _idle = Plan::new(Work::Threads(3), &beside).start_ready()?;

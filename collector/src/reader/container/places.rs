@@ -151,7 +151,7 @@ impl Sources {
             (CounterFamily::CpuTime, Some(CpuSource::V1 { cpuacct, .. })) => Some(cpuacct),
             (CounterFamily::Bandwidth, Some(CpuSource::V1 { cpu, .. })) => cpu,
             (CounterFamily::Bandwidth | CounterFamily::Cgroup, Some(CpuSource::V2(position))) => Some(position),
-            // What a device did is in a file of v2 that every device shares: one that has no line costs no more.
+            // On v2 one file has all devices; one without a line costs no less.
             (CounterFamily::Blkio, _) => in_files(self.io).filter(|_| matches!(self.io, Some(Place::V1(_)))),
             (CounterFamily::Pids, _) => in_files(self.pids),
             _ => None,
