@@ -29,7 +29,7 @@ pub use metrics::{ExporterMetrics, Metrics};
 pub use queue::{Queue, Request};
 
 /// What is pushed where.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// OpenTelemetry's protocol.
     pub otlp: Option<OtlpOptions>,
@@ -44,7 +44,7 @@ pub struct Options {
 }
 
 /// Somebody who is sent something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Where.
     pub url: Uri,
@@ -57,7 +57,7 @@ pub struct Receiver {
 }
 
 /// A receiver of OpenTelemetry's protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpOptions {
     /// Who.
     pub receiver: Receiver,
@@ -119,7 +119,7 @@ pub enum OtlpProtocol {
 }
 
 /// A receiver of statsd's lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsdOptions {
     /// Host and port.
     pub address: String,
@@ -132,7 +132,7 @@ pub struct StatsdOptions {
 }
 
 /// A receiver of Prometheus' remote write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteWriteOptions {
     /// Who.
     pub receiver: Receiver,

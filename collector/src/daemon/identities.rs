@@ -23,8 +23,6 @@ pub(super) fn look_up(
     let look = ProcessCgroups::find(&config.roots.proc, engine.context().hierarchies());
     let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
     let engine = Arc::downgrade(engine);
-    // Where it makes a difference to what is listed, the thread that decides that has to know.
-    let news = config.filter.asks_who().then_some(news);
     let files = storage.clone();
     let stored = move |reported| {
         if let Some(storage) = &storage {
@@ -39,7 +37,8 @@ pub(super) fn look_up(
                 files.identified(name);
             }
         }
-        if let Some(news) = news.as_ref().filter(|_| !changed.is_empty()) {
+        // It may make a difference to what is listed.
+        if !changed.is_empty() {
             news.identified(changed);
         }
     };
