@@ -28,7 +28,7 @@ pub use metrics::{ExporterMetrics, Metrics};
 pub use queue::{Queue, Request};
 
 /// What is pushed where.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// OpenTelemetry's protocol.
     pub otlp: Option<OtlpOptions>,
@@ -43,7 +43,7 @@ pub struct Options {
 }
 
 /// Somebody who is sent something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Where.
     pub url: Uri,
@@ -56,7 +56,7 @@ pub struct Receiver {
 }
 
 /// A receiver of OpenTelemetry's protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpOptions {
     /// Who.
     pub receiver: Receiver,
@@ -118,7 +118,7 @@ pub enum OtlpProtocol {
 }
 
 /// A receiver of statsd's lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsdOptions {
     /// Host and port.
     pub address: String,
@@ -131,7 +131,7 @@ pub struct StatsdOptions {
 }
 
 /// A receiver of Prometheus' remote write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteWriteOptions {
     /// Who.
     pub receiver: Receiver,
