@@ -65,6 +65,7 @@ mod push;
 mod push_failures;
 mod push_stores;
 mod recreate;
+mod reload;
 mod runtime_proxy;
 mod runtimes;
 mod selftest;
@@ -127,6 +128,7 @@ const FILES: &[&[Case]] = &[
     bad_input::CASES,
     fuzz_api::CASES,
     flags::CASES,
+    reload::CASES,
     auth::CASES,
     guessing::CASES,
     connections::CASES,

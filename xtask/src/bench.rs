@@ -5,13 +5,13 @@
 //! cgroups through descriptors kept open, and does nothing with them; the collector is stopped meanwhile.
 
 mod api;
-mod cgroups;
+pub(crate) mod cgroups;
 mod docker;
 mod floor;
 mod latency;
 mod metrics;
 mod page;
-mod process;
+pub(crate) mod process;
 mod report;
 
 use std::path::{Path, PathBuf};
