@@ -49,6 +49,7 @@ mod machine;
 mod manifests;
 mod metrics;
 mod monitors;
+mod named;
 mod names;
 mod network;
 mod odd_kernel_text;
@@ -149,6 +150,7 @@ const FILES: &[&[Case]] = &[
     helm::CASES,
     systemd_unit::CASES,
     deployed::CASES,
+    named::CASES,
     names::CASES,
     runtime_proxy::CASES,
     monitors::CASES,

@@ -401,7 +401,8 @@ impl Coordinator {
             self.timetable.end(&name);
             return;
         };
-        let reported = self.reported.get(&identity.runtime).and_then(|layers| layers.get(&identity.id));
+        let reported = identity.runtime.runtime().and_then(|runtime| self.reported.get(&runtime));
+        let reported = reported.and_then(|layers| layers.get(&identity.id));
         // One from the future was measured before the clock was set back: nobody knows when.
         let now = WallTime::from(SystemTime::now());
         let oldest = now.back(self.every.saturating_mul(TOLD_INTERVALS));

@@ -14,6 +14,7 @@ mod format_error;
 #[cfg(test)]
 mod line_properties;
 pub mod machine;
+pub mod machine_records;
 pub mod namespaces;
 pub mod odd_lines;
 pub mod oom_watch;

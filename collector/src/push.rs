@@ -4,7 +4,6 @@
 //! Each exporter is an encoder of its protocol; a producer, a bounded `queue` and a sender are the same for all. A receiver that is away costs nothing
 //! but what no longer fits in the queue, oldest first, and that is counted.
 
-mod connector;
 mod delivery;
 mod http_client;
 pub mod influx;
@@ -23,8 +22,8 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderName, HeaderValue, Uri};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-pub use connector::InvalidReceiver;
 pub use delivery::{Failure, Transport, deliver};
+pub use http_client::InvalidReceiver;
 pub use metrics::{ExporterMetrics, Metrics};
 pub use queue::{Queue, Request};
 

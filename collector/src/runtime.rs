@@ -18,11 +18,13 @@ mod http;
 mod listeners;
 mod lookup;
 mod metadata;
+mod named;
 pub mod owners;
 mod places;
 mod probe;
 mod questions;
 pub mod reachability;
+mod records;
 mod requests;
 mod shares;
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sample::container::Sample;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
-use crate::sample::identity::{Identity, NetworkOwner, PodOfPath, QosClass, Runtime};
+use crate::sample::identity::{Identity, Manager, NetworkOwner, PodOfPath, QosClass, Runtime};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
 use crate::sample::unread::Unread;
 use crate::units::{Bytes, Limit, Micros, WallTime};
@@ -87,6 +87,10 @@ fn runtimes() -> [(Runtime, &'static str); 4] {
     [Runtime::Docker, Runtime::Podman, Runtime::Containerd, Runtime::CriO].map(|runtime| (runtime, runtime.namespace()))
 }
 
+fn managers() -> [(Manager, &'static str); Manager::ALL.len()] {
+    Manager::ALL.map(|manager| (manager, manager.namespace()))
+}
+
 fn limit(limit: Option<MemoryLimit>) -> Value {
     match limit {
         None => Value::Null,
@@ -142,7 +146,7 @@ fn describe_identity(identity: &Identity) -> Value {
         files: _,
     } = identity;
     object(vec![
-        ("runtime", word(&runtimes(), *runtime)),
+        ("runtime", word(&managers(), *runtime)),
         ("id", json!(id)),
         ("name", json!(name)),
         ("labels", texts(labels)),
@@ -158,7 +162,7 @@ fn describe_identity(identity: &Identity) -> Value {
 }
 
 fn restore_identity(value: &Value) -> Option<Identity> {
-    let runtime = of_word(&runtimes(), value.get("runtime"))?;
+    let runtime = of_word(&managers(), value.get("runtime"))?;
     let pod = text_of(value, "pod").zip(of_word(&QOS, value.get("qos")));
     Some(Identity {
         name: text_of(value, "name"),

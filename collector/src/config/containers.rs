@@ -36,8 +36,8 @@ pub(super) struct ContainersArgs {
     /// Leave out containers whose name or id fits this glob; may be repeated
     #[arg(long = "exclude_name", value_name = "GLOB")]
     exclude_name: Vec<String>,
-    /// List only containers whose runtime (docker, podman, containerd, crio) or pod's namespace fits this glob; may be
-    /// repeated
+    /// List only containers whose runtime (docker, podman, containerd, crio, lxc, ...) or pod's namespace fits this glob;
+    /// may be repeated
     #[arg(long = "include_namespace", value_name = "GLOB")]
     include_namespace: Vec<String>,
     /// Leave out containers whose runtime or pod's namespace fits this glob; may be repeated

@@ -231,7 +231,8 @@ impl Backend {
             name: Arc::clone(container.name()),
             spec: container.spec(),
             children: self.engine.store().children(container.name()),
-            has_filesystem: is_root || disks_are_read && identity.is_some(),
+            has_filesystem: is_root
+                || disks_are_read && identity.as_ref().is_some_and(|identity| identity.runtime.runtime().is_some()),
             filesystems: if disks_are_read { self.filesystem_uses(container, &samples) } else { Vec::new() },
             samples,
             identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),

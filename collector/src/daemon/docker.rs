@@ -20,6 +20,11 @@ impl ContainerEngine for Backend {
         let containers = self.engine().store().with_prefix(b"/");
         let of_a_runtime = containers.iter().filter_map(|container| {
             let Who { id, identity } = container.who()?;
+            // Docker's clients know runtimes only.
+            let is_of_runtime = |identity: &Arc<Identity>| identity.runtime.runtime().is_some();
+            if !identity.as_ref().is_none_or(is_of_runtime) {
+                return None;
+            }
             Some(RuntimeContainer { cgroup: Name::clone(container.name()), id: id.as_ref().to_owned(), identity })
         });
         of_a_runtime.collect()

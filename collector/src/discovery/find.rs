@@ -14,7 +14,7 @@ use crate::degradations::Degradations;
 use crate::kernel::cgroup::{Hierarchies, LONGEST_PATH, scan};
 use crate::kernel::process_cgroups::ProcessCgroups;
 use crate::runtime::owners::Owners;
-use crate::runtime::{CgroupsOf, Runtimes, channel};
+use crate::runtime::{CgroupsOf, Runtimes, cgroup_names, channel};
 use crate::sample::event::Name;
 use crate::sample::identity::{Identity, kubernetes};
 
@@ -173,9 +173,12 @@ impl Search {
     fn containers(&self) -> Vec<Container> {
         let named = |cgroup: &Name| {
             let who = self.owners.who(cgroup)?;
-            let identity = who.identity.as_deref().filter(|_| self.known.contains(&*who.id));
+            let by_path = cgroup_names::candidate(cgroup).is_none();
+            // Of two managers' containers both may be called the same.
+            let id = if by_path { String::from_utf8_lossy(cgroup).into() } else { Arc::clone(&who.id) };
+            let identity = who.identity.as_deref().filter(|_| by_path || self.known.contains(&*who.id));
             let names = identity.map(names_of).unwrap_or_default();
-            Some(Container { cgroup: Arc::clone(cgroup), id: who.id, names })
+            Some(Container { cgroup: Arc::clone(cgroup), id, names })
         };
         self.cgroups.iter().filter_map(named).collect()
     }

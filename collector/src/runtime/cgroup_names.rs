@@ -10,7 +10,8 @@
 
 use std::borrow::Cow;
 
-use crate::sample::identity::{PodOfPath, QosClass, Runtime};
+use super::named;
+use crate::sample::identity::{Identity, PodOfPath, QosClass, Runtime};
 
 /// Length of a runtime's container id, in hexadecimal digits.
 const ID_LEN: usize = 64;
@@ -68,16 +69,27 @@ pub fn candidate(path: &[u8]) -> Option<Candidate<'_>> {
     Some(Candidate { container, place })
 }
 
-/// The cgroup of the container or of the machine (systemd-machined: nspawn, libvirt, rkt) that this cgroup is inside of.
+/// Whether this cgroup may be a container's own: one of a runtime's, or one whose path names it.
+pub fn may_be_container(path: &[u8]) -> bool {
+    candidate(path).is_some() || named(path).is_some()
+}
+
+/// Who a cgroup is that has the name of a container, machine or job (LXC, nspawn, libvirt, Slurm, Nomad), and is not inside
+/// of another.
+pub fn named(path: &[u8]) -> Option<Identity> {
+    named::identify(path).filter(|_| enclosing(path).is_none())
+}
+
+/// The cgroup of the container, machine or job that this cgroup is inside of.
 pub fn enclosing(path: &[u8]) -> Option<&[u8]> {
     let ends = (1..path.len()).filter(|at| path[*at] == b'/');
     let mut above = ends.map(|end| &path[..end]);
-    above.find(|path| shaped_like_a_container(path) || is_machine(path))
+    above.find(|path| shaped_like_a_container(path))
 }
 
-/// Whether processes in this cgroup, and in those below it, are one container's or one machine's.
+/// Whether processes in this cgroup, and in those below it, are one container's, machine's or job's.
 pub fn is_whole(path: &[u8]) -> bool {
-    enclosing(path).is_none() && (shaped_like_a_container(path) || is_machine(path))
+    enclosing(path).is_none() && shaped_like_a_container(path)
 }
 
 /// What the pod's containers have in common: the cgroup above them, or where there is none the beginning of their names.
@@ -182,7 +194,7 @@ enum Form {
 }
 
 fn shaped_like_a_container(path: &[u8]) -> bool {
-    id_in(path).is_some_and(|(_, form)| form != Form::Odd)
+    id_in(path).is_some_and(|(_, form)| form != Form::Odd) || named::identify(path).is_some()
 }
 
 /// The id in the name of a cgroup that may be a container's, whose it is by that name, and how it is written.
@@ -285,14 +297,6 @@ fn is_usual(above: &[u8], path: &[u8], form: Form) -> bool {
         Form::Triple => true,
         Form::Odd => false,
     }
-}
-
-/// Whether it is a unit of systemd-machined's: `/machine.slice/machine-<name>.scope`, or `systemd-nspawn@<name>.service`.
-fn is_machine(path: &[u8]) -> bool {
-    let (above, last) = split(path);
-    let is_scope = last.starts_with(b"machine-") && last.ends_with(b".scope");
-    let is_service = last.starts_with(b"systemd-nspawn@") && last.ends_with(b".service");
-    split(above).1 == b"machine.slice" && (is_scope || is_service)
 }
 
 /// Whether the path is systemd's cgroup of a mount unit, which never is a container.
@@ -400,16 +404,22 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_systemd() {
+    fn what_is_named_is_whole() {
         for path in [
             "/machine.slice/machine-rkt\\x2dd7ea9b6c.scope",
             "/machine.slice/machine-qemu\\x2d1\\x2dweb.scope",
             "/machine.slice/systemd-nspawn@web.service",
+            "/lxc.payload.web",
+            "/system.slice/slurmstepd.scope/job_42",
         ] {
             assert_eq!(identify(path.as_bytes()), None, "{path}");
             assert!(is_whole(path.as_bytes()), "{path}");
             let below = full(&format!("{path}/payload/system.slice/docker-ID.scope"));
             assert_eq!((identify(below.as_bytes()), enclosing(below.as_bytes())), (None, Some(path.as_bytes())));
+            assert!(
+                named(path.as_bytes()).is_some()
+                    && named(&[path, "/lxc.payload.inner"].concat().into_bytes()).is_none()
+            );
         }
         assert!(!is_whole(b"/system.slice/machine-x.scope") && !is_whole(b"/machine.slice"));
     }

@@ -240,7 +240,7 @@ mod tests {
     fn a_pods_container_and_its_sandbox() {
         let (found, expected) = identified("container");
         assert_eq!(expected, ["/k8s.io/abc"]);
-        assert_eq!((found.runtime, found.network), (Runtime::Containerd, NetworkOwner::AnotherContainer));
+        assert_eq!((found.runtime, found.network), (Runtime::Containerd.into(), NetworkOwner::AnotherContainer));
         assert_eq!(found.image.as_deref(), Some("docker.io/library/web:1"));
         assert_eq!(found.labels["a"], "b");
         assert_eq!(found.environment.into_iter().collect::<Vec<_>>(), [("PATH".to_owned(), "/bin".to_owned())]);

@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(found.name.as_deref(), Some("k8s_app_web-0_shop_u1_2"));
         assert_eq!(found.labels["restartcount"], "2");
         assert_eq!((found.image.as_deref(), found.created), (Some("web:1"), Some(WallTime(5))));
-        assert_eq!((found.runtime, found.network), (Runtime::CriO, NetworkOwner::AnotherContainer));
+        assert_eq!((found.runtime, found.network), (Runtime::CriO.into(), NetworkOwner::AnotherContainer));
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn identity(runtime: Runtime, id: &str, answer: Inspected, root: Option<&Path>, 
     let address = address(host.network_mode.as_deref(), answer.network_settings.unwrap_or_default());
     let borrows = host.network_mode.is_some_and(|mode| mode.starts_with("container:"));
     Identity {
-        runtime,
+        runtime: runtime.into(),
         id: id.to_owned(),
         name: text(answer.name.map(|name| name.trim_start_matches('/').to_owned())),
         labels: labels(config.labels.unwrap_or_default(), answer.restart_count),

@@ -5,6 +5,7 @@
 //! that is still unknown is asked at once. Nothing waits for an answer: a container without one is a container all the
 //! same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -17,8 +18,10 @@ use super::listeners::{Listener, Runtimes};
 use super::owners::RuntimeReport;
 use super::questions::Questions;
 use super::reachability::{Cause, Reachability, diagnose};
+use super::records::Records;
 use super::requests::{Request, Requests, Waiting, list};
 use crate::degradations::Degradations;
+use crate::sample::event::Name;
 use crate::sample::images::RuntimeStorage;
 
 /// How often an absent runtime is looked for.
@@ -28,20 +31,30 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// The lookup, to be run.
 #[derive(Debug)]
-pub struct Lookup(Waiting);
+pub struct Lookup {
+    waiting: Waiting,
+    records: Records,
+}
 
 /// A lookup and the handle that feeds it.
 pub fn channel() -> (Requests, Lookup) {
     let (requests, waiting) = list();
-    (requests, Lookup(waiting))
+    (requests, Lookup { waiting, records: Records::default() })
 }
 
 impl Lookup {
+    /// With a function that looks at what lies on disk about a container whose path names it, and reports it. It is called
+    /// for one after another, where it may take its time.
+    #[must_use]
+    pub fn with_records(self, look: impl Fn(&Name) + Send + Sync + 'static) -> Self {
+        Self { records: Records::new(Some(Arc::new(look))), ..self }
+    }
+
     /// Runs until every [`Requests`] is gone. `found` is called with what a runtime reports about a container, and
     /// again when that changed, `stored` with what a runtime reports now and then about disks. A runtime that cannot be
     /// asked is reported.
     pub async fn run(
-        self,
+        mut self,
         runtimes: Runtimes,
         cgroups_of: CgroupsOf,
         degradations: Degradations,
@@ -68,7 +81,7 @@ impl Lookup {
                 }
             };
             tokio::select! {
-                requests = self.0.next() => {
+                requests = self.waiting.next() => {
                     let Some(requests) = requests else { return };
                     // What ends first: it makes room for what begins, where there is a bound.
                     let (ended, begun): (Vec<_>, Vec<_>) =
@@ -76,10 +89,12 @@ impl Lookup {
                     for (name, _) in &ended {
                         reachability.end(name);
                         questions.end(name);
+                        self.records.end(name);
                     }
                     for (name, _) in begun {
                         reachability.begin(&name);
                         questions.begin(&name);
+                        self.records.begin(&name);
                     }
                 },
                 Some(news) = news.recv() => match news {
@@ -93,12 +108,15 @@ impl Lookup {
                 },
                 Some(id) = changed.recv() => questions.changed(&id),
                 Some(answer) = questions.next() => if let Some((name, reported)) = questions.answer(answer) {
-                    reachability.identified(&name, reported.identity.runtime);
+                    if let Some(runtime) = reported.identity.runtime.runtime() {
+                        reachability.identified(&name, runtime);
+                    }
                     found(reported);
                 },
                 Some(report) = reports.recv() => stored(report),
                 // None ends by itself: a panic is this task's too.
                 Some(Err(error)) = watchers.join_next() => std::panic::resume_unwind(error.into_panic()),
+                () = self.records.turn() => {}
                 () = pause => {}
             }
         }

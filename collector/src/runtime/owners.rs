@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cgroup_names::{self, Nested, Place};
 use crate::sample::event::Name;
-use crate::sample::identity::{Identity, Runtime, Who};
+use crate::sample::identity::{Identity, Manager, Runtime, Who};
 
 /// What a runtime says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,11 @@ pub struct Change {
 
 /// Every cgroup with an id in its name, and whose each is.
 #[derive(Debug, Default)]
-pub struct Owners(HashMap<Arc<str>, Contest>);
+pub struct Owners {
+    by_id: HashMap<Arc<str>, Contest>,
+    /// Those whose path names them.
+    named: HashMap<Name, Who>,
+}
 
 /// The cgroups with one id.
 #[derive(Debug, Default)]
@@ -85,20 +89,23 @@ impl Claim {
 impl Owners {
     /// A cgroup appeared; what that changes, those that are nobody any more first.
     pub fn begin(&mut self, name: &Name) -> Vec<Change> {
-        let Some((id, claim)) = Claim::of(name) else { return Vec::new() };
+        let Some((id, claim)) = Claim::of(name) else { return self.begin_named(name) };
         let id: Arc<str> = id.into();
-        let contest = self.0.entry(Arc::clone(&id)).or_default();
+        let contest = self.by_id.entry(Arc::clone(&id)).or_default();
         contest.claims.insert(claim);
         contest.settle(&id)
     }
 
     /// A cgroup is gone; what that changes for others.
     pub fn end(&mut self, name: &Name) -> Vec<Change> {
-        let Some((id, claim)) = Claim::of(name) else { return Vec::new() };
-        let Some(contest) = self.0.get_mut(id) else { return Vec::new() };
+        let Some((id, claim)) = Claim::of(name) else {
+            self.named.remove(name);
+            return Vec::new();
+        };
+        let Some(contest) = self.by_id.get_mut(id) else { return Vec::new() };
         contest.claims.remove(&claim);
         if contest.claims.is_empty() {
-            self.0.remove(id);
+            self.by_id.remove(id);
             return Vec::new();
         }
         let mut changes = contest.settle(&id.into());
@@ -108,22 +115,37 @@ impl Owners {
 
     /// A runtime reported a container; what that changes.
     pub fn reported(&mut self, id: &str, reported: RuntimeReport) -> Vec<Change> {
-        let Some(contest) = self.0.get_mut(id) else { return Vec::new() };
+        let Some(contest) = self.by_id.get_mut(id) else { return Vec::new() };
         contest.reported = Some(reported);
         contest.settle(&id.into())
     }
 
+    /// What lies on disk about a cgroup whose path names it shows who keeps it; what that changes.
+    pub fn recorded(&mut self, name: &Name, manager: Manager) -> Vec<Change> {
+        let Some(who) = self.named.get_mut(name) else { return Vec::new() };
+        let Some(known) = who.identity.as_ref().filter(|known| known.runtime != manager) else { return Vec::new() };
+        who.identity = Some(Arc::new(Identity { runtime: manager, ..Identity::clone(known) }));
+        vec![Change { name: Arc::clone(name), who: Some(who.clone()) }]
+    }
+
+    fn begin_named(&mut self, name: &Name) -> Vec<Change> {
+        let Some(identity) = cgroup_names::named(name) else { return Vec::new() };
+        let who = Who { id: identity.id.as_str().into(), identity: Some(Arc::new(identity)) };
+        self.named.insert(Arc::clone(name), who.clone());
+        vec![Change { name: Arc::clone(name), who: Some(who) }]
+    }
+
     /// Who a cgroup is.
     pub fn who(&self, name: &Name) -> Option<Who> {
-        let id = cgroup_names::candidate(name)?.container.id;
-        let owner = self.0.get(id)?.owner.as_ref()?;
+        let Some(candidate) = cgroup_names::candidate(name) else { return self.named.get(name).cloned() };
+        let owner = self.by_id.get(candidate.container.id)?.owner.as_ref()?;
         owner.who.clone().filter(|_| owner.name == *name)
     }
 
     /// Whether another cgroup is the container whose id this one has in its name.
     pub fn is_anothers(&self, name: &[u8]) -> bool {
         let Some(found) = cgroup_names::candidate(name) else { return false };
-        let owner = self.0.get(found.container.id).and_then(|contest| contest.owner.as_ref());
+        let owner = self.by_id.get(found.container.id).and_then(|contest| contest.owner.as_ref());
         owner.is_some_and(|owner| *owner.name != *name)
     }
 }
@@ -322,7 +344,20 @@ mod tests {
         assert_eq!((known.len(), identity.name.as_deref()), (1, Some("web")));
         assert_eq!(owners.end(&real), [], "the fake does not inherit the name");
         assert_eq!((owners.who(&fake), owners.end(&fake)), (None, Vec::new()));
-        assert!(owners.0.is_empty());
+        assert!(owners.by_id.is_empty());
+    }
+
+    #[test]
+    fn a_name_in_a_path_is_taken_and_its_record_says_more() {
+        let mut owners = Owners::default();
+        let (web, other) = (name("/lxc.payload.web"), name("/lxc.monitor.web"));
+        assert_eq!((owners.begin(&web).len(), owners.begin(&other).len()), (1, 0));
+        let identity = |owners: &Owners| owners.who(&web).and_then(|who| who.identity).unwrap();
+        assert_eq!((identity(&owners).runtime, identity(&owners).name.as_deref()), (Manager::Lxc, Some("web")));
+        assert_eq!(owners.recorded(&web, Manager::Incus).len(), 1);
+        assert_eq!((identity(&owners).runtime, owners.recorded(&web, Manager::Incus).len()), (Manager::Incus, 0));
+        assert_eq!((owners.recorded(&other, Manager::Incus), owners.who(&other)), (Vec::new(), None));
+        assert_eq!((owners.end(&web), owners.who(&web), owners.named.len()), (Vec::new(), None, 0));
     }
 
     #[test]

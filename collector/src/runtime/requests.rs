@@ -68,7 +68,7 @@ impl Requests {
     }
 
     fn add(&self, name: &Name, merge: impl FnOnce(Option<Request>) -> Option<Request>) {
-        if cgroup_names::candidate(name).is_none() {
+        if !cgroup_names::may_be_container(name) {
             return;
         }
         let shared = &self.0.0;

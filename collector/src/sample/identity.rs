@@ -44,6 +44,82 @@ impl Runtime {
     }
 }
 
+/// Who keeps a container: a runtime that can be asked, or somebody whose cgroups have names that people know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Manager {
+    /// A container runtime.
+    Runtime(Runtime),
+    /// LXC.
+    Lxc,
+    /// Incus.
+    Incus,
+    /// LXD.
+    Lxd,
+    /// systemd-nspawn.
+    Nspawn,
+    /// Somebody who registered a machine with systemd-machined.
+    Machined,
+    /// libvirt.
+    Libvirt,
+    /// Slurm; a job is a container.
+    Slurm,
+    /// Nomad, by a driver of its own.
+    Nomad,
+}
+
+impl Manager {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Runtime(Runtime::Docker),
+        Self::Runtime(Runtime::Podman),
+        Self::Runtime(Runtime::Containerd),
+        Self::Runtime(Runtime::CriO),
+        Self::Lxc,
+        Self::Incus,
+        Self::Lxd,
+        Self::Nspawn,
+        Self::Machined,
+        Self::Libvirt,
+        Self::Slurm,
+        Self::Nomad,
+    ];
+
+    /// The `namespace` of its containers.
+    pub const fn namespace(self) -> &'static str {
+        match self {
+            Self::Runtime(runtime) => runtime.namespace(),
+            Self::Lxc => "lxc",
+            Self::Incus => "incus",
+            Self::Lxd => "lxd",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Machined => "machined",
+            Self::Libvirt => "libvirt",
+            Self::Slurm => "slurm",
+            Self::Nomad => "nomad",
+        }
+    }
+
+    /// The runtime, if it is one.
+    pub const fn runtime(self) -> Option<Runtime> {
+        match self {
+            Self::Runtime(runtime) => Some(runtime),
+            _ => None,
+        }
+    }
+}
+
+impl From<Runtime> for Manager {
+    fn from(runtime: Runtime) -> Self {
+        Self::Runtime(runtime)
+    }
+}
+
+impl PartialEq<Runtime> for Manager {
+    fn eq(&self, other: &Runtime) -> bool {
+        self.runtime() == Some(*other)
+    }
+}
+
 /// Who a cgroup is that is a container's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
@@ -56,9 +132,9 @@ pub struct Who {
 /// What a runtime knows about one of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Who reported.
-    pub runtime: Runtime,
-    /// The runtime's id, 64 hexadecimal digits.
+    /// Who keeps it.
+    pub runtime: Manager,
+    /// The runtime's id, 64 hexadecimal digits; without a runtime what the cgroup is called after.
     pub id: String,
     /// The name a person gave it, without a leading `/`.
     pub name: Option<String>,
@@ -149,9 +225,9 @@ pub const fn pair(key: &str, value: &str) -> usize {
 
 impl Identity {
     /// What the path of a container's cgroup reports: whose it is, and its id.
-    pub const fn from_path(runtime: Runtime, id: String) -> Self {
+    pub fn from_path(runtime: impl Into<Manager>, id: String) -> Self {
         Self {
-            runtime,
+            runtime: runtime.into(),
             id,
             name: None,
             labels: BTreeMap::new(),
@@ -170,9 +246,11 @@ impl Identity {
 
     /// How its samples get their network counters. Containers that share a network report it once, except Docker's: theirs
     /// are reported for each, as cAdvisor's v1 does.
-    pub const fn network_source(&self) -> NetworkSource {
+    pub fn network_source(&self) -> NetworkSource {
         match (self.network, self.runtime) {
-            (NetworkOwner::Itself, _) | (NetworkOwner::AnotherContainer, Runtime::Docker) => NetworkSource::Processes,
+            (NetworkOwner::Itself, _) | (NetworkOwner::AnotherContainer, Manager::Runtime(Runtime::Docker)) => {
+                NetworkSource::Processes
+            }
             (NetworkOwner::Pod, _) => NetworkSource::Pod,
             (NetworkOwner::AnotherContainer, _) => NetworkSource::Nowhere,
         }
@@ -190,6 +268,7 @@ impl Identity {
 
     /// The names it answers to beside its cgroup's.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
-        self.name.as_deref().into_iter().chain([self.id.as_str()])
+        let id = Some(self.id.as_str()).filter(|id| self.name.as_deref() != Some(id));
+        self.name.as_deref().into_iter().chain(id)
     }
 }

@@ -13,7 +13,7 @@ use super::{NodeCgroup, Snapshot};
 use crate::api::http::responses;
 use crate::api::http::responses::More;
 use crate::api::wire::json;
-use crate::sample::identity::{Address, Identity, QosClass, Runtime};
+use crate::sample::identity::{Address, Identity, Manager, QosClass, Runtime};
 
 /// Labels of a sandbox that are its runtime's and not the pod's begin so.
 const RUNTIMES_LABELS: [&str; 3] = ["io.kubernetes.", "io.cri-containerd.", "annotation."];
@@ -191,7 +191,7 @@ fn started(entry: &NodeCgroup) -> Option<crate::units::WallTime> {
 
 fn container_id(Identity { runtime, id, .. }: &Identity) -> String {
     let scheme = match runtime {
-        Runtime::CriO => "cri-o",
+        Manager::Runtime(Runtime::CriO) => "cri-o",
         other => other.namespace(),
     };
     format!("{scheme}://{id}")

@@ -87,8 +87,8 @@ fn rlimit(Tasks { at, max, current }: Tasks) -> RlimitStats {
 fn runtime_of(pods: &[Pod]) -> Option<Runtime> {
     let runtimes = pods.iter().flat_map(Pod::members).filter_map(|entry| entry.identity.as_ref());
     let mut counts = std::collections::BTreeMap::<Runtime, usize>::new();
-    for identity in runtimes {
-        *counts.entry(identity.runtime).or_default() += 1;
+    for runtime in runtimes.filter_map(|identity| identity.runtime.runtime()) {
+        *counts.entry(runtime).or_default() += 1;
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(runtime, _)| runtime)
 }

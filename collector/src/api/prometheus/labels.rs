@@ -15,7 +15,7 @@ use super::protobuf;
 use super::snapshot::Entry;
 use crate::api::wire::json::lossy;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE};
-use crate::sample::identity::{Identity, Runtime};
+use crate::sample::identity::{Identity, Manager, Runtime};
 use crate::sample::machine::Machine;
 use crate::series;
 
@@ -237,8 +237,8 @@ pub(crate) fn append_escaped(out: &mut Vec<u8>, value: &str) {
 fn alias(entry: &Entry) -> Option<&str> {
     let identity = entry.identity.as_ref()?;
     match identity.runtime {
-        Runtime::Containerd => Some(&identity.id),
-        Runtime::Docker | Runtime::Podman | Runtime::CriO => identity.name.as_deref(),
+        Manager::Runtime(Runtime::Containerd) => Some(&identity.id),
+        _ => identity.name.as_deref(),
     }
 }
 

@@ -162,7 +162,8 @@ impl Tracker {
                 let cgroup = cgroup.map(|name| self.container_around(name));
                 let is_inside = cgroup.as_ref().is_some_and(|name| self.engine.who(name).is_some());
                 let command = signal.comm.as_bytes();
-                let runtime = || RuntimeOrInit::of(command, signal.pid, identity.map(|identity| identity.runtime));
+                let runtime =
+                    || RuntimeOrInit::of(command, signal.pid, identity.and_then(|identity| identity.runtime.runtime()));
                 Sender::Process {
                     pid: signal.pid,
                     command: command.into(),
@@ -185,7 +186,7 @@ impl Tracker {
 
     /// The container that a cgroup belongs to; the cgroup itself where it is in none.
     fn container_around(&self, name: &Name) -> Name {
-        let is_container = |path: &[u8]| cgroup_names::candidate(path).is_some();
+        let is_container = cgroup_names::may_be_container;
         if is_container(name) && self.engine.who(name).is_some() {
             return Name::clone(name);
         }

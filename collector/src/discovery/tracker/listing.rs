@@ -50,7 +50,7 @@ impl Tracker {
     /// Who the container is that a cgroup without one of its own is part of.
     fn identity_above(&self, name: &[u8]) -> Option<Arc<Identity>> {
         let ends = name.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let mut above = ends.map(|end| &name[..end]).filter(|above| cgroup_names::candidate(above).is_some());
+        let mut above = ends.map(|end| &name[..end]).filter(|above| cgroup_names::may_be_container(above));
         above.find_map(|above| self.engine.who(&above.into()))?.identity
     }
 

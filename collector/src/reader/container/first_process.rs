@@ -12,7 +12,7 @@ const MOST: usize = 32;
 /// own. In a cgroup that is no container's a pid namespace means nothing.
 pub(super) fn first(reading: &mut Reading<'_>, pids: &[u32]) -> Option<u32> {
     let [first, _, ..] = pids else { return pids.first().copied() };
-    let is_container = cgroup_names::candidate(reading.name).is_some();
+    let is_container = cgroup_names::may_be_container(reading.name);
     let mut rank = |pid: u32| {
         let process = ProcessDir::new(pid);
         let proc = &reading.ctx.roots.proc;

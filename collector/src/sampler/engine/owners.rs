@@ -3,7 +3,7 @@
 use super::{Engine, lock};
 use crate::runtime::owners::{Change, RuntimeReport};
 use crate::sample::event::Name;
-use crate::sample::identity::Who;
+use crate::sample::identity::{Manager, Who};
 
 impl Engine {
     /// A cgroup appears that may be a container's. Those that are somebody else by that are given back; what it is
@@ -25,6 +25,13 @@ impl Engine {
     pub fn reported(&self, id: &str, reported: RuntimeReport) -> Vec<Name> {
         let mut owners = lock(&self.owners);
         let changes = owners.reported(id, reported);
+        self.pass_on(changes)
+    }
+
+    /// What lies on disk about a cgroup whose path names it shows who keeps it; those that are somebody else by that.
+    pub fn recorded(&self, name: &Name, manager: Manager) -> Vec<Name> {
+        let mut owners = lock(&self.owners);
+        let changes = owners.recorded(name, manager);
         self.pass_on(changes)
     }
 
