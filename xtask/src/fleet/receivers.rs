@@ -118,8 +118,8 @@ impl Receiver {
         let lines = metrics
             .lines()
             .filter(|line| line.starts_with("prometheus_build_info") || line.starts_with("vm_app_version"));
-        let versions = lines.filter_map(|line| line.rsplit_once("version=\"")?.1.split('"').next());
-        format!("{} {}", self.engine.package(), versions.last().unwrap_or_default())
+        let mut versions = lines.filter_map(|line| line.rsplit_once("version=\"")?.1.split('"').next());
+        format!("{} {}", self.engine.package(), versions.next_back().unwrap_or_default())
     }
 
     fn get(&self, path: &str) -> Result<String> {
