@@ -47,6 +47,9 @@ enum Command {
     Dist(dist::Args),
     /// Measures the collector's cost on cgroups that it makes itself
     Bench(bench::Args),
+    /// What `bench --processes` fills cgroups with
+    #[command(hide = true)]
+    Hold(bench::HoldArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Image(args) => image::main(&args),
         Command::Dist(args) => dist::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Hold(args) => bench::hold(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
