@@ -7,11 +7,14 @@ use crate::support::collector::Collector;
 use crate::support::harness::{Case, Needs, Skip};
 use crate::support::settings::settings;
 use crate::support::workload::{Plan, Work};
-use crate::support::{Result, ensure, wait};
+use crate::support::{Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("kernel_memory::is_taken_and_is_like_the_files", is_taken_and_is_like_the_files)
         .needs(Needs::V1)
+        .on_every_kernel(),
+    Case::new("kernel_memory::of_cgroup2_is_taken_and_is_like_the_files", of_cgroup2_is_taken_and_is_like_the_files)
+        .needs(Needs::PureV2)
         .on_every_kernel(),
     Case::new("kernel_memory::files_alone_on_request", files_alone_on_request),
 ];
@@ -30,24 +33,62 @@ fn is_taken_and_is_like_the_files() -> Result<()> {
     let inner = cgroups.make("outer/inner")?;
     let _busy = Plan::new(Work::Spin, &inner).start_ready()?;
     let _idle = Plan::new(Work::Threads(3), &outer).start_ready()?;
-    wait::eventually(wait::seconds(20), || {
+    let served = served(&collector, &["cpuacct", "cpu"])?;
+    is_compared(&collector, &served)?;
+    // What is printed of one container has the fields of the kernel's, and values like the files.
+    is_printed(&outer.name(), "(kernel memory: task_group.cfs_bandwidth.nr_periods; cpu.stat: nr_periods)")
+}
+
+/// The same on cgroup v2, where a cgroup that passes its controllers on has no processes of its own. Memory is in kernel
+/// memory since 6.1, all else on every kernel.
+fn of_cgroup2_is_taken_and_is_like_the_files() -> Result<()> {
+    let collector = Collector::start(&["--housekeeping_interval=100ms"])?;
+    let cgroups = Cgroups::new(Set::V2)?;
+    let outer = cgroups.make("outer")?;
+    outer.delegate()?;
+    let inner = cgroups.make("outer/inner")?;
+    let beside = cgroups.make("outer/beside")?;
+    // Throttled, and with a limit that is not reached.
+    bytes::write(inner.v2_file("cpu.max")?, "50000 100000")?;
+    bytes::write(beside.v2_file("memory.high")?, "64M")?;
+    let _busy = Plan::new(Work::Spin, &inner).start_ready()?;
+    let _held = Plan::new(Work::Hold(20), &beside).start_ready()?;
+    let _idle = Plan::new(Work::Threads(3), &beside).start_ready()?;
+    let served = served(&collector, &["cgroup", "cpu", "memory", "pids"])?;
+    for family in ["cgroup", "cpu", "pids"] {
+        ensure!(served.contains(&family.to_owned()), "{family} is not among {served:?}");
+    }
+    is_compared(&collector, &served)?;
+    is_printed(&inner.name(), "(kernel memory: cgroup.bstat.cputime.sum_exec_runtime; cpu.stat: usage_usec)")?;
+    is_printed(&inner.name(), "(kernel memory: task_group.cfs_bandwidth.nr_throttled; cpu.stat: nr_throttled)")?;
+    is_printed(&beside.name(), "(kernel memory: pids_cgroup.counter; pids.current)")?;
+    if served.contains(&"memory".to_owned()) {
+        is_printed(&beside.name(), "(kernel memory: mem_cgroup.memory.usage; memory.current)")?;
+        is_printed(&beside.name(), "(kernel memory: mem_cgroup.memory_events; memory.events: high)")?;
+    }
+    Ok(())
+}
+
+/// Which of these families the collector reads from kernel memory; a skip where there is none.
+fn served(collector: &Collector, of: &[&str]) -> Result<Vec<String>> {
+    let line = wait::eventually(wait::seconds(20), || {
         let health = collector.health()?;
         let line = health.lines().find(|line| line.starts_with("counters from:")).unwrap_or_default();
         ensure!(!line.contains("not looked at yet"), "{line}");
-        Ok(())
+        Ok(line.to_owned())
     })?;
-    let health = collector.health()?;
-    if !health.contains("counters from: kernel memory") {
-        let line = health.lines().find(|line| line.starts_with("counters from:")).unwrap_or_default();
+    if !line.contains("kernel memory (") {
         return Err(Skip::because(format!("no counters in kernel memory here: {line}")));
     }
-    let names = health.split_once("kernel memory (").and_then(|(_, rest)| rest.split_once(')')).unwrap_or_default().0;
-    let names: Vec<_> = names.split(", ").map(str::to_owned).collect();
-    wait::eventually(wait::seconds(20), || {
+    let names = line.split_once("kernel memory (").and_then(|(_, rest)| rest.split_once(')')).unwrap_or_default().0;
+    Ok(names.split(", ").filter(|name| of.contains(name)).map(str::to_owned).collect())
+}
+
+/// Waits until many records of each family were taken and some compared, none of them with a difference.
+fn is_compared(collector: &Collector, families: &[String]) -> Result<()> {
+    wait::eventually(wait::seconds(40), || {
         let metrics = collector.metrics()?;
-        // Which there are depends on the kernel.
-        let served = ["cpuacct", "cpu"].into_iter().filter(|family| names.contains(&(*family).to_owned()));
-        for family in served {
+        for family in families {
             let of = |name| metrics.value(name, &[("family", family)]).unwrap_or_default();
             let (records, compared) = (of(RECORDS), of(COMPARED));
             ensure!(records > 20.0 && compared > 4.0, "{family}: {records} records, {compared} compared");
@@ -56,12 +97,14 @@ fn is_taken_and_is_like_the_files() -> Result<()> {
     })?;
     let health = collector.health()?;
     ensure!(!health.contains("is not what the files have"), "{health}");
-    // What is printed of one container has the fields of the kernel's, and values like the files.
-    let output =
-        Command::new(&settings().collector).args(["statistics", &format!("--cgroup={}", outer.name())]).output()?;
+    Ok(())
+}
+
+/// Whether `collector statistics` says this of the cgroup.
+fn is_printed(cgroup: &str, expected: &str) -> Result<()> {
+    let output = Command::new(&settings().collector).args(["statistics", &format!("--cgroup={cgroup}")]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let expected = "(kernel memory: task_group.cfs_bandwidth.nr_periods; cpu.stat: nr_periods)";
-    ensure!(text.contains(expected), "{text}");
+    ensure!(text.contains(expected), "no {expected} in {text}");
     Ok(())
 }
 

@@ -149,12 +149,15 @@ fn logs() -> Result<()> {
         ensure!(names == ["container.creation", "container.deletion"], "{names:?}");
         Ok(())
     })?;
-    let metrics = collector.metrics()?;
-    let value = |family, labels: &[(&str, &str)]| metrics.value(family, labels).unwrap_or_default();
-    let rejected = value("collector_push_dropped_points_total", &[("exporter", "otlp"), ("reason", "rejected")]);
-    let sent = value("collector_push_sent_points_total", &[("exporter", "otlp")]);
-    ensure!(rejected >= 1.0 && sent > rejected, "{rejected} rejected, {sent} sent");
-    Ok(())
+    // Values go their own way.
+    wait::eventually(wait::seconds(20), || {
+        let metrics = collector.metrics()?;
+        let value = |family, labels: &[(&str, &str)]| metrics.value(family, labels).unwrap_or_default();
+        let rejected = value("collector_push_dropped_points_total", &[("exporter", "otlp"), ("reason", "rejected")]);
+        let sent = value("collector_push_sent_points_total", &[("exporter", "otlp")]);
+        ensure!(rejected >= 1.0 && sent > rejected, "{rejected} rejected, {sent} sent");
+        Ok(())
+    })
 }
 
 /// Who asks for a database that is not spoken to learns how it is reached.

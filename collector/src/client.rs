@@ -1,12 +1,14 @@
 //! A client of one server: HTTP/1.1, plain or over TLS, connections that are kept, every answer bounded in size and time.
+//! What those share who ask otherwise: how servers are connected to, and one request on a connection of its own.
+
+pub(crate) mod single;
+pub(crate) mod tls;
 
 use std::error::Error;
 use std::fmt;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,15 +16,12 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use self::tls::{Connector, Version, connector};
+pub use self::tls::{TlsError, Trust};
 
 /// The largest answer that is read, decoded.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -42,13 +41,8 @@ pub enum ClientError {
     #[error("{0:?} is not a header; it looks like `Authorization: Bearer ...`")]
     Header(String),
     /// Whom to trust is not known.
-    #[error("{from}: {reason}")]
-    Trust {
-        /// Where certificates were looked for.
-        from: String,
-        /// What is wrong there.
-        reason: String,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no connection.
     #[error("cannot connect to {origin}: {reason}")]
     Connect {
@@ -208,16 +202,6 @@ impl Header {
     }
 }
 
-/// Whose certificates are trusted with TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// Those that the system trusts.
-    #[default]
-    System,
-    /// Those that the certificates of this file have signed.
-    File(PathBuf),
-}
-
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -264,13 +248,17 @@ pub(crate) struct Client {
     /// The flag that sets its headers.
     flag: &'static str,
     patience: Patience,
-    connections: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connections: legacy::Client<Connector, Full<Bytes>>,
 }
 
 impl Client {
     /// Connects to nobody yet. `flag` is what gives it credentials.
     pub(crate) fn new(peer: &Peer, flag: &'static str, patience: Patience) -> Result<Self, ClientError> {
-        let connections = legacy::Client::builder(TokioExecutor::new()).build(connector(peer)?);
+        let connections = legacy::Client::builder(TokioExecutor::new()).build(connector(
+            peer.origin.scheme,
+            &peer.trust,
+            Version::Http1,
+        )?);
         Ok(Self { origin: peer.origin.clone(), headers: peer.headers.clone(), flag, patience, connections })
     }
 
@@ -381,31 +369,6 @@ fn causes(error: &dyn Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
-}
-
-fn connector(peer: &Peer) -> Result<HttpsConnector<HttpConnector>, ClientError> {
-    let wrong = |from: &dyn fmt::Display, reason: &dyn fmt::Display| ClientError::Trust {
-        from: from.to_string(),
-        reason: reason.to_string(),
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| wrong(&"TLS", &error))?;
-    let builder = match &peer.trust {
-        _ if peer.origin.scheme == "http" => builder.with_root_certificates(RootCertStore::empty()),
-        Trust::System => builder.with_native_roots().map_err(|error| wrong(&"the system's CA certificates", &error))?,
-        Trust::File(path) => {
-            let mut roots = RootCertStore::empty();
-            let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            let certificates = certificates.map_err(|error| wrong(&path.display(), &error))?;
-            let (used, _) = roots.add_parsable_certificates(certificates);
-            if used == 0 {
-                return Err(wrong(&path.display(), &"it has no certificate (BEGIN CERTIFICATE)"));
-            }
-            builder.with_root_certificates(roots)
-        }
-    };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(builder.with_no_client_auth());
-    Ok(connector.https_or_http().enable_http1().build())
 }
 
 /// The body as it was before it was compressed; one that unpacks to more than is read is an error.

@@ -14,6 +14,7 @@ mod hardware;
 mod help;
 mod host;
 mod hosts;
+mod in_force;
 pub mod invocation;
 mod kubelet;
 mod logging;
@@ -21,6 +22,7 @@ mod metrics;
 mod moment;
 mod peer;
 mod receivers;
+mod reload;
 mod report_format;
 mod retention;
 mod sampling;
@@ -53,6 +55,7 @@ pub use hardware::HardwareConfig;
 pub use host::{CountersFrom, EbpfLog, KernelEvents};
 pub use hosts::AllowedHosts;
 pub use kubelet::{KubeletConfig, SecurePort, SystemCgroups};
+pub use reload::ReadAgain;
 pub use report_format::ReportFormat;
 pub use sampling::LoadReading;
 pub use statistics::StatisticsRequest;
@@ -162,6 +165,8 @@ pub struct Config {
     pub log: &'static str,
     /// A line for the log about each flag that has no effect.
     pub notes: Vec<String>,
+    /// How all this was given, to read it again.
+    given: in_force::Given,
 }
 
 /// What was typed cannot be used.
@@ -259,6 +264,7 @@ impl Config {
             max_procs: sampling.max_procs(),
             log: logging.filter(),
             notes,
+            given: in_force::Given::default(),
         })
     }
 }

@@ -6,6 +6,7 @@ mod application;
 mod auth;
 pub(crate) mod backend;
 mod connections;
+mod current;
 mod descriptors;
 mod docker;
 mod drain;
@@ -28,6 +29,7 @@ mod past;
 mod past_containers;
 mod ports;
 mod push;
+mod reload;
 mod rendering;
 mod rows;
 mod server;
@@ -45,6 +47,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::api::prometheus::Options;
 use crate::auth::FileError;
 use crate::config::{Config, CountersFrom, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
@@ -70,17 +73,20 @@ use crate::reader::container::{ContextParts, Extras, LoadReader, MachineFacts, N
 use crate::sample::kinds::MetricKind;
 use crate::sample::machine::Machine;
 use crate::sampler::engine::{Engine, EngineConfig, OomSource};
-use crate::shutdown::Signals;
+use crate::shutdown::{Hangups, Signals};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 use apart::Pools;
 use application::Applications;
 use backend::Backend;
-use listeners::Listeners;
+use current::Current;
+use listeners::{Listeners, Serving};
 use machine::{keep_machine_current, read_machine};
 use node_facts::NodeFacts;
 use past::Recording;
+use push::Exporters;
+use reload::Reload;
 
 /// Sampling threads at most; one alone keeps up with ten thousand containers, the others are there for reads that
 /// hang.
@@ -199,6 +205,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
     let listeners = Listeners::bind(&config).await?;
     let mut signals = Signals::take_over().map_err(system("taking over SIGTERM"))?;
+    let hangups = Hangups::take_over().map_err(system("taking over SIGHUP"))?;
 
     let plan = DescriptorPlan::of_process();
     let degradations = Degradations::default();
@@ -207,14 +214,19 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     info!("listening on {}{}", listeners.address(), config.base_path);
 
     let supervisor = parts.supervisor.clone();
-    let (servers, descriptors) = listeners.serve(&config, plan, &parts.answers, &degradations, &supervisor)?;
-    let exporters = push::start(&config.push, &parts.answers, &supervisor)?;
+    let serving = listeners.serve(&config, plan, &parts.answers, &degradations, &supervisor)?;
+    let Serving { servers, descriptors, guards } = serving;
+    let exporters = Exporters::start(config.push.clone(), &parts.answers, &supervisor)?;
+    let grace = config.grace;
+    let reload = Reload::new(config, &parts, guards, exporters, degradations);
+    let mut reloading = JoinSet::new();
+    supervisor.task(&mut reloading, "reload", reload.run(hangups));
 
     let mut look = tokio::time::interval(LOOK_AT_DESCRIPTORS);
     let outcome = loop {
         tokio::select! {
             name = signals.next() => {
-                info!(signal = name, grace = ?config.grace, "shutting down");
+                info!(signal = name, ?grace, "shutting down");
                 break Ok(());
             }
             name = supervisor.first_ended() => break Err(DaemonError::ThreadEnded(name)),
@@ -225,8 +237,8 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     supervisor.release();
     // New connections are refused, event streams end after what they have queued.
     parts.answers.close();
-    let ended = async { tokio::join!(servers.join_all(), exporters.join_all()) };
-    if tokio::time::timeout(config.grace, ended).await.is_err() {
+    let ended = async { tokio::join!(servers.join_all(), reloading.join_all()) };
+    if tokio::time::timeout(grace, ended).await.is_err() {
         warn!("requests were still open after --shutdown_grace_period; they are cut off");
     }
     tokio::task::block_in_place(|| parts.stop());
@@ -238,6 +250,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
 pub(crate) struct Parts {
     engine: Arc<Engine>,
     pub(crate) answers: Arc<Backend>,
+    exposed: Arc<Current<Options>>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     history: Option<Recording>,
@@ -342,11 +355,14 @@ impl Parts {
         answers.set_machine(machine);
         keep_machine_current(config, ids, &answers, &supervisor)
             .map_err(system("starting the thread that reads the machine"))?;
-        rendering::start(jobs, Arc::downgrade(&answers), config.metrics.clone(), &supervisor)
+        answers.set_configuration(config.to_toml());
+        let exposed = Arc::new(Current::new(config.metrics.clone()));
+        rendering::start(jobs, Arc::downgrade(&answers), Arc::clone(&exposed), &supervisor)
             .map_err(system("starting the thread that renders metrics"))?;
         Ok(Self {
             engine,
             answers,
+            exposed,
             follower,
             samplers,
             history,

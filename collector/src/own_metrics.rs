@@ -26,6 +26,7 @@ use crate::kernel::probes::load::CounterReader;
 use crate::push::Metrics as PushMetrics;
 use crate::sampler::engine::Engine;
 use crate::sampler::metrics::Metrics as SamplerMetrics;
+use crate::units::WallTime;
 
 /// The registry and the metrics that are brought up to date when they are asked for.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct OwnMetrics {
     memory_compared: IntCounterVec,
     degraded: GaugeVec,
     degradations: Degradations,
+    configuration: GaugeVec,
     push: PushMetrics,
     connections: ConnectionMetrics,
     application: IntCounterVec,
@@ -55,6 +57,15 @@ pub struct OwnMetrics {
     history: OnceLock<Option<history::HistoryMetrics>>,
     /// Of two scrapes at once, each must add its own difference only.
     updating: Mutex<()>,
+}
+
+/// What became of a configuration that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigurationOutcome {
+    /// It is in force.
+    Applied,
+    /// It cannot be used: the one before is in force.
+    Rejected,
 }
 
 impl OwnMetrics {
@@ -99,6 +110,13 @@ impl OwnMetrics {
                 Opts::new("collector_degraded", "1 for each facility the collector has to do without."),
                 &["facility"],
             )?,
+            configuration: GaugeVec::new(
+                Opts::new(
+                    "collector_config_read_timestamp_seconds",
+                    "When the configuration was read last, since 1970, by what became of it.",
+                ),
+                &["outcome"],
+            )?,
             push: PushMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
             application: by(
@@ -135,6 +153,7 @@ impl OwnMetrics {
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.read_errors.clone()))?;
         registry.register(Box::new(metrics.bounds.clone()))?;
+        registry.register(Box::new(metrics.configuration.clone()))?;
         registry.register(Box::new(metrics.containers.clone()))?;
         registry.register(Box::new(metrics.history_bytes.clone()))?;
         registry.register(Box::new(metrics.map_bytes.clone()))?;
@@ -191,6 +210,15 @@ impl OwnMetrics {
     pub fn set_map_bytes(&self, bytes: u64) {
         self.event_map_bytes.store(bytes, Ordering::Relaxed);
         self.map_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The configuration was read now, and is in force or not.
+    pub fn configuration_read(&self, outcome: ConfigurationOutcome, at: WallTime) {
+        let outcome = match outcome {
+            ConfigurationOutcome::Applied => "applied",
+            ConfigurationOutcome::Rejected => "rejected",
+        };
+        self.configuration.with_label_values(&[outcome]).set(at.0 as f64 / 1e9);
     }
 
     /// Rendering the metrics of all containers took so long.

@@ -4,7 +4,6 @@
 //! Each exporter is an encoder of its protocol; a producer, a bounded `queue` and a sender are the same for all. A receiver that is away costs nothing
 //! but what no longer fits in the queue, oldest first, and that is counted.
 
-mod connector;
 mod delivery;
 mod http_client;
 pub mod influx;
@@ -23,13 +22,13 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderName, HeaderValue, Uri};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-pub use connector::InvalidReceiver;
 pub use delivery::{Failure, Transport, deliver};
+pub use http_client::InvalidReceiver;
 pub use metrics::{ExporterMetrics, Metrics};
 pub use queue::{Queue, Request};
 
 /// What is pushed where.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// OpenTelemetry's protocol.
     pub otlp: Option<OtlpOptions>,
@@ -44,7 +43,7 @@ pub struct Options {
 }
 
 /// Somebody who is sent something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Where.
     pub url: Uri,
@@ -57,7 +56,7 @@ pub struct Receiver {
 }
 
 /// A receiver of OpenTelemetry's protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpOptions {
     /// Who.
     pub receiver: Receiver,
@@ -119,7 +118,7 @@ pub enum OtlpProtocol {
 }
 
 /// A receiver of statsd's lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsdOptions {
     /// Host and port.
     pub address: String,
@@ -132,7 +131,7 @@ pub struct StatsdOptions {
 }
 
 /// A receiver of Prometheus' remote write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteWriteOptions {
     /// Who.
     pub receiver: Receiver,

@@ -1,4 +1,5 @@
-//! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once.
+//! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once; SIGHUP asks for the
+//! configuration to be read again.
 
 use std::io;
 
@@ -38,5 +39,24 @@ impl Signals {
             tracing::warn!(signal = name, "second signal; ending at once");
             std::process::exit(EXIT_AT_ONCE);
         });
+    }
+}
+
+/// Receives SIGHUP.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// From now on the signal is received here and no longer ends the process.
+    ///
+    /// # Errors
+    /// When it cannot be taken over.
+    pub fn take_over() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

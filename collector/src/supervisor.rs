@@ -10,7 +10,11 @@ use tokio::task::JoinSet;
 
 /// Starts them. Clones are one supervisor.
 #[derive(Clone, Debug, Default)]
-pub struct Supervisor(watch::Sender<State>);
+pub struct Supervisor {
+    state: watch::Sender<State>,
+    /// Who else wants to know of an end.
+    above: Option<Box<Supervisor>>,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -50,9 +54,16 @@ impl Supervisor {
         });
     }
 
+    /// A supervisor of some that may end sooner than the others: whoever ends before the part was released is reported to
+    /// both.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { above: Some(Box::new(self.clone())), ..Self::default() }
+    }
+
     /// From now on they may end.
     pub fn release(&self) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let runs = matches!(state, State::AllRun);
             if runs {
                 *state = State::Released;
@@ -61,9 +72,22 @@ impl Supervisor {
         });
     }
 
+    fn note_end(&self, name: &str) {
+        let ended = self.state.send_if_modified(|state| {
+            let runs = matches!(state, State::AllRun);
+            if runs {
+                *state = State::Ended(name.to_owned());
+            }
+            runs
+        });
+        if let Some(above) = self.above.as_ref().filter(|_| ended) {
+            above.note_end(name);
+        }
+    }
+
     /// The name of the first that ended before it might.
     pub fn ended(&self) -> Option<String> {
-        match &*self.0.borrow() {
+        match &*self.state.borrow() {
             State::Ended(name) => Some(name.clone()),
             State::AllRun | State::Released => None,
         }
@@ -71,7 +95,7 @@ impl Supervisor {
 
     /// Waits for one to end before it may.
     pub async fn first_ended(&self) -> String {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.state.subscribe();
         loop {
             if let Some(name) = self.ended() {
                 return name;
@@ -90,14 +114,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let name = std::mem::take(&mut self.name);
-        self.supervisor.0.send_if_modified(|state| {
-            let runs = matches!(state, State::AllRun);
-            if runs {
-                *state = State::Ended(name);
-            }
-            runs
-        });
+        self.supervisor.note_end(&self.name);
     }
 }
 
@@ -134,6 +151,17 @@ mod tests {
             panic!("on purpose");
         });
         assert_eq!(supervisor.first_ended().await, "ends");
+    }
+
+    #[test]
+    fn of_a_part_only_those_are_reported_that_were_not_released() {
+        let supervisor = Supervisor::default();
+        let part = supervisor.part();
+        part.release();
+        part.thread("released", || ()).unwrap().join().unwrap();
+        assert_eq!(supervisor.ended(), None);
+        supervisor.part().thread("ends", || ()).unwrap().join().unwrap();
+        assert_eq!(supervisor.ended().as_deref(), Some("ends"));
     }
 
     #[tokio::test]

@@ -214,6 +214,11 @@ pub trait Status: Send + Sync + 'static {
     /// What the machine offers.
     fn validation(&self) -> Validation;
 
+    /// The configuration in force, as TOML without secrets.
+    fn configuration(&self) -> Arc<String> {
+        Arc::default()
+    }
+
     /// Whether the first scan is done and every container is listed.
     fn readiness(&self) -> Readiness;
 

@@ -1,8 +1,8 @@
 //! `/metrics`: every container's statistics in Prometheus' text format and in `OpenMetrics`, and the same as series of
 //! remote write.
 //!
-//! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and reported once, containers by name within
-//! them. No two series have one name and the same labels: a container is there once, and what would have the labels of
+//! [`render`] is a pure function of a [`Snapshot`]. Families are sorted by name and reported once, those last
+//! that count the answer's series; containers are sorted by name within them. No two series have one name and the same labels: a container is there once, and what would have the labels of
 //! another series is not reported, whichever rule of the families' decides it.
 
 mod application;
@@ -87,27 +87,27 @@ pub fn render(
         Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
     let mut writer = Writer::new(out, drain, (scrape.format, options.created), snapshot.at, &arena);
 
-    let counts = page.count(&families, &mut writer);
     let own: &[MetricFamily] = match scrape.endpoint {
         Endpoint::Collector | Endpoint::Itself => &snapshot.own,
         Endpoint::Kubelet => &[],
     };
     let own_series = own.iter().map(own::series).sum::<usize>();
-    let mut plan = page.plan(&families, &counts, own_series, &entries, &mut writer);
-    let mut series = counts.iter().sum::<usize>() + own_series;
     let mut applications = application::families(&entries, own);
-    let of_applications = applications.iter().map(|family| family.series.len()).sum::<usize>();
-    if options.profile == Profile::Recommended {
-        plan.shed.profile += of_applications;
-        applications.clear();
-    } else {
-        series += of_applications;
-        if options.max_series.is_some_and(|limit| series + OWN_COUNTS > limit) {
-            plan.shed.families += of_applications;
-            applications.clear();
+    let count = |families: &[application::Family<'_>]| families.iter().map(|family| family.series.len()).sum::<usize>();
+    let beyond_profile = match options.profile {
+        Profile::Compatible => 0,
+        Profile::Recommended => count(&std::mem::take(&mut applications)),
+    };
+    let mut plan = Plan::default();
+    // Nothing is counted beforehand where there may be any number.
+    if let Some(limit) = options.max_series {
+        let fixed = own_series + OWN_COUNTS;
+        let counts = page.count(&families, &mut writer);
+        plan = page.plan(limit, &families, &counts, fixed, &entries, &mut writer);
+        if fixed + counts.iter().sum::<usize>() + count(&applications) > limit {
+            plan.shed.families += count(&std::mem::take(&mut applications));
         }
     }
-    let own = with_own_counts(own, &plan, series);
     let mut others: Vec<Other<'_>> = own.iter().map(Other::Own).collect();
     others.extend(applications.iter().map(Other::Application));
     others.sort_by(|one, other| one.name().cmp(other.name()));
@@ -123,6 +123,13 @@ pub fn render(
     }
     for other in others {
         page.other(other, &mut writer);
+    }
+    if !own.is_empty() {
+        let shed = Shed { profile: beyond_profile + writer.left_out, ..plan.shed };
+        let reported = own_series + writer.series + count(&applications) + OWN_COUNTS;
+        for family in own_counts(reported, shed) {
+            page.other(Other::Own(&family), &mut writer);
+        }
     }
     writer.end();
     if scrape.format == Format::OpenMetrics {
@@ -225,16 +232,13 @@ impl Page<'_> {
 
     fn plan(
         &self,
+        limit: usize,
         families: &[&'static Family],
         counts: &[usize],
-        own_series: usize,
+        fixed: usize,
         entries: &[&Entry],
         out: &mut Writer<'_>,
     ) -> Plan {
-        let Some(limit) = self.options.max_series else {
-            return Plan { shed: Shed { profile: out.left_out, ..Shed::default() }, ..Plan::default() };
-        };
-        let profile = out.left_out;
         let core = |position: usize| {
             out.count();
             for family in families.iter().filter(|family| family.group == Group::Core) {
@@ -245,28 +249,18 @@ impl Page<'_> {
             }
             out.series
         };
-        // With those that report how many there are and are not.
-        let fixed = own_series + OWN_COUNTS;
-        let mut plan = budget::plan(limit, families, counts, fixed, entries, core);
-        plan.shed.profile = profile;
-        plan
+        budget::plan(limit, families, counts, fixed, entries, core)
     }
 }
 
-/// Series of [`with_own_counts`].
+/// Series of [`own_counts`].
 const OWN_COUNTS: usize = 5;
 
-/// The collector's own metrics and beside them how many series this answer has and has not, by name.
-fn with_own_counts(own: &[MetricFamily], plan: &Plan, series: usize) -> Vec<MetricFamily> {
-    let mut own = own.to_vec();
-    if own.is_empty() {
-        return own;
-    }
-    let Shed { families, ended, containers, profile } = plan.shed;
-    let reported = series + OWN_COUNTS - (families + ended + containers);
-    own.push(own::gauges("collector_metrics_series", "Series in this answer.", &[(None, reported)]));
+/// How many series this answer has and has not. They come last, when that is known.
+fn own_counts(reported: usize, shed: Shed) -> [MetricFamily; 2] {
+    let Shed { families, ended, containers, profile } = shed;
     let reason = |reason| Some(("reason", reason));
-    own.push(own::gauges(
+    let shed = own::gauges(
         "collector_metrics_shed_series",
         "Series left out of this answer: with whole families, with ended or running containers, or beyond the profile.",
         &[
@@ -275,9 +269,8 @@ fn with_own_counts(own: &[MetricFamily], plan: &Plan, series: usize) -> Vec<Metr
             (reason("containers"), containers),
             (reason("profile"), profile),
         ],
-    ));
-    own.sort_by(|one, other| one.name().cmp(other.name()));
-    own
+    );
+    [own::gauges("collector_metrics_series", "Series in this answer.", &[(None, reported)]), shed]
 }
 
 /// The containers as the families see them.

@@ -5,16 +5,14 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::Request;
 use http::header::{ACCEPT, CONTENT_ENCODING, HOST, USER_AGENT};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::bounds::{HEAD_BYTES, HEADERS, PAGE_BYTES, PATIENCE};
 use super::lanes::{Lane, Room};
 use super::target::{Host, Target, TargetError, allowed};
+use crate::client::single::{BodyError, Head, Memory, send};
 
 /// No answer that could be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +57,18 @@ pub(super) struct Page {
     _room: Room,
 }
 
+/// The room that a page has while it comes.
+struct Growing<'a> {
+    lane: &'a Lane,
+    room: Room,
+}
+
+impl Memory for Growing<'_> {
+    async fn grow(&mut self, bytes: usize) {
+        self.lane.grow(&mut self.room, bytes).await;
+    }
+}
+
 /// Fetches a page; all of it by this time, or within [`PATIENCE`] if that is earlier.
 pub(super) async fn get(target: &Target, lane: &Lane, deadline: Instant) -> Result<Page, FetchError> {
     let deadline = deadline.min(Instant::now() + PATIENCE);
@@ -80,54 +90,26 @@ async fn address(target: &Target) -> Result<SocketAddr, FetchError> {
 
 async fn request(target: &Target, lane: &Lane) -> Result<Page, FetchError> {
     let stream = TcpStream::connect(address(target).await?).await.map_err(FetchError::Connect)?;
-    let mut client = http1::Builder::new();
-    client.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
-    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
     let request = Request::get(target.path.as_str())
         .header(HOST, target.authority())
         .header(USER_AGENT, concat!("collector/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "text/plain;version=0.0.4;q=1,*/*;q=0.1")
         .body(Empty::<Bytes>::new())
         .map_err(|_| TargetError::Path(target.path.to_string()))?;
-    let answer = async {
-        let answer = sender.send_request(request).await?;
-        if !answer.status().is_success() {
-            return Err(FetchError::Status(answer.status().as_u16()));
-        }
-        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-            return Err(FetchError::Encoded(String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect()));
-        }
-        body(answer.into_body(), lane).await
-    };
-    // The connection is driven here and ends with the answer: nothing is left behind.
-    let mut connection = std::pin::pin!(connection);
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        ended = &mut connection => match ended {
-            // What came before the connection ended is still to be taken.
-            Ok(()) => answer.await,
-            Err(error) => Err(error.into()),
-        },
+    let mut answer = send(stream, request, Head { bytes: HEAD_BYTES, fields: HEADERS }).await?;
+    if !answer.status.is_success() {
+        return Err(FetchError::Status(answer.status.as_u16()));
     }
-}
-
-async fn body(mut body: Incoming, lane: &Lane) -> Result<Page, FetchError> {
-    let announced = body.size_hint().lower();
-    if announced > PAGE_BYTES as u64 {
-        return Err(FetchError::Long);
+    if let Some(encoding) = answer.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(FetchError::Encoded(String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect()));
     }
-    let (mut text, mut room) = (Vec::new(), Room::default());
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if data.len() > PAGE_BYTES - text.len() {
-            return Err(FetchError::Long);
-        }
-        lane.grow(&mut room, text.len() + data.len()).await;
-        text.extend_from_slice(&data);
-    }
+    let mut memory = Growing { lane, room: Room::default() };
+    let text = answer.body.whole(PAGE_BYTES, &mut memory).await.map_err(|error| match error {
+        BodyError::Long(_) => FetchError::Long,
+        BodyError::Http(error) => FetchError::Http(error),
+    })?;
     let text = String::from_utf8(text).map_err(|_| FetchError::NotText)?;
-    Ok(Page { text, _room: room })
+    Ok(Page { text, _room: memory.room })
 }
 
 #[cfg(test)]

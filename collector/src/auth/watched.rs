@@ -12,15 +12,16 @@ const LONGEST: u64 = 16 << 20;
 
 /// What distinguishes one version of a file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
+pub struct FileVersion {
     device: u64,
     inode: u64,
     length: u64,
     modified: (i64, i64),
 }
 
-impl Version {
-    fn of(path: &Path) -> Option<Self> {
+impl FileVersion {
+    /// Of the file at the end of all links; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         let modified = (found.mtime(), found.mtime_nsec());
         Some(Self { device: found.dev(), inode: found.ino(), length: found.len(), modified })
@@ -35,7 +36,7 @@ type Parse<T> = fn(&[FlagFile], &[Vec<u8>]) -> Result<T, FileError>;
 pub(super) struct Watched<T> {
     paths: Vec<FlagFile>,
     parse: Parse<T>,
-    kept: Mutex<(Vec<Option<Version>>, Arc<T>)>,
+    kept: Mutex<(Vec<Option<FileVersion>>, Arc<T>)>,
 }
 
 impl<T> Watched<T> {
@@ -71,8 +72,8 @@ impl<T> Watched<T> {
     }
 }
 
-fn versions(paths: &[FlagFile]) -> Vec<Option<Version>> {
-    paths.iter().map(|path| Version::of(path)).collect()
+fn versions(paths: &[FlagFile]) -> Vec<Option<FileVersion>> {
+    paths.iter().map(|path| FileVersion::of(path)).collect()
 }
 
 fn read<T>(paths: &[FlagFile], parse: Parse<T>) -> Result<T, FileError> {

@@ -7,6 +7,7 @@ use clap::{ArgAction, Command as ClapCommand, CommandFactory as _, FromArgMatche
 
 use super::compare::CompareArgs;
 use super::export::ExportArgs;
+use super::in_force::{Flags, Given};
 use super::statistics::{StatisticsArgs, StatisticsRequest};
 use super::top::{TopArgs, TopRequest};
 use super::{Args, Config, ConfigError, ReportFormat, file, help, on_one_line};
@@ -136,8 +137,8 @@ impl Invocation {
     /// With one line to print when the command line or the file cannot be used.
     pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
         let command = help::shortened(CommandLine::command());
-        let args: Vec<OsString> = go_spelling(args, &switches(&command)).collect();
-        let args = file::with_flags_of_file(args, &command)?;
+        let typed: Vec<OsString> = go_spelling(args, &switches(&command)).collect();
+        let args = file::with_flags_of_file(typed.clone(), &command)?;
         let usage = |error: clap::Error| {
             let exit_code = u8::try_from(error.exit_code()).unwrap_or(2);
             let message = if exit_code == 0 { error.to_string() } else { on_one_line(&error.to_string()) };
@@ -145,12 +146,16 @@ impl Invocation {
         };
         let print = |message: String| Err(ConfigError::Usage { message, exit_code: 0 });
         let mut matches = command.clone().try_get_matches_from(args).map_err(usage)?;
+        let flags = Flags::of(&matches, &command);
         let line = CommandLine::from_arg_matches_mut(&mut matches).map_err(usage)?;
         if line.version || matches!(line.command, Some(Command::Version)) {
             return print(format!("collector {}\n", env!("CARGO_PKG_VERSION")));
         }
         match line.command {
-            None | Some(Command::Version) => Ok(Self::Run(Box::new(Config::from_args(line.args)?))),
+            None | Some(Command::Version) => {
+                let given = Given { file: line.args.config.clone(), line: typed, flags };
+                Ok(Self::Run(Box::new(Config { given, ..Config::from_args(line.args)? })))
+            }
             Some(Command::Statistics(args)) => Ok(Self::Statistics(Box::new(StatisticsRequest::from_args(*args)?))),
             Some(Command::Top(args)) => Ok(Self::Top(Box::new(TopRequest::from_args(*args)?))),
             Some(Command::Compare(args)) => Ok(Self::Compare(Box::new(args.into_options()?))),

@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use tower::ServiceExt as _;
 
+use super::current::Current;
 use super::hashes::Hashes;
 use super::server::Peer;
 use crate::api::http::mount::Mount;
@@ -27,13 +28,19 @@ pub(super) struct Guarded(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    guard: Guard,
-    protected: Protected,
+    rules: Current<Rules>,
     mount: Mount,
     began: Instant,
     failures: Failures,
     hashes: Hashes,
     metrics: ConnectionMetrics,
+}
+
+/// What is asked for, and where.
+#[derive(Debug)]
+struct Rules {
+    guard: Guard,
+    protected: Protected,
 }
 
 /// Why a request is not let in.
@@ -49,14 +56,17 @@ impl Guarded {
     /// Asks for what the guard knows, at the paths that are protected.
     pub(super) fn new(guard: Guard, protected: Protected, mount: Mount, metrics: ConnectionMetrics) -> Self {
         let (failures, hashes) = (Failures::default(), Hashes::new());
-        Self(Arc::new(Inner { guard, protected, mount, began: Instant::now(), failures, hashes, metrics }))
+        let rules = Current::new(Rules { guard, protected });
+        Self(Arc::new(Inner { rules, mount, began: Instant::now(), failures, hashes, metrics }))
+    }
+
+    /// From now on asks for this.
+    pub(super) fn set(&self, guard: Guard, protected: Protected) {
+        self.0.rules.set(Rules { guard, protected });
     }
 
     /// The routes, guarded.
     pub(super) fn over(self, routes: Router) -> Router {
-        if self.0.protected == Protected::Nothing {
-            return routes;
-        }
         Router::new().fallback(move |request: Request<Body>| async move { self.0.answer(routes, request).await })
     }
 }
@@ -80,12 +90,13 @@ fn is_open(protected: Protected, mount: &Mount, path: &str) -> bool {
 
 impl Inner {
     async fn answer(&self, routes: Router, request: Request<Body>) -> Response {
-        let open = is_open(self.protected, &self.mount, request.uri().path());
+        let rules = self.rules.get();
+        let open = is_open(rules.protected, &self.mount, request.uri().path());
         let is_known = request.extensions().get() == Some(&Peer::Certified);
         let info = if open || is_known {
             None
         } else {
-            let checked = self.check(&request);
+            let checked = self.check(&rules.guard, &request);
             match checked.await {
                 Ok(info) => info,
                 Err(Refused::Denied(challenges)) => return denied(&challenges),
@@ -101,7 +112,11 @@ impl Inner {
 
     /// Judges a request; the future does not hold it. Tokens, digests and passwords that are remembered are known at once;
     /// only what has to be hashed waits for others.
-    fn check(&self, request: &Request<Body>) -> impl Future<Output = Result<Option<String>, Refused>> + use<'_> {
+    fn check<'a>(
+        &'a self,
+        guard: &Guard,
+        request: &Request<Body>,
+    ) -> impl Future<Output = Result<Option<String>, Refused>> + use<'a> {
         let client = request.extensions().get().copied().unwrap_or(Client::Local);
         let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -109,7 +124,7 @@ impl Inner {
         let standing = self.failures.standing(client, now);
         let method = request.method().as_str();
         let attempt = Attempt { method, target: &target, authorization, now, client, standing };
-        let decision = self.guard.check(&attempt);
+        let decision = guard.check(&attempt);
         let shown = fingerprint(authorization.unwrap_or_default());
         async move {
             let (challenges, presented) = match (decision, standing) {

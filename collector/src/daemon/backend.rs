@@ -12,6 +12,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 use super::apart::Pools;
+use super::current::Current;
 use super::node_facts::NodeFacts;
 use super::past::Past;
 use super::rows::Table;
@@ -78,6 +79,7 @@ pub(crate) struct Backend {
     node: NodeFacts,
     feed: Arc<Table>,
     past: Option<Past>,
+    configuration: Current<String>,
 }
 
 impl Backend {
@@ -109,6 +111,7 @@ impl Backend {
             node: NodeFacts::default(),
             feed: Arc::default(),
             past: None,
+            configuration: Current::default(),
         }
     }
 
@@ -150,6 +153,11 @@ impl Backend {
     /// With a history on disk.
     pub(crate) fn with_past(self, past: Option<Past>) -> Self {
         Self { past, ..self }
+    }
+
+    /// The configuration in force, as it is shown.
+    pub(super) fn set_configuration(&self, toml: String) {
+        self.configuration.set(toml);
     }
 
     /// The history on disk.
@@ -459,6 +467,10 @@ impl Status for Backend {
             containers: self.engine.store().len(),
             lost_events: self.counters.as_ref().and_then(|counters| Some(counters.read().ok()?.lost_to_scan())),
         }
+    }
+
+    fn configuration(&self) -> Arc<String> {
+        self.configuration.get()
     }
 
     fn readiness(&self) -> Readiness {

@@ -27,8 +27,6 @@ pub(super) fn look_up(
     let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
     let engine = Arc::downgrade(engine);
     let recorder = engine.clone();
-    // Where it makes a difference to what is listed, the thread that decides that has to know.
-    let news = config.filter.asks_who().then_some(news);
     let recorded = news.clone();
     let files = storage.clone();
     let stored = move |reported| {
@@ -44,7 +42,8 @@ pub(super) fn look_up(
                 files.identified(name);
             }
         }
-        if let Some(news) = news.as_ref().filter(|_| !changed.is_empty()) {
+        // It may make a difference to what is listed.
+        if !changed.is_empty() {
             news.identified(changed);
         }
     };
@@ -53,8 +52,8 @@ pub(super) fn look_up(
         let Some(engine) = recorder.upgrade() else { return };
         let Some(manager) = manager_by_record(&records, name) else { return };
         let changed = engine.recorded(name, manager);
-        if let Some(news) = recorded.as_ref().filter(|_| !changed.is_empty()) {
-            news.identified(changed);
+        if !changed.is_empty() {
+            recorded.identified(changed);
         }
     });
     lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored)

@@ -52,8 +52,8 @@ fn wait_until_ready(progress: &Weak<Progress>) -> bool {
 fn load(engine: &Engine, roots: &HostRoots, degradations: &Degradations) {
     let families = engine.context().counter_families();
     if families.is_empty() {
-        engine.context().set_no_kernel_memory("its controllers are on cgroup v2");
-        info!("counters: from files, as their controllers are on cgroup v2");
+        engine.context().set_no_kernel_memory("no kind of counters is read that kernel memory has");
+        info!("counters: from files, as no kind of them is read that kernel memory has");
         return;
     }
     match open(engine.context(), roots) {

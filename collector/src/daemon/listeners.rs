@@ -16,9 +16,9 @@ use super::socket::Socket;
 use super::{DaemonError, system};
 use crate::api::http::mount::Mount;
 use crate::api::http::router::router;
-use crate::auth::Guard;
 use crate::auth::tls::ClientCertificates;
-use crate::config::Config;
+use crate::auth::{FileError, Guard, Settings};
+use crate::config::{Config, Protected};
 use crate::daemon::auth::Guarded;
 use crate::daemon::backend::Backend;
 use crate::daemon::drain::Bodies;
@@ -34,6 +34,44 @@ pub(super) struct Listeners {
     address: SocketAddr,
     socket: Option<Socket>,
     kubelet: Vec<Port>,
+}
+
+/// What is served.
+pub(super) struct Serving {
+    pub(super) servers: JoinSet<()>,
+    pub(super) descriptors: Arc<Descriptors>,
+    pub(super) guards: Guards,
+}
+
+/// Who is asked for what.
+pub(super) struct Guards {
+    main: Guarded,
+    kubelet: Option<Guarded>,
+}
+
+/// What is to be asked for.
+pub(super) struct NewGuards {
+    main: (Guard, Protected),
+    kubelet: Option<Guard>,
+}
+
+impl NewGuards {
+    /// Reads the files.
+    pub(super) fn load(config: &Config) -> Result<Self, FileError> {
+        let tokens = config.kubelet.secure.as_ref().map(|port| port.tokens.clone());
+        let kubelet = tokens.map(|tokens| Guard::load(&Settings { passwords: None, tokens })).transpose()?;
+        Ok(Self { main: (Guard::load(&config.access.settings)?, config.access.protected), kubelet })
+    }
+}
+
+impl Guards {
+    /// From now on this is asked for.
+    pub(super) fn set(&self, NewGuards { main: (guard, protected), kubelet }: NewGuards) {
+        self.main.set(guard, protected);
+        if let (Some(guarded), Some(guard)) = (&self.kubelet, kubelet) {
+            guarded.set(guard, Protected::Everything);
+        }
+    }
 }
 
 impl Listeners {
@@ -66,7 +104,7 @@ impl Listeners {
         answers: &Arc<Backend>,
         degradations: &Degradations,
         supervisor: &Supervisor,
-    ) -> Result<(JoinSet<()>, Arc<Descriptors>), DaemonError> {
+    ) -> Result<Serving, DaemonError> {
         let metrics = answers.own_metrics().connections().clone();
         let limits = ConnectionLimits::of(plan.connections, self.kubelet.len());
         let descriptors = Arc::new(Descriptors::new(plan.limit, degradations.clone(), metrics.clone()));
@@ -81,13 +119,15 @@ impl Listeners {
         let mut servers = JoinSet::new();
         let mount = Mount::new(&config.base_path, &config.metrics_path);
         let guarded = Guarded::new(self.guard, config.access.protected, mount.clone(), shared.metrics.clone());
+        let mut guards = Guards { main: guarded.clone(), kubelet: None };
         let routes = guarded.over(mount.clone().over(router(Arc::clone(answers))));
         let door = Door { pool: Pool::Main, hosts: hosts(self.address), mount: mount.clone() };
         let server = Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() };
         supervisor.task(&mut servers, "listener", server.run(answers.closed()));
         for port in self.kubelet {
             let hosts = hosts(port.address()?);
-            let server = port.server(answers, &shared, hosts);
+            let (server, guarded) = port.server(answers, &shared, hosts);
+            guards.kubelet = guards.kubelet.or(guarded);
             supervisor.task(&mut servers, "kubelet-listener", server.run(answers.closed()));
         }
         if let Some(listener) = self.socket {
@@ -96,6 +136,6 @@ impl Listeners {
             let server = Server { listener, tls: None, routes, door, shared };
             supervisor.task(&mut servers, "docker-listener", server.run(answers.closed()));
         }
-        Ok((servers, descriptors))
+        Ok(Serving { servers, descriptors, guards })
     }
 }

@@ -60,27 +60,34 @@ impl<T: Send + Sync + 'static> OnRequest<T> {
             last.as_ref().is_some_and(|last| wanted.is_none_or(|wanted| last.began >= wanted))
         };
         let mut updates = self.last.subscribe();
-        if !is_fresh(&updates.borrow_and_update()) {
-            if !self.is_under_way.swap(true, Ordering::AcqRel) {
-                let under_way = UnderWay(Arc::clone(self));
-                tokio::task::spawn_blocking(move || {
-                    let began = Instant::now();
-                    let value = Arc::new(read());
-                    under_way.0.last.send_replace(Some(Reading { began, value }));
-                });
-            }
-            let done = async {
-                while self.is_under_way.load(Ordering::Acquire) && updates.changed().await.is_ok() {
-                    if is_fresh(&updates.borrow_and_update()) {
-                        break;
-                    }
+        let mut read = Some(read);
+        let done = async {
+            while !is_fresh(&updates.borrow_and_update()) {
+                if let Some(read) = read.take_if(|_| !self.is_under_way.swap(true, Ordering::AcqRel)) {
+                    self.start(read);
+                } else if read.is_none() && !self.is_under_way.load(Ordering::Acquire) {
+                    // It failed.
+                    break;
                 }
-            };
-            if timeout(patience, done).await.is_err() {
-                tracing::debug!("what a request asked for was not read in time");
+                // One that is under way may have begun too long ago; then another begins when it ends.
+                if updates.changed().await.is_err() {
+                    break;
+                }
             }
+        };
+        if timeout(patience, done).await.is_err() {
+            tracing::debug!("what a request asked for was not read in time");
         }
         self.last()
+    }
+
+    fn start(self: &Arc<Self>, read: impl FnOnce() -> T + Send + 'static) {
+        let under_way = UnderWay(Arc::clone(self));
+        tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let value = Arc::new(read());
+            under_way.0.last.send_replace(Some(Reading { began, value }));
+        });
     }
 
     /// The last reading, however old it is.
@@ -136,6 +143,27 @@ mod tests {
         while shared.get(Duration::ZERO, LONG, || 5).await.as_deref() != Some(&5) {
             assert!(Instant::now() < deadline);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_that_began_too_long_ago_is_not_enough() {
+        let shared = Arc::new(OnRequest::default());
+        let (release, held) = mpsc::channel::<()>();
+        let slow = move || {
+            let _ = held.recv();
+            1
+        };
+        let asks = Arc::clone(&shared);
+        let first = tokio::spawn(async move { asks.get(LONG, LONG, slow).await.as_deref().copied() });
+        while !shared.is_under_way.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let asks = Arc::clone(&shared);
+        let second = tokio::spawn(async move { asks.get(Duration::ZERO, LONG, || 2).await.as_deref().copied() });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(release);
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Some(1), Some(2)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,18 +63,23 @@ fn bound(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 }
 
 impl Port {
-    /// What serves it.
-    pub(super) fn server(self, answers: &Arc<Backend>, shared: &Shared, hosts: Hosts) -> Server<TcpListener> {
+    /// What serves it, and who is asked for what, where anybody is.
+    pub(super) fn server(
+        self,
+        answers: &Arc<Backend>,
+        shared: &Shared,
+        hosts: Hosts,
+    ) -> (Server<TcpListener>, Option<Guarded>) {
         let routes = kubelet::router(Arc::clone(answers));
         let mount = Mount::new("", "/metrics");
-        let routes = match self.guard {
-            Some(guard) => {
-                Guarded::new(guard, Protected::Everything, mount.clone(), shared.metrics.clone()).over(routes)
-            }
+        let guarded =
+            self.guard.map(|guard| Guarded::new(guard, Protected::Everything, mount.clone(), shared.metrics.clone()));
+        let routes = match &guarded {
+            Some(guarded) => guarded.clone().over(routes),
             None => routes,
         };
         let door = Door { pool: Pool::Kubelet, hosts, mount };
-        Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() }
+        (Server { listener: self.listener, tls: self.tls, routes, door, shared: shared.clone() }, guarded)
     }
 
     /// Where it listens.

@@ -1,10 +1,10 @@
-//! Starts the exporters that were asked for.
+//! Starts the exporters that are asked for, and others in their places when that changes.
 
 use std::convert::Infallible;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tracing::info;
 
@@ -22,41 +22,155 @@ use crate::push::{
 use crate::supervisor::Supervisor;
 use crate::units::WallTime;
 
-/// Starts them; they end by themselves when the answers close, after a last attempt to send what they have.
-pub(super) fn start(
-    options: &Options,
-    answers: &Arc<Backend>,
-    supervisor: &Supervisor,
-) -> Result<JoinSet<()>, DaemonError> {
+/// One way to push, and what it is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Otlp,
+    RemoteWrite,
+    Influxdb,
+    Statsd,
+    Stdout,
+}
+
+impl Way {
+    const ALL: [Self; 5] = [Self::Otlp, Self::RemoteWrite, Self::Influxdb, Self::Statsd, Self::Stdout];
+
+    fn is_same(self, one: &Options, other: &Options) -> bool {
+        match self {
+            Self::Otlp => one.otlp == other.otlp,
+            Self::RemoteWrite => one.remote_write == other.remote_write,
+            Self::Influxdb => one.influxdb == other.influxdb,
+            Self::Statsd => one.statsd == other.statsd,
+            Self::Stdout => one.stdout == other.stdout,
+        }
+    }
+
+    /// Starts it, if it is asked for.
+    fn start(self, options: &Options, answers: &Arc<Backend>, tasks: &mut Tasks) -> Result<(), DaemonError> {
+        let invalid = |flag| move |source| DaemonError::Receiver { flag, source };
+        match (self, options) {
+            (Self::Otlp, Options { otlp: Some(options), .. }) => {
+                start_otlp(options, answers, tasks).map_err(invalid("otlp_endpoint"))
+            }
+            (Self::RemoteWrite, Options { remote_write: Some(options), .. }) => {
+                start_remote_write(options, answers, tasks).map_err(invalid("remote_write_url"))
+            }
+            (Self::Influxdb, Options { influxdb: Some(receiver), .. }) => {
+                start_influxdb(receiver, answers, tasks).map_err(invalid("storage_driver_host"))
+            }
+            (Self::Statsd, Options { statsd: Some(options), .. }) => {
+                start_statsd(options, answers, tasks);
+                Ok(())
+            }
+            (Self::Stdout, Options { stdout: Some(every), .. }) => {
+                start_stdout(*every, answers, tasks).map_err(system("starting the thread that writes samples"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Fails when one of these could not be started.
+pub(super) fn check(options: &Options) -> Result<(), DaemonError> {
     let invalid = |flag| move |source| DaemonError::Receiver { flag, source };
-    let mut tasks = Tasks { set: JoinSet::new(), supervisor };
     if let Some(options) = &options.otlp {
-        start_otlp(options, answers, &mut tasks).map_err(invalid("otlp_endpoint"))?;
+        otlp::Exporter::new(options, otlp::Signal::Metrics).map_err(invalid("otlp_endpoint"))?;
     }
     if let Some(options) = &options.remote_write {
-        start_remote_write(options, answers, &mut tasks).map_err(invalid("remote_write_url"))?;
+        remote_write::Exporter::new(options).map_err(invalid("remote_write_url"))?;
     }
     if let Some(receiver) = &options.influxdb {
-        start_influxdb(receiver, answers, &mut tasks).map_err(invalid("storage_driver_host"))?;
+        influx::Exporter::new(receiver).map_err(invalid("storage_driver_host"))?;
     }
-    if let Some(options) = &options.statsd {
-        start_statsd(options, answers, &mut tasks);
-    }
-    if let Some(every) = options.stdout {
-        start_stdout(every, answers, &mut tasks).map_err(system("starting the thread that writes samples"))?;
-    }
-    Ok(tasks.set)
+    Ok(())
 }
 
-/// The tasks that were started.
-struct Tasks<'a> {
+/// The exporters that run. They end by themselves when the answers close, after a last attempt to send what they have.
+pub(super) struct Exporters {
+    answers: Arc<Backend>,
+    supervisor: Supervisor,
+    options: Options,
+    running: Vec<(Way, Tasks)>,
+    /// Of those that were stopped: they may still send what they have.
+    ending: JoinSet<()>,
+}
+
+impl Exporters {
+    /// Starts those that are asked for.
+    pub(super) fn start(
+        options: Options,
+        answers: &Arc<Backend>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, DaemonError> {
+        let (answers, supervisor) = (Arc::clone(answers), supervisor.clone());
+        let (running, ending) = (Vec::new(), JoinSet::new());
+        let mut exporters = Self { answers, supervisor, options: Options::default(), running, ending };
+        exporters.apply(options)?;
+        Ok(exporters)
+    }
+
+    /// Stops those that are asked for something else than before, after a last attempt to send what they have, and starts
+    /// others in their places.
+    pub(super) fn apply(&mut self, options: Options) -> Result<(), DaemonError> {
+        for way in Way::ALL.into_iter().filter(|way| !way.is_same(&self.options, &options)) {
+            if let Some(place) = self.running.iter().position(|(running, _)| *running == way) {
+                let (_, tasks) = self.running.swap_remove(place);
+                tasks.stop();
+                self.ending.spawn(async move { _ = tasks.set.join_all().await });
+            }
+            let mut tasks = Tasks::new(&self.supervisor);
+            way.start(&options, &self.answers, &mut tasks)?;
+            if !tasks.set.is_empty() {
+                self.running.push((way, tasks));
+            }
+        }
+        self.options = options;
+        // What ended since the last time.
+        while self.ending.try_join_next().is_some() {}
+        Ok(())
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn join_all(mut self) {
+        for (_, tasks) in self.running {
+            self.ending.spawn(async move { _ = tasks.set.join_all().await });
+        }
+        self.ending.join_all().await;
+    }
+}
+
+/// The tasks of one exporter.
+struct Tasks {
     set: JoinSet<()>,
-    supervisor: &'a Supervisor,
+    supervisor: Supervisor,
+    stopped: watch::Sender<bool>,
 }
 
-impl Tasks<'_> {
+impl Tasks {
+    fn new(supervisor: &Supervisor) -> Self {
+        Self { set: JoinSet::new(), supervisor: supervisor.part(), stopped: watch::Sender::new(false) }
+    }
+
     fn start(&mut self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
         self.supervisor.task(&mut self.set, name, work);
+    }
+
+    /// They end soon.
+    fn stop(&self) {
+        self.supervisor.release();
+        self.stopped.send_replace(true);
+    }
+
+    /// Waits until they are to end.
+    fn closed(&self, answers: &Backend) -> impl Future<Output = ()> + Send + use<> {
+        let (closed, mut stopped) = (answers.closed(), self.stopped.subscribe());
+        async move {
+            tokio::select! {
+                () = closed => {}
+                // An error is the end of who could stop them.
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+        }
     }
 
     /// Starts an exporter: what makes requests, a queue, and who sends them.
@@ -76,12 +190,12 @@ impl Tasks<'_> {
         let phase = Phase::new(interval, &identity);
         let (waiting, counted) = (Arc::clone(&queue), metrics.clone());
         self.start(&format!("{name}-send"), async move { deliver(&waiting, &transport, &counted).await });
-        let closed = answers.closed();
+        let closed = self.closed(answers);
         self.start(name, async move { produce(phase, closed, &queue, &metrics, source).await });
     }
 }
 
-fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
+fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks) -> Result<(), InvalidReceiver> {
     let exporter = otlp::Exporter::new(options, otlp::Signal::Metrics)?;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
     let style = otlp::Style { temporality: options.temporality, details: options.details };
@@ -101,7 +215,7 @@ fn to(receiver: &Receiver) -> (&str, Duration, usize) {
     (receiver.url.authority().map_or("", http::uri::Authority::as_str), receiver.interval, receiver.queue_size)
 }
 
-fn start_influxdb(receiver: &Receiver, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> Result<(), InvalidReceiver> {
+fn start_influxdb(receiver: &Receiver, answers: &Arc<Backend>, tasks: &mut Tasks) -> Result<(), InvalidReceiver> {
     let exporter = influx::Exporter::new(receiver)?;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
     let points = InfluxPoints { machine: Reporter::new(answers), observer };
@@ -122,7 +236,7 @@ impl Source for InfluxPoints {
     }
 }
 
-fn start_statsd(options: &StatsdOptions, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) {
+fn start_statsd(options: &StatsdOptions, answers: &Arc<Backend>, tasks: &mut Tasks) {
     let StatsdOptions { address, namespace, interval, queue_size } = options;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
     let gauges = Gauges { observer, namespace: namespace.clone() };
@@ -192,7 +306,7 @@ impl Source for Containers {
 fn start_remote_write(
     options: &RemoteWriteOptions,
     answers: &Arc<Backend>,
-    tasks: &mut Tasks<'_>,
+    tasks: &mut Tasks,
 ) -> Result<(), InvalidReceiver> {
     let exporter = remote_write::Exporter::new(options)?;
     let target = [("job", "collector".to_owned()), ("instance", answers.host_name())];
@@ -228,7 +342,7 @@ impl Source for Series {
     }
 }
 
-fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) -> std::io::Result<()> {
+fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks) -> std::io::Result<()> {
     let metrics = answers.push_metrics().exporter("stdout");
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
     let machine = answers.host_name();
@@ -245,7 +359,7 @@ fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks<'_>) 
         // It may have ended early, for want of a reader.
         let _ = closing.recv();
     })?;
-    let closed = answers.closed();
+    let closed = tasks.closed(answers);
     tasks.start("output-end", async move {
         closed.await;
         drop(open);

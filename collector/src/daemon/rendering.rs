@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
 use super::backend::{Backend, VERSION};
+use super::current::Current;
 use super::metrics::{Jobs, Shared, finish, make_room, next};
 use super::node_facts::ProcessCounts;
 use crate::api::backend::{MetricsUnavailable, Status as _};
@@ -24,7 +25,7 @@ const KILLS: usize = 1000;
 pub(crate) fn start(
     jobs: Jobs,
     answers: Weak<Backend>,
-    options: Options,
+    options: Arc<Current<Options>>,
     supervisor: &Supervisor,
 ) -> std::io::Result<()> {
     supervisor.thread("metrics", move || {
@@ -32,7 +33,7 @@ pub(crate) fn start(
         while let Some((scrape, at)) = next(&shared) {
             let Some(answers) = answers.upgrade() else { return };
             let began = Instant::now();
-            let answer = render(&shared, &answers, &options, scrape).map(Arc::new);
+            let answer = render(&shared, &answers, &options.get(), scrape).map(Arc::new);
             answers.own_metrics().rendered(began.elapsed());
             finish(&shared, scrape, at, &answer);
         }

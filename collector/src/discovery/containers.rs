@@ -132,6 +132,11 @@ impl Discovery {
         self.roster.payer()
     }
 
+    /// Every container that is known.
+    pub fn names(&self) -> Vec<Name> {
+        self.nodes.keys().cloned().collect()
+    }
+
     /// Every directory that is known.
     pub fn members_known(&self) -> HashSet<Member> {
         self.names.keys().copied().collect()

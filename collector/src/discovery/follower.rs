@@ -3,6 +3,8 @@
 //! Without eBPF the same thread only scans, using at most 2 % of a CPU, and on cgroup v2 watches `memory.events`, so that
 //! an OOM kill is noticed when it happens.
 
+mod messages;
+
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -22,6 +24,8 @@ use crate::sample::event::Name;
 use crate::sampler::engine::Engine;
 use crate::sampler::roster::{Admission, Roster};
 use crate::supervisor::Supervisor;
+use messages::Message;
+pub use messages::{News, Stop};
 
 /// A scan after a loss starts no sooner after the one before, so that a long storm does not become a storm of scans.
 const SCAN_PAUSE: Duration = Duration::from_millis(100);
@@ -63,49 +67,6 @@ impl Progress {
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
-}
-
-/// Ends the thread.
-#[derive(Debug)]
-pub struct Stop {
-    scans: Sender<Message>,
-    waker: Waker,
-}
-
-impl Stop {
-    /// Ends the thread after what it is doing.
-    pub fn stop(&self) {
-        // The thread may have ended already.
-        let _ = self.scans.send(Message::Stop);
-        self.waker.wake();
-    }
-
-    /// What notifies the thread of what was learnt elsewhere.
-    pub fn news(&self) -> News {
-        News { messages: self.scans.clone(), waker: self.waker.clone() }
-    }
-}
-
-/// Notifies the thread of what was learnt elsewhere.
-#[derive(Clone, Debug)]
-pub struct News {
-    messages: Sender<Message>,
-    waker: Waker,
-}
-
-impl News {
-    /// It is known now who these are.
-    pub fn identified(&self, names: Vec<Name>) {
-        let _ = self.messages.send(Message::Identified(names));
-        self.waker.wake();
-    }
-}
-
-#[derive(Debug)]
-enum Message {
-    Scanned(Scan),
-    Identified(Vec<Name>),
-    Stop,
 }
 
 #[derive(Debug)]
@@ -163,7 +124,7 @@ pub fn start(
             (watch.waker(), Some(watch))
         }
     };
-    let stop = Stop { scans: sender.clone(), waker: waker.clone() };
+    let stop = Stop::new(sender.clone(), waker.clone());
     let now = Instant::now();
     let (every, periodic) = match source {
         Source::Events { verify_every, .. } => (verify_every, Reason::Periodic),
@@ -212,6 +173,7 @@ impl Follower {
                 match message {
                     Message::Stop => return,
                     Message::Identified(names) => self.tracker.identified(&names),
+                    Message::Filter(filter) => self.tracker.set_filter(*filter),
                     Message::Scanned(scan) => {
                         // What the scan saw happened before this; so it is applied after what the events reported.
                         self.drain(&mut reader);
@@ -252,6 +214,7 @@ impl Follower {
                 match message {
                     Message::Stop => return,
                     Message::Identified(names) => self.tracker.identified(&names),
+                    Message::Filter(filter) => self.tracker.set_filter(*filter),
                     Message::Scanned(scan) => {
                         let took = scan.took;
                         let found = scan.found.iter().map(|found| (found.member.hierarchy, Name::clone(&found.name)));

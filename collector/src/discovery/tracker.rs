@@ -3,6 +3,7 @@
 //! Runs on the one thread that follows the kernel's events and therefore never reads a cgroup's statistics itself.
 
 mod exits;
+mod listing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,17 +13,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use exits::Exits;
 
-use super::filter::{Filter, Standing};
+use super::filter::Filter;
 use crate::bounds::{Bound, Shown};
 use crate::degradations::Degradations;
 use crate::discovery::containers::{Change, Discovery, Divergence, Found};
 use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
-use crate::reader::container::{ContainerReader, Member, Scratch};
-use crate::runtime::{Requests, cgroup_names};
+use crate::reader::container::{Member, Scratch};
+use crate::runtime::Requests;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
-use crate::sample::identity::Identity;
 use crate::sampler::engine::{Engine, Origin, Tracked};
 use crate::store::Listed;
 use crate::units::{Bytes, WallTime};
@@ -308,69 +308,6 @@ impl Tracker {
         // One that is not listed may be, when it is known who it is.
         if self.filter.rules.want_path(name) {
             self.identities.begin(name);
-        }
-    }
-
-    /// Whether a cgroup is listed, by what is known of it now.
-    fn is_listed(&self, name: &Name) -> Listed {
-        match self.engine.who(name) {
-            Some(who) => self.filter.listed(name, Standing::Container, who.identity.as_deref()),
-            None if self.filter.rules.ask_who() => {
-                self.filter.listed(name, Standing::Raw, self.identity_above(name).as_deref())
-            }
-            None => self.filter.listed(name, Standing::Raw, None),
-        }
-    }
-
-    fn origin(&mut self, name: &Name, made: Option<WallTime>, listed: Listed) -> Origin {
-        match made {
-            Some(at) => Origin::Made(at),
-            None if listed == Listed::Yes => {
-                let now = WallTime::from(SystemTime::now());
-                let mut reader = ContainerReader::new(Arc::clone(name), &self.discovery.members(name));
-                Origin::Found(reader.created_from_files(self.engine.context(), &mut self.scratch, now))
-            }
-            None => Origin::Found(None),
-        }
-    }
-
-    fn publish_creation(&self, name: &Name, origin: Origin) {
-        self.engine.store().events().publish(Event {
-            container: Arc::clone(name),
-            // An event of 1970 would be too old for the log.
-            at: origin.created().unwrap_or_else(|| WallTime::from(SystemTime::now())),
-            kind: EventKind::ContainerCreation,
-            data: EventData::None,
-        });
-    }
-
-    /// Who the container is that a cgroup without one of its own is part of.
-    fn identity_above(&self, name: &[u8]) -> Option<Arc<Identity>> {
-        let ends = name.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let mut above = ends.map(|end| &name[..end]).filter(|above| cgroup_names::may_be_container(above));
-        above.find_map(|above| self.engine.who(&above.into()))?.identity
-    }
-
-    /// These are somebody else than before: they, and what is below them, may be wanted now, or not any more.
-    pub fn identified(&mut self, names: &[Name]) {
-        if !self.filter.asks_who() {
-            return;
-        }
-        for name in names.iter().flat_map(|name| self.discovery.names_from(name)).collect::<Vec<_>>() {
-            let Some(tracked) = self.engine.tracked(&name) else { continue };
-            let listed = self.is_listed(&name);
-            if listed == tracked.container().listed() {
-                continue;
-            }
-            let made = match tracked.origin() {
-                Origin::Made(at) => Some(at),
-                Origin::Found(_) => None,
-            };
-            let origin = self.origin(&name, made, listed);
-            if listed == Listed::Yes {
-                self.publish_creation(&name, origin);
-            }
-            self.engine.relist(&tracked, &self.discovery.members(&name), origin, listed);
         }
     }
 

@@ -213,6 +213,13 @@ impl Hierarchies {
         Some(Self { mode, list })
     }
 
+    /// cgroup2 alone, as if nothing else were mounted.
+    #[cfg(test)]
+    pub fn unified_alone(mut self) -> Option<Self> {
+        self.list.retain(|hierarchy| hierarchy.version == Version::V2);
+        (!self.list.is_empty()).then_some(Self { mode: Mode::V2, ..self })
+    }
+
     /// Whether every cgroup of the machine is in sight.
     pub fn are_whole(&self) -> bool {
         self.list.iter().all(|hierarchy| hierarchy.extent == Extent::Whole)

@@ -22,7 +22,7 @@ use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
 use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
 use cgroups::{CgroupFacts, HierarchyFacts};
-use counters::CounterFacts;
+use counters::{CounterFacts, Versions};
 use port::PortFacts;
 use processes::ProcessFacts;
 use system::{Clock, InotifyLimits, Pressure};
@@ -60,13 +60,17 @@ impl Facts {
     /// Tries everything out.
     pub fn gather(roots: &HostRoots, options: &ProbeOptions, listen: SocketAddr) -> Self {
         let cgroups = cgroups::gather(roots);
-        let has_memory = |hierarchy: &HierarchyFacts| hierarchy.controllers.iter().any(|name| &**name == "memory");
-        let with_memory = cgroups.iter().flat_map(|facts| &facts.hierarchies).find(|hierarchy| has_memory(hierarchy));
-        let version = with_memory.map_or(Version::V2, |hierarchy| hierarchy.version);
+        let hierarchies = cgroups.as_ref().map_or(&[][..], |facts| &facts.hierarchies);
+        let on_v1 = |controller: &str| {
+            let has = |hierarchy: &HierarchyFacts| hierarchy.controllers.iter().any(|name| &**name == controller);
+            hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1 && has(hierarchy))
+        };
+        let version = |controller| if on_v1(controller) { Version::V1 } else { Version::V2 };
+        let versions = Versions { memory: version("memory"), time: version("cpuacct"), devices: version("blkio") };
         Self {
             release: kernel_release(),
             probes: examine(roots, options),
-            counters: counters::gather(roots, version),
+            counters: counters::gather(roots, versions),
             capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
             cgroups,
             processes: processes::gather(roots),

@@ -11,8 +11,9 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
 use super::Receiver;
-use super::connector::{Connector, InvalidReceiver, Version, connector};
 use super::delivery::Failure;
+use crate::client::tls::{Connector, Version, connector};
+use crate::client::{TlsError, Trust};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,6 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 64 << 10;
 /// Of an answer that complains no more is logged.
 const COMPLAINT_LIMIT: usize = 300;
+
+/// A receiver's address cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidReceiver {
+    /// Not a URL of HTTP.
+    #[error("{0}")]
+    Url(#[from] http::uri::InvalidUri),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// Posts to one receiver.
 #[derive(Clone, Debug)]
@@ -48,9 +60,11 @@ impl HttpClient {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("collector/", env!("CARGO_PKG_VERSION"))));
         headers.extend(receiver.headers.iter().cloned());
-        let client = Client::builder(TokioExecutor::new())
-            .http2_only(version == Version::Http2)
-            .build(connector(&url, version)?);
+        let client = Client::builder(TokioExecutor::new()).http2_only(version == Version::Http2).build(connector(
+            url.scheme_str().unwrap_or_default(),
+            &Trust::System,
+            version,
+        )?);
         Ok(Self { client, url, headers })
     }
 

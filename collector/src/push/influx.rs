@@ -1,14 +1,15 @@
 //! `InfluxDB`'s line protocol: cAdvisor's storage driver `influxdb`, with its measurements and tags, and all the other
 //! statistics in the same style. Version 1 of the API takes a database, versions 2 and 3 an organization and a bucket.
 
-use super::connector::{InvalidReceiver, Version};
 use super::delivery::{Failure, Transport};
+use super::http_client::InvalidReceiver;
 use super::http_client::{HttpClient, busy_or_broken};
 use super::observe::Observed;
 use super::otlp::compressed;
 use super::queue::Request;
 use super::statistics::{Detail, Number, ROWS, Seen};
 use super::{Compression, Receiver};
+use crate::client::tls::Version;
 use crate::sample::container::Sample;
 
 /// Bytes of one request before it is compressed: `InfluxDB` recommends some thousand lines.

@@ -223,8 +223,11 @@ impl ContainerReader {
         self.families.read_beside(&mut reading, &mut sample);
         let Reading { values, gone, opened_by_path, unread, .. } = reading;
         sample.unread = unread;
-        self.release_files();
-        self.late.found(&sample, self.live);
+        self.release_files(ctx);
+        if self.late.found(&sample, self.live) {
+            // A controller that is new has a structure of its own.
+            self.forget_targets();
+        }
         self.opened_by_path = opened_by_path;
         if gone != 0 {
             self.forget_targets();

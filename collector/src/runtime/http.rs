@@ -5,28 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode, header};
+use http_body_util::Empty;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
 use super::listeners::DockerTls;
 use crate::bounds::{Bound, Shown};
+use crate::client::Trust;
+use crate::client::single::{self, Body, BodyError, Head, Memory};
+use crate::client::tls::{Identity, config};
 
 /// Longest wait for a whole answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for
 /// it.
@@ -39,8 +36,7 @@ const ORDINARY_ANSWER: usize = 256 << 10;
 const LARGE_ANSWERS: usize = 2;
 /// Bytes of an event, which repeats the container's labels.
 const LARGEST_EVENT: usize = 1 << 20;
-/// Bytes of the head of an answer.
-const HEAD: usize = 64 << 10;
+const HEAD: Head = Head { bytes: 64 << 10, fields: 100 };
 /// What of an answer that is an error is repeated.
 const ERROR_TEXT: usize = 1 << 10;
 
@@ -57,11 +53,19 @@ pub(super) struct HttpClient {
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// An answer whose body is still to come, and the connection it comes from, which ends with it.
-#[derive(Debug)]
-struct Answer {
-    response: Response<Incoming>,
-    connection: JoinSet<()>,
+/// The right to a large answer.
+struct Large<'a> {
+    answers: &'a Semaphore,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Memory for Large<'_> {
+    async fn grow(&mut self, bytes: usize) {
+        if self.permit.is_none() && bytes > ORDINARY_ANSWER {
+            // They are never closed.
+            self.permit = self.answers.acquire().await.ok();
+        }
+    }
 }
 
 fn transport(error: impl std::fmt::Display) -> RuntimeError {
@@ -71,7 +75,10 @@ fn transport(error: impl std::fmt::Display) -> RuntimeError {
 impl HttpClient {
     /// A client that has not asked anything yet.
     pub(super) fn new(endpoint: &Endpoint, tls: Option<&DockerTls>) -> Result<Self, RuntimeError> {
-        let tls = tls.map(client_config).transpose()?.map(Arc::new);
+        let tls = tls.map(|DockerTls { certificate, key, ca }| {
+            config(&Trust::File(ca.clone()), Some(Identity { certificate, key })).map_err(transport)
+        });
+        let tls = tls.transpose()?.map(Arc::new);
         let large = Arc::new(Semaphore::new(LARGE_ANSWERS));
         Ok(Self { endpoint: endpoint.clone(), tls, large, patience: PATIENCE })
     }
@@ -79,8 +86,7 @@ impl HttpClient {
     /// The answer to a question, read from JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, RuntimeError> {
         let whole = async {
-            let Answer { response, connection: _connection } = self.send(target).await?;
-            let mut body = response.into_body();
+            let mut body = self.send(target).await?;
             self.read(&mut body, LARGEST_ANSWER, |bytes| serde_json::from_slice(bytes)).await?.map_err(transport)
         };
         timeout(self.patience, whole).await.unwrap_or_else(|_| Err(self.too_slow()))
@@ -94,14 +100,8 @@ impl HttpClient {
 
     /// An answer that comes line by line and has no end.
     pub(super) async fn lines(&self, target: &str) -> Result<Lines, RuntimeError> {
-        let answer = timeout(self.patience, self.send(target)).await;
-        let Answer { response, connection } = answer.unwrap_or_else(|_| Err(self.too_slow()))?;
-        Ok(Lines {
-            body: response.into_body(),
-            buffer: BytesMut::new(),
-            skipping: Skipping::No,
-            _connection: connection,
-        })
+        let body = timeout(self.patience, self.send(target)).await.unwrap_or_else(|_| Err(self.too_slow()))?;
+        Ok(Lines { body, buffer: BytesMut::new(), skipping: Skipping::No })
     }
 
     fn too_slow(&self) -> RuntimeError {
@@ -112,48 +112,36 @@ impl HttpClient {
     /// Reads a body that is not too large. Large ones are read and used up by a few at a time.
     async fn read<T>(
         &self,
-        body: &mut Incoming,
+        body: &mut Body,
         limit: usize,
         consume: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, RuntimeError> {
-        let mut bytes = Vec::new();
-        let mut permit = None;
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(transport)?.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
+        let mut memory = Large { answers: &self.large, permit: None };
+        let bytes = body.whole(limit, &mut memory).await.map_err(|error| match error {
+            BodyError::Long(limit) => {
                 Bound::RuntimeAnswerBytes.exceeded();
-                return Err(RuntimeError::TooLarge(limit));
+                RuntimeError::TooLarge(limit)
             }
-            if permit.is_none() && bytes.len() + data.len() > ORDINARY_ANSWER {
-                permit = Some(self.large.acquire().await.map_err(transport)?);
-            }
-            bytes.extend_from_slice(&data);
-        }
+            BodyError::Http(error) => transport(error),
+        })?;
         let consumed = consume(&bytes);
-        drop((bytes, permit));
+        drop((bytes, memory));
         Ok(consumed)
     }
 
-    async fn send(&self, target: &str) -> Result<Answer, RuntimeError> {
-        let stream = TokioIo::new(self.connect().await?);
-        let mut builder = http1::Builder::new();
-        let (mut sender, connection) = builder.max_buf_size(HEAD).handshake(stream).await.map_err(transport)?;
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            // What it ends with is the answer's business.
-            let _ = connection.await;
-        });
+    async fn send(&self, target: &str) -> Result<Body, RuntimeError> {
+        let stream = self.connect().await?;
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "localhost",
             Endpoint::Tcp(address) => address,
         };
         let request = Request::get(target).header(header::HOST, host).body(Empty::<Bytes>::new());
-        let response = sender.send_request(request.map_err(transport)?).await.map_err(transport)?;
-        match response.status() {
-            StatusCode::OK => Ok(Answer { response, connection: task }),
+        let answer = single::send(stream, request.map_err(transport)?, HEAD).await.map_err(transport)?;
+        let mut body = answer.body;
+        match answer.status {
+            StatusCode::OK => Ok(body),
             StatusCode::NOT_FOUND => Err(RuntimeError::NoSuchContainer),
             status => {
-                let mut body = response.into_body();
                 let said = self.read(&mut body, ERROR_TEXT, reason).await;
                 Err(RuntimeError::Refused(status, said.unwrap_or_default()))
             }
@@ -186,32 +174,12 @@ fn reason(body: &[u8]) -> String {
     }
 }
 
-/// The certificate to show, and whom to trust.
-fn client_config(files: &DockerTls) -> Result<ClientConfig, RuntimeError> {
-    let wrong = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        RuntimeError::Transport(format!("{}: {error}", path.display()))
-    };
-    let certificates = |path: &std::path::Path| {
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        read.map_err(|error| wrong(path, &error))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.ca)? {
-        roots.add(certificate).map_err(|error| wrong(&files.ca, &error))?;
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(transport)?.with_root_certificates(roots);
-    builder.with_client_auth_cert(certificates(&files.certificate)?, key).map_err(|error| wrong(&files.key, &error))
-}
-
 /// The lines of an answer without end. One that is too long is passed over.
 #[derive(Debug)]
 pub(super) struct Lines {
-    body: Incoming,
+    body: Body,
     buffer: BytesMut,
     skipping: Skipping,
-    _connection: JoinSet<()>,
 }
 
 /// Whether what comes belongs to a line that is too long.
@@ -243,11 +211,9 @@ impl Lines {
                 self.buffer.clear();
             }
             looked_at = self.buffer.len();
-            let frame = self.body.frame().await;
-            let frame = frame.ok_or_else(|| RuntimeError::Transport("it closed the connection".to_owned()))?;
-            if let Ok(data) = frame.map_err(transport)?.into_data() {
-                self.buffer.extend_from_slice(&data);
-            }
+            let data = self.body.next().await;
+            let data = data.ok_or_else(|| RuntimeError::Transport("it closed the connection".to_owned()))?;
+            self.buffer.extend_from_slice(&data.map_err(transport)?);
         }
     }
 }

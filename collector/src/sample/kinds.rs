@@ -107,6 +107,18 @@ impl KindSet {
         self.0 & (1 << kind as u32) != 0
     }
 
+    /// The kinds that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The kinds that are not in the other set.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The set with these kinds added.
     #[must_use]
     pub fn union(self, kinds: impl IntoIterator<Item = MetricKind>) -> Self {

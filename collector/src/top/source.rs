@@ -7,7 +7,7 @@ use serde_json::error::Category;
 
 use super::wire::{self, Answer, Tick};
 use crate::client::{Client, ClientError, Patience, Peer};
-use crate::config::{Config, TopRequest, Where};
+use crate::config::{TopRequest, Where};
 use crate::embedded::daemon::Collector;
 use crate::sample::kinds::MetricKind;
 
@@ -89,7 +89,8 @@ impl Source {
         }
         // What files take and what applications say is not shown, and the first is work for the disk.
         let kinds = request.config.kinds.without([MetricKind::Disk, MetricKind::App]);
-        let config = Config { kinds, ..request.config.clone() };
+        let mut config = request.config.clone();
+        config.kinds = kinds;
         let started = Collector::start(&config);
         let collector =
             started.map_err(|source| SourceError::Start { asked: reason.clone(), source: Box::new(source) })?;

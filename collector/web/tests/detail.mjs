@@ -112,7 +112,9 @@ test("who_is_unknown_is_said", async () => {
 
 test("a_changed_limit_is_marked", async () => {
   const other = await open("/docker/shop-web-1");
-  await until("a chart", async () => (await valueOf(other, "Memory", "limit")) === 64 * 1024 ** 2);
+  await until("the limit before", async () => (await valueOf(other, "Memory", "limit")) === 64 * 1024 ** 2);
+  // The list knows it earlier than the page of the container, which sees what changes from then on.
+  await until("a sample", async () => (await valueOf(other, "Memory", "working_set")) > 0);
   await act("limit");
   await until("a marker", () => other.locator('[data-chart="Memory"] [data-marker="change"]').count(), 30000);
   equal(await valueOf(other, "Memory", "limit"), 48 * 1024 ** 2);

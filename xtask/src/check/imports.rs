@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 31] = [
     // The store's samples and events on disk.
     ("archive", &["bounds", "degradations", "sample", "store", "supervisor", "units"]),
     ("kernel", &["bounds", "units"]),
-    ("runtime", &["bounds", "degradations", "sample", "units"]),
+    ("runtime", &["bounds", "client", "degradations", "sample", "units"]),
     // Reads a container or the machine when it is called; who is read when is the sampler's.
     ("reader", &["bounds", "kernel", "runtime", "sample", "units"]),
     ("sampler", &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "store", "supervisor", "units"]),
@@ -36,10 +36,10 @@ const LAYERS: [(&str, &[&str]); 31] = [
         &["bounds", "degradations", "kernel", "reader", "runtime", "sample", "sampler", "store", "supervisor", "units"],
     ),
     // Speaks to the applications in containers; what it reads goes beside their samples.
-    ("application", &["sample", "store", "units"]),
+    ("application", &["client", "sample", "store", "units"]),
     ("api", &["rates", "sample", "series", "store", "units"]),
     // What is sent unasked. Texts and lines of JSON come from the api, handed in by the daemon.
-    ("push", &["rates", "sample", "series", "store", "units"]),
+    ("push", &["client", "rates", "sample", "series", "store", "units"]),
     // A client of running servers: it judges the collector by its answers alone.
     ("compare", &["bounds", "client", "kernel", "units"]),
     // What the archive has in the api's formats, for the command and for the daemon.

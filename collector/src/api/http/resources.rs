@@ -11,6 +11,8 @@ use crate::api::cadvisor::v2::Resource as V2;
 pub(crate) enum Page {
     /// The JSON API.
     Api,
+    /// The flags in force.
+    Config,
     Containers,
     Docker,
     /// A span of the history on disk.
@@ -37,8 +39,9 @@ pub(crate) enum Page {
 
 impl Page {
     /// All of them.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Api,
+        Self::Config,
         Self::Containers,
         Self::Docker,
         Self::Export,
@@ -60,6 +63,7 @@ impl Page {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Api => "/api/",
+            Self::Config => "/config",
             Self::Containers => "/containers/",
             Self::Docker => "/docker/",
             Self::Export => "/api/export",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -44,6 +44,7 @@ const PAGE: &str = Page::Containers.path();
 /// The routes over what the daemon supplies.
 pub fn router<S: Node>(source: Arc<S>) -> Router {
     let routes = Page::ALL.into_iter().fold(Router::new(), |routes, page| match page {
+        Page::Config => routes.route(page.path(), any(config::<S>)),
         Page::Export => routes.route(page.path(), any(export::<S>)),
         Page::Feed => routes.route(page.path(), any(feed::answer::<S>)),
         Page::Health => routes.route(page.path(), any(healthz::<S>)),
@@ -117,6 +118,10 @@ pub fn audience(path: &str) -> Audience {
     // As the routes compare it, without decoding.
     if [Page::Health, Page::Readiness].iter().any(|page| page.path() == path) {
         return Audience::Everybody;
+    }
+    // What has the flags is for people, wherever they have to show who they are.
+    if path == Page::Config.path() {
+        return Audience::Readers;
     }
     match Page::of(&path::decode(path)) {
         Some(Page::Containers | Page::Docker | Page::Podman | Page::Static) => Audience::Readers,
@@ -233,6 +238,11 @@ async fn export<S: Node>(State(source): State<Arc<S>>, uri: Uri) -> Result<Respo
         Some((Ok::<_, Infallible>(piece), (pieces, share)))
     });
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(rest)).into_response())
+}
+
+async fn config<S: Status>(State(source): State<Arc<S>>) -> Response {
+    let headers = [(CONTENT_TYPE, "application/toml"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, source.configuration().to_string()).into_response()
 }
 
 async fn healthz<S: Status>(State(source): State<Arc<S>>, uri: Uri) -> Response {

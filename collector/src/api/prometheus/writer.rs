@@ -96,6 +96,7 @@ impl<'a> Writer<'a> {
     /// From now on series are written.
     pub(super) fn write(&mut self) {
         self.sink = Sink::Write;
+        (self.series, self.left_out) = (0, 0);
         if self.format == Format::RemoteWrite {
             series::append_labels(self.out, &self.arena.text);
         }

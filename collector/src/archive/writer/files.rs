@@ -1,5 +1,6 @@
 //! Which file is written to: the newest one is continued, opened anew after an error of the disk, and followed by others.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,33 +20,51 @@ impl Writer {
     /// The disk does not take it. It is still read, if it can be, with what has not become blocks.
     pub(super) fn continue_last(&mut self) -> Result<(), SegmentError> {
         let Some(file) = self.archive.files().pop() else { return Ok(()) };
-        if matches!(*lock(&file.state), State::Unusable(_)) {
-            return Ok(());
+        // One that is read has to be let go of before it is written to.
+        if matches!(*lock(&file.state), State::Open(_)) {
+            self.probe()?;
         }
-        match guarded(|| Segment::create(&file.path)) {
+        let mut state = lock(&file.state);
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Closed => {}
+            unusable @ State::Unusable(_) => {
+                *state = unusable;
+                return Ok(());
+            }
+            State::Open(segment) => {
+                if let Err(segment) = Arc::try_unwrap(segment) {
+                    *state = State::Open(segment);
+                    // With the next step.
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is being read").into());
+                }
+            }
+        }
+        match guarded(|| Segment::create(&file.path)).map(Arc::new) {
             Ok(segment) => {
+                *state = State::Open(Arc::clone(&segment));
+                drop(state);
                 let active = self.activate(file, segment);
                 let recovered = self.recover(&active);
                 self.active = Some(active);
                 recovered
             }
             Err(error @ SegmentError::Io(_)) => {
+                drop(state);
                 if lock(&self.archive.tail).is_empty() {
                     self.archive.read_rows();
                 }
                 Err(error)
             }
             Err(error) => {
+                *state = State::Unusable(Instant::now());
+                drop(state);
                 self.archive.unusable(&file.path, &error);
-                *lock(&file.state) = State::Unusable(Instant::now());
                 Ok(())
             }
         }
     }
 
-    fn activate(&mut self, file: Arc<File>, segment: Segment) -> Active {
-        let segment = Arc::new(segment);
-        *lock(&file.state) = State::Open(Arc::clone(&segment));
+    fn activate(&mut self, file: Arc<File>, segment: Arc<Segment>) -> Active {
         (self.next_shape, self.next_life) = segment.next_numbers();
         self.shapes.clear();
         // Each file has numbers of its own.
@@ -86,13 +105,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens the file anew after an error of the disk, if the disk takes anything.
-    pub(super) fn reopen(&mut self) -> Result<(), SegmentError> {
+    /// Whether the disk takes anything.
+    fn probe(&self) -> io::Result<()> {
         let probe = self.archive.options.directory.join("probe");
         let probed = std::fs::write(&probe, vec![0; PROBE]);
         // One that cannot be removed is written over the next time.
         let _ = std::fs::remove_file(&probe);
-        probed?;
+        probed
+    }
+
+    /// Opens the file anew after an error of the disk, if the disk takes anything.
+    pub(super) fn reopen(&mut self) -> Result<(), SegmentError> {
+        self.probe()?;
         let Some(Active { file, segment }) = self.active.take() else {
             // It could not be opened the last time.
             self.failed = false;
@@ -127,8 +151,8 @@ impl Writer {
         }
         let Options { directory, .. } = &self.archive.options;
         let path = directory.join(format!("{}.{EXTENSION}", time.millis()));
-        let file = File::new(time.millis(), path, State::Closed);
-        let segment = guarded(|| Segment::create(&file.path))?;
+        let segment = Arc::new(guarded(|| Segment::create(&path))?);
+        let file = File::new(time.millis(), path, State::Open(Arc::clone(&segment)));
         if let Some(Active { file, segment }) = self.active.take() {
             *lock(&file.state) = State::Closed;
             // Whoever reads it at this moment keeps it as it is.

@@ -15,18 +15,27 @@ pub struct CounterFacts {
     pub refused: Vec<(CounterFamily, String)>,
 }
 
-/// Loads every program that is used with this version of cgroups, and lets go of them again.
-pub(super) fn gather(roots: &HostRoots, version: Version) -> Result<CounterFacts, CountersUnavailable> {
-    use CounterFamily::{Bandwidth, Blkio, CpuTime, Memory, Pids};
-    let families: &[CounterFamily] = match version {
-        Version::V1 => &[Memory, CpuTime, Bandwidth, Pids, Blkio],
-        Version::V2 => {
-            let (why, fix) = ("their controllers are on cgroup v2".to_owned(), "none is needed");
-            return Err(CountersUnavailable { why, fix });
-        }
-    };
-    let surroundings = Surroundings { memory: version, cpus: possible_cpus(roots).unwrap_or_default() };
-    let counters = Counters::load(roots, surroundings, families)?;
+/// The versions of the hierarchies that have the counters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Versions {
+    /// Memory.
+    pub(super) memory: Version,
+    /// CPU time.
+    pub(super) time: Version,
+    /// Block devices.
+    pub(super) devices: Version,
+}
+
+/// Loads every program that is used with these versions of cgroups, and lets go of them again.
+pub(super) fn gather(roots: &HostRoots, versions: Versions) -> Result<CounterFacts, CountersUnavailable> {
+    use CounterFamily::{Bandwidth, Blkio, Cgroup, CpuTime, Memory, Pids};
+    let mut families = vec![Memory, Bandwidth, Pids];
+    families.push(if versions.time == Version::V1 { CpuTime } else { Cgroup });
+    if versions.devices == Version::V1 {
+        families.push(Blkio);
+    }
+    let surroundings = Surroundings { memory: versions.memory, cpus: possible_cpus(roots).unwrap_or_default() };
+    let counters = Counters::load(roots, surroundings, &families)?;
     let read = families.iter().copied().filter(|family| counters.has(*family)).collect();
     Ok(CounterFacts { read, refused: counters.refused().to_vec() })
 }

@@ -9,7 +9,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{StatusCode, Uri};
 use prost::Message as _;
 
-use crate::push::connector::{InvalidReceiver, Version};
+use crate::client::tls::Version;
+use crate::push::InvalidReceiver;
 use crate::push::delivery::{Failure, Transport};
 use crate::push::http_client::{Answer, HttpClient};
 use crate::push::queue::Request;

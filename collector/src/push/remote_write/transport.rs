@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::version_1;
-use crate::push::connector::Version;
+use crate::client::tls::Version;
 use crate::push::delivery::{Failure, Transport};
 use crate::push::http_client::{Answer, HttpClient, busy_or_broken};
 use crate::push::queue::Request;

@@ -58,8 +58,8 @@ pub(super) trait Family {
     /// Visits the cgroup's files that are kept open.
     fn each(&mut self, _: &mut dyn FnMut(&mut KeptFile)) {}
 
-    /// Closes those whose numbers are otherwise taken from kernel memory.
-    fn release(&mut self) {}
+    /// Closes those whose numbers are otherwise taken from kernel memory, by the families of counters that are.
+    fn release(&mut self, _: &dyn Fn(CounterFamily) -> bool) {}
 
     /// Whether a file that every cgroup with the controller has is not there.
     fn lacks_leading(&self) -> bool {
@@ -188,8 +188,8 @@ impl Families {
     }
 
     /// Closes what is open of the files whose numbers are otherwise taken from kernel memory.
-    pub(super) fn release(&mut self) {
-        self.all().into_iter().for_each(Family::release);
+    pub(super) fn release(&mut self, is_taken: &dyn Fn(CounterFamily) -> bool) {
+        self.all().into_iter().for_each(|family| family.release(is_taken));
     }
 
     pub(super) fn lacks_leading(&mut self) -> bool {

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use compare::Compared;
+
 use super::context::ReaderContext;
 use super::kernel_memory::{Counted, KernelMemory};
 use super::reading::bit;
@@ -29,6 +31,8 @@ enum State {
     Unknown,
     /// Found, and like the files.
     Compared,
+    /// The same but for memory, which is looked at again later.
+    ButMemory(Instant),
     /// Not found; looked for again later.
     NotFound(Instant),
 }
@@ -36,7 +40,7 @@ enum State {
 impl ContainerReader {
     /// Where its numbers are in kernel memory, once they were compared.
     pub fn targets(&self) -> Option<Targets> {
-        (self.in_memory.state == State::Compared).then_some(self.in_memory.targets)
+        matches!(self.in_memory.state, State::Compared | State::ButMemory(_)).then_some(self.in_memory.targets)
     }
 
     /// What kernel memory has of it now, if that is like the files.
@@ -54,9 +58,9 @@ impl ContainerReader {
     }
 
     /// Closes files that a sample was read from although its numbers are in kernel memory: the next one needs none.
-    pub(super) fn release_files(&mut self) {
-        if self.in_memory.state == State::Compared {
-            self.families.release();
+    pub(super) fn release_files(&mut self, ctx: &ReaderContext) {
+        if let (Some(targets), Some(memory)) = (self.targets(), ctx.kernel_memory()) {
+            self.families.release(&|family| targets[family as usize].is_some() && memory.serves(family));
         }
     }
 
@@ -74,7 +78,7 @@ impl ContainerReader {
         let is_due = match self.in_memory.state {
             State::Compared => memory.is_turn(),
             State::Unknown => true,
-            State::NotFound(at) => at.elapsed() >= FIND_AGAIN,
+            State::ButMemory(at) | State::NotFound(at) => at.elapsed() >= FIND_AGAIN,
         };
         if !is_due {
             return;
@@ -86,9 +90,12 @@ impl ContainerReader {
                 return;
             }
         }
-        let is_alike = self.compare(ctx, memory, scratch);
-        self.in_memory.state = if is_alike { State::Compared } else { State::NotFound(Instant::now()) };
-        self.release_files();
+        self.in_memory.state = match self.compare(ctx, memory, scratch) {
+            Compared::All => State::Compared,
+            Compared::ButMemory => State::ButMemory(Instant::now()),
+            Compared::None => State::NotFound(Instant::now()),
+        };
+        self.release_files(ctx);
     }
 
     /// The kernel's structures of its cgroups, by their open directories.

@@ -30,6 +30,8 @@ const ROOT_COMPARISONS: u32 = 16;
 const LEARN_AGAIN: usize = 3;
 /// Cgroups below the root of which `cpu.stat` stays open.
 const TOP_FILES: usize = 64;
+/// How long it does without being read.
+const TOP_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// A family went back to its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ pub struct KernelMemory {
     root_stat: Mutex<KeptFile>,
     kept: Arc<FileBudget>,
     /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
-    top_stats: Mutex<HashMap<Box<[u8]>, KeptFile>>,
+    top_stats: Mutex<HashMap<Box<[u8]>, (KeptFile, Instant)>>,
     /// v2: no cgroup has a file for its swap.
     pub(super) without_swap: AtomicBool,
     /// Containers that are sampled, about.
@@ -112,6 +114,10 @@ impl Counted {
     pub fn taken(&self) -> Instant {
         self.records.taken
     }
+}
+
+fn new_top() -> (KeptFile, Instant) {
+    (KeptFile::default(), Instant::now())
 }
 
 impl KernelMemory {
@@ -199,10 +205,20 @@ impl KernelMemory {
             let at = hierarchy.file(top, "cpu.stat");
             let mut files = self.top_stats.lock().unwrap_or_else(PoisonError::into_inner);
             if files.len() >= TOP_FILES && !files.contains_key(top) {
-                files.clear();
+                files.retain(|_, (_, used)| used.elapsed() < TOP_KEPT_FOR);
             }
-            let file = files.entry(top.into()).or_default();
-            if file.read(at, &self.kept, buffer).is_err() {
+            let has_room = files.len() < TOP_FILES;
+            let mut not_kept = KeptFile::default();
+            let file = match files.get_mut(top) {
+                Some((file, used)) => {
+                    *used = Instant::now();
+                    file
+                }
+                None if has_room => &mut files.entry(top.into()).or_insert_with(new_top).0,
+                None => &mut not_kept,
+            };
+            // One that ended may have a successor of its name, whose file has to be opened.
+            if file.read(at, &self.kept, buffer).is_err() && file.read(at, &self.kept, buffer).is_err() {
                 files.remove(top);
             }
         }
@@ -233,6 +249,10 @@ impl KernelMemory {
 
     pub(super) fn memory_layout(&self) -> Option<&MemoryLayout> {
         self.counters.plans.memory.as_ref()
+    }
+
+    fn is_memory_of_v2(&self) -> bool {
+        self.memory_layout().is_some_and(|layout| layout.swap.is_some())
     }
 
     /// Learns from a file and the records around it which line is which number.

@@ -45,15 +45,17 @@ impl Late {
         each(&mut self.controllers);
     }
 
-    /// Takes note of the families that a sample has.
-    pub(super) fn found(&mut self, sample: &Sample, live: u64) {
+    /// Takes note of the families that a sample has. Whether they are others than those of the sample before.
+    pub(super) fn found(&mut self, sample: &Sample, live: u64) -> bool {
         let has_bandwidth = sample.cpu.as_ref().is_some_and(|cpu| cpu.cfs.is_some());
         let has_threads = sample.processes.as_ref().is_some_and(|processes| processes.threads.is_some());
         let families =
             [sample.memory.is_some(), sample.hugetlb.is_some(), has_bandwidth, sample.io.is_some(), has_threads];
         let found = Some(Found { families, live });
-        self.news |= self.found.is_some() && self.found != found;
+        let is_new = self.found.is_some() && self.found != found;
+        self.news |= is_new;
         self.found = found;
+        is_new
     }
 
     /// Whether the container's controllers have changed since this was asked last: its limits are others then.

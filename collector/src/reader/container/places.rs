@@ -140,19 +140,20 @@ impl Sources {
         }
     }
 
-    /// The hierarchy in which a cgroup has a family of counters, as far as these are read from kernel memory: of v1 so far.
-    /// There are plans for v2, which are not proven on every kernel yet.
+    /// The hierarchy in which a cgroup has a family of counters, as far as these are read from kernel memory.
     pub(super) fn counted(&self, family: CounterFamily) -> Option<usize> {
-        let of_v1 = |place: Option<Place>| match place? {
-            Place::V1(position) => Some(position),
-            Place::V2(_) | Place::Kernel(_) => None,
+        let in_files = |place: Option<Place>| match place? {
+            Place::V1(position) | Place::V2(position) => Some(position),
+            Place::Kernel(_) => None,
         };
         match (family, self.cpu) {
-            (CounterFamily::Memory, _) => of_v1(self.memory),
+            (CounterFamily::Memory, _) => in_files(self.memory),
             (CounterFamily::CpuTime, Some(CpuSource::V1 { cpuacct, .. })) => Some(cpuacct),
             (CounterFamily::Bandwidth, Some(CpuSource::V1 { cpu, .. })) => cpu,
-            (CounterFamily::Blkio, _) => of_v1(self.io),
-            (CounterFamily::Pids, _) => of_v1(self.pids),
+            (CounterFamily::Bandwidth | CounterFamily::Cgroup, Some(CpuSource::V2(position))) => Some(position),
+            // On v2 one file has all devices; one without a line costs no less.
+            (CounterFamily::Blkio, _) => in_files(self.io).filter(|_| matches!(self.io, Some(Place::V1(_)))),
+            (CounterFamily::Pids, _) => in_files(self.pids),
             _ => None,
         }
     }

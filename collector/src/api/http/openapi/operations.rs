@@ -134,6 +134,11 @@ pub(super) fn of_page(page: Page, schemas: &mut SchemaGenerator) -> Vec<(String,
                 ),
             ]
         }
+        Page::Config => {
+            let mut answer = Answer::text(200, "A configuration file, without secrets.");
+            answer.content = vec![("application/toml", json!({ "type": "string" }))];
+            one(Operation::new("config", "The flags in force.", vec![answer]))
+        }
         Page::Containers => one(live_page("page", "The live page.")),
         Page::Docker => one(live_page("page.docker", "The same page.")),
         Page::Podman => one(live_page("page.podman", "The same page.")),

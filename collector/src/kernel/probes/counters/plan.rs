@@ -2,6 +2,7 @@
 //! version.
 
 mod steps;
+mod unified;
 
 use collector_ebpf::plan::{
     CHAIN, COUNTED_CPUS, CPU_TIME_WORDS, FIRST, Field, Fields, NO_CONTROLLER, RECORD_HEADER, RUN_TARGETS, STATE,
@@ -12,6 +13,8 @@ use super::{CounterFamily, FAMILIES};
 use crate::kernel::cgroup::Version;
 use crate::kernel::probes::btf::Btf;
 pub use steps::{Slot, Steps};
+pub use unified::UnifiedTimeLayout;
+use unified::unified_time;
 
 const WORD: usize = size_of::<u64>();
 /// Memory cgroups above one whose limits are looked at. Below more than so many `memory.stat` is read.
@@ -67,24 +70,6 @@ impl Arrays {
 /// Events of `memory.events`, in the order of its first lines.
 pub const MEMORY_EVENTS: [&str; 6] =
     ["MEMCG_LOW", "MEMCG_HIGH", "MEMCG_MAX", "MEMCG_OOM", "MEMCG_OOM_KILL", "MEMCG_OOM_GROUP_KILL"];
-
-/// Where CPU time of cgroup v2 is.
-#[derive(Clone, Copy, Debug)]
-pub struct UnifiedTimeLayout {
-    user: Slot,
-    system: Slot,
-    total: Slot,
-    shown_user: Slot,
-    shown_system: Slot,
-}
-
-impl UnifiedTimeLayout {
-    /// The times as they are counted, and as the kernel last showed them.
-    pub fn times(self, words: &[u64]) -> Option<(RawTimes, ShownTimes)> {
-        let raw = RawTimes { user: self.user.of(words)?, system: self.system.of(words)?, total: self.total.of(words)? };
-        Some((raw, ShownTimes { user: self.shown_user.of(words)?, system: self.shown_system.of(words)? }))
-    }
-}
 
 /// Where memory's numbers are in a record. Those of page counters are in pages.
 #[derive(Clone, Debug)]
@@ -422,21 +407,6 @@ fn bandwidth(btf: &Btf<'_>, steps: &mut Steps) -> Result<BandwidthLayout, &'stat
         })
     })();
     layout.ok_or(TOO_LONG)
-}
-
-fn unified_time(btf: &Btf<'_>, steps: &mut Steps) -> Result<UnifiedTimeLayout, &'static str> {
-    let base = btf.field_offset("cgroup", "self").ok_or("cgroup.self")?;
-    let mut word = |field: &'static str| {
-        let offset = btf.field_offset("cgroup", field).and_then(|offset| offset.checked_sub(base)).ok_or(field)?;
-        steps.word(STATE, offset).ok_or(TOO_LONG)
-    };
-    Ok(UnifiedTimeLayout {
-        user: word("bstat.cputime.utime")?,
-        system: word("bstat.cputime.stime")?,
-        total: word("bstat.cputime.sum_exec_runtime")?,
-        shown_user: word("prev_cputime.utime")?,
-        shown_system: word("prev_cputime.stime")?,
-    })
 }
 
 fn cpu_time(btf: &Btf<'_>, fields: &mut Fields, cpus: usize) -> Result<(Steps, Option<CpuTimeLayout>), &'static str> {

@@ -4,6 +4,7 @@ use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
 use crate::kernel::cgroup::v1::cpuacct::{CpuacctStat, usage_percpu};
 use crate::kernel::cgroup::{Version, v1, v2};
 use crate::kernel::file::KeptFile;
+use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::cpu_time::ShownTimes;
 use crate::kernel::text_formats::{FormatError, Signed, signed, unsigned};
 use crate::reader::container::kernel_memory::CountedCpuTime;
@@ -42,9 +43,14 @@ impl Family for CpuFiles {
         [usage, per_cpu, user_and_system, stat, pressure].into_iter().for_each(each);
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, is_taken: &dyn Fn(CounterFamily) -> bool) {
         let Self { usage, per_cpu, user_and_system, stat, pressure: _, shown: _ } = self;
-        [usage, per_cpu, user_and_system, stat].into_iter().for_each(KeptFile::release);
+        if is_taken(CounterFamily::CpuTime) {
+            [usage, per_cpu, user_and_system].into_iter().for_each(KeptFile::release);
+        }
+        if is_taken(CounterFamily::Bandwidth) || is_taken(CounterFamily::Cgroup) {
+            stat.release();
+        }
     }
 
     fn read(&mut self, _: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {

@@ -5,6 +5,7 @@ use crate::kernel::cgroup::v1::blkio::blkio_lines;
 use crate::kernel::cgroup::v2::io::io_stat;
 use crate::kernel::file::KeptFile;
 use crate::kernel::odd_lines::OddLines;
+use crate::kernel::probes::counters::CounterFamily;
 use crate::reader::container::devices::DeviceNames;
 use crate::reader::container::rows::keys::{Keys, key, whole};
 use crate::sample::container::{DeviceIo, Io, IoStat, Sample};
@@ -75,7 +76,7 @@ impl Family for IoFiles {
         self.group.iter_mut().flat_map(|(_, files)| files).for_each(each);
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, _: &dyn Fn(CounterFamily) -> bool) {
         if self.is_unused {
             self.group.iter_mut().flat_map(|(_, files)| files).for_each(KeptFile::release);
         }

@@ -9,6 +9,7 @@ use crate::kernel::cgroup::memory_stat::{StatKey, StatLayout};
 use crate::kernel::cgroup::v2::memory::MemoryEvents as EventsFile;
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::odd_lines::OddLines;
+use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::procfs::process::MachineSwap;
 use crate::kernel::text_formats::{limit, unsigned};
 use crate::reader::container::kernel_memory::CountedMemory;
@@ -75,9 +76,11 @@ impl Family for MemoryFiles {
         [usage, max_usage, stat, events, kernel, swap, pressure].into_iter().for_each(each);
     }
 
-    fn release(&mut self) {
-        let Self { usage, max_usage, stat, events, kernel, swap, .. } = self;
-        [usage, max_usage, stat, events, kernel, swap].into_iter().for_each(KeptFile::release);
+    fn release(&mut self, is_taken: &dyn Fn(CounterFamily) -> bool) {
+        if is_taken(CounterFamily::Memory) {
+            let Self { usage, max_usage, stat, events, kernel, swap, .. } = self;
+            [usage, max_usage, stat, events, kernel, swap].into_iter().for_each(KeptFile::release);
+        }
     }
 
     fn retry(&mut self) {

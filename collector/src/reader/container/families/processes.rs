@@ -6,6 +6,7 @@ use super::{Family, Mounted, Place, Reading, Rows, fields, flat};
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
 use crate::kernel::file::{KeptFile, ReadBuffer};
+use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::procfs::process::{
     Descriptors, Listing, ProcessDir, descriptors, max_open_files, reported_descriptors,
 };
@@ -57,8 +58,10 @@ impl Family for ProcessFiles {
         each(&mut self.threads_max);
     }
 
-    fn release(&mut self) {
-        self.threads.release();
+    fn release(&mut self, is_taken: &dyn Fn(CounterFamily) -> bool) {
+        if is_taken(CounterFamily::Pids) {
+            self.threads.release();
+        }
     }
 
     fn lacks_leading(&self) -> bool {
@@ -136,8 +139,8 @@ impl ProcessFiles {
 
     /// Reads the number of tasks alone.
     pub(in crate::reader::container) fn read_threads(&mut self, reading: &mut Reading<'_>, sample: &mut Sample) {
-        if let Some(Place::V1(position)) = reading.ctx.sources.pids {
-            let threads = reading.kept(position, "pids.current", &mut self.threads, unsigned);
+        if let Some(place) = reading.ctx.sources.pids {
+            let threads = reading.kept(place.hierarchy(), "pids.current", &mut self.threads, unsigned);
             sample.processes = Some(Processes { threads, ..Processes::default() });
         }
     }

@@ -21,9 +21,9 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_micros(500);
 
 impl ContainerReader {
-    /// Reads memory, files, and memory again until nothing differs that did not change meanwhile. Whether the container's
-    /// numbers may be taken from memory.
-    pub(super) fn compare(&mut self, ctx: &ReaderContext, memory: &KernelMemory, scratch: &mut Scratch) -> bool {
+    /// Reads memory, files, and memory again until nothing differs that did not change meanwhile. Which of the container's
+    /// numbers may be taken from memory by that.
+    pub(super) fn compare(&mut self, ctx: &ReaderContext, memory: &KernelMemory, scratch: &mut Scratch) -> Compared {
         let wanted = [self.in_memory.targets];
         let mut differing = Vec::new();
         for number in 0..TRIES {
@@ -32,7 +32,7 @@ impl ContainerReader {
             }
             let before = Arc::new(memory.counters().read(&wanted));
             let has = |family: &CounterFamily| before.get(0, *family).is_some();
-            let unread: Vec<_> = CounterFamily::ALL.into_iter().filter(|family| !has(family)).collect();
+            let mut unread: Vec<_> = CounterFamily::ALL.into_iter().filter(|family| !has(family)).collect();
             let mut reading = Reading::new(ctx, &self.name, self.live, &mut scratch.buffer);
             let mut files = Sample::default();
             self.families.read(&mut reading, &mut files);
@@ -41,18 +41,19 @@ impl ContainerReader {
             let after = Arc::new(memory.counters().read(&wanted));
             if !is_whole {
                 // It is ending, or its files are odd: nothing can be compared.
-                return false;
+                return Compared::None;
             }
             let records = (Counted::new(before, 0), Counted::new(after, 0));
             match self.differences(ctx, memory, &files, &records, scratch) {
-                Judged::Alike => {
+                Judged::Alike(incomplete) => {
+                    let is_learning = incomplete.contains(&CounterFamily::Memory);
                     // What was not compared is not taken.
+                    unread.extend(incomplete);
                     for family in unread {
                         self.in_memory.targets[family as usize] = None;
                     }
-                    return true;
+                    return if is_learning { Compared::ButMemory } else { Compared::All };
                 }
-                Judged::Unknown => return false,
                 Judged::Differing(found) => differing = found,
             }
         }
@@ -66,7 +67,7 @@ impl ContainerReader {
                 memory.distrust(family, difference);
             }
         }
-        is_known
+        if is_known { Compared::All } else { Compared::None }
     }
 
     fn differences(
@@ -78,7 +79,7 @@ impl ContainerReader {
         scratch: &mut Scratch,
     ) -> Judged {
         let mut differing = Vec::new();
-        let mut is_known = true;
+        let mut incomplete = Vec::new();
         for family in CounterFamily::ALL.into_iter().filter(|family| memory.serves(*family)) {
             let (Some(old), Some(new)) = (memory.words(before, family), memory.words(after, family)) else { continue };
             let mut differs = None;
@@ -97,25 +98,32 @@ impl ContainerReader {
             match (take(before), take(after)) {
                 (Some(old), Some(new)) => differs = differs.or_else(|| difference(&part_of(files, family), old, new)),
                 // Of a container that uses devices nothing is taken from memory.
-                _ => is_known &= family == CounterFamily::Blkio,
+                _ if family == CounterFamily::Blkio => {}
+                // Not every line of memory's is known yet; and the file of CPU time has bandwidth, which was not read.
+                _ => incomplete.push(family),
             }
             memory.compared[family as usize].fetch_add(1, Ordering::Relaxed);
             differing.extend(differs.map(|difference| Distrust { family, difference }));
         }
-        match differing.is_empty() {
-            false => Judged::Differing(differing),
-            true if is_known => Judged::Alike,
-            true => Judged::Unknown,
-        }
+        if differing.is_empty() { Judged::Alike(incomplete) } else { Judged::Differing(differing) }
     }
+}
+
+/// Which numbers may be taken from memory by a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Those that are there.
+    All,
+    /// The same but memory's: too little is known so far of which number is what.
+    ButMemory,
+    /// None now.
+    None,
 }
 
 /// What a comparison came to.
 enum Judged {
-    /// Nothing differs.
-    Alike,
-    /// Too little is known so far of which number is what.
-    Unknown,
+    /// Nothing differs; and the families of which too little was there to be compared.
+    Alike(Vec<CounterFamily>),
     Differing(Vec<Distrust>),
 }
 

@@ -63,10 +63,18 @@ impl KernelMemory {
         &self,
         counted: &Counted,
     ) -> Option<(RawTimes, ShownTimes)> {
-        let words = self.words(counted, CounterFamily::Cgroup)?;
-        let times = self.counters.plans.unified_time?.times(words)?;
+        let times = self.unified_time(counted)?;
         self.took(CounterFamily::Cgroup);
         Some(times)
+    }
+
+    /// The same, whether or not a sample is made of it. Time and bandwidth are in one file: a cgroup whose bandwidth was not
+    /// read although it has some has neither.
+    pub(super) fn unified_time(&self, counted: &Counted) -> Option<(RawTimes, ShownTimes)> {
+        let words = self.words(counted, CounterFamily::Cgroup)?;
+        let layout = self.counters.plans.unified_time?;
+        let is_whole = !layout.has_bandwidth(words) || self.words(counted, CounterFamily::Bandwidth).is_some();
+        layout.times(words).filter(|_| is_whole)
     }
 
     /// Bandwidth control.

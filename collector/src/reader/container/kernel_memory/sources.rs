@@ -4,7 +4,7 @@ use super::{Counted, KernelMemory};
 use crate::kernel::probes::counters::CounterFamily;
 use crate::sample::statistic::Statistic;
 
-/// Each statistic with its family and field. What is a line of `memory.stat` is in arrays of `memcg_vmstats`.
+/// Each statistic with its family and field, as on cgroup v1. What is a line of `memory.stat` is in arrays of `memcg_vmstats`.
 const FIELDS: [(&str, CounterFamily, &str); 35] = [
     ("cpu.usage.total", CounterFamily::CpuTime, "cpuacct.cpuusage of every CPU"),
     ("cpu.usage.per_cpu", CounterFamily::CpuTime, "cpuacct.cpuusage of every CPU"),
@@ -43,15 +43,42 @@ const FIELDS: [(&str, CounterFamily, &str); 35] = [
     ("processes.threads", CounterFamily::Pids, "pids_cgroup.counter"),
 ];
 
+/// Those of memory that differ on cgroup v2, which count there before the ones above.
+const OF_V2: [(&str, &str); 14] = [
+    ("memory.swap", "mem_cgroup.swap.usage"),
+    ("memory.kernel", "memcg_vmstats"),
+    ("memory.stat", "memcg_vmstats"),
+    ("memory.events.low", "mem_cgroup.memory_events"),
+    ("memory.events.high", "mem_cgroup.memory_events"),
+    ("memory.events.max", "mem_cgroup.memory_events"),
+    ("memory.events.oom", "mem_cgroup.memory_events"),
+    ("memory.events.oom_kill", "mem_cgroup.memory_events"),
+    ("memory.events.oom_group_kill", "mem_cgroup.memory_events"),
+    ("memory.zswap.usage", "memcg_vmstats"),
+    ("memory.zswap.stored", "memcg_vmstats"),
+    ("memory.zswap.pages_in", "memcg_vmstats"),
+    ("memory.zswap.pages_out", "memcg_vmstats"),
+    ("memory.zswap.pages_written_back", "memcg_vmstats"),
+];
+
 impl KernelMemory {
     /// The field that a statistic was taken from; `None` for one of a file.
     pub(in crate::reader::container) fn field(&self, statistic: &Statistic, counted: &Counted) -> Option<&'static str> {
         let was_read = |family: CounterFamily| {
             // Without certainty about every line memory is read from files.
             let is_certain = family != CounterFamily::Memory || self.stat().is_some();
-            self.words(counted, family).is_some() && is_certain
+            let is_read = match family {
+                CounterFamily::Cgroup => self.unified_time(counted).is_some(),
+                _ => self.words(counted, family).is_some(),
+            };
+            is_read && is_certain
         };
+        statistic.value.as_ref()?;
+        let of_v2 = OF_V2.iter().find(|(name, _)| *name == statistic.name && self.is_memory_of_v2());
+        if let Some((_, field)) = of_v2 {
+            return was_read(CounterFamily::Memory).then_some(*field);
+        }
         let found = FIELDS.iter().find(|(name, family, _)| *name == statistic.name && was_read(*family));
-        found.filter(|_| statistic.value.is_some()).map(|(.., field)| *field)
+        found.map(|(.., field)| *field)
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kernel::cgroup::{Hierarchies, Version};
+use crate::kernel::cgroup::{Hierarchies, Mode, Version};
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::machine::{possible_cpus, present_cpus};
 use crate::kernel::probes::counters::plan::{Plans, Surroundings};
@@ -18,7 +18,7 @@ use crate::reader::container::{
     ContainerReader, ContextParts, Counted, Distrust, Extras, KernelMemory, MachineFacts, Member, NetworkFiles,
     ReaderContext, Scratch,
 };
-use crate::sample::container::Sample;
+use crate::sample::container::{Cpu, Sample};
 use crate::sample::kinds::KindSet;
 use crate::units::WallTime;
 
@@ -34,8 +34,12 @@ struct Cgroup {
 
 impl Cgroup {
     fn new(ctx: &ReaderContext, name: &str, script: &str) -> Self {
-        let hierarchies = CONTROLLERS.iter().filter_map(|controller| ctx.hierarchies().with_controller(controller));
-        let directories: Vec<_> = hierarchies.map(|hierarchy| hierarchy.dir(name.as_bytes())).collect();
+        let with_controllers =
+            CONTROLLERS.iter().filter_map(|controller| ctx.hierarchies().with_controller(controller));
+        let unified = ctx.hierarchies().iter().filter(|_| ctx.hierarchies().mode == Mode::V2);
+        let mut directories: Vec<_> =
+            with_controllers.chain(unified).map(|hierarchy| hierarchy.dir(name.as_bytes())).collect();
+        directories.dedup();
         let mut enter = String::new();
         for directory in &directories {
             std::fs::create_dir_all(directory).unwrap();
@@ -87,12 +91,27 @@ struct Kernel {
 impl Kernel {
     fn new(break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
         let roots = HostRoots::locate(GivenRoots::default());
-        let hierarchies = Arc::new(Hierarchies::detect(&roots).ok()?);
+        let hierarchies = Hierarchies::detect(&roots).ok()?;
         if hierarchies.with_controller("memory").is_none_or(|hierarchy| hierarchy.version == Version::V2) {
             println!("SKIPPED: memory is not in a hierarchy of v1");
             return None;
         }
-        let present = present_cpus(&roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1));
+        Self::with(&roots, hierarchies, break_it)
+    }
+
+    /// The same with cgroup2 alone, which counts CPU time whether or not it has controllers.
+    fn unified(break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
+        let roots = HostRoots::locate(GivenRoots::default());
+        let Some(hierarchies) = Hierarchies::detect(&roots).ok()?.unified_alone() else {
+            println!("SKIPPED: cgroup2 is not mounted");
+            return None;
+        };
+        Self::with(&roots, hierarchies, break_it)
+    }
+
+    fn with(roots: &HostRoots, hierarchies: Hierarchies, break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
+        let hierarchies = Arc::new(hierarchies);
+        let present = present_cpus(roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1));
         let ctx = ReaderContext::new(ContextParts {
             roots: roots.clone(),
             hierarchies,
@@ -105,10 +124,10 @@ impl Kernel {
             machine: MachineFacts { cpus: present.unwrap_or(1), present_cpus: present, ..MachineFacts::default() },
             clock: || WallTime::from(SystemTime::now()),
         });
-        let surroundings = Surroundings { memory: Version::V1, cpus: possible_cpus(&roots).unwrap() };
-        let counters = Counters::plans(&roots, surroundings).and_then(|mut plans| {
+        let surroundings = Surroundings { memory: ctx.memory_version(), cpus: possible_cpus(roots).unwrap() };
+        let counters = Counters::plans(roots, surroundings).and_then(|mut plans| {
             break_it(&mut plans);
-            Counters::with_plans(&roots, plans, &ctx.counter_families())
+            Counters::with_plans(roots, plans, &ctx.counter_families())
         });
         let counters = match counters {
             Ok(counters) => counters,
@@ -207,6 +226,51 @@ fn a_busy_cgroup_is_not_distrusted() {
     }
     assert_eq!(*kernel.distrusted.lock().unwrap(), []);
     assert!(kernel.memory().counts(CounterFamily::CpuTime).compared > 20);
+}
+
+#[test]
+fn time_of_cgroup2_is_like_its_file() {
+    let Some(mut kernel) = Kernel::unified(|_| ()) else { return };
+    let busy = Cgroup::new(
+        &kernel.ctx,
+        &named("unified"),
+        "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done",
+    );
+    let mut reader = busy.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    for _ in 0..100 {
+        reader.keep_true(&kernel.ctx, &mut kernel.scratch);
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    assert_eq!(*kernel.distrusted.lock().unwrap(), []);
+    assert!(kernel.memory().counts(CounterFamily::Cgroup).compared > 20);
+    let work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000";
+    let idle = Cgroup::new(&kernel.ctx, &named("unified-idle"), work);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let mut reader = idle.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    let counted = kernel.counted(&reader).expect("its time is like the file");
+    let from_memory = reader.sample_with(&kernel.ctx, &mut kernel.scratch, Some(counted)).unwrap().cpu.unwrap();
+    let from_files = reader.sample(&kernel.ctx, &mut kernel.scratch).unwrap().cpu.unwrap();
+    let times = |cpu: &Cpu| (cpu.total, cpu.user, cpu.system, cpu.cfs);
+    assert_eq!(times(&from_memory), times(&from_files));
+    assert!(from_memory.total.0 > 0 && served(&kernel).contains(&CounterFamily::Cgroup));
+}
+
+/// With another word taken for the time, only work shows it.
+#[test]
+fn a_wrong_time_of_cgroup2_is_not_taken() {
+    let Some(mut kernel) = Kernel::unified(|plans| plans.shift(CounterFamily::Cgroup)) else { return };
+    let busy = Cgroup::new(
+        &kernel.ctx,
+        &named("unified-shifted"),
+        "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut reader = busy.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    let is_taken = reader.targets().is_some_and(|targets| targets[CounterFamily::Cgroup as usize].is_some());
+    assert!(!is_taken || !kernel.memory().serves(CounterFamily::Cgroup), "{:?}", kernel.distrusted());
 }
 
 #[test]
