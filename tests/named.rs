@@ -28,8 +28,7 @@ fn is_called(collector: &Collector, cgroup: &str, namespace: &str, aliases: &[&s
         ensure!((&found["namespace"], &found["aliases"]) == expected, "{cgroup} is {expected:?}, not {found}");
         let metrics = collector.metrics()?;
         let named = [("name", aliases[0])];
-        let ids: Vec<_> =
-            metrics.series("container_last_seen", &named).map(|line| line.label("id")).collect();
+        let ids: Vec<_> = metrics.series("container_last_seen", &named).map(|line| line.label("id")).collect();
         ensure!(ids == [cgroup], "{:?} are called {}", ids, aliases[0]);
         Ok(())
     })

@@ -10,13 +10,30 @@ use rustix::time::{ClockId, clock_gettime};
 /// What all counts took passes so many times before one of them is taken again: they cost a hundredth of a CPU at most.
 const PAUSE_SHARE: u64 = 100;
 
-/// The CPU time that the newest counts of all containers took together, in nanoseconds.
-#[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU64);
+/// When counts may be taken anew.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// The CPU time that the newest counts of all containers took together, in nanoseconds.
+    taken: AtomicU64,
+    /// That many times.
+    pause_share: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { taken: AtomicU64::new(0), pause_share: PAUSE_SHARE }
+    }
+}
 
 impl Pace {
+    /// Has each count be taken for each sample, however long that takes here.
+    #[cfg(test)]
+    pub(super) fn without_pause() -> Self {
+        Self { taken: AtomicU64::new(0), pause_share: 0 }
+    }
+
     fn pause(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(PAUSE_SHARE))
+        Duration::from_nanos(self.taken.load(Ordering::Relaxed).saturating_mul(self.pause_share))
     }
 }
 
@@ -33,7 +50,7 @@ impl<T: Copy> Paced<T> {
     /// Keeps a count, which this CPU time was spent on since `began`.
     pub(super) fn new(pace: &Arc<Pace>, value: T, began: ThreadTime) -> Self {
         let nanos = ThreadTime::now().0.saturating_sub(began.0);
-        pace.0.fetch_add(nanos, Ordering::Relaxed);
+        pace.taken.fetch_add(nanos, Ordering::Relaxed);
         Self { value, at: Instant::now(), nanos, pace: Arc::clone(pace) }
     }
 
@@ -45,7 +62,7 @@ impl<T: Copy> Paced<T> {
 
 impl<T> Drop for Paced<T> {
     fn drop(&mut self) {
-        self.pace.0.fetch_sub(self.nanos, Ordering::Relaxed);
+        self.pace.taken.fetch_sub(self.nanos, Ordering::Relaxed);
     }
 }
 
@@ -72,11 +89,11 @@ mod tests {
         let cheap = Paced::new(&pace, 1, ThreadTime::now());
         std::thread::sleep(pace.pause() + Duration::from_millis(1));
         assert_eq!(cheap.while_it_stands(), None, "cheap counts are taken for each sample");
-        pace.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+        pace.taken.fetch_add(1_000_000_000, Ordering::Relaxed);
         let dear = Paced::new(&pace, 2, ago(0));
         assert!(pace.pause() >= Duration::from_secs(100));
         assert_eq!((cheap.while_it_stands(), dear.while_it_stands()), (Some(1), Some(2)));
         drop((cheap, dear));
-        assert_eq!(pace.0.load(Ordering::Relaxed), 1_000_000_000, "what is gone costs nothing any more");
+        assert_eq!(pace.taken.load(Ordering::Relaxed), 1_000_000_000, "what is gone costs nothing any more");
     }
 }

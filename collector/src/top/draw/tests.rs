@@ -38,7 +38,7 @@ fn the_list_fits_every_size() {
         assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "{all}");
         if rows >= 24 {
             assert!(all.contains("HURTS") && all.contains("web\\u{1b}[2J") && all.contains("88!"), "{all}");
-            assert!(all.contains("exit 3, ended 10s ago") && all.contains("q quit"), "{all}");
+            assert!(all.contains("gone  exit 3") && all.contains("q quit"), "{all}");
         }
     }
 }

@@ -35,8 +35,6 @@ pub(in crate::reader::container) struct ProcessFiles {
 #[derive(Clone, Copy, Debug)]
 struct Looked {
     counts: Descriptors,
-    /// The first of the processes; with another it is another container.
-    first: u32,
     /// Whether the kernel reports how many there are without a look at them (since 6.2).
     sizes: Sizes,
 }
@@ -118,8 +116,7 @@ impl ProcessFiles {
     /// very many. Their number is of now all the same, where the kernel reports it.
     fn descriptors(&mut self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
         let Some(&first) = pids.first() else { return Some(Descriptors::NONE) };
-        let known = self.descriptors.as_ref().and_then(Paced::while_it_stands).filter(|known| known.first == first);
-        if let Some(Looked { counts, sizes, .. }) = known {
+        if let Some(Looked { counts, sizes }) = self.descriptors.as_ref().and_then(Paced::while_it_stands) {
             if sizes == Sizes::Unknown {
                 return Some(counts);
             }
@@ -130,7 +127,7 @@ impl ProcessFiles {
         let counts = sum_of_descriptors(reading, hierarchy, pids, descriptors)?;
         let reported = reported_descriptors(&reading.ctx.roots.proc, first, reading.buffer);
         let sizes = if reported.is_ok_and(|counts| counts.open > 0) { Sizes::Reported } else { Sizes::Unknown };
-        let looked = Looked { counts, first, sizes };
+        let looked = Looked { counts, sizes };
         // The one before counts no longer.
         self.descriptors = None;
         self.descriptors = Some(Paced::new(&reading.ctx.descriptor_pace, looked, began));
