@@ -46,7 +46,7 @@ fn lxc(above: &str, last: &str) -> Option<Identity> {
 fn machined(above: &str, last: &str) -> Option<Identity> {
     let slice = above.rsplit('/').next()?;
     // libvirt's partitions are slices below.
-    if slice != "machine.slice" && !(slice.starts_with("machine-") && slice.ends_with(".slice")) {
+    if slice != "machine.slice" && !(slice.starts_with("machine-") && slice.strip_suffix(".slice").is_some()) {
         return None;
     }
     if let Some(name) = last.strip_prefix("systemd-nspawn@").and_then(|name| name.strip_suffix(".service")) {

@@ -63,6 +63,9 @@ pub struct AddedUp {
     pub time: Option<usize>,
 }
 
+/// Files by the names of their cgroups, and when they were last read.
+type TopStats = HashMap<Box<[u8]>, (KeptFile, Instant)>;
+
 /// Counters in kernel memory, shared by all readers.
 pub struct KernelMemory {
     counters: Counters,
@@ -80,7 +83,7 @@ pub struct KernelMemory {
     root_stat: Mutex<KeptFile>,
     kept: Arc<FileBudget>,
     /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
-    top_stats: Mutex<HashMap<Box<[u8]>, (KeptFile, Instant)>>,
+    top_stats: Mutex<TopStats>,
     /// v2: no cgroup has a file for its swap.
     pub(super) without_swap: AtomicBool,
     /// Containers that are sampled, about.
