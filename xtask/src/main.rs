@@ -50,6 +50,9 @@ enum Command {
     Bench(bench::Args),
     /// Has many nodes push to real receivers, and measures both sides
     Fleet(fleet::Args),
+    /// What `bench --processes` fills cgroups with
+    #[command(hide = true)]
+    Hold(bench::HoldArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Dist(args) => dist::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Fleet(args) => fleet::main(&args),
+        Command::Hold(args) => bench::hold(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

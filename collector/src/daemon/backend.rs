@@ -237,6 +237,7 @@ impl Backend {
             samples,
             identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),
             application: container.application().unwrap_or_default(),
+            exit: container.exit(),
         }
     }
 

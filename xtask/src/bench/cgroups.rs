@@ -151,6 +151,15 @@ impl Tree {
         Ok(())
     }
 
+    /// Moves a process into a child.
+    pub(super) fn admit(&self, number: usize, pid: u32) -> Result<()> {
+        for parent in self.parents() {
+            let list = parent.join(child(number)).join("cgroup.procs");
+            std::fs::write(&list, pid.to_string()).with_context(|| format!("cannot write {}", list.display()))?;
+        }
+        Ok(())
+    }
+
     /// A child in one hierarchy alone, which the caller makes.
     pub(super) fn extra(&self, name: &str) -> Result<PathBuf> {
         let memory = self.hierarchies.files.iter().find(|(_, file)| file.starts_with("memory."));

@@ -65,6 +65,7 @@ fn full() -> ContainerView {
         application: application(),
         has_filesystem: true,
         filesystems: vec![files(), files()],
+        exit: Some(Arc::new(killed(process(b"sh", None, None)))),
     }
 }
 
@@ -90,7 +91,7 @@ fn root() -> ContainerView {
     let application = Application::default();
     let machine = Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() };
     let filesystems = vec![FilesystemUse::Machine(Arc::new(machine)); 2];
-    ContainerView { name, children, identity: IdentityView::default(), application, filesystems, ..full() }
+    ContainerView { name, children, identity: IdentityView::default(), application, filesystems, exit: None, ..full() }
 }
 
 fn minimal() -> ContainerView {
