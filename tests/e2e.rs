@@ -66,6 +66,7 @@ mod push;
 mod push_failures;
 mod push_stores;
 mod recreate;
+mod reload;
 mod runqueue;
 mod runtime_proxy;
 mod runtimes;
@@ -129,6 +130,7 @@ const FILES: &[&[Case]] = &[
     bad_input::CASES,
     fuzz_api::CASES,
     flags::CASES,
+    reload::CASES,
     auth::CASES,
     guessing::CASES,
     connections::CASES,

@@ -54,14 +54,13 @@ fn of_cgroup2_is_taken_and_is_like_the_files() -> Result<()> {
     let _busy = Plan::new(Work::Spin, &inner).start_ready()?;
     let _held = Plan::new(Work::Hold(20), &beside).start_ready()?;
     let _idle = Plan::new(Work::Threads(3), &beside).start_ready()?;
-    let served = served(&collector, &["cgroup", "cpu", "memory", "pids"])?;
-    for family in ["cgroup", "cpu", "pids"] {
+    let served = served(&collector, &["cgroup", "cpu", "memory"])?;
+    for family in ["cgroup", "cpu"] {
         ensure!(served.contains(&family.to_owned()), "{family} is not among {served:?}");
     }
     is_compared(&collector, &served)?;
     is_printed(&inner.name(), "(kernel memory: cgroup.bstat.cputime.sum_exec_runtime; cpu.stat: usage_usec)")?;
     is_printed(&inner.name(), "(kernel memory: task_group.cfs_bandwidth.nr_throttled; cpu.stat: nr_throttled)")?;
-    is_printed(&beside.name(), "(kernel memory: pids_cgroup.counter; pids.current)")?;
     if served.contains(&"memory".to_owned()) {
         is_printed(&beside.name(), "(kernel memory: mem_cgroup.memory.usage; memory.current)")?;
         is_printed(&beside.name(), "(kernel memory: mem_cgroup.memory_events; memory.events: high)")?;

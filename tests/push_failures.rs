@@ -8,9 +8,13 @@ use std::time::Duration;
 use crate::support::collector::Collector;
 use crate::support::harness::Case;
 use crate::support::receiver::{self, Mood, Received, WriteRequest2};
-use crate::support::{Result, ensure, wait};
+use crate::support::surroundings::Surroundings;
+use crate::support::{Result, bytes, ensure, wait};
 
-pub(crate) const CASES: &[Case] = &[Case::new("push_failures::remote_write", remote_write)];
+pub(crate) const CASES: &[Case] = &[
+    Case::new("push_failures::remote_write", remote_write),
+    Case::new("push_failures::tls_of_another_name", tls_of_another_name),
+];
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -32,6 +36,32 @@ fn pushed(collector: &Collector, family: &str, reason: Option<&str>) -> Result<f
     let mut labels = vec![("exporter", "remote_write")];
     labels.extend(reason.map(|reason| ("reason", reason)));
     Ok(collector.metrics()?.value(family, &labels).unwrap_or_default())
+}
+
+/// A certificate that is trusted, of somebody else: nothing is sent, what there is waits, and the log says why.
+fn tls_of_another_name() -> Result<()> {
+    let received = Received::<WriteRequest2>::default();
+    let plain = receiver::remote_write_2(receiver::any_port(), &received, &Arc::new(Mutex::new(Mood::Well)))?;
+    let made = rcgen::generate_simple_self_signed(vec!["metrics.example.com".to_owned()])?;
+    let key = made.signing_key.serialize_der();
+    let outside = receiver::behind_tls(&plain, made.cert.der(), &key, &[b"http/1.1"])?;
+    let trusted = std::env::temp_dir().join(format!("collector-test-name-{}.pem", std::process::id()));
+    bytes::write(&trusted, &made.cert.pem())?;
+    let trusting = Surroundings::default().with_variable("SSL_CERT_FILE", &trusted);
+    let url = format!("--remote_write_url=https://localhost:{}/api/v1/write", outside.address().port());
+    let collector = Collector::start_as(&trusting, &[&url, "--remote_write_interval=200ms"])?;
+    wait::eventually(wait::seconds(30), || {
+        let failures = pushed(&collector, "collector_push_failures_total", None)?;
+        let waiting = pushed(&collector, "collector_push_waiting_points", None)?;
+        ensure!(failures >= 2.0 && waiting > 0.0, "{failures} failures, {waiting} values wait");
+        Ok(())
+    })?;
+    ensure!(received.all().is_empty(), "somebody was sent something who is not who was named");
+    let log = collector.log();
+    let reported = log.iter().any(|line| line.contains("does not accept requests") && line.contains("certificate"));
+    ensure!(reported, "the log does not say that it is the certificate: {log:?}");
+    std::fs::remove_file(&trusted)?;
+    Ok(())
 }
 
 fn remote_write() -> Result<()> {

@@ -255,6 +255,14 @@ fn remote_with_token_and_tls() -> Result<()> {
         Collector::launch(&Rights::default(), &[&flag("http_auth_file", &user), "--auth_api", "--docker="])?;
     let json = once(&[&url(&collector), &flag("password_file", &pair)])?;
     ensure!(json["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1")), "{json}");
+    // Where Digest alone is taken, that is what is said.
+    let digests = files.put("digests", "ann:localhost:0123456789abcdef0123456789abcdef\n")?;
+    let flags = [&flag("http_digest_file", &digests), "--auth_api", "--docker="];
+    let collector = Collector::launch(&Rights::default(), &flags)?;
+    let asked = [url(&collector), flag("password_file", &pair), "--once".to_owned()];
+    let output = Command::new(&settings().collector).arg("top").args(asked).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && said.contains("Digest authentication alone"), "{said}");
     Ok(())
 }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use crate::sample::container::{Network, Sample};
 use crate::sample::event::Name;
+use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{NetworkOwner, Runtime, kubernetes};
 use crate::sample::machine::Filesystems;
@@ -58,6 +59,8 @@ pub struct ContainerView {
     pub application: Application,
     /// How long its tasks waited for a CPU.
     pub run_queue: Option<Arc<RunQueue>>,
+    /// How its first process ended; `None` while that is there, and where nobody reported it.
+    pub exit: Option<Arc<Exit>>,
 }
 
 /// What was known of file systems when a sample was taken.

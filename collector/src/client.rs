@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -99,6 +99,17 @@ pub enum ClientError {
         /// The flag that helps.
         flag: &'static str,
     },
+    /// Who asks has to prove a password in a way that this client does not have.
+    #[error(
+        "{url} answers 401: it takes Digest authentication alone, which is not spoken here; have it take a token \
+         (--bearer_token_file) or a password (--http_auth_file), and give that with {flag}"
+    )]
+    Digest {
+        /// What was asked for.
+        url: String,
+        /// The flag that helps then.
+        flag: &'static str,
+    },
     /// Something else answers there.
     #[error("{url} answers, but not like {expected}: {got}")]
     NotA {
@@ -109,6 +120,13 @@ pub enum ClientError {
         /// The beginning of what it said.
         got: String,
     },
+}
+
+impl ClientError {
+    /// Whether it will be the same until somebody gives other credentials.
+    pub(crate) const fn is_about_credentials(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. } | Self::Digest { .. })
+    }
 }
 
 /// Scheme, host, port and what comes before every path.
@@ -264,7 +282,11 @@ impl Client {
         let patience = Instant::now() + each;
         let limit = end.map_or(patience, |end| end.min(patience));
         let url = self.url(target);
-        let answer = async { read(self.send(method, &url, body).await?, &url).await };
+        let answer = async {
+            let response = self.send(method, &url, body).await?;
+            self.authorized(&url, &response)?;
+            read(response, &url).await
+        };
         let Ok(answered) = timeout_at(limit, answer).await else {
             let is_last = limit < patience;
             return Err(if is_last {
@@ -273,9 +295,7 @@ impl Client {
                 ClientError::Slow { url, patience: each }
             });
         };
-        let answer = answered?;
-        self.authorized(&url, &answer)?;
-        Ok(answer)
+        answered
     }
 
     /// A GET request whose answer is taken piece by piece, however long it is, until somebody has enough. What is no
@@ -288,9 +308,9 @@ impl Client {
         let (url, each) = (self.url(target), self.patience.each);
         let slow = |_| ClientError::Slow { url: url.clone(), patience: each };
         let response = timeout(each, self.send(Method::GET, &url, "")).await.map_err(slow)??;
+        self.authorized(&url, &response)?;
         if !response.status().is_success() {
             let answer = timeout(each, read(response, &url)).await.map_err(slow)??;
-            self.authorized(&url, &answer)?;
             return Ok(Some(answer));
         }
         let mut body = response.into_body();
@@ -303,9 +323,11 @@ impl Client {
         Ok(None)
     }
 
-    fn authorized(&self, url: &str, answer: &Answer) -> Result<(), ClientError> {
-        match answer.status {
-            status @ (401 | 403) => Err(ClientError::Unauthorized { url: url.to_owned(), status, flag: self.flag }),
+    fn authorized<B>(&self, url: &str, response: &Response<B>) -> Result<(), ClientError> {
+        let (url, flag) = (url.to_owned(), self.flag);
+        match response.status().as_u16() {
+            401 if takes_digest_alone(response) => Err(ClientError::Digest { url, flag }),
+            status @ (401 | 403) => Err(ClientError::Unauthorized { url, status, flag }),
             _ => Ok(()),
         }
     }
@@ -363,6 +385,14 @@ fn decoded(body: Bytes, coding: &str) -> std::io::Result<Bytes> {
         return Err(std::io::Error::other("it unpacks to more"));
     }
     Ok(text.into())
+}
+
+/// Whether every way of authentication that is offered is Digest.
+fn takes_digest_alone<B>(response: &Response<B>) -> bool {
+    let mut offered = response.headers().get_all(WWW_AUTHENTICATE).iter().peekable();
+    let is_digest =
+        |offer: &HeaderValue| offer.as_bytes().get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"digest "));
+    offered.peek().is_some() && offered.all(is_digest)
 }
 
 #[cfg(test)]

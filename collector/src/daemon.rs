@@ -296,6 +296,9 @@ impl Parts {
         let supervisor = Supervisor::default();
         let mut tasks = JoinSet::new();
         let mut samplers = engine.start(&supervisor).map_err(system("starting the sampling threads"))?;
+        if let Some(lister) = engine.context().process_lister() {
+            supervisor.thread("processes", lister).map_err(system("starting the thread that lists processes"))?;
+        }
         let storage = if config.kinds.has(MetricKind::Disk) {
             let (metrics, places) = (metrics.sampler(), &config.kubelet.places);
             let started = disk_usage::start(&engine, metrics, config.disk_usage_every, places, &supervisor);

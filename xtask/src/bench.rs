@@ -5,13 +5,14 @@
 //! cgroups through descriptors kept open, and does nothing with them; the collector is stopped meanwhile.
 
 mod api;
-mod cgroups;
+pub(crate) mod cgroups;
 mod docker;
 mod floor;
 mod latency;
 mod metrics;
 mod page;
-mod process;
+pub(crate) mod process;
+mod processes;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::cgroups::{Hierarchies, Tree};
 use self::process::Process;
+pub(crate) use self::processes::{HoldArgs, hold};
 use self::report::{Report, Row};
 use crate::interrupt::Interrupt;
 use crate::privilege::Privilege;
@@ -53,6 +55,9 @@ pub(crate) struct Args {
     /// Measure one tab of the page instead, over 3,000 cgroups, in Chromium
     #[arg(long)]
     page: bool,
+    /// Measure statistics of processes instead, over 200 cgroups with 20,000 threads and 100,000 descriptors
+    #[arg(long)]
+    processes: bool,
 }
 
 /// At this number of cgroups memory and start are measured, and beyond it cAdvisor is not.
@@ -94,6 +99,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         for bar in bars {
             println!("{bar}");
         }
+        return Ok(());
+    }
+    if args.processes {
+        println!("\n{}", bench.measure_processes(&collector)?);
         return Ok(());
     }
     if args.metrics {

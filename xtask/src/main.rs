@@ -9,6 +9,7 @@ mod build;
 mod cadvisor;
 mod check;
 mod dist;
+mod fleet;
 mod image;
 mod interrupt;
 mod privilege;
@@ -47,6 +48,11 @@ enum Command {
     Dist(dist::Args),
     /// Measures the collector's cost on cgroups that it makes itself
     Bench(bench::Args),
+    /// Has many nodes push to real receivers, and measures both sides
+    Fleet(fleet::Args),
+    /// What `bench --processes` fills cgroups with
+    #[command(hide = true)]
+    Hold(bench::HoldArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Command::Image(args) => image::main(&args),
         Command::Dist(args) => dist::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Fleet(args) => fleet::main(&args),
+        Command::Hold(args) => bench::hold(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -166,8 +166,8 @@ mod tests {
             assert!(text.lines().any(|other| other == line), "no line {line} in {text}");
         }
         // Every comment is a default that can be written so.
-        let text: String = text.lines().skip(1).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-        let text = text.replace("bq_secret = \"...\"\n", "");
+        let lines: Vec<_> = text.lines().skip(1).map(|line| line.trim_start_matches("# ")).collect();
+        let text = (lines.join("\n") + "\n").replace("bq_secret = \"...\"\n", "");
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
         let written = from_file(file.path(), &[]);

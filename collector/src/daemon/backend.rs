@@ -238,6 +238,7 @@ impl Backend {
             identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),
             application: container.application().unwrap_or_default(),
             run_queue: container.run_queue(),
+            exit: container.exit(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::api::query::{Portion, StatsQuery};
 use crate::api::{ContainerView, IdentityView};
 use crate::archive::{Subject, Wanted};
 use crate::sample::container::Sample;
-use crate::sample::event::Name;
+use crate::sample::event::{EventData, Name};
 
 /// Samples of the past that are read at once.
 const AT_ONCE: usize = 128;
@@ -80,8 +80,19 @@ impl Backend {
         let (Some(past), Some(from)) = (self.past(), query.start) else { return Err(unknown()) };
         let to = query.end.unwrap_or_else(|| SystemTime::now().into());
         let of = name.to_vec();
-        let found = past.ask(move |archive| archive.subjects(from, to, |subject| *subject.name == *of)).await;
-        let subject = found.and_then(|mut found| found.pop()).ok_or_else(unknown)?;
+        let found = past.ask(move |archive| {
+            let subject = archive.subjects(from, to, |subject| *subject.name == *of).pop()?;
+            let mut exit = None;
+            archive.events(from, to, |event| {
+                if event.container == subject.name
+                    && let EventData::Exit(last) | EventData::Deletion { exit: Some(last), .. } = event.data
+                {
+                    exit = Some(last);
+                }
+            });
+            Some((subject, exit))
+        });
+        let (subject, exit) = found.await.flatten().ok_or_else(unknown)?;
         let part =
             query.part.unwrap_or(Portion::Past { start: from, end: to, count: query.count.limit().min(AT_ONCE) });
         let identity = subject.identity.as_ref();
@@ -90,6 +101,7 @@ impl Backend {
             spec: subject.spec.clone(),
             samples: self.past_samples(name, part).await,
             identity: identity.map(|identity| IdentityView::new(identity, name)).unwrap_or_default(),
+            exit,
             ..ContainerView::default()
         })
     }

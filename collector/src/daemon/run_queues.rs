@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy};
 use crate::kernel::file::ReadBuffer;
-use crate::kernel::probes::run_queue::{AllWaits, CgroupWaits, RunQueues, WAIT_BUCKETS, WithoutRunQueues};
+use crate::kernel::probes::run_queue::{AllWaits, CgroupWaits, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues};
 use crate::sample::event::Name;
 use crate::sample::kinds::MetricKind;
 use crate::sample::run_queue::{BUCKETS, NAMED, RunQueue};
@@ -53,7 +53,7 @@ pub(super) fn start(
                 warn!(%error, "run queue: a map could not be read");
             }
             let left_out = queues.left_out();
-            if !reported && left_out != Default::default() {
+            if !reported && left_out != LeftOut::default() {
                 reported = true;
                 warn!(?left_out, "run queue: there are more cgroups than are counted");
             }

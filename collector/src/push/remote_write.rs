@@ -6,6 +6,8 @@
 
 mod batch;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod message;
 mod transport;
 mod version_1;

@@ -16,6 +16,7 @@ mod late;
 mod limitations;
 mod load_reader;
 mod network_owner;
+mod pace;
 mod perf_events;
 mod places;
 mod processes;

@@ -46,7 +46,8 @@ fn lxc(above: &str, last: &str) -> Option<Identity> {
 fn machined(above: &str, last: &str) -> Option<Identity> {
     let slice = above.rsplit('/').next()?;
     // libvirt's partitions are slices below.
-    if slice != "machine.slice" && !(slice.starts_with("machine-") && slice.ends_with(".slice")) {
+    let slice = slice.strip_suffix(".slice")?;
+    if slice != "machine" && !slice.starts_with("machine-") {
         return None;
     }
     if let Some(name) = last.strip_prefix("systemd-nspawn@").and_then(|name| name.strip_suffix(".service")) {

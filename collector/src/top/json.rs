@@ -98,6 +98,9 @@ struct ContainerFacts<'a> {
     started: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<String>,
+    /// How its first process ended, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<&'a str>,
     /// Where it hurts, the worst first.
     hurts: Vec<&'static str>,
 }
@@ -174,6 +177,7 @@ impl<'a> ContainerFacts<'a> {
             restarts: world.restarts(row),
             started: who.started.or(who.created).map(|at| timestamp(at).to_string()),
             ended: who.ended.map(|at| timestamp(at).to_string()),
+            exit: who.exit.as_deref(),
             hurts: world.pains(row).into_iter().map(super::world::Pain::key).collect(),
         }
     }
@@ -193,13 +197,14 @@ mod tests {
         let look = Look { letters: Letters::Ascii, colours: Colours::Off };
         let mut app = App::new(look, SortBy::Cpu, String::new());
         app.source = "http://node:8080".to_owned();
-        let who = r#"[{"id":1,"name":"/a","memory_limit":1048576},{"id":2,"name":"/b\u001b[2J"}]"#;
+        let who = r#"[{"id":1,"name":"/a","memory_limit":1048576},{"id":2,"name":"/b\u001b[2J","exit":"exit 3"}]"#;
         app.world = world(who, r#"[{"id":[1,2],"cpu":[199,null],"memory":[1000,null],"oom_kills":[0,0]}]"#, Vec::new());
         let text = render(&app, &arrange(&app.world, &app.choice));
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let first = &read["containers"][0];
         assert_eq!((&first["cpu_cores"], &first["hurts"][0]), (&0.199.into(), &"memory".into()));
-        assert_eq!(read["containers"][1].get("cpu_cores"), None);
+        let second = &read["containers"][1];
+        assert_eq!((second.get("cpu_cores"), &second["exit"], first.get("exit")), (None, &"exit 3".into(), None));
         assert_eq!(read["url"], "http://node:8080");
         assert!(!text.contains('\u{1b}') && text.ends_with("}\n"), "{text}");
     }

@@ -1,6 +1,7 @@
 //! The terminal: taken over, and given back as it was, whatever happens.
 
 use std::io::{self, Stdout, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ThreadId;
 
@@ -13,6 +14,8 @@ use rustix::process::{Signal, getpid, kill_process};
 
 /// What threads said that panicked while the terminal was not theirs to write to.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Whether the terminal is as it is here and not as it was.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal, ours until this is dropped.
 pub(super) struct Screen {
@@ -50,11 +53,16 @@ impl Drop for Screen {
 }
 
 fn take() -> io::Result<()> {
+    TAKEN.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     execute!(io::stdout(), EnterAlternateScreen, Hide)
 }
 
 fn give_back() {
+    // Once: a second time the cursor would go back to where it was, over what was reported meanwhile.
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     // Whatever of it fails, the rest is tried.
     let _ = disable_raw_mode();
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
@@ -73,4 +81,40 @@ fn hold_panics(drawing: ThreadId) {
             SAID.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[ignore = "panics on purpose, on the terminal that the next test gives it"]
+    fn panics_while_it_has_the_terminal() {
+        let _screen = Screen::enter().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let test = std::env::current_exe().unwrap();
+        let name = "top::screen::tests::panics_while_it_has_the_terminal";
+        let run = format!("stty rows 24 cols 80; '{}' --exact {name} --ignored --nocapture; stty -a", test.display());
+        // Runs it on a terminal of its own, and writes what that would show.
+        let mut script = Command::new("script");
+        let Ok(output) = script.args(["-qec", &run, "/dev/null"]).stdin(Stdio::null()).output() else {
+            eprintln!("SKIPPED: there is no script (util-linux)");
+            return;
+        };
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        let at = |text: &str| shown.rfind(text).unwrap_or_else(|| panic!("{text:?} is not in {shown:?}"));
+        let (taken, given_back, said) = (at("\u{1b}[?1049h"), at("\u{1b}[?1049l"), at("on purpose"));
+        assert!(taken < given_back && given_back < said && at("\u{1b}[?25h") < said, "{shown:?}");
+        assert_eq!(shown.matches("\u{1b}[?1049l").count(), 1, "{shown:?}");
+        let settings: Vec<_> = shown[said..].split([' ', '\r', '\n', ';']).collect();
+        for setting in ["icanon", "echo", "isig"] {
+            assert!(settings.contains(&setting), "not {setting}: {settings:?}");
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Source {
         }
         let reason = match remote.get::<Tick>("/api/feed").await {
             Ok(_) => return Ok(remote),
-            Err(error @ SourceError::Client(ClientError::Unauthorized { .. })) => return Err(error),
+            Err(SourceError::Client(error)) if error.is_about_credentials() => return Err(error.into()),
             Err(error) => error.to_string(),
         };
         if request.at.is_some() {
@@ -140,10 +140,11 @@ impl SourceError {
     /// Whether asking again may help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Client(ClientError::Unauthorized { .. }) | Self::NoHistory(_) | Self::NobodyRemembers(_) => false,
+            Self::NoHistory(_) | Self::NobodyRemembers(_) => false,
+            Self::Client(error) => !error.is_about_credentials(),
             Self::NotACollector { reason, .. } => reason.classify() == Category::Eof,
             Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
-            Self::Client(_) | Self::Ended(_) | Self::Start { .. } => true,
+            Self::Ended(_) | Self::Start { .. } => true,
         }
     }
 }

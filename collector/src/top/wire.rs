@@ -61,6 +61,8 @@ pub(super) struct Who {
     /// Bytes.
     pub(super) memory_limit: Option<u64>,
     pub(super) task_limit: Option<u64>,
+    /// How its first process ended, for people.
+    pub(super) exit: Option<String>,
     /// Milliseconds since 1970.
     pub(super) ended: Option<u64>,
 }

@@ -8,7 +8,7 @@ use crate::interrupt::Interrupt;
 
 /// Where cgroups are made, and which files of each the collector reads every second.
 #[derive(Clone, Debug)]
-pub(super) struct Hierarchies {
+pub(crate) struct Hierarchies {
     /// Which version of cgroups this is.
     pub(super) version: Version,
     roots: Vec<PathBuf>,
@@ -57,7 +57,7 @@ const V2_FILES: [&str; 11] = [
 
 impl Hierarchies {
     /// Looks at what is mounted.
-    pub(super) fn detect() -> Result<Self> {
+    pub(crate) fn detect() -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
         if root.join("cgroup.controllers").is_file() {
             let files = V2_FILES.iter().map(|file| (0, *file)).collect();
@@ -99,7 +99,7 @@ fn v1_mount(mounts: &str, controller: &str) -> Option<PathBuf> {
 
 /// One parent with numbered children, in every hierarchy. Dropping it removes them all.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     hierarchies: Hierarchies,
     name: String,
     len: usize,
@@ -108,7 +108,12 @@ pub(super) struct Tree {
 impl Tree {
     /// Makes the parent.
     pub(super) fn new(hierarchies: &Hierarchies) -> Result<Self> {
-        let name = format!("/collector-bench-{}", std::process::id());
+        Self::named(hierarchies, "")
+    }
+
+    /// Makes one of several parents, whose name ends so.
+    pub(crate) fn named(hierarchies: &Hierarchies, end: &str) -> Result<Self> {
+        let name = format!("/collector-bench-{}{end}", std::process::id());
         let tree = Self { hierarchies: hierarchies.clone(), name, len: 0 };
         for parent in tree.parents() {
             make(&parent)?;
@@ -125,7 +130,7 @@ impl Tree {
     }
 
     /// The parent's path within the hierarchies, which is also its name as a container.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -135,13 +140,22 @@ impl Tree {
     }
 
     /// Makes children until there are this many.
-    pub(super) fn grow_to(&mut self, len: usize, interrupt: &Interrupt) -> Result<()> {
+    pub(crate) fn grow_to(&mut self, len: usize, interrupt: &Interrupt) -> Result<()> {
         while self.len < len {
             interrupt.check()?;
             for parent in self.parents() {
                 make(&parent.join(child(self.len)))?;
             }
             self.len += 1;
+        }
+        Ok(())
+    }
+
+    /// Moves a process into a child.
+    pub(super) fn admit(&self, number: usize, pid: u32) -> Result<()> {
+        for parent in self.parents() {
+            let list = parent.join(child(number)).join("cgroup.procs");
+            std::fs::write(&list, pid.to_string()).with_context(|| format!("cannot write {}", list.display()))?;
         }
         Ok(())
     }

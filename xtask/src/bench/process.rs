@@ -155,7 +155,7 @@ fn run_nanos(task: &Path) -> Option<u64> {
 }
 
 /// User and system time of a `/proc/<pid>/stat`.
-fn cpu_ticks(stat: &str) -> Result<Duration> {
+pub(crate) fn cpu_ticks(stat: &str) -> Result<Duration> {
     let (_, rest) = stat.rsplit_once(") ").context("this is no process status")?;
     // The first field here is the third of the file; utime is the 14th, stime the 15th.
     let ticks: u64 = rest.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
@@ -177,7 +177,7 @@ fn busy_ticks(stat: &str) -> Result<Duration> {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
     Ok(listener.local_addr().context("the port is not known")?.port())
 }

@@ -1,6 +1,6 @@
 //! cAdvisor's event resource: which events a request wants, and how an event is written.
 
-mod exit;
+pub(in crate::api::cadvisor) mod exit;
 mod wire;
 
 pub use self::wire::{append, append_line, append_missed};

@@ -66,6 +66,7 @@ fn full() -> ContainerView {
         has_filesystem: true,
         filesystems: vec![files(), files()],
         run_queue: Some(Arc::new(full_run_queue())),
+        exit: Some(Arc::new(killed(process(b"sh", None, None)))),
     }
 }
 
@@ -91,7 +92,7 @@ fn root() -> ContainerView {
     let application = Application::default();
     let machine = Filesystems { at: AT, list: filesystems(), image_stores: Vec::new() };
     let filesystems = vec![FilesystemUse::Machine(Arc::new(machine)); 2];
-    ContainerView { name, children, identity: IdentityView::default(), application, filesystems, ..full() }
+    ContainerView { name, children, identity: IdentityView::default(), application, filesystems, exit: None, ..full() }
 }
 
 fn minimal() -> ContainerView {

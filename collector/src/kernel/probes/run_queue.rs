@@ -183,7 +183,7 @@ impl RunQueues {
             waits.insert(row[CGROUP], waits_of(&row));
         }
         let mut gone = Vec::new();
-        for entry in self.pairs.iter() {
+        for entry in &self.pairs {
             let (pair, [time, ids]) = entry?;
             let id = |serial: u64, number: u64| match number as u32 {
                 // The root's own state, and sessions' automatic groups.

@@ -221,6 +221,18 @@ pub fn descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Des
     Ok(counts)
 }
 
+/// How many descriptors are open, by the size of `/proc/<pid>/fd`, which is their number since kernel 6.2 and 0 before.
+/// What they are open on it does not show.
+///
+/// # Errors
+/// There is no such process, or it may not be looked at.
+pub fn reported_descriptors(proc: &Path, pid: u32, buffer: &mut ReadBuffer) -> Result<Descriptors, ReadError> {
+    let process = ProcessDir::new(pid);
+    let place = process.file(proc, "fd");
+    let stat = place.stat(buffer).map_err(|errno| ReadError::from_errno(&place.path(), errno))?;
+    Ok(Descriptors { open: u64::try_from(stat.st_size).unwrap_or(0), sockets: None })
+}
+
 /// Which namespace: the device and inode number of `/proc/<pid>/ns/<kind>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NamespaceId {
@@ -353,6 +365,8 @@ Max open files            1024                 unlimited            files     \n
         let _socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
         let after = descriptors(proc, own, &mut buffer).unwrap();
         assert!(after.open >= 1 && after.sockets >= Some(1), "{before:?} {after:?}");
+        let reported = reported_descriptors(proc, own, &mut buffer).unwrap();
+        assert!(reported.open == 0 || reported.open >= after.sockets.unwrap(), "{reported:?} {after:?}");
         assert!(network_namespace(proc, own, &mut buffer).is_ok());
         assert!(matches!(network_namespace(proc, u32::MAX, &mut buffer), Err(ReadError::Missing(_))));
     }

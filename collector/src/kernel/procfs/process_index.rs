@@ -60,11 +60,8 @@ enum Wanted {
 }
 
 impl ProcessIndex {
-    /// Reads all processes once, and starts the thread that does it again. It ends with the last clone of the index.
-    ///
-    /// # Errors
-    /// When the system has no thread to give.
-    pub fn start(proc: &Path, hierarchies: &Hierarchies) -> std::io::Result<Self> {
+    /// Reads all processes once; [`ProcessIndex::refresher`] does it again.
+    pub fn read(proc: &Path, hierarchies: &Hierarchies) -> Self {
         let bases = bases(proc, hierarchies, std::process::id());
         let first = read_all(proc, &bases);
         tracing::debug!(took = ?first.took, hierarchies = bases.len(), "processes of the host are indexed");
@@ -75,9 +72,14 @@ impl ProcessIndex {
             wanted: Mutex::new(Wanted::No),
             wake: Condvar::new(),
         });
-        let weak = Arc::downgrade(&shared);
-        std::thread::Builder::new().name("processes".into()).spawn(move || refresh(&weak))?;
-        Ok(Self { shared })
+        Self { shared }
+    }
+
+    /// What a thread of its own does, to read all processes whenever that is asked for. It ends with the last clone of the
+    /// index.
+    pub fn refresher(&self) -> impl FnOnce() + Send + use<> {
+        let weak = Arc::downgrade(&self.shared);
+        move || refresh(&weak)
     }
 
     /// The processes of this very cgroup, by their ids on the host. A list older than this is renewed for the next
@@ -288,7 +290,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let roots = host(directory.path());
         let hierarchies = Hierarchies::detect(&roots).unwrap();
-        let index = ProcessIndex::start(&roots.proc, &hierarchies).unwrap();
+        let index = ProcessIndex::read(&roots.proc, &hierarchies);
+        std::thread::spawn(index.refresher());
         assert_eq!(index.processes(0, b"/", Duration::MAX), [700]);
         let mut buffer = ReadBuffer::new();
         assert!(index.belongs(700, b"/", &mut buffer));

@@ -8,6 +8,7 @@ use super::devices::DeviceNames;
 use super::kernel_memory::{AddedUp, KernelMemory, OnDistrust};
 use super::limitations::{self, Limitation};
 use super::load_reader::LoadReader;
+use super::pace::Pace;
 use super::perf_events::PerfEvents;
 use super::places::{CpuSource, Place, Sources};
 use super::resctrl_reader::ResctrlReader;
@@ -126,6 +127,10 @@ pub struct ReaderContext {
     pub(super) processes: ProcessSource,
     /// Counters that are read without files once they are loaded, or why there are none.
     pub(super) kernel_memory: OnceLock<Result<KernelMemory, String>>,
+    /// When descriptors are looked at again.
+    pub(super) descriptor_pace: Arc<Pace>,
+    /// The same of threads' own files.
+    pub(super) thread_pace: Arc<Pace>,
     limitations: Vec<Limitation>,
 }
 
@@ -198,6 +203,8 @@ impl ReaderContext {
             host_network,
             processes,
             kernel_memory: OnceLock::new(),
+            descriptor_pace: Arc::default(),
+            thread_pace: Arc::default(),
             limitations,
             roots,
             hierarchies,
@@ -307,6 +314,15 @@ impl ReaderContext {
         }
     }
 
+    /// What a thread of its own does for as long as the context is used; `None` where there is nothing to do. Without it
+    /// processes that come later are not found.
+    pub fn process_lister(&self) -> Option<impl FnOnce() + Send + use<>> {
+        match &self.processes {
+            ProcessSource::Indexed(index) => Some(index.refresher()),
+            ProcessSource::Listed(_) | ProcessSource::Hidden => None,
+        }
+    }
+
     /// Names of block devices.
     pub fn devices(&self) -> &DeviceNames {
         &self.devices
@@ -329,13 +345,7 @@ fn find_processes(
             limitations.push(Limitation::ProcessesHidden);
             ProcessSource::Hidden
         }
-        ProcfsView::Outer => match ProcessIndex::start(&roots.proc, hierarchies) {
-            Ok(index) => ProcessSource::Indexed(index),
-            Err(error) => {
-                limitations.push(Limitation::NoThread(error));
-                ProcessSource::Hidden
-            }
-        },
+        ProcfsView::Outer => ProcessSource::Indexed(ProcessIndex::read(&roots.proc, hierarchies)),
     }
 }
 

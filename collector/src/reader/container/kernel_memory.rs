@@ -80,7 +80,7 @@ pub struct KernelMemory {
     root_stat: Mutex<KeptFile>,
     kept: Arc<FileBudget>,
     /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
-    top_stats: Mutex<HashMap<Box<[u8]>, (KeptFile, Instant)>>,
+    top_stats: Mutex<HashMap<Box<[u8]>, TopStat>>,
     /// v2: no cgroup has a file for its swap.
     pub(super) without_swap: AtomicBool,
     /// Containers that are sampled, about.
@@ -90,6 +90,9 @@ pub struct KernelMemory {
     records: [AtomicU64; FAMILIES],
     pub(super) compared: [AtomicU64; FAMILIES],
 }
+
+/// An open `cpu.stat`, and when it was read last.
+type TopStat = (KeptFile, Instant);
 
 impl std::fmt::Debug for KernelMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

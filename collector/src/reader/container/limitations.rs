@@ -13,8 +13,6 @@ pub enum Limitation {
     OwnCgroupOnly(PathBuf),
     /// Neither the pid namespace nor the procfs of the host is there.
     ProcessesHidden,
-    /// The index of the host's processes could not be started.
-    NoThread(std::io::Error),
     /// The host's network namespace may not be looked at, and then nobody's.
     NetworkNamespaces(ReadError),
 }
@@ -24,7 +22,7 @@ impl Limitation {
     pub fn facility(&self) -> &'static str {
         match self {
             Self::OwnCgroupOnly(_) => "host cgroups",
-            Self::ProcessesHidden | Self::NoThread(_) => "host processes",
+            Self::ProcessesHidden => "host processes",
             Self::NetworkNamespaces(_) => "network namespaces",
         }
     }
@@ -46,11 +44,6 @@ impl fmt::Display for Limitation {
                 "{facility} are not seen: the collector has a pid namespace of its own and no procfs of the host; lost: \
                  network counters, descriptors, and on cgroup v1 the number of processes; to fix: mount the host's /proc \
                  at /host/proc, or run in the host's pid namespace"
-            ),
-            Self::NoThread(error) => write!(
-                f,
-                "{facility} are not seen: no thread to read them ({error}); lost: network counters, descriptors, and on \
-                 cgroup v1 the number of processes; to fix: raise the limit of tasks (pids.max) of the collector"
             ),
             Self::NetworkNamespaces(error) => write!(
                 f,
@@ -76,7 +69,6 @@ mod tests {
         for limitation in [
             Limitation::OwnCgroupOnly("/sys/fs/cgroup".into()),
             Limitation::ProcessesHidden,
-            Limitation::NoThread(std::io::Error::from_raw_os_error(11)),
             Limitation::NetworkNamespaces(ReadError::Denied("/proc/1/ns/net".into())),
         ] {
             let text = limitation.to_string();

@@ -114,6 +114,7 @@ fn identity(row: &Row, world: &World, look: Look, columns: usize) -> Vec<Vec<Spa
     let short = |text: &str| look.letters.cut(&look.letters.visible(text), columns / 2);
     let since = who.started.or(who.created).filter(|_| !row.has_ended());
     let pairs = [
+        ("  ended with", who.exit.as_deref().map(short)),
         ("  up", since.map(|since| span(world.at.saturating_sub(since)))),
         ("restarts", Some(world.restarts(row).to_string())),
         ("health", who.health.as_deref().map(short)),

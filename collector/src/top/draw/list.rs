@@ -106,9 +106,15 @@ fn notes(row: &Row, world: &World, look: Look) -> Vec<(String, Mood)> {
     }
     if let Some(ended) = row.who.ended {
         let ago = span(world.at.saturating_sub(ended));
-        if let Some(peak) = row.figures.peak {
-            notes.insert(0, (format!("ended {ago} ago, peak {}", kib(Some(peak))), Mood::Quiet));
-        }
+        let how = row.who.exit.as_deref().map(|exit| look.letters.visible(exit));
+        let peak = row.figures.peak.map(|peak| format!(", peak {}", kib(Some(peak))));
+        let longest = [
+            how.as_ref().zip(peak.as_ref()).map(|(how, peak)| format!("{how}, ended {ago} ago{peak}")),
+            how.as_ref().map(|how| format!("{how}, ended {ago} ago")),
+            how.clone(),
+            peak.filter(|_| how.is_none()).map(|peak| format!("ended {ago} ago{peak}")),
+        ];
+        notes.splice(0..0, longest.into_iter().flatten().map(|note| (note, Mood::Quiet)));
         notes.push((format!("ended {ago} ago"), Mood::Quiet));
         notes.push(("ended".to_owned(), Mood::Quiet));
     } else if notes.is_empty()

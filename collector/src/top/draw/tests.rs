@@ -15,7 +15,7 @@ fn app(colours: Colours) -> App {
     let mut app = App::new(look, SortBy::Cpu, String::new());
     let who = r#"[{"id":1,"name":"/","created":5},{"id":2,"name":"/docker/a","container":"aaaa","runtime":"docker",
         "called":"web\u001b[2J\u202e","memory_limit":1048576,"image":"nginx"},{"id":3,"name":"/x/容器容器"},
-        {"id":4,"name":"/docker/b","container":"bbbb","runtime":"docker","called":"gone","ended":999990000}]"#;
+        {"id":4,"name":"/docker/b","container":"bbbb","runtime":"docker","called":"gone","ended":999990000,"exit":"exit 3"}]"#;
     let now = r#"[{"id":[1,2,3,4],"cpu":[500,199,7,null],"memory":[90000,1000,3,null],"throttled":[null,88,null,null],
         "peak":[null,null,null,2048],"oom_kills":[0,0,0,1]}]"#;
     app.world = world(who, now, Vec::new());
@@ -38,7 +38,7 @@ fn the_list_fits_every_size() {
         assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "{all}");
         if rows >= 24 {
             assert!(all.contains("HURTS") && all.contains("web\\u{1b}[2J") && all.contains("88!"), "{all}");
-            assert!(all.contains("ended 10s ago") && all.contains("q quit"), "{all}");
+            assert!(all.contains("gone  exit 3") && all.contains("q quit"), "{all}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a container ended, in an event. cAdvisor has nothing like it; what is not known is left out.
+//! How a container ended, in an event and in v2's `spec`. cAdvisor has nothing like it; what is not known is left out.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::sample::exit::{Exit, Rank, RuntimeOrInit, Sender, SentSignal, SignalN
 /// How a container's process ended.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "ExitEventData")]
-pub(super) struct WireExit<'a> {
+pub(in crate::api::cadvisor) struct WireExit<'a> {
     /// `completed`, `error`, `crash`, `signal` or `oom`.
     reason: &'static str,
     /// A line for people.
@@ -61,7 +61,7 @@ struct WireSignal<'a> {
 
 impl<'a> WireExit<'a> {
     /// The exit of the container with this name.
-    pub(super) fn new(exit: &'a Exit, of: &[u8]) -> Self {
+    pub(in crate::api::cadvisor) fn new(exit: &'a Exit, of: &[u8]) -> Self {
         Self {
             reason: exit.reason().name(),
             text: exit.in_words(of),

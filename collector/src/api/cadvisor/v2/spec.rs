@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use crate::api::cadvisor::events::exit::WireExit;
 use crate::api::cadvisor::v1::application;
 use crate::api::cadvisor::v1::application::MetricSpec;
 use crate::api::cadvisor::v1::spec::{WireCpu, WireMemory, WireProcesses};
@@ -45,6 +46,9 @@ pub(super) struct ContainerSpec<'a> {
     has_diskio: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     image: &'a str,
+    /// How the container's first process ended, as in events; absent while it is there. cAdvisor has no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<WireExit<'a>>,
 }
 
 impl<'a> ContainerSpec<'a> {
@@ -72,6 +76,7 @@ impl<'a> ContainerSpec<'a> {
             has_filesystem: view.has_filesystem,
             has_diskio: *has_diskio,
             image,
+            exit: view.exit.as_deref().map(|exit| WireExit::new(exit, &view.name)),
         }
     }
 }

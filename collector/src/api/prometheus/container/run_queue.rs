@@ -91,8 +91,7 @@ mod tests {
             let seconds = RunQueue::upper_bound(bucket).unwrap() as f64 / 1e9;
             assert_eq!(text.parse(), Ok(seconds));
         }
-        let mut waits = RunQueue::default();
-        waits.buckets = std::array::from_fn(|bucket| bucket as u64);
+        let waits = RunQueue { buckets: std::array::from_fn(|bucket| bucket as u64), ..RunQueue::default() };
         let buckets = buckets(&waits);
         assert_eq!((buckets[0].count, buckets[1].count, buckets[11].count), (0, 3, 253));
         assert_eq!(waits.count(), 276);

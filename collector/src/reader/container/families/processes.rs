@@ -1,12 +1,17 @@
 //! Processes, threads and descriptors of a cgroup.
 
+use std::path::Path;
+
 use super::{Family, Mounted, Place, Reading, Rows, fields, flat};
 use crate::kernel::cgroup::Hierarchy;
 use crate::kernel::error::ReadError;
-use crate::kernel::file::KeptFile;
+use crate::kernel::file::{KeptFile, ReadBuffer};
 use crate::kernel::probes::counters::CounterFamily;
-use crate::kernel::procfs::process::{Descriptors, Listing, ProcessDir, descriptors, max_open_files};
+use crate::kernel::procfs::process::{
+    Descriptors, Listing, ProcessDir, descriptors, max_open_files, reported_descriptors,
+};
 use crate::kernel::text_formats::{limit, unsigned};
+use crate::reader::container::pace::{Paced, ThreadTime};
 use crate::reader::container::processes::{
     OwnProcesses, any_still_there, own_processes, parsed, parsed_lines, process_hierarchy,
 };
@@ -23,6 +28,21 @@ use crate::units::Limit;
 pub(in crate::reader::container) struct ProcessFiles {
     threads: KeptFile,
     threads_max: KeptFile,
+    descriptors: Option<Paced<Looked>>,
+}
+
+/// What a look at all descriptors showed.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    counts: Descriptors,
+    /// Whether the kernel reports how many there are without a look at them (since 6.2).
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sizes {
+    Reported,
+    Unknown,
 }
 
 impl Family for ProcessFiles {
@@ -79,7 +99,7 @@ impl ProcessFiles {
     fn processes(&mut self, place: Option<Place>, reading: &mut Reading<'_>) -> Option<Processes> {
         let hierarchy = process_hierarchy(reading)?;
         let OwnProcesses { count, pids, .. } = own_processes(reading, hierarchy, reading.name)?;
-        let counts = pids.as_ref().and_then(|pids| count_descriptors(reading, hierarchy, pids));
+        let counts = pids.as_ref().and_then(|pids| self.descriptors(reading, hierarchy, pids));
         let (threads, threads_max) = self.threads(place, reading, hierarchy, count);
         let first = pids.as_ref().and_then(|pids| pids.first());
         Some(Processes {
@@ -90,6 +110,28 @@ impl ProcessFiles {
             threads_max,
             max_open_files: first.and_then(|pid| read_limits(reading, *pid)),
         })
+    }
+
+    /// What descriptors are open on is only seen by a look at each, which is not taken for each sample where there are
+    /// very many. Their number is of now all the same, where the kernel reports it.
+    fn descriptors(&mut self, reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
+        let Some(&first) = pids.first() else { return Some(Descriptors::NONE) };
+        if let Some(Looked { counts, sizes }) = self.descriptors.as_ref().and_then(Paced::while_it_stands) {
+            if sizes == Sizes::Unknown {
+                return Some(counts);
+            }
+            let open = sum_of_descriptors(reading, hierarchy, pids, reported_descriptors)?.open;
+            return Some(Descriptors { open, sockets: counts.sockets.map(|sockets| sockets.min(open)) });
+        }
+        let began = ThreadTime::now();
+        let counts = sum_of_descriptors(reading, hierarchy, pids, descriptors)?;
+        let reported = reported_descriptors(&reading.ctx.roots.proc, first, reading.buffer);
+        let sizes = if reported.is_ok_and(|counts| counts.open > 0) { Sizes::Reported } else { Sizes::Unknown };
+        let looked = Looked { counts, sizes };
+        // The one before counts no longer.
+        self.descriptors = None;
+        self.descriptors = Some(Paced::new(&reading.ctx.descriptor_pace, looked, began));
+        Some(counts)
     }
 
     /// Reads the number of tasks alone.
@@ -143,11 +185,16 @@ fn count_lines(reading: &mut Reading<'_>, hierarchy: &Hierarchy) -> Option<u64> 
     parsed_lines(reading, at, "cgroup.threads", |text, odd| Listing::parse(text, odd).count())
 }
 
-fn count_descriptors(reading: &mut Reading<'_>, hierarchy: &Hierarchy, pids: &[u32]) -> Option<Descriptors> {
+fn sum_of_descriptors(
+    reading: &mut Reading<'_>,
+    hierarchy: &Hierarchy,
+    pids: &[u32],
+    count: fn(&Path, u32, &mut ReadBuffer) -> Result<Descriptors, ReadError>,
+) -> Option<Descriptors> {
     let mut unseen = Vec::new();
     let mut counts = Descriptors::NONE;
     for pid in pids {
-        match descriptors(&reading.ctx.roots.proc, *pid, reading.buffer) {
+        match count(&reading.ctx.roots.proc, *pid, reading.buffer) {
             Ok(more) => counts = counts.plus(more),
             Err(ReadError::Missing(_) | ReadError::Gone(_)) => unseen.push(*pid),
             Err(error) => {

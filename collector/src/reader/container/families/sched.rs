@@ -7,6 +7,7 @@ use super::{Family, Mounted, Place, Reading, Rows, fields, flat};
 use crate::kernel::cgroup::children;
 use crate::kernel::error::ReadError;
 use crate::kernel::procfs::process::{ProcessDir, Schedstat as Times, threads};
+use crate::reader::container::pace::{Paced, ThreadTime};
 use crate::reader::container::processes::{any_still_there, own_processes, process_hierarchy};
 use crate::reader::container::rows::keys::{Base, part};
 use crate::sample::container::{Sample, Schedstat};
@@ -19,6 +20,7 @@ use crate::units::Nanos;
 pub(in crate::reader::container) struct Scheduled {
     living: HashMap<u32, Times>,
     ended: Times,
+    newest: Option<Paced<Times>>,
 }
 
 impl Family for Scheduled {
@@ -51,7 +53,9 @@ impl Scheduled {
         if !reading.ctx.kinds.has(MetricKind::Sched) {
             return None;
         }
-        let sum = self.sum_of_threads(reading);
+        // Each thread has a file of its own: where there are very many, they are not read for each sample.
+        let newest = self.newest.as_ref().and_then(Paced::while_it_stands);
+        let sum = newest.or_else(|| self.take_anew(reading));
         if sum.is_none() {
             reading.lost("schedstat");
         }
@@ -61,6 +65,15 @@ impl Scheduled {
             runqueue_time: Nanos(sum.runqueue_time),
             run_periods: sum.run_periods,
         })
+    }
+
+    fn take_anew(&mut self, reading: &mut Reading<'_>) -> Option<Times> {
+        let began = ThreadTime::now();
+        let sum = self.sum_of_threads(reading)?;
+        // The one before counts no longer.
+        self.newest = None;
+        self.newest = Some(Paced::new(&reading.ctx.thread_pace, sum, began));
+        Some(sum)
     }
 
     fn sum_of_threads(&mut self, reading: &mut Reading<'_>) -> Option<Times> {

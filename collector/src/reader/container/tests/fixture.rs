@@ -9,6 +9,7 @@ use crate::kernel::HostRoots;
 use crate::kernel::cgroup::Hierarchies;
 use crate::kernel::file::{FileBudget, ReadBuffer};
 use crate::kernel::read_errors::ReadErrors;
+use crate::reader::container::pace::Pace;
 use crate::reader::container::{
     ContainerReader, ContextParts, Extras, MachineFacts, Member, NetworkFiles, ReaderContext, Scratch,
 };
@@ -121,7 +122,7 @@ impl Host {
     }
 
     pub(super) fn context_with(&self, kinds: KindSet, extras: Extras) -> ReaderContext {
-        ReaderContext::new(ContextParts {
+        let mut context = ReaderContext::new(ContextParts {
             hierarchies: Arc::new(Hierarchies::detect(&self.roots()).unwrap()),
             roots: self.roots(),
             kinds,
@@ -141,7 +142,11 @@ impl Host {
                 ..MachineFacts::default()
             },
             clock: || NOW,
-        })
+        });
+        // What is expected of the next sample does not depend on how long the one before took.
+        context.descriptor_pace = Arc::new(Pace::without_pause());
+        context.thread_pace = Arc::new(Pace::without_pause());
+        context
     }
 
     /// Every cgroup of this name with its id.
