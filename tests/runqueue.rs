@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::{Case, Skip, figures};
+use crate::support::metrics::Line;
 use crate::support::workload::{Plan, Work, Workload};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
@@ -109,7 +110,7 @@ fn the_neighbour_is_named() -> Result<()> {
     let sum: f64 = blamed.iter().map(|line| line.value()).sum();
     ensure!(worst.value() > 0.3 * counted && sum <= counted * 1.01, "{} of {sum} of {counted} s", worst.value());
     let buckets: Vec<f64> =
-        metrics.series("container_cpu_runqueue_wait_seconds_bucket", &[("id", &id)]).map(|line| line.value()).collect();
+        metrics.series("container_cpu_runqueue_wait_seconds_bucket", &[("id", &id)]).map(Line::value).collect();
     ensure!(buckets.is_sorted() && buckets.last() == Some(&count), "{buckets:?} of {count}");
     let stats: Value = collector.json(&format!("/api/v2.1/stats{id}?count=1"), None)?;
     let found = &stats[&id]["runqueue"];
