@@ -308,7 +308,7 @@ mod tests {
         );
         assert_eq!(
             findings("runtime/docker.rs", "fn f() { crate::store::x() }"),
-            ["1: `runtime` uses `store`, but may use only: bounds, degradations, sample, units"]
+            ["1: `runtime` uses `store`, but may use only: bounds, client, degradations, sample, units"]
         );
         assert!(findings("daemon.rs", "use crate::{api, sampler::Sampler, kernel::{probes, cgroup}};").is_empty());
         assert_eq!(findings("sampler.rs", "use crate::daemon;").len(), 1);
