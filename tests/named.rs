@@ -62,7 +62,7 @@ fn by_path_and_record() -> Result<()> {
         cgroups.make(parent)?;
     }
     let root = format!("--rootfs={}", root.0.display());
-    let flags: Vec<&str> = [root.as_str(), "--procfs=/proc", "--sysfs=/sys"].into_iter().chain(WITHOUT).collect();
+    let flags: Vec<&str> = [root.as_str(), "--proc_root=/proc", "--sys_root=/sys"].into_iter().chain(WITHOUT).collect();
     let early = cgroups.make("lxc.payload.collector-web")?;
     let mut collector = Collector::start(&flags)?;
     is_called(&collector, &early.name(), "incus", &["collector-web"])?;
