@@ -85,7 +85,13 @@ fn cpu() -> Result<()> {
     let (_, stats) = fresh(&collector, &cgroup.name())?;
     let cpu = stats.cpu.context("no cpu")?;
     ensure!(cpu.usage.per_cpu_usage.is_empty(), "cgroup v2 has no time per CPU: {:?}", cpu.usage);
-    ensure!(cpu.schedstat.run_time > 0, "no schedstat: {:?}", cpu.schedstat);
+    // Not looked at for each sample on a slow machine.
+    wait::eventually(wait::seconds(10), || {
+        let (_, stats) = fresh(&collector, &cgroup.name())?;
+        let cpu = stats.cpu.context("no cpu")?;
+        ensure!(cpu.schedstat.run_time > 0, "no schedstat: {:?}", cpu.schedstat);
+        Ok(())
+    })?;
     spinner.end()
 }
 
