@@ -9,6 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// What all counts took passes so many times before one of them is taken again: they cost a hundredth of a CPU at most.
 const PAUSE_SHARE: u64 = 100;
+/// All counts together that take no longer are taken for each sample.
+const CHEAP: Duration = Duration::from_millis(10);
 
 /// When counts may be taken anew.
 #[derive(Debug)]
@@ -33,7 +35,11 @@ impl Pace {
     }
 
     fn pause(&self) -> Duration {
-        Duration::from_nanos(self.taken.load(Ordering::Relaxed).saturating_mul(self.pause_share))
+        let taken = self.taken.load(Ordering::Relaxed);
+        if u128::from(taken) <= CHEAP.as_nanos() {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(taken.saturating_mul(self.pause_share))
     }
 }
 
