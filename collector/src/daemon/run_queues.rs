@@ -11,7 +11,9 @@ use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy};
 use crate::kernel::file::ReadBuffer;
-use crate::kernel::probes::run_queue::{AllWaits, CgroupWaits, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues};
+use crate::kernel::probes::run_queue::{
+    AllWaits, CgroupWaits, FIRST_WAIT_BOUND, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
+};
 use crate::sample::event::Name;
 use crate::sample::kinds::MetricKind;
 use crate::sample::run_queue::{BUCKETS, NAMED, RunQueue};
@@ -23,7 +25,8 @@ use crate::units::Nanos;
 /// How often the maps are read: what is exposed is at most so old.
 const EVERY: Duration = Duration::from_secs(2);
 
-const _: () = assert!(BUCKETS == WAIT_BUCKETS);
+// The program's buckets are those of the samples.
+const _: () = assert!(BUCKETS == WAIT_BUCKETS && matches!(RunQueue::upper_bound(0), Some(FIRST_WAIT_BOUND)));
 
 /// Loads the program where the kind is switched on, and starts the thread that reads it. Without it the collector goes on.
 pub(super) fn start(

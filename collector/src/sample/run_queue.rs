@@ -36,3 +36,15 @@ impl RunQueue {
         if bucket + 1 < BUCKETS { Some(1 << (10 + bucket)) } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_buckets() {
+        assert_eq!(RunQueue::upper_bound(0), Some(1024));
+        assert_eq!(RunQueue::upper_bound(BUCKETS - 2), Some(1 << 32));
+        assert_eq!(RunQueue::upper_bound(BUCKETS - 1), None);
+    }
+}
