@@ -337,7 +337,7 @@ impl Follower {
         let memory = self.engine.store().bounds().containers;
         let spawned = std::thread::Builder::new().name("scanner".into()).spawn(move || {
             let began = Instant::now();
-            let mut finding = Finding { known, roster: Roster::new(memory), found: Vec::new(), not_listed: 0 };
+            let mut finding = Finding::new(known, Roster::new(memory));
             let mut scanned = Vec::new();
             for hierarchy in hierarchies.iter() {
                 let complete = cgroup::scan(hierarchy, cgroup::LONGEST_PATH, |name, id| {
@@ -396,12 +396,18 @@ struct Finding {
     known: HashSet<Member>,
     roster: Roster,
     found: Vec<Found>,
+    /// What is no longer wanted is dropped when there are so many: a container has an entry in every hierarchy.
+    most: usize,
     not_listed: u64,
 }
 
 impl Finding {
-    /// What has been found may be this many entries more than half of which are still wanted.
+    /// So many entries are not worth looking through.
     const SLACK: usize = 4_096;
+
+    fn new(known: HashSet<Member>, roster: Roster) -> Self {
+        Self { known, roster, found: Vec::new(), most: Self::SLACK, not_listed: 0 }
+    }
 
     fn add(&mut self, member: Member, name: &[u8]) {
         if self.known.contains(&member) {
@@ -417,8 +423,10 @@ impl Finding {
             }
         }
         self.found.push(Found { member, name });
-        if self.found.len() > 2 * (self.roster.count() + self.known.len()) + Self::SLACK {
+        if self.found.len() > self.most {
             self.drop_pushed_out();
+            // At least half of what is looked through next time is new since: that is a fixed cost for each entry.
+            self.most = 2 * self.found.len() + Self::SLACK;
         }
     }
 
@@ -439,7 +447,7 @@ mod tests {
 
     fn finding(known: &[u64], memory: usize) -> Finding {
         let known = known.iter().map(|id| Member { hierarchy: 1, id: *id }).collect();
-        Finding { known, roster: Roster::new(memory), found: Vec::new(), not_listed: 0 }
+        Finding::new(known, Roster::new(memory))
     }
 
     #[test]
@@ -459,5 +467,20 @@ mod tests {
         let honest = found.iter().filter(|found| found.name.starts_with(b"/pods/")).count();
         assert_eq!(honest, 40);
         assert!(found.iter().any(|found| &*found.name == b"/user/evil/known"));
+    }
+
+    #[test]
+    fn containers_in_many_hierarchies_are_looked_through_seldom() {
+        let mut finding = finding(&[], usize::MAX);
+        let mut passes = 0;
+        for hierarchy in 0..9 {
+            for number in 0..5_000 {
+                let most = finding.most;
+                finding.add(Member { hierarchy, id: number }, format!("/pods/{number}").as_bytes());
+                passes += u32::from(most != finding.most);
+            }
+        }
+        assert!(passes < 5, "{passes} passes over what was found");
+        assert_eq!(finding.into_found().len(), 45_000);
     }
 }
