@@ -1,6 +1,7 @@
 //! Counters from kernel memory: that they are taken, that they are those of the files, and that files alone can be had.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::cgroups::{Cgroups, Layout, Set};
 use crate::support::collector::Collector;
@@ -16,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("kernel_memory::of_cgroup2_is_taken_and_is_like_the_files", of_cgroup2_is_taken_and_is_like_the_files)
         .needs(Needs::PureV2)
         .on_every_kernel(),
+    Case::new("kernel_memory::an_ending_cgroup_is_no_difference", an_ending_cgroup_is_no_difference).needs(Needs::V1),
     Case::new("kernel_memory::files_alone_on_request", files_alone_on_request),
 ];
 
@@ -65,6 +67,30 @@ fn of_cgroup2_is_taken_and_is_like_the_files() -> Result<()> {
     is_printed(&inner.name(), "(kernel memory: cgroup.bstat.cputime.sum_exec_runtime; cpu.stat: usage_usec)")?;
     // Of memory it may be the file: who reads once may not be certain yet of every line.
     is_printed(&inner.name(), "(kernel memory: task_group.cfs_bandwidth.nr_throttled; cpu.stat: nr_throttled)")
+}
+
+/// A cgroup's files are gone at once, its structures a while later, and in its other hierarchies it is still there. It takes
+/// four seconds.
+fn an_ending_cgroup_is_no_difference() -> Result<()> {
+    let collector = Collector::start(&["--housekeeping_interval=100ms"])?;
+    let layout = Layout::detect()?;
+    let there = |controller: &&str| layout.v1(controller).is_some();
+    let all: Vec<&str> = ["cpu", "cpuacct", "memory", "pids", "blkio"].into_iter().filter(there).collect();
+    let served = served(&collector, &all)?;
+    let cgroups = Cgroups::new(Set::V1(&all))?;
+    for number in 0..150 {
+        let cgroup = cgroups.make(format!("ending-{number}"))?;
+        std::thread::sleep(Duration::from_millis(number % 15));
+        // What is compared at its first sample loses one controller meanwhile.
+        for directory in cgroup.dirs().iter().skip(number as usize % all.len()).take(1) {
+            std::fs::remove_dir(directory)?;
+        }
+        std::thread::sleep(Duration::from_millis(12));
+        cgroup.remove()?;
+    }
+    let health = collector.health()?;
+    ensure!(!health.contains("is not what the files have"), "of {served:?}: {health}");
+    Ok(())
 }
 
 /// Which of these families the collector reads from kernel memory; a skip where there is none.

@@ -93,7 +93,7 @@ pub(super) fn use_at_once(context: &ReaderContext, roots: &HostRoots) -> Result<
 fn report(degradations: &Degradations, Distrust { family, difference }: &Distrust) {
     let facility = format!("kernel memory: {}", family.name());
     let reason = format!(
-        "{facility} is not what the files have: {difference}; lost: CPU time of the collector's, as these counters are \
+        "{facility} is not what the files have: {difference}; lost: some of the collector's own CPU time, because these counters are \
          read from files again; to fix: report this line and the kernel's version"
     );
     degradations.set(&facility, &reason);

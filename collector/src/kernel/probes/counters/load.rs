@@ -31,7 +31,7 @@ const GLOBALS: [Option<(CounterFamily, &str, &str)>; FAMILIES] = [
 /// Why no counters are read from kernel memory. Its text is one line that says why, what is lost, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "counters are not read from kernel memory: {why}; lost: CPU time of the collector's, as the same numbers are read \
+    "counters are not read from kernel memory: {why}; lost: some of the collector's own CPU time, because the same numbers are read \
          from files; to fix: {fix}"
 )]
 pub struct CountersUnavailable {

@@ -57,13 +57,15 @@ impl ContainerReader {
                 Judged::Differing(found) => differing = found,
             }
         }
-        // It may have ended meanwhile: then it is no longer there to be compared.
-        let still = memory.counters().read(&wanted);
+        // It may have ended meanwhile: its files are gone at once, its structures later.
+        let Some(still) = self.find_targets(ctx, memory, scratch) else { return Compared::None };
         let mut is_known = true;
         for Distrust { family, difference } in differing {
-            if family == CounterFamily::Memory && memory.learn_again() {
+            if still[family as usize] != self.in_memory.targets[family as usize] {
                 is_known = false;
-            } else if still.get(0, family).is_some() {
+            } else if family == CounterFamily::Memory && memory.learn_again() {
+                is_known = false;
+            } else {
                 memory.distrust(family, difference);
             }
         }
