@@ -37,9 +37,9 @@ pub(crate) struct Args {
     /// The collector to measure, in place of a release build
     #[arg(long, value_name = "PATH")]
     collector: Option<PathBuf>,
-    /// A cAdvisor to measure beside it, at up to 1,000 cgroups
-    #[arg(long, value_name = "PATH")]
-    cadvisor: Option<PathBuf>,
+    /// Measure cAdvisor beside it, at up to 1,000 cgroups: this one, or that of Debian
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    cadvisor: Option<Option<PathBuf>>,
     /// Measure with this many Docker containers in place of the numbers of cgroups
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     docker: Option<u16>,
@@ -81,6 +81,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Some(path) => path.clone(),
         None => workspace::build_release()?,
     };
+    let cadvisor = match &args.cadvisor {
+        Some(Some(path)) => Some(path.clone()),
+        Some(None) => Some(crate::cadvisor::fetch()?),
+        None => None,
+    };
     let logs = workspace::target().join("bench");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut sizes = args.containers.clone();
@@ -108,7 +113,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.metrics {
         let sizes: Vec<_> = sizes.into_iter().filter(|size| METRICS_SIZES.contains(size)).collect();
         let mut rows = bench.measure_scrapes(("collector", &collector, "/readyz"), &sizes)?;
-        if let Some(cadvisor) = &args.cadvisor {
+        if let Some(cadvisor) = &cadvisor {
             let sizes: Vec<_> = sizes.into_iter().filter(|size| *size <= REFERENCE).collect();
             rows.extend(bench.measure_scrapes(("cadvisor", cadvisor, "/healthz"), &sizes)?);
         }
@@ -117,10 +122,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let mut report = Report::new(&bench.hierarchies);
     if let Some(count) = args.docker {
-        bench.measure_docker(&collector, args.cadvisor.as_deref(), count.into(), &mut report)?;
+        bench.measure_docker(&collector, cadvisor.as_deref(), count.into(), &mut report)?;
     } else {
         bench.measure_collector(&collector, &sizes, &mut report)?;
-        if let Some(cadvisor) = &args.cadvisor {
+        if let Some(cadvisor) = &cadvisor {
             bench.measure_cadvisor(cadvisor, &sizes, &mut report)?;
         }
     }

@@ -24,7 +24,7 @@ const DESCRIPTORS: usize = 500;
 /// Until costs are what they stay.
 const SETTLE: Duration = Duration::from_secs(30);
 /// What cAdvisor leaves out by default, but for the two that are measured.
-const LEFT_OUT: &str = "adv_tcp,cpu_topology,cpuset,hugetlb,memory_numa,referenced_memory,resctrl,tcp,udp";
+const LEFT_OUT: &str = "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,referenced_memory,resctrl,tcp,udp";
 /// What threads of the load need.
 const STACK: usize = 32 << 10;
 
