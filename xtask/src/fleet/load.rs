@@ -89,8 +89,10 @@ impl Load {
     pub(super) fn run(&self, time: Duration, churn: Churn, interrupt: &Interrupt) -> Result<Round> {
         let end = Instant::now() + time;
         // Nodes that nobody pushed for meanwhile are not pushed for later.
-        let rounds = self.began.elapsed().as_nanos() / self.interval.as_nanos();
-        self.next.fetch_max(rounds as usize * self.nodes.len(), Ordering::Relaxed);
+        let elapsed = self.began.elapsed();
+        let rounds = (elapsed.as_nanos() / self.interval.as_nanos()) as u32;
+        let late = self.nodes.partition_point(|(offset, _)| self.interval * rounds + *offset < elapsed);
+        self.next.fetch_max(rounds as usize * self.nodes.len() + late, Ordering::Relaxed);
         let done = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             let senders: Vec<_> =
