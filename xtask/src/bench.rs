@@ -38,8 +38,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     collector: Option<PathBuf>,
     /// Measure cAdvisor beside it, at up to 1,000 cgroups: this one, or that of Debian
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
-    cadvisor: Option<Option<PathBuf>>,
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = DEBIANS)]
+    cadvisor: Option<PathBuf>,
     /// Measure with this many Docker containers in place of the numbers of cgroups
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     docker: Option<u16>,
@@ -60,6 +60,8 @@ pub(crate) struct Args {
     processes: bool,
 }
 
+/// Stands for the cAdvisor of Debian.
+const DEBIANS: &str = "debian";
 /// At this number of cgroups memory and start are measured, and beyond it cAdvisor is not.
 const REFERENCE: usize = 1000;
 /// Of the numbers of cgroups these are measured with /metrics.
@@ -82,9 +84,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         None => workspace::build_release()?,
     };
     let cadvisor = match &args.cadvisor {
-        Some(Some(path)) => Some(path.clone()),
-        Some(None) => Some(crate::cadvisor::fetch()?),
-        None => None,
+        Some(path) if path.as_os_str() == DEBIANS => Some(crate::cadvisor::fetch()?),
+        path => path.clone(),
     };
     let logs = workspace::target().join("bench");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
