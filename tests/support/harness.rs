@@ -1,23 +1,14 @@
-//! Runs the tests: each in a process of its own, one after the other, each against a deadline.
-//!
-//! A process per test means that a test which hangs, panics or is killed leaves nothing behind: the runner is the
-//! subreaper of everything the test started, ends it, and removes the test's cgroups.
+//! What a test is, which of them are wanted, and what the suite's binary does: run them, or be one of them.
+
+mod lanes;
+mod runner;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
-
-use super::settings::{
-    self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, Cgroups, ESSENTIAL, PROMETHEUS_BIN, settings,
-};
-use super::{
-    Context as _, Result, bail, collector, leftovers, network, process, runtime, surroundings, wait, workload,
-};
+use super::settings::{Cgroups, settings};
+use super::{Context as _, Result, bail, collector, runtime, surroundings, workload};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -65,6 +56,22 @@ impl Needs {
             Self::PureV2 => cgroups == Cgroups::V2,
             Self::Both => cgroups == Cgroups::Hybrid,
         }
+    }
+}
+
+/// All tests, in the order they run.
+pub(crate) struct Suite {
+    /// On a real machine these run beside each other, one of each lane at a time: they wait for most of their time, and
+    /// make no figures that another one's work would change. What fails there is tried once more when nothing else runs.
+    pub(crate) lanes: [&'static [&'static [Case]]; 2],
+    /// Those that need the machine for themselves.
+    pub(crate) alone: &'static [&'static [Case]],
+}
+
+impl Suite {
+    fn all(&self) -> impl Iterator<Item = &'static Case> {
+        let [first, second] = self.lanes;
+        [first, second, self.alone].into_iter().flatten().flat_map(|file| file.iter())
     }
 }
 
@@ -118,14 +125,6 @@ impl fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
-/// How a test ended.
-enum Outcome {
-    /// With the rows it found for the tables of the documents, and figures.
-    Passed(Vec<String>),
-    Failed(String),
-    Skipped(String),
-}
-
 /// Starts a line that a test found for a table of the documents.
 const TABLE: &str = "TABLE ";
 
@@ -163,19 +162,21 @@ struct Options {
     image: Option<String>,
     cadvisor: Option<String>,
     prometheus: Option<String>,
+    /// Which lane this process runs for another one.
+    lane: Option<usize>,
 }
 
 /// The entry point: a runner, one test, a workload or the start of a collector, by the first argument.
-pub(crate) fn main(cases: &[Case]) -> ExitCode {
+pub(crate) fn main(suite: &Suite) -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let done = match arguments.first().map(String::as_str) {
         Some(workload::ARGUMENT) => workload::main(arguments.get(1).map_or("", String::as_str)),
         Some(surroundings::ARGUMENT) => surroundings::exec(&arguments[1..]),
         Some(runtime::ARGUMENT) => runtime::exec(&arguments[1..]),
-        Some(RUN_ONE) => return run_here(cases, arguments.get(1).map_or("", String::as_str)),
+        Some(RUN_ONE) => return run_here(suite, arguments.get(1).map_or("", String::as_str)),
         _ => match parse(&arguments) {
-            Ok(options) => return run_all(cases, &options),
+            Ok(options) => return runner::main(suite, &options),
             Err(error) => Err(error),
         },
     };
@@ -203,6 +204,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--image" => options.image = Some(value()?),
             "--cadvisor" => options.cadvisor = Some(value()?),
             "--prometheus" => options.prometheus = Some(value()?),
+            lanes::ARGUMENT => options.lane = Some(value()?.parse()?),
             // Cargo and editors pass these to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--test" => {}
             "--test-threads" | "--format" | "--color" | "-Z" => drop(value()?),
@@ -236,133 +238,9 @@ impl Options {
     }
 }
 
-fn run_all(cases: &[Case], options: &Options) -> ExitCode {
-    let selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case)).collect();
-    if options.list {
-        for case in &selected {
-            println!("{}: test", case.name);
-        }
-        return ExitCode::SUCCESS;
-    }
-    // Whatever a test leaves running becomes our child and is ended with it.
-    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        eprintln!("cannot become the subreaper of the tests: {error}");
-    }
-    if settings::in_vm()
-        && let Err(error) = network::loopback_up()
-    {
-        eprintln!("the loopback interface stays off: {error:#}");
-    }
-    leftovers::remove();
-    println!("running {} tests", selected.len());
-    let mut skipped = Vec::new();
-    let mut failed = Vec::new();
-    let mut twice = Vec::new();
-    for case in &selected {
-        print!("{} ... ", case.name);
-        let _ = std::io::stdout().flush();
-        let start = Instant::now();
-        let mut outcome = run_and_clean_up(case, options);
-        // A processor, emulated or lent, may stand still for as long as a test waits. What is wrong is wrong twice; what
-        // ran twice is named and counted at the end.
-        if let Outcome::Failed(message) = &outcome {
-            print!("failed, once more ...\n{message}\n{} ... ", case.name);
-            let _ = std::io::stdout().flush();
-            outcome = run_and_clean_up(case, options);
-            twice.push(case.name);
-        }
-        let took = start.elapsed().as_secs_f64();
-        match outcome {
-            Outcome::Passed(rows) => {
-                println!("ok ({took:.1} s)");
-                for row in rows {
-                    println!("{row}");
-                }
-            }
-            Outcome::Skipped(reason) => {
-                println!("SKIPPED");
-                skipped.push((case.name, reason));
-            }
-            Outcome::Failed(message) => {
-                println!("FAILED ({took:.1} s)\n{message}\n");
-                failed.push(case.name);
-            }
-        }
-    }
-    println!();
-    for (name, reason) in &skipped {
-        println!("SKIPPED {name}: {reason}");
-    }
-    for name in &twice {
-        println!("SECOND TRY {name}");
-    }
-    for name in &failed {
-        println!("FAILED {name}");
-    }
-    let passed = selected.len() - failed.len() - skipped.len();
-    println!("{} second tries", twice.len());
-    // Who counts reads this line, which is the last.
-    println!("{passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn run_and_clean_up(case: &Case, options: &Options) -> Outcome {
-    let outcome = run_apart(case, options).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
-    process::end_descendants();
-    leftovers::remove();
-    outcome
-}
-
-/// Runs one test in a process of its own and waits for its end or its deadline.
-fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(Outcome::Skipped("needs root".to_owned()));
-    }
-    // A file in memory rather than a pipe: what a test leaves running may hold it open without holding us up.
-    let output: OwnedFd = rustix::fs::memfd_create("test output", MemfdFlags::CLOEXEC)?;
-    let mut output = File::from(output);
-    let mut command = Command::new("/proc/self/exe");
-    command.args([RUN_ONE, case.name]).stdin(Stdio::null()).stdout(output.try_clone()?);
-    if let Some(path) = &options.collector {
-        command.env(COLLECTOR_BIN, path);
-    }
-    if let Some(path) = &options.image {
-        command.env(COLLECTOR_IMAGE, path);
-    }
-    if let Some(path) = &options.cadvisor {
-        command.env(CADVISOR_BIN, path);
-    }
-    if let Some(path) = &options.prometheus {
-        command.env(PROMETHEUS_BIN, path);
-    }
-    if options.essential {
-        command.env(ESSENTIAL, "1");
-    }
-    let mut child = command.spawn()?;
-    let deadline = wait::scaled(case.deadline);
-    let ended = wait::eventually(deadline, || child.try_wait()?.context("the test still runs"));
-    let Ok(status) = ended else {
-        child.kill()?;
-        child.wait()?;
-        return Ok(Outcome::Failed(format!("not done after its deadline of {deadline:?}")));
-    };
-    let mut text = String::new();
-    output.rewind()?;
-    output.read_to_string(&mut text)?;
-    Ok(match status.code() {
-        Some(0) => {
-            let lines = text.lines().filter(|line| line.starts_with(TABLE) || line.starts_with(FIGURES));
-            Outcome::Passed(lines.map(str::to_owned).collect())
-        }
-        Some(code) if code == i32::from(SKIPPED) => Outcome::Skipped(text.trim().to_owned()),
-        Some(1) => Outcome::Failed(text.trim_end().to_owned()),
-        _ => Outcome::Failed(format!("the test's process ended with {status}\n{}", text.trim_end())),
-    })
-}
-
 /// Runs one test in this process and reports by exit code and standard output.
-fn run_here(cases: &[Case], name: &str) -> ExitCode {
-    let Some(case) = cases.iter().find(|case| case.name == name) else {
+fn run_here(suite: &Suite, name: &str) -> ExitCode {
+    let Some(case) = suite.all().find(|case| case.name == name) else {
         println!("no test is called {name}");
         return ExitCode::FAILURE;
     };
