@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use collector::config::ConfigError;
 use collector::config::invocation::Invocation;
@@ -36,7 +38,10 @@ fn main() -> ExitCode {
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let done = match invocation {
-        Invocation::Run(config) => daemon::run(*config),
+        Invocation::Run(config) => {
+            return_what_is_freed();
+            daemon::run(*config)
+        }
         Invocation::Statistics(request) => daemon::statistics::print(&request),
         Invocation::Export(request) => {
             return match export::run(&request) {
@@ -59,5 +64,24 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the C library's allocator takes as the size from which memory is mapped apart, and unmapped when it is freed.
+const MAPPED_FROM: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+
+/// Starts this process anew, under its process id, with an allocator that returns to the kernel what is freed.
+///
+/// Each time that memory mapped apart is freed, glibc raises the size from which memory is, unless the environment sets
+/// it. What reading the kernel's types takes at the start would stay for good: 28 of 48 MB. Where it cannot be done, that
+/// is the price.
+fn return_what_is_freed() {
+    let (name, size) = MAPPED_FROM;
+    let mut arguments = std::env::args_os();
+    let (Some(own_name), Ok(program)) = (arguments.next(), std::env::current_exe()) else { return };
+    if std::env::var_os(name).is_none() {
+        let arguments: Vec<OsString> = arguments.collect();
+        let error = Command::new(program).arg0(own_name).args(arguments).env(name, size).exec();
+        tracing::debug!(%error, "the allocator keeps what is freed");
     }
 }

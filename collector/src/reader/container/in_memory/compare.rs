@@ -61,9 +61,8 @@ impl ContainerReader {
         let Some(still) = self.find_targets(ctx, memory, scratch) else { return Compared::None };
         let mut is_known = true;
         for Distrust { family, difference } in differing {
-            if still[family as usize] != self.in_memory.targets[family as usize] {
-                is_known = false;
-            } else if family == CounterFamily::Memory && memory.learn_again() {
+            let has_ended = still[family as usize] != self.in_memory.targets[family as usize];
+            if has_ended || (family == CounterFamily::Memory && memory.learn_again()) {
                 is_known = false;
             } else {
                 memory.distrust(family, difference);
