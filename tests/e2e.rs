@@ -52,6 +52,7 @@ mod monitors;
 mod named;
 mod names;
 mod network;
+mod network_cgroup;
 mod odd_kernel_text;
 mod on_request;
 mod oom;
@@ -162,6 +163,7 @@ const FILES: &[&[Case]] = &[
     pods::CASES,
     kernel_memory::CASES,
     runqueue::CASES,
+    network_cgroup::CASES,
     kubelet::CASES,
     kubelet_ports::CASES,
     look_back::CASES,
