@@ -111,7 +111,7 @@ fn neighbours_on_the_host() -> Result<()> {
     for (family, expected) in FAMILIES.into_iter().zip([4_000 * DATAGRAM, 4_000, 4_000 * DATAGRAM, 4_000]) {
         let below = metrics.lines().iter().filter(|line| line.name() == family && line.label("id").starts_with(&top));
         let sum: f64 = below.map(Line::value).sum();
-        ensure!(sum == expected as f64, "{family} is {sum} in all, not {expected}");
+        ensure!(sum as u64 == expected, "{family} is {sum} in all, not {expected}");
     }
     let stats: Value = collector.json(&format!("/api/v2.1/stats{}?count=1", one.name()), None)?;
     let expected = serde_json::json!({
