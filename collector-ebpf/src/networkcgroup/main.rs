@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     helpers::generated::bpf_skb_cgroup_id,
@@ -73,7 +74,18 @@ fn row_of(cgroup: u64) -> Option<*mut Row> {
     if let Some(row) = ROWS.get_ptr_mut(cgroup) {
         return Some(row);
     }
-    let empty: Row = [0; ROW_WORDS];
+    let mut empty = MaybeUninit::<Row>::uninit();
+    // SAFETY: each word of the row is written before it is used; one by one, because a row of zeros in Rust becomes a call of
+    // `memset`.
+    let empty = unsafe {
+        let words = empty.as_mut_ptr().cast::<u64>();
+        let mut word = 0;
+        while word < ROW_WORDS {
+            core::ptr::write_volatile(words.add(word), 0);
+            word += 1;
+        }
+        empty.assume_init_ref()
+    };
     // Another CPU may have made it meanwhile.
     let _ = ROWS.insert(cgroup, empty, NEW);
     ROWS.get_ptr_mut(cgroup)
