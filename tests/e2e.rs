@@ -52,6 +52,7 @@ mod monitors;
 mod named;
 mod names;
 mod network;
+mod network_cgroup;
 mod odd_kernel_text;
 mod on_request;
 mod oom;
@@ -173,6 +174,7 @@ const SUITE: Suite = Suite {
         start_under_churn::CASES,
         kernel_memory::CASES,
         runqueue::CASES,
+        network_cgroup::CASES,
         attacks::CASES,
         // Last: lockdown stays until the next boot.
         dimensions_lockdown::CASES,

@@ -164,12 +164,12 @@ fn a_quota_is_nobodys_fault() -> Result<()> {
 }
 
 /// Turns `kernel.bpf_stats_enabled` on for a while.
-struct Statistics;
+pub(crate) struct Statistics;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Statistics {
-    fn on() -> Result<Self> {
+    pub(crate) fn on() -> Result<Self> {
         fs::write(SWITCH, "1").map_err(|error| Skip::because(format!("{SWITCH} cannot be written: {error}")))?;
         Ok(Self)
     }

@@ -6,6 +6,7 @@
 #![no_std]
 
 mod exit_layout;
+pub mod network_cgroup;
 mod offsets;
 pub mod plan;
 pub mod run_queue;

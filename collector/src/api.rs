@@ -33,6 +33,7 @@ use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{NetworkOwner, Runtime, kubernetes};
 use crate::sample::machine::Filesystems;
+use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::store::application::Application;
@@ -59,6 +60,8 @@ pub struct ContainerView {
     pub application: Application,
     /// How long its tasks waited for a CPU.
     pub run_queue: Option<Arc<RunQueue>>,
+    /// What passed its sockets.
+    pub network_cgroup: Option<NetworkCgroup>,
     /// How its first process ended; `None` while that is there, and where nobody reported it.
     pub exit: Option<Arc<Exit>>,
 }

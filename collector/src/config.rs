@@ -38,11 +38,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::thread::CapabilitySet;
+
 use crate::api::prometheus::Options;
 use crate::application::Rules;
 use crate::archive;
 use crate::discovery::filter::Filter;
 use crate::kernel::HostRoots;
+use crate::kernel::capabilities::ATTACH_TO_CGROUPS;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::push;
 use crate::runtime::Runtimes;
@@ -266,6 +269,11 @@ impl Config {
             notes,
             given: in_force::Given::default(),
         })
+    }
+
+    /// The rights that only some of what can be asked for uses, as far as it is.
+    pub fn rights(&self) -> CapabilitySet {
+        if self.kinds.has(MetricKind::NetworkCgroup) { ATTACH_TO_CGROUPS } else { CapabilitySet::empty() }
     }
 }
 

@@ -22,6 +22,7 @@ mod kubelet;
 mod listeners;
 mod machine;
 mod metrics;
+mod network_cgroups;
 mod node_facts;
 mod on_request;
 mod pace;
@@ -53,11 +54,9 @@ use crate::auth::FileError;
 use crate::config::{Config, CountersFrom, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
 use crate::discovery::find::FindError;
-use crate::discovery::follower;
-use crate::discovery::follower::{Progress, Source, Stop};
+use crate::discovery::follower::{self, Progress, Source, Stop};
 use crate::discovery::tracker::Tracker;
-use crate::disk_usage;
-use crate::disk_usage::StorageNews;
+use crate::disk_usage::{self, StorageNews};
 use crate::kernel::HostRoots;
 use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -179,7 +178,7 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 /// When it cannot start.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     // Before there is a second thread.
-    match capabilities::settle() {
+    match capabilities::settle(config.rights()) {
         Ok(kept) => tracing::debug!(?kept, "capabilities"),
         Err(errno) => warn!(error = %errno, "capabilities stay as they were"),
     }
@@ -340,7 +339,8 @@ impl Parts {
                 .map_err(system("starting the thread that loads programs"))?,
         }
         run_queues::start(config, &engine, &degradations, &supervisor)
-            .map_err(system("starting the thread that reads waits for a CPU"))?;
+            .and_then(|()| network_cgroups::start(config, &engine, &degradations, &supervisor))
+            .map_err(system("starting a thread that reads what a kind's program counts"))?;
         let pools = Arc::<Pools>::default();
         let start =
             || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools), &supervisor);

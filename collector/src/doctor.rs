@@ -27,7 +27,7 @@ use rules::Wishes;
 /// everything works, 1 when something is limited, 2 when the collector cannot do its job.
 pub fn run(config: &Config, format: ReportFormat, container: Option<&OsString>) -> u8 {
     // As the daemon does; what the kernel refuses is reported with the rights themselves.
-    let _ = capabilities::settle();
+    let _ = capabilities::settle(config.rights());
     let log = match config.ebpf_log {
         EbpfLog::Off => LogLevel::Off,
         EbpfLog::Info => LogLevel::Info,

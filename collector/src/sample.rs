@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod live;
 pub mod machine;
 pub mod memory_stat;
+pub mod network_cgroup;
 pub mod oom_kill;
 pub mod pods;
 pub mod process;

@@ -170,6 +170,8 @@ impl Store {
             exit: Mutex::default(),
             storage: Mutex::default(),
             run_queue: Mutex::default(),
+            network_cgroup: Mutex::default(),
+            unified_id: AtomicU64::new(0),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });
@@ -245,6 +247,11 @@ impl Store {
             .filter(|(_, container)| container.listed == Listed::Yes)
             .map(|(_, container)| Arc::clone(container))
             .collect()
+    }
+
+    /// All containers, listed or not, by name.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.containers.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
     /// The listed containers of a runtime, by name.

@@ -27,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ratatui::crossterm::event::{self, Event as TerminalEvent};
 use ratatui::crossterm::terminal;
+use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -54,7 +55,7 @@ pub fn run(request: &TopRequest) -> u8 {
         return failed(&"standard output is no terminal; --once prints what there is once");
     }
     // As the daemon does, before there is a second thread: cgroups may have to be read here.
-    let _ = capabilities::settle();
+    let _ = capabilities::settle(CapabilitySet::empty());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

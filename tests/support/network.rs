@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -84,6 +84,29 @@ pub(crate) fn open_sockets() -> Result<Sockets> {
         sender.send_to(&[0; 1000], receiver.local_addr()?)?;
     }
     Ok(Sockets { _tcp: [listener, on_v6], _connected: [client, server], _udp: [receiver, sender] })
+}
+
+/// Bytes of one of these datagrams with its UDP and IPv4 headers.
+pub(crate) const DATAGRAM: u64 = 1000 + 8 + 20;
+
+/// Sends so many datagrams of 1000 bytes.
+pub(crate) fn send_datagrams(to: SocketAddr, count: u64) -> Result<()> {
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    for _ in 0..count {
+        sender.send_to(&[0; 1000], to)?;
+    }
+    Ok(())
+}
+
+/// Takes datagrams at an address from now on, in a thread; the address with its port.
+pub(crate) fn receive_at(address: SocketAddr) -> Result<SocketAddr> {
+    let receiver = UdpSocket::bind(address)?;
+    let address = receiver.local_addr()?;
+    std::thread::spawn(move || {
+        let mut datagram = [0; 2000];
+        while receiver.recv(&mut datagram).is_ok() {}
+    });
+    Ok(address)
 }
 
 fn route_socket() -> Result<OwnedFd> {

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -58,6 +59,14 @@ pub(crate) enum Work {
     Namespace,
     /// Moves to one, opens the sockets of [`network::open_sockets`] in it and idles.
     Sockets,
+    /// Sends so many datagrams of 1000 bytes to this address, then idles.
+    Datagrams(SocketAddr, u64),
+    /// The same from one socket to another of its own in a network namespace of its own.
+    DatagramsInside(u64),
+    /// Takes datagrams at this address.
+    Receive(SocketAddr),
+    /// Sends so many mebibytes to whoever listens at this address, then idles.
+    Stream(SocketAddr, u64),
     /// Allocates so many bytes of a file on hugetlbfs and idles.
     HugePages(PathBuf, u64),
 }
@@ -301,6 +310,28 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             idle()?;
             drop(std::hint::black_box(sockets));
             Ok(())
+        }
+        Work::Datagrams(address, count) => {
+            network::send_datagrams(address, count)?;
+            idle()
+        }
+        Work::DatagramsInside(count) => {
+            network::new_namespace()?;
+            network::loopback_up()?;
+            let receiver = network::receive_at("127.0.0.1:0".parse()?)?;
+            network::send_datagrams(receiver, count)?;
+            idle()
+        }
+        Work::Receive(address) => {
+            network::receive_at(address)?;
+            idle()
+        }
+        Work::Stream(address, mebibytes) => {
+            let mut stream = TcpStream::connect(address)?;
+            for _ in 0..mebibytes {
+                stream.write_all(&vec![0x5a_u8; bytes::MIB as usize])?;
+            }
+            idle()
         }
         Work::HugePages(path, size) => {
             let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;

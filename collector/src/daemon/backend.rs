@@ -42,10 +42,8 @@ use crate::sample::kinds::MetricKind;
 use crate::sample::machine::{Filesystem, Filesystems, Machine};
 use crate::sample::{self, container::Sample};
 use crate::sampler::engine::{Engine, OomSource, Tracked};
-use crate::store::Container;
 use crate::store::event_log::{Received, Subscription as LogSubscription};
-use crate::store::history::Selection;
-use crate::store::summary::Summary;
+use crate::store::{Container, history::Selection, summary::Summary};
 use crate::units::Bytes;
 
 /// Limits read this recently are shown as they are; older ones are read again for the request.
@@ -238,6 +236,7 @@ impl Backend {
             identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),
             application: container.application().unwrap_or_default(),
             run_queue: container.run_queue(),
+            network_cgroup: container.network_cgroup(),
             exit: container.exit(),
         }
     }

@@ -111,6 +111,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         exit: container.exit(),
         peaks: container.peaks(now),
         run_queue: container.run_queue(),
+        network_cgroup: container.network_cgroup(),
         application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use rustix::thread::CapabilitySet;
+
 use super::{DaemonError, read_machine, reader_context, system};
 use crate::api::sources;
 use crate::bounds::ForTerminal;
@@ -22,7 +24,7 @@ use crate::sample::statistic::Statistics;
 pub fn print(request: &StatisticsRequest) -> Result<(), DaemonError> {
     let StatisticsRequest { container, format, config } = request;
     // As the daemon does; what may not be read without a right is absent from the list.
-    let _ = crate::kernel::capabilities::settle();
+    let _ = crate::kernel::capabilities::settle(CapabilitySet::empty());
     let hierarchies = Arc::new(Hierarchies::detect(&config.roots)?);
     let cgroup = &*find(container, &hierarchies, &config.roots.proc, &config.runtimes)?;
     let mut buffer = ReadBuffer::new();

@@ -21,21 +21,25 @@ const USED: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SYS_RESOURCE)
     .union(CapabilitySet::NET_BIND_SERVICE);
 
+/// The right to attach programs to cgroups, which only the kind `network_cgroup` uses.
+pub const ATTACH_TO_CGROUPS: CapabilitySet = CapabilitySet::NET_ADMIN;
+
 /// A right that stands in for others where they are missing.
 const STAND_INS: [(CapabilitySet, CapabilitySet); 2] = [
     (CapabilitySet::SYS_ADMIN, CapabilitySet::BPF.union(CapabilitySet::PERFMON)),
     (CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH),
 ];
 
-/// Puts into effect what is permitted and used, and gives up the rest for good. To be called before the first thread is
-/// started, since each thread has rights of its own, passed on to those it starts.
+/// Puts into effect what is permitted and used, with these rights beside it that only some use, and gives up the rest for
+/// good. To be called before the first thread is started, since each thread has rights of its own, passed on to those it
+/// starts.
 ///
 /// # Errors
 /// When the kernel refuses, which it has no reason to: only fewer rights are asked for.
-pub fn settle() -> Result<CapabilitySet, Errno> {
+pub fn settle(beside: CapabilitySet) -> Result<CapabilitySet, Errno> {
     set_no_new_privs(true)?;
     let now = capabilities(None)?;
-    let kept = kept(now.permitted);
+    let kept = kept(now.permitted, beside);
     // Before the right to do so is given up. Without it the set stays, and is of no use to who has none of its rights.
     if now.permitted.contains(CapabilitySet::SETPCAP) {
         let with_it = CapabilitySets { effective: kept | CapabilitySet::SETPCAP, ..now };
@@ -58,9 +62,9 @@ fn bound(kept: CapabilitySet) -> Result<(), Errno> {
     Ok(())
 }
 
-fn kept(permitted: CapabilitySet) -> CapabilitySet {
+fn kept(permitted: CapabilitySet, beside: CapabilitySet) -> CapabilitySet {
     let stand_ins = STAND_INS.into_iter().filter(|(_, others)| !permitted.contains(*others));
-    let used = stand_ins.fold(USED, |used, (stand_in, _)| used.union(stand_in));
+    let used = stand_ins.fold(USED.union(beside), |used, (stand_in, _)| used.union(stand_in));
     permitted.intersection(used)
 }
 
@@ -70,6 +74,7 @@ mod tests {
 
     #[test]
     fn only_what_is_used_is_kept() {
+        let kept = |permitted| kept(permitted, CapabilitySet::empty());
         assert_eq!(kept(CapabilitySet::empty()), CapabilitySet::empty());
         assert_eq!(kept(CapabilitySet::all()), USED);
         let file = CapabilitySet::BPF | CapabilitySet::PERFMON;
@@ -78,5 +83,13 @@ mod tests {
         assert_eq!(kept(stand_in), CapabilitySet::SYS_ADMIN | CapabilitySet::BPF, "CAP_PERFMON is missing");
         let reader = CapabilitySet::DAC_OVERRIDE | CapabilitySet::CHOWN;
         assert_eq!(kept(reader), CapabilitySet::DAC_OVERRIDE);
+    }
+
+    #[test]
+    fn what_some_use_is_kept_for_them() {
+        let both = CapabilitySet::BPF | ATTACH_TO_CGROUPS;
+        assert_eq!(kept(both, CapabilitySet::empty()), CapabilitySet::BPF);
+        assert_eq!(kept(both, ATTACH_TO_CGROUPS), both);
+        assert_eq!(kept(CapabilitySet::BPF, ATTACH_TO_CGROUPS), CapabilitySet::BPF);
     }
 }

@@ -20,6 +20,7 @@ use crate::kernel::machine::identity::kernel_release;
 use crate::kernel::probes::ProbeOptions;
 use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
+use crate::kernel::probes::network_cgroup::{NetworkCgroups, WithoutNetworkCgroups};
 use crate::kernel::probes::run_queue::{RunQueues, WithoutRunQueues};
 use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
 use cgroups::{CgroupFacts, HierarchyFacts};
@@ -39,6 +40,8 @@ pub struct Facts {
     pub counters: Result<CounterFacts, CountersUnavailable>,
     /// The program about waits for a CPU.
     pub run_queue: Result<(), WithoutRunQueues>,
+    /// The programs about packets of cgroups' sockets.
+    pub network_cgroup: Result<(), WithoutNetworkCgroups>,
     /// Capabilities in effect.
     pub capabilities: CapabilitySet,
     /// The cgroup hierarchies.
@@ -68,6 +71,8 @@ impl Facts {
             let has = |hierarchy: &HierarchyFacts| hierarchy.controllers.iter().any(|name| &**name == controller);
             hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1 && has(hierarchy))
         };
+        let unified = hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let unified = unified.map(|hierarchy| hierarchy.mount.as_path());
         let version = |controller| if on_v1(controller) { Version::V1 } else { Version::V2 };
         let versions = Versions { memory: version("memory"), time: version("cpuacct"), devices: version("blkio") };
         Self {
@@ -75,6 +80,7 @@ impl Facts {
             probes: examine(roots, options),
             counters: counters::gather(roots, versions),
             run_queue: RunQueues::load(roots).map(drop),
+            network_cgroup: NetworkCgroups::load(roots, unified).map(drop),
             capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
             cgroups,
             processes: processes::gather(roots),

@@ -50,6 +50,8 @@ kinds! {
     MemoryNuma = "memory_numa", false;
     /// Network interfaces.
     Network = "network", true;
+    /// What passes the sockets of each cgroup.
+    NetworkCgroup = "network_cgroup", false;
     /// OOM kills.
     OomEvent = "oom_event", true;
     /// CPU time per CPU.
@@ -167,7 +169,8 @@ mod tests {
         let off = KindSet::all().without(MetricKind::ALL.iter().copied().filter(|kind| KindSet::default().has(*kind)));
         assert_eq!(
             off.to_string(),
-            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,peak,process,referenced_memory,resctrl,runqueue,sched,tcp,udp"
+            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,network_cgroup,peak,process,referenced_memory,resctrl,runqueue,\
+             sched,tcp,udp"
         );
     }
 

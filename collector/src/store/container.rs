@@ -18,6 +18,7 @@ use crate::sample::event::Name;
 use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::{Identity, Who};
+use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
@@ -36,6 +37,8 @@ pub struct Container {
     pub(super) exit: Mutex<Option<Arc<Exit>>>,
     pub(super) storage: Mutex<Timeline<Storage>>,
     pub(super) run_queue: Mutex<Option<Arc<RunQueue>>>,
+    pub(super) network_cgroup: Mutex<Option<NetworkCgroup>>,
+    pub(super) unified_id: AtomicU64,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
 }
@@ -276,6 +279,26 @@ impl Container {
     /// Keeps how long its tasks waited for a CPU.
     pub fn set_run_queue(&self, run_queue: RunQueue) {
         *lock(&self.run_queue) = Some(Arc::new(run_queue));
+    }
+
+    /// What passed its sockets, as last read; `None` where that is not counted, and as long as nothing did.
+    pub fn network_cgroup(&self) -> Option<NetworkCgroup> {
+        *lock(&self.network_cgroup)
+    }
+
+    /// Keeps what passed its sockets.
+    pub fn set_network_cgroup(&self, network: NetworkCgroup) {
+        *lock(&self.network_cgroup) = Some(network);
+    }
+
+    /// The kernfs id of its directory in cgroup2, the last if it had several; `None` where it is not known to have one.
+    pub fn unified_id(&self) -> Option<u64> {
+        Some(self.unified_id.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    /// Keeps the id of its directory in cgroup2.
+    pub fn set_unified_id(&self, id: u64) {
+        self.unified_id.store(id, Ordering::Relaxed);
     }
 
     /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.

@@ -18,7 +18,8 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::SYS_NICE)
-    .union(CapabilitySet::SYS_RESOURCE);
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::NET_ADMIN);
 
 /// Revision 2 of the kernel's `struct vfs_cap_data`, the effective bit not set.
 const VFS_CAP_REVISION_2: u32 = 0x0200_0000;
@@ -66,11 +67,11 @@ mod tests {
 
     #[test]
     fn file_capabilities_are_as_setcap_writes_them() {
-        // `setcap cap_bpf,cap_perfmon,cap_dac_read_search,cap_sys_nice,cap_sys_ptrace,cap_sys_resource=p FILE`, then
-        // `getfattr -n security.capability -e hex FILE`.
+        // `setcap cap_bpf,cap_perfmon,cap_dac_read_search,cap_net_admin,cap_sys_nice,cap_sys_ptrace,cap_sys_resource=p FILE`,
+        // then `getfattr -n security.capability -e hex FILE`.
         let bytes = file_capabilities(CAPABILITIES);
         let words: Vec<&[u8]> = bytes.chunks(4).collect();
-        assert_eq!(words, [[0, 0, 0, 2], [4, 0, 0x88, 1], [0; 4], [0xc0, 0, 0, 0], [0; 4]]);
+        assert_eq!(words, [[0, 0, 0, 2], [4, 0x10, 0x88, 1], [0; 4], [0xc0, 0, 0, 0], [0; 4]]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod application;
 mod attributes;
 pub(crate) mod error;
 mod filesystem;
+mod network_cgroup;
 mod options;
 mod processes;
 mod run_queue;

@@ -14,6 +14,7 @@ use crate::sample::machine::{
     HugePages, Machine, MemoryModules, NetworkDevice, Node, OsRelease, PersistentMemory,
 };
 use crate::sample::memory_stat::MemoryStat;
+use crate::sample::network_cgroup::{NetworkCgroup, NetworkNamespace, Passed};
 use crate::sample::run_queue::RunQueue;
 use crate::sample::sockets::{MAX_CONN, TcpAdvanced, TcpSockets, UdpSockets};
 use crate::sample::spec::{CpuSpec, MemoryLimit, MemorySpec, Spec};
@@ -43,6 +44,15 @@ pub(super) fn full_run_queue() -> RunQueue {
         own: Nanos(2_000_000_000),
         buckets: std::array::from_fn(|bucket| bucket as u64),
         behind: vec![(b"/".as_slice().into(), Nanos(40)), (b"/docker/<b>".as_slice().into(), Nanos(5_000_000_000))],
+    }
+}
+
+/// Packets in both directions.
+pub(super) fn full_network_cgroup() -> NetworkCgroup {
+    NetworkCgroup {
+        receive: Passed { bytes: Bytes(1_028_000), packets: 1_000 },
+        transmit: Passed { bytes: Bytes(3_084_000), packets: 3_000 },
+        namespace: Some(NetworkNamespace::Host),
     }
 }
 

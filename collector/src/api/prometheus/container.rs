@@ -8,6 +8,7 @@ mod hardware;
 mod lifetime;
 mod memory;
 mod network;
+mod network_cgroup;
 mod processes;
 mod run_queue;
 
@@ -16,7 +17,7 @@ use super::family::Family;
 /// Those that cAdvisor does not have.
 #[cfg(test)]
 pub(super) fn beside_cadvisors() -> impl Iterator<Item = &'static Family> {
-    extensions::FAMILIES.iter().chain(run_queue::FAMILIES)
+    extensions::FAMILIES.iter().chain(run_queue::FAMILIES).chain(network_cgroup::FAMILIES)
 }
 
 /// All of them, in no order.
@@ -30,6 +31,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         lifetime::FAMILIES,
         memory::FAMILIES,
         network::FAMILIES,
+        network_cgroup::FAMILIES,
         processes::FAMILIES,
         run_queue::FAMILIES,
     ]

@@ -14,6 +14,7 @@ use crate::sample::identity::Identity;
 use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::machine::DiskCounters;
 use crate::sample::memory_stat::ReportedStat;
+use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
 use crate::sample::unread::{Part, Unread};
@@ -285,6 +286,7 @@ pub(super) struct Row<'a> {
     pub(super) exit: Option<&'a Exit>,
     pub(super) peaks: Peaks,
     pub(super) run_queue: Option<&'a RunQueue>,
+    pub(super) network_cgroup: Option<NetworkCgroup>,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
     /// The file systems that are reported it, each device once.

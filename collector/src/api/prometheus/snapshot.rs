@@ -12,6 +12,7 @@ use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
 use crate::sample::identity::Identity;
 use crate::sample::machine::{Filesystems, Machine};
+use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::pods::PodFiles;
 use crate::sample::run_queue::RunQueue;
 use crate::sample::spec::Spec;
@@ -65,6 +66,8 @@ pub struct Entry {
     pub peaks: Peaks,
     /// How long its tasks waited for a CPU.
     pub run_queue: Option<Arc<RunQueue>>,
+    /// What passed its sockets.
+    pub network_cgroup: Option<NetworkCgroup>,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

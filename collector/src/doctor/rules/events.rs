@@ -3,6 +3,7 @@
 use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
 use crate::kernel::probes::examine::Examination;
+use crate::kernel::probes::network_cgroup::WithoutNetworkCgroups;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
 use crate::kernel::probes::run_queue::WithoutRunQueues;
 use crate::kernel::probes::support::{
@@ -32,6 +33,7 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
     }
     findings.extend(all);
     findings.push(run_queue(facts, wishes));
+    findings.push(network_cgroup(facts, wishes));
 }
 
 /// It has an object of its own, and does without kernel events.
@@ -43,6 +45,20 @@ fn run_queue(facts: &Facts, wishes: &Wishes) -> Finding {
     match &facts.run_queue {
         Ok(()) => Finding::works(id, title, "sched:sched_switch: the program loads and attaches"),
         Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutRunQueues::LOST, without.fix),
+    }
+}
+
+/// The same.
+fn network_cgroup(facts: &Facts, wishes: &Wishes) -> Finding {
+    let (id, title) = ("network_cgroup", "network by cgroup");
+    if !wishes.kinds.has(MetricKind::NetworkCgroup) {
+        return Finding::off(id, title, "switched on by --enable_metrics=network_cgroup");
+    }
+    match &facts.network_cgroup {
+        Ok(()) => Finding::works(id, title, "the programs load and attach to the root of cgroup2"),
+        Err(without) => {
+            Finding::works(id, title, without.why.clone()).limited(WithoutNetworkCgroups::LOST, without.fix)
+        }
     }
 }
 

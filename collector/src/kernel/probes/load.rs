@@ -408,7 +408,8 @@ pub(super) fn map_bytes(ebpf: &Ebpf, proc: &Path) -> u64 {
         | Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::ProgramArray(data)
-        | Map::PerCpuArray(data) => counted(data),
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data) => counted(data),
         // Kernels from 5.11 to 6.3 count nothing for a ring buffer.
         Map::RingBuf(data) => counted(data).max(data.info().ok().map(|info| u64::from(info.max_entries()))),
         // The objects have no others.

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::filesystem::{FilesystemStats, MachineFsStats};
+use super::network_cgroup::NetworkCgroupStats;
 use super::run_queue::RunQueueStats;
 use super::spec::ContainerSpec;
 use crate::api::ContainerView;
@@ -188,6 +189,8 @@ struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runqueue: Option<RunQueueStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_cgroup: Option<NetworkCgroupStats>,
     #[serde(skip_serializing_if = "Series::is_empty")]
     #[schemars(with = "Vec<ContainerStats<'a>>")]
     stats: Series<ContainerStats<'a>>,
@@ -356,8 +359,9 @@ pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Byte
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     let stats = Series::new(view, None, |shown| ContainerStats::new(view, shown));
     let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
+    let network_cgroup = view.network_cgroup.map(NetworkCgroupStats::from);
     let spec = ContainerSpec::new(view, machine_memory);
-    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, stats });
+    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.
