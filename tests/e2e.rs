@@ -13,6 +13,7 @@ mod attacks;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
+mod blocklatency;
 mod budgets;
 mod connections;
 mod contained;
@@ -173,6 +174,7 @@ const SUITE: Suite = Suite {
         start_under_churn::CASES,
         kernel_memory::CASES,
         runqueue::CASES,
+        blocklatency::CASES,
         attacks::CASES,
         // Last: lockdown stays until the next boot.
         dimensions_lockdown::CASES,

@@ -45,9 +45,11 @@ pub enum Bound {
     FileBytes,
     /// Rows of a list.
     ListRows,
+    /// Requests to block devices, by the programs that time them.
+    BlockLatencyRequests,
 }
 
-const BOUNDS: usize = 18;
+const BOUNDS: usize = 19;
 
 static EXCEEDED: [AtomicU64; BOUNDS] = [const { AtomicU64::new(0) }; BOUNDS];
 
@@ -72,6 +74,7 @@ impl Bound {
         Self::RuntimeAnswerTime,
         Self::FileBytes,
         Self::ListRows,
+        Self::BlockLatencyRequests,
     ];
 
     /// The value of the label `bound` of `collector_bound_exceeded_total`.
@@ -95,6 +98,7 @@ impl Bound {
             Self::RuntimeAnswerTime => "runtime_answer_time",
             Self::FileBytes => "file_bytes",
             Self::ListRows => "list_rows",
+            Self::BlockLatencyRequests => "block_latency_requests",
         }
     }
 

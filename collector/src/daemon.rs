@@ -5,6 +5,7 @@ mod apart;
 mod application;
 mod auth;
 pub(crate) mod backend;
+mod block_latency;
 mod connections;
 mod current;
 mod descriptors;
@@ -53,13 +54,9 @@ use crate::auth::FileError;
 use crate::config::{Config, CountersFrom, EbpfLog, KernelEvents, LoadReading};
 use crate::degradations::Degradations;
 use crate::discovery::find::FindError;
-use crate::discovery::follower;
-use crate::discovery::follower::{Progress, Source, Stop};
+use crate::discovery::follower::{self, Progress, Source, Stop};
 use crate::discovery::tracker::Tracker;
-use crate::disk_usage;
-use crate::disk_usage::StorageNews;
-use crate::kernel::HostRoots;
-use crate::kernel::capabilities;
+use crate::disk_usage::{self, StorageNews};
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::FileBudget;
@@ -68,6 +65,7 @@ use crate::kernel::machine::identity::IdentityFiles;
 use crate::kernel::machine::{boot_time, present_cpus};
 use crate::kernel::probes::support::WithoutExits;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
+use crate::kernel::{HostRoots, capabilities};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
 use crate::reader::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
@@ -341,6 +339,8 @@ impl Parts {
         }
         run_queues::start(config, &engine, &degradations, &supervisor)
             .map_err(system("starting the thread that reads waits for a CPU"))?;
+        block_latency::start(config, &engine, &degradations, &supervisor)
+            .map_err(system("starting the thread that reads times of requests"))?;
         let pools = Arc::<Pools>::default();
         let start =
             || application::start(&engine, config.application_metrics, &metrics, Arc::clone(&pools), &supervisor);

@@ -170,6 +170,7 @@ impl Store {
             exit: Mutex::default(),
             storage: Mutex::default(),
             run_queue: Mutex::default(),
+            block_latency: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });

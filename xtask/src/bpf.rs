@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// Beyond these switches the build depends only on what [`record::source_hash`] covers.
-const BUILD: [&str; 9] = [
+const BUILD: [&str; 10] = [
     "build",
     "--profile=bpf",
     "--package=collector-ebpf",
@@ -32,6 +32,7 @@ const BUILD: [&str; 9] = [
     "--bin=collector-ebpf",
     "--bin=collector-ebpf-counters",
     "--bin=collector-ebpf-runqueue",
+    "--bin=collector-ebpf-blocklatency",
     "--target=bpfel-unknown-none",
     "--locked",
 ];
@@ -41,9 +42,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.check { check() } else { rebuild() }
 }
 
-/// The objects: the programs that are attached, those that read counters, and the one about the scheduler.
-const OBJECTS: [(&str, &str); 3] =
-    [("collector", "collector-ebpf"), ("counters", "collector-ebpf-counters"), ("runqueue", "collector-ebpf-runqueue")];
+/// The objects: the programs that are attached, those that read counters, and those that a kind of metrics asks for.
+const OBJECTS: [(&str, &str); 4] = [
+    ("collector", "collector-ebpf"),
+    ("counters", "collector-ebpf-counters"),
+    ("runqueue", "collector-ebpf-runqueue"),
+    ("blocklatency", "collector-ebpf-blocklatency"),
+];
 
 /// The bytes of each.
 type Objects = [Vec<u8>; OBJECTS.len()];

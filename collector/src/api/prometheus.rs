@@ -294,6 +294,7 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
             exit: entry.exit.as_deref(),
             peaks: entry.peaks,
             run_queue: entry.run_queue.as_deref(),
+            block_latency: entry.block_latency.as_deref(),
             oom_kills: entry.oom_kills,
             kill: snapshot.kills.get(&entry.name),
             filesystems: filesystems(snapshot, entry),

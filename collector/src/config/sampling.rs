@@ -158,5 +158,5 @@ impl SamplingArgs {
 
 /// Everything that is read without being named.
 pub(super) fn all_unnamed() -> KindSet {
-    KindSet::all().without([MetricKind::ReferencedMemory, MetricKind::RunQueue])
+    KindSet::all().without([MetricKind::ReferencedMemory, MetricKind::RunQueue, MetricKind::BlockLatency])
 }

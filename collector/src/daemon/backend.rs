@@ -23,8 +23,7 @@ use crate::api::backend::{
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
 use crate::api::prometheus::{Endpoint, Scrape};
-use crate::api::query::events::EventQuery;
-use crate::api::query::{Portion, StatsQuery};
+use crate::api::query::{Portion, StatsQuery, events::EventQuery};
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::daemon::metrics::{self, Requests};
@@ -238,6 +237,7 @@ impl Backend {
             identity: identity.map(|identity| IdentityView::new(&identity, container.name())).unwrap_or_default(),
             application: container.application().unwrap_or_default(),
             run_queue: container.run_queue(),
+            block_latency: container.block_latency(),
             exit: container.exit(),
         }
     }

@@ -111,6 +111,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         exit: container.exit(),
         peaks: container.peaks(now),
         run_queue: container.run_queue(),
+        block_latency: container.block_latency(),
         application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };

@@ -69,6 +69,7 @@ fn well() -> Facts {
             refused: vec![(CounterFamily::CpuTime, "this kernel does not have it".to_owned())],
         }),
         run_queue: Ok(()),
+        block_latency: Ok(()),
         capabilities: CapabilitySet::all(),
         cgroups: Ok(CgroupFacts {
             mode: Mode::V2,

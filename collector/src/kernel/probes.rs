@@ -1,9 +1,10 @@
 //! The eBPF programs from the daemon's side: what this kernel offers, loading, and the events that come back.
 //!
 //! `support` decides, `load` does, `examine` tries out what `load` would do, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
-//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached; so is `run_queue`, which is
-//! loaded only where it is asked for.
+//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached; so are `run_queue` and
+//! `block_latency`, which are loaded only where they are asked for.
 
+pub mod block_latency;
 pub mod btf;
 pub mod counters;
 pub mod events;

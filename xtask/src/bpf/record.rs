@@ -47,14 +47,14 @@ impl fmt::Display for Identity {
 }
 
 /// The keys of the objects' hashes.
-const OBJECT_KEYS: [&str; 3] = ["object-sha256", "counters-sha256", "runqueue-sha256"];
+const OBJECT_KEYS: [&str; 4] = ["object-sha256", "counters-sha256", "runqueue-sha256", "blocklatency-sha256"];
 
 /// The file `collector.bpf.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// What built the object.
     pub(super) toolchain: Identity,
-    /// Hash of each object: of the programs that are attached, of those that read counters, of the one about the scheduler.
+    /// Hash of each object: of the programs that are attached, of those that read counters, of those of single kinds.
     pub(super) objects: [Hash; OBJECT_KEYS.len()],
     /// Hash of its source.
     pub(super) source: SourceHash,
@@ -75,8 +75,8 @@ impl Record {
         };
         let toolchain = Identity { rustc: get("rustc")?, llvm: get("llvm")?, linker: get("bpf-linker")? };
         let hash = |key: &str| get(key).map(Hash);
-        let [object, counters, runqueue] = OBJECT_KEYS;
-        let objects = [hash(object)?, hash(counters)?, hash(runqueue)?];
+        let [object, counters, runqueue, blocklatency] = OBJECT_KEYS;
+        let objects = [hash(object)?, hash(counters)?, hash(runqueue)?, hash(blocklatency)?];
         Ok(Self { toolchain, objects, source: hash("source-sha256")? })
     }
 }
@@ -191,7 +191,7 @@ mod tests {
                 llvm: "22.1.8".to_owned(),
                 linker: "0.10.2".to_owned(),
             },
-            objects: [b"object".as_slice(), b"counters", b"runqueue"].map(sha256),
+            objects: [b"object".as_slice(), b"counters", b"runqueue", b"blocklatency"].map(sha256),
             source: sha256(b""),
         };
         assert_eq!(Record::parse(&record.to_string()).unwrap(), record);

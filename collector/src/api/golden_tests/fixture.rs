@@ -3,7 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::full::{AT, application, files, filesystems, full_machine, full_run_queue, full_sample, full_spec, later};
+use super::full::{
+    AT, application, files, filesystems, full_block_latency, full_machine, full_run_queue, full_sample, full_spec,
+    later,
+};
 use crate::api::backend::feed;
 use crate::api::backend::{
     Containers, EventSource, Feed, Host, Kubelet, LimitsAge, MetricsUnavailable, NoSuchAlias, ProcessesOf,
@@ -66,6 +69,7 @@ fn full() -> ContainerView {
         has_filesystem: true,
         filesystems: vec![files(), files()],
         run_queue: Some(Arc::new(full_run_queue())),
+        block_latency: Some(Arc::new(full_block_latency())),
         exit: Some(Arc::new(killed(process(b"sh", None, None)))),
     }
 }

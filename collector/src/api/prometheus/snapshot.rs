@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus::proto::MetricFamily;
 
 use crate::sample::application::Round;
+use crate::sample::block_latency::BlockLatency;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::event::Name;
 use crate::sample::exit::Exit;
@@ -65,6 +66,8 @@ pub struct Entry {
     pub peaks: Peaks,
     /// How long its tasks waited for a CPU.
     pub run_queue: Option<Arc<RunQueue>>,
+    /// How long its requests to block devices took.
+    pub block_latency: Option<Arc<BlockLatency>>,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

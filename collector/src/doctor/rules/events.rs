@@ -2,6 +2,7 @@
 
 use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
+use crate::kernel::probes::block_latency::WithoutBlockLatency;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
 use crate::kernel::probes::run_queue::WithoutRunQueues;
@@ -32,6 +33,7 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
     }
     findings.extend(all);
     findings.push(run_queue(facts, wishes));
+    findings.push(block_latency(facts, wishes));
 }
 
 /// It has an object of its own, and does without kernel events.
@@ -43,6 +45,19 @@ fn run_queue(facts: &Facts, wishes: &Wishes) -> Finding {
     match &facts.run_queue {
         Ok(()) => Finding::works(id, title, "sched:sched_switch: the program loads and attaches"),
         Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutRunQueues::LOST, without.fix),
+    }
+}
+
+/// The same.
+fn block_latency(facts: &Facts, wishes: &Wishes) -> Finding {
+    let (id, title) = ("block_latency", "block latency");
+    if !wishes.kinds.has(MetricKind::BlockLatency) {
+        return Finding::off(id, title, "switched on by --enable_metrics=blocklatency");
+    }
+    let works = "block:block_rq_insert, block_rq_issue, block_rq_complete: the programs load and attach";
+    match &facts.block_latency {
+        Ok(()) => Finding::works(id, title, works),
+        Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutBlockLatency::LOST, without.fix),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::block_latency::{self, BlockLatencyStats};
 use super::filesystem::{FilesystemStats, MachineFsStats};
 use super::run_queue::RunQueueStats;
 use super::spec::ContainerSpec;
@@ -188,6 +189,8 @@ struct ContainerInfo<'a> {
     spec: ContainerSpec<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runqueue: Option<RunQueueStats<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocklatency: Option<Vec<BlockLatencyStats<'a>>>,
     #[serde(skip_serializing_if = "Series::is_empty")]
     #[schemars(with = "Vec<ContainerStats<'a>>")]
     stats: Series<ContainerStats<'a>>,
@@ -356,8 +359,9 @@ pub(super) fn append_deprecated(out: &mut Vec<u8>, view: &ContainerView, _: Byte
 pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: Bytes) {
     let stats = Series::new(view, None, |shown| ContainerStats::new(view, shown));
     let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
+    let blocklatency = view.block_latency.as_deref().map(block_latency::stats);
     let spec = ContainerSpec::new(view, machine_memory);
-    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, stats });
+    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, blocklatency, stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.
