@@ -13,6 +13,7 @@ mod attacks;
 mod auth;
 mod bad_input;
 mod beside_cadvisor;
+mod blocklatency;
 mod budgets;
 mod connections;
 mod contained;
@@ -175,6 +176,7 @@ const SUITE: Suite = Suite {
         kernel_memory::CASES,
         runqueue::CASES,
         network_cgroup::CASES,
+        blocklatency::CASES,
         attacks::CASES,
         // Last: lockdown stays until the next boot.
         dimensions_lockdown::CASES,

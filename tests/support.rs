@@ -4,6 +4,7 @@
 //! binary runs inside a virtual machine that holds little more than a kernel.
 
 pub(crate) mod api;
+pub(crate) mod bpf_stats;
 pub(crate) mod bytes;
 pub(crate) mod cadvisor;
 pub(crate) mod cgroups;

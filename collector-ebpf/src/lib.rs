@@ -5,6 +5,7 @@
 //! programs write them from the other files of this package.
 #![no_std]
 
+pub mod block_latency;
 mod exit_layout;
 pub mod network_cgroup;
 mod offsets;

@@ -27,6 +27,7 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::sample::block_latency::BlockLatency;
 use crate::sample::container::{Network, Sample};
 use crate::sample::event::Name;
 use crate::sample::exit::Exit;
@@ -62,6 +63,8 @@ pub struct ContainerView {
     pub run_queue: Option<Arc<RunQueue>>,
     /// What passed its sockets.
     pub network_cgroup: Option<NetworkCgroup>,
+    /// How long its requests to block devices took.
+    pub block_latency: Option<Arc<BlockLatency>>,
     /// How its first process ended; `None` while that is there, and where nobody reported it.
     pub exit: Option<Arc<Exit>>,
 }

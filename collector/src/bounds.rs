@@ -47,6 +47,8 @@ pub enum Bound {
     ListRows,
     /// Packets of cgroups beyond those whose sockets are counted.
     NetworkCgroups,
+    /// Requests to block devices, by the programs that time them.
+    BlockLatencyRequests,
 }
 
 const BOUNDS: usize = 19;
@@ -75,6 +77,7 @@ impl Bound {
         Self::FileBytes,
         Self::ListRows,
         Self::NetworkCgroups,
+        Self::BlockLatencyRequests,
     ];
 
     /// The value of the label `bound` of `collector_bound_exceeded_total`.
@@ -99,6 +102,7 @@ impl Bound {
             Self::FileBytes => "file_bytes",
             Self::ListRows => "list_rows",
             Self::NetworkCgroups => "network_cgroups",
+            Self::BlockLatencyRequests => "block_latency_requests",
         }
     }
 

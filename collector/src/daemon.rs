@@ -5,6 +5,7 @@ mod apart;
 mod application;
 mod auth;
 pub(crate) mod backend;
+mod block_latency;
 mod connections;
 mod current;
 mod descriptors;
@@ -57,16 +58,14 @@ use crate::discovery::find::FindError;
 use crate::discovery::follower::{self, Progress, Source, Stop};
 use crate::discovery::tracker::Tracker;
 use crate::disk_usage::{self, StorageNews};
-use crate::kernel::HostRoots;
-use crate::kernel::capabilities;
 use crate::kernel::cgroup::{DetectError, Hierarchies};
 use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::FileBudget;
 use crate::kernel::machine::container_mounts::ListedMounts;
-use crate::kernel::machine::identity::IdentityFiles;
-use crate::kernel::machine::{boot_time, present_cpus};
+use crate::kernel::machine::{boot_time, identity::IdentityFiles, present_cpus};
 use crate::kernel::probes::support::WithoutExits;
 use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
+use crate::kernel::{HostRoots, capabilities};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
 use crate::reader::container::{ContextParts, Extras, LoadReader, MachineFacts, NetworkFiles, ReaderContext};
@@ -340,6 +339,7 @@ impl Parts {
         }
         run_queues::start(config, &engine, &degradations, &supervisor)
             .and_then(|()| network_cgroups::start(config, &engine, &degradations, &supervisor))
+            .and_then(|()| block_latency::start(config, &engine, &degradations, &supervisor))
             .map_err(system("starting a thread that reads what a kind's program counts"))?;
         let pools = Arc::<Pools>::default();
         let start =

@@ -1,6 +1,7 @@
 //! What was measured, as plain data: cumulative values with units and a time. No I/O, no serialisation, no rates.
 
 pub mod application;
+pub mod block_latency;
 pub mod container;
 pub mod event;
 pub mod exit;

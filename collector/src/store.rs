@@ -172,6 +172,7 @@ impl Store {
             run_queue: Mutex::default(),
             network_cgroup: Mutex::default(),
             unified_id: AtomicU64::new(0),
+            block_latency: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });

@@ -53,6 +53,8 @@ pub(crate) enum Work {
     NetworkOf(u32, u64),
     /// Writes so many mebibytes to a file, past the page cache, then idles.
     Write(PathBuf, u64),
+    /// Reads so many blocks of 4 KiB from a file, one after the other, past the page cache, then idles.
+    ReadBlocks(PathBuf, u64),
     /// Writes so many mebibytes to a file through the page cache and idles.
     Cache(PathBuf, u64),
     /// Moves to a network namespace without interfaces of its own and idles.
@@ -292,6 +294,10 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             write_directly(&path, mebibytes)?;
             idle()
         }
+        Work::ReadBlocks(path, count) => {
+            read_directly(&path, count)?;
+            idle()
+        }
         Work::Cache(path, mebibytes) => {
             let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
             for number in 0..mebibytes {
@@ -376,8 +382,23 @@ fn idle() -> Result<()> {
 }
 
 /// Writes past the page cache, so that the I/O is charged to the writer's own cgroup.
+/// What is read and written past the page cache begins at multiples of this.
+const ALIGNMENT: usize = 4096;
+
+/// From the beginning on, and again from there after a mebibyte.
+fn read_directly(path: &PathBuf, count: u64) -> Result<()> {
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut memory = vec![0_u8; 2 * ALIGNMENT];
+    let start = memory.as_ptr().align_offset(ALIGNMENT);
+    let block = memory.get_mut(start..start + ALIGNMENT).context("an aligned block")?;
+    for number in 0..count {
+        file.read_exact_at(block, number * ALIGNMENT as u64 % bytes::MIB)?;
+    }
+    Ok(())
+}
+
 fn write_directly(path: &PathBuf, mebibytes: u64) -> Result<()> {
-    const ALIGNMENT: usize = 4096;
     let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).custom_flags(flags).open(path)?;
     let memory = vec![0x5a_u8; bytes::MIB as usize + ALIGNMENT];

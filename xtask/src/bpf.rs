@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// Beyond these switches the build depends only on what [`record::source_hash`] covers.
-const BUILD: [&str; 10] = [
+const BUILD: [&str; 11] = [
     "build",
     "--profile=bpf",
     "--package=collector-ebpf",
@@ -33,6 +33,7 @@ const BUILD: [&str; 10] = [
     "--bin=collector-ebpf-counters",
     "--bin=collector-ebpf-runqueue",
     "--bin=collector-ebpf-networkcgroup",
+    "--bin=collector-ebpf-blocklatency",
     "--target=bpfel-unknown-none",
     "--locked",
 ];
@@ -43,11 +44,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// The objects: the programs that are attached, those that read counters, and those that a kind of metrics asks for.
-const OBJECTS: [(&str, &str); 4] = [
+const OBJECTS: [(&str, &str); 5] = [
     ("collector", "collector-ebpf"),
     ("counters", "collector-ebpf-counters"),
     ("runqueue", "collector-ebpf-runqueue"),
     ("networkcgroup", "collector-ebpf-networkcgroup"),
+    ("blocklatency", "collector-ebpf-blocklatency"),
 ];
 
 /// The bytes of each.

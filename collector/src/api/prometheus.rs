@@ -295,6 +295,7 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
             peaks: entry.peaks,
             run_queue: entry.run_queue.as_deref(),
             network_cgroup: entry.network_cgroup,
+            block_latency: entry.block_latency.as_deref(),
             oom_kills: entry.oom_kills,
             kill: snapshot.kills.get(&entry.name),
             filesystems: filesystems(snapshot, entry),

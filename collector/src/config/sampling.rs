@@ -158,5 +158,10 @@ impl SamplingArgs {
 
 /// Everything that is read without being named.
 pub(super) fn all_unnamed() -> KindSet {
-    KindSet::all().without([MetricKind::NetworkCgroup, MetricKind::ReferencedMemory, MetricKind::RunQueue])
+    KindSet::all().without([
+        MetricKind::BlockLatency,
+        MetricKind::NetworkCgroup,
+        MetricKind::ReferencedMemory,
+        MetricKind::RunQueue,
+    ])
 }

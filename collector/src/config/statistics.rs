@@ -62,7 +62,8 @@ mod tests {
     fn the_daemons_flags_count_too() {
         let asked = request(&["--cgroup=/a/b/", "-format=json", "-disable_metrics="]).unwrap();
         assert_eq!((asked.container.as_os_str(), asked.format), ("/a/b/".as_ref(), ReportFormat::Json));
-        let unnamed = [MetricKind::NetworkCgroup, MetricKind::ReferencedMemory, MetricKind::RunQueue];
+        let unnamed =
+            [MetricKind::BlockLatency, MetricKind::NetworkCgroup, MetricKind::ReferencedMemory, MetricKind::RunQueue];
         assert_eq!(asked.config.kinds, KindSet::all().without(unnamed));
         let asked = request(&[]).unwrap();
         assert_eq!((asked.container.as_os_str(), asked.format), ("/".as_ref(), ReportFormat::Text));

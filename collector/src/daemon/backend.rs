@@ -23,8 +23,7 @@ use crate::api::backend::{
 use crate::api::budget::{Budget, Busy, Counts};
 use crate::api::cadvisor::events;
 use crate::api::prometheus::{Endpoint, Scrape};
-use crate::api::query::events::EventQuery;
-use crate::api::query::{Portion, StatsQuery};
+use crate::api::query::{Portion, StatsQuery, events::EventQuery};
 use crate::api::rendering::Rendering;
 use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::daemon::metrics::{self, Requests};
@@ -237,6 +236,7 @@ impl Backend {
             application: container.application().unwrap_or_default(),
             run_queue: container.run_queue(),
             network_cgroup: container.network_cgroup(),
+            block_latency: container.block_latency(),
             exit: container.exit(),
         }
     }

@@ -112,6 +112,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         peaks: container.peaks(now),
         run_queue: container.run_queue(),
         network_cgroup: container.network_cgroup(),
+        block_latency: container.block_latency(),
         application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };

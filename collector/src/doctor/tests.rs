@@ -70,6 +70,7 @@ fn well() -> Facts {
         }),
         run_queue: Ok(()),
         network_cgroup: Ok(()),
+        block_latency: Ok(()),
         capabilities: CapabilitySet::all(),
         cgroups: Ok(CgroupFacts {
             mode: Mode::V2,

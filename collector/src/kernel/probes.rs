@@ -1,9 +1,10 @@
 //! The eBPF programs from the daemon's side: what this kernel offers, loading, and the events that come back.
 //!
 //! `support` decides, `load` does, `examine` tries out what `load` would do, `events` and `reader` bring the records in, `oom_owner` says whose limit an OOM kill
-//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached; so are `run_queue`
-//! and `network_cgroup`, which are loaded only where they are asked for.
+//! was about. Nothing here keeps state about a cgroup. `counters` are programs of their own, which are run instead of attached; so are `run_queue`,
+//! `network_cgroup` and `block_latency`, which are loaded only where they are asked for.
 
+pub mod block_latency;
 pub mod btf;
 pub mod counters;
 pub mod events;

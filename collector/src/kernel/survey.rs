@@ -18,6 +18,7 @@ use crate::kernel::HostRoots;
 use crate::kernel::cgroup::{DetectError, Version};
 use crate::kernel::machine::identity::kernel_release;
 use crate::kernel::probes::ProbeOptions;
+use crate::kernel::probes::block_latency::{BlockLatencies, WithoutBlockLatency};
 use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
 use crate::kernel::probes::network_cgroup::{NetworkCgroups, WithoutNetworkCgroups};
@@ -42,6 +43,8 @@ pub struct Facts {
     pub run_queue: Result<(), WithoutRunQueues>,
     /// The programs about packets of cgroups' sockets.
     pub network_cgroup: Result<(), WithoutNetworkCgroups>,
+    /// The programs about the block layer.
+    pub block_latency: Result<(), WithoutBlockLatency>,
     /// Capabilities in effect.
     pub capabilities: CapabilitySet,
     /// The cgroup hierarchies.
@@ -81,6 +84,7 @@ impl Facts {
             counters: counters::gather(roots, versions),
             run_queue: RunQueues::load(roots).map(drop),
             network_cgroup: NetworkCgroups::load(roots, unified).map(drop),
+            block_latency: BlockLatencies::load(roots, version("blkio")).map(drop),
             capabilities: capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
             cgroups,
             processes: processes::gather(roots),

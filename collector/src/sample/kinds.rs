@@ -30,6 +30,8 @@ kinds! {
     AdvTcp = "advtcp", false;
     /// Application metrics.
     App = "app", true;
+    /// How long requests to block devices wait and take.
+    BlockLatency = "blocklatency", false;
     /// CPU time, periods, pressure.
     Cpu = "cpu", true;
     /// Load average.
@@ -169,7 +171,7 @@ mod tests {
         let off = KindSet::all().without(MetricKind::ALL.iter().copied().filter(|kind| KindSet::default().has(*kind)));
         assert_eq!(
             off.to_string(),
-            "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,network_cgroup,peak,process,referenced_memory,resctrl,runqueue,\
+            "advtcp,blocklatency,cpu_topology,cpuset,hugetlb,memory_numa,network_cgroup,peak,process,referenced_memory,resctrl,runqueue,\
              sched,tcp,udp"
         );
     }
@@ -180,6 +182,9 @@ mod tests {
             assert_eq!(kind.name().parse(), Ok(*kind));
         }
         let error = "cpux".parse::<MetricKind>().unwrap_err().to_string();
-        assert!(error.starts_with("unknown metric kind \"cpux\"; the kinds are advtcp,app,cpu,"), "{error}");
+        assert!(
+            error.starts_with("unknown metric kind \"cpux\"; the kinds are advtcp,app,blocklatency,cpu,"),
+            "{error}"
+        );
     }
 }

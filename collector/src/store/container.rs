@@ -13,6 +13,7 @@ use super::summary::{Recorder, Summary};
 use super::timeline::Timeline;
 use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
+use crate::sample::block_latency::BlockLatency;
 use crate::sample::container::Sample;
 use crate::sample::event::Name;
 use crate::sample::exit::Exit;
@@ -39,6 +40,7 @@ pub struct Container {
     pub(super) run_queue: Mutex<Option<Arc<RunQueue>>>,
     pub(super) network_cgroup: Mutex<Option<NetworkCgroup>>,
     pub(super) unified_id: AtomicU64,
+    pub(super) block_latency: Mutex<Option<Arc<BlockLatency>>>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
 }
@@ -299,6 +301,16 @@ impl Container {
     /// Keeps the id of its directory in cgroup2.
     pub fn set_unified_id(&self, id: u64) {
         self.unified_id.store(id, Ordering::Relaxed);
+    }
+
+    /// How long its requests to block devices took, as last read; `None` where that is not counted or there were none.
+    pub fn block_latency(&self) -> Option<Arc<BlockLatency>> {
+        lock(&self.block_latency).clone()
+    }
+
+    /// Keeps how long its requests to block devices took.
+    pub fn set_block_latency(&self, latency: BlockLatency) {
+        *lock(&self.block_latency) = Some(Arc::new(latency));
     }
 
     /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.

@@ -47,7 +47,8 @@ impl fmt::Display for Identity {
 }
 
 /// The keys of the objects' hashes.
-const OBJECT_KEYS: [&str; 4] = ["object-sha256", "counters-sha256", "runqueue-sha256", "networkcgroup-sha256"];
+const OBJECT_KEYS: [&str; 5] =
+    ["object-sha256", "counters-sha256", "runqueue-sha256", "networkcgroup-sha256", "blocklatency-sha256"];
 
 /// The file `collector.bpf.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +76,8 @@ impl Record {
         };
         let toolchain = Identity { rustc: get("rustc")?, llvm: get("llvm")?, linker: get("bpf-linker")? };
         let hash = |key: &str| get(key).map(Hash);
-        let [object, counters, runqueue, networkcgroup] = OBJECT_KEYS;
-        let objects = [hash(object)?, hash(counters)?, hash(runqueue)?, hash(networkcgroup)?];
+        let [object, counters, runqueue, networkcgroup, blocklatency] = OBJECT_KEYS;
+        let objects = [hash(object)?, hash(counters)?, hash(runqueue)?, hash(networkcgroup)?, hash(blocklatency)?];
         Ok(Self { toolchain, objects, source: hash("source-sha256")? })
     }
 }
@@ -191,7 +192,7 @@ mod tests {
                 llvm: "22.1.8".to_owned(),
                 linker: "0.10.2".to_owned(),
             },
-            objects: [b"object".as_slice(), b"counters", b"runqueue", b"networkcgroup"].map(sha256),
+            objects: [b"object".as_slice(), b"counters", b"runqueue", b"networkcgroup", b"blocklatency"].map(sha256),
             source: sha256(b""),
         };
         assert_eq!(Record::parse(&record.to_string()).unwrap(), record);

@@ -5,6 +5,7 @@
 
 mod application;
 mod attributes;
+mod block_latency;
 pub(crate) mod error;
 mod filesystem;
 mod network_cgroup;

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::full::{
-    AT, application, files, filesystems, full_machine, full_network_cgroup, full_run_queue, full_sample, full_spec,
-    later,
+    AT, application, files, filesystems, full_block_latency, full_machine, full_network_cgroup, full_run_queue,
+    full_sample, full_spec, later,
 };
 use crate::api::backend::feed;
 use crate::api::backend::{
@@ -70,6 +70,7 @@ fn full() -> ContainerView {
         filesystems: vec![files(), files()],
         run_queue: Some(Arc::new(full_run_queue())),
         network_cgroup: Some(full_network_cgroup()),
+        block_latency: Some(Arc::new(full_block_latency())),
         exit: Some(Arc::new(killed(process(b"sh", None, None)))),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::api::FilesystemUse;
 use crate::sample::application::{Format, MetricSpec, Number, Round, Value};
+use crate::sample::block_latency::{BlockLatency, DeviceLatency, Latencies, Operation};
 use crate::sample::container::*;
 use crate::sample::filesystem::{DiskUsage, LayerFilesystem, Measured, Method, Storage};
 use crate::sample::hardware::{PerfCount, PerfEvent, Resctrl, ResctrlDomain, UncorePerfEvent};
@@ -54,6 +55,21 @@ pub(super) fn full_network_cgroup() -> NetworkCgroup {
         transmit: Passed { bytes: Bytes(3_084_000), packets: 3_000 },
         namespace: Some(NetworkNamespace::Host),
     }
+}
+
+/// Requests of every length, to a device with a name and to one without.
+pub(super) fn full_block_latency() -> BlockLatency {
+    let times = |total| Latencies { total: Nanos(total), buckets: std::array::from_fn(|bucket| bucket as u64) };
+    let device = |device: &str, minor, operation| DeviceLatency {
+        device: device.into(),
+        major: 254,
+        minor,
+        operation,
+        by_task: 3,
+        queued: times(4_000_000),
+        served: Latencies { total: Nanos(5_000), buckets: std::array::from_fn(|bucket| u64::from(bucket == 1)) },
+    };
+    BlockLatency(vec![device("", 9, Operation::Discard), device("/dev/vda", 0, Operation::Read)])
 }
 
 /// A sample in which everything is there; `step` moves the counters.

@@ -1,6 +1,7 @@
 //! The families that report containers, by what they are about.
 
 mod block_devices;
+mod block_latency;
 mod cpu;
 mod extensions;
 mod filesystems;
@@ -17,13 +18,18 @@ use super::family::Family;
 /// Those that cAdvisor does not have.
 #[cfg(test)]
 pub(super) fn beside_cadvisors() -> impl Iterator<Item = &'static Family> {
-    extensions::FAMILIES.iter().chain(run_queue::FAMILIES).chain(network_cgroup::FAMILIES)
+    extensions::FAMILIES
+        .iter()
+        .chain(run_queue::FAMILIES)
+        .chain(network_cgroup::FAMILIES)
+        .chain(block_latency::FAMILIES)
 }
 
 /// All of them, in no order.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
     [
         block_devices::FAMILIES,
+        block_latency::FAMILIES,
         cpu::FAMILIES,
         extensions::FAMILIES,
         filesystems::FAMILIES,

@@ -7,6 +7,7 @@ use super::options::{LabelSet, Labelled, Options, Profile};
 use super::snapshot::{Kill, Life, Snapshot};
 use super::value::Value;
 use super::writer::Writer;
+use crate::sample::block_latency::BlockLatency;
 use crate::sample::container::{Memory, Processes, Sample};
 use crate::sample::exit::Exit;
 use crate::sample::filesystem::Storage;
@@ -287,6 +288,7 @@ pub(super) struct Row<'a> {
     pub(super) peaks: Peaks,
     pub(super) run_queue: Option<&'a RunQueue>,
     pub(super) network_cgroup: Option<NetworkCgroup>,
+    pub(super) block_latency: Option<&'a BlockLatency>,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
     /// The file systems that are reported it, each device once.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus::proto::MetricFamily;
 
 use crate::sample::application::Round;
+use crate::sample::block_latency::BlockLatency;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::event::Name;
 use crate::sample::exit::Exit;
@@ -68,6 +69,8 @@ pub struct Entry {
     pub run_queue: Option<Arc<RunQueue>>,
     /// What passed its sockets.
     pub network_cgroup: Option<NetworkCgroup>,
+    /// How long its requests to block devices took.
+    pub block_latency: Option<Arc<BlockLatency>>,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

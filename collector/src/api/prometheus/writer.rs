@@ -173,8 +173,14 @@ impl<'a> Writer<'a> {
 
     /// A series with labels of its own, which are sorted by name.
     pub(super) fn with(&mut self, own: &[Label<'_>], value: impl Into<Value>) {
+        // Of a histogram only the buckets have all of them.
+        let is_its = |name: &&str| self.suffix.is_empty() || self.suffix == "_bucket" || *name != "le";
         debug_assert!(
-            self.family.is_none_or(|family| own.iter().map(|(name, _)| name).eq(family.labels)),
+            self.family.is_none_or(|family| own.iter().map(|(name, _)| *name).eq(family
+                .labels
+                .iter()
+                .copied()
+                .filter(is_its))),
             "{:?} has other labels",
             self.family
         );
@@ -208,25 +214,41 @@ impl<'a> Writer<'a> {
     /// The series of a histogram: its buckets but for the last, which has no upper bound; how many there are in all, and
     /// their sum.
     pub(super) fn histogram(&mut self, buckets: &[Bucket<'_>], count: u64, sum: impl Into<Value>) {
+        self.histogram_with(&[], buckets, count, sum);
+    }
+
+    /// The same with labels of its own beside `le`, which are sorted by name.
+    pub(super) fn histogram_with(
+        &mut self,
+        own: &[Label<'_>],
+        buckets: &[Bucket<'_>],
+        count: u64,
+        sum: impl Into<Value>,
+    ) {
         let sum = sum.into();
         if (self.format, matches!(self.sink, Sink::Write)) == (Format::Protobuf, true) {
             self.drain();
             self.series += buckets.len() + 3;
-            self.labels_of_metric(&[]);
+            self.labels_of_metric(own);
             let pairs = buckets.iter().map(|bucket| (bucket.bound.number(), bucket.count));
             let value = protobuf::histogram(pairs, count, sum.number(), self.created);
             protobuf::append_histogram(&mut self.metrics, &mut self.own, &value, self.timestamp);
             return self.end_piece();
         }
         self.suffix = "_bucket";
+        let at = own.partition_point(|(name, _)| *name < "le");
+        let mut labels = own.to_vec();
+        labels.insert(at, ("le", Text::Is("+Inf")));
         for bucket in buckets {
-            self.with(&[("le", Text::Is(bucket.text))], bucket.count);
+            labels[at].1 = Text::Is(bucket.text);
+            self.with(&labels, bucket.count);
         }
-        self.with(&[("le", Text::Is("+Inf"))], count);
+        labels[at].1 = Text::Is("+Inf");
+        self.with(&labels, count);
         self.suffix = "_sum";
-        self.value(sum);
+        self.with(own, sum);
         self.suffix = "_count";
-        self.value(count);
+        self.with(own, count);
         self.suffix = "";
     }
 

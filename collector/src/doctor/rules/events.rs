@@ -2,6 +2,7 @@
 
 use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
+use crate::kernel::probes::block_latency::WithoutBlockLatency;
 use crate::kernel::probes::examine::Examination;
 use crate::kernel::probes::network_cgroup::WithoutNetworkCgroups;
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
@@ -34,6 +35,7 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
     findings.extend(all);
     findings.push(run_queue(facts, wishes));
     findings.push(network_cgroup(facts, wishes));
+    findings.push(block_latency(facts, wishes));
 }
 
 /// It has an object of its own, and does without kernel events.
@@ -59,6 +61,18 @@ fn network_cgroup(facts: &Facts, wishes: &Wishes) -> Finding {
         Err(without) => {
             Finding::works(id, title, without.why.clone()).limited(WithoutNetworkCgroups::LOST, without.fix)
         }
+    }
+}
+
+fn block_latency(facts: &Facts, wishes: &Wishes) -> Finding {
+    let (id, title) = ("block_latency", "block latency");
+    if !wishes.kinds.has(MetricKind::BlockLatency) {
+        return Finding::off(id, title, "switched on by --enable_metrics=blocklatency");
+    }
+    let works = "block:block_rq_insert, block_rq_issue, block_rq_complete: the programs load and attach";
+    match &facts.block_latency {
+        Ok(()) => Finding::works(id, title, works),
+        Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutBlockLatency::LOST, without.fix),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::block_latency::{self, BlockLatencyStats};
 use super::filesystem::{FilesystemStats, MachineFsStats};
 use super::network_cgroup::NetworkCgroupStats;
 use super::run_queue::RunQueueStats;
@@ -191,6 +192,7 @@ struct ContainerInfo<'a> {
     runqueue: Option<RunQueueStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_cgroup: Option<NetworkCgroupStats>,
+    blocklatency: Option<Vec<BlockLatencyStats<'a>>>,
     #[serde(skip_serializing_if = "Series::is_empty")]
     #[schemars(with = "Vec<ContainerStats<'a>>")]
     stats: Series<ContainerStats<'a>>,
@@ -360,8 +362,9 @@ pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: By
     let stats = Series::new(view, None, |shown| ContainerStats::new(view, shown));
     let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
     let network_cgroup = view.network_cgroup.map(NetworkCgroupStats::from);
+    let blocklatency = view.block_latency.as_deref().map(block_latency::stats);
     let spec = ContainerSpec::new(view, machine_memory);
-    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, stats });
+    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, blocklatency, stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus::proto::MetricFamily;
 
 use crate::api::prometheus::{Entry, Kill, Life, Options, Scrape, Snapshot, own, render};
+use crate::sample::block_latency::{BlockLatency, DeviceLatency, Latencies, Operation};
 use crate::sample::container::*;
 use crate::sample::event::Name;
 use crate::sample::filesystem::{DiskUsage, LayerFilesystem, Measured, Method, Storage};
@@ -321,6 +322,24 @@ fn storage() -> Storage {
     }
 }
 
+/// Reads of a device with a name, and writes to one without.
+fn block_latency() -> BlockLatency {
+    let times = |total, bucket| Latencies {
+        total: Nanos(total),
+        buckets: std::array::from_fn(|at| if at == bucket { 3 } else { 0 }),
+    };
+    let row = |device: &str, minor, operation| DeviceLatency {
+        device: device.into(),
+        major: 254,
+        minor,
+        operation,
+        by_task: 0,
+        queued: times(9_000, 0),
+        served: times(600_000, 6),
+    };
+    BlockLatency(vec![row("", 16, Operation::Write), row("/dev/vda", 0, Operation::Read)])
+}
+
 pub(super) fn running(path: &str, sample: Sample) -> Entry {
     Entry { name: name(path), sample: Some(Arc::new(sample)), spec: spec(), ..Entry::default() }
 }
@@ -393,6 +412,7 @@ pub(super) fn snapshot(sample: Sample) -> Snapshot {
     let docker = Entry {
         identity: Some(Arc::new(docker())),
         storage: Some(Arc::new(storage())),
+        block_latency: Some(Arc::new(block_latency())),
         oom_kills: 2,
         ..running("/docker/d0c", sample.clone())
     };

@@ -128,8 +128,11 @@ fn of_ended_containers_counters_stay() {
     let parsed = render(&snapshot(v2_sample()), &everything());
     let mut counted = 0;
     for series in parsed.series.iter().filter(|series| series.label("id") == "/docker/gone") {
-        let (_, kind) = parsed.families.iter().find(|(name, _)| *name == series.name).unwrap();
-        assert!(kind == "counter" || series.name == "container_last_seen", "{}", series.name);
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.name.strip_suffix(suffix));
+        let family = of_histogram.filter(|name| parsed.has_family(name)).unwrap_or(&series.name);
+        let (_, kind) = parsed.families.iter().find(|(name, _)| name == family).unwrap();
+        let is_kept = ["counter", "histogram"].contains(&kind.as_str()) || series.name == "container_last_seen";
+        assert!(is_kept, "{}", series.name);
         assert_eq!(series.label("name"), "web-1");
         counted += 1;
     }
@@ -356,4 +359,20 @@ fn an_ended_container_was_last_seen_with_its_last_sample() {
         parsed.of("container_last_seen").map(|series| (series.label("id"), series.value.as_str())).collect();
     seen.sort_unstable();
     assert_eq!(seen, [("/ended", "100"), ("/lives", "190")]);
+}
+
+#[test]
+fn histograms_have_labels_beside_those_of_their_buckets() {
+    let parsed = Parsed::new(&text(&snapshot(v2_sample()), &everything(), Scrape::default()));
+    let family = "container_blkio_device_seconds";
+    let read = [("id", "/docker/d0c"), ("device", "/dev/vda"), ("operation", "Read")];
+    let below = |bound| {
+        let labels = [&read[..], &[("le", bound)]].concat();
+        parsed.value(&format!("{family}_bucket"), &labels)
+    };
+    assert_eq!([below("6.5536e-05"), below("0.000262144"), below("+Inf")], [Some("0"), Some("3"), Some("3")]);
+    assert_eq!(parsed.value(&format!("{family}_sum"), &read), Some("0.0006"));
+    assert_eq!(parsed.value(&format!("{family}_count"), &read), Some("3"));
+    let written = [("id", "/docker/d0c"), ("device", "254:16"), ("operation", "Write"), ("le", "4.096e-06")];
+    assert_eq!(parsed.value("container_blkio_queue_seconds_bucket", &written), Some("3"));
 }

@@ -1,0 +1,156 @@
+//! Reads now and then what the programs about the block layer counted, and gives each container its part.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::bounds::Bound;
+use crate::config::Config;
+use crate::degradations::Degradations;
+use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy, Version};
+use crate::kernel::file::ReadBuffer;
+use crate::kernel::probes::block_latency::{
+    BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_BOUND, LATENCY_BUCKETS, WithoutBlockLatency,
+};
+use crate::sample::block_latency::{BUCKETS, BlockLatency, DeviceLatency, Latencies, Operation};
+use crate::sample::kinds::MetricKind;
+use crate::sampler::engine::Engine;
+use crate::store::Container;
+use crate::supervisor::Supervisor;
+use crate::units::Nanos;
+
+/// How often the map is read: what is exposed is at most so old.
+const EVERY: Duration = Duration::from_secs(2);
+
+// The programs' buckets are those of the samples.
+const _: () = assert!(BUCKETS == LATENCY_BUCKETS && matches!(Latencies::upper_bound(0), Some(FIRST_LATENCY_BOUND)));
+
+/// Loads the programs where the kind is switched on, and starts the thread that reads them. Without them the collector goes
+/// on.
+pub(super) fn start(
+    config: &Config,
+    engine: &Arc<Engine>,
+    degradations: &Degradations,
+    supervisor: &Supervisor,
+) -> io::Result<()> {
+    if !config.kinds.has(MetricKind::BlockLatency) {
+        return Ok(());
+    }
+    let version = hierarchy(engine.context().hierarchies()).map_or(Version::V2, |hierarchy| hierarchy.version);
+    let latencies = match BlockLatencies::load(&config.roots, version) {
+        Ok(latencies) => latencies,
+        Err(without) => {
+            degradations.set(&WithoutBlockLatency::FACILITY, &without);
+            return Ok(());
+        }
+    };
+    info!(map_bytes = latencies.map_bytes(), "block latency: the programs are attached");
+    let engine = Arc::downgrade(engine);
+    let work = move || {
+        let mut reader = Reader { latencies, buffer: ReadBuffer::new(), unlisted: HashSet::new(), left_out: None };
+        loop {
+            // By the first time the requests are done that had begun before the programs were there.
+            std::thread::sleep(EVERY);
+            let Some(engine) = engine.upgrade() else { return };
+            if let Err(error) = reader.read(&engine) {
+                warn!(%error, "block latency: a map could not be read");
+            }
+        }
+    };
+    supervisor.thread("block-latency", work).map(drop)
+}
+
+/// Where the controller's cgroups are: on cgroup v2 it is the default hierarchy, whether a cgroup has the controller or not.
+fn hierarchy(hierarchies: &Hierarchies) -> Option<&Hierarchy> {
+    hierarchies.with_controller("blkio").or_else(|| hierarchies.get(DEFAULT_HIERARCHY))
+}
+
+struct Reader {
+    latencies: BlockLatencies,
+    buffer: ReadBuffer,
+    /// Cgroups with rows that were not listed the last time: one that was just made may be listed in a moment.
+    unlisted: HashSet<u64>,
+    /// Requests that were not counted, as last seen.
+    left_out: Option<u64>,
+}
+
+impl Reader {
+    fn read(&mut self, engine: &Engine) -> io::Result<()> {
+        let context = engine.context();
+        let found = hierarchy(context.hierarchies());
+        let mut containers: HashMap<u64, Arc<Container>> = HashMap::new();
+        for container in engine.store().with_prefix(b"/") {
+            let id = found.and_then(|hierarchy| hierarchy.id_of(container.name(), &mut self.buffer));
+            if let Some(id) = id {
+                containers.insert(id, container);
+            }
+        }
+        let unlisted = &self.unlisted;
+        let rows = self.latencies.read(|id| unlisted.contains(&id) && !containers.contains_key(&id))?;
+        self.unlisted = rows.keys().filter(|id| !containers.contains_key(id)).copied().collect();
+        for (id, rows) in rows {
+            if let Some(container) = containers.get(&id) {
+                container.set_block_latency(latency(rows, |major, minor| context.devices().get(major, minor)));
+            }
+        }
+        let left_out = self.latencies.left_out();
+        if let Some(more) = self.left_out.and_then(|before| left_out.checked_sub(before)) {
+            Bound::BlockLatencyRequests.exceeded_by(more);
+        }
+        self.left_out = Some(left_out);
+        Ok(())
+    }
+}
+
+fn latency(rows: Vec<BlockRow>, name: impl Fn(u32, u32) -> Arc<str>) -> BlockLatency {
+    let mut devices: Vec<DeviceLatency> = rows.into_iter().map(|row| device(row, &name)).collect();
+    devices.sort_unstable_by(|one, other| {
+        let key = |device: &DeviceLatency| (device.major, device.minor, device.operation);
+        one.device.cmp(&other.device).then_with(|| key(one).cmp(&key(other)))
+    });
+    BlockLatency(devices)
+}
+
+fn device(row: BlockRow, name: impl Fn(u32, u32) -> Arc<str>) -> DeviceLatency {
+    let BlockRow { major, minor, operation, by_task, queued, served } = row;
+    let operation = match operation {
+        BlockOperation::Read => Operation::Read,
+        BlockOperation::Write => Operation::Write,
+        BlockOperation::Discard => Operation::Discard,
+    };
+    let times = |BlockTimes { total, buckets }| Latencies { total: Nanos(total), buckets };
+    let (queued, served) = (times(queued), times(served));
+    DeviceLatency { device: name(major, minor), major, minor, operation, by_task, queued, served }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_and_sorted() {
+        let row = |minor, operation| BlockRow {
+            major: 8,
+            minor,
+            operation,
+            by_task: 1,
+            queued: BlockTimes { total: 5, ..BlockTimes::default() },
+            served: BlockTimes { total: 7, ..BlockTimes::default() },
+        };
+        let rows = vec![
+            row(16, BlockOperation::Read),
+            row(0, BlockOperation::Write),
+            row(32, BlockOperation::Read),
+            row(0, BlockOperation::Read),
+        ];
+        let name = |_, minor| Arc::from(["/dev/sda", "/dev/sdb"].get(minor as usize / 16).copied().unwrap_or_default());
+        let found = latency(rows, name);
+        let shown: Vec<_> = found.0.iter().map(|row| (&*row.device, row.minor, row.operation.name())).collect();
+        let expected = [("", 32, "Read"), ("/dev/sda", 0, "Read"), ("/dev/sda", 0, "Write"), ("/dev/sdb", 16, "Read")];
+        assert_eq!(shown, expected);
+        assert_eq!((found.0[0].queued.total, found.0[0].served.total), (Nanos(5), Nanos(7)));
+    }
+}
