@@ -51,7 +51,7 @@ pub enum Bound {
     BlockLatencyRequests,
 }
 
-const BOUNDS: usize = 19;
+const BOUNDS: usize = 20;
 
 static EXCEEDED: [AtomicU64; BOUNDS] = [const { AtomicU64::new(0) }; BOUNDS];
 
