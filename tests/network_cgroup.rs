@@ -10,7 +10,8 @@ use rustix::thread::CapabilitySet;
 use serde_json::Value;
 
 use crate::dimensions_privileges::nobody_with;
-use crate::runqueue::Statistics;
+
+use crate::support::bpf_stats::Statistics;
 use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::{Case, Skip, figures};
@@ -80,7 +81,8 @@ fn expect(collector: &Collector, id: &str, expected: [u64; 4]) -> Result<Metrics
 }
 
 fn namespace(metrics: &Metrics, id: &str) -> Result<String> {
-    let mut series = FAMILIES.iter().flat_map(|family| metrics.series(family, &[("id", id)]).collect::<Vec<_>>());
+    let labels = [("id", id)];
+    let mut series = FAMILIES.iter().flat_map(|family| metrics.series(family, &labels));
     Ok(series.next().context("no series")?.label("network_namespace").to_owned())
 }
 
