@@ -45,6 +45,7 @@ mod identity;
 mod kernel_memory;
 mod kubelet;
 mod kubelet_ports;
+mod last_readings;
 mod look_back;
 mod machine;
 mod manifests;
@@ -170,6 +171,7 @@ const SUITE: Suite = Suite {
     alone: &[
         beside_cadvisor::CASES,
         final_sample::CASES,
+        last_readings::CASES,
         storm::CASES,
         budgets::CASES,
         start_under_churn::CASES,

@@ -10,8 +10,9 @@ use crate::support::{Context as _, Result, ensure};
 pub(crate) const CASES: &[Case] = &[Case::new("programs::every_object_loads", every_object_loads).on_every_kernel()];
 
 /// Both forms of the OOM tracepoint's program, those that every kernel needs, and those about the end of processes.
-const EXPECTED: [&str; 11] = [
+const EXPECTED: [&str; 12] = [
     "cgroup_attach_task",
+    "cgroup_last",
     "cgroup_long_path",
     "cgroup_mkdir",
     "cgroup_notify_populated",

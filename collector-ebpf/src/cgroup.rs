@@ -201,7 +201,7 @@ unsafe fn walk(slot: *mut Slot) -> Option<u32> {
 /// `value` as an index below `size`, a power of two, in a way the compiler cannot optimise out before the verifier
 /// sees it.
 #[inline(always)]
-fn masked(value: u64, size: usize) -> usize {
+pub(crate) fn masked(value: u64, size: usize) -> usize {
     let mut value = value;
     // SAFETY: a volatile read of a local variable.
     value = unsafe { core::ptr::read_volatile(&raw const value) };

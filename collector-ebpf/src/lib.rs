@@ -7,6 +7,7 @@
 
 pub mod block_latency;
 mod exit_layout;
+mod last_layout;
 pub mod network_cgroup;
 mod offsets;
 pub mod plan;
@@ -15,6 +16,7 @@ pub mod run_queue;
 use core::mem::{offset_of, size_of};
 
 pub use exit_layout::{ExitRecord, SIGNAL_BY_KERNEL, SIGNAL_OF_OOM, SIGNAL_SENT, SentSignal, SignalKey};
+pub use last_layout::{LAST_HEADER, LAST_MEMORY_PEAK, LAST_TIME, LastCpus, LastRecord};
 pub use offsets::{ABSENT, NO_OFFSETS, Offset, Offsets};
 
 /// Longest cgroup path a record carries, in bytes, without the terminating zero (`PATH_MAX` less one).
@@ -47,12 +49,23 @@ pub enum RecordKind {
     Oom = 6,
     /// `sched:sched_process_exit` of a process whose parent is in another cgroup.
     Exit = 7,
+    /// `cgroup:cgroup_rmdir` too: what the cgroup used in all.
+    Last = 8,
 }
 
 impl RecordKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 8] =
-        [Self::Mkdir, Self::Rmdir, Self::Release, Self::Rename, Self::Populated, Self::Attach, Self::Oom, Self::Exit];
+    pub const ALL: [Self; 9] = [
+        Self::Mkdir,
+        Self::Rmdir,
+        Self::Release,
+        Self::Rename,
+        Self::Populated,
+        Self::Attach,
+        Self::Oom,
+        Self::Exit,
+        Self::Last,
+    ];
 
     /// The kind with this number.
     pub const fn from_u32(number: u32) -> Option<Self> {
@@ -70,6 +83,7 @@ impl RecordKind {
             Self::Attach => "attach",
             Self::Oom => "oom",
             Self::Exit => "exit",
+            Self::Last => "last",
         }
     }
 }

@@ -10,6 +10,7 @@ mod attach;
 mod cgroup;
 mod exits;
 mod kernel;
+mod last;
 mod oom;
 mod output;
 

@@ -141,6 +141,30 @@ offsets! {
     PidNumber,
     /// Not an offset: how far the numbers of two pid namespaces are apart.
     PidNumberSize,
+    /// `cgroup.subsys[memory_cgrp_id]`.
+    CgroupMemory,
+    /// `mem_cgroup.memory.watermark`, from its css.
+    MemoryPeak,
+    /// `cgroup.subsys[cpuacct_cgrp_id]`.
+    CgroupCpuacct,
+    /// `cpuacct.cpuusage`, from its css; since 5.17, before that there are two counters for each CPU.
+    CpuacctUsage,
+    /// `cpuacct.cpustat`, from its css.
+    CpuacctStat,
+    /// `cgroup.prev_cputime.utime`.
+    CgroupShownUser,
+    /// `cgroup.prev_cputime.stime`.
+    CgroupShownSystem,
+    /// `cgroup.bstat.cputime`: CPU time of cgroup v2 as it was last added up.
+    CgroupTime,
+    /// `cgroup.rstat_base_cpu`, named `rstat_cpu` before 6.16: what each CPU counts.
+    CgroupCpuCounters,
+    /// `cgroup_rstat_base_cpu.bstat.cputime`, before 6.16 `cgroup_rstat_cpu`.
+    CpuTime,
+    /// `last_bstat.cputime` of the same: what of it was added up.
+    CpuTimeAddedUp,
+    /// `bpf_array.pptrs`: by it is found where each CPU has its own data.
+    ArrayPointers,
 }
 
 const _: () = {

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         _ => ProbeOptions::default(),
     };
     let started = Instant::now();
-    let (probes, mut reader) = match Probes::load(&HostRoots::default(), &options) {
+    let (probes, mut reader, _) = match Probes::load(&HostRoots::default(), &options) {
         Ok(loaded) => loaded,
         Err(unavailable) => {
             eprintln!("{unavailable}");
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
                 println!("{event:#?}\nlimit of {:?}", limit_owner(&event.levels, |_| None));
             }
             Ok(KernelEvent::Exit(event)) => println!("{event:?}"),
+            Ok(KernelEvent::Last(event)) => println!("{event:?}"),
             Err(error) => eprintln!("{error}"),
         });
     }

@@ -3,6 +3,7 @@
 
 mod apart;
 mod application;
+mod attach;
 mod auth;
 pub(crate) mod backend;
 mod block_latency;
@@ -52,7 +53,7 @@ use tracing::{error, info, warn};
 
 use crate::api::prometheus::Options;
 use crate::auth::FileError;
-use crate::config::{Config, CountersFrom, EbpfLog, KernelEvents, LoadReading};
+use crate::config::{Config, CountersFrom, LoadReading};
 use crate::degradations::Degradations;
 use crate::discovery::find::FindError;
 use crate::discovery::follower::{self, Progress, Source, Stop};
@@ -63,8 +64,7 @@ use crate::kernel::descriptors::DescriptorPlan;
 use crate::kernel::file::FileBudget;
 use crate::kernel::machine::container_mounts::ListedMounts;
 use crate::kernel::machine::{boot_time, identity::IdentityFiles, present_cpus};
-use crate::kernel::probes::support::WithoutExits;
-use crate::kernel::probes::{LogLevel, ProbeOptions, Probes, Unavailable};
+use crate::kernel::probes::{Probes, Unavailable};
 use crate::kernel::{HostRoots, capabilities};
 use crate::own_metrics::OwnMetrics;
 use crate::push::InvalidReceiver;
@@ -272,7 +272,7 @@ impl Parts {
     ) -> Result<Self, DaemonError> {
         let metrics = OwnMetrics::new(degradations.clone())?;
         // Attach first, then scan: what happens in between is reported by the events.
-        let attached = attach(config, &degradations)?;
+        let attached = attach::attach(config, &degradations)?;
         let oom = match &attached {
             Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) | None => OomSource::Counters,
@@ -404,40 +404,6 @@ impl Parts {
             }
         }
         drop(self.probes);
-    }
-}
-
-type Attached = (Probes, crate::kernel::probes::EventReader);
-
-/// Loads and attaches the programs, and notes what of it is done without.
-fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attached>, DaemonError> {
-    if config.kernel_events == KernelEvents::Scan {
-        info!("kernel events: scan, set by --kernel_events=scan");
-        return Ok(None);
-    }
-    let log = match config.ebpf_log {
-        EbpfLog::Off => LogLevel::Off,
-        EbpfLog::Info => LogLevel::Info,
-        EbpfLog::Debug => LogLevel::Debug,
-    };
-    let options = ProbeOptions { ring_buffer_bytes: config.ring_buffer_bytes, log };
-    match Probes::load(&config.roots, &options) {
-        Ok(attached) => {
-            if let Some(unavailable) = Unavailable::without_victim(attached.0.victim_form()) {
-                degradations.set(&unavailable.facility, &unavailable);
-            }
-            if let Some(unavailable) = attached.0.without_exits() {
-                degradations.set(&WithoutExits::FACILITY, unavailable);
-            }
-            Ok(Some(attached))
-        }
-        Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
-            Err(DaemonError::EventsRequired(Box::new(unavailable)))
-        }
-        Err(unavailable) => {
-            degradations.set(&unavailable.facility, &unavailable);
-            Ok(None)
-        }
     }
 }
 

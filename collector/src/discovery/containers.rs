@@ -263,6 +263,14 @@ impl Discovery {
         self.nodes.get(name).map(|node| node.members.iter().map(|tracked| tracked.member).collect()).unwrap_or_default()
     }
 
+    /// Whether a container is in this hierarchy, or was and is now only in others.
+    pub fn was_in(&self, name: &[u8], hierarchy: u32) -> bool {
+        self.nodes.get(name).is_some_and(|node| {
+            let is_there = |tracked: &TrackedMember| tracked.member.hierarchy == hierarchy;
+            node.left.contains(&hierarchy) || node.members.iter().any(is_there)
+        })
+    }
+
     /// This name and those below it, from the top down.
     pub fn names_from(&self, name: &[u8]) -> Vec<Name> {
         let below = |path: &[u8]| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');

@@ -3,6 +3,7 @@
 //! Runs on the one thread that follows the kernel's events and therefore never reads a cgroup's statistics itself.
 
 mod exits;
+mod last;
 mod listing;
 
 use std::collections::{HashMap, HashSet};
@@ -137,6 +138,7 @@ impl Tracker {
             }
             KernelEvent::Oom(event) => self.oom(*event),
             KernelEvent::Exit(event) => self.exit(&event),
+            KernelEvent::Last(event) => self.removing(&event),
         }
     }
 

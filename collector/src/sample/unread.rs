@@ -19,7 +19,6 @@ macro_rules! parts {
                 }
             }
 
-            #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$part,)*];
         }
     };
@@ -109,6 +108,9 @@ parts! {
 pub struct Unread(u64);
 
 impl Unread {
+    /// Every part: nothing was read.
+    pub const EVERYTHING: Self = Self((1 << Part::ALL.len()) - 1);
+
     /// Adds a part.
     pub fn add(&mut self, part: Part) {
         self.0 |= 1 << part as u32;

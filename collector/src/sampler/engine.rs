@@ -6,6 +6,7 @@
 //! one container it belongs to; the other threads go on.
 
 mod fetch;
+mod last;
 mod limits;
 mod oom;
 mod oom_tally;
@@ -242,6 +243,7 @@ impl Engine {
     }
 
     fn close(&self, tracked: &Tracked, at: WallTime) {
+        self.complete(tracked);
         let final_sample = tracked.closing_sample();
         tracked.container.keep_latest_only();
         self.store.events().publish(Event {

@@ -31,10 +31,34 @@ impl Purpose {
     }
 }
 
+/// What came of a reading as a container's cgroups were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastOutcome {
+    /// Its last sample was completed with it.
+    Completed,
+    /// Its last sample had the same numbers already.
+    Known,
+    /// It did not fit what was known.
+    Refused,
+}
+
+impl LastOutcome {
+    const ALL: [Self; 3] = [Self::Completed, Self::Known, Self::Refused];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Known => "known",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Counters of the sampling threads.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     samples: IntCounterVec,
+    last_readings: IntCounterVec,
     regressions: IntCounter,
     ticks: Histogram,
     reconciles: IntCounterVec,
@@ -55,6 +79,11 @@ impl Metrics {
         let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             samples: counters("collector_samples_total", "Samples taken, by purpose.", "purpose")?,
+            last_readings: counters(
+                "collector_last_readings_total",
+                "Containers of which the kernel's programs read what they used as they were removed, by outcome.",
+                "outcome",
+            )?,
             regressions: IntCounter::new(
                 "collector_counter_regressions_total",
                 "Counters of the kernel that were read smaller than before and were corrected.",
@@ -102,6 +131,9 @@ impl Metrics {
         for purpose in [Purpose::Tick, Purpose::First, Purpose::Final, Purpose::OnDemand] {
             metrics.samples.with_label_values(&[purpose.label()]);
         }
+        for outcome in LastOutcome::ALL {
+            metrics.last_readings.with_label_values(&[outcome.label()]);
+        }
         for reason in ["lost", "periodic"] {
             metrics.reconciles.with_label_values(&[reason]);
         }
@@ -113,6 +145,7 @@ impl Metrics {
         }
         registry.register(Box::new(metrics.exits.clone()))?;
         registry.register(Box::new(metrics.samples.clone()))?;
+        registry.register(Box::new(metrics.last_readings.clone()))?;
         registry.register(Box::new(metrics.regressions.clone()))?;
         registry.register(Box::new(metrics.ticks.clone()))?;
         registry.register(Box::new(metrics.reconciles.clone()))?;
@@ -130,6 +163,10 @@ impl Metrics {
     pub(crate) fn sampled(&self, purpose: Purpose, regressions: u32) {
         self.samples.with_label_values(&[purpose.label()]).inc();
         self.regressions.inc_by(u64::from(regressions));
+    }
+
+    pub(crate) fn last_read(&self, outcome: LastOutcome) {
+        self.last_readings.with_label_values(&[outcome.label()]).inc();
     }
 
     pub(crate) fn exited(&self, reason: Reason) {

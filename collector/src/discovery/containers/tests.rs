@@ -155,3 +155,12 @@ fn events_during_a_scan_win_over_it() {
     assert_eq!(changes, []);
     assert_eq!(discovery.members(b"/born"), [member(1, 11)]);
 }
+
+#[test]
+fn hierarchies_that_were_left_are_remembered() {
+    let mut discovery = with(&[(1, 10, "/a"), (2, 20, "/a")]);
+    step(&mut discovery, |discovery, changes| discovery.removed(member(1, 10), changes));
+    assert!(discovery.was_in(b"/a", 1) && discovery.was_in(b"/a", 2) && !discovery.was_in(b"/a", 3));
+    step(&mut discovery, |discovery, changes| discovery.removed(member(2, 20), changes));
+    assert!(!discovery.was_in(b"/a", 2), "the container has ended");
+}

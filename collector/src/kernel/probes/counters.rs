@@ -5,6 +5,7 @@
 //! out between user and system as the kernel does.
 
 pub mod cpu_time;
+mod cpus;
 mod load;
 pub mod plan;
 pub mod records;
@@ -18,6 +19,7 @@ use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use collector_ebpf::plan::{FOUND_WORDS, NO_CONTROLLER, RECORD_HEADER, RUN_TARGETS, RunDescriptors, RunTargets};
 
+pub use cpus::have_last_time_read;
 pub use load::CountersUnavailable;
 use plan::Plans;
 use records::Records;

@@ -1,6 +1,7 @@
 //! What the programs report, decoded: pure, total, no state.
 
 pub mod exits;
+pub mod last;
 
 use collector_ebpf::{
     AttachRecord, CgroupRecord, MEMCG_LEVELS, MemcgLevel as RawLevel, OOM_CGROUPS, OOM_LOCAL_EVENTS, OOM_LOCKS,
@@ -23,6 +24,8 @@ pub enum KernelEvent {
     Oom(Box<OomEvent>),
     /// A process ended.
     Exit(Box<exits::ExitEvent>),
+    /// What a cgroup used in all. Comes before its [`CgroupEventKind::Rmdir`].
+    Last(Box<last::LastEvent>),
 }
 
 /// What happened to a cgroup.
@@ -201,6 +204,7 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent, DecodeError> {
         RecordKind::Attach => decode_attach(record).map(KernelEvent::Attach),
         RecordKind::Oom => decode_oom(record).map(|event| KernelEvent::Oom(Box::new(event))),
         RecordKind::Exit => exits::decode(record).map(|event| KernelEvent::Exit(Box::new(event))),
+        RecordKind::Last => last::decode(record).map(|event| KernelEvent::Last(Box::new(event))),
     }
 }
 
@@ -408,7 +412,8 @@ mod tests {
     #[test]
     fn bad_records_are_refused() {
         assert_eq!(decode(b"abc"), Err(DecodeError::Short { length: 3, needed: 4 }));
-        assert_eq!(decode(&8_u32.to_ne_bytes()), Err(DecodeError::UnknownKind(8)));
+        let unknown = RecordKind::ALL.len() as u32;
+        assert_eq!(decode(&unknown.to_ne_bytes()), Err(DecodeError::UnknownKind(unknown)));
         let whole = cgroup_record(RecordKind::Mkdir, u32::MAX, 0, b"/abc");
         for length in 4..whole.len() {
             assert!(matches!(decode(&whole[..length]), Err(DecodeError::Short { .. })), "{length}");

@@ -9,8 +9,8 @@ use aya::programs::ProgramInfo;
 
 use super::{
     load::{
-        EXIT_TRACEPOINTS, LONG_PATH_PROGRAM, Opened, ProbeOptions, attach_program, attached_programs, enter_long_path,
-        gather, load_program, open,
+        EXIT_TRACEPOINTS, LAST_PROGRAM, LAST_TRACEPOINT, LONG_PATH_PROGRAM, Opened, ProbeOptions, attach_program,
+        attached_programs, enter_long_path, gather, load_program, open,
     },
     offsets::VictimForm,
     support::{KernelFacts, Unavailable, WithoutExits, decide, exits_possible},
@@ -76,6 +76,7 @@ pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
     if without_exits.is_none() {
         attached.extend(EXIT_TRACEPOINTS.map(|name| (name, name)));
     }
+    attached.push((LAST_PROGRAM, LAST_TRACEPOINT));
     // As the daemon orders them, then those the daemon does without on this kernel.
     let mut names = vec![LONG_PATH_PROGRAM.to_owned()];
     names.extend(attached.iter().map(|(name, _)| (*name).to_owned()));
@@ -108,7 +109,7 @@ pub fn examine(roots: &HostRoots, options: &ProbeOptions) -> Examination {
         let found = load.as_ref().err().or(attach_failure).cloned();
         if position < needed {
             failure = failure.or(found);
-        } else if tracepoint.is_some() {
+        } else if tracepoint.is_some() && name != LAST_PROGRAM {
             without_exits = without_exits.or(found.map(WithoutExits));
         }
         programs.push(ProgramTrial { name, load, attach });

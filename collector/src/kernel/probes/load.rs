@@ -1,5 +1,7 @@
 //! Loading and attaching the programs. Owns them and their links: dropping [`Probes`] detaches everything.
 
+mod last;
+
 use std::{
     error::Error,
     fs, io,
@@ -28,10 +30,12 @@ use super::{
     reader::{EventReader, ProgramLog},
     support::{
         Capabilities, Capability, Cause, Facility, KernelFacts, Lockdown, MEMLOCK_NEEDED, Plan, Seccomp, TypesError,
-        Unavailable, WithoutExits, decide, exits_possible, refused,
+        Unavailable, WithoutExits, WithoutLast, decide, exits_possible, refused,
     },
 };
 use crate::kernel::HostRoots;
+pub use last::LastReadings;
+pub(super) use last::{LAST_PROGRAM, LAST_TRACEPOINT, countable_cpus};
 
 /// The programs, built by `cargo xtask bpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../collector-ebpf/collector.bpf.o");
@@ -116,7 +120,8 @@ impl Counters {
 
     /// Lost records that a scan makes up for: those about cgroups and OOM kills.
     pub fn lost_to_scan(&self) -> u64 {
-        RecordKind::ALL.into_iter().filter(|kind| *kind != RecordKind::Exit).map(|kind| self.lost(kind)).sum()
+        let is_made_up_for = |kind: &RecordKind| !matches!(kind, RecordKind::Exit | RecordKind::Last);
+        RecordKind::ALL.into_iter().filter(is_made_up_for).map(|kind| self.lost(kind)).sum()
     }
 }
 
@@ -143,19 +148,25 @@ impl CounterReader {
     }
 }
 
+/// The programs, their events, and the program that reads what cgroups used, or why there is none.
+pub type Loaded = (Probes, EventReader, Result<LastReadings, WithoutLast>);
+
 impl Probes {
     /// Finds out what the kernel offers, loads the programs and attaches them. Events are recorded from here on.
     ///
     /// # Errors
     /// With the one reason why there are no kernel events, fit to be shown to an operator. Nothing stays loaded then.
-    pub fn load(roots: &HostRoots, options: &ProbeOptions) -> Result<(Self, EventReader), Unavailable> {
+    pub fn load(roots: &HostRoots, options: &ProbeOptions) -> Result<Loaded, Unavailable> {
         let facts = gather(roots);
         let plan = decide(&facts, options.ring_buffer_bytes)?;
         let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, *options, &plan, &facts)?;
+        // First of all: the record of what a cgroup used comes before that of its removal.
+        let last = LastReadings::load(&mut ebpf, &facts);
         let tail_calls = load_programs(&mut ebpf, tail_calls, &plan, &facts)?;
         let without_exits = load_exit_programs(&mut ebpf, &facts).err();
         let victim = plan.victim;
-        Ok((Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim, without_exits }, reader))
+        let probes = Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim, without_exits };
+        Ok((probes, reader, last))
     }
 
     /// A handle to the counters for another thread.
@@ -238,7 +249,7 @@ fn lockdown(sys: &Path) -> Lockdown {
     }
 }
 
-fn load_object(plan: &Plan, log: LogLevel) -> Result<Ebpf, EbpfError> {
+fn load_object(plan: &Plan, log: LogLevel, cpus: u32) -> Result<Ebpf, EbpfError> {
     let level: u8 = match log {
         LogLevel::Off => 0,
         LogLevel::Info => aya_log::Level::Info as u8,
@@ -247,6 +258,7 @@ fn load_object(plan: &Plan, log: LogLevel) -> Result<Ebpf, EbpfError> {
     let mut loader = EbpfLoader::new();
     loader
         .override_global("OFFSETS", &plan.offsets, true)
+        .override_global("LAST_CPU_COUNT", &cpus, true)
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("EVENTS", plan.ring_buffer_bytes);
     if log == LogLevel::Off {
@@ -283,9 +295,10 @@ pub(super) fn open(
     plan: &Plan,
     facts: &KernelFacts,
 ) -> Result<Opened, Unavailable> {
-    let mut ebpf = match load_object(plan, options.log) {
+    let cpus = countable_cpus(roots);
+    let mut ebpf = match load_object(plan, options.log, cpus) {
         Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => {
-            load_object(plan, options.log).map_err(|error| object_failed(&error, facts))?
+            load_object(plan, options.log, cpus).map_err(|error| object_failed(&error, facts))?
         }
         outcome => outcome.map_err(|error| object_failed(&error, facts))?,
     };

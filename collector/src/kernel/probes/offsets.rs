@@ -1,5 +1,7 @@
 //! From the running kernel's types to the numbers the programs need. Pure; never looks at a version.
 
+mod last;
+
 use collector_ebpf::Offsets;
 /// The fields, and what stands for one that is not there.
 pub use collector_ebpf::{ABSENT, NO_OFFSETS, Offset};
@@ -54,7 +56,7 @@ const CORROBORATING: [Offset; 2] = [Offset::MemcgOomLock, Offset::MemcgUnderOom]
 const RSS_INDEXES: [(Offset, u32); 3] = [(Offset::MmFilePages, 0), (Offset::MmAnonPages, 1), (Offset::MmShmemPages, 3)];
 
 /// Each field and its names; the first that the kernel has counts.
-const FIELDS: [(Offset, &str, &[&str]); 48] = [
+const FIELDS: [(Offset, &str, &[&str]); 52] = [
     (Offset::CgroupKn, "cgroup", &["kn"]),
     (Offset::CgroupRoot, "cgroup", &["root"]),
     (Offset::CgroupLevel, "cgroup", &["level"]),
@@ -104,6 +106,10 @@ const FIELDS: [(Offset, &str, &[&str]); 48] = [
     (Offset::SiginfoCode, "kernel_siginfo", &["si_code"]),
     (Offset::PidLevel, "pid", &["level"]),
     (Offset::PidNumber, "pid", &["numbers[0].nr"]),
+    (Offset::CgroupShownUser, "cgroup", &["prev_cputime.utime"]),
+    (Offset::CgroupShownSystem, "cgroup", &["prev_cputime.stime"]),
+    (Offset::CgroupCpuCounters, "cgroup", &["rstat_base_cpu", "rstat_cpu"]),
+    (Offset::ArrayPointers, "bpf_array", &["pptrs"]),
 ];
 
 /// Fields without which it is not known how processes end.
@@ -161,6 +167,7 @@ impl KernelTypes {
         set(Offset::SighandActionSize, handlers);
         // The array has the length one or none, so its second element is no field. A pointer is the last of an element.
         set(Offset::PidNumberSize, btf.field_offset("upid", "ns").map(|last| last + size_of::<u64>() as u32));
+        last::set(btf, &mut set);
         let victim = match btf.parameter("btf_trace_mark_victim", 1) {
             Some(Parameter::Integer) => Some(VictimForm::Pid),
             Some(Parameter::Pointer) => Some(VictimForm::Task),
@@ -184,11 +191,12 @@ impl KernelTypes {
         NEEDED_FOR_EXITS.into_iter().find(|&field| self.offsets[field as usize] == ABSENT)
     }
 
-    /// The fields whose lack is felt, although the programs do without them; apart from those that only exits need.
+    /// The fields whose lack is felt, although the programs do without them; apart from those that only exits and last
+    /// readings need.
     pub fn missed(&self) -> impl Iterator<Item = Offset> + '_ {
-        let of_exits = |field: Offset| field as usize >= Offset::TaskGroupLeader as usize;
+        let of_ends = |field: Offset| field as usize >= Offset::TaskGroupLeader as usize;
         let felt =
-            move |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field) && !of_exits(*field);
+            move |field: &Offset| !CORROBORATING.contains(field) && !REQUIRED.contains(field) && !of_ends(*field);
         Offset::ALL.into_iter().filter(felt).filter(|&field| self.offsets[field as usize] == ABSENT)
     }
 }
@@ -206,5 +214,8 @@ mod tests {
         assert_eq!(types.missing(), None);
         assert_eq!(types.missing_for_exits(), None);
         assert!(types.victim.is_some());
+        for field in [Offset::CgroupMemory, Offset::MemoryPeak, Offset::CgroupTime, Offset::CpuTimeAddedUp] {
+            assert_ne!(types.offsets[field as usize], ABSENT, "{field:?}");
+        }
     }
 }

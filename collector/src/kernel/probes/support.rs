@@ -292,6 +292,20 @@ impl WithoutExits {
     pub const FACILITY: &str = "container exits";
 }
 
+/// Why the kernel's programs do not read what a cgroup used while it is being removed, although there are kernel events.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what a container used is not read as it is removed: {why}; lost: {lost}; to fix: {fix}",
+    why = self.0.why(), lost = Self::LOST, fix = self.0.fix())]
+pub struct WithoutLast(pub Unavailable);
+
+impl WithoutLast {
+    /// What the collector cannot do for lack of it.
+    pub const LOST: &str =
+        "exact last samples on a machine that is busy: they are as of the last time that files were read";
+    /// The part, as a degradation's name.
+    pub const FACILITY: &str = "last readings";
+}
+
 /// Whether this kernel's types have what the programs about the end of processes read.
 ///
 /// # Errors

@@ -32,6 +32,7 @@ use crate::sample::container::{Cpu, Io, Processes, Sample};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::Value;
 
+pub(super) use cpu::{later, legacy_times, unified_times};
 pub use oom::OomCounter;
 
 /// One family of a container's statistics, with what it remembers between samples.

@@ -154,7 +154,12 @@ impl KernelMemory {
 
     /// Whether the family's numbers are taken from memory.
     pub fn serves(&self, family: CounterFamily) -> bool {
-        self.counters.has(family) && !self.distrusted[family as usize].load(Ordering::Relaxed)
+        self.counters.has(family) && self.is_believed(family)
+    }
+
+    /// Whether no number of the family was found to be other than that of the files.
+    pub(super) fn is_believed(&self, family: CounterFamily) -> bool {
+        !self.distrusted[family as usize].load(Ordering::Relaxed)
     }
 
     /// What was counted of a family.

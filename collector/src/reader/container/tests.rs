@@ -3,6 +3,7 @@
 mod contained;
 mod fixture;
 mod kernel_memory;
+mod last;
 mod legacy;
 mod lifetime;
 mod odd;

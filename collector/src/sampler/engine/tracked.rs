@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::phases::Phase;
 use super::{Engine, lock};
 use crate::kernel::cgroup::DEFAULT_HIERARCHY;
-use crate::reader::container::{ContainerReader, Member, NetworkOf};
+use crate::reader::container::{ContainerReader, LastReading, Member, NetworkOf};
 use crate::sample::container::{Network, Sample};
 use crate::store::{Container, Listed};
 use crate::units::WallTime;
@@ -37,6 +37,8 @@ pub struct Tracked {
     pub(super) populated: AtomicBool,
     /// Closing samples that are still to come.
     pub(super) closing: AtomicU8,
+    /// What was read of it while its cgroups were removed.
+    pub(super) last: Mutex<LastReading>,
     /// What the closing samples had of its network: later ones find nobody in it.
     last_network: Mutex<Option<Network>>,
     /// The process id that was reported as its first, 0 before.
@@ -83,6 +85,7 @@ impl Tracked {
             doublings: AtomicU8::new(0),
             populated: AtomicBool::new(false),
             closing: AtomicU8::new(0),
+            last: Mutex::default(),
             last_network: Mutex::default(),
             first_process: AtomicU32::new(0),
             phase,
@@ -118,6 +121,7 @@ impl Tracked {
     /// It is now in these hierarchies.
     pub fn set_members(&self, members: Vec<Member>) {
         note_unified(&self.container, &members);
+        lock(&self.last).forget_made_anew(&members);
         lock(&self.news).members = Some(members);
     }
 

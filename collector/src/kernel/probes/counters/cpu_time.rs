@@ -3,6 +3,14 @@
 //! The kernel counts user and system time by ticks and the whole exactly. What it shows is the whole, shared out in
 //! proportion to the ticks, and neither part less than it was shown before.
 
+use crate::kernel::probes::btf::Btf;
+
+/// Whether the first times of the kernel's `kernel_cpustat` are those that the programs take them for.
+pub(in crate::kernel::probes) fn is_order_known(btf: &Btf<'_>) -> bool {
+    let order = ["CPUTIME_USER", "CPUTIME_NICE", "CPUTIME_SYSTEM", "CPUTIME_SOFTIRQ", "CPUTIME_IRQ"];
+    order.iter().enumerate().all(|(number, name)| btf.enumerator("cpu_usage_stat", name) == Some(number as u32))
+}
+
 /// The times of a cgroup as they are counted, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawTimes {

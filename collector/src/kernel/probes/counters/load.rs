@@ -16,7 +16,7 @@ use crate::kernel::probes::support::{Facility, KernelFacts, TypesError, Unavaila
 use collector_ebpf::plan::RUN_TARGETS;
 
 /// The programs, built by `cargo xtask bpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../../collector-ebpf/counters.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../../collector-ebpf/counters.bpf.o");
 
 /// Of each family: its program, and the globals it is given.
 const GLOBALS: [Option<(CounterFamily, &str, &str)>; FAMILIES] = [
@@ -103,7 +103,7 @@ impl Counters {
                 refused.push((family, format!("this kernel does not have {lacks}")));
                 continue;
             }
-            let outcome = if family == CounterFamily::CpuTime { load_cpu_time(&mut ebpf, &facts) } else { Ok(()) };
+            let outcome = if family == CounterFamily::CpuTime { find_cpus(&mut ebpf, &facts) } else { Ok(()) };
             match outcome.and_then(|()| load_program(&mut ebpf, family.program(), &facts)) {
                 Ok(()) => loaded[family as usize] = true,
                 Err(unavailable) => refused.push((family, unavailable.why())),
@@ -134,8 +134,8 @@ fn load_object(plans: &Plans) -> Result<Ebpf, aya::EbpfError> {
     loader.load(OBJECT)
 }
 
-/// The program for CPU time, and where each CPU has its data.
-fn load_cpu_time(ebpf: &mut Ebpf, facts: &KernelFacts) -> Result<(), Unavailable> {
+/// Finds where each CPU has its data, which needs 5.19.
+pub(super) fn find_cpus(ebpf: &mut Ebpf, facts: &KernelFacts) -> Result<(), Unavailable> {
     load_program(ebpf, "find_cpus", facts)?;
     if run(ebpf, "find_cpus", 0) { Ok(()) } else { Err(broken(&"find_cpus cannot be run")) }
 }

@@ -8,7 +8,7 @@ use collector_ebpf::plan::{
     CHAIN, COUNTED_CPUS, CPU_TIME_WORDS, FIRST, Field, Fields, NO_CONTROLLER, RECORD_HEADER, RUN_TARGETS, STATE,
 };
 
-use super::cpu_time::{RawTimes, ShownTimes};
+use super::cpu_time::{RawTimes, ShownTimes, is_order_known};
 use super::{CounterFamily, FAMILIES};
 use crate::kernel::cgroup::Version;
 use crate::kernel::probes::btf::Btf;
@@ -421,8 +421,7 @@ fn cpu_time(btf: &Btf<'_>, fields: &mut Fields, cpus: usize) -> Result<(Steps, O
     fields[Field::CpuacctUsage as usize] = at("cpuusage")?;
     fields[Field::CpuacctStat as usize] = at("cpustat")?;
     fields[Field::ArrayPointers as usize] = btf.field_offset("bpf_array", "pptrs").ok_or("bpf_array.pptrs")?;
-    let order = ["CPUTIME_USER", "CPUTIME_NICE", "CPUTIME_SYSTEM", "CPUTIME_SOFTIRQ", "CPUTIME_IRQ"];
-    if order.iter().enumerate().any(|(number, name)| btf.enumerator("cpu_usage_stat", name) != Some(number as u32)) {
+    if !is_order_known(btf) {
         return Err("the order of CPU times that is known");
     }
     let bytes = (RECORD_HEADER + WORD * (CPU_TIME_WORDS + cpus)) as u32;

@@ -7,6 +7,7 @@ use crate::kernel::file::KeptFile;
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::cpu_time::ShownTimes;
 use crate::kernel::text_formats::{FormatError, Signed, signed, unsigned};
+use crate::reader::container::context::ReaderContext;
 use crate::reader::container::kernel_memory::CountedCpuTime;
 use crate::reader::container::places::CpuSource;
 use crate::reader::container::rows::Section;
@@ -182,13 +183,18 @@ impl CpuFiles {
 pub(super) fn counted_unified_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
     let (raw, of_kernel) = reading.counted_unified_time()?;
     let shown = raw.shared_out(later(before, of_kernel));
+    Some((unified_times(raw.total, shown), shown))
+}
+
+/// CPU time of v2 as its file has it.
+pub(in crate::reader::container) fn unified_times(total: u64, shown: ShownTimes) -> Cpu {
     let whole = |nanos: u64| Nanos::from(Micros(nanos / 1000));
     let (user, system) = (Some(whole(shown.user)), Some(whole(shown.system)));
-    Some((Cpu { total: whole(raw.total), user, system, ..Cpu::default() }, shown))
+    Cpu { total: whole(total), user, system, ..Cpu::default() }
 }
 
 /// Whichever was shown last: by the collector, or by the kernel to whoever read the file.
-fn later(before: ShownTimes, of_kernel: ShownTimes) -> ShownTimes {
+pub(in crate::reader::container) fn later(before: ShownTimes, of_kernel: ShownTimes) -> ShownTimes {
     let sum = |shown: ShownTimes| shown.user.saturating_add(shown.system);
     if sum(of_kernel) > sum(before) { of_kernel } else { before }
 }
@@ -207,14 +213,24 @@ pub(super) fn counted_bandwidth(reading: &mut Reading<'_>) -> Option<Cfs> {
 pub(super) fn counted_time(reading: &mut Reading<'_>, before: ShownTimes) -> Option<(Cpu, ShownTimes)> {
     let CountedCpuTime { raw, shown: of_kernel, each } = reading.counted_cpu_time()?;
     let shown = raw.shared_out(later(before, of_kernel));
+    Some((legacy_times(reading.ctx, raw.total, shown, each), shown))
+}
+
+/// CPU time of v1 as its files have it.
+pub(in crate::reader::container) fn legacy_times(
+    ctx: &ReaderContext,
+    total: u64,
+    shown: ShownTimes,
+    each: Vec<u64>,
+) -> Cpu {
     let whole_ticks = |nanos: u64| Nanos(nanos / NANOS_PER_TICK * NANOS_PER_TICK);
-    let per_cpu = reading.ctx.kinds.has(MetricKind::PerCpu).then(|| {
+    let per_cpu = ctx.kinds.has(MetricKind::PerCpu).then(|| {
         let mut list = each.into_iter().map(Nanos).collect();
-        leave_out_absent_cpus(&mut list, reading.ctx.machine.present_cpus);
+        leave_out_absent_cpus(&mut list, ctx.machine.present_cpus);
         list
     });
     let (user, system) = (Some(whole_ticks(shown.user)), Some(whole_ticks(shown.system)));
-    Some((Cpu { total: Nanos(raw.total), user, system, per_cpu, ..Cpu::default() }, shown))
+    Cpu { total: Nanos(total), user, system, per_cpu, ..Cpu::default() }
 }
 
 /// The kernel lists every CPU that there may ever be; those beyond the last that is there are left out, unless one was
