@@ -136,8 +136,6 @@ const SUITE: Suite = Suite {
             answers::CASES,
             api_v2::CASES,
             openapi::CASES,
-            page::CASES,
-            top::CASES,
             metrics::CASES,
             prometheus::CASES,
             events_http::CASES,
@@ -168,6 +166,9 @@ const SUITE: Suite = Suite {
         ],
     ],
     alone: &[
+        // They list all containers of the machine.
+        page::CASES,
+        top::CASES,
         beside_cadvisor::CASES,
         final_sample::CASES,
         storm::CASES,
