@@ -137,8 +137,6 @@ const SUITE: Suite = Suite {
             answers::CASES,
             api_v2::CASES,
             openapi::CASES,
-            page::CASES,
-            top::CASES,
             metrics::CASES,
             prometheus::CASES,
             events_http::CASES,
@@ -169,6 +167,9 @@ const SUITE: Suite = Suite {
         ],
     ],
     alone: &[
+        // They list all containers of the machine.
+        page::CASES,
+        top::CASES,
         beside_cadvisor::CASES,
         final_sample::CASES,
         last_readings::CASES,
