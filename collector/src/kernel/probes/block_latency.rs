@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn rows_are_taken_apart() {
         let row: Row = std::array::from_fn(|word| word as u64);
-        let found = row_of([7, 3 << 32 | 254 << MINOR_BITS | 17], &row);
+        let found = row_of([7, 3 << 32 | 254 << MINOR_BITS | 0x11], &row);
         assert_eq!((found.major, found.minor, found.operation), (254, 17, BlockOperation::Discard));
         assert_eq!((found.by_task, found.queued.total, found.served.total), (0, 1, 2));
         assert_eq!((found.queued.buckets[0], found.queued.buckets[23]), (3, 26));
