@@ -145,7 +145,6 @@ const SUITE: Suite = Suite {
             doctor::CASES,
             push::CASES,
             push_failures::CASES,
-            push_stores::CASES,
             bad_input::CASES,
             fuzz_api::CASES,
             flags::CASES,
@@ -154,7 +153,6 @@ const SUITE: Suite = Suite {
             guessing::CASES,
             connections::CASES,
             globs::CASES,
-            shutdown::CASES,
             unreachable::CASES,
             application::CASES,
             application_bounds::CASES,
@@ -167,9 +165,11 @@ const SUITE: Suite = Suite {
         ],
     ],
     alone: &[
-        // They list all containers of the machine.
+        // They look at all containers of the machine.
         page::CASES,
         top::CASES,
+        push_stores::CASES,
+        shutdown::CASES,
         beside_cadvisor::CASES,
         final_sample::CASES,
         last_readings::CASES,
