@@ -8,6 +8,9 @@ use super::{ABSENT, MEASURED, Said, kernels_of, markdown, rows_of};
 /// The table's name.
 pub(super) const NAME: &str = "programs";
 
+/// A program with a loop over all CPUs: the kernel drops what is never run on a machine with a single one.
+const OVER_CPUS: &str = "cgroup_last";
+
 /// A program that a kernel has loaded.
 #[derive(Clone, Debug, Deserialize)]
 struct Row {
@@ -46,21 +49,20 @@ pub(super) fn render(said: &[Said<'_>]) -> Result<String> {
 
 /// What one kernel, booted in several ways, says about one program.
 fn cell(rows: &[&Row]) -> Result<String> {
-    let Some(first) = rows.first() else { return Ok(ABSENT.to_owned()) };
-    for row in rows {
+    let Some(most) = rows.iter().map(|row| row.instructions).max() else { return Ok(ABSENT.to_owned()) };
+    for row in rows.iter().filter(|row| row.program != OVER_CPUS) {
         ensure!(
-            row.instructions == first.instructions,
-            "{} has {} and {} instructions on the same kernel",
+            row.instructions == most,
+            "{} has {} and {most} instructions on the same kernel",
             row.program,
-            row.instructions,
-            first.instructions
+            row.instructions
         );
     }
     // The least disturbed of all boots.
     let fastest = rows.iter().map(|row| row.load_us).fold(f64::INFINITY, f64::min) / 1000.0;
     let verified = rows.iter().filter_map(|row| row.verified_instructions).max();
     let verified = verified.map(|count| format!("{count} verified, ")).unwrap_or_default();
-    Ok(format!("{}{MEASURED}{verified}{fastest:.1} ms", first.instructions))
+    Ok(format!("{most}{MEASURED}{verified}{fastest:.1} ms"))
 }
 
 #[cfg(test)]
@@ -106,5 +108,14 @@ mod tests {
         ];
         assert!(render(&rows).is_err());
         assert!(render(&[said("6.1", Layout::V1, r#"{"program":"a"}"#)]).is_err());
+    }
+
+    #[test]
+    fn a_machine_with_a_single_cpu_has_less_of_a_loop_over_all() {
+        let rows = [
+            said("6.1", Layout::V1, r#"{"program":"cgroup_last","instructions":7,"load_us":1000}"#),
+            said("6.1", Layout::V2, r#"{"program":"cgroup_last","instructions":9,"load_us":1000}"#),
+        ];
+        assert!(render(&rows).unwrap().contains("| 9 · 1.0 ms |"));
     }
 }
