@@ -142,22 +142,20 @@ export function arrange(hold: boolean): Arranged {
   const key = SORTS[ui.sort] ?? SORTS.cpu;
   const held = `${ui.view} ${ui.sort} ${ui.descending}`;
   const before = hold && held === orderOf ? order : new Map<string, number>();
-  const sorter = (keyOf: (one: Row) => string) => (one: Row, other: Row) => {
-    if (before.size > 0) {
-      const [here, there] = [before.get(keyOf(one)), before.get(keyOf(other))];
-      if (here !== undefined && there !== undefined) return here - there;
-    }
-    const ended = Number(one.ended != null) - Number(other.ended != null);
-    const compared = compare(key(one), key(other));
-    return ended || (ui.descending ? -compared : compared) || (one.name < other.name ? -1 : 1);
+  // What is compared is worked out once for each row, and not for each comparison.
+  const sorted = (rows: Row[]) => {
+    const places = rows.map((row) => ({ row, place: before.get(`r${row.id}`), ended: Number(row.ended != null), value: key(row) }));
+    places.sort((one, other) => {
+      if (one.place !== undefined && other.place !== undefined) return one.place - other.place;
+      const compared = compare(one.value, other.value);
+      return one.ended - other.ended || (ui.descending ? -compared : compared) || (one.row.name < other.row.name ? -1 : 1);
+    });
+    return places.map(({ row }) => row);
   };
-  const byId = (row: Row) => `r${row.id}`;
   let items: Item[];
-  if (ui.view === "tree") items = tree(found, rows, sorter(byId), terms.length > 0 || ui.shown !== "all");
-  else {
-    found.sort(sorter(byId));
-    items = ui.view === "flat" ? found.map((row) => line(row, 0, null)) : grouped(found, before, isHurting, terms.length > 0);
-  }
+  if (ui.view === "tree") items = tree(found, rows, sorted, terms.length > 0 || ui.shown !== "all");
+  else if (ui.view === "flat") items = sorted(found).map((row) => line(row, 0, null));
+  else items = grouped(sorted(found), before, isHurting, terms.length > 0);
   if (!hold || held !== orderOf) {
     order = new Map(items.map((item, at) => [item.key, at]));
     orderOf = held;
@@ -218,7 +216,7 @@ function grouped(found: Row[], before: Map<string, number>, hurting: Set<Row>, o
 }
 
 /** The cgroups as a tree: what fits the search, with everything that leads there. */
-function tree(found: Row[], all: Row[], sorter: (one: Row, other: Row) => number, open: boolean): Item[] {
+function tree(found: Row[], all: Row[], sorted: (rows: Row[]) => Row[], open: boolean): Item[] {
   const wanted = new Set(found);
   const byName = new Map(all.filter((row) => row.ended == null).map((row) => [row.name, row]));
   for (const row of found) {
@@ -245,9 +243,9 @@ function tree(found: Row[], all: Row[], sorter: (one: Row, other: Row) => number
     const below = row.ended == null ? (children.get(row.name) ?? []) : [];
     const folded = below.length === 0 ? null : !open && isFolded(row.name, depth, below.length);
     items.push(line(row, depth, folded));
-    if (folded === false) for (const child of below.sort(sorter)) add(child, depth + 1);
+    if (folded === false) for (const child of sorted(below)) add(child, depth + 1);
   };
-  for (const root of roots.sort(sorter)) add(root, 0);
+  for (const root of sorted(roots)) add(root, 0);
   return items;
 }
 

@@ -52,8 +52,10 @@ export function percent(value: Maybe, decimals = 0): string {
   return value == null ? UNKNOWN : `${value.toFixed(decimals)} %`;
 }
 
+const COUNT = new Intl.NumberFormat("en-US");
+
 export function count(value: Maybe): string {
-  return value == null ? UNKNOWN : value.toLocaleString("en-US");
+  return value == null ? UNKNOWN : COUNT.format(value);
 }
 
 /** A span of time in its two greatest units: `3d 4h`, `12m 5s`. */

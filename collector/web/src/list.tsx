@@ -178,7 +178,7 @@ function GroupLine({ group, index, at }: { group: Group; index: number; at: bool
           {group.title}
         </button>
         <span class="kind">{KINDS[group.of]}</span>
-        <span class="of">{group.rows.length}</span>
+        <span class="of">{count(group.rows.length)}</span>
         {group.hurting > 0 ? <span class="badge oom">{group.hurting} hurting</span> : null}
       </th>
       <Cell of="cpu">

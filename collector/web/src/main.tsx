@@ -41,40 +41,41 @@ function Login() {
   );
 }
 
+function Containers() {
+  const arranged = arrange(performance.now() - heldAt < HOLD_MS);
+  return (
+    <>
+      <Attention hurting={arranged.hurting} />
+      <nav class="tabs" aria-label="Views">
+        <button type="button" aria-pressed={ui.tab === "containers"} onClick={() => chosen({ tab: "containers" })}>
+          Containers
+        </button>
+        <button type="button" aria-pressed={ui.tab === "events"} onClick={() => chosen({ tab: "events" })}>
+          Events
+        </button>
+      </nav>
+      <main>
+        <Toolbar arranged={arranged} />
+        <List
+          arranged={arranged}
+          hold={(held) => {
+            heldAt = held ? performance.now() : Number.NEGATIVE_INFINITY;
+          }}
+        />
+      </main>
+      <Events search={ui.search} />
+    </>
+  );
+}
+
 function App() {
   if (state.connection === "unauthorised") return <Login />;
-  const hold = performance.now() - heldAt < HOLD_MS;
-  const arranged = arrange(hold);
   const list = ui.route.page === "list";
   return (
     <div class={`page ${ui.past ? "then " : ""}${list ? `list ${ui.tab}` : "one"}`}>
       <Header />
       <Degraded />
-      {list ? (
-        <>
-          <Attention hurting={arranged.hurting} />
-          <nav class="tabs" aria-label="Views">
-            <button type="button" aria-pressed={ui.tab === "containers"} onClick={() => chosen({ tab: "containers" })}>
-              Containers
-            </button>
-            <button type="button" aria-pressed={ui.tab === "events"} onClick={() => chosen({ tab: "events" })}>
-              Events
-            </button>
-          </nav>
-          <main>
-            <Toolbar arranged={arranged} />
-            <List
-              arranged={arranged}
-              hold={(held) => {
-                heldAt = held ? performance.now() : Number.NEGATIVE_INFINITY;
-              }}
-            />
-          </main>
-          <Events search={ui.search} />
-        </>
-      ) : (
-        <Detail />
-      )}
+      {list ? <Containers /> : <Detail />}
     </div>
   );
 }

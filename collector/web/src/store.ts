@@ -53,6 +53,8 @@ export type Connection = "loading" | "live" | "past" | "paused" | "unauthorised"
 
 export const state = {
   rows: new Map<number, Row>(),
+  /** Rises with everything but figures: when a row comes, goes or is described anew, and when there are events. */
+  edition: 0,
   node: null as Node | null,
   /** Milliseconds since 1970 by the collector's clock. */
   now: 0,
@@ -120,6 +122,7 @@ function take(tick: Tick): void {
     if (row.trend.length > POINTS) row.trend.shift();
   }
   if (tick.full || tick.who.length > 0 || tick.gone.length > 0) {
+    state.edition += 1;
     byName = new Map();
     for (const row of state.rows.values()) {
       const other = byName.get(row.name);
@@ -251,6 +254,7 @@ async function askPast({ from, to }: Span): Promise<void> {
     const [rows, events] = await Promise.all([ask(`api/feed?at=${to / 1000}`, { signal }), eventsBetween(from, to, signal)]);
     take((await rows.json()) as Tick);
     addEvents(state.events, events);
+    state.edition += 1;
     state.eventsAre = "of the span";
     countLately();
     state.connection = "past";
@@ -266,7 +270,7 @@ async function askPast({ from, to }: Span): Promise<void> {
 
 onLook(() => {
   // Nothing of the one time belongs to the other.
-  Object.assign(state, { rows: new Map(), events: [], lately: new Map(), eventsAre: "connecting" });
+  Object.assign(state, { rows: new Map(), edition: state.edition + 1, events: [], lately: new Map(), eventsAre: "connecting" });
   byName = new Map();
   cursor = "";
   begin();
@@ -302,6 +306,7 @@ function takeEvents(): void {
   const events = pending;
   pending = [];
   if (addEvents(state.events, events)) {
+    state.edition += 1;
     countLately();
     const isNew = (event: KilledOrNot) => event.at > state.now;
     if (state.connection === "live" && timer !== undefined && events.some(isNew)) {

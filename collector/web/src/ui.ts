@@ -37,10 +37,10 @@ export function onMove(moved: () => void): void {
   listener = moved;
 }
 
-const base = () => new URL(".", document.baseURI).pathname;
+const BASE = new URL(".", document.baseURI).pathname;
 
 function readRoute(path: string): Route {
-  const below = path.startsWith(base()) ? path.slice(base().length) : path;
+  const below = path.startsWith(BASE) ? path.slice(BASE.length) : path;
   const [page, ...rest] = below.split("/").map((segment) => {
     try {
       return decodeURIComponent(segment);
@@ -106,11 +106,12 @@ export function chosen(change: Partial<typeof ui>): void {
   listener();
 }
 
-export const listLink = () => `${base()}containers/${query()}`;
+export const listLink = () => `${BASE}containers/${query()}`;
 
 export function linkTo(name: string): string {
-  if (name === "/") return `${base()}containers/${withSpan(new URLSearchParams({ machine: "" }))}`.replace("machine=", "machine");
-  return `${base()}containers${name.split("/").map(encodeURIComponent).join("/")}${withSpan(new URLSearchParams())}`;
+  if (name === "/") return `${BASE}containers/${withSpan(new URLSearchParams({ machine: "" }))}`.replace("machine=", "machine");
+  const span = ui.past ? withSpan(new URLSearchParams()) : "";
+  return `${BASE}containers${name.split("/").map(encodeURIComponent).join("/")}${span}`;
 }
 
 let looked: () => void = () => {};
