@@ -4,6 +4,7 @@ use super::origin::Origin;
 use super::{Engine, Tracked, lock};
 use crate::kernel::probes::events::last::LastEvent;
 use crate::reader::container::LastSample;
+use crate::sample::container::Sample;
 use crate::sampler::metrics::LastOutcome;
 use crate::store::Listed;
 use crate::units::WallTime;
@@ -30,6 +31,8 @@ impl Engine {
             LastSample::NotRead => return,
             LastSample::Known => LastOutcome::Known,
             LastSample::Refused => LastOutcome::Refused,
+            // Nothing ran in it and nobody read it: it leaves no series, however many of its kind are made and removed.
+            LastSample::Completed(sample) if before.is_none() && has_used_nothing(&sample) => return,
             LastSample::Completed(sample) => {
                 tracked.container.push(*sample);
                 LastOutcome::Completed
@@ -37,4 +40,8 @@ impl Engine {
         };
         self.metrics.last_read(outcome);
     }
+}
+
+fn has_used_nothing(sample: &Sample) -> bool {
+    sample.cpu.as_ref().is_none_or(|cpu| cpu.total.0 == 0)
 }
