@@ -267,10 +267,10 @@ fn a_slow_device_is_slow() -> Result<()> {
 
 fn cost_of_a_request() -> Result<()> {
     const BLOCKS: u64 = 20_000;
+    const PROGRAMS: [&str; 3] = ["block_rq_insert", "block_rq_issue", "block_rq_complete"];
     if settings::in_vm() {
         return Err(Skip::because("an emulated processor says nothing about cost"));
     }
-    const PROGRAMS: [&str; 3] = ["block_rq_insert", "block_rq_issue", "block_rq_complete"];
     let device = Device::find()?;
     let collector = start()?;
     let cgroups = cgroups()?;
