@@ -20,6 +20,7 @@ use crate::support::surroundings::Surroundings;
 use crate::support::{Context as _, Result, bytes, ensure, settings, wait};
 
 pub(crate) const CASES: &[Case] = &[
+    Case::new("budgets::what_the_start_takes_is_returned", what_the_start_takes_is_returned),
     Case::new("budgets::a_storm_of_long_paths", storm_of_long_paths).needs(Needs::Cgroup2),
     Case::new("budgets::more_cgroups_than_there_is_memory_for", too_many_cgroups).needs(Needs::Cgroup2),
     Case::new("budgets::found_at_the_start", found_at_the_start).needs(Needs::Cgroup2),
@@ -127,9 +128,29 @@ impl Honest {
 
 /// The most memory the collector has had, in bytes.
 fn peak(collector: &Collector) -> Result<u64> {
+    memory(collector, "VmHWM:")
+}
+
+/// A row of the collector's `status`, in bytes.
+fn memory(collector: &Collector, row: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", collector.pid()))?;
-    let row = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    Ok(row.context("no VmHWM")?.parse::<u64>()? * 1024)
+    let found = status.lines().find_map(|line| line.strip_prefix(row)?.trim().strip_suffix(" kB"));
+    Ok(found.with_context(|| format!("no {row}"))?.parse::<u64>()? * 1024)
+}
+
+/// Reading the kernel's types takes some 30 MiB, and programs are loaded twice.
+fn what_the_start_takes_is_returned() -> Result<()> {
+    const MOST: u64 = 16 << 20;
+    let collector = Collector::start(&["--counters=auto"])?;
+    wait::eventually(wait::seconds(20), || {
+        ensure!(!collector.health()?.contains("not looked at yet"), "programs are still being loaded");
+        let anonymous = memory(&collector, "RssAnon:")?;
+        ensure!(anonymous < MOST, "{} MiB of anonymous memory", anonymous >> 20);
+        Ok(())
+    })?;
+    let name = fs::read_to_string(format!("/proc/{}/comm", collector.pid()))?;
+    ensure!(name.trim_end() == "collector", "the process is called {name}");
+    Ok(())
 }
 
 fn check_peak(collector: &Collector, what: &str) -> Result<()> {

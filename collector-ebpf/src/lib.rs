@@ -1,9 +1,10 @@
 //! The record layout shared by the eBPF programs and the daemon.
 //!
-//! Plain `repr(C)` types without padding bytes, so that a record is the same sequence of bytes on both sides. No
-//! logic and no dependencies live here; the daemon decodes these bytes in `collector::kernel::probes::events`, the
-//! programs write them from the other files of this package.
+//! Plain `repr(C)` types without padding bytes, so that a record is the same sequence of bytes on both sides. For the daemon
+//! no logic and no dependencies live here; it decodes these bytes in `collector::kernel::probes::events`, the programs write
+//! them from the other files of this package, and share `program`.
 #![no_std]
+#![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod block_latency;
 mod exit_layout;
@@ -11,6 +12,8 @@ mod last_layout;
 pub mod network_cgroup;
 mod offsets;
 pub mod plan;
+#[cfg(feature = "programs")]
+pub mod program;
 pub mod run_queue;
 
 use core::mem::{offset_of, size_of};

@@ -20,6 +20,7 @@ mod hosts;
 mod identities;
 pub(crate) mod in_process;
 mod kernel_memory;
+mod kind_reader;
 mod kubelet;
 mod listeners;
 mod machine;

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -69,6 +68,9 @@ fn main() -> ExitCode {
 
 /// What the C library's allocator takes as the size from which memory is mapped apart, and unmapped when it is freed.
 const MAPPED_FROM: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+/// Set in a process that was started anew. One of its own, as the loader takes the allocator's out of the environment of a
+/// process with capabilities from its file.
+const STARTED_ANEW: &str = "COLLECTOR_STARTED_ANEW";
 
 /// Starts this process anew, under its process id, with an allocator that returns to the kernel what is freed.
 ///
@@ -77,11 +79,12 @@ const MAPPED_FROM: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
 /// is the price.
 fn return_what_is_freed() {
     let (name, size) = MAPPED_FROM;
+    if [name, STARTED_ANEW].into_iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
     let mut arguments = std::env::args_os();
     let (Some(own_name), Ok(program)) = (arguments.next(), std::env::current_exe()) else { return };
-    if std::env::var_os(name).is_none() {
-        let arguments: Vec<OsString> = arguments.collect();
-        let error = Command::new(program).arg0(own_name).args(arguments).env(name, size).exec();
-        tracing::debug!(%error, "the allocator keeps what is freed");
-    }
+    let mut anew = Command::new(program);
+    let error = anew.arg0(own_name).args(arguments).env(name, size).env(STARTED_ANEW, "1").exec();
+    tracing::debug!(%error, "the allocator keeps what is freed");
 }

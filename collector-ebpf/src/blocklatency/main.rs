@@ -4,11 +4,8 @@
 //! BTF; everything here stays within what the 5.10 verifier accepts.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
 
-mod memory;
-
-use core::arch::asm;
+mod offsets;
 
 use aya_ebpf::{
     helpers::{bpf_get_current_task, bpf_ktime_get_ns},
@@ -20,8 +17,9 @@ use collector_ebpf::block_latency::{
     BUCKETS, BY_TASK, BlockField, DISCARD, FIRST_BOUND, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS, NOTES, QUEUED,
     QUEUED_BUCKETS, READ, REQUESTS, ROW_WORDS, ROWS, Row, SERVED, SERVED_BUCKETS, WRITE,
 };
+use collector_ebpf::program::{add_to, bucket, masked, pointer, read};
 
-use crate::memory::{masked, offset, pointer, read, request_is_second};
+use crate::offsets::{offset, request_is_second};
 
 /// From here on operations are those of drivers and of whoever speaks to a device past the block layer; the kernel does
 /// not count them either.
@@ -205,12 +203,12 @@ fn completed(request: u64, bytes: u32) -> Option<()> {
     add(row, BY_TASK, done.by_task);
     let served = now().saturating_sub(done.issued);
     add(row, SERVED, served);
-    add(row, SERVED_BUCKETS + bucket(served), 1);
+    add(row, SERVED_BUCKETS + bucket(served, FIRST_BOUND, BUCKETS), 1);
     let begun = if start != 0 { start } else { done.inserted };
     if begun != 0 {
         let queued = done.issued.saturating_sub(begun);
         add(row, QUEUED, queued);
-        add(row, QUEUED_BUCKETS + bucket(queued), 1);
+        add(row, QUEUED_BUCKETS + bucket(queued, FIRST_BOUND, BUCKETS), 1);
     }
     Some(())
 }
@@ -257,40 +255,6 @@ fn row_of(key: Key) -> Option<*mut u64> {
     COUNTED.get_ptr_mut(key).map(|row| row.cast())
 }
 
-/// Which bucket a time belongs to.
-#[inline(always)]
-fn bucket(time: u64) -> usize {
-    let mut rest = time >> FIRST_BOUND;
-    let mut index = 0;
-    if rest == 0 {
-        return 0;
-    }
-    if rest >= 1 << BUCKETS {
-        return BUCKETS - 1;
-    }
-    if rest >= 1 << 16 {
-        rest >>= 16;
-        index += 16;
-    }
-    if rest >= 1 << 8 {
-        rest >>= 8;
-        index += 8;
-    }
-    if rest >= 1 << 4 {
-        rest >>= 4;
-        index += 4;
-    }
-    if rest >= 1 << 2 {
-        rest >>= 2;
-        index += 2;
-    }
-    if rest >= 2 {
-        index += 1;
-    }
-    index += 1;
-    if index >= BUCKETS { BUCKETS - 1 } else { index }
-}
-
 /// Adds to a word of a row.
 #[inline(always)]
 fn add(row: *mut u64, word: usize, value: u64) {
@@ -307,15 +271,6 @@ fn note(word: u32) {
         // SAFETY: the map's values are aligned and live as long as the program.
         unsafe { add_to(noted, 1) };
     }
-}
-
-/// # Safety
-/// The address must be that of an aligned word in a map. Written out, because the target has no `AtomicU64::fetch_add`, and
-/// an addition that also fetches needs 5.12.
-#[inline(always)]
-unsafe fn add_to(word: *mut u64, value: u64) {
-    // SAFETY: as the caller says.
-    unsafe { asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value) };
 }
 
 /// Without a GPL-compatible licence the kernel refuses `bpf_probe_read_kernel`.

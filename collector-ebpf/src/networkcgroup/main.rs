@@ -5,9 +5,7 @@
 //! does the number of segments that a card or a driver takes apart or has put together.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
 
-use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
@@ -17,6 +15,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use collector_ebpf::network_cgroup::{MOST_CGROUPS, RECEIVED, ROW_WORDS, Row, SENT};
+use collector_ebpf::program::add_to;
 
 /// What a program returns for a packet that may go on.
 const PASS: i32 = 1;
@@ -59,6 +58,8 @@ fn count<const DIRECTION: usize>(ctx: &SkBuffContext) {
     let packets = if segments > 1 { segments } else { 1 };
     match row_of(cgroup) {
         // SAFETY: a row has these words, and they are aligned.
+        // In one step even on one CPU: a process that sends is interrupted by packets that arrive, and what they are answered
+        // with is sent at once.
         Some(row) => unsafe {
             let row = row.cast::<u64>();
             add_to(row.add(DIRECTION), u64::from(bytes));
@@ -97,18 +98,6 @@ fn note_left_out(packets: u64) {
         // SAFETY: the map's value is aligned and lives as long as the program.
         unsafe { add_to(left_out, packets) };
     }
-}
-
-/// Added in one step even on one CPU: a process that sends is interrupted by packets that arrive, and what they are
-/// answered with is sent at once.
-///
-/// # Safety
-/// The address must be that of an aligned word in a map. Written out, because the target has no `AtomicU64::fetch_add`, and
-/// an addition that also fetches needs 5.12.
-#[inline(always)]
-unsafe fn add_to(word: *mut u64, value: u64) {
-    // SAFETY: as the caller says.
-    unsafe { asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value) };
 }
 
 /// As of the other objects; the helper of these programs would do without.

@@ -5,24 +5,22 @@
 //! everything here stays within what the 5.10 verifier accepts.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
 
-mod memory;
+mod offsets;
 mod throttled;
-
-use core::arch::asm;
 
 use aya_ebpf::{
     macros::{map, raw_tracepoint},
     maps::{Array, HashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
+use collector_ebpf::program::{add_to, bucket, masked, pointer, read};
 use collector_ebpf::run_queue::{
     BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_BOUND, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, NOTES, OWN, PAIRS, Pair,
     PairTime, ROW_WORDS, Row, RunQueueField, SERIAL, THROTTLED, WAITED, WAITS,
 };
 
-use crate::memory::{masked, offset, pointer, read};
+use crate::offsets::offset;
 use crate::throttled::Throttled;
 
 /// Who had a CPU lately, a power of two.
@@ -151,7 +149,7 @@ fn waited(cpu: &mut Cpu, group: Group, next: u64, queued: u64, now: u64) -> Opti
     let mut wait = now - queued;
     if wait < WORTH_A_LOOK {
         add(row, WAITED, wait);
-        add(row, WAITS + bucket(wait), 1);
+        add(row, WAITS + bucket(wait, FIRST_BOUND, BUCKETS), 1);
         return Some(());
     }
     let mut from = queued;
@@ -168,7 +166,7 @@ fn waited(cpu: &mut Cpu, group: Group, next: u64, queued: u64, now: u64) -> Opti
         }
     }
     add(row, WAITED, wait);
-    add(row, WAITS + bucket(wait), 1);
+    add(row, WAITS + bucket(wait, FIRST_BOUND, BUCKETS), 1);
     let mut end = now;
     let mut back = 0;
     while back < LOOKED_AT as u64 {
@@ -254,40 +252,6 @@ unsafe fn begin(row: *mut u64, group: Group, task: u64) -> Option<()> {
     Some(())
 }
 
-/// Which bucket a wait belongs to.
-#[inline(always)]
-fn bucket(wait: u64) -> usize {
-    let mut rest = wait >> FIRST_BOUND;
-    let mut index = 0;
-    if rest == 0 {
-        return 0;
-    }
-    if rest >= 1 << BUCKETS {
-        return BUCKETS - 1;
-    }
-    if rest >= 1 << 16 {
-        rest >>= 16;
-        index += 16;
-    }
-    if rest >= 1 << 8 {
-        rest >>= 8;
-        index += 8;
-    }
-    if rest >= 1 << 4 {
-        rest >>= 4;
-        index += 4;
-    }
-    if rest >= 1 << 2 {
-        rest >>= 2;
-        index += 2;
-    }
-    if rest >= 2 {
-        index += 1;
-    }
-    index += 1;
-    if index >= BUCKETS { BUCKETS - 1 } else { index }
-}
-
 /// Adds to a word of a row.
 #[inline(always)]
 fn add(row: *mut u64, word: usize, value: u64) {
@@ -304,15 +268,6 @@ fn note(word: u32) {
         // SAFETY: the map's values are aligned and live as long as the program.
         unsafe { add_to(noted, 1) };
     }
-}
-
-/// # Safety
-/// The address must be that of an aligned word in a map. Written out, because the target has no `AtomicU64::fetch_add`, and
-/// an addition that also fetches needs 5.12.
-#[inline(always)]
-unsafe fn add_to(word: *mut u64, value: u64) {
-    // SAFETY: as the caller says.
-    unsafe { asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value) };
 }
 
 /// Without a GPL-compatible licence the kernel refuses `bpf_probe_read_kernel`.

@@ -5,9 +5,10 @@
 //! running task was taken off the CPU.
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
+use collector_ebpf::program::{masked, read};
 use collector_ebpf::run_queue::{RunQueueField, THROTTLED_QUEUES};
 
-use crate::memory::{masked, offset, read};
+use crate::offsets::offset;
 
 /// Spans that are remembered, a power of two. A task that waits through more of them had better have more CPU.
 const SPANS: usize = 8;

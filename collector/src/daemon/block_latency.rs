@@ -1,16 +1,16 @@
 //! Reads now and then what the programs about the block layer counted, and gives each container its part.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
+use super::kind_reader;
 use crate::bounds::Bound;
 use crate::config::Config;
 use crate::degradations::Degradations;
-use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy, Version};
+use crate::kernel::cgroup::Version;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::block_latency::{
     BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_BOUND, LATENCY_BUCKETS, WithoutBlockLatency,
@@ -18,12 +18,11 @@ use crate::kernel::probes::block_latency::{
 use crate::sample::block_latency::{BUCKETS, BlockLatency, DeviceLatency, Latencies, Operation};
 use crate::sample::kinds::MetricKind;
 use crate::sampler::engine::Engine;
-use crate::store::Container;
 use crate::supervisor::Supervisor;
 use crate::units::Nanos;
 
-/// How often the map is read: what is exposed is at most so old.
-const EVERY: Duration = Duration::from_secs(2);
+/// Whose cgroups requests are counted for.
+const CONTROLLER: &str = "blkio";
 
 // The programs' buckets are those of the samples.
 const _: () = assert!(BUCKETS == LATENCY_BUCKETS && matches!(Latencies::upper_bound(0), Some(FIRST_LATENCY_BOUND)));
@@ -39,7 +38,8 @@ pub(super) fn start(
     if !config.kinds.has(MetricKind::BlockLatency) {
         return Ok(());
     }
-    let version = hierarchy(engine.context().hierarchies()).map_or(Version::V2, |hierarchy| hierarchy.version);
+    let hierarchy = kind_reader::hierarchy(engine.context().hierarchies(), CONTROLLER);
+    let version = hierarchy.map_or(Version::V2, |hierarchy| hierarchy.version);
     let latencies = match BlockLatencies::load(&config.roots, version) {
         Ok(latencies) => latencies,
         Err(without) => {
@@ -48,24 +48,8 @@ pub(super) fn start(
         }
     };
     info!(map_bytes = latencies.map_bytes(), "block latency: the programs are attached");
-    let engine = Arc::downgrade(engine);
-    let work = move || {
-        let mut reader = Reader { latencies, buffer: ReadBuffer::new(), unlisted: HashSet::new(), left_out: None };
-        loop {
-            // By the first time the requests are done that had begun before the programs were there.
-            std::thread::sleep(EVERY);
-            let Some(engine) = engine.upgrade() else { return };
-            if let Err(error) = reader.read(&engine) {
-                warn!(%error, "block latency: a map could not be read");
-            }
-        }
-    };
-    supervisor.thread("block-latency", work).map(drop)
-}
-
-/// Where the controller's cgroups are: on cgroup v2 it is the default hierarchy, whether a cgroup has the controller or not.
-fn hierarchy(hierarchies: &Hierarchies) -> Option<&Hierarchy> {
-    hierarchies.with_controller("blkio").or_else(|| hierarchies.get(DEFAULT_HIERARCHY))
+    let mut reader = Reader { latencies, buffer: ReadBuffer::new(), unlisted: HashSet::new(), left_out: None };
+    kind_reader::start("block-latency", engine, supervisor, move |engine| reader.read(engine))
 }
 
 struct Reader {
@@ -80,14 +64,8 @@ struct Reader {
 impl Reader {
     fn read(&mut self, engine: &Engine) -> io::Result<()> {
         let context = engine.context();
-        let found = hierarchy(context.hierarchies());
-        let mut containers: HashMap<u64, Arc<Container>> = HashMap::new();
-        for container in engine.store().with_prefix(b"/") {
-            let id = found.and_then(|hierarchy| hierarchy.id_of(container.name(), &mut self.buffer));
-            if let Some(id) = id {
-                containers.insert(id, container);
-            }
-        }
+        let hierarchy = kind_reader::hierarchy(context.hierarchies(), CONTROLLER);
+        let containers = kind_reader::containers_by_id(engine, hierarchy, &mut self.buffer);
         let unlisted = &self.unlisted;
         let rows = self.latencies.read(|id| unlisted.contains(&id) && !containers.contains_key(&id))?;
         self.unlisted = rows.keys().filter(|id| !containers.contains_key(id)).copied().collect();

@@ -5,12 +5,12 @@ mod shares;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
 use self::namespaces::Namespaces;
 use self::shares::Shares;
+use super::kind_reader;
 use crate::bounds::Bound;
 use crate::config::Config;
 use crate::degradations::Degradations;
@@ -21,9 +21,6 @@ use crate::sample::network_cgroup::{NetworkCgroup, Passed};
 use crate::sampler::engine::Engine;
 use crate::supervisor::Supervisor;
 use crate::units::Bytes;
-
-/// How often the map is read: what is exposed is at most so old.
-const EVERY: Duration = Duration::from_secs(2);
 
 /// Loads the programs where the kind is switched on, and starts the thread that reads them. Without them the collector goes
 /// on.
@@ -47,18 +44,8 @@ pub(super) fn start(
     };
     info!(map_bytes = networks.map_bytes(), "network by cgroup: the programs are attached to the root of cgroup2");
     let namespaces = Namespaces::find(&config.roots.proc, unified.cloned());
-    let engine = Arc::downgrade(engine);
-    let work = move || {
-        let mut reader = Reader { networks, namespaces, shares: Shares::default(), left_out: 0 };
-        while let Some(engine) = engine.upgrade() {
-            if let Err(error) = reader.read(&engine) {
-                warn!(%error, "network by cgroup: a map could not be read");
-            }
-            drop(engine);
-            std::thread::sleep(EVERY);
-        }
-    };
-    supervisor.thread("network-cgroup", work).map(drop)
+    let mut reader = Reader { networks, namespaces, shares: Shares::default(), left_out: 0 };
+    kind_reader::start("network-cgroup", engine, supervisor, move |engine| reader.read(engine))
 }
 
 struct Reader {

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::kind_reader;
 use crate::config::Config;
 use crate::degradations::Degradations;
-use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy};
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::run_queue::{
     AllWaits, CgroupWaits, FIRST_WAIT_BOUND, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
@@ -21,9 +20,6 @@ use crate::sampler::engine::Engine;
 use crate::store::Container;
 use crate::supervisor::Supervisor;
 use crate::units::Nanos;
-
-/// How often the maps are read: what is exposed is at most so old.
-const EVERY: Duration = Duration::from_secs(2);
 
 // The program's buckets are those of the samples.
 const _: () = assert!(BUCKETS == WAIT_BUCKETS && matches!(RunQueue::upper_bound(0), Some(FIRST_WAIT_BOUND)));
@@ -38,7 +34,7 @@ pub(super) fn start(
     if !config.kinds.has(MetricKind::RunQueue) {
         return Ok(());
     }
-    let queues = match RunQueues::load(&config.roots) {
+    let mut queues = match RunQueues::load(&config.roots) {
         Ok(queues) => queues,
         Err(without) => {
             degradations.set(&WithoutRunQueues::FACILITY, &without);
@@ -46,45 +42,23 @@ pub(super) fn start(
         }
     };
     info!(map_bytes = queues.map_bytes(), "run queue: the program is attached to sched_switch");
-    let engine = Arc::downgrade(engine);
-    let work = move || {
-        let mut queues = queues;
-        let mut buffer = ReadBuffer::new();
-        let mut reported = false;
-        while let Some(engine) = engine.upgrade() {
-            if let Err(error) = read(&mut queues, &engine, &mut buffer) {
-                warn!(%error, "run queue: a map could not be read");
-            }
-            let left_out = queues.left_out();
-            if !reported && left_out != LeftOut::default() {
-                reported = true;
-                warn!(?left_out, "run queue: there are more cgroups than are counted");
-            }
-            drop(engine);
-            std::thread::sleep(EVERY);
+    let (mut buffer, mut reported) = (ReadBuffer::new(), false);
+    kind_reader::start("run-queue", engine, supervisor, move |engine| {
+        read(&mut queues, engine, &mut buffer)?;
+        let left_out = queues.left_out();
+        if !reported && left_out != LeftOut::default() {
+            reported = true;
+            warn!(?left_out, "run queue: there are more cgroups than are counted");
         }
-    };
-    supervisor.thread("run-queue", work).map(drop)
-}
-
-/// Where the controller's cgroups are: on cgroup v2 it is the default hierarchy, whether a cgroup has the controller or not.
-fn hierarchy(hierarchies: &Hierarchies) -> Option<&Hierarchy> {
-    hierarchies.with_controller("cpu").or_else(|| hierarchies.get(DEFAULT_HIERARCHY))
+        Ok(())
+    })
 }
 
 fn read(queues: &mut RunQueues, engine: &Engine, buffer: &mut ReadBuffer) -> io::Result<()> {
-    let context = engine.context();
-    let found = hierarchy(context.hierarchies());
-    let mut containers: HashMap<u64, Arc<Container>> = HashMap::new();
-    for container in engine.store().with_prefix(b"/") {
-        let id = match &**container.name() {
-            b"/" => Some(0),
-            name => found.and_then(|hierarchy| hierarchy.id_of(name, buffer)),
-        };
-        if let Some(id) = id {
-            containers.insert(id, container);
-        }
-    }
+    let hierarchy = kind_reader::hierarchy(engine.context().hierarchies(), "cpu");
+    let mut containers = kind_reader::containers_by_id(engine, hierarchy, buffer);
+    // The root's row has no id.
+    containers.extend(engine.store().get(b"/").map(|root| (0, root)));
     let waits = queues.read(|id| containers.contains_key(&id))?;
     for (container, run_queue) in shares(waits, &containers) {
         container.set_run_queue(run_queue);

@@ -6,18 +6,16 @@
 use std::collections::HashMap as Map;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use collector_ebpf::block_latency::{
     BUCKETS, BY_TASK, BlockField, BlockFields, DISCARD, FIRST_BOUND, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS, QUEUED,
     QUEUED_BUCKETS, READ, Row, SERVED, SERVED_BUCKETS,
 };
-use rustix::io::Errno;
 
 use super::btf::{Btf, Parameter};
-use super::load::{
-    attach_program, broken, errno_of, gather_rights, load_program, map_bytes, object_failed, raise_memlock, take_map,
-};
-use super::support::{Cause, Facility, KernelFacts, TypesError, Unavailable, no_types};
+use super::kind_object;
+use super::load::{attach_program, gather_rights, load_program, map_bytes, take_map};
+use super::support::{Cause, Facility, Unavailable};
 use crate::kernel::HostRoots;
 use crate::kernel::cgroup::Version;
 
@@ -151,13 +149,14 @@ impl BlockLatencies {
     /// # Errors
     /// With the one reason why requests cannot be timed.
     pub fn load(roots: &HostRoots, version: Version) -> Result<Self, WithoutBlockLatency> {
-        let path = roots.sys.join("kernel/btf/vmlinux");
-        let types = std::fs::read(&path)
-            .map_err(|error| no_types(&path, &TypesError::Unreadable(errno_of(&error).unwrap_or(Errno::IO))))?;
-        let btf = Btf::parse(&types).map_err(|error| no_types(&path, &TypesError::Malformed(error)))?;
-        let (fields, place) = (fields(&btf, version)?, request_place(&btf)?);
+        let find = |btf: &Btf<'_>| Ok::<_, WithoutBlockLatency>((fields(btf, version)?, request_place(btf)?));
+        let (fields, place) = kind_object::in_types(roots, find)?;
         let facts = gather_rights(roots);
-        let mut ebpf = load_object(&fields, place, &facts)?;
+        let object = || {
+            let mut loader = EbpfLoader::new();
+            loader.override_global("FIELDS", &fields, true).override_global("REQUEST_AT", &place, true).load(OBJECT)
+        };
+        let mut ebpf = kind_object::load(&facts, object)?;
         let map_bytes = map_bytes(&ebpf, &roots.proc);
         let (rows, notes) = (take_map(&mut ebpf, "ROWS")?, take_map(&mut ebpf, "NOTES")?);
         for tracepoint in TRACEPOINTS {
@@ -266,22 +265,6 @@ fn request_place(btf: &Btf<'_>) -> Result<u32, Unavailable> {
         [Some(Parameter::Pointer), Some(Parameter::Pointer)] => Ok(1),
         _ => Err(unknown(ISSUE)),
     }
-}
-
-fn load_object(fields: &BlockFields, request_at: u32, facts: &KernelFacts) -> Result<Ebpf, Unavailable> {
-    let load = || -> Result<Ebpf, EbpfError> {
-        let mut loader = EbpfLoader::new();
-        loader.override_global("FIELDS", fields, true).override_global("REQUEST_AT", &request_at, true).load(OBJECT)
-    };
-    match load() {
-        Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => load(),
-        outcome => outcome,
-    }
-    .map_err(|error| match error {
-        error @ EbpfError::MapError(_) => object_failed(&error, facts),
-        error if errno_of(&error).is_some() => object_failed(&error, facts),
-        error => broken(&error),
-    })
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use std::path::Path;
 use aya::maps::{Array, MapData, MapError, PerCpuHashMap};
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError};
 use aya::util::nr_cpus;
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use collector_ebpf::network_cgroup::{MOST_CGROUPS, RECEIVED, ROW_BYTES, Row, SENT};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::load::{broken, errno_of, gather_rights, map_bytes, object_failed, program_failed, raise_memlock, take_map};
+use super::kind_object;
+use super::load::{broken, errno_of, gather_rights, map_bytes, program_failed, take_map};
 use super::support::{Cause, Facility, KernelFacts, Unavailable};
 use crate::kernel::HostRoots;
 
@@ -98,7 +99,9 @@ impl NetworkCgroups {
                   systemd.unified_cgroup_hierarchy=1",
         })?;
         let facts = gather_rights(roots);
-        let mut ebpf = load_object(&facts)?;
+        // Where the CPUs cannot be counted, rows cannot be read either, which is reported then.
+        let rows = rows_for(nr_cpus().unwrap_or(1));
+        let mut ebpf = kind_object::load(&facts, || EbpfLoader::new().map_max_entries("ROWS", rows).load(OBJECT))?;
         let map_bytes = map_bytes(&ebpf, &roots.proc);
         let (rows, left_out) = (take_map(&mut ebpf, "ROWS")?, take_map(&mut ebpf, "LEFT_OUT")?);
         let cgroup = File::open(top).map_err(|error| WithoutNetworkCgroups {
@@ -157,17 +160,6 @@ fn with_row(Traffic { received, sent }: Traffic, row: &Row) -> Traffic {
 fn rows_for(cpus: usize) -> u32 {
     let rows = MOST_BYTES / (BESIDE + ROW_BYTES * cpus);
     u32::try_from(rows).unwrap_or(MOST_CGROUPS).clamp(1, MOST_CGROUPS)
-}
-
-fn load_object(facts: &KernelFacts) -> Result<Ebpf, Unavailable> {
-    // Where the CPUs cannot be counted, rows cannot be read either, which is reported then.
-    let rows = rows_for(nr_cpus().unwrap_or(1));
-    let load = || -> Result<Ebpf, EbpfError> { EbpfLoader::new().map_max_entries("ROWS", rows).load(OBJECT) };
-    match load() {
-        Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => load(),
-        outcome => outcome,
-    }
-    .map_err(|error| object_failed(&error, facts))
 }
 
 /// What the kernel says of a sort of programs that it does not have, it says of wrong arguments too.

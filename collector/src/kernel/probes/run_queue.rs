@@ -5,18 +5,16 @@
 use std::collections::HashMap as Map;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use collector_ebpf::run_queue::{
     BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_BOUND, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, OWN, Pair, PairTime, Row,
     RunQueueField, RunQueueFields, SERIAL, THROTTLED, WAITED, WAITS,
 };
-use rustix::io::Errno;
 
 use super::btf::{Btf, Parameter};
-use super::load::{
-    attach_program, broken, errno_of, gather_rights, load_program, map_bytes, object_failed, raise_memlock, take_map,
-};
-use super::support::{Cause, Facility, KernelFacts, TypesError, Unavailable, no_types};
+use super::kind_object;
+use super::load::{attach_program, gather_rights, load_program, map_bytes, take_map};
+use super::support::{Cause, Facility, Unavailable};
 use crate::kernel::HostRoots;
 
 /// The program, built by `cargo xtask bpf`.
@@ -128,13 +126,10 @@ impl RunQueues {
     /// # Errors
     /// With the one reason why waits cannot be counted.
     pub fn load(roots: &HostRoots) -> Result<Self, WithoutRunQueues> {
-        let path = roots.sys.join("kernel/btf/vmlinux");
-        let types = std::fs::read(&path)
-            .map_err(|error| no_types(&path, &TypesError::Unreadable(errno_of(&error).unwrap_or(Errno::IO))))?;
-        let btf = Btf::parse(&types).map_err(|error| no_types(&path, &TypesError::Malformed(error)))?;
-        let fields = fields(&btf)?;
+        let fields = kind_object::in_types(roots, fields)?;
         let facts = gather_rights(roots);
-        let mut ebpf = load_object(&fields, &facts)?;
+        let object = || EbpfLoader::new().override_global("FIELDS", &fields, true).load(OBJECT);
+        let mut ebpf = kind_object::load(&facts, object)?;
         let map_bytes = map_bytes(&ebpf, &roots.proc);
         let (rows, pairs) = (take_map(&mut ebpf, "ROWS")?, take_map(&mut ebpf, "PAIRS")?);
         let notes = take_map(&mut ebpf, "NOTES")?;
@@ -240,22 +235,6 @@ fn fields(btf: &Btf<'_>) -> Result<RunQueueFields, WithoutRunQueues> {
         }
     }
     Ok(fields)
-}
-
-fn load_object(fields: &RunQueueFields, facts: &KernelFacts) -> Result<Ebpf, Unavailable> {
-    let load = || -> Result<Ebpf, EbpfError> {
-        let mut loader = EbpfLoader::new();
-        loader.override_global("FIELDS", fields, true).load(OBJECT)
-    };
-    match load() {
-        Err(error) if errno_of(&error) == Some(Errno::PERM) && raise_memlock() => load(),
-        outcome => outcome,
-    }
-    .map_err(|error| match error {
-        error @ EbpfError::MapError(_) => object_failed(&error, facts),
-        error if errno_of(&error).is_some() => object_failed(&error, facts),
-        error => broken(&error),
-    })
 }
 
 #[cfg(test)]

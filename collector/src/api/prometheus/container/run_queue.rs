@@ -1,11 +1,12 @@
 //! Waits for a CPU, and for whom: what cAdvisor does not have. Absent where the kind `runqueue` is off.
 
+use super::doubling;
 use crate::api::prometheus::family::{Family, Group, Moment, Row};
-use crate::api::prometheus::value::{Text, Value};
+use crate::api::prometheus::value::Text;
 use crate::api::prometheus::writer::{Bucket, Writer};
 use crate::api::wire::json::lossy;
 use crate::sample::kinds::MetricKind::RunQueue as Kind;
-use crate::sample::run_queue::{BUCKETS, RunQueue};
+use crate::sample::run_queue::RunQueue;
 use crate::units::Nanos;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -59,26 +60,8 @@ fn time(row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&RunQueue) -> Nano
     }
 }
 
-/// Bounds that are reported, and the bucket that each is the upper bound of: every other one, four times the one before.
-const BOUNDS: [(&str, usize); 12] = [
-    ("1.024e-06", 0),
-    ("4.096e-06", 2),
-    ("1.6384e-05", 4),
-    ("6.5536e-05", 6),
-    ("0.000262144", 8),
-    ("0.001048576", 10),
-    ("0.004194304", 12),
-    ("0.016777216", 14),
-    ("0.067108864", 16),
-    ("0.268435456", 18),
-    ("1.073741824", 20),
-    ("4.294967296", 22),
-];
-
-fn buckets(waits: &RunQueue) -> [Bucket<'static>; BOUNDS.len()] {
-    let count = |bucket: usize| waits.buckets.iter().take(bucket + 1).sum();
-    let bound = |bucket: usize| RunQueue::upper_bound(bucket.min(BUCKETS)).unwrap_or(u64::MAX);
-    BOUNDS.map(|(text, bucket)| Bucket { text, bound: Value::Nanos(bound(bucket)), count: count(bucket) })
+fn buckets(waits: &RunQueue) -> [Bucket<'static>; doubling::REPORTED] {
+    doubling::buckets(&waits.buckets, RunQueue::upper_bound, 0)
 }
 
 #[cfg(test)]
@@ -87,12 +70,9 @@ mod tests {
 
     #[test]
     fn bounds_are_those_of_their_buckets() {
-        for (text, bucket) in BOUNDS {
-            let seconds = RunQueue::upper_bound(bucket).unwrap() as f64 / 1e9;
-            assert_eq!(text.parse(), Ok(seconds));
-        }
         let waits = RunQueue { buckets: std::array::from_fn(|bucket| bucket as u64), ..RunQueue::default() };
         let buckets = buckets(&waits);
+        doubling::check(&buckets);
         assert_eq!((buckets[0].count, buckets[1].count, buckets[11].count), (0, 3, 253));
         assert_eq!(waits.count(), 276);
     }

@@ -1,6 +1,5 @@
-//! Reading kernel memory at offsets that the daemon supplied.
+//! The offsets in kernel memory that the daemon supplied.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use collector_ebpf::ABSENT;
 use collector_ebpf::block_latency::{BlockField, BlockFields};
 
@@ -27,30 +26,4 @@ pub(crate) fn offset(field: BlockField) -> Option<u64> {
     // after compilation.
     let value = unsafe { core::ptr::read_volatile((&raw const FIELDS).cast::<u32>().add(field as usize)) };
     if value == ABSENT { None } else { Some(u64::from(value)) }
-}
-
-/// The value at an address.
-#[inline(always)]
-pub(crate) fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address and fails on a bad one; the callers' types allow every bit pattern.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
-}
-
-/// The pointer at an address, unless it is null.
-#[inline(always)]
-pub(crate) fn pointer(address: u64) -> Option<u64> {
-    match read::<u64>(address) {
-        Some(0) | None => None,
-        found => found,
-    }
-}
-
-/// `value` as an index below `size`, a power of two, in a way the compiler cannot optimise out before the verifier
-/// sees it.
-#[inline(always)]
-pub(crate) fn masked(value: u64, size: usize) -> usize {
-    let mut value = value;
-    // SAFETY: a volatile read of a local variable.
-    value = unsafe { core::ptr::read_volatile(&raw const value) };
-    value as usize & (size - 1)
 }
