@@ -56,7 +56,7 @@ pub(super) struct StorageArgs {
     /// File with the token of InfluxDB 2.x and 3.x
     #[arg(long = "storage_driver_influxdb_token_file", default_value = "")]
     storage_driver_influxdb_token_file: String,
-    /// Password of the database; everybody on the machine can read it there, unlike in a file
+    /// Password of the database; everybody on the machine can read it on the command line, unlike in a file
     #[arg(long = "storage_driver_password", default_value = "root", hide_default_value = true)]
     storage_driver_password: String,
     /// File with the password of the database

@@ -100,7 +100,8 @@ fn the_page_of_names_is_current() {
          else in the same style. What is marked with * has many values for each container and is pushed by OTLP with \
          `--otlp_details` alone. Remote write has the families of Prometheus. Times are in seconds, but in nanoseconds in \
          InfluxDB, statsd and JSON. Measurements that cAdvisor's storage driver has carry its names. – is what that format \
-         does not have.\n\n\
+         does not have. Attributes of OTLP's resources (`host.*`, `container.*`, `k8s.*` and others) are not in this table \
+         but in `collector/src/push/otlp/encode.rs`.\n\n\
          | statistic | Prometheus | OTLP | InfluxDB | statsd | JSON |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let code = |text: &str| if text.is_empty() { "–".to_owned() } else { format!("`{text}`") };
