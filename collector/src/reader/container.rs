@@ -34,6 +34,7 @@ use std::time::Instant;
 use crate::kernel::file::ReadBuffer;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::spec::Spec;
+use crate::sample::unread::Unread;
 use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext, ResetEvery};
@@ -223,14 +224,18 @@ impl ContainerReader {
         let age = reading.counted.as_ref().map(|counted| counted.taken().elapsed());
         sample.at = age.into_iter().fold((ctx.clock)(), WallTime::back);
         self.families.read_beside(&mut reading, &mut sample);
-        let Reading { values, gone, opened_by_path, unread, .. } = reading;
+        let Reading { values, from_memory, keeps_files, gone, opened_by_path, unread, counted, .. } = reading;
         sample.unread = unread;
-        self.release_files(ctx);
+        if keeps_files {
+            self.release_files(ctx);
+        }
         if self.late.found(&sample, self.live) {
             // A controller that is new has a structure of its own.
             self.forget_targets();
         }
         self.opened_by_path = opened_by_path;
+        let is_whole = gone == 0 && unread == Unread::default();
+        self.note_origin(counted.as_ref().filter(|_| is_whole), &sample, values - from_memory);
         if gone != 0 {
             self.forget_targets();
             self.look_again(gone);

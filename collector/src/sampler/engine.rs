@@ -430,6 +430,10 @@ impl Engine {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);
         self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
+        if purpose == Purpose::Tick && self.repeat(tracked, &mut reading, counted.as_ref()) {
+            reading.reader.keep_true(&self.context, scratch);
+            return true;
+        }
         let sampled = reading.reader.sample_with(&self.context, scratch, counted);
         if purpose == Purpose::Tick && sampled.is_ok() {
             reading.reader.keep_true(&self.context, scratch);

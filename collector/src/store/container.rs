@@ -67,6 +67,19 @@ pub(super) struct Recent {
 }
 
 impl Recent {
+    /// Makes what is made of the newest sample.
+    fn added(&mut self, limits: Limits) {
+        let Self { history, summary, peaks, application, pushed_at, .. } = self;
+        *pushed_at = Some(Instant::now());
+        if let Some(stored) = history.latest() {
+            summary.add(stored);
+            peaks.add(stored);
+            if let Some(application) = application {
+                application.attach(stored.at, limits);
+            }
+        }
+    }
+
     /// Reports to the budget how much there is, and drops old samples where that is more than there may be.
     pub(super) fn settle(&mut self, budget: &HistoryBudget) {
         let now = self.history.memory();
@@ -110,18 +123,23 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
-        let Recent { history, summary, peaks, application, pushed_at, .. } = &mut *recent;
-        let pushed = history.push(sample, self.limits);
-        *pushed_at = Some(Instant::now());
-        if let Some(stored) = history.latest() {
-            summary.add(stored);
-            peaks.add(stored);
-            if let Some(application) = application {
-                application.attach(stored.at, self.limits);
-            }
-        }
+        let pushed = recent.history.push(sample, self.limits);
+        recent.added(self.limits);
         recent.settle(&self.budget);
         pushed
+    }
+
+    /// Adds the newest sample once more, as of this time. Not if it needs another look: whether it was added.
+    pub fn repeat(&self, at: WallTime) -> bool {
+        let oom_kills = self.oom_kills();
+        let mut recent = lock(&self.recent);
+        let is_same = recent.history.latest().is_some_and(|latest| latest.oom_kills == oom_kills);
+        if !is_same || !recent.history.repeat(at, self.limits) {
+            return false;
+        }
+        recent.added(self.limits);
+        recent.settle(&self.budget);
+        true
     }
 
     /// The newest sample.

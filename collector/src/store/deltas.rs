@@ -15,6 +15,12 @@ pub(crate) fn write_delta(out: &mut Vec<u8>, at_before: u64, before: &[u64], at:
     }
 }
 
+/// The same where nothing but the time differs.
+pub(crate) fn write_same(out: &mut Vec<u8>, at_before: u64, at: u64) {
+    write_signed(out, at.wrapping_sub(at_before));
+    write_varint(out, 0);
+}
+
 /// Applies one delta; `None` when the bytes end early, which cannot happen to bytes [`write_delta`] wrote.
 pub(crate) fn read_delta(deltas: &mut &[u8], at: &mut u64, numbers: &mut [u64]) -> Option<()> {
     *at = at.wrapping_add(read_signed(deltas)?);

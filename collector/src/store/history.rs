@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::deltas::{Collect, Fill, read_delta, write_delta};
+use super::deltas::{Collect, Fill, read_delta, write_delta, write_same};
 use crate::sample::container::Sample;
 use crate::sample::walk::Visitor;
 use crate::units::WallTime;
@@ -146,21 +146,47 @@ impl History {
                 chunk.newest = sample.at;
                 chunk.len += 1;
             }
-            _ => {
-                if let Some(full) = self.chunks.back_mut() {
-                    full.deltas.shrink_to_fit();
-                }
-                self.chunks.push_back(Chunk {
-                    keyframe: Arc::clone(&sample),
-                    newest: sample.at,
-                    deltas: Vec::new(),
-                    len: 1,
-                    keyframe_bytes: size_of::<Sample>() + numbers.len() * BYTES_PER_NUMBER,
-                });
-            }
+            _ => self.begin_chunk(&sample, numbers.len()),
         }
-        self.len += 1;
         self.numbers = numbers;
+        self.appended(sample, limits);
+        pushed
+    }
+
+    /// Appends the newest sample once more, as of this time. Not where its counters were corrected, and not where there is
+    /// none.
+    pub fn repeat(&mut self, at: WallTime, limits: Limits) -> bool {
+        let Some(mut sample) = self.latest.take_if(|_| self.regressed_in_a_row == 0) else { return false };
+        let before = sample.at;
+        Arc::make_mut(&mut sample).at = at;
+        match self.chunks.back_mut() {
+            Some(chunk) if chunk.len < CHUNK_SAMPLES => {
+                write_same(&mut chunk.deltas, before.0, at.0);
+                chunk.newest = at;
+                chunk.len += 1;
+            }
+            _ => self.begin_chunk(&sample, self.numbers.len()),
+        }
+        self.appended(sample, limits);
+        true
+    }
+
+    fn begin_chunk(&mut self, sample: &Arc<Sample>, numbers: usize) {
+        if let Some(full) = self.chunks.back_mut() {
+            full.deltas.shrink_to_fit();
+        }
+        self.chunks.push_back(Chunk {
+            keyframe: Arc::clone(sample),
+            newest: sample.at,
+            deltas: Vec::new(),
+            len: 1,
+            keyframe_bytes: size_of::<Sample>() + numbers * BYTES_PER_NUMBER,
+        });
+    }
+
+    /// The newest sample is this one, and what is over the limits is dropped.
+    fn appended(&mut self, sample: Arc<Sample>, limits: Limits) {
+        self.len += 1;
         let oldest = sample.at.back(limits.age);
         self.latest = Some(sample);
         while let Some(front) = self.chunks.front() {
@@ -172,7 +198,6 @@ impl History {
             self.first = self.first.wrapping_add(front.len as u64);
             self.chunks.pop_front();
         }
-        pushed
     }
 
     /// The newest sample.

@@ -107,6 +107,8 @@ pub struct ReaderContext {
     pub(super) hierarchies: Arc<Hierarchies>,
     pub(super) kinds: KindSet,
     pub(super) budget: Arc<FileBudget>,
+    /// Whether files of network namespaces are kept.
+    pub(super) network_files: NetworkFiles,
     /// The same for files of network namespaces; without room where none are kept.
     pub(super) network_budget: Arc<FileBudget>,
     pub(super) errors: Arc<ReadErrors>,
@@ -194,6 +196,7 @@ impl ReaderContext {
             NetworkFiles::OpenedEachTime => Arc::new(FileBudget::new(0)),
         };
         Self {
+            network_files,
             network_budget,
             devices: DeviceNames::new(roots.sys.clone()),
             layouts: StatLayouts::default(),

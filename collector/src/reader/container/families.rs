@@ -28,7 +28,8 @@ use super::rows::Rows;
 use crate::kernel::file::KeptFile;
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::cpu_time::ShownTimes;
-use crate::sample::container::{Cpu, Io, Processes, Sample};
+use crate::kernel::probes::counters::plan::Stalled;
+use crate::sample::container::{Cpu, Io, Memory, Processes, Sample};
 use crate::sample::spec::Spec;
 use crate::sample::statistic::Value;
 
@@ -145,7 +146,14 @@ impl Families {
                 sample.processes = Some(Processes { threads, ..Processes::default() });
             }
             CounterFamily::Blkio => sample.io = reading.used_no_device().then(Io::default),
-            CounterFamily::Cgroup => sample.cpu = Some(cpu::counted_unified_time(reading, ShownTimes::default())?.0),
+            CounterFamily::Cgroup => {
+                let time = cpu::counted_unified_time(reading, ShownTimes::default())?.0;
+                sample.cpu = Some(Cpu { pressure: pressure::counted(reading, Stalled::Cpu), ..time });
+                let of_memory = pressure::counted(reading, Stalled::Memory);
+                sample.memory = of_memory.map(|pressure| Memory { pressure: Some(pressure), ..Memory::default() });
+                let of_io = pressure::counted(reading, Stalled::Io);
+                sample.io = of_io.map(|pressure| Io { pressure: Some(pressure), ..Io::default() });
+            }
         }
         Some(sample).filter(|sample| *sample != Sample::default())
     }

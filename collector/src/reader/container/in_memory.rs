@@ -1,18 +1,22 @@
 //! Where one container's numbers are in kernel memory, and when they are compared with its files.
 
 mod compare;
+mod still;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use compare::Compared;
+use still::{Still, has_counters_alone};
 
 use super::context::ReaderContext;
 use super::kernel_memory::{Counted, KernelMemory};
-use super::reading::bit;
+use super::reading::{Reading, bit};
 use super::{ContainerReader, Presence, Scratch, Tracked};
 use crate::kernel::probes::counters::{CounterFamily, FAMILIES, Targets};
+use crate::sample::container::Sample;
+use crate::units::WallTime;
 
 /// Where a container's structures could not be found they are looked for again after so long.
 const FIND_AGAIN: Duration = Duration::from_secs(10);
@@ -22,6 +26,7 @@ const FIND_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct InMemory {
     targets: Targets,
     state: State,
+    still: Still,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +52,51 @@ impl ContainerReader {
     pub(super) fn counted_now(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) -> Option<Counted> {
         let memory = ctx.kernel_memory()?;
         self.keep_true(ctx, scratch);
+        self.add_up(ctx, scratch);
         let records = memory.read(&[self.targets()?], std::iter::once(&self.name), &mut scratch.buffer);
         Some(Counted::new(Arc::new(records), 0))
+    }
+
+    /// Has the kernel add up the pressure that is read next, if it is.
+    pub fn add_up(&mut self, ctx: &ReaderContext, scratch: &mut Scratch) {
+        let reads_pressure = ctx.kernel_memory().is_some_and(KernelMemory::reads_pressure);
+        if reads_pressure && self.in_memory.targets[CounterFamily::Cgroup as usize].is_some() {
+            let mut reading = Reading::new(ctx, &self.name, self.live, &mut scratch.buffer);
+            self.families.cpu.add_up_pressure(&mut reading);
+        }
+    }
+
+    /// When what was read was taken, if a sample made of it would be the last one again: kernel memory has what it had,
+    /// and nothing else is due to be looked at.
+    pub fn repeats(&self, ctx: &ReaderContext, counted: &Counted) -> Option<WallTime> {
+        let is_newer = self.last.is_none_or(|last| last < counted.taken());
+        let is_settled = self.in_memory.state == State::Compared
+            && !self.opened_by_path
+            && self.members.iter().all(|tracked| tracked.presence != Presence::Unseen);
+        let repeats = is_newer
+            && is_settled
+            && self.in_memory.still.is(counted)
+            && self.families.network.is_quiet(ctx)
+            && !self.late.is_due()
+            && ctx.kernel_memory().is_some_and(|memory| memory.serves_all(counted));
+        repeats.then(|| (ctx.clock)().back(counted.taken().elapsed()))
+    }
+
+    /// The last sample was stored once more.
+    pub fn repeated(&mut self, ctx: &ReaderContext, counted: &Counted) {
+        self.last = Some(Instant::now());
+        self.families.network.passed_over();
+        if let Some(memory) = ctx.kernel_memory() {
+            memory.took_all(counted);
+        }
+    }
+
+    /// Takes note of what a sample was made of: so many of its numbers were read from files.
+    pub(super) fn note_origin(&mut self, counted: Option<&Counted>, sample: &Sample, from_files: u32) {
+        match counted.filter(|_| from_files == 0 && has_counters_alone(sample)) {
+            Some(counted) => self.in_memory.still.keep(counted),
+            None => self.in_memory.still.forget(),
+        }
     }
 
     /// Looks again at once where too little was known.
@@ -85,7 +133,11 @@ impl ContainerReader {
         }
         if self.in_memory.state != State::Compared {
             let found = self.find_targets(ctx, memory, scratch);
-            self.in_memory = InMemory { targets: found.unwrap_or_default(), state: State::NotFound(Instant::now()) };
+            self.in_memory = InMemory {
+                targets: found.unwrap_or_default(),
+                state: State::NotFound(Instant::now()),
+                still: Still::default(),
+            };
             if found.is_none() {
                 return;
             }

@@ -117,6 +117,11 @@ impl Counted {
     pub fn taken(&self) -> Instant {
         self.records.taken
     }
+
+    /// What was read of a family; nothing where none was.
+    pub(super) fn of(&self, family: CounterFamily) -> &[u64] {
+        self.records.get(self.index, family).unwrap_or_default()
+    }
 }
 
 fn new_top() -> (KeptFile, Instant) {
@@ -243,6 +248,24 @@ impl KernelMemory {
     pub(super) fn words<'r>(&self, counted: &'r Counted, family: CounterFamily) -> Option<&'r [u64]> {
         let words = counted.records.get(counted.index, family)?;
         self.serves(family).then_some(words)
+    }
+
+    /// Whether pressure is taken from memory.
+    pub(super) fn reads_pressure(&self) -> bool {
+        self.counters.plans.pressure.is_some() && self.serves(CounterFamily::Cgroup)
+    }
+
+    /// Whether every family that was read is taken from memory.
+    pub(super) fn serves_all(&self, counted: &Counted) -> bool {
+        CounterFamily::ALL.into_iter().all(|family| counted.of(family).is_empty() || self.serves(family))
+    }
+
+    /// Everything that was read became part of a sample.
+    pub(super) fn took_all(&self, counted: &Counted) {
+        CounterFamily::ALL
+            .into_iter()
+            .filter(|family| !counted.of(*family).is_empty())
+            .for_each(|family| self.took(family));
     }
 
     pub(super) fn took(&self, family: CounterFamily) {

@@ -78,6 +78,14 @@ impl Late {
     }
 }
 
+impl Late {
+    /// Whether files are looked for with the next sample, whatever changed.
+    pub(super) fn is_due(&self) -> bool {
+        let is_over = |since: Option<Instant>, after| since.is_none_or(|since| since.elapsed() >= after);
+        is_over(self.looked, AT_LEAST_EVERY) || is_over(self.chosen, CHOSEN_FOR)
+    }
+}
+
 impl ContainerReader {
     /// Makes sure that this sample finds the files that were absent before and are there by now.
     pub(super) fn look_for_late_files(&mut self, ctx: &ReaderContext, buffer: &mut ReadBuffer) {

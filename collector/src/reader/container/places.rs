@@ -151,8 +151,7 @@ impl Sources {
             (CounterFamily::CpuTime, Some(CpuSource::V1 { cpuacct, .. })) => Some(cpuacct),
             (CounterFamily::Bandwidth, Some(CpuSource::V1 { cpu, .. })) => cpu,
             (CounterFamily::Bandwidth | CounterFamily::Cgroup, Some(CpuSource::V2(position))) => Some(position),
-            // On v2 one file has all devices; one without a line costs no less.
-            (CounterFamily::Blkio, _) => in_files(self.io).filter(|_| matches!(self.io, Some(Place::V1(_)))),
+            (CounterFamily::Blkio, _) => in_files(self.io),
             (CounterFamily::Pids, _) => in_files(self.pids),
             _ => None,
         }

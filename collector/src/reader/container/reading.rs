@@ -7,8 +7,9 @@ use crate::kernel::error::ReadError;
 use crate::kernel::file::{FileAt, KeptFile, ReadBuffer};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::cpu_time::{RawTimes, ShownTimes};
+use crate::kernel::probes::counters::plan::Stalled;
 use crate::kernel::text_formats::FormatError;
-use crate::sample::container::Cfs;
+use crate::sample::container::{Cfs, Pressure};
 use crate::sample::unread::{Part, Unread};
 
 /// One pass over a container's files.
@@ -17,8 +18,12 @@ pub(super) struct Reading<'a> {
     pub(super) name: &'a [u8],
     pub(super) live: u64,
     pub(super) buffer: &'a mut ReadBuffer,
-    /// Files that gave a value.
+    /// Files that gave a value, and families that kernel memory gave one for.
     pub(super) values: u32,
+    /// Those of kernel memory among them.
+    pub(super) from_memory: u32,
+    /// A file was read that is kept open now.
+    pub(super) keeps_files: bool,
     /// Hierarchies in which a file reported its end.
     pub(super) gone: u64,
     pub(super) opened_by_path: bool,
@@ -37,6 +42,8 @@ impl<'a> Reading<'a> {
             live,
             buffer,
             values: 0,
+            from_memory: 0,
+            keeps_files: false,
             gone: 0,
             opened_by_path: false,
             unread: Unread::default(),
@@ -83,6 +90,7 @@ impl<'a> Reading<'a> {
             Err(error) => Err(error),
         };
         self.opened_by_path |= !kept.is_kept();
+        self.keeps_files |= kept.is_kept();
         self.outcome(position, counted_as, parsed)
     }
 
@@ -178,6 +186,7 @@ impl<'a> Reading<'a> {
     fn counted<T>(&mut self, take: impl FnOnce(&KernelMemory, &Counted) -> Option<T>) -> Option<T> {
         let value = take(self.ctx.kernel_memory()?, self.counted.as_ref()?)?;
         self.values += 1;
+        self.from_memory += 1;
         Some(value)
     }
 
@@ -194,6 +203,11 @@ impl<'a> Reading<'a> {
     /// CPU time of v2.
     pub(super) fn counted_unified_time(&mut self) -> Option<(RawTimes, ShownTimes)> {
         self.counted(KernelMemory::counted_unified_time)
+    }
+
+    /// Pressure.
+    pub(super) fn counted_pressure(&mut self, stalled: Stalled) -> Option<Pressure> {
+        self.counted(|memory, counted| memory.counted_pressure(counted, stalled))
     }
 
     /// Bandwidth control, its times in nanoseconds.

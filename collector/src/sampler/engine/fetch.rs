@@ -3,7 +3,10 @@
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::Engine;
+use super::oom_tally::Baseline;
+use super::options::OomSource;
 use super::queue::{Fetched, Job, Source, Wanted};
+use super::tracked::{Reading, Tracked};
 use crate::reader::container::{Counted, Scratch};
 use crate::sampler::metrics::Purpose;
 
@@ -34,10 +37,15 @@ impl Engine {
         let Some(memory) = self.context.kernel_memory() else { return };
         memory.set_population(self.tracked.read().unwrap_or_else(PoisonError::into_inner).len());
         // Whoever is being read right now is read from its files.
-        let targets = |wanted: &Wanted| match wanted.tracked().reader.try_lock() {
-            Ok(reading) => reading.reader.targets(),
-            Err(TryLockError::Poisoned(reading)) => reading.into_inner().reader.targets(),
-            Err(TryLockError::WouldBlock) => None,
+        let targets = |wanted: &Wanted| {
+            let mut reading = match wanted.tracked().reader.try_lock() {
+                Ok(reading) => reading,
+                Err(TryLockError::Poisoned(reading)) => reading.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            };
+            let targets = reading.reader.targets()?;
+            reading.reader.add_up(&self.context, scratch);
+            Some(targets)
         };
         let targets: Vec<_> = wanted.iter().map(targets).collect();
         let known: Vec<_> = targets.iter().flatten().copied().collect();
@@ -63,5 +71,21 @@ impl Engine {
             Wanted::Tick(tracked) => self.run(&tracked, Purpose::Tick, counted, scratch),
             Wanted::Demand(demand) => self.meet(&demand, counted, scratch),
         }
+    }
+
+    /// Stores the last sample once more where what was read since is the same. Whether it did.
+    pub(super) fn repeat(&self, tracked: &Tracked, reading: &mut Reading, counted: Option<&Counted>) -> bool {
+        let Some(counted) = counted else { return false };
+        // Where OOM kills are found by a file it is read with each sample.
+        if self.config.oom == OomSource::Counters || reading.oom_baseline != Baseline::Known {
+            return false;
+        }
+        let at = reading.reader.repeats(&self.context, counted);
+        if !at.is_some_and(|at| tracked.container.repeat(at)) {
+            return false;
+        }
+        reading.reader.repeated(&self.context, counted);
+        self.metrics.sampled(Purpose::Tick, 0);
+        true
     }
 }

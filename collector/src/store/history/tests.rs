@@ -38,6 +38,33 @@ fn gives_back_what_was_pushed() {
 }
 
 #[test]
+fn what_is_repeated_is_what_is_pushed_again() {
+    let (mut pushed, mut repeated) = (History::default(), History::default());
+    for n in 0..200 {
+        let sample = sample(n, n / 50, 7);
+        if n.is_multiple_of(50) {
+            repeated.push(sample.clone(), LIMITS);
+        } else {
+            assert!(repeated.repeat(sample.at, LIMITS));
+        }
+        pushed.push(sample, LIMITS);
+    }
+    let all = |history: &History| history.select(Selection::default(), LIMITS);
+    assert_eq!(all(&repeated), all(&pushed));
+    assert_eq!(repeated.memory(), pushed.memory());
+}
+
+#[test]
+fn what_was_corrected_is_not_repeated() {
+    let mut history = History::default();
+    assert!(!history.repeat(at(1), LIMITS), "there is nothing yet");
+    history.push(sample(1, 10, 7), LIMITS);
+    history.push(sample(2, 9, 7), LIMITS);
+    assert!(!history.repeat(at(3), LIMITS));
+    assert_eq!(history.latest().unwrap().at, at(2));
+}
+
+#[test]
 fn age_and_count_bound_it() {
     let mut history = History::default();
     for n in 0..1000 {

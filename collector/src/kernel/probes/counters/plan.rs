@@ -1,6 +1,7 @@
 //! From the running kernel's types to what the programs read, and to where it is in their records. Pure; never looks at a
 //! version.
 
+mod pressure;
 mod steps;
 mod unified;
 
@@ -12,6 +13,8 @@ use super::cpu_time::{RawTimes, ShownTimes, is_order_known};
 use super::{CounterFamily, FAMILIES};
 use crate::kernel::cgroup::Version;
 use crate::kernel::probes::btf::Btf;
+use pressure::pressure;
+pub use pressure::{PressureLayout, RawPressure, Stalled};
 pub use steps::{Slot, Steps};
 pub use unified::UnifiedTimeLayout;
 use unified::unified_time;
@@ -185,6 +188,8 @@ pub struct Plans {
     pub blkio: Option<Slot>,
     /// CPU time of v2.
     pub unified_time: Option<UnifiedTimeLayout>,
+    /// Pressure.
+    pub pressure: Option<PressureLayout>,
 }
 
 /// What a plan is made for beside the kernel's types.
@@ -225,6 +230,7 @@ impl Plans {
             pids: None,
             blkio: None,
             unified_time: None,
+            pressure: None,
         };
         plans.memory = plans.note(CounterFamily::Memory, |steps| memory(btf, steps, surroundings.memory));
         plans.bandwidth = plans.note(CounterFamily::Bandwidth, |steps| bandwidth(btf, steps));
@@ -246,7 +252,10 @@ impl Plans {
         };
         plans.steps[CounterFamily::CpuTime as usize] = steps;
         plans.cpu_time = layout;
-        plans.unified_time = plans.note(CounterFamily::Cgroup, |steps| unified_time(btf, steps));
+        let of_cgroup =
+            plans.note(CounterFamily::Cgroup, |steps| Ok((unified_time(btf, steps)?, pressure(btf, steps)?)));
+        plans.pressure = of_cgroup.and_then(|(_, pressure)| pressure);
+        plans.unified_time = of_cgroup.map(|(time, _)| time);
         Ok(plans)
     }
 

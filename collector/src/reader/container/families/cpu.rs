@@ -6,6 +6,7 @@ use crate::kernel::cgroup::{Version, v1, v2};
 use crate::kernel::file::KeptFile;
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::cpu_time::ShownTimes;
+use crate::kernel::probes::counters::plan::Stalled;
 use crate::kernel::text_formats::{FormatError, Signed, signed, unsigned};
 use crate::reader::container::context::ReaderContext;
 use crate::reader::container::kernel_memory::CountedCpuTime;
@@ -75,6 +76,11 @@ impl Family for CpuFiles {
 }
 
 impl CpuFiles {
+    /// Has the kernel add up pressure.
+    pub(in crate::reader::container) fn add_up_pressure(&mut self, reading: &mut Reading<'_>) {
+        pressure::add_up(reading, &mut self.pressure);
+    }
+
     fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Cpu> {
         let (total, mut cpu) = match reading.ctx.sources.cpu? {
             CpuSource::V1 { cpuacct, cpu, .. } if reading.hierarchy(cpuacct).is_some() => {
@@ -84,7 +90,7 @@ impl CpuFiles {
             CpuSource::V1 { unified, .. } => self.v2(reading, unified?),
             CpuSource::V2(position) => self.v2(reading, position),
         };
-        cpu.pressure = pressure::read(reading, "cpu.pressure", &mut self.pressure);
+        cpu.pressure = pressure::read(reading, Stalled::Cpu, &mut self.pressure);
         // A cgroup that ended while it was read has no half of a sample.
         let is_known = total.is_some() || (cpu != Cpu::default() && reading.gone == 0);
         match total {

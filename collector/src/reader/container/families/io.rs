@@ -6,6 +6,7 @@ use crate::kernel::cgroup::v2::io::io_stat;
 use crate::kernel::file::KeptFile;
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::CounterFamily;
+use crate::kernel::probes::counters::plan::Stalled;
 use crate::reader::container::devices::DeviceNames;
 use crate::reader::container::rows::keys::{Keys, key, whole};
 use crate::sample::container::{DeviceIo, Io, IoStat, Sample};
@@ -61,7 +62,7 @@ pub(in crate::reader::container) struct IoFiles {
     pressure: KeptFile,
     /// v1: the group that counts, with its files.
     group: Option<(Group, Vec<KeptFile>)>,
-    /// v1: kernel memory had that no device was used, and the files were not looked at.
+    /// Kernel memory had that no device was used, and the files were not looked at.
     is_unused: bool,
 }
 
@@ -76,9 +77,13 @@ impl Family for IoFiles {
         self.group.iter_mut().flat_map(|(_, files)| files).for_each(each);
     }
 
-    fn release(&mut self, _: &dyn Fn(CounterFamily) -> bool) {
+    fn release(&mut self, is_taken: &dyn Fn(CounterFamily) -> bool) {
         if self.is_unused {
             self.group.iter_mut().flat_map(|(_, files)| files).for_each(KeptFile::release);
+            self.stat.release();
+        }
+        if is_taken(CounterFamily::Cgroup) {
+            self.pressure.release();
         }
     }
 
@@ -109,12 +114,14 @@ impl Family for IoFiles {
 
 impl IoFiles {
     fn sample(&mut self, place: Option<Place>, reading: &mut Reading<'_>) -> Option<Io> {
+        self.is_unused = reading.used_no_device();
         let devices = match place? {
+            _ if self.is_unused => Some(Vec::new()),
             Place::V1(position) => self.v1(reading, position),
             Place::V2(position) => self.v2(reading, position),
             Place::Kernel(_) => return None,
         };
-        let pressure = pressure::read(reading, "io.pressure", &mut self.pressure);
+        let pressure = pressure::read(reading, Stalled::Io, &mut self.pressure);
         if devices.is_none() && pressure.is_none() {
             return None;
         }
@@ -122,10 +129,6 @@ impl IoFiles {
     }
 
     fn v1(&mut self, reading: &mut Reading<'_>, position: usize) -> Option<Vec<DeviceIo>> {
-        self.is_unused = reading.used_no_device();
-        if self.is_unused {
-            return Some(Vec::new());
-        }
         if self.group.is_none() {
             let skipped = if reading.ctx.machine.uses_bfq { 0 } else { BFQ_GROUPS };
             let is_there = |group: &&Group| {

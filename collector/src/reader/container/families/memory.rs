@@ -10,6 +10,7 @@ use crate::kernel::cgroup::v2::memory::MemoryEvents as EventsFile;
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::CounterFamily;
+use crate::kernel::probes::counters::plan::Stalled;
 use crate::kernel::procfs::process::MachineSwap;
 use crate::kernel::text_formats::{limit, unsigned};
 use crate::reader::container::kernel_memory::CountedMemory;
@@ -81,6 +82,9 @@ impl Family for MemoryFiles {
             let Self { usage, max_usage, stat, events, kernel, swap, .. } = self;
             [usage, max_usage, stat, events, kernel, swap].into_iter().for_each(KeptFile::release);
         }
+        if is_taken(CounterFamily::Cgroup) {
+            self.pressure.release();
+        }
     }
 
     fn retry(&mut self) {
@@ -119,7 +123,7 @@ impl MemoryFiles {
             Place::V2(position) => self.v2(reading, position)?,
             Place::Kernel(_) => return None,
         };
-        memory.pressure = pressure::read(reading, "memory.pressure", &mut self.pressure);
+        memory.pressure = pressure::read(reading, Stalled::Memory, &mut self.pressure);
         // A cgroup that ended, or whose controller was switched off, while it was read has no half of a sample.
         let ended = reading.gone != 0 && reading.unread.has_any(&[Part::MemoryUsage, Part::MemoryStat]);
         (reading.values > values && !ended).then_some(memory)

@@ -19,7 +19,7 @@ use crate::kernel::odd_lines::OddLines;
 use crate::kernel::procfs::network::{Counters, interfaces};
 use crate::kernel::procfs::process::{NamespaceId, ProcessDir, network_namespace};
 use crate::kernel::procfs::process_index::ProcessIndex;
-use crate::reader::container::context::{Hints, NETWORK_KINDS, ProcessSource};
+use crate::reader::container::context::{Hints, NETWORK_KINDS, NetworkFiles, ProcessSource, ReaderContext};
 use crate::reader::container::network_owner::{NetworkOf, Standing};
 use crate::reader::container::processes::members;
 use crate::reader::container::rows::keys::{Base, part, whole};
@@ -36,6 +36,8 @@ const SETTLING: u32 = 10;
 const LOOK_EVERY: u32 = 10;
 /// How often at least, where samples are rare.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked for in a cgroup without any process, where the kernel's events report the first.
+const LOOK_IN_VACANT_AFTER: Duration = Duration::from_secs(60);
 /// How old an index of the host's processes may be at the first samples, and later.
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Cgroups below a container's that are looked at for a process, at most.
@@ -74,14 +76,27 @@ pub(in crate::reader::container) struct NetworkState {
 struct Looks {
     samples: u32,
     last: Option<Instant>,
+    /// There was no process, and one that comes is reported.
+    is_vacant: bool,
 }
 
 impl Looks {
+    fn is_due(&self, now: Instant) -> bool {
+        let is_ago = |wait| self.last.is_none_or(|last| now.saturating_duration_since(last) >= wait);
+        if self.is_vacant {
+            return is_ago(LOOK_IN_VACANT_AFTER);
+        }
+        self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY) || is_ago(LOOK_AFTER)
+    }
+
+    fn count(&mut self) {
+        self.samples = self.samples.saturating_add(1);
+    }
+
     fn due(&mut self) -> bool {
         let now = Instant::now();
-        let is_long_ago = self.last.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AFTER);
-        let due = self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY) || is_long_ago;
-        self.samples = self.samples.saturating_add(1);
+        let due = self.is_due(now);
+        self.count();
         if due {
             self.last = Some(now);
         }
@@ -126,6 +141,24 @@ impl Family for NetworkState {
 impl NetworkState {
     pub(in crate::reader::container) fn hint(&mut self, pid: u32) {
         self.hint = Some(pid);
+        self.looks.is_vacant = false;
+    }
+
+    fn is_looked_for(&self, ctx: &ReaderContext) -> bool {
+        NETWORK_KINDS.into_iter().any(|kind| ctx.kinds.has(kind))
+            && self.owner.source != NetworkSource::Nowhere
+            && !matches!(ctx.processes, ProcessSource::Hidden)
+    }
+
+    /// Whether the last sample had no network and the next one would not look for any.
+    pub(in crate::reader::container) fn is_quiet(&self, ctx: &ReaderContext) -> bool {
+        let is_due = || self.hint.is_some() || self.looks.is_due(Instant::now());
+        self.own.is_none() && !(self.is_looked_for(ctx) && is_due())
+    }
+
+    /// A sample was stored without asking.
+    pub(in crate::reader::container) fn passed_over(&mut self) {
+        self.looks.count();
     }
 
     pub(in crate::reader::container) fn refresh(&mut self) {
@@ -163,11 +196,7 @@ impl NetworkState {
     }
 
     fn sample(&mut self, reading: &mut Reading<'_>) -> Option<Network> {
-        let wanted = NETWORK_KINDS.into_iter().any(|kind| reading.ctx.kinds.has(kind));
-        if !wanted
-            || self.owner.source == NetworkSource::Nowhere
-            || matches!(reading.ctx.processes, ProcessSource::Hidden)
-        {
+        if !self.is_looked_for(reading.ctx) {
             return None;
         }
         if reading.is_root() {
@@ -212,7 +241,12 @@ impl NetworkState {
                 let hint = hint.filter(|_| *hints == Hints::Taken);
                 let hinted = hint.and_then(|pid| Some((pid, namespace_of(pid, reading)?)));
                 hinted.or_else(|| {
-                    let pid = self.find_process(reading).or_else(|| self.elsewhere(reading))?;
+                    let found = self.find_process(reading).or_else(|| self.elsewhere(reading));
+                    // Of a pod's other containers nothing is reported here.
+                    self.looks.is_vacant = found.is_none()
+                        && reading.ctx.network_files == NetworkFiles::Kept
+                        && self.owner.source != NetworkSource::Pod;
+                    let pid = found?;
                     Some((pid, namespace_of(pid, reading)?))
                 })
             }

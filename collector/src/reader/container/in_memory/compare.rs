@@ -97,7 +97,16 @@ impl ContainerReader {
                 Families::counted(&mut reading, family)
             };
             match (take(before), take(after)) {
-                (Some(old), Some(new)) => differs = differs.or_else(|| difference(&part_of(files, family), old, new)),
+                (Some(mut old), Some(mut new)) => {
+                    if family == CounterFamily::Cgroup {
+                        // Without the controller there is pressure, and no family that it would be a part of.
+                        for part in [&mut old, &mut new] {
+                            part.memory.take_if(|_| files.memory.is_none());
+                            part.io.take_if(|_| files.io.is_none());
+                        }
+                    }
+                    differs = differs.or_else(|| difference(&part_of(files, family), old, new));
+                }
                 // Of a container that uses devices nothing is taken from memory.
                 _ if family == CounterFamily::Blkio => {}
                 // Not every line of memory's is known yet; and the file of CPU time has bandwidth, which was not read.
@@ -137,13 +146,19 @@ fn part_of(sample: &Sample, family: CounterFamily) -> Sample {
             part.memory = sample.memory.as_ref().map(own);
         }
         CounterFamily::CpuTime | CounterFamily::Cgroup => {
+            let is_unified = family == CounterFamily::Cgroup;
             part.cpu = sample.cpu.as_ref().map(|cpu| Cpu {
                 total: cpu.total,
                 user: cpu.user,
                 system: cpu.system,
                 per_cpu: cpu.per_cpu.clone(),
+                pressure: cpu.pressure.filter(|_| is_unified),
                 ..Cpu::default()
             });
+            let memory = sample.memory.as_ref().and_then(|memory| memory.pressure).filter(|_| is_unified);
+            part.memory = memory.map(|pressure| Memory { pressure: Some(pressure), ..Memory::default() });
+            let io = sample.io.as_ref().and_then(|io| io.pressure).filter(|_| is_unified);
+            part.io = io.map(|pressure| Io { pressure: Some(pressure), ..Io::default() });
         }
         CounterFamily::Bandwidth => {
             part.cpu = sample.cpu.as_ref().map(|cpu| Cpu { cfs: cpu.cfs, ..Cpu::default() });

@@ -7,9 +7,9 @@ use super::{Counted, KernelMemory};
 use crate::kernel::cgroup::memory_stat::StatLayout;
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::cpu_time::{RawTimes, ShownTimes};
-use crate::kernel::probes::counters::plan::{MEMORY_EVENTS, Slot};
-use crate::sample::container::Cfs;
-use crate::units::Nanos;
+use crate::kernel::probes::counters::plan::{MEMORY_EVENTS, RawPressure, Slot, Stalled};
+use crate::sample::container::{Cfs, Pressure, PressureRow};
+use crate::units::{Micros, Nanos};
 
 /// The numbers of memory as the files have them.
 pub(in crate::reader::container) struct CountedMemory {
@@ -77,6 +77,17 @@ impl KernelMemory {
         layout.times(words).filter(|_| is_whole)
     }
 
+    /// Pressure as its file has it.
+    pub(in crate::reader::container) fn counted_pressure(
+        &self,
+        counted: &Counted,
+        stalled: Stalled,
+    ) -> Option<Pressure> {
+        let words = self.words(counted, CounterFamily::Cgroup)?;
+        let [some, full] = self.counters.plans.pressure?.rows(words, stalled)?.map(|row| row.map(row_of));
+        Some(Pressure { some, full })
+    }
+
     /// Bandwidth control.
     pub(in crate::reader::container) fn counted_bandwidth(&self, counted: &Counted) -> Option<Cfs> {
         let words = self.words(counted, CounterFamily::Bandwidth)?;
@@ -110,6 +121,14 @@ impl KernelMemory {
         }
         used_none
     }
+}
+
+/// As the kernel prints it: whole microseconds, and shares with two digits behind the point.
+fn row_of(RawPressure { total, averages }: RawPressure) -> PressureRow {
+    const POINT: u32 = 11;
+    let hundredths = |share: u64| (share >> POINT) * 100 + (((share & ((1 << POINT) - 1)) * 100) >> POINT);
+    let [avg10, avg60, avg300] = averages.map(hundredths);
+    PressureRow { total: Micros(total / 1000), avg10, avg60, avg300 }
 }
 
 /// CPU time of v1 as it is counted.

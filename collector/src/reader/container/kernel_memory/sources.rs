@@ -2,6 +2,7 @@
 
 use super::{Counted, KernelMemory};
 use crate::kernel::probes::counters::CounterFamily;
+use crate::kernel::probes::counters::plan::Stalled;
 use crate::sample::statistic::Statistic;
 
 /// Each statistic with its family and field, as on cgroup v1. What is a line of `memory.stat` is in arrays of `memcg_vmstats`.
@@ -61,6 +62,16 @@ const OF_V2: [(&str, &str); 14] = [
     ("memory.zswap.pages_written_back", "memcg_vmstats"),
 ];
 
+/// Pressure, which all three files have of one structure.
+const PRESSURE: [(&str, Stalled); 6] = [
+    ("cpu.pressure.some", Stalled::Cpu),
+    ("cpu.pressure.full", Stalled::Cpu),
+    ("memory.pressure.some", Stalled::Memory),
+    ("memory.pressure.full", Stalled::Memory),
+    ("io.pressure.some", Stalled::Io),
+    ("io.pressure.full", Stalled::Io),
+];
+
 impl KernelMemory {
     /// The field that a statistic was taken from; `None` for one of a file.
     pub(in crate::reader::container) fn field(&self, statistic: &Statistic, counted: &Counted) -> Option<&'static str> {
@@ -77,6 +88,9 @@ impl KernelMemory {
         let of_v2 = OF_V2.iter().find(|(name, _)| *name == statistic.name && self.is_memory_of_v2());
         if let Some((_, field)) = of_v2 {
             return was_read(CounterFamily::Memory).then_some(*field);
+        }
+        if let Some((_, stalled)) = PRESSURE.iter().find(|(name, _)| *name == statistic.name) {
+            return self.counted_pressure(counted, *stalled).map(|_| "psi_group.total, psi_group.avg");
         }
         let found = FIELDS.iter().find(|(name, family, _)| *name == statistic.name && was_read(*family));
         found.map(|(.., field)| *field)

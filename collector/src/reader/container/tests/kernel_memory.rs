@@ -19,7 +19,7 @@ use crate::reader::container::{
     ReaderContext, Scratch,
 };
 use crate::sample::container::{Cpu, Sample};
-use crate::sample::kinds::KindSet;
+use crate::sample::kinds::{KindSet, MetricKind};
 use crate::units::WallTime;
 
 /// The controllers whose hierarchies a test's cgroups are in.
@@ -90,13 +90,17 @@ struct Kernel {
 
 impl Kernel {
     fn new(break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
+        Self::of_kinds(KindSet::all(), break_it)
+    }
+
+    fn of_kinds(kinds: KindSet, break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
         let roots = HostRoots::locate(GivenRoots::default());
         let hierarchies = Hierarchies::detect(&roots).ok()?;
         if hierarchies.with_controller("memory").is_none_or(|hierarchy| hierarchy.version == Version::V2) {
             println!("SKIPPED: memory is not in a hierarchy of v1");
             return None;
         }
-        Self::with(&roots, hierarchies, break_it)
+        Self::with(&roots, hierarchies, kinds, break_it)
     }
 
     /// The same with cgroup2 alone, which counts CPU time whether or not it has controllers.
@@ -106,16 +110,21 @@ impl Kernel {
             println!("SKIPPED: cgroup2 is not mounted");
             return None;
         };
-        Self::with(&roots, hierarchies, break_it)
+        Self::with(&roots, hierarchies, KindSet::all(), break_it)
     }
 
-    fn with(roots: &HostRoots, hierarchies: Hierarchies, break_it: impl FnOnce(&mut Plans)) -> Option<Self> {
+    fn with(
+        roots: &HostRoots,
+        hierarchies: Hierarchies,
+        kinds: KindSet,
+        break_it: impl FnOnce(&mut Plans),
+    ) -> Option<Self> {
         let hierarchies = Arc::new(hierarchies);
         let present = present_cpus(roots).ok().and_then(|cpus| Some(*cpus.last()? as usize + 1));
         let ctx = ReaderContext::new(ContextParts {
             roots: roots.clone(),
             hierarchies,
-            kinds: KindSet::all(),
+            kinds,
             budget: Arc::new(FileBudget::new(1000)),
             network_files: NetworkFiles::OpenedEachTime,
             errors: Arc::default(),
@@ -255,6 +264,40 @@ fn time_of_cgroup2_is_like_its_file() {
     let times = |cpu: &Cpu| (cpu.total, cpu.user, cpu.system, cpu.cfs);
     assert_eq!(times(&from_memory), times(&from_files));
     assert!(from_memory.total.0 > 0 && served(&kernel).contains(&CounterFamily::Cgroup));
+    // The averages of ten seconds fall meanwhile.
+    let stalled =
+        |cpu: &Cpu| cpu.pressure.map(|pressure| [pressure.some, pressure.full].map(|row| row.map(|row| row.total)));
+    assert_eq!(stalled(&from_memory), stalled(&from_files));
+    if let Some(pressure) = from_memory.pressure {
+        assert!(pressure.some.is_some_and(|row| row.total.0 > 0), "work beside work waits: {pressure:?}");
+    }
+}
+
+/// Of a cgroup in which nothing happens no sample is made, and of one in which something does one is.
+#[test]
+fn what_is_unchanged_is_not_made_anew() {
+    let kinds = KindSet::none().union([MetricKind::Cpu, MetricKind::PerCpu, MetricKind::Memory, MetricKind::DiskIo]);
+    let Some(mut kernel) = Kernel::of_kinds(kinds, |_| ()) else { return };
+    let cgroup = Cgroup::new(&kernel.ctx, &named("still"), "sleep 1000");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut reader = cgroup.reader(&kernel.ctx);
+    kernel.adopt(&mut reader);
+    let counted = kernel.counted(&reader).expect("its numbers are like the files");
+    assert_eq!(reader.repeats(&kernel.ctx, &counted), None, "the last sample was of files");
+    let first = reader.sample_with(&kernel.ctx, &mut kernel.scratch, Some(counted)).unwrap();
+    let counted = kernel.counted(&reader).unwrap();
+    let at = reader.repeats(&kernel.ctx, &counted).expect("nothing happened");
+    let again = reader.sample_with(&kernel.ctx, &mut kernel.scratch, Some(counted.clone())).unwrap();
+    assert_eq!(Sample { at: first.at, ..again }, first);
+    assert!(at > first.at);
+    assert_eq!(reader.repeats(&kernel.ctx, &counted), None, "it was read before the last sample");
+    let mut work = Command::new("sh");
+    let enter: Vec<_> =
+        cgroup.directories.iter().map(|to| format!("echo $$ > {}/cgroup.procs", to.display())).collect();
+    work.arg("-c").arg(format!("{}; head -c 1000000 /dev/zero > /dev/null", enter.join("; ")));
+    assert!(work.status().unwrap().success());
+    let counted = kernel.counted(&reader).unwrap();
+    assert_eq!(reader.repeats(&kernel.ctx, &counted), None, "there was work");
 }
 
 /// With another word taken for the time, only work shows it.
