@@ -17,7 +17,7 @@ use crate::{shell, workspace};
 pub(crate) enum Profile {
     /// As users run it.
     Release,
-    /// Built in a fraction of the time, to try it and for the end-to-end tests.
+    /// Built in a fraction of the time, for the end-to-end tests.
     Quick,
 }
 

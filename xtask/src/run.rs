@@ -8,12 +8,12 @@ use anyhow::{Result, anyhow};
 use crate::build::{self, Profile};
 use crate::privilege::Privilege;
 use crate::processor::Processor;
-use crate::shell;
+use crate::{shell, workspace};
 
 /// How to start the collector.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Compile it as for the image: minutes longer, and half the CPU time when it runs
+    /// Compile it as for the image: minutes longer, and a fraction of the CPU time when it runs
     #[arg(long)]
     release: bool,
     /// Flags for the collector, after `--`
@@ -23,8 +23,11 @@ pub(crate) struct Args {
 
 /// Runs the command; returns only when that failed.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let profile = if args.release { Profile::Release } else { Profile::Quick };
-    let binary = build::collector(profile, Processor::host()?)?;
+    let binary = if args.release {
+        build::collector(Profile::Release, Processor::host()?)?
+    } else {
+        workspace::build_unoptimized()?
+    };
     let privilege = Privilege::detect();
     let mut command = privilege.command(&binary).unwrap_or_else(|| {
         eprintln!(

@@ -33,6 +33,13 @@ pub(crate) fn build_release() -> Result<PathBuf> {
     Ok(target().join("release/collector"))
 }
 
+/// Builds the collector without the optimizer and returns its binary. Of what that takes some is there already: this
+/// program is built by the same profile, into the same folder, and so are the unit tests.
+pub(crate) fn build_unoptimized() -> Result<PathBuf> {
+    crate::shell::run(cargo().args(["build", "--package", "collector", "--bin", "collector"]))?;
+    Ok(target().join("debug/collector"))
+}
+
 /// Makes a folder with those above it.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
