@@ -63,7 +63,7 @@ impl Needs {
 pub(crate) struct Suite {
     /// On a real machine these run beside each other, one of each lane at a time: they wait for most of their time, and
     /// make no figures that another one's work would change. What fails there is tried once more when nothing else runs.
-    pub(crate) lanes: [&'static [&'static [Case]]; 2],
+    pub(crate) lanes: [&'static [&'static [Case]]; 3],
     /// Those that need the machine for themselves.
     pub(crate) alone: &'static [&'static [Case]],
 }
