@@ -70,8 +70,7 @@ pub(crate) struct Suite {
 
 impl Suite {
     fn all(&self) -> impl Iterator<Item = &'static Case> {
-        let [first, second] = self.lanes;
-        [first, second, self.alone].into_iter().flatten().flat_map(|file| file.iter())
+        self.lanes.into_iter().chain([self.alone]).flatten().flat_map(|file| file.iter())
     }
 }
 
