@@ -157,7 +157,9 @@ impl Counters {
 
     /// Reads what these cgroups have. What a cgroup that ended had is not among it.
     pub fn read(&self, wanted: &[Targets]) -> Records {
-        let mut read = Records::new(wanted.len());
+        let words = CounterFamily::ALL.into_iter().filter(|family| self.has(*family));
+        let words = words.map(|family| self.plans.words(family)).sum::<usize>();
+        let mut read = Records::new(wanted.len(), words);
         for family in CounterFamily::ALL {
             if !self.has(family) {
                 continue;

@@ -26,6 +26,9 @@ pub(super) use counted::{CountedCpuTime, CountedMemory};
 
 /// How often the lines of `memory.stat` are compared at the root before containers are.
 const ROOT_COMPARISONS: u32 = 16;
+/// For so long `memory.stat` is as good as added up just now: gauges, and counters of which nobody makes rates of so short a
+/// time.
+const ADDED_UP_FOR: Duration = Duration::from_millis(5);
 /// How often what was learnt about `memory.stat` may turn out to be wrong.
 const LEARN_AGAIN: usize = 3;
 /// Cgroups below the root of which `cpu.stat` stays open.
@@ -77,7 +80,7 @@ pub struct KernelMemory {
     page: u64,
     on_distrust: OnDistrust,
     /// The root's `memory.stat`: reading it makes the kernel add up what the CPUs counted.
-    root_stat: Mutex<KeptFile>,
+    root_stat: Mutex<(KeptFile, Option<Instant>)>,
     kept: Arc<FileBudget>,
     /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
     top_stats: Mutex<HashMap<Box<[u8]>, TopStat>>,
@@ -240,7 +243,12 @@ impl KernelMemory {
     fn add_up(&self, buffer: &mut ReadBuffer) {
         let Some(hierarchy) = self.added_up.memory.and_then(|place| self.hierarchies.at(place)) else { return };
         let at = hierarchy.file(b"/", "memory.stat");
-        let mut file = self.root_stat.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut root_stat = self.root_stat.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, added_up) = &mut *root_stat;
+        if added_up.is_some_and(|added_up| added_up.elapsed() < ADDED_UP_FOR) {
+            return;
+        }
+        *added_up = Some(Instant::now());
         // Without it the numbers are as old as the kernel lets them be; nothing else depends on it.
         let _ = file.read(at, &self.kept, buffer);
     }

@@ -277,6 +277,11 @@ impl Plans {
         }
     }
 
+    /// How many words a record of this family has.
+    pub(super) fn words(&self, family: CounterFamily) -> usize {
+        (self.steps[family as usize].bytes as usize - RECORD_HEADER) / WORD
+    }
+
     /// How many cgroups one run may read of this family.
     pub fn run_length(&self, family: CounterFamily) -> usize {
         match family {

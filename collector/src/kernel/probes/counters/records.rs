@@ -15,8 +15,13 @@ pub struct Records {
 }
 
 impl Records {
-    pub(super) fn new(cgroups: usize) -> Self {
-        Self { words: Vec::new(), places: vec![[(0, 0); FAMILIES]; cgroups], taken: Instant::now() }
+    /// Room for so many cgroups of so many words each.
+    pub(super) fn new(cgroups: usize, words: usize) -> Self {
+        Self {
+            words: Vec::with_capacity(cgroups * words),
+            places: vec![[(0, 0); FAMILIES]; cgroups],
+            taken: Instant::now(),
+        }
     }
 
     pub(super) fn add(&mut self, cgroup: usize, family: CounterFamily, words: impl Iterator<Item = u64>) {
