@@ -39,6 +39,13 @@ pub struct Series<'a> {
     pub start_millis: u64,
 }
 
+impl Series<'_> {
+    /// The same number for series of a page that share labels, and for those that share none.
+    pub const fn sharers(&self) -> usize {
+        if self.shared.is_empty() { usize::MAX } else { self.shared_at }
+    }
+}
+
 /// What a page consists of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Record<'a> {

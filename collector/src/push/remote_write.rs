@@ -37,6 +37,14 @@ pub struct Writer {
     hasher: RandomState,
 }
 
+/// Series of a container with the same number here are encoded in the same fields. One after the other, more of each is in
+/// one piece with what was just before, to which snappy refers: that makes an eighth of the bytes.
+fn shape(family: Family<'_>, series: &Series<'_>) -> u8 {
+    let is_zero = series.value.to_bits() == 0;
+    let facts = [is_zero, series.start_millis > 0, family.kind == MetricType::Counter];
+    facts.into_iter().fold(0, |shape, fact| (shape << 1) | u8::from(fact))
+}
+
 type Identities = HashSet<u64, BuildHasherDefault<Hashed>>;
 
 /// Keys that are hashes already, or small numbers.
@@ -89,30 +97,42 @@ impl Writer {
     pub fn requests(&mut self, page: Vec<u8>, now: WallTime) -> Result<Vec<Request>, Broken> {
         let mut seen = Identities::with_capacity_and_hasher(self.known.len(), BuildHasherDefault::default());
         let mut batches = Batches::new(&self.target);
-        let mut all = Vec::new();
         // A receiver refuses a request that has a series twice.
-        self.each(&page, |identity, family, series| {
-            if seen.insert(identity) {
-                all.push((family, *series));
-            }
-        })?;
-        // Container by container, so that a container's labels are in one request: the page has them family by family.
-        all.sort_by_key(|(_, series)| series.shared_at);
-        for (family, series) in &all {
-            batches.add(*family, series);
-        }
-        batches.next_page();
+        self.add(&mut batches, &page, |identity, series| seen.insert(identity).then_some(series))?;
         if self.known.iter().any(|identity| !seen.contains(identity)) {
             let (value, millis) = (f64::from_bits(STALE), now.millis());
-            self.each(&self.before, |identity, family, series| {
-                if !seen.contains(&identity) {
-                    batches.add(family, &Series { value, millis, start_millis: 0, ..*series });
-                }
+            let end = |series| Series { value, millis, start_millis: 0, ..series };
+            self.add(&mut batches, &self.before, |identity, series| {
+                (!seen.contains(&identity)).then_some(end(series))
             })?;
         }
         let requests = batches.finish();
         (self.before, self.known) = (page, seen);
         Ok(requests)
+    }
+
+    /// Adds the series of a page that are wanted, container by container, so that a container's labels are in one request: the
+    /// page has them family by family.
+    fn add<'a>(
+        &self,
+        batches: &mut Batches<'a>,
+        page: &'a [u8],
+        mut wanted: impl FnMut(u64, Series<'a>) -> Option<Series<'a>>,
+    ) -> Result<(), Broken> {
+        let (mut all, mut order) = (Vec::with_capacity(self.known.len()), Vec::with_capacity(self.known.len()));
+        self.each(page, |identity, family, series| {
+            if let Some(series) = wanted(identity, *series) {
+                order.push((series.sharers(), shape(family, &series), all.len()));
+                all.push((family, series));
+            }
+        })?;
+        order.sort_unstable();
+        for (.., place) in order {
+            let (family, series) = &all[place];
+            batches.add(*family, series);
+        }
+        batches.next_page();
+        Ok(())
     }
 
     /// Looks at each series of a page, with what stands for it: that is the same while its labels are.

@@ -5,11 +5,10 @@
 //! those of `io/prometheus/write/v2/types.proto`, as of version 2.0-rc.4 of the specification.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::{Family, Hashed};
+use super::Family;
 use crate::push::queue::Request;
 use crate::series::{self, MetricType, Series, labels};
 
@@ -46,9 +45,9 @@ pub(super) struct Batches<'a> {
     series: Vec<u8>,
     points: u64,
     /// By the number of the family.
-    heads: HashMap<usize, Head, BuildHasherDefault<Hashed>>,
-    /// By where they are in the page.
-    shared: HashMap<usize, Shared<'a>, BuildHasherDefault<Hashed>>,
+    heads: Vec<Option<Head>>,
+    /// Those of the last series, and who shares them: series come container by container.
+    shared: Option<(usize, Shared<'a>)>,
     /// A series' references while they are put together.
     refs: Vec<u8>,
 }
@@ -103,8 +102,8 @@ impl<'a> Batches<'a> {
             symbols: Symbols::default(),
             series: Vec::new(),
             points: 0,
-            heads: HashMap::default(),
-            shared: HashMap::default(),
+            heads: Vec::new(),
+            shared: None,
             refs: Vec::new(),
         }
     }
@@ -112,16 +111,22 @@ impl<'a> Batches<'a> {
     /// What follows is from another page: its places mean something else.
     pub(super) fn next_page(&mut self) {
         self.heads.clear();
-        self.shared.clear();
+        self.shared = None;
     }
 
     /// Adds a series.
     pub(super) fn add(&mut self, family: Family<'a>, series: &Series<'a>) {
         let target = self.target;
         let Self { symbols, heads, shared, refs, .. } = self;
-        let head = heads.entry(family.number).or_insert_with(|| head(symbols, family));
-        let shared = shared.entry(if series.shared.is_empty() { usize::MAX } else { series.shared_at });
-        let shared = shared.or_insert_with(|| shared_labels(symbols, series.shared, target));
+        if heads.len() <= family.number {
+            heads.resize_with(family.number + 1, || None);
+        }
+        let head = heads[family.number].get_or_insert_with(|| head(symbols, family));
+        let sharers = series.sharers();
+        let (_, shared) = match shared {
+            Some(last) if last.0 == sharers => last,
+            other => other.insert((sharers, shared_labels(symbols, series.shared, target))),
+        };
         refs.clear();
         refs.extend_from_slice(&head.name);
         if series.own.is_empty() {
