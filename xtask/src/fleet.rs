@@ -5,6 +5,7 @@
 //! day in its samples, to Debian's Prometheus and `VictoriaMetrics`, which speak remote write 1.0. Values repeat after a
 //! few pushes; everything else is as from so many machines.
 
+mod day;
 mod load;
 mod message;
 mod node;
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// What receives: victoria-metrics, prometheus
     #[arg(long, value_delimiter = ',', default_values = ["victoria-metrics", "prometheus"])]
     engine: Vec<Engine>,
+    /// Instead: a day of pushes of one node by remote write 1.0 and 2.0, within these seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "864",
+          value_parser = clap::value_parser!(u64).range(30..=86_400))]
+    day: Option<u64>,
     /// The collector to run, in place of a release build
     #[arg(long, value_name = "PATH")]
     collector: Option<PathBuf>,
@@ -71,7 +76,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         None => workspace::build_release()?,
     };
     let fleet = Fleet { args, interrupt, collector, hierarchies: Hierarchies::detect()? };
-    fleet.run()
+    match args.day {
+        Some(seconds) => fleet.day(Duration::from_secs(seconds)),
+        None => fleet.run(),
+    }
 }
 
 struct Fleet<'a> {

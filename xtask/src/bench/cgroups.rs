@@ -135,7 +135,7 @@ impl Tree {
     }
 
     /// How many numbered children there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -152,7 +152,7 @@ impl Tree {
     }
 
     /// Moves a process into a child.
-    pub(super) fn admit(&self, number: usize, pid: u32) -> Result<()> {
+    pub(crate) fn admit(&self, number: usize, pid: u32) -> Result<()> {
         for parent in self.parents() {
             let list = parent.join(child(number)).join("cgroup.procs");
             std::fs::write(&list, pid.to_string()).with_context(|| format!("cannot write {}", list.display()))?;

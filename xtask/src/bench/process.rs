@@ -112,10 +112,7 @@ impl Process {
 
     /// Resident memory.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
-        let status = self.proc_file("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory is said")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("cannot read the resident memory")?;
-        Ok(kib * 1024)
+        resident_bytes(self.child.id())
     }
 
     /// Stops the process until the value is dropped.
@@ -147,6 +144,16 @@ impl Drop for Stopped {
             eprintln!("note: the collector cannot be continued: {error}");
         }
     }
+}
+
+/// Resident memory of a process.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status =
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: the process has ended"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory is said")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("cannot read the resident memory")?;
+    Ok(kib * 1024)
 }
 
 /// CPU time of a thread; `None` when it ended meanwhile.

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::cgroups::Tree;
-use crate::bench::process::free_port;
+use crate::bench::process::{free_port, resident_bytes};
 use crate::workspace;
 
 /// A running one. Dropping it ends it in order.
@@ -63,6 +63,12 @@ impl Node {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let mut answer = ureq::get(&url).call().with_context(|| format!("GET {url}"))?;
         answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("GET {url}"))
+    }
+
+    /// Resident memory.
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        // unshare and the shell have become the collector.
+        resident_bytes(self.child.id())
     }
 
     /// A metric of its own, by its name with its labels.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::bench::process::{cpu_ticks, free_port};
+use crate::bench::process::{cpu_ticks, free_port, resident_bytes};
 use crate::{shell, workspace};
 
 /// What receives.
@@ -140,15 +140,9 @@ impl Receiver {
 
     /// What it has used.
     pub(super) fn usage(&self) -> Result<Usage> {
-        let read = |name: &str| {
-            let path = format!("/proc/{}/{name}", self.child.id());
-            fs::read_to_string(&path).with_context(|| format!("cannot read {path}: the receiver has ended"))
-        };
-        let status = read("status")?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(Usage { cpu: cpu_ticks(&read("stat")?)?, resident: resident.context("no resident memory is said")? << 10 })
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}: the receiver has ended"))?;
+        Ok(Usage { cpu: cpu_ticks(&stat)?, resident: resident_bytes(self.child.id())? })
     }
 }
 
