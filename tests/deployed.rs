@@ -87,6 +87,11 @@ fn is_crate_with_version(name: &str) -> bool {
 /// An engine on a machine whose mounts are shared, as systemd makes them and as the kubelet wants them: volumes that
 /// follow what is mounted later are refused elsewhere. Its `/run` and `/var/log` are the test's own, and empty.
 pub(crate) fn engine() -> Result<Docker> {
+    engine_with(&[])
+}
+
+/// The same with more arguments.
+pub(crate) fn engine_with(arguments: &[String]) -> Result<Docker> {
     surroundings::unshare(UnshareFlags::NEWNS)?;
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("mounts of our own")?;
@@ -95,7 +100,7 @@ pub(crate) fn engine() -> Result<Docker> {
     }
     let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("shared mounts")?;
-    Docker::start()
+    Docker::start_with(arguments)
 }
 
 /// A collector as an overlay asks for it.

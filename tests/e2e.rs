@@ -35,6 +35,7 @@ mod engine_containers;
 mod events_http;
 mod final_sample;
 mod flags;
+mod fleet;
 mod fuzz_api;
 mod globs;
 mod guessing;
@@ -121,6 +122,7 @@ const SUITE: Suite = Suite {
             names::CASES,
             runtime_proxy::CASES,
             deployed::CASES,
+            fleet::CASES,
             contained::CASES,
             engine_containers::CASES,
             docker_api::CASES,

@@ -102,7 +102,7 @@ impl Service {
 }
 
 /// `${NAME:-default}` and `${NAME:?what to do}`, as compose reads them.
-fn expand(text: &str, variables: &[(&str, &str)]) -> Result<String> {
+pub(crate) fn expand(text: &str, variables: &[(&str, &str)]) -> Result<String> {
     let Some(inside) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
         return Ok(text.to_owned());
     };

@@ -8,10 +8,10 @@ use super::api::{Container, Event};
 use super::contained::Reach;
 use super::docker::Docker;
 use super::harness::Skip;
-use super::http::{self, Response};
+use super::http::Response;
 use super::pod::Translated;
 use super::settings::settings;
-use super::{Context as _, Result, bytes, ensure, wait};
+use super::{Result, bytes, ensure, wait};
 
 /// Loads the image of `cargo xtask image` into an engine; its name there. Skips the test where it was not made.
 pub(crate) fn load_image(docker: &Docker) -> Result<String> {
@@ -19,11 +19,7 @@ pub(crate) fn load_image(docker: &Docker) -> Result<String> {
     let archive = fs::read(path).map_err(|error| {
         Skip::because(format!("{}: {error}; `cargo xtask image` makes it, --image names it", path.display()))
     })?;
-    let loaded = http::request(docker.connect()?, "POST", "/images/load?quiet=1", Some(&archive))?;
-    let said = loaded.text();
-    ensure!(loaded.status == 200 && !said.contains("errorDetail"), "loading the image: {} {said}", loaded.status);
-    let name = said.split("Loaded image: ").nth(1).and_then(|rest| rest.split('\\').next());
-    Ok(name.with_context(|| format!("the engine names no image: {said}"))?.to_owned())
+    docker.load(&archive)
 }
 
 /// A collector in a container.

@@ -12,7 +12,7 @@ use super::cgroups::Layout;
 use super::engine::{Container, ContainerEngine, Engine, Home, MEMORY_LIMIT, program};
 use super::harness::Skip;
 use super::http::{self, Response};
-use super::{Result, bytes, ensure, loop_mount, runtime, tar, wait};
+use super::{Context as _, Result, bytes, ensure, loop_mount, runtime, tar, wait};
 
 /// The image every container here is made of: nothing but a static busybox.
 const IMAGE: &str = "collector-test-busybox";
@@ -147,6 +147,15 @@ impl Docker {
         let imported = http::request(self.connect()?, "POST", &target, Some(archive))?;
         ensure!(imported.status == 200, "importing {image}: {} {}", imported.status, imported.text());
         Ok(())
+    }
+
+    /// Loads an archive as `docker save` writes it; the image's name.
+    pub(crate) fn load(&self, archive: &[u8]) -> Result<String> {
+        let loaded = http::request(self.connect()?, "POST", "/images/load?quiet=1", Some(archive))?;
+        let said = loaded.text();
+        ensure!(loaded.status == 200 && !said.contains("errorDetail"), "loading the image: {} {said}", loaded.status);
+        let name = said.split("Loaded image: ").nth(1).and_then(|rest| rest.split('\\').next());
+        Ok(name.with_context(|| format!("the engine names no image: {said}"))?.to_owned())
     }
 
     /// A connection to the engine.

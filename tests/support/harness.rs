@@ -145,7 +145,7 @@ pub(crate) fn figures(what: &str, line: &str) {
 pub(crate) const RUN_ONE: &str = "--run-one";
 /// Exit code of a test's process that was skipped; its standard output is the reason.
 const SKIPPED: u8 = 77;
-const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--cadvisor PATH] [--prometheus PATH] [--skip NAME]... [NAME]...";
+const USAGE: &str = "usage: e2e [--list] [--exact] [--essential [--also NAME]...] [--collector PATH] [--image PATH] [--cadvisor PATH] [--prometheus PATH] [--compose PATH] [--skip NAME]... [NAME]...";
 
 /// The command line of the runner.
 #[derive(Default)]
@@ -161,6 +161,7 @@ struct Options {
     image: Option<String>,
     cadvisor: Option<String>,
     prometheus: Option<String>,
+    compose: Option<String>,
     /// Which lane this process runs for another one.
     lane: Option<usize>,
 }
@@ -203,6 +204,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--image" => options.image = Some(value()?),
             "--cadvisor" => options.cadvisor = Some(value()?),
             "--prometheus" => options.prometheus = Some(value()?),
+            "--compose" => options.compose = Some(value()?),
             lanes::ARGUMENT => options.lane = Some(value()?.parse()?),
             // Cargo and editors pass these to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--test" => {}

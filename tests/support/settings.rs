@@ -14,6 +14,8 @@ pub(crate) const COLLECTOR_IMAGE: &str = "COLLECTOR_IMAGE";
 pub(crate) const CADVISOR_BIN: &str = "CADVISOR_BIN";
 /// Names a Prometheus of 2.50 or later.
 pub(crate) const PROMETHEUS_BIN: &str = "PROMETHEUS_BIN";
+/// Names a Docker Compose of version 2.
+pub(crate) const COMPOSE_BIN: &str = "COMPOSE_BIN";
 /// Set to `1` inside a virtual machine, where everything is about ten times slower.
 const TEST_VM: &str = "COLLECTOR_TEST_VM";
 
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) cadvisor: Option<PathBuf>,
     /// A Prometheus that knows when counters began, where there is one.
     pub(crate) prometheus: Option<PathBuf>,
+    /// Docker Compose, where there is one.
+    pub(crate) compose: Option<PathBuf>,
     /// How much longer than on real hardware everything may take.
     pub(crate) slowness: u32,
     /// The layout of hierarchies, where it was made for the tests.
@@ -62,6 +66,7 @@ pub(crate) fn settings() -> &'static Settings {
             image: setting(COLLECTOR_IMAGE).unwrap_or_else(|| built("image/collector.tar")),
             cadvisor: setting(CADVISOR_BIN),
             prometheus: setting(PROMETHEUS_BIN),
+            compose: setting(COMPOSE_BIN),
             slowness: if in_vm() { 10 } else { 1 },
             cgroups: env::var(TEST_CGROUPS).ok().and_then(|name| match name.as_str() {
                 "v1" => Some(Cgroups::V1),

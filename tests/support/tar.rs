@@ -10,6 +10,15 @@ pub(crate) fn with_program(name: &str, program: &[u8]) -> Vec<u8> {
     end(archive)
 }
 
+/// An archive of executable files, by their paths.
+pub(crate) fn with_files(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (path, content) in files {
+        add(&mut archive, path, content);
+    }
+    end(archive)
+}
+
 /// An image as `docker save` writes it: its tag, the command it runs when it is given none, and its only layer.
 pub(crate) fn image(tag: &str, command: &[&str], layer: &[u8]) -> Vec<u8> {
     let config = json!({

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build::Programs;
 use crate::privilege::Privilege;
 use crate::processor::Processor;
-use crate::{apt, cadvisor, image, prometheus, shell, vm, web, workspace};
+use crate::{apt, cadvisor, image, newer, shell, vm, web, workspace};
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -228,9 +228,11 @@ fn host(filter: Option<&str>) -> Result<Counts> {
         Ok(cadvisor) => drop(command.arg("--cadvisor").arg(cadvisor)),
         Err(error) => println!("note: {error:#}"),
     }
-    match prometheus::fetch() {
-        Ok(prometheus) => drop(command.arg("--prometheus").arg(prometheus)),
-        Err(error) => println!("note: {error:#}"),
+    for (option, fetched) in [("--prometheus", newer::prometheus()), ("--compose", newer::compose())] {
+        match fetched {
+            Ok(program) => drop(command.arg(option).arg(program)),
+            Err(error) => println!("note: {error:#}"),
+        }
     }
     suite_counts(command.current_dir(workspace::root()))
 }

@@ -14,7 +14,9 @@ use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{Case, FIGURES, Options, RUN_ONE, SKIPPED, Suite, TABLE, lanes};
-use crate::support::settings::{self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, ESSENTIAL, PROMETHEUS_BIN};
+use crate::support::settings::{
+    self, CADVISOR_BIN, COLLECTOR_BIN, COLLECTOR_IMAGE, COMPOSE_BIN, ESSENTIAL, PROMETHEUS_BIN,
+};
 use crate::support::{Context as _, Result, leftovers, network, process, wait};
 
 /// A test that ended, as a lane reports it.
@@ -194,6 +196,9 @@ fn run_apart(case: &Case, options: &Options) -> Result<Outcome> {
     }
     if let Some(path) = &options.prometheus {
         command.env(PROMETHEUS_BIN, path);
+    }
+    if let Some(path) = &options.compose {
+        command.env(COMPOSE_BIN, path);
     }
     if options.essential {
         command.env(ESSENTIAL, "1");
