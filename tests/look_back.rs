@@ -103,6 +103,20 @@ fn after_a_kill() -> Result<()> {
     let below: Vec<Container> = collector.json("/api/v1.3/subcontainers/", Some(&body))?;
     ensure!(below.iter().any(|container| container.name == name), "it is not among the subcontainers of then");
 
+    // The same by v2, whose times are in the query.
+    let of_v2 = |version: &str, name: &str, more: &str| -> Result<Value> {
+        let path = format!("/api/{version}/stats{}", bytes::url_encode(name.as_bytes()));
+        collector.json(&format!("{path}?count=-1&start={}{more}", rfc3339(began)?), None)
+    };
+    ensure!(of_v2("v2.0", &name, "")?[&name].as_array().map(Vec::len) == Some(gone.stats.len()), "v2.0");
+    ensure!(of_v2("v2.1", &name, "")?[&name]["stats"].as_array().map(Vec::len) == Some(gone.stats.len()), "v2.1");
+    let below = of_v2("v2.1", "/", &format!("&recursive=true&end={}", rfc3339(lived)?))?;
+    ensure!(below[&name]["stats"].as_array().is_some_and(|stats| !stats.is_empty()), "it is not below / of v2");
+    let machine: Value = collector.json(&format!("/api/v2.1/machinestats?count=-1&start={}", rfc3339(began)?), None)?;
+    ensure!(machine.as_array().is_some_and(|stats| stats.len() >= root.stats.len()), "machinestats");
+    ensure!(collector.get(&format!("/api/v2.0/stats{name}"))?.status == 500, "v2 lists it without a time");
+    ensure!(collector.get("/api/v2.0/stats?start=yesterday")?.status == 500, "a start that is no time");
+
     // The log of events began anew, the disk has those of before.
     let query = format!("all_events=true&subcontainers=true&max_events=-1&end_time={}", rfc3339(killed)?);
     let kinds = |start: &str| -> Result<Vec<String>> {

@@ -149,8 +149,7 @@ impl NodeStatistics for Collector {
         if let Some(max_age) = options.max_age {
             self.answers.refresh(&selection.names, max_age).await;
         }
-        let query = StatsQuery { count: options.count, ..StatsQuery::default() };
-        Ok(self.reported(selection.names, &query, selection.limits).await)
+        Ok(self.reported(selection.names, &options.samples(), selection.limits).await)
     }
 
     fn watch_events(&self, query: EventQuery) -> Result<Stream, TooManyStreams> {
@@ -225,6 +224,8 @@ mod tests {
             count: Count::Newest(1),
             extent: SelectionExtent::Itself,
             max_age: Some(Duration::ZERO),
+            start: None,
+            end: None,
         };
         let before = view.samples[1].at;
         let fresh = node.container_info_v2(b"/", &options).await.unwrap();

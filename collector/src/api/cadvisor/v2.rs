@@ -32,7 +32,7 @@ pub use storage::StorageError;
 pub(crate) use storage::parameters as storage_parameters;
 
 use crate::api::Count;
-use crate::api::backend::{LimitsAge, Node, ProcessesOf};
+use crate::api::backend::{EndedOf, LimitsAge, Node, ProcessesOf};
 use crate::api::http::openapi::parts::{array, map};
 use crate::api::http::responses;
 use crate::api::http::responses::ApiError;
@@ -41,6 +41,7 @@ use crate::api::lists::Form;
 use crate::api::lists::element::Element;
 use crate::api::query::StatsQuery;
 use crate::sample::event::Name;
+use crate::sample::identity::Runtime;
 use processes::CgroupPaths;
 use storage::Wanted;
 
@@ -74,20 +75,21 @@ pub(crate) async fn answer<S: Node>(
         Resource::AppMetrics => app_metrics(&*source, &name, &options).await,
         Resource::Attributes => Ok(responses::json(attributes::render(&source.machine(), source.version()))),
         Resource::DeprecatedStats => {
-            let selected = selected(&*source, &name, &options).await?;
-            list(source, selected, options.count, stats::DEPRECATED).await
+            let selected = sampled(&*source, &name, &options).await?;
+            list(source, selected, options.samples(), stats::DEPRECATED).await
         }
         Resource::MachineStats => machine_stats(source, &options).await,
         Resource::Processes => processes(source, &name, &options).await,
         Resource::Spec => {
             let selected = selected(&*source, &name, &options).await?;
-            list(source, selected, Count::Newest(0), spec::ELEMENT).await
+            let none = StatsQuery { count: Count::Newest(0), ..StatsQuery::default() };
+            list(source, selected, none, spec::ELEMENT).await
         }
         Resource::Stats => {
-            let mut selected = selected(&*source, &name, &options).await?;
+            let mut selected = sampled(&*source, &name, &options).await?;
             // The root's samples are the machine's.
             selected.names.retain(|name| **name != *b"/");
-            list(source, selected, options.count, stats::ELEMENT).await
+            list(source, selected, options.samples(), stats::ELEMENT).await
         }
         Resource::Storage => {
             let wanted = Wanted::parse(query);
@@ -106,14 +108,49 @@ async fn selected<S: Node>(source: &S, name: &Name, options: &RequestOptions) ->
     Ok(selection)
 }
 
+/// The same, with the containers that are no more, of which the history on disk has samples of the time that is asked about.
+async fn sampled<S: Node>(source: &S, name: &Name, options: &RequestOptions) -> Result<Selection, Error> {
+    let selected = selected(source, name, options).await;
+    let is_whole = options.extent == SelectionExtent::Itself && selected.is_ok();
+    if options.start.is_none() || is_whole {
+        return selected;
+    }
+    let Some(who) = ended(name, options) else { return selected };
+    let mut ended = source.ended(who, &options.samples()).await;
+    if options.name_kind == NameKind::Full && options.extent == SelectionExtent::Itself {
+        ended.retain(|other| other == name);
+    }
+    match selected {
+        Ok(mut selection) => {
+            selection.names.extend(ended);
+            selection.names.sort_unstable();
+            Ok(selection)
+        }
+        Err(_) if !ended.is_empty() => Ok(Selection { names: ended, limits: LimitsAge::Recent }),
+        unknown => unknown,
+    }
+}
+
+/// Whom of those that are no more a request may mean; nobody where it cannot be answered.
+fn ended<'a>(name: &'a Name, options: &RequestOptions) -> Option<EndedOf<'a>> {
+    let runtime = match options.name_kind {
+        NameKind::Full => return Some(EndedOf::Prefix(name)),
+        NameKind::Docker => Runtime::Docker,
+        NameKind::Podman => Runtime::Podman,
+    };
+    match options.extent {
+        SelectionExtent::Itself => Some(EndedOf::Runtime(runtime, Some(name.strip_prefix(b"/").unwrap_or(name)))),
+        SelectionExtent::Recursive => (**name == *b"/").then_some(EndedOf::Runtime(runtime, None)),
+    }
+}
+
 /// Containers as an object with a key for each.
 async fn list<S: Node>(
     source: Arc<S>,
     selection: Selection,
-    count: Count,
+    query: StatsQuery,
     element: Element,
 ) -> Result<Response, ApiError> {
-    let query = StatsQuery { count, ..StatsQuery::default() };
     lists::containers(source, selection.names, query, selection.limits, Form::map(element)).await
 }
 
@@ -125,7 +162,7 @@ async fn machine_stats<S: Node>(source: Arc<S>, options: &RequestOptions) -> Res
     if !selection.names.contains(&root) {
         return Err(named().into());
     }
-    let query = StatsQuery { count: options.count, ..StatsQuery::default() };
+    let query = options.samples();
     let answered = lists::container(source, Name::clone(&root), query, LimitsAge::Current, stats::MACHINE).await?;
     Ok(answered.map_err(|_| named())?)
 }

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 
 use crate::api::Count;
 use crate::api::http::openapi::parts::parameter;
+use crate::api::query::StatsQuery;
 use crate::api::wire::json::Quoted;
+use crate::api::wire::time;
+use crate::api::wire::time::TimeError;
+use crate::units::WallTime;
 
 /// How many samples a request gets that does not say.
 const DEFAULT_SAMPLES: usize = 64;
@@ -23,6 +27,10 @@ pub struct RequestOptions {
     /// A newest sample older than this is followed by a new one before the answer. What is below zero means the same
     /// as zero: a new one in any case.
     pub max_age: Option<Duration>,
+    /// No samples before this, and those that are on disk, too. cAdvisor's v2 has neither this nor an end.
+    pub start: Option<WallTime>,
+    /// No samples after this.
+    pub end: Option<WallTime>,
 }
 
 /// What kind of name a request gives.
@@ -60,6 +68,14 @@ pub enum OptionsError {
     /// `max_age` is not a duration.
     #[error("failed to parse 'max_age' option: {0}")]
     MaxAge(#[from] DurationError),
+    /// `start` or `end` is not a time.
+    #[error("failed to parse '{key}' option: {reason}")]
+    Time {
+        /// Which of them.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: TimeError,
+    },
 }
 
 impl RequestOptions {
@@ -74,6 +90,7 @@ impl RequestOptions {
             let (_, value) = pairs.iter().find(|(name, _)| name == key)?;
             (!value.is_empty()).then_some(&**value)
         };
+        let at = |key| value(key).map_or(Ok(None), time::parse).map_err(|reason| OptionsError::Time { key, reason });
         Ok(Self {
             name_kind: match value("type") {
                 None | Some("name") => NameKind::Full,
@@ -88,7 +105,14 @@ impl RequestOptions {
                 SelectionExtent::Itself
             },
             max_age: value("max_age").map(duration).transpose()?,
+            start: at("start")?,
+            end: at("end")?,
         })
+    }
+
+    /// The samples that are asked for.
+    pub(crate) fn samples(&self) -> StatsQuery {
+        StatsQuery { count: self.count, start: self.start, end: self.end, part: None }
     }
 }
 
@@ -108,6 +132,19 @@ impl RequestOptions {
                 "Whether every container whose name begins with the name is meant, too.",
             ),
             parameter("max_age", &age, "A container whose newest sample is older is read before the answer."),
+        ]
+    }
+
+    /// Those of requests for samples alone.
+    pub(crate) fn times() -> [Value; 2] {
+        let time = json!({ "type": "string", "format": "date-time" });
+        [
+            parameter(
+                "start",
+                &time,
+                "No samples before this; those on disk, too, also of containers that are no more.",
+            ),
+            parameter("end", &time, "No samples after this."),
         ]
     }
 }
@@ -213,6 +250,8 @@ mod tests {
         count: Count::Newest(64),
         extent: SelectionExtent::Itself,
         max_age: None,
+        start: None,
+        end: None,
     };
 
     #[test]
@@ -232,6 +271,10 @@ mod tests {
             ("max_age=1m30s", age(Duration::from_secs(90))),
             ("max_age=0", age(Duration::ZERO)),
             ("max_age=-3h", age(Duration::ZERO)),
+            ("start=&end=0001-01-01T00:00:00Z", DEFAULT),
+            ("start=1970-01-01T00:00:01Z&end=1970-01-01T00:00:02.5Z", {
+                RequestOptions { start: Some(WallTime(1_000_000_000)), end: Some(WallTime(2_500_000_000)), ..DEFAULT }
+            }),
         ];
         for (query, expected) in cases {
             assert_eq!(parse(query), Ok(expected), "{query}");
@@ -254,6 +297,9 @@ mod tests {
             ("max_age=.s", "failed to parse 'max_age' option: time: invalid duration \".s\""),
             ("max_age=1s-1s", "failed to parse 'max_age' option: time: unknown unit \"s-\" in duration \"1s-1s\""),
             ("max_age=3000000h", "failed to parse 'max_age' option: time: invalid duration \"3000000h\""),
+            ("end=now", {
+                "failed to parse 'end' option: parsing time \"now\" as \"2006-01-02T15:04:05Z07:00\": not an RFC 3339 time"
+            }),
             // The first of several in cAdvisor's order.
             ("max_age=x&count=y&type=z", "unknown 'type' \"z\""),
         ];

@@ -290,6 +290,9 @@ pub(super) fn of_resource(
     if v2 {
         parameters.extend(RequestOptions::parameters());
     }
+    if matches!(resource, Resource::V2(V2::DeprecatedStats | V2::MachineStats | V2::Stats)) {
+        parameters.extend(RequestOptions::times());
+    }
     let operation = |id: &str, name: Option<Value>| Operation {
         id: id.to_owned(),
         summary,
