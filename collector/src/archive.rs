@@ -10,6 +10,7 @@ mod query;
 mod records;
 mod run;
 mod segment;
+mod storage;
 mod tail;
 #[cfg(test)]
 mod tests;

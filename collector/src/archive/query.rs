@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use super::records::Subject;
 use super::run::{Columns, Range};
 use super::segment::{Life, Place, Reader, Segment, SegmentError};
+use super::storage::Files;
 use super::{Archive, File, guarded, lock};
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
+use crate::sample::filesystem::Storage;
 use crate::units::WallTime;
 
 /// Samples of containers may be this much older than the file that has them.
@@ -284,6 +286,30 @@ impl Archive {
             done.unwrap_or(Ok(()))?;
         }
         Ok(())
+    }
+
+    /// What was known, at the time of each of these samples of the container of this name, of what its files take.
+    pub fn storage(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<Option<Arc<Storage>>> {
+        let time = |sample: Option<&Arc<Sample>>| sample.map_or(0, |sample| sample.at.millis());
+        let (from, to) = (time(samples.first()), time(samples.last()));
+        let mut known: Vec<Files> = Vec::new();
+        for file in self.within(from, to) {
+            let damaged = self.ask(&file, |reader| {
+                let lives: Vec<_> = lives_of(reader, name).into_iter().map(|(life, _)| life).collect();
+                reader.files(to, |files| {
+                    if lives.contains(&files.life) {
+                        known.push(files);
+                    }
+                })
+            });
+            self.damaged(&file.path, damaged.unwrap_or_default(), "lists of what files take");
+        }
+        known.sort_by_key(|files| files.at);
+        let at = |sample: &Arc<Sample>| {
+            let later = known.partition_point(|files| files.at <= sample.at.millis());
+            known.get(later.checked_sub(1)?).map(|files| Arc::clone(&files.storage))
+        };
+        samples.iter().map(at).collect()
     }
 
     /// Bytes on disk, as last measured.

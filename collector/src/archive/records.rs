@@ -29,7 +29,7 @@ pub struct Subject {
 }
 
 /// Whatever of it is null is left out.
-fn object(fields: Vec<(&str, Value)>) -> Value {
+pub(super) fn object(fields: Vec<(&str, Value)>) -> Value {
     let present = fields.into_iter().filter(|(_, value)| !value.is_null());
     Value::Object(present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
@@ -51,11 +51,11 @@ fn to_name(value: &Value) -> Option<Vec<u8>> {
     }
 }
 
-fn text_of(value: &Value, key: &str) -> Option<String> {
+pub(super) fn text_of(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
 }
 
-fn number_of(value: &Value, key: &str) -> Option<u64> {
+pub(super) fn number_of(value: &Value, key: &str) -> Option<u64> {
     value.get(key)?.as_u64()
 }
 
@@ -69,11 +69,11 @@ fn pairs_of(value: &Value, key: &str) -> BTreeMap<String, String> {
 }
 
 /// One of a few words.
-fn word<T: Copy + PartialEq>(words: &[(T, &'static str)], of: T) -> Value {
+pub(super) fn word<T: Copy + PartialEq>(words: &[(T, &'static str)], of: T) -> Value {
     words.iter().find(|(value, _)| *value == of).map_or(Value::Null, |(_, word)| Value::from(*word))
 }
 
-fn of_word<T: Copy>(words: &[(T, &'static str)], value: Option<&Value>) -> Option<T> {
+pub(super) fn of_word<T: Copy>(words: &[(T, &'static str)], value: Option<&Value>) -> Option<T> {
     let text = value?.as_str()?;
     words.iter().find(|(_, word)| *word == text).map(|(value, _)| *value)
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::records::{Subject, describe_event, restore_event};
 use super::run::Shape;
+use super::storage::Files;
 use crate::sample::event::{Event, Name};
 use crate::units::WallTime;
 
@@ -46,6 +47,9 @@ const BLOCKS: TableDefinition<(u32, u64), PlaceValue> = TableDefinition::new("bl
 const BUNDLES: TableDefinition<u64, &[u8]> = TableDefinition::new("bundles");
 /// Lists of events by the millisecond at which they were written.
 const EVENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("events");
+
+/// Lists of what containers' files take, in the order they were written.
+const FILES: TableDefinition<u64, &[u8]> = TableDefinition::new("files");
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +90,8 @@ pub(super) struct Batch {
     pub(super) shapes: Vec<(u32, String)>,
     /// What is new of who containers are.
     pub(super) subjects: Vec<Change>,
+    /// What is new of what their files take.
+    pub(super) files: Vec<Files>,
     /// Blocks, in the lists in which they are kept together.
     pub(super) bundles: Vec<Vec<Block>>,
     /// Rows of steps before this one are in blocks now.
@@ -228,6 +234,7 @@ impl Segment {
             write.open_table(BLOCKS).map_err(redb)?;
             write.open_table(BUNDLES).map_err(redb)?;
             write.open_table(EVENTS).map_err(redb)?;
+            write.open_table(FILES).map_err(redb)?;
         }
         write.commit().map_err(redb)?;
         Self::load(path, Base::Written(base)).map(|(segment, _)| segment)
@@ -302,6 +309,12 @@ impl Segment {
                 let mut subjects = write.open_table(SUBJECTS).map_err(redb)?;
                 let next = subjects.last().map_err(redb)?.map_or(0, |(last, _)| last.value() + 1);
                 subjects.insert(next, frame(list.as_bytes(), 9).as_slice()).map_err(redb)?;
+            }
+            if !batch.files.is_empty() {
+                let list = Value::Array(batch.files.iter().map(Files::describe).collect()).to_string();
+                let mut files = write.open_table(FILES).map_err(redb)?;
+                let next = files.last().map_err(redb)?.map_or(0, |(last, _)| last.value() + 1);
+                files.insert(next, frame(list.as_bytes(), 6).as_slice()).map_err(redb)?;
             }
             let mut rows = write.open_table(ROWS).map_err(redb)?;
             if let Some((step, row)) = &batch.row {
@@ -388,6 +401,8 @@ impl Segment {
             blocks: read.open_table(BLOCKS).map_err(redb)?,
             bundles: read.open_table(BUNDLES).map_err(redb)?,
             events: read.open_table(EVENTS).map_err(redb)?,
+            // Files of earlier collectors have no such table.
+            files: read.open_table(FILES).ok(),
         })
     }
 }
@@ -398,6 +413,7 @@ pub(super) struct Reader<'a> {
     blocks: redb::ReadOnlyTable<(u32, u64), PlaceValue>,
     bundles: redb::ReadOnlyTable<u64, &'static [u8]>,
     events: redb::ReadOnlyTable<(u64, u64), &'static [u8]>,
+    files: Option<redb::ReadOnlyTable<u64, &'static [u8]>>,
 }
 
 impl Reader<'_> {
@@ -427,6 +443,20 @@ impl Reader<'_> {
         let Some(bundle) = self.bundles.get(place.bundle).map_err(redb)? else { return Ok(None) };
         let begin = place.offset as usize;
         Ok(bundle.value().get(begin..begin + place.bytes as usize).and_then(unframe))
+    }
+
+    /// What was written until this millisecond of what containers' files take, and how many lists are damaged.
+    pub(super) fn files(&self, to: u64, mut take: impl FnMut(Files)) -> Result<usize, SegmentError> {
+        let Some(table) = &self.files else { return Ok(0) };
+        let mut damaged = 0;
+        for row in table.iter().map_err(redb)? {
+            let Some(list) = unframed_json(row.map_err(redb)?.1.value()) else {
+                damaged += 1;
+                continue;
+            };
+            list.iter().filter_map(Files::restore).filter(|files| files.at <= to).for_each(&mut take);
+        }
+        Ok(damaged)
     }
 
     /// The events of these times in the order they were written, and how many lists are damaged.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::sample::container::{Cpu, Memory, Sample};
 use crate::sample::event::{Event, EventData, EventKind, Name};
+use crate::sample::filesystem::{DiskUsage, Measured, Method, Storage};
 use crate::sample::identity::{Identity, Runtime};
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
@@ -113,6 +114,40 @@ fn pieces_are_the_samples_in_parts() {
         assert_eq!(parts, archive.samples(b"/c2", wanted), "{wanted:?}");
         assert!(pieces.iter().all(|piece| piece.len < 130));
     }
+}
+
+#[test]
+fn what_files_take_is_kept_where_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));
+    let containers = containers(&store, 2);
+    let takes = |bytes: u64, step: u64| {
+        let usage = DiskUsage { bytes: Bytes(bytes), inodes: Some(2) };
+        let layer = Some(Measured { usage, at: at(step), by: Method::Walk });
+        containers[0].set_storage(at(step), Storage { layer, ..Storage::default() });
+    };
+    write(&mut writer, &store, &containers, 0..10);
+    takes(4096, 10);
+    write(&mut writer, &store, &containers, 10..20);
+    takes(4096, 20);
+    write(&mut writer, &store, &containers, 20..30);
+    takes(8192, 30);
+    // Another file has it from its beginning.
+    write(&mut writer, &store, &containers, 30..450);
+    let check = |archive: &Archive| {
+        let known = |name: &[u8], step: u64| {
+            let wanted = Wanted { from: at(step), to: at(step), newest: 1 };
+            let known = archive.storage(name, &archive.samples(name, wanted));
+            known.into_iter().flatten().next().map(|storage| storage.total().unwrap().bytes.0)
+        };
+        for (step, expected) in [(9, None), (10, Some(4096)), (29, Some(4096)), (30, Some(8192)), (449, Some(8192))] {
+            assert_eq!(known(b"/c0", step), expected, "{step}");
+        }
+        assert_eq!(known(b"/c1", 400), None);
+    };
+    check(&archive);
+    drop((writer, archive));
+    check(&Archive::open(options(directory.path()), Degradations::default()).unwrap());
 }
 
 #[test]

@@ -18,11 +18,13 @@ use self::reason::reason;
 use super::records::Subject;
 use super::run::{Shape, numbers};
 use super::segment::{Batch, Change, Segment, SegmentError, frame};
+use super::storage::{self, Files};
 use super::tail::{Chain, Extent, Pushed};
 use super::{Archive, File, Options, files_of, guarded, lock, lock_write};
 use crate::degradations::Degradations;
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
+use crate::sample::filesystem::Storage;
 use crate::store::event_log::{Received, Subscription};
 use crate::store::{Container, Store};
 use crate::supervisor::Supervisor;
@@ -77,6 +79,8 @@ struct Life {
     number: u32,
     subject: Option<Arc<Subject>>,
     last: Option<(Arc<Sample>, u32)>,
+    /// What its files took when that was written last.
+    storage: Option<Arc<Storage>>,
     seen: u64,
 }
 
@@ -253,7 +257,8 @@ impl Writer {
         let next = &mut self.next_life;
         let life = self.lives.entry(key).or_insert_with(|| {
             *next += 1;
-            Life { container: Arc::clone(container), number: *next - 1, subject: None, last: None, seen: 0 }
+            let container = Arc::clone(container);
+            Life { container, number: *next - 1, subject: None, last: None, storage: None, seen: 0 }
         });
         life.seen = self.step;
         let subject =
@@ -265,6 +270,14 @@ impl Writer {
             // The first holds for the first sample.
             let at = if life.last.is_none() { time.min(sample.at) } else { time };
             self.unsaved.subjects.push(Change { life: life.number, at: at.millis(), subject: Some(subject) });
+        }
+        if let Some(storage) = container.storage()
+            && life.storage.as_ref().is_none_or(|known| !storage::is_same(known, &storage))
+        {
+            // The first holds for the first sample.
+            let at = if life.storage.is_none() { time.min(sample.at) } else { time }.millis();
+            life.storage = Some(Arc::clone(&storage));
+            self.unsaved.files.push(Files { life: life.number, at, storage });
         }
         let shape = match &life.last {
             Some((last, _)) if last.at.millis() == sample.at.millis() && last.oom_kills == sample.oom_kills => return,
@@ -300,6 +313,9 @@ impl Writer {
     fn commit(&mut self, row: Option<Vec<u8>>, time: WallTime) {
         let Some(active) = &self.active else { return };
         if self.failed {
+            // Told anew with the next step that can be written.
+            self.unsaved.files.clear();
+            self.lives.values_mut().for_each(|life| life.storage = None);
             if row.is_some() {
                 self.chain = Chain::Broken;
                 self.archive.counters.failed_writes.fetch_add(1, Ordering::Relaxed);
@@ -336,6 +352,8 @@ impl Writer {
             Err(error) => {
                 self.unsaved =
                     Batch { shapes: batch.shapes, subjects: batch.subjects, events: batch.events, ..Batch::default() };
+                // Told anew with the next step that can be written.
+                self.lives.values_mut().for_each(|life| life.storage = None);
                 if is_step {
                     self.chain = Chain::Broken;
                 }

@@ -7,7 +7,7 @@ use super::backend::{Backend, selection};
 use super::past;
 use crate::api::backend::{EndedOf, Unavailable};
 use crate::api::query::{Portion, StatsQuery};
-use crate::api::{ContainerView, IdentityView};
+use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::archive::{Subject, Wanted};
 use crate::sample::container::Sample;
 use crate::sample::event::{EventData, Name};
@@ -74,6 +74,17 @@ impl Backend {
         past.ask(move |archive| archive.samples(&name, wanted)).await.unwrap_or_default()
     }
 
+    /// What was known of file systems at the time of each of these samples of the past.
+    pub(super) async fn past_filesystems(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<FilesystemUse> {
+        let Some(past) = self.past().filter(|_| !samples.is_empty()) else { return Vec::new() };
+        let (name, samples): (Name, _) = (name.into(), samples.to_vec());
+        let known = past.ask(move |archive| archive.storage(&name, &samples)).await.unwrap_or_default();
+        let of = |storage: Option<_>| {
+            storage.map_or(FilesystemUse::Unknown, |storage| FilesystemUse::Container { storage, machine: None })
+        };
+        known.into_iter().map(of).collect()
+    }
+
     /// A container that is no more, if the history on disk has anything of the time that is asked about.
     pub(super) async fn ended_container(&self, name: &[u8], query: &StatsQuery) -> Result<ContainerView, Unavailable> {
         let unknown = || Unavailable::Unknown(name.into());
@@ -96,10 +107,14 @@ impl Backend {
         let part =
             query.part.unwrap_or(Portion::Past { start: from, end: to, count: query.count.limit().min(AT_ONCE) });
         let identity = subject.identity.as_ref();
+        let samples = self.past_samples(name, part).await;
+        let filesystems = self.past_filesystems(name, &samples).await;
         Ok(ContainerView {
             name: Arc::clone(&subject.name),
             spec: subject.spec.clone(),
-            samples: self.past_samples(name, part).await,
+            has_filesystem: filesystems.iter().any(|known| *known != FilesystemUse::Unknown),
+            filesystems,
+            samples,
             identity: identity.map(|identity| IdentityView::new(identity, name)).unwrap_or_default(),
             exit,
             ..ContainerView::default()

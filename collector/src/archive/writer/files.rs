@@ -72,6 +72,7 @@ impl Writer {
         *lock(&self.archive.tail) = Tail::default();
         self.unsaved.shapes.clear();
         self.unsaved.subjects.clear();
+        self.unsaved.files.clear();
         self.step = 0;
         self.chain = Chain::Holds;
         self.failed = false;
