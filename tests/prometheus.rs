@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
-use crate::support::harness::Case;
+use crate::support::harness::{Case, figures};
 use crate::support::prometheus::{Prometheus, check_metrics};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Error, Result, ensure, wait};
@@ -103,9 +103,10 @@ fn empty_labels() -> Result<()> {
     Ok(())
 }
 
-/// What a container used before Prometheus came to know it is in `increase()`, since protobuf says when it was made.
+/// What a container used before Prometheus came to know it is in `increase()`, since protobuf says when it was made. A
+/// histogram comes as a native one.
 fn the_first_scrape_loses_nothing() -> Result<()> {
-    let collector = Collector::start(&["--metrics_timestamps"])?;
+    let collector = Collector::start(&["--metrics_timestamps", "--enable_metrics=cpu,runqueue"])?;
     let prometheus = Prometheus::that_knows_beginnings(collector.address())?;
     let cgroups = Cgroups::new(Set::Every)?;
     let collected = wait::eventually(wait::seconds(20), || prometheus.number("collector_containers"))?;
@@ -126,8 +127,39 @@ fn the_first_scrape_loses_nothing() -> Result<()> {
     let increase = prometheus.number(&format!("sum(increase({series}[5m] @ {last}))"))?;
     ensure!((2.0 * 0.99..=2.0 * 1.01).contains(&used), "the scene does not work: {used} s");
     ensure!((2.0 * 0.99..=2.0 * 1.01).contains(&increase), "increase() is {increase} of {used} s");
+    native_histogram(&collector, &prometheus, &id)?;
     ensure!(prometheus.complaints().is_empty(), "{:?}", prometheus.complaints());
     Ok(())
+}
+
+/// The waits of a cgroup in which nothing runs any more.
+fn native_histogram(collector: &Collector, prometheus: &Prometheus, id: &str) -> Result<()> {
+    if collector.health()?.contains("kind runqueue") {
+        // This kernel does not take the program.
+        return Ok(());
+    }
+    let labels = [("id", id)];
+    wait::eventually(wait::seconds(10), || {
+        let metrics = collector.metrics()?;
+        let value = |part: &str| metrics.value(&format!("container_cpu_runqueue_wait_seconds_{part}"), &labels);
+        let (count, sum) = value("count").zip(value("sum")).context("no waits")?;
+        let series = format!("container_cpu_runqueue_wait_seconds{{id=\"{id}\"}}");
+        let counted = prometheus.number(&format!("histogram_count({series})"))?;
+        let summed = prometheus.number(&format!("histogram_sum({series})"))?;
+        ensure!(count > 0.0 && (counted, summed) == (count, sum), "{counted} of {count} waits, {summed} s of {sum}");
+        let median = prometheus.number(&format!("histogram_quantile(0.5, {series})"))?;
+        // By the classic buckets: between the bounds around half of them.
+        let mut buckets: Vec<(f64, f64)> = metrics
+            .series("container_cpu_runqueue_wait_seconds_bucket", &labels)
+            .filter_map(|line| Some((line.label("le").parse().ok()?, line.value())))
+            .collect();
+        buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let at = buckets.iter().position(|(_, up_to)| *up_to >= count / 2.0).context("no bucket has half of them")?;
+        let lower = at.checked_sub(1).map_or(0.0, |before| buckets[before].0);
+        ensure!(lower <= median && median <= buckets[at].0, "half took up to {median} s: {buckets:?}");
+        figures("native histogram", &format!("{counted} waits, half of them up to {median} s"));
+        Ok(())
+    })
 }
 
 /// How long is scraped.

@@ -9,11 +9,10 @@ pub const ROWS: u32 = 8_192;
 /// Requests under way that are remembered; the most recent ones.
 pub const REQUESTS: u32 = 16_384;
 
-/// Buckets of a histogram: the first is for less than 2^12 ns, each next one goes up to twice as much, and the last has no
-/// upper bound.
+/// Buckets of a histogram: each goes up to twice as much as the one before, and the last has no upper bound.
 pub const BUCKETS: usize = 24;
-/// The upper bound of the first bucket is 2 to the power of this, in ns.
-pub const FIRST_BOUND: u32 = 12;
+/// The upper bound of the first bucket is 2 to the power of this, in seconds: about four microseconds.
+pub const FIRST_EXPONENT: i32 = -18;
 
 /// Whose a row is: the kernfs id of the cgroup in the hierarchy of the controller `io` or `blkio`; the device's numbers as
 /// the kernel packs them, with the operation in the upper half.

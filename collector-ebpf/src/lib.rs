@@ -7,6 +7,7 @@
 #![cfg_attr(feature = "programs", feature(asm_experimental_arch))]
 
 pub mod block_latency;
+pub mod doubling;
 mod exit_layout;
 mod last_layout;
 pub mod network_cgroup;

@@ -30,41 +30,6 @@ pub fn masked(value: u64, size: usize) -> usize {
     value as usize & (size - 1)
 }
 
-/// Which of so many buckets a value belongs to: the first ends at 2 to the power of `first`, each next one at twice as much,
-/// and the last nowhere.
-#[inline(always)]
-pub fn bucket(value: u64, first: u32, buckets: usize) -> usize {
-    let mut rest = value >> first;
-    let mut index = 0;
-    if rest == 0 {
-        return 0;
-    }
-    if rest >= 1 << buckets {
-        return buckets - 1;
-    }
-    if rest >= 1 << 16 {
-        rest >>= 16;
-        index += 16;
-    }
-    if rest >= 1 << 8 {
-        rest >>= 8;
-        index += 8;
-    }
-    if rest >= 1 << 4 {
-        rest >>= 4;
-        index += 4;
-    }
-    if rest >= 1 << 2 {
-        rest >>= 2;
-        index += 2;
-    }
-    if rest >= 2 {
-        index += 1;
-    }
-    index += 1;
-    if index >= buckets { buckets - 1 } else { index }
-}
-
 /// Adds to a word of a map in one step.
 ///
 /// # Safety

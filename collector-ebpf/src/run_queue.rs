@@ -14,11 +14,10 @@ pub const PAIRS: u32 = 16_384;
 /// Run queues whose throttling is remembered, one for each cgroup with a quota and CPU; the most recent ones.
 pub const THROTTLED_QUEUES: u32 = 2_048;
 
-/// Buckets of a histogram: the first is for less than 2^10 ns, each next one goes up to twice as much, and the last has no
-/// upper bound.
+/// Buckets of a histogram: each goes up to twice as much as the one before, and the last has no upper bound.
 pub const BUCKETS: usize = 24;
-/// The upper bound of the first bucket is 2 to the power of this, in ns.
-pub const FIRST_BOUND: u32 = 10;
+/// The upper bound of the first bucket is 2 to the power of this, in seconds: about a microsecond.
+pub const FIRST_EXPONENT: i32 = -20;
 
 /// Of a cgroup's row: the serial number of its `cpu` controller's state, by which all the rest is meant.
 pub const SERIAL: usize = 0;

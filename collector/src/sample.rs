@@ -3,6 +3,7 @@
 pub mod application;
 pub mod block_latency;
 pub mod container;
+pub mod doubling;
 pub mod event;
 pub mod exit;
 pub mod filesystem;

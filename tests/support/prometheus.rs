@@ -86,8 +86,8 @@ impl Prometheus {
         Self::configured(&config)
     }
 
-    /// Starts one that scrapes an address every other second and takes a counter's beginning for a sample; skips the test
-    /// where there is none that can.
+    /// Starts one that scrapes an address every other second, takes a counter's beginning for a sample, and native
+    /// histograms; skips the test where there is none that can.
     pub(crate) fn that_knows_beginnings(address: SocketAddr) -> Result<Self> {
         let missing = || Skip::because("no Prometheus of 2.50 or later; `cargo xtask test` fetches one");
         let program = settings().prometheus.clone().ok_or_else(missing)?;
@@ -95,7 +95,7 @@ impl Prometheus {
             "global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\nscrape_configs:\n- job_name: collector\n  \
              static_configs:\n  - targets: ['{address}']\n"
         );
-        Self::run(&program, &config, "exemplar-storage,created-timestamp-zero-ingestion")
+        Self::run(&program, &config, "exemplar-storage,created-timestamp-zero-ingestion,native-histograms")
     }
 
     /// Starts one with this configuration, which may be JSON: that is YAML, too.

@@ -14,10 +14,11 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use collector_ebpf::block_latency::{
-    BUCKETS, BY_TASK, BlockField, DISCARD, FIRST_BOUND, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS, NOTES, QUEUED,
+    BUCKETS, BY_TASK, BlockField, DISCARD, FIRST_EXPONENT, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS, NOTES, QUEUED,
     QUEUED_BUCKETS, READ, REQUESTS, ROW_WORDS, ROWS, Row, SERVED, SERVED_BUCKETS, WRITE,
 };
-use collector_ebpf::program::{add_to, bucket, masked, pointer, read};
+use collector_ebpf::doubling::bucket;
+use collector_ebpf::program::{add_to, masked, pointer, read};
 
 use crate::offsets::{offset, request_is_second};
 
@@ -203,12 +204,12 @@ fn completed(request: u64, bytes: u32) -> Option<()> {
     add(row, BY_TASK, done.by_task);
     let served = now().saturating_sub(done.issued);
     add(row, SERVED, served);
-    add(row, SERVED_BUCKETS + bucket(served, FIRST_BOUND, BUCKETS), 1);
+    add(row, SERVED_BUCKETS + bucket(served, FIRST_EXPONENT, BUCKETS), 1);
     let begun = if start != 0 { start } else { done.inserted };
     if begun != 0 {
         let queued = done.issued.saturating_sub(begun);
         add(row, QUEUED, queued);
-        add(row, QUEUED_BUCKETS + bucket(queued, FIRST_BOUND, BUCKETS), 1);
+        add(row, QUEUED_BUCKETS + bucket(queued, FIRST_EXPONENT, BUCKETS), 1);
     }
     Some(())
 }

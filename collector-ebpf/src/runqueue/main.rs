@@ -14,10 +14,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
-use collector_ebpf::program::{add_to, bucket, masked, pointer, read};
+use collector_ebpf::doubling::bucket;
+use collector_ebpf::program::{add_to, masked, pointer, read};
 use collector_ebpf::run_queue::{
-    BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_BOUND, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, NOTES, OWN, PAIRS, Pair,
-    PairTime, ROW_WORDS, Row, RunQueueField, SERIAL, THROTTLED, WAITED, WAITS,
+    BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_EXPONENT, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, NOTES, OWN, PAIRS,
+    Pair, PairTime, ROW_WORDS, Row, RunQueueField, SERIAL, THROTTLED, WAITED, WAITS,
 };
 
 use crate::offsets::offset;
@@ -149,7 +150,7 @@ fn waited(cpu: &mut Cpu, group: Group, next: u64, queued: u64, now: u64) -> Opti
     let mut wait = now - queued;
     if wait < WORTH_A_LOOK {
         add(row, WAITED, wait);
-        add(row, WAITS + bucket(wait, FIRST_BOUND, BUCKETS), 1);
+        add(row, WAITS + bucket(wait, FIRST_EXPONENT, BUCKETS), 1);
         return Some(());
     }
     let mut from = queued;
@@ -166,7 +167,7 @@ fn waited(cpu: &mut Cpu, group: Group, next: u64, queued: u64, now: u64) -> Opti
         }
     }
     add(row, WAITED, wait);
-    add(row, WAITS + bucket(wait, FIRST_BOUND, BUCKETS), 1);
+    add(row, WAITS + bucket(wait, FIRST_EXPONENT, BUCKETS), 1);
     let mut end = now;
     let mut back = 0;
     while back < LOOKED_AT as u64 {

@@ -8,6 +8,7 @@
 mod application;
 mod budget;
 mod container;
+mod doubling;
 mod encoding;
 mod family;
 mod head;

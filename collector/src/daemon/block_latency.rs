@@ -13,9 +13,10 @@ use crate::degradations::Degradations;
 use crate::kernel::cgroup::Version;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::block_latency::{
-    BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_BOUND, LATENCY_BUCKETS, WithoutBlockLatency,
+    BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_EXPONENT, LATENCY_BUCKETS, WithoutBlockLatency,
 };
-use crate::sample::block_latency::{BUCKETS, BlockLatency, DeviceLatency, Latencies, Operation};
+use crate::sample::block_latency::{BlockLatency, DeviceLatency, FIRST_EXPONENT, Latencies, Operation};
+use crate::sample::doubling::BUCKETS;
 use crate::sample::kinds::MetricKind;
 use crate::sampler::engine::Engine;
 use crate::supervisor::Supervisor;
@@ -25,7 +26,7 @@ use crate::units::Nanos;
 const CONTROLLER: &str = "blkio";
 
 // The programs' buckets are those of the samples.
-const _: () = assert!(BUCKETS == LATENCY_BUCKETS && matches!(Latencies::upper_bound(0), Some(FIRST_LATENCY_BOUND)));
+const _: () = assert!(BUCKETS == LATENCY_BUCKETS && FIRST_EXPONENT == FIRST_LATENCY_EXPONENT);
 
 /// Loads the programs where the kind is switched on, and starts the thread that reads them. Without them the collector goes
 /// on.

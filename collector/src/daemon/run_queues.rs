@@ -11,18 +11,19 @@ use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::run_queue::{
-    AllWaits, CgroupWaits, FIRST_WAIT_BOUND, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
+    AllWaits, CgroupWaits, FIRST_WAIT_EXPONENT, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
+use crate::sample::doubling::BUCKETS;
 };
 use crate::sample::event::Name;
 use crate::sample::kinds::MetricKind;
-use crate::sample::run_queue::{BUCKETS, NAMED, RunQueue};
+use crate::sample::run_queue::{FIRST_EXPONENT, NAMED, RunQueue};
 use crate::sampler::engine::Engine;
 use crate::store::Container;
 use crate::supervisor::Supervisor;
 use crate::units::Nanos;
 
 // The program's buckets are those of the samples.
-const _: () = assert!(BUCKETS == WAIT_BUCKETS && matches!(RunQueue::upper_bound(0), Some(FIRST_WAIT_BOUND)));
+const _: () = assert!(BUCKETS == WAIT_BUCKETS && FIRST_EXPONENT == FIRST_WAIT_EXPONENT);
 
 /// Loads the program where the kind is switched on, and starts the thread that reads it. Without it the collector goes on.
 pub(super) fn start(

@@ -136,6 +136,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::push::statistics::Kinds;
     use crate::sample::container::{Cpu, Faults, Memory};
     use crate::sample::identity::{Identity, Runtime};
     use crate::units::{Bytes, Nanos, WallTime};
@@ -157,6 +158,8 @@ mod tests {
             previous: None,
             samples: vec![Arc::new(sample)],
             storage: None,
+            kinds: Kinds::default(),
+            previous_kinds: None,
         }
     }
 

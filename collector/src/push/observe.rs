@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::statistics::Kinds;
 use crate::sample::container::Sample;
 use crate::sample::event::{EventData, EventKind, Name};
 use crate::sample::filesystem::Storage;
@@ -28,6 +29,10 @@ pub struct Observed {
     pub samples: Vec<Arc<Sample>>,
     /// What its files take, as last measured.
     pub storage: Option<Arc<Storage>>,
+    /// What programs of single kinds counted for it.
+    pub kinds: Kinds,
+    /// The same when it was observed before.
+    pub previous_kinds: Option<Kinds>,
 }
 
 /// How many of the samples since the last time are wanted.
@@ -54,6 +59,7 @@ struct Known {
     identity: Option<Arc<Identity>>,
     spec: Spec,
     last: Arc<Sample>,
+    kinds: Kinds,
 }
 
 impl Observer {
@@ -75,8 +81,17 @@ impl Observer {
                 Some(known) => (known.identity, known.spec, Some(known.last)),
                 None => (None, Spec::default(), None),
             };
-            let observed =
-                Observed { name: Name::clone(&name), identity, spec, previous, samples: vec![last], storage: None };
+            let observed = Observed {
+                name: Name::clone(&name),
+                identity,
+                spec,
+                previous,
+                samples: vec![last],
+                storage: None,
+                // Nobody reads what was counted for a cgroup that is gone.
+                kinds: Kinds::default(),
+                previous_kinds: None,
+            };
             all.entry(name).or_default().push(observed);
         }
         let mut known = HashMap::new();
@@ -97,10 +112,21 @@ impl Observer {
                 }
                 continue;
             };
-            known.insert(Name::clone(&name), Known { identity: identity.clone(), spec: spec.clone(), last });
-            let previous = before.map(|before| before.last);
+            let kinds = Kinds::of(&container);
+            let now = Known { identity: identity.clone(), spec: spec.clone(), last, kinds: kinds.clone() };
+            known.insert(Name::clone(&name), now);
+            let (previous, previous_kinds) = before.map(|before| (before.last, before.kinds)).unzip();
             let storage = container.storage();
-            let observed = Observed { name: Name::clone(&name), identity, spec, previous, samples, storage };
+            let observed = Observed {
+                name: Name::clone(&name),
+                identity,
+                spec,
+                previous,
+                samples,
+                storage,
+                kinds,
+                previous_kinds,
+            };
             all.entry(name).or_default().push(observed);
         }
         self.known = known;

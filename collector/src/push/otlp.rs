@@ -2,8 +2,10 @@
 //! their events as logs.
 
 mod encode;
+mod histograms;
 mod logs;
 mod transport;
+mod values;
 
 use std::io::Write as _;
 

@@ -1,6 +1,7 @@
 //! One table of what is pushed about a container: each statistic with its name in every format. The encoders of OTLP,
 //! `InfluxDB` and statsd are loops over it, and docs/push-names.md is written of it.
 
+mod histograms;
 mod read;
 mod rows;
 #[cfg(test)]
@@ -8,6 +9,9 @@ mod tests;
 
 use std::borrow::Cow;
 
+#[cfg(test)]
+pub(super) use histograms::counted;
+pub(super) use histograms::{HISTOGRAMS, Histogram, Kinds, Times};
 pub(super) use rows::ROWS;
 
 use crate::sample::container::Sample;

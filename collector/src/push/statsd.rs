@@ -145,6 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::push::statistics::Kinds;
     use crate::sample::container::{Cpu, Interface, Network, Sample, Traffic};
     use crate::sample::spec::Spec;
     use crate::units::Nanos;
@@ -164,6 +165,8 @@ mod tests {
             previous: None,
             samples: vec![Arc::new(sample)],
             storage: None,
+            kinds: Kinds::default(),
+            previous_kinds: None,
         }
     }
 

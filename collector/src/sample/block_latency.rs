@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::doubling::Counts;
 use crate::units::Nanos;
 
-/// Buckets of a histogram.
-pub const BUCKETS: usize = 24;
+/// The first bucket of a histogram holds what takes up to 2 to the power of this, in seconds.
+pub const FIRST_EXPONENT: i32 = -18;
 
 /// What the requests of one very cgroup took since the collector's programs were loaded; those of cgroups below are not
 /// included. Sorted by device and operation.
@@ -59,30 +60,13 @@ impl Operation {
 pub struct Latencies {
     /// All together.
     pub total: Nanos,
-    /// How many there were by length: up to 2^12 ns, and each next bucket up to twice as much.
-    pub buckets: [u64; BUCKETS],
+    /// How many there were by length; the first bucket ends at [`FIRST_EXPONENT`].
+    pub buckets: Counts,
 }
 
 impl Latencies {
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
-    }
-
-    /// The upper bound of a bucket in nanoseconds; `None` for the last, which has none.
-    pub const fn upper_bound(bucket: usize) -> Option<u64> {
-        if bucket + 1 < BUCKETS { Some(1 << (12 + bucket)) } else { None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_of_buckets() {
-        assert_eq!(Latencies::upper_bound(0), Some(4096));
-        assert_eq!(Latencies::upper_bound(BUCKETS - 2), Some(1 << 34));
-        assert_eq!(Latencies::upper_bound(BUCKETS - 1), None);
     }
 }

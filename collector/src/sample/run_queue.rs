@@ -1,10 +1,11 @@
 //! How long a cgroup's tasks waited for a CPU, and for whom (kind `runqueue`).
 
+use super::doubling::Counts;
 use super::event::Name;
 use crate::units::Nanos;
 
-/// Buckets of the histogram.
-pub const BUCKETS: usize = 24;
+/// The first bucket of the histogram holds what takes up to 2 to the power of this, in seconds.
+pub const FIRST_EXPONENT: i32 = -20;
 /// Cgroups that are named for each one that waits, those waited for longest.
 pub const NAMED: usize = 5;
 
@@ -18,9 +19,8 @@ pub struct RunQueue {
     pub throttled: Nanos,
     /// Of `waited` what other tasks of the same cgroup ran meanwhile.
     pub own: Nanos,
-    /// How many waits there were by length, without what a quota held back: up to 2^10 ns, and each next bucket up to twice
-    /// as much.
-    pub buckets: [u64; BUCKETS],
+    /// How many waits there were by length, without what a quota held back; the first bucket ends at [`FIRST_EXPONENT`].
+    pub buckets: Counts,
     /// Of `waited` what tasks of other cgroups ran meanwhile: of at most [`NAMED`] of them, sorted by name.
     pub behind: Vec<(Name, Nanos)>,
 }
@@ -29,22 +29,5 @@ impl RunQueue {
     /// How many waits there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
-    }
-
-    /// The upper bound of a bucket in nanoseconds; `None` for the last, which has none.
-    pub const fn upper_bound(bucket: usize) -> Option<u64> {
-        if bucket + 1 < BUCKETS { Some(1 << (10 + bucket)) } else { None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_of_buckets() {
-        assert_eq!(RunQueue::upper_bound(0), Some(1024));
-        assert_eq!(RunQueue::upper_bound(BUCKETS - 2), Some(1 << 32));
-        assert_eq!(RunQueue::upper_bound(BUCKETS - 1), None);
     }
 }

@@ -3,7 +3,6 @@
 mod block_devices;
 mod block_latency;
 mod cpu;
-mod doubling;
 mod extensions;
 mod filesystems;
 mod hardware;

@@ -7,6 +7,7 @@
 use prometheus::proto::MetricFamily;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+use super::doubling::Native;
 use super::head::Kind;
 use crate::units::WallTime;
 
@@ -40,7 +41,15 @@ const EXEMPLAR_TIMESTAMP: u8 = tag(3, BYTES);
 const SAMPLE_COUNT: u8 = tag(1, VARINT);
 const SAMPLE_SUM: u8 = tag(2, DOUBLE);
 const BUCKET: u8 = tag(3, BYTES);
+const SCHEMA: u8 = tag(5, VARINT);
+const ZERO_THRESHOLD: u8 = tag(6, DOUBLE);
+const ZERO_COUNT: u8 = tag(7, VARINT);
+const POSITIVE_SPAN: u8 = tag(12, BYTES);
+const POSITIVE_DELTA: u8 = tag(13, BYTES);
 const HISTOGRAM_CREATED: u8 = tag(15, BYTES);
+/// `BucketSpan`.
+const SPAN_OFFSET: u8 = tag(1, VARINT);
+const SPAN_LENGTH: u8 = tag(2, VARINT);
 /// `Bucket`.
 const CUMULATIVE_COUNT: u8 = tag(1, VARINT);
 const UPPER_BOUND: u8 = tag(2, DOUBLE);
@@ -187,6 +196,34 @@ pub(super) fn histogram(
     out
 }
 
+/// Appends to a histogram the same as a native one: bounds are powers of two.
+pub(super) fn append_native(out: &mut Vec<u8>, native: &Native) {
+    append_number(out, SCHEMA, 0);
+    append_double(out, ZERO_THRESHOLD, native.zero_threshold);
+    append_number(out, ZERO_COUNT, native.zero_count);
+    let (mut deltas, mut before, mut end) = (Vec::new(), 0, 0);
+    for (first, counts) in &native.spans {
+        let mut span = Vec::new();
+        append_number(&mut span, SPAN_OFFSET, zigzag(i64::from(*first) - end));
+        append_number(&mut span, SPAN_LENGTH, counts.len() as u64);
+        append_bytes(out, POSITIVE_SPAN, &span);
+        end = i64::from(*first) + counts.len() as i64;
+        for count in counts {
+            let count = count.cast_signed();
+            encode_varint(zigzag(count - before), &mut deltas);
+            before = count;
+        }
+    }
+    if !deltas.is_empty() {
+        append_bytes(out, POSITIVE_DELTA, &deltas);
+    }
+}
+
+/// As `sint64` is encoded.
+const fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
 fn append_number(out: &mut Vec<u8>, tag: u8, number: u64) {
     out.push(tag);
     encode_varint(number, out);
@@ -208,6 +245,9 @@ fn append_time(out: &mut Vec<u8>, tag: u8, time: Option<WallTime>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::prometheus::doubling::Doubling;
+    use crate::sample::doubling::BUCKETS;
+    use crate::units::Nanos;
 
     /// The messages as `prost` reads them: what is written by hand is checked by a reader that somebody else wrote.
     #[derive(Clone, PartialEq, prost::Message)]
@@ -226,6 +266,8 @@ mod tests {
     struct One {
         #[prost(message, repeated, tag = "1")]
         labels: Vec<Pair>,
+        #[prost(message, optional, tag = "7")]
+        histogram: Option<Histogram>,
         #[prost(message, optional, tag = "3")]
         counter: Option<Counter>,
         #[prost(int64, optional, tag = "6")]
@@ -256,6 +298,44 @@ mod tests {
         labels: Vec<Pair>,
         #[prost(double, tag = "2")]
         value: f64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Histogram {
+        #[prost(uint64, tag = "1")]
+        count: u64,
+        #[prost(double, tag = "2")]
+        sum: f64,
+        #[prost(message, repeated, tag = "3")]
+        buckets: Vec<Bucket>,
+        #[prost(sint32, optional, tag = "5")]
+        schema: Option<i32>,
+        #[prost(double, tag = "6")]
+        zero_threshold: f64,
+        #[prost(uint64, tag = "7")]
+        zero_count: u64,
+        #[prost(message, repeated, tag = "12")]
+        positive_spans: Vec<Span>,
+        #[prost(sint64, repeated, tag = "13")]
+        positive_deltas: Vec<i64>,
+        #[prost(message, optional, tag = "15")]
+        created: Option<Time>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Bucket {
+        #[prost(uint64, tag = "1")]
+        cumulative_count: u64,
+        #[prost(double, tag = "2")]
+        upper_bound: f64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Span {
+        #[prost(sint32, tag = "1")]
+        offset: i32,
+        #[prost(uint32, tag = "2")]
+        length: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -295,10 +375,43 @@ mod tests {
             help: "Help.".to_owned(),
             kind: 0,
             metrics: vec![
-                One { labels: vec![pair("id", "/a")], counter: Some(counter), timestamp_ms: Some(9_000) },
-                One { labels: Vec::new(), counter: Some(Counter::default()), timestamp_ms: None },
+                One {
+                    labels: vec![pair("id", "/a")],
+                    counter: Some(counter),
+                    timestamp_ms: Some(9_000),
+                    ..One::default()
+                },
+                One { counter: Some(Counter::default()), ..One::default() },
             ],
         };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_histogram_is_a_native_one_too() {
+        let mut counts = [0; BUCKETS];
+        (counts[0], counts[2], counts[4], counts[BUCKETS - 1]) = (2, 5, 3, 1);
+        let native = Doubling { counts: &counts, first: -20, sum: Nanos(1) }.native();
+        let mut value = histogram([(0.5, 2), (1.0, 10)].into_iter(), 11, 6.5, Some(WallTime(5_000_000_007)));
+        append_native(&mut value, &native);
+        let read: Histogram = prost::Message::decode(&*value).unwrap();
+        let bucket = |upper_bound, cumulative_count| Bucket { cumulative_count, upper_bound };
+        let expected = Histogram {
+            count: 11,
+            sum: 6.5,
+            buckets: vec![bucket(0.5, 2), bucket(1.0, 10)],
+            schema: Some(0),
+            zero_threshold: 2_f64.powi(-20),
+            zero_count: 2,
+            // The first is that of up to 2^-18 s; then what is beyond all bounds.
+            positive_spans: vec![Span { offset: -18, length: 3 }, Span { offset: 1_025 + 15, length: 1 }],
+            positive_deltas: vec![5, -5, 3, -2],
+            created: Some(Time { seconds: 5, nanos: 7 }),
+        };
+        assert_eq!(read, expected);
+        let (mut metrics, mut one) = (Vec::new(), Vec::new());
+        append_histogram(&mut metrics, &mut one, &value, None);
+        let read: Family = prost::Message::decode(&*metrics).unwrap();
+        assert_eq!(read.metrics, [One { histogram: Some(expected), ..One::default() }]);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::doubling::Doubling;
 use super::head::{Head, Kind};
 use super::labels::{Arena, Block, Slot, append_escaped};
 use super::number::append_digits;
@@ -23,17 +24,6 @@ enum Sink {
     Write,
     /// Nowhere; they are counted.
     Count,
-}
-
-/// A bucket of a histogram.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket<'a> {
-    /// Its upper bound as text.
-    pub(super) text: &'a str,
-    /// The same as a number.
-    pub(super) bound: Value,
-    /// How many there are up to that.
-    pub(super) count: u64,
 }
 
 /// Writes one family after the other.
@@ -211,27 +201,17 @@ impl<'a> Writer<'a> {
         self.finish(value.into());
     }
 
-    /// The series of a histogram: its buckets but for the last, which has no upper bound; how many there are in all, and
-    /// their sum.
-    pub(super) fn histogram(&mut self, buckets: &[Bucket<'_>], count: u64, sum: impl Into<Value>) {
-        self.histogram_with(&[], buckets, count, sum);
-    }
-
-    /// The same with labels of its own beside `le`, which are sorted by name.
-    pub(super) fn histogram_with(
-        &mut self,
-        own: &[Label<'_>],
-        buckets: &[Bucket<'_>],
-        count: u64,
-        sum: impl Into<Value>,
-    ) {
-        let sum = sum.into();
+    /// The series of a histogram: its buckets, how many there are in all, and their sum. Its labels beside `le` are sorted by
+    /// name.
+    pub(super) fn histogram(&mut self, own: &[Label<'_>], histogram: Doubling<'_>) {
+        let (buckets, count) = (histogram.buckets(), histogram.count());
         if (self.format, matches!(self.sink, Sink::Write)) == (Format::Protobuf, true) {
             self.drain();
             self.series += buckets.len() + 3;
             self.labels_of_metric(own);
-            let pairs = buckets.iter().map(|bucket| (bucket.bound.number(), bucket.count));
-            let value = protobuf::histogram(pairs, count, sum.number(), self.created);
+            let pairs = buckets.iter().map(|bucket| (bucket.bound, bucket.count));
+            let mut value = protobuf::histogram(pairs, count, histogram.sum().number(), self.created);
+            protobuf::append_native(&mut value, &histogram.native());
             protobuf::append_histogram(&mut self.metrics, &mut self.own, &value, self.timestamp);
             return self.end_piece();
         }
@@ -246,7 +226,7 @@ impl<'a> Writer<'a> {
         labels[at].1 = Text::Is("+Inf");
         self.with(&labels, count);
         self.suffix = "_sum";
-        self.with(own, sum);
+        self.with(own, histogram.sum());
         self.suffix = "_count";
         self.with(own, count);
         self.suffix = "";

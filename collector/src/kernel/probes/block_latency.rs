@@ -8,8 +8,8 @@ use std::collections::HashMap as Map;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::{Ebpf, EbpfLoader};
 use collector_ebpf::block_latency::{
-    BUCKETS, BY_TASK, BlockField, BlockFields, DISCARD, FIRST_BOUND, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS, QUEUED,
-    QUEUED_BUCKETS, READ, Row, SERVED, SERVED_BUCKETS,
+    BUCKETS, BY_TASK, BlockField, BlockFields, DISCARD, FIRST_EXPONENT, FORGOTTEN, Key, LEFT_OUT_ROWS, MINOR_BITS,
+    QUEUED, QUEUED_BUCKETS, READ, Row, SERVED, SERVED_BUCKETS,
 };
 
 use super::btf::{Btf, Parameter};
@@ -29,8 +29,9 @@ const ISSUE: &str = "block_rq_issue";
 /// Buckets of a histogram of times.
 pub const LATENCY_BUCKETS: usize = BUCKETS;
 
-/// The upper bound of the first bucket in nanoseconds; that of each next one is twice as high, and the last has none.
-pub const FIRST_LATENCY_BOUND: u64 = 1 << FIRST_BOUND;
+/// The upper bound of the first bucket is 2 to the power of this, in seconds; that of each next one is twice as high, and
+/// the last has none.
+pub const FIRST_LATENCY_EXPONENT: i32 = FIRST_EXPONENT;
 
 /// Each field and where it is.
 const FIELDS: [(BlockField, &str, &str); 18] = [

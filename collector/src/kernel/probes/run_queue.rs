@@ -7,8 +7,8 @@ use std::collections::HashMap as Map;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::{Ebpf, EbpfLoader};
 use collector_ebpf::run_queue::{
-    BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_BOUND, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, OWN, Pair, PairTime, Row,
-    RunQueueField, RunQueueFields, SERIAL, THROTTLED, WAITED, WAITS,
+    BUCKETS, CGROUP, COUNTED_CGROUPS, FIRST_EXPONENT, HIGHEST, LEFT_OUT_CGROUPS, LEFT_OUT_PAIRS, OWN, Pair, PairTime,
+    Row, RunQueueField, RunQueueFields, SERIAL, THROTTLED, WAITED, WAITS,
 };
 
 use super::btf::{Btf, Parameter};
@@ -27,8 +27,9 @@ const BEYOND: u32 = 64;
 /// Buckets of a histogram of waits.
 pub const WAIT_BUCKETS: usize = BUCKETS;
 
-/// The upper bound of the first bucket in nanoseconds; that of each next one is twice as high, and the last has none.
-pub const FIRST_WAIT_BOUND: u64 = 1 << FIRST_BOUND;
+/// The upper bound of the first bucket is 2 to the power of this, in seconds; that of each next one is twice as high, and
+/// the last has none.
+pub const FIRST_WAIT_EXPONENT: i32 = FIRST_EXPONENT;
 
 /// Each field and its names; the first that the kernel has counts.
 const FIELDS: [(RunQueueField, &str, &[&str]); RunQueueField::ALL.len()] = [
@@ -246,5 +247,16 @@ mod tests {
         let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
         let fields = fields(&Btf::parse(&types).unwrap()).unwrap();
         assert!(!fields.contains(&collector_ebpf::ABSENT), "{fields:?}");
+    }
+
+    #[test]
+    fn a_time_is_in_the_bucket_whose_bound_it_is_not_beyond() {
+        let bucket = |nanos| collector_ebpf::doubling::bucket(nanos, FIRST_EXPONENT, BUCKETS);
+        for place in 0..BUCKETS - 1 {
+            let bound = 1e9 * 2_f64.powi(FIRST_EXPONENT + place as i32);
+            let within = bound.floor() as u64;
+            assert_eq!((bucket(within), bucket(within + 1)), (place, place + 1), "{bound} ns");
+        }
+        assert_eq!((bucket(0), bucket(1), bucket(1 << 43), bucket(u64::MAX)), (0, 0, BUCKETS - 1, BUCKETS - 1));
     }
 }

@@ -11,6 +11,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
+use super::histograms::{self, Span};
+use super::values::{attribute, text};
 use crate::push::observe::Observed;
 use crate::push::queue::Request;
 use crate::push::statistics::{Detail, Kind, Number, Point, ROWS, Row, Seen};
@@ -59,6 +61,7 @@ fn points(metric: &Metric) -> u64 {
     let points = match &metric.data {
         Some(metric::Data::Gauge(gauge)) => gauge.data_points.len(),
         Some(metric::Data::Sum(sum)) => sum.data_points.len(),
+        Some(metric::Data::Histogram(histogram)) => histogram.data_points.len(),
         _ => 0,
     };
     points as u64
@@ -79,14 +82,6 @@ fn container(observed: &Observed, host: &Host, style: Style) -> Option<ResourceM
     let scope = ScopeMetrics { scope: Some(scope()), metrics, schema_url: SCHEMA.to_owned() };
     let resource = resource(&observed.name, observed.identity.as_deref(), host);
     Some(ResourceMetrics { resource: Some(resource), scope_metrics: vec![scope], schema_url: SCHEMA.to_owned() })
-}
-
-pub(super) fn attribute(key: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
-pub(super) fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
 /// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups.
@@ -256,6 +251,10 @@ fn metrics(observed: &Observed, sample: &Sample, host: &Host, style: Style) -> V
         let (name, unit) = (row.otlp.to_owned(), row.unit.to_owned());
         metrics.push(Metric { name, unit, data: Some(data), ..Metric::default() });
     }
+    let before = previous.as_ref().filter(|before| created <= before.at.0);
+    // The programs are as old as the collector.
+    let span = Span { start: created.max(host.since.0), previous: before.map(|sample| sample.at.0), at };
+    metrics.extend(histograms::metrics(&observed.kinds, observed.previous_kinds.as_ref(), span, style.temporality));
     metrics
 }
 
@@ -265,6 +264,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::push::statistics::Kinds;
     use crate::sample::container::{Cpu, DeviceIo, Faults, Interface, Io, IoStat, Memory, Network, Traffic};
     use crate::sample::identity::Runtime;
     use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
@@ -316,6 +316,8 @@ mod tests {
             previous: Some(sample(5)),
             samples: vec![sample(7)],
             storage: None,
+            kinds: Kinds::default(),
+            previous_kinds: None,
         }
     }
 

@@ -41,6 +41,9 @@ fn names_are_those_that_others_have() {
     for row in ROWS.iter().filter(|row| !row.prometheus.is_empty()) {
         assert!(metrics.iter().any(|page| page.contains(row.prometheus)), "{}", row.prometheus);
     }
+    for Histogram { prometheus, .. } in HISTOGRAMS {
+        assert!(metrics[3].contains(prometheus), "{prometheus}");
+    }
     let api = [
         include_str!("../../api/golden/v1_container_full.json"),
         include_str!("../../api/golden/v2_1_stats_full.json"),
@@ -50,6 +53,10 @@ fn names_are_those_that_others_have() {
     for row in ROWS.iter().filter(|row| !row.json.is_empty()) {
         let key = row.json.rsplit('.').next().unwrap();
         assert!(api.iter().any(|page| page.contains(&format!("\"{key}\""))), "{}", row.json);
+    }
+    for Histogram { json, .. } in HISTOGRAMS {
+        let key = json.rsplit('.').next().unwrap();
+        assert!(api[1].contains(&format!("\"{key}\"")), "{json}");
     }
 }
 
@@ -135,6 +142,15 @@ fn the_page_of_names_is_current() {
             code(row.json)
         )
         .unwrap();
+    }
+    page.push_str(
+        "\n## Histograms\n\n\
+         Of the kinds `runqueue` and `blocklatency`, in seconds. OTLP has them with every bucket of the programs (histograms with \
+         explicit bounds), remote write as the series of `/metrics`; InfluxDB and statsd do not have them.\n\n\
+         | Prometheus | OTLP | JSON |\n| --- | --- | --- |\n",
+    );
+    for Histogram { otlp, prometheus, json, .. } in HISTOGRAMS {
+        writeln!(page, "| {} | {} histogram, s | {} |", code(prometheus), code(otlp), code(json)).unwrap();
     }
     page.push_str(
         "\nOTLP also has `container.uptime` (gauge, s) and `container.cpu.usage` (gauge, {cpu}), which are computed from two \

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::sample::block_latency::{BlockLatency, DeviceLatency, Latencies};
+use crate::sample::block_latency::{BlockLatency, DeviceLatency, FIRST_EXPONENT, Latencies};
+use crate::sample::doubling::below;
 
 /// Since the collector's programs were loaded; the cgroup's own requests of one kind to one device.
 #[derive(JsonSchema, Serialize)]
@@ -45,9 +46,8 @@ struct RequestBucket {
 impl From<&Latencies> for RequestTimes {
     fn from(times: &Latencies) -> Self {
         let used = times.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
-        let requests =
-            used.map(|(at, count)| RequestBucket { below: Latencies::upper_bound(at), count: *count }).collect();
-        Self { time: times.total.0, count: times.count(), requests }
+        let requests = used.map(|(at, count)| RequestBucket { below: below(FIRST_EXPONENT, at), count: *count });
+        Self { time: times.total.0, count: times.count(), requests: requests.collect() }
     }
 }
 

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::wire::json::Lossy;
-use crate::sample::run_queue::RunQueue;
+use crate::sample::doubling::below;
+use crate::sample::run_queue::{FIRST_EXPONENT, RunQueue};
 
 /// Since the collector's program was loaded; of the cgroup's own tasks, in nanoseconds.
 #[derive(JsonSchema, Serialize)]
@@ -45,7 +46,7 @@ impl<'a> From<&'a RunQueue> for RunQueueStats<'a> {
             wait_time: waited.0,
             throttled_time: throttled.0,
             own_time: own.0,
-            waits: used.map(|(at, count)| WaitBucket { below: RunQueue::upper_bound(at), count: *count }).collect(),
+            waits: used.map(|(at, count)| WaitBucket { below: below(FIRST_EXPONENT, at), count: *count }).collect(),
             aggressors: behind.iter().map(|(name, time)| Aggressor { name: Lossy(name), time: time.0 }).collect(),
         }
     }

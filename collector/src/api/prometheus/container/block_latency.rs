@@ -1,11 +1,11 @@
 //! How long requests to block devices waited and took: what cAdvisor does not have. Absent where the kind `blocklatency` is
 //! off.
 
-use super::doubling;
+use crate::api::prometheus::doubling::Doubling;
 use crate::api::prometheus::family::{Family, Group, Moment, Row};
 use crate::api::prometheus::value::Text;
-use crate::api::prometheus::writer::{Bucket, Writer};
-use crate::sample::block_latency::{DeviceLatency, Latencies};
+use crate::api::prometheus::writer::Writer;
+use crate::sample::block_latency::{DeviceLatency, FIRST_EXPONENT, Latencies};
 use crate::sample::kinds::MetricKind::BlockLatency as Kind;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -49,24 +49,6 @@ fn times(row: &Row<'_>, out: &mut Writer<'_>, get: impl Fn(&DeviceLatency) -> &L
             name => Text::Is(name),
         };
         let labels = [("device", name), ("operation", Text::Is(device.operation.name()))];
-        out.histogram_with(&labels, &buckets(times), times.count(), times.total);
-    }
-}
-
-fn buckets(times: &Latencies) -> [Bucket<'static>; doubling::REPORTED] {
-    doubling::buckets(&times.buckets, Latencies::upper_bound, 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_are_those_of_their_buckets() {
-        let times = Latencies { buckets: std::array::from_fn(|bucket| bucket as u64), ..Latencies::default() };
-        let buckets = buckets(&times);
-        doubling::check(&buckets);
-        assert_eq!((buckets[0].count, buckets[1].count, buckets[11].count), (0, 3, 253));
-        assert_eq!(times.count(), 276);
+        out.histogram(&labels, Doubling { counts: &times.buckets, first: FIRST_EXPONENT, sum: times.total });
     }
 }

@@ -1,12 +1,12 @@
 //! Waits for a CPU, and for whom: what cAdvisor does not have. Absent where the kind `runqueue` is off.
 
-use super::doubling;
+use crate::api::prometheus::doubling::Doubling;
 use crate::api::prometheus::family::{Family, Group, Moment, Row};
 use crate::api::prometheus::value::Text;
-use crate::api::prometheus::writer::{Bucket, Writer};
+use crate::api::prometheus::writer::Writer;
 use crate::api::wire::json::lossy;
 use crate::sample::kinds::MetricKind::RunQueue as Kind;
-use crate::sample::run_queue::RunQueue;
+use crate::sample::run_queue::{FIRST_EXPONENT, RunQueue};
 use crate::units::Nanos;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -15,7 +15,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "How long tasks that could run waited for a CPU, without what a quota held them back.",
         |row, _, out| {
             if let Some(waits) = row.run_queue {
-                out.histogram(&buckets(waits), waits.count(), waits.waited);
+                out.histogram(&[], Doubling { counts: &waits.buckets, first: FIRST_EXPONENT, sum: waits.waited });
             }
         },
     )
@@ -57,23 +57,5 @@ pub(super) const FAMILIES: &[Family] = &[
 fn time(row: &Row<'_>, out: &mut Writer<'_>, get: impl FnOnce(&RunQueue) -> Nanos) {
     if let Some(waits) = row.run_queue {
         out.value(get(waits));
-    }
-}
-
-fn buckets(waits: &RunQueue) -> [Bucket<'static>; doubling::REPORTED] {
-    doubling::buckets(&waits.buckets, RunQueue::upper_bound, 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_are_those_of_their_buckets() {
-        let waits = RunQueue { buckets: std::array::from_fn(|bucket| bucket as u64), ..RunQueue::default() };
-        let buckets = buckets(&waits);
-        doubling::check(&buckets);
-        assert_eq!((buckets[0].count, buckets[1].count, buckets[11].count), (0, 3, 253));
-        assert_eq!(waits.count(), 276);
     }
 }

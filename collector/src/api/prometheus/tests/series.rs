@@ -370,9 +370,9 @@ fn histograms_have_labels_beside_those_of_their_buckets() {
         let labels = [&read[..], &[("le", bound)]].concat();
         parsed.value(&format!("{family}_bucket"), &labels)
     };
-    assert_eq!([below("6.5536e-05"), below("0.000262144"), below("+Inf")], [Some("0"), Some("3"), Some("3")]);
+    assert_eq!([below("6.103515625e-05"), below("0.000244140625"), below("+Inf")], [Some("0"), Some("3"), Some("3")]);
     assert_eq!(parsed.value(&format!("{family}_sum"), &read), Some("0.0006"));
     assert_eq!(parsed.value(&format!("{family}_count"), &read), Some("3"));
-    let written = [("id", "/docker/d0c"), ("device", "254:16"), ("operation", "Write"), ("le", "4.096e-06")];
+    let written = [("id", "/docker/d0c"), ("device", "254:16"), ("operation", "Write"), ("le", "3.814697265625e-06")];
     assert_eq!(parsed.value("container_blkio_queue_seconds_bucket", &written), Some("3"));
 }
