@@ -11,6 +11,7 @@ use crate::support::collector::Collector;
 use crate::support::containerd::Containerd;
 use crate::support::docker::Docker;
 use crate::support::engine::ContainerEngine as _;
+use crate::support::fake_cri::{FakeCri, USED, WORKING_SET};
 use crate::support::harness::{Case, Skip};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Error, Result, ensure, http, wait};
@@ -20,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("identity::a_container_inside_of_another_has_its_name", a_container_inside_of_another_has_its_name),
     Case::new("identity::a_strangers_network_is_not_the_containers", a_strangers_network_is_not_the_containers),
     Case::new("identity::containerd_knows_where_its_containers_are", containerd_knows_where_its_containers_are),
+    // Four seconds.
+    Case::new("identity::what_the_kernel_does_not_see_the_runtime_tells", what_the_kernel_does_not_see),
 ];
 
 const WITHOUT: [&str; 4] = ["--docker=", "--podman=", "--containerd=", "--crio="];
@@ -205,4 +208,61 @@ fn containerd_knows_where_its_containers_are() -> Result<()> {
         Ok::<_, Error>(())
     })?;
     containerd.remove(&container)
+}
+
+/// A container that runs, and in whose cgroup nothing ever ran: its numbers are the runtime's from the moment it is named,
+/// and none of the cgroup's zeros.
+fn what_the_kernel_does_not_see() -> Result<()> {
+    let id = "5a".repeat(32);
+    let cgroups = Cgroups::new(Set::Every)?;
+    let pod = "kubepods/besteffort/pod3f2a8a52-7c1f-4c58-9a54-0123456789ab";
+    let parts: Vec<&str> = pod.split('/').collect();
+    for depth in 1..=parts.len() {
+        cgroups.make(parts[..depth].join("/"))?;
+    }
+    let cgroup = cgroups.at(format!("{pod}/{id}")).name();
+    let runtime = FakeCri::start(&id, &cgroup)?;
+    let endpoint = format!("--crio=tcp://{}", runtime.address);
+    let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--containerd=", &endpoint];
+    let collector = Collector::start(&flags)?;
+    wait::pass(wait::seconds(2));
+    ensure!(runtime.asked() == 0, "asked {} times about nobody", runtime.asked());
+    cgroups.make(format!("{pod}/{id}"))?;
+    let labels = [("id", cgroup.as_str())];
+    let told = wait::eventually(wait::seconds(10), || {
+        let metrics = collector.metrics()?;
+        let named = metrics.series("container_info", &labels).any(|line| line.label("name").contains("sandboxed"));
+        ensure!(named, "{cgroup} has no name");
+        let used = metrics.value("container_cpu_usage_seconds_total", &labels);
+        // Not to be tried again: it has a name already.
+        Ok((used.is_some() || metrics.value("container_memory_usage_bytes", &labels).is_some()).then_some(metrics))
+    })?;
+    ensure!(
+        told.is_none_or(|metrics| metrics.value("container_cpu_usage_seconds_total", &labels) != Some(0.0)),
+        "a zero"
+    );
+    let metrics = wait::eventually(wait::seconds(10), || {
+        let metrics = collector.metrics()?;
+        let used = metrics.value("container_cpu_usage_seconds_total", &labels).context("no CPU time")?;
+        ensure!(used >= USED as f64 / 1e9, "{used} s used");
+        Ok(metrics)
+    })?;
+    ensure!(metrics.value("container_stats_source", &[labels[0], ("source", "cri")]) == Some(1.0), "no source");
+    let working_set = metrics.value("container_memory_working_set_bytes", &labels);
+    ensure!(working_set == Some(WORKING_SET as f64), "a working set of {working_set:?}");
+    for family in ["container_memory_cache", "container_memory_usage_bytes", "container_cpu_user_seconds_total"] {
+        ensure!(metrics.value(family, &labels).is_none(), "{family} is {:?}", metrics.value(family, &labels));
+    }
+    let others = metrics.series("container_stats_source", &[]).count();
+    ensure!(others == 1, "{others} containers have another source");
+    wait::pass(wait::seconds(2));
+    let reported: Value = collector.json(&format!("/api/v2.1/stats{cgroup}?count=1"), None)?;
+    let reported = &reported[&cgroup];
+    ensure!(reported["source"] == "cri", "{reported}");
+    let rate = reported["stats"][0]["cpu_inst"]["usage"]["total"].as_u64();
+    ensure!(
+        rate.is_some_and(|rate| (400_000_000..600_000_000).contains(&rate)),
+        "{rate:?} ns of CPU a second of 500,000,000"
+    );
+    Ok(())
 }

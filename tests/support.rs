@@ -18,6 +18,7 @@ pub(crate) mod deployed;
 pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod engine;
+pub(crate) mod fake_cri;
 pub(crate) mod fuse;
 pub(crate) mod grpc;
 pub(crate) mod h2;

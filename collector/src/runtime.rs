@@ -8,6 +8,7 @@ mod client;
 mod containerd;
 mod cri;
 mod cri_storage;
+mod cri_usage;
 mod docker;
 mod docker_answer;
 mod docker_files;
@@ -29,6 +30,7 @@ mod requests;
 mod shares;
 
 pub use cgroups_of::CgroupsOf;
+pub use cri_usage::{UsageQuestions, Usages};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listeners::{DockerTls, Listener, Named, Runtimes};
 pub use lookup::{Lookup, channel};

@@ -20,6 +20,7 @@ pub mod pods;
 pub mod process;
 mod repeated;
 pub mod run_queue;
+pub mod runtime_usage;
 pub mod sockets;
 pub mod spec;
 pub mod statistic;

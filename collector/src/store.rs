@@ -14,6 +14,7 @@ pub mod pods;
 pub mod restarts;
 pub mod summary;
 pub mod timeline;
+mod told;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -173,6 +174,7 @@ impl Store {
             network_cgroup: Mutex::default(),
             unified_id: AtomicU64::new(0),
             block_latency: Mutex::default(),
+            told: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });

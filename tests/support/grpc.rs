@@ -47,6 +47,11 @@ impl Message {
         self
     }
 
+    /// As it is sent.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     fn block(&mut self, field: u8, content: &[u8]) {
         self.0.push(field << 3 | 2);
         varint(&mut self.0, content.len() as u64);

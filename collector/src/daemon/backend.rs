@@ -237,6 +237,7 @@ impl Backend {
             run_queue: container.run_queue(),
             network_cgroup: container.network_cgroup(),
             block_latency: container.block_latency(),
+            is_told: container.is_told(),
             exit: container.exit(),
         }
     }

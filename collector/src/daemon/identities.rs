@@ -1,6 +1,7 @@
 //! Passes what container runtimes report about their containers on to those who want to know.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::degradations::Degradations;
@@ -9,10 +10,11 @@ use crate::disk_usage::StorageNews;
 use crate::kernel::machine_records::{MachineRecords, UserOfLxc};
 use crate::kernel::process_cgroups::ProcessCgroups;
 use crate::runtime::owners::RuntimeReport;
-use crate::runtime::{CgroupsOf, Lookup, cgroup_names};
+use crate::runtime::{CgroupsOf, Lookup, UsageQuestions, Usages, cgroup_names};
 use crate::sample::event::Name;
-use crate::sample::identity::Manager;
+use crate::sample::identity::{Manager, Runtime, Who};
 use crate::sampler::engine::Engine;
+use crate::store::Container;
 
 /// Asks the container runtimes who their containers are; ends when nobody listens any more.
 pub(super) fn look_up(
@@ -27,6 +29,7 @@ pub(super) fn look_up(
     let cgroups_of = CgroupsOf::new(look.map(|look| move |pid| look.of(pid)));
     let engine = Arc::downgrade(engine);
     let recorder = engine.clone();
+    let usage = about_usage(config.interval, &engine);
     let recorded = news.clone();
     let files = storage.clone();
     let stored = move |reported| {
@@ -56,7 +59,33 @@ pub(super) fn look_up(
             recorded.identified(changed);
         }
     });
-    lookup.run(config.runtimes.clone(), cgroups_of, degradations, found, stored)
+    lookup.with_usage(usage).run(config.runtimes.clone(), cgroups_of, degradations, found, stored)
+}
+
+/// Runtimes are asked at the pace of samples what those containers use of which the kernel sees nothing.
+fn about_usage(interval: Duration, engine: &Weak<Engine>) -> UsageQuestions {
+    let (asking, heard) = (engine.clone(), engine.clone());
+    let wanted = move |runtime| asking.upgrade().map_or_else(Vec::new, |engine| untold(&engine, runtime));
+    let used = move |mut usages: Usages| {
+        let Some(engine) = heard.upgrade() else { return };
+        for container in asked_about(&engine) {
+            if let Some(usage) = container.who().and_then(|who| usages.remove(&*who.id)) {
+                container.hear_of_usage(usage);
+            }
+        }
+    };
+    UsageQuestions::new(interval.max(Duration::from_secs(1)), wanted, used)
+}
+
+/// The containers of which the kernel sees nothing.
+fn asked_about(engine: &Engine) -> impl Iterator<Item = Arc<Container>> {
+    engine.store().with_prefix(b"/").into_iter().filter(|container| container.asks_runtime())
+}
+
+/// The ids of those of this runtime.
+fn untold(engine: &Engine, runtime: Runtime) -> Vec<Arc<str>> {
+    let is_of = |who: &Who| who.identity.as_ref().is_some_and(|identity| identity.runtime == runtime);
+    asked_about(engine).filter_map(|container| container.who().filter(is_of)).map(|who| who.id).collect()
 }
 
 /// Who keeps a container whose path names it, where what lies on disk is more exact than the path.

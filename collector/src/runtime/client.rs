@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::answer::Answer;
 use super::containerd::ContainerdClient;
 use super::cri::CriClient;
+use super::cri_usage::UsageQuestions;
 use super::docker::DockerClient;
 use super::endpoint::Endpoint;
 use super::error::RuntimeError;
@@ -87,6 +88,19 @@ impl Client {
             Api::Docker(client) => client.storage().await,
             Api::Containerd(client) => client.storage().await,
             Api::Cri(client) => client.storage().await,
+        }
+    }
+
+    /// Passes on what containers use of which the kernel sees nothing, until the runtime goes away; why it ended.
+    pub(super) async fn follow_usage(&self, questions: Option<&UsageQuestions>) -> String {
+        let connection = match &self.api {
+            Api::Containerd(client) => client.connection(),
+            Api::Cri(client) => client.connection(),
+            Api::Docker(_) => return std::future::pending().await,
+        };
+        match questions {
+            Some(questions) => questions.follow(self.runtime, connection).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -153,6 +153,11 @@ impl ContainerdClient {
         self.snapshots.storage(&self.connection).await
     }
 
+    /// How it is spoken to; its CRI plugin listens at the same socket.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Whether it answers.
     pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
         self.connection.call::<Empty, Empty>(VERSION, Empty {}, None).await.map(drop)

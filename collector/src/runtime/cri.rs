@@ -144,6 +144,11 @@ impl CriClient {
         cri_storage::ask(&self.connection, Runtime::CriO).await
     }
 
+    /// How it is spoken to.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Whether it answers.
     pub(super) async fn ping(&self) -> Result<(), RuntimeError> {
         self.connection.call::<Empty, Empty>(VERSION, Empty {}, None).await.map(drop)

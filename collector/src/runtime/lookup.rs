@@ -14,6 +14,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::cgroups_of::CgroupsOf;
 use super::client::Client;
+use super::cri_usage::UsageQuestions;
 use super::listeners::{Listener, Runtimes};
 use super::owners::RuntimeReport;
 use super::questions::Questions;
@@ -34,12 +35,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub struct Lookup {
     waiting: Waiting,
     records: Records,
+    usage: Option<UsageQuestions>,
 }
 
 /// A lookup and the handle that feeds it.
 pub fn channel() -> (Requests, Lookup) {
     let (requests, waiting) = list();
-    (requests, Lookup { waiting, records: Records::default() })
+    (requests, Lookup { waiting, records: Records::default(), usage: None })
 }
 
 impl Lookup {
@@ -48,6 +50,12 @@ impl Lookup {
     #[must_use]
     pub fn with_records(self, look: impl Fn(&Name) + Send + Sync + 'static) -> Self {
         Self { records: Records::new(Some(Arc::new(look))), ..self }
+    }
+
+    /// With questions about what containers use of which the kernel sees nothing.
+    #[must_use]
+    pub fn with_usage(self, questions: UsageQuestions) -> Self {
+        Self { usage: Some(questions), ..self }
     }
 
     /// Runs until every [`Requests`] is gone. `found` is called with what a runtime reports about a container, and
@@ -64,7 +72,7 @@ impl Lookup {
         let (sender, mut news) = mpsc::channel(16);
         let (reporter, mut changed) = mpsc::channel(256);
         let (storage, mut reports) = mpsc::channel(16);
-        let report = Report { news: sender, changed: reporter, storage };
+        let report = Report { news: sender, changed: reporter, storage, usage: self.usage.take() };
         // Ended with this function.
         let mut watchers = JoinSet::new();
         let mut questions = Questions::new(runtimes.listeners.len(), cgroups_of);
@@ -151,6 +159,8 @@ struct Report {
     changed: mpsc::Sender<String>,
     /// What a runtime reports about disks.
     storage: mpsc::Sender<RuntimeStorage>,
+    /// What containers use.
+    usage: Option<UsageQuestions>,
 }
 
 impl Report {
@@ -180,6 +190,7 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
                     reason = client.follow(&report.changed) => reason,
                     reason = pulse(slot, &client, &report) => reason,
                     reason = follow_storage(&client, runtimes.storage_every, &report.storage) => reason,
+                    reason = client.follow_usage(report.usage.as_ref()) => reason,
                 };
                 tracing::info!(
                     runtime = name, %endpoint, reason,

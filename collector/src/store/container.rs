@@ -11,6 +11,7 @@ use super::lock;
 use super::peaks::{self, Peaks};
 use super::summary::{Recorder, Summary};
 use super::timeline::Timeline;
+use super::told::{self, Told};
 use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
 use crate::sample::block_latency::BlockLatency;
@@ -21,6 +22,7 @@ use crate::sample::filesystem::Storage;
 use crate::sample::identity::{Identity, Who};
 use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::run_queue::RunQueue;
+use crate::sample::runtime_usage::RuntimeUsage;
 use crate::sample::spec::Spec;
 use crate::units::WallTime;
 
@@ -41,6 +43,7 @@ pub struct Container {
     pub(super) network_cgroup: Mutex<Option<NetworkCgroup>>,
     pub(super) unified_id: AtomicU64,
     pub(super) block_latency: Mutex<Option<Arc<BlockLatency>>>,
+    pub(super) told: Mutex<Told>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
 }
@@ -123,6 +126,10 @@ impl Container {
     pub fn push(&self, mut sample: Sample) -> Pushed {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
+        let before = recent.history.latest().map(|latest| latest.at);
+        let Some(sample) = lock(&self.told).settle(sample, before, || self.runs()) else {
+            return Pushed { regressions: 0, unchanged: false };
+        };
         let pushed = recent.history.push(sample, self.limits);
         recent.added(self.limits);
         recent.settle(&self.budget);
@@ -134,7 +141,9 @@ impl Container {
         let oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
         let is_same = recent.history.latest().is_some_and(|latest| latest.oom_kills == oom_kills);
-        if !is_same || !recent.history.repeat(at, self.limits) {
+        // What the runtime says may be new although the kernel sees nothing.
+        let is_kernels = !lock(&self.told).is_the_runtimes(|| self.runs());
+        if !is_same || !is_kernels || !recent.history.repeat(at, self.limits) {
             return false;
         }
         recent.added(self.limits);
@@ -329,6 +338,27 @@ impl Container {
     /// Keeps how long its requests to block devices took.
     pub fn set_block_latency(&self, latency: BlockLatency) {
         *lock(&self.block_latency) = Some(Arc::new(latency));
+    }
+
+    /// Whether its runtime can be asked, and says that it runs.
+    fn runs(&self) -> bool {
+        self.identity().is_some_and(|identity| told::runs(&identity))
+    }
+
+    /// Whether its runtime should be asked what it uses: the kernel sees nothing of it.
+    pub fn asks_runtime(&self) -> bool {
+        let runs = self.runs();
+        runs && lock(&self.told).is_the_runtimes(|| runs)
+    }
+
+    /// Takes what its runtime says that it uses.
+    pub fn hear_of_usage(&self, usage: RuntimeUsage) {
+        lock(&self.told).hear(usage);
+    }
+
+    /// Whether what is reported of it is its runtime's word.
+    pub fn is_told(&self) -> bool {
+        lock(&self.told).is_told()
     }
 
     /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.

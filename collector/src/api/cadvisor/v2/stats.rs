@@ -28,6 +28,7 @@ use crate::api::wire::time::GoTime;
 use crate::rates::{self, CpuRates};
 use crate::sample::container::{Hugetlb, Interface, MemoryLimit, Misc, Network, Sample, Zswap};
 use crate::sample::hardware::{PerfEvent, UncorePerfEvent};
+use crate::sample::runtime_usage::SOURCE;
 use crate::sample::spec::Spec;
 use crate::units::Bytes;
 
@@ -192,7 +193,11 @@ struct ContainerInfo<'a> {
     runqueue: Option<RunQueueStats<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_cgroup: Option<NetworkCgroupStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     blocklatency: Option<Vec<BlockLatencyStats<'a>>>,
+    /// `cri` where the runtime says what the container uses, because the kernel sees nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
     #[serde(skip_serializing_if = "Series::is_empty")]
     #[schemars(with = "Vec<ContainerStats<'a>>")]
     stats: Series<ContainerStats<'a>>,
@@ -363,8 +368,8 @@ pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: By
     let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
     let network_cgroup = view.network_cgroup.map(NetworkCgroupStats::from);
     let blocklatency = view.block_latency.as_deref().map(block_latency::stats);
-    let spec = ContainerSpec::new(view, machine_memory);
-    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, blocklatency, stats });
+    let (spec, source) = (ContainerSpec::new(view, machine_memory), view.is_told.then_some(SOURCE));
+    json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, blocklatency, source, stats });
 }
 
 /// Appends the machine's samples, from those of the root container; `null` when there are none.

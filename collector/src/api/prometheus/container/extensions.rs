@@ -11,6 +11,7 @@ use crate::sample::container::{MemoryLimit, Misc, Zswap};
 use crate::sample::exit::SignalName;
 use crate::sample::kinds::MetricKind::{Disk, Memory, Peak};
 use crate::sample::pods::VolumeKind;
+use crate::sample::runtime_usage::SOURCE;
 use crate::store::peaks::Peaks;
 
 pub(in crate::api::prometheus) const FAMILIES: &[Family] = &[
@@ -38,6 +39,18 @@ pub(in crate::api::prometheus) const FAMILIES: &[Family] = &[
     .at(Moment::None)
     .labels(&["reason", "signal"])
     .kept(),
+    Family::gauge(
+        "container_stats_source",
+        "Always 1, of containers of which the kernel sees nothing: who says what they use.",
+        |row, _, out| {
+            if row.is_told && row.life == Life::Running && row.sample.is_some() {
+                out.with(&[("source", Text::Is(SOURCE))], 1_u64);
+            }
+        },
+    )
+    .group(Group::Core)
+    .at(Moment::None)
+    .labels(&["source"]),
     Family::single(
         "container_restarts_total",
         "How often the container of this name was started again, whatever its id, counted by the runtime or since the \

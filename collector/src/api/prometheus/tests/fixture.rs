@@ -426,7 +426,11 @@ pub(super) fn snapshot(sample: Sample) -> Snapshot {
             docker,
             Entry { name: name("/docker/gone"), oom_kills: 0, ..gone },
             running(pod, sample.clone()),
-            Entry { identity: Some(Arc::new(pod_container())), ..running(&format!("{pod}/c0de"), sample) },
+            Entry {
+                identity: Some(Arc::new(pod_container())),
+                is_told: true,
+                ..running(&format!("{pod}/c0de"), sample)
+            },
             Entry { name: name("/unsampled"), spec: spec(), ..Entry::default() },
             Entry { name: name("/unsampled/killed"), life: Life::Ended, oom_kills: 1, ..Entry::default() },
         ],
