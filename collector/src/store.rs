@@ -172,7 +172,7 @@ impl Store {
             storage: Mutex::default(),
             run_queue: Mutex::default(),
             network_cgroup: Mutex::default(),
-            unified_id: AtomicU64::new(0),
+            directories: Mutex::default(),
             block_latency: Mutex::default(),
             told: Mutex::default(),
             limits: self.limits.history,

@@ -11,7 +11,6 @@ use crate::bounds::Bound;
 use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::cgroup::Version;
-use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::block_latency::{
     BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_EXPONENT, LATENCY_BUCKETS, WithoutBlockLatency,
 };
@@ -49,13 +48,12 @@ pub(super) fn start(
         }
     };
     info!(map_bytes = latencies.map_bytes(), "block latency: the programs are attached");
-    let mut reader = Reader { latencies, buffer: ReadBuffer::new(), unlisted: HashSet::new(), left_out: None };
+    let mut reader = Reader { latencies, unlisted: HashSet::new(), left_out: None };
     kind_reader::start("block-latency", engine, supervisor, move |engine| reader.read(engine))
 }
 
 struct Reader {
     latencies: BlockLatencies,
-    buffer: ReadBuffer,
     /// Cgroups with rows that were not listed the last time: one that was just made may be listed in a moment.
     unlisted: HashSet<u64>,
     /// Requests that were not counted, as last seen.
@@ -66,7 +64,7 @@ impl Reader {
     fn read(&mut self, engine: &Engine) -> io::Result<()> {
         let context = engine.context();
         let hierarchy = kind_reader::hierarchy(context.hierarchies(), CONTROLLER);
-        let containers = kind_reader::containers_by_id(engine, hierarchy, &mut self.buffer);
+        let containers = kind_reader::containers_by_id(engine, hierarchy);
         let unlisted = &self.unlisted;
         let rows = self.latencies.read(|id| unlisted.contains(&id) && !containers.contains_key(&id))?;
         self.unlisted = rows.keys().filter(|id| !containers.contains_key(id)).copied().collect();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::kernel::cgroup::{DEFAULT_HIERARCHY, Hierarchies, Hierarchy};
-use crate::kernel::file::ReadBuffer;
 use crate::sampler::engine::Engine;
 use crate::store::Container;
 use crate::supervisor::Supervisor;
@@ -44,11 +43,7 @@ pub(super) fn hierarchy<'a>(hierarchies: &'a Hierarchies, controller: &str) -> O
 }
 
 /// All containers by the kernfs ids of their directories there.
-pub(super) fn containers_by_id(
-    engine: &Engine,
-    hierarchy: Option<&Hierarchy>,
-    buffer: &mut ReadBuffer,
-) -> HashMap<u64, Arc<Container>> {
-    let with_id = |container: Arc<Container>| Some((hierarchy?.id_of(container.name(), buffer)?, container));
+pub(super) fn containers_by_id(engine: &Engine, hierarchy: Option<&Hierarchy>) -> HashMap<u64, Arc<Container>> {
+    let with_id = |container: Arc<Container>| Some((container.directory(hierarchy?.id)?, container));
     engine.store().with_prefix(b"/").into_iter().filter_map(with_id).collect()
 }

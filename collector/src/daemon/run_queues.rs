@@ -9,11 +9,10 @@ use tracing::{info, warn};
 use super::kind_reader;
 use crate::config::Config;
 use crate::degradations::Degradations;
-use crate::kernel::file::ReadBuffer;
 use crate::kernel::probes::run_queue::{
     AllWaits, CgroupWaits, FIRST_WAIT_EXPONENT, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
-use crate::sample::doubling::BUCKETS;
 };
+use crate::sample::doubling::BUCKETS;
 use crate::sample::event::Name;
 use crate::sample::kinds::MetricKind;
 use crate::sample::run_queue::{FIRST_EXPONENT, NAMED, RunQueue};
@@ -43,9 +42,9 @@ pub(super) fn start(
         }
     };
     info!(map_bytes = queues.map_bytes(), "run queue: the program is attached to sched_switch");
-    let (mut buffer, mut reported) = (ReadBuffer::new(), false);
+    let mut reported = false;
     kind_reader::start("run-queue", engine, supervisor, move |engine| {
-        read(&mut queues, engine, &mut buffer)?;
+        read(&mut queues, engine)?;
         let left_out = queues.left_out();
         if !reported && left_out != LeftOut::default() {
             reported = true;
@@ -55,9 +54,9 @@ pub(super) fn start(
     })
 }
 
-fn read(queues: &mut RunQueues, engine: &Engine, buffer: &mut ReadBuffer) -> io::Result<()> {
+fn read(queues: &mut RunQueues, engine: &Engine) -> io::Result<()> {
     let hierarchy = kind_reader::hierarchy(engine.context().hierarchies(), "cpu");
-    let mut containers = kind_reader::containers_by_id(engine, hierarchy, buffer);
+    let mut containers = kind_reader::containers_by_id(engine, hierarchy);
     // The root's row has no id.
     containers.extend(engine.store().get(b"/").map(|root| (0, root)));
     let waits = queues.read(|id| containers.contains_key(&id))?;

@@ -41,7 +41,7 @@ pub struct Container {
     pub(super) storage: Mutex<Timeline<Storage>>,
     pub(super) run_queue: Mutex<Option<Arc<RunQueue>>>,
     pub(super) network_cgroup: Mutex<Option<NetworkCgroup>>,
-    pub(super) unified_id: AtomicU64,
+    pub(super) directories: Mutex<Vec<(u32, u64)>>,
     pub(super) block_latency: Mutex<Option<Arc<BlockLatency>>>,
     pub(super) told: Mutex<Told>,
     pub(super) limits: Limits,
@@ -320,14 +320,20 @@ impl Container {
         *lock(&self.network_cgroup) = Some(network);
     }
 
-    /// The kernfs id of its directory in cgroup2, the last if it had several; `None` where it is not known to have one.
-    pub fn unified_id(&self) -> Option<u64> {
-        Some(self.unified_id.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    /// The kernfs id of its directory in a hierarchy, the last if it had several; `None` where it is not known to have one.
+    pub fn directory(&self, hierarchy: u32) -> Option<u64> {
+        lock(&self.directories).iter().find(|(of, _)| *of == hierarchy).map(|(_, id)| *id)
     }
 
-    /// Keeps the id of its directory in cgroup2.
-    pub fn set_unified_id(&self, id: u64) {
-        self.unified_id.store(id, Ordering::Relaxed);
+    /// Keeps the ids of its directories by hierarchy: they may be gone before anybody looks. Of those that are not among
+    /// them the last stay known.
+    pub fn set_directories(&self, directories: impl IntoIterator<Item = (u32, u64)>) {
+        let mut known = lock(&self.directories);
+        for (hierarchy, id) in directories {
+            known.retain(|(of, _)| *of != hierarchy);
+            known.push((hierarchy, id));
+        }
+        known.shrink_to_fit();
     }
 
     /// How long its requests to block devices took, as last read; `None` where that is not counted or there were none.

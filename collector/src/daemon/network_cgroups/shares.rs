@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::iter::successors;
 use std::sync::Arc;
 
+use crate::kernel::cgroup::DEFAULT_HIERARCHY;
 use crate::kernel::probes::network_cgroup::{Packets, Traffic};
 use crate::sample::event::Name;
 use crate::store::{Container, Listed};
@@ -59,7 +60,7 @@ impl Shares {
         let all = ended.iter().map(|container| (container, Life::Ended));
         for (container, life) in all.chain(there.iter().map(|container| (container, Life::There))) {
             names.insert(container.name(), container);
-            ids.extend(container.unified_id().map(|id| (id, (container, life))));
+            ids.extend(container.directory(DEFAULT_HIERARCHY).map(|id| (id, (container, life))));
         }
         self.0.retain(|id, _| counted.contains_key(id));
         let mut outcome = Outcome::default();
@@ -169,7 +170,7 @@ mod tests {
 
     fn begin(store: &Store, name: &str, id: u64, listed: Listed) -> Arc<Container> {
         let container = store.begin(&name.as_bytes().into(), listed);
-        container.set_unified_id(id);
+        container.set_directories([(DEFAULT_HIERARCHY, id)]);
         container
     }
 

@@ -7,17 +7,14 @@ use super::oom_tally::{Baseline, OomTally};
 use super::origin::Origin;
 use super::phases::Phase;
 use super::{Engine, lock};
-use crate::kernel::cgroup::DEFAULT_HIERARCHY;
 use crate::reader::container::{ContainerReader, LastReading, Member, NetworkOf};
 use crate::sample::container::{Network, Sample};
 use crate::store::{Container, Listed};
 use crate::units::WallTime;
 
-/// Keeps in the store which directory of cgroup2 is the container's: it may be gone before anybody looks.
-fn note_unified(container: &Container, members: &[Member]) {
-    if let Some(member) = members.iter().find(|member| member.hierarchy == DEFAULT_HIERARCHY) {
-        container.set_unified_id(member.id);
-    }
+/// Keeps in the store which directories are the container's.
+fn note_directories(container: &Container, members: &[Member]) {
+    container.set_directories(members.iter().map(|member| (member.hierarchy, member.id)));
 }
 
 /// A container with what is needed to sample it.
@@ -67,7 +64,7 @@ pub(super) struct News {
 impl Tracked {
     /// A container of these cgroups that nobody has read yet.
     pub(super) fn new(container: Arc<Container>, origin: Origin, members: &[Member], phase: Option<Phase>) -> Self {
-        note_unified(&container, members);
+        note_directories(&container, members);
         Self {
             reader: Mutex::new(Reading {
                 reader: ContainerReader::new(Arc::clone(container.name()), members),
@@ -120,7 +117,7 @@ impl Tracked {
 
     /// It is now in these hierarchies.
     pub fn set_members(&self, members: Vec<Member>) {
-        note_unified(&self.container, &members);
+        note_directories(&self.container, &members);
         lock(&self.last).forget_made_anew(&members);
         lock(&self.news).members = Some(members);
     }
