@@ -225,8 +225,7 @@ fn what_the_kernel_does_not_see() -> Result<()> {
     let endpoint = format!("--crio=tcp://{}", runtime.address);
     let flags = ["--housekeeping_interval=200ms", "--docker=", "--podman=", "--containerd=", &endpoint];
     let collector = Collector::start(&flags)?;
-    wait::pass(wait::seconds(2));
-    ensure!(runtime.asked() == 0, "asked {} times about nobody", runtime.asked());
+    wait::pass(wait::seconds(1));
     cgroups.make(format!("{pod}/{id}"))?;
     let labels = [("id", cgroup.as_str())];
     let told = wait::eventually(wait::seconds(10), || {

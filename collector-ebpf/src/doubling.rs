@@ -2,6 +2,7 @@
 //!
 //! Bounds are powers of two of a second, which no number of nanoseconds is below 2^-9 s: those of Prometheus' native
 //! histograms and of OpenTelemetry's exponential ones.
+#![expect(clippy::inline_always, reason = "the programs that call it have no functions of their own")]
 
 /// Times are compared in units of 2^-30 s, which are about a nanosecond.
 const UNIT: i32 = 30;

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
@@ -28,8 +27,6 @@ pub(crate) const WORKING_SET: u64 = 64 << 20;
 /// The runtime; ended when dropped.
 pub(crate) struct FakeCri {
     pub(crate) address: SocketAddr,
-    /// How often it was asked what containers use.
-    asked: Arc<AtomicU64>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -42,21 +39,10 @@ impl FakeCri {
             TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).map_err(|error| Error::msg(error.to_string()))?;
         let address = incoming.local_addr()?;
         drop(entered);
-        let asked = Arc::<AtomicU64>::default();
-        let container = Container {
-            id: id.to_owned(),
-            cgroup: cgroup.to_owned(),
-            began: Instant::now(),
-            asked: Arc::clone(&asked),
-        };
+        let container = Container { id: id.to_owned(), cgroup: cgroup.to_owned(), began: Instant::now() };
         let server = tonic::transport::Server::builder().add_service(Served(Arc::new(container)));
         runtime.spawn(server.serve_with_incoming(incoming));
-        Ok(Self { address, asked, runtime: Some(runtime) })
-    }
-
-    /// How often it was asked what containers use.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
+        Ok(Self { address, runtime: Some(runtime) })
     }
 }
 
@@ -72,7 +58,6 @@ struct Container {
     id: String,
     cgroup: String,
     began: Instant,
-    asked: Arc<AtomicU64>,
 }
 
 impl Container {
@@ -96,7 +81,6 @@ impl Container {
                 Message::default().message(1, &Message::default()).message(2, &entry("info", &info.to_string()))
             }
             "ListContainerStats" => {
-                self.asked.fetch_add(1, Ordering::Relaxed);
                 let number = |value| Message::default().number(1, value);
                 let now = Time::now_nanos() as u64;
                 let used = USED + self.began.elapsed().as_nanos() as u64 / 2;

@@ -182,16 +182,16 @@ fn usage(stats: ContainerStats) -> Option<(String, RuntimeUsage)> {
 mod tests {
     use super::*;
 
-    fn number(value: u64) -> Option<Number> {
-        Some(Number { value })
+    const fn number(value: u64) -> Number {
+        Number { value }
     }
 
     #[test]
     fn what_is_not_said_is_absent() {
         let attributes = Some(Attributes { id: "abc".to_owned() });
-        let cpu = Some(CpuUsage { timestamp: 9, usage_core_nano_seconds: number(12_500) });
+        let cpu = Some(CpuUsage { timestamp: 9, usage_core_nano_seconds: Some(number(12_500)) });
         // As containerd 1.6 has it.
-        let memory = MemoryUsage { timestamp: 8, working_set_bytes: number(4_096), ..MemoryUsage::default() };
+        let memory = MemoryUsage { timestamp: 8, working_set_bytes: Some(number(4_096)), ..MemoryUsage::default() };
         let stats = ContainerStats { attributes, cpu, memory: Some(memory) };
         let expected = RuntimeUsage {
             at: WallTime(9),
@@ -201,10 +201,10 @@ mod tests {
         };
         assert_eq!(usage(stats.clone()), Some(("abc".to_owned(), expected)));
         let more = MemoryUsage {
-            usage_bytes: number(8_192),
-            rss_bytes: number(1),
-            page_faults: number(2),
-            major_page_faults: number(3),
+            usage_bytes: Some(number(8_192)),
+            rss_bytes: Some(number(1)),
+            page_faults: Some(number(2)),
+            major_page_faults: Some(number(3)),
             ..memory
         };
         let (_, found) = usage(ContainerStats { memory: Some(more), ..stats.clone() }).unwrap();

@@ -116,7 +116,8 @@ mod tests {
             let buckets = of(&counts, first).buckets();
             for (place, bucket) in buckets.iter().enumerate() {
                 assert_eq!(bucket.text.parse(), Ok(bucket.bound));
-                assert_eq!(bucket.bound, 2_f64.powi(exponent(first, 2 * place).unwrap()));
+                let exponent = exponent(first, 2 * place).unwrap();
+                assert_eq!(bucket.bound.to_bits(), 2_f64.powi(exponent).to_bits());
             }
             assert_eq!((buckets[0].count, buckets[1].count, buckets[11].count), (0, 3, 253));
             assert_eq!(of(&counts, first).count(), 276);

@@ -33,7 +33,7 @@ pub(super) fn metrics(
     let start = previous.map_or(span.start, |(_, at)| at);
     HISTOGRAMS.iter().filter_map(move |histogram| {
         let before = previous.map(|(previous, _)| histogram.times(previous)).unwrap_or_default();
-        let point = |times: Times<'_>| data_point(times.since(&before), histogram, [start, span.at]);
+        let point = |times: Times<'_>| data_point(&times.since(&before), histogram, [start, span.at]);
         let data_points: Vec<_> = histogram.times(kinds).into_iter().map(point).collect();
         (!data_points.is_empty()).then(|| Metric {
             name: histogram.otlp.to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn metrics(
     })
 }
 
-fn data_point(times: Times<'_>, histogram: &Histogram, [start, at]: [u64; 2]) -> HistogramDataPoint {
+fn data_point(times: &Times<'_>, histogram: &Histogram, [start, at]: [u64; 2]) -> HistogramDataPoint {
     let attributes: Vec<KeyValue> = times.labels.iter().map(|(label, value)| text(label.attribute(), value)).collect();
     let bounds = (0..BUCKETS).filter_map(|bucket| exponent(histogram.first, bucket));
     HistogramDataPoint {
