@@ -22,6 +22,11 @@ pub(crate) fn load_image(docker: &Docker) -> Result<String> {
     docker.load(&archive)
 }
 
+/// `/healthz?verbose` of a collector that something else than this has started.
+pub(crate) fn health_of(docker: &Docker, container: &str) -> Result<String> {
+    Reach::inside(docker.pid(container)?, 8080).health()
+}
+
 /// A collector in a container.
 pub(crate) struct Deployed<'a> {
     docker: &'a Docker,

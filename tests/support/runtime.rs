@@ -51,11 +51,16 @@ pub(crate) fn create(docker: &Docker, config: &Value) -> Result<String> {
     config["HostConfig"]["CapAdd"] = Value::Null;
     config["HostConfig"]["Runtime"] = NAME.into();
     let id = docker.create(&config)?;
+    will_have(docker, &id, &capabilities)?;
+    Ok(id)
+}
+
+/// Has a container that was made with this runtime start with exactly these capabilities.
+pub(crate) fn will_have(docker: &Docker, id: &str, capabilities: &[String]) -> Result<()> {
     let info: Value = serde_json::from_slice(&docker.ask("GET", "/info", None)?.body)?;
     let runtime = info["Runtimes"][NAME]["path"].as_str().context("the engine does not know the runtime")?;
     let folder = Path::new(runtime).parent().context("the runtime is in no folder")?;
-    bytes::write(wanted(folder, &id), &serde_json::to_string(&capabilities)?)?;
-    Ok(id)
+    bytes::write(wanted(folder, id), &serde_json::to_string(capabilities)?)
 }
 
 /// Every capability that this machine has.
