@@ -83,7 +83,7 @@ fn pushed(collector: &Collector, family: &str, exporter: &str) -> Result<u64> {
     let labels = [("exporter", exporter)];
     let values = metrics.series(family, &labels).count();
     ensure!(values > 0, "{family} has no series of {exporter}");
-    let reasons = ["queue_full", "rejected", "shutdown"];
+    let reasons = ["queue_full", "rejected", "shutdown", "missed"];
     let by_reason =
         reasons.iter().filter_map(|reason| metrics.value(family, &[("exporter", exporter), ("reason", reason)]));
     let sum: f64 = by_reason.sum();

@@ -3,9 +3,11 @@
 use std::net::UdpSocket;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use serde_json::Value;
 
+use crate::auth::{Files, flag};
+use crate::oom::limit_memory;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, run_to_end};
 use crate::support::harness::Case;
@@ -17,6 +19,8 @@ use crate::support::{Context as _, Result, bytes, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("push_stores::influxdb", influxdb),
+    // Two seconds.
+    Case::new("push_stores::influxdb_2", influxdb_2),
     Case::new("push_stores::victoria_metrics", victoria_metrics),
     Case::new("push_stores::statsd", statsd),
     Case::new("push_stores::logs", logs),
@@ -75,6 +79,35 @@ fn influxdb() -> Result<()> {
     Ok(())
 }
 
+/// A fake of InfluxDB 2.x, which Debian has no package of: path, query and token are those of its API, and the lines can be
+/// read.
+fn influxdb_2() -> Result<()> {
+    let received = Received::<receiver::PostedLines>::default();
+    let listening = receiver::lines(receiver::any_port(), &received)?;
+    let files = Files::new("influxdb")?;
+    let token = flag("storage_driver_influxdb_token_file", &files.put("token", "s3cret\n")?);
+    let host = format!("--storage_driver_host={}", listening.address());
+    let place =
+        ["-storage_driver=influxdb", "--storage_driver_influxdb_org=my org", "--storage_driver_influxdb_bucket=b/1"];
+    let collector = Collector::start(&[&place[..], &[&host, &token], &SOON[..]].concat())?;
+    wait::eventually(wait::seconds(10), || {
+        let all = received.all();
+        let (path, headers, body) = all.first().context("nothing comes")?;
+        ensure!(path == "/api/v2/write?org=my+org&bucket=b%2F1&precision=ns", "{path}");
+        let has = |name: &str, value: &str| headers.iter().any(|(key, is)| key == name && is == value);
+        ensure!(has("authorization", "Token s3cret") && has("content-encoding", "gzip"), "{headers:?}");
+        let line = body.lines().find(|line| line.starts_with("cpu_usage_total,")).context("no CPU time")?;
+        let mut words = line.rsplit(' ');
+        let time = words.next().and_then(|time| time.parse::<u64>().ok());
+        let value = words.next().and_then(|value| value.strip_prefix("value=")?.strip_suffix('i')?.parse::<u64>().ok());
+        ensure!(time.is_some_and(|time| time > 1_700_000_000_000_000_000) && value.is_some(), "{line}");
+        Ok(())
+    })?;
+    let log = collector.log().join("\n");
+    ensure!(!log.contains("s3cret"), "the log holds a token: {log}");
+    Ok(())
+}
+
 /// Speaks remote write 1.0, and takes everything.
 fn victoria_metrics() -> Result<()> {
     let database = Database::victoria_metrics()?;
@@ -124,31 +157,55 @@ fn statsd() -> Result<()> {
     crate::support::bail!("no {expected}")
 }
 
-/// Events come as logs, and what a receiver of metrics did not want is counted.
+/// The value of an attribute.
+fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a any_value::Value> {
+    attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
+}
+
+/// Events come as logs, a kill for want of memory and the container's end with who and why; what a receiver of metrics did
+/// not want is counted.
 fn logs() -> Result<()> {
     let received = Received::<ExportLogsServiceRequest>::default();
     let listening = receiver::otlp_logs(receiver::any_port(), &received)?;
     let endpoint = format!("--otlp_endpoint=http://{}", listening.address());
     let collector = Collector::start(&[&endpoint, "--otlp_interval=300ms", "--otlp_events"])?;
-    let cgroups = Cgroups::new(Set::Every)?;
+    collector.require_ebpf()?;
+    let cgroups = Cgroups::new(Set::Memory)?;
     let cgroup = cgroups.make("short")?;
     let name = cgroup.name();
+    limit_memory(&cgroup, 16)?;
+    Plan::new(Work::Grow(64), &cgroup).run()?;
     cgroup.remove()?;
+    let text = |text: &str| any_value::Value::StringValue(text.to_owned());
     wait::eventually(wait::seconds(20), || {
         let all = received.all();
         let resources = all.iter().flat_map(|request| &request.resource_logs);
         let own = resources.filter(|logs| {
-            let attributes = logs.resource.iter().flat_map(|resource| &resource.attributes);
-            let path = attributes.filter(|attribute| attribute.key == "cgroup.path");
-            let text = path.filter_map(|path| path.value.as_ref()?.value.as_ref());
-            text.into_iter().any(|text| *text == any_value::Value::StringValue(name.clone()))
+            let resource = logs.resource.iter().map(|resource| resource.attributes.as_slice());
+            resource.filter_map(|all| attribute(all, "cgroup.path")).any(|path| *path == text(&name))
         });
-        let names: Vec<_> = own
-            .flat_map(|logs| &logs.scope_logs)
-            .flat_map(|scope| &scope.log_records)
-            .map(|record| record.event_name.as_str())
-            .collect();
-        ensure!(names == ["container.creation", "container.deletion"], "{names:?}");
+        let records: Vec<_> = own.flat_map(|logs| &logs.scope_logs).flat_map(|scope| &scope.log_records).collect();
+        let names: Vec<&str> = records.iter().map(|record| record.event_name.as_str()).collect();
+        for wanted in
+            ["container.creation", "container.oom", "container.oom_kill", "container.exit", "container.deletion"]
+        {
+            let count = names.iter().filter(|name| **name == wanted).count();
+            ensure!(count == 1, "{count} times {wanted}: {names:?}");
+        }
+        ensure!(
+            names.first() == Some(&"container.creation") && names.last() == Some(&"container.deletion"),
+            "{names:?}"
+        );
+        let of = |name: &str| {
+            let record = records.iter().find(|record| record.event_name == name).context("counted")?;
+            Ok::<_, crate::support::Error>(record.attributes.as_slice())
+        };
+        let (oom, exit) = (of("container.oom")?, of("container.exit")?);
+        let [victim, ended] = [oom, exit].map(|attributes| attribute(attributes, "process.pid"));
+        ensure!(victim.is_some() && victim == ended, "{victim:?} was killed, {ended:?} ended");
+        ensure!(attribute(oom, "oom.limit.cgroup.path") == Some(&text(&name)), "{oom:?}");
+        ensure!(attribute(exit, "container.exit.reason") == Some(&text("oom")), "{exit:?}");
+        ensure!(attribute(exit, "process.exit.code") == Some(&any_value::Value::IntValue(137)), "{exit:?}");
         Ok(())
     })?;
     // Values go their own way.

@@ -154,6 +154,11 @@ pub enum RemoteWriteVersion {
 pub trait Source: Send {
     /// The requests of one moment.
     fn requests(&mut self) -> impl Future<Output = Vec<Request>> + Send;
+
+    /// How much was missed since the last time this was asked, and is in no request.
+    fn take_missed(&mut self) -> u64 {
+        0
+    }
 }
 
 /// When a machine pushes: at every so often of the clock on the wall, and the machines of a fleet each at another part of
@@ -203,6 +208,7 @@ pub async fn produce(
             let dropped = queue.push(request);
             metrics.add_dropped(metrics::Reason::QueueFull, dropped);
         }
+        metrics.add_dropped(metrics::Reason::Missed, source.take_missed());
         metrics.set_waiting(queue.waiting());
         if over {
             queue.close();

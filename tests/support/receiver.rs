@@ -182,6 +182,22 @@ pub(crate) fn otlp_http(address: SocketAddr, received: &Received<ExportMetricsSe
     })
 }
 
+/// What was posted: its path with the query, its headers in lower case, and its body without compression.
+pub(crate) type PostedLines = (String, Vec<(String, String)>, String);
+
+/// Receives lines of InfluxDB, whatever path and credentials they come with: for what is not in Debian, such as 2.x.
+pub(crate) fn lines(address: SocketAddr, received: &Received<PostedLines>) -> Result<Listening> {
+    let received = received.clone();
+    http(address, move |request| {
+        let mut body = String::new();
+        if GzDecoder::new(&*request.body).read_to_string(&mut body).is_err() {
+            return 400;
+        }
+        received.all().push((request.path.clone(), request.headers.clone(), body));
+        204
+    })
+}
+
 /// Listens with TLS before somebody who does without: with this certificate and its key, for these protocols.
 pub(crate) fn behind_tls(
     plain: &Listening,

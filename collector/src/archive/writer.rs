@@ -175,10 +175,10 @@ impl Writer {
         loop {
             match subscription.next().now_or_never() {
                 Some(Received::Event(event)) => self.add_event(event),
-                Some(Received::CutOff { behind }) => {
-                    tracing::warn!(behind, "events came faster than the history takes them; some are not kept");
-                    self.archive.counters.lost_events.fetch_add(behind, Ordering::Relaxed);
-                    *subscription = store.events().subscribe(|_| true);
+                Some(Received::CutOff { .. }) => {
+                    let lost = store.events().renew(subscription);
+                    tracing::warn!(lost, "events came faster than the history takes them; some are not kept");
+                    self.archive.counters.lost_events.fetch_add(lost, Ordering::Relaxed);
                 }
                 None | Some(Received::Ended) => break,
             }

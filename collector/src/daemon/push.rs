@@ -234,6 +234,10 @@ impl Source for InfluxPoints {
         let host = self.machine.host();
         block_in_place(|| influx::requests(&self.observer.observe(), &host.name, host.memory))
     }
+
+    fn take_missed(&mut self) -> u64 {
+        self.observer.take_missed()
+    }
 }
 
 fn start_statsd(options: &StatsdOptions, answers: &Arc<Backend>, tasks: &mut Tasks) {
@@ -252,6 +256,10 @@ struct Gauges {
 impl Source for Gauges {
     async fn requests(&mut self) -> Vec<Request> {
         block_in_place(|| statsd::requests(&self.observer.observe(), &self.namespace))
+    }
+
+    fn take_missed(&mut self) -> u64 {
+        self.observer.take_missed()
     }
 }
 
@@ -285,6 +293,10 @@ impl Source for ContainerEvents {
         let host = self.machine.host();
         block_in_place(|| self.logs.requests(&host, self.compression))
     }
+
+    fn take_missed(&mut self) -> u64 {
+        self.logs.take_missed()
+    }
 }
 
 /// What OTLP sends of samples.
@@ -300,6 +312,10 @@ impl Source for Containers {
         let host = self.machine.host();
         // A thousand containers take a tenth of a second.
         block_in_place(|| otlp::requests(&self.observer.observe(), &host, self.style, self.compression))
+    }
+
+    fn take_missed(&mut self) -> u64 {
+        self.observer.take_missed()
     }
 }
 

@@ -189,7 +189,7 @@ mod tests {
         let (registry, sent) = deliver_all(vec![Err(Failure::Permanent("no".to_owned())), Ok(4)], 2).await;
         assert_eq!(sent, [&[1_u8][..]]);
         let dropped = counted(&registry, "collector_push_dropped_points_total");
-        let expected = [("queue_full", 0.0), ("rejected", 14.0), ("shutdown", 0.0)];
+        let expected = [("missed", 0.0), ("queue_full", 0.0), ("rejected", 14.0), ("shutdown", 0.0)];
         assert_eq!(dropped, expected.map(|(reason, count)| (reason.to_owned(), count)));
     }
 

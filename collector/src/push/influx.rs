@@ -154,6 +154,7 @@ mod tests {
         Observed {
             name: b"/docker/abc".as_slice().into(),
             identity: Some(Arc::new(identity)),
+            pod: None,
             spec: crate::sample::spec::Spec::default(),
             previous: None,
             samples: vec![Arc::new(sample)],

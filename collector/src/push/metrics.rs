@@ -20,6 +20,9 @@ pub(super) enum Reason {
     Rejected,
     /// The collector ended before they could be sent.
     Shutdown,
+    /// More happened between two pushes than waits for one: events, and last samples of containers, of which each counts
+    /// as one.
+    Missed,
 }
 
 impl Metrics {
@@ -62,6 +65,7 @@ impl Metrics {
             queue_full: dropped("queue_full"),
             rejected: dropped("rejected"),
             shutdown: dropped("shutdown"),
+            missed: dropped("missed"),
             failures: self.failures.with_label_values(&[name]),
             waiting: self.waiting.with_label_values(&[name]),
         }
@@ -76,6 +80,7 @@ pub struct ExporterMetrics {
     queue_full: IntCounter,
     rejected: IntCounter,
     shutdown: IntCounter,
+    missed: IntCounter,
     failures: IntCounter,
     waiting: IntGauge,
 }
@@ -90,6 +95,7 @@ impl ExporterMetrics {
             Reason::QueueFull => &self.queue_full,
             Reason::Rejected => &self.rejected,
             Reason::Shutdown => &self.shutdown,
+            Reason::Missed => &self.missed,
         };
         counter.inc_by(points);
     }

@@ -161,6 +161,7 @@ mod tests {
         Observed {
             name: path.as_bytes().into(),
             identity: None,
+            pod: None,
             spec: Spec::default(),
             previous: None,
             samples: vec![Arc::new(sample)],

@@ -21,6 +21,7 @@ pub fn run(
     loop {
         let over = closing.recv_timeout(every) != Err(RecvTimeoutError::Timeout);
         let observed = observer.observe();
+        metrics.add_dropped(Reason::Missed, observer.take_missed());
         let (points, written) = write(&mut io::stdout().lock(), &observed, &render);
         match written {
             Ok(()) => metrics.add_sent(points),

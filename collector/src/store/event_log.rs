@@ -97,14 +97,36 @@ impl Kept {
 
 struct Subscriber {
     wants: Box<dyn Fn(&Event) -> bool + Send>,
-    queue: mpsc::Sender<Arc<Event>>,
+    /// `None` once it was cut off.
+    queue: Option<mpsc::Sender<Arc<Event>>>,
     waiting_bytes: Arc<AtomicUsize>,
-    missed: Arc<AtomicU64>,
+    missed: Arc<Missed>,
+}
+
+/// What a subscriber that was cut off did not receive.
+#[derive(Debug, Default)]
+struct Missed {
+    /// Events that waited when the first one found no room.
+    behind: AtomicU64,
+    /// That one and those after it.
+    lost: AtomicU64,
 }
 
 impl Subscriber {
-    /// Whether it goes on: not if it is gone, and not if it has no room for one more.
-    fn send(&self, event: &Arc<Event>) -> bool {
+    /// Whether its subscription is still there.
+    fn is_wanted(&self) -> bool {
+        match &self.queue {
+            Some(queue) => !queue.is_closed(),
+            None => Arc::strong_count(&self.missed) > 1,
+        }
+    }
+
+    /// Hands it an event. One that has no room is cut off, and what it misses is counted from then on.
+    fn send(&mut self, event: &Arc<Event>) {
+        let Some(queue) = &self.queue else {
+            self.missed.lost.fetch_add(1, Ordering::AcqRel);
+            return;
+        };
         let bytes = event.memory();
         let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
         // One event has room however large it is.
@@ -112,22 +134,26 @@ impl Subscriber {
             EventQueueBytes.exceeded();
             Err(mpsc::error::TrySendError::Full(()))
         } else {
-            self.queue.try_send(Arc::clone(event)).map_err(|error| match error {
+            queue.try_send(Arc::clone(event)).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => mpsc::error::TrySendError::Full(()),
                 mpsc::error::TrySendError::Closed(_) => mpsc::error::TrySendError::Closed(()),
             })
         };
         if matches!(sent, Err(mpsc::error::TrySendError::Full(()))) {
-            let behind = self.queue.max_capacity() - self.queue.capacity();
-            self.missed.store(behind as u64, Ordering::Release);
+            let behind = queue.max_capacity() - queue.capacity();
+            self.missed.behind.store(behind as u64, Ordering::Release);
+            self.missed.lost.store(1, Ordering::Release);
+            // What waits is still taken.
+            self.queue = None;
         }
-        sent.is_ok()
     }
 }
 
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscriber").field("room", &self.queue.capacity()).finish_non_exhaustive()
+        f.debug_struct("Subscriber")
+            .field("room", &self.queue.as_ref().map(mpsc::Sender::capacity))
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +176,7 @@ pub enum Received {
 pub struct Subscription {
     queue: mpsc::Receiver<Arc<Event>>,
     waiting_bytes: Arc<AtomicUsize>,
-    missed: Arc<AtomicU64>,
+    missed: Arc<Missed>,
 }
 
 impl Subscription {
@@ -163,7 +189,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Received {
         match self.queue.recv().await {
             Some(event) => Received::Event(self.taken(event)),
-            None => match self.missed.load(Ordering::Acquire) {
+            None => match self.missed.behind.load(Ordering::Acquire) {
                 0 => Received::Ended,
                 behind => Received::CutOff { behind },
             },
@@ -180,7 +206,7 @@ impl Subscription {
         match self.queue.try_recv() {
             Ok(event) => Some(Received::Event(self.taken(event))),
             Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(match self.missed.load(Ordering::Acquire) {
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(match self.missed.behind.load(Ordering::Acquire) {
                 0 => Received::Ended,
                 behind => Received::CutOff { behind },
             }),
@@ -205,11 +231,12 @@ impl EventLog {
         let event = Arc::new(event);
         let limits = self.limits.of(event.kind);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.subscribers.retain(|subscriber| {
-            if !(subscriber.wants)(&event) {
-                return !subscriber.queue.is_closed();
+        inner.subscribers.retain_mut(|subscriber| {
+            let is_wanted = subscriber.is_wanted();
+            if is_wanted && (subscriber.wants)(&event) {
+                subscriber.send(&event);
             }
-            subscriber.send(&event)
+            is_wanted
         });
         if limits.count == Some(0) {
             return;
@@ -269,16 +296,30 @@ impl EventLog {
     /// quick.
     pub fn subscribe(&self, wants: impl Fn(&Event) -> bool + Send + 'static) -> Subscription {
         let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE);
-        let missed = Arc::new(AtomicU64::new(0));
+        let missed = Arc::<Missed>::default();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let subscriber = Subscriber {
             wants: Box::new(wants),
-            queue: sender,
+            queue: Some(sender),
             waiting_bytes: Arc::clone(&waiting_bytes),
             missed: Arc::clone(&missed),
         };
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(subscriber);
         Subscription { queue, waiting_bytes, missed }
+    }
+
+    /// Has a subscriber that received [`Received::CutOff`] receive again; how many events it missed meanwhile.
+    pub fn renew(&self, subscription: &mut Subscription) -> u64 {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = &subscription.missed;
+        missed.behind.store(0, Ordering::Release);
+        if let Some(own) = inner.subscribers.iter_mut().find(|own| Arc::ptr_eq(&own.missed, missed)) {
+            let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE);
+            own.queue = Some(sender);
+            own.waiting_bytes.store(0, Ordering::Release);
+            subscription.queue = queue;
+        }
+        missed.lost.swap(0, Ordering::AcqRel)
     }
 
     /// Ends every subscription, once what is queued has been taken. For shutdown.
@@ -370,7 +411,13 @@ mod tests {
         };
         assert_eq!(received, SUBSCRIBER_QUEUE);
         assert_eq!(end, Received::CutOff { behind: SUBSCRIBER_QUEUE as u64 });
+        log.publish(event(9_998));
+        assert_eq!(log.renew(&mut slow), 2, "what found no room, and what came after it");
+        log.publish(event(9_999));
+        assert_eq!(slow.next().await, Received::Event(Arc::new(event(9_999))));
+        assert_eq!(slow.waiting_bytes.load(Ordering::Acquire), 0);
         log.close();
+        assert_eq!((slow.next().await, log.renew(&mut slow)), (Received::Ended, 0));
         assert_eq!(other.next().await, Received::Ended);
     }
 

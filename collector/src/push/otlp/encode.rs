@@ -80,12 +80,13 @@ fn container(observed: &Observed, host: &Host, style: Style) -> Option<ResourceM
     let sample = observed.samples.last()?;
     let metrics = metrics(observed, sample, host, style);
     let scope = ScopeMetrics { scope: Some(scope()), metrics, schema_url: SCHEMA.to_owned() };
-    let resource = resource(&observed.name, observed.identity.as_deref(), host);
+    let resource = resource(&observed.name, observed.identity.as_deref(), observed.pod.as_deref(), host);
     Some(ResourceMetrics { resource: Some(resource), scope_metrics: vec![scope], schema_url: SCHEMA.to_owned() })
 }
 
-/// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups.
-pub(super) fn resource(cgroup: &[u8], identity: Option<&Identity>, host: &Host) -> Resource {
+/// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups. The cgroup
+/// of a pod itself is whose a container of it says.
+pub(super) fn resource(cgroup: &[u8], identity: Option<&Identity>, pod: Option<&Identity>, host: &Host) -> Resource {
     let mut attributes = vec![
         text("host.name", &host.name),
         text("os.type", "linux"),
@@ -94,6 +95,9 @@ pub(super) fn resource(cgroup: &[u8], identity: Option<&Identity>, host: &Host) 
     attributes.extend(host.id.as_deref().map(|id| text("host.id", id)));
     if let Some(identity) = identity {
         runtime_attributes(identity, &mut attributes);
+    }
+    if let Some(of_pod) = identity.or(pod) {
+        pod_attributes(of_pod, &mut attributes);
     }
     Resource { attributes, ..Resource::default() }
 }
@@ -109,15 +113,15 @@ fn runtime_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
             attribute("container.image.tags", any_value::Value::ArrayValue(ArrayValue { values: vec![value] }))
         }));
     }
-    // What the kubelet writes on each container.
-    let kubernetes = [
-        (POD_NAMESPACE, "k8s.namespace.name"),
-        (POD_NAME, "k8s.pod.name"),
-        (POD_UID, "k8s.pod.uid"),
-        (CONTAINER_NAME, "k8s.container.name"),
-    ];
-    let labels = kubernetes.iter().filter_map(|(label, key)| Some(text(key, identity.labels.get(*label)?)));
-    attributes.extend(labels);
+    attributes.extend(identity.labels.get(CONTAINER_NAME).map(|name| text("k8s.container.name", name)));
+}
+
+/// What the kubelet writes on each container; the uid is in the path as well.
+fn pod_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
+    let label = |label: &str| identity.labels.get(label).map(String::as_str);
+    let uid = label(POD_UID).or_else(|| identity.pod.as_ref().map(|pod| pod.uid.as_str()));
+    let keys = [("k8s.namespace.name", label(POD_NAMESPACE)), ("k8s.pod.name", label(POD_NAME)), ("k8s.pod.uid", uid)];
+    attributes.extend(keys.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
 }
 
 /// An image's name and its tag: `registry:5000/name:tag@digest`.
@@ -312,6 +316,7 @@ mod tests {
         Observed {
             name: b"/docker/abc".as_slice().into(),
             identity: Some(Arc::new(identity)),
+            pod: None,
             spec,
             previous: Some(sample(5)),
             samples: vec![sample(7)],
@@ -408,6 +413,19 @@ mod tests {
                 "container.memory.limit updown By 1000 ",
             ]
         );
+    }
+
+    #[test]
+    fn the_cgroup_of_a_pod_is_the_pods() {
+        let container = observed().identity.map(Arc::unwrap_or_clone).map(|mut identity| {
+            let qos = crate::sample::identity::QosClass::Guaranteed;
+            identity.pod = Some(crate::sample::identity::PodOfPath { uid: "12-34".to_owned(), qos });
+            Arc::new(identity)
+        });
+        let name = b"/kubepods/pod12-34".as_slice().into();
+        let (message, _) = decoded(Observed { name, identity: None, pod: container, ..observed() }, CUMULATIVE);
+        let attributes: Vec<_> = message.resource.unwrap().attributes.iter().skip(3).map(show).collect();
+        assert_eq!(attributes, ["k8s.pod.name=pod-1", "k8s.pod.uid=12-34"]);
     }
 
     #[test]

@@ -27,13 +27,19 @@ const RECORDS_PER_REQUEST: usize = 1000;
 pub struct EventLogs {
     store: Arc<Store>,
     subscription: Subscription,
+    missed: u64,
 }
 
 impl EventLogs {
     /// From now on.
     pub fn new(store: Arc<Store>) -> Self {
         let subscription = store.events().subscribe(|_| true);
-        Self { store, subscription }
+        Self { store, subscription, missed: 0 }
+    }
+
+    /// How many events since the last time this was asked are in no request: more happened between two pushes than wait.
+    pub fn take_missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
     }
 
     /// The requests that report what happened since the last time.
@@ -42,9 +48,10 @@ impl EventLogs {
         while let Some(received) = self.subscription.try_receive() {
             match received {
                 Received::Event(event) => events.push(event),
-                Received::CutOff { behind } => {
-                    tracing::warn!(behind, "more events at once than wait for a push; those after them are not pushed");
-                    self.subscription = self.store.events().subscribe(|_| true);
+                Received::CutOff { .. } => {
+                    let lost = self.store.events().renew(&mut self.subscription);
+                    tracing::warn!(lost, "more events at once than wait for a push; some are not pushed");
+                    self.missed += lost;
                 }
                 Received::Ended => break,
             }
@@ -65,7 +72,7 @@ impl EventLogs {
         let scope_logs =
             ScopeLogs { scope: Some(scope()), log_records: vec![record(event, now)], schema_url: SCHEMA.to_owned() };
         ResourceLogs {
-            resource: Some(resource(&event.container, identity.as_deref(), host)),
+            resource: Some(resource(&event.container, identity.as_deref(), None, host)),
             scope_logs: vec![scope_logs],
             schema_url: SCHEMA.to_owned(),
         }
@@ -148,6 +155,29 @@ fn oom(kill: &OomKill, attributes: &mut Vec<KeyValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::push::observe::tests::store;
+
+    #[test]
+    fn events_that_nobody_waited_for_are_counted() {
+        let store = Arc::new(store());
+        let mut logs = EventLogs::new(Arc::clone(&store));
+        let appeared = |number: u64| Event {
+            container: b"/a".as_slice().into(),
+            at: WallTime(number),
+            kind: EventKind::ContainerCreation,
+            data: EventData::None,
+        };
+        let mut pushed = || -> (u64, u64) {
+            let requests = logs.requests(&Host::default(), Compression::None);
+            (requests.iter().map(|request| request.points).sum(), logs.take_missed())
+        };
+        (0..10_000).for_each(|number| store.events().publish(appeared(number)));
+        let (points, missed) = pushed();
+        assert!(points > 1000 && missed > 0, "{points} are pushed, {missed} missed");
+        assert_eq!(points + missed, 10_000);
+        store.events().publish(appeared(10_000));
+        assert_eq!(pushed(), (1, 0));
+    }
 
     #[test]
     fn an_oom_kill_says_who_and_why() {
