@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -10,9 +11,14 @@ use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::Collector;
 use crate::support::harness::Case;
 use crate::support::receiver::{self, Received, WriteRequest};
-use crate::support::{Context as _, Result, ensure, process, wait};
+use crate::support::settings::settings;
+use crate::support::{Result, ensure, process, wait};
 
-pub(crate) const CASES: &[Case] = &[Case::new("reload::what_can_change", what_can_change)];
+pub(crate) const CASES: &[Case] = &[
+    Case::new("reload::what_can_change", what_can_change),
+    // Less than a second.
+    Case::new("reload::check", check),
+];
 
 const SECRET: &str = "hunter2";
 
@@ -57,12 +63,15 @@ fn what_can_change() -> Result<()> {
     ensure!(read("applied")?.is_some() && read("rejected")?.is_none(), "a start is no reload");
 
     // A signal: the file is in place, and read at once.
-    let rules = format!("exclude_path = [\"{}\"]\n", hidden.name());
+    let exposes_memory = || Ok::<_, crate::support::Error>(collector.metrics()?.has("container_memory_usage_bytes"));
+    ensure!(exposes_memory()?, "there is no memory to begin with");
+    let rules = format!("exclude_path = [\"{}\"]\ndisable_metrics = [\"memory\"]\n", hidden.name());
     fs::write(&in_first, push_to(first.address()) + &rules)?;
     process::signal(collector.pid(), Signal::HUP)?;
     wait::eventually(wait::seconds(20), || {
         ensure!(!is_listed(&hidden.name())? && !is_exposed(&hidden.name())?, "what is left out is listed");
         ensure!(is_listed(&stays.name())? && is_exposed(&stays.name())?, "what stays is not listed");
+        ensure!(!exposes_memory()?, "a kind that is left out is exposed");
         Ok(())
     })?;
     ensure!(other.all().is_empty(), "somebody was sent something whom nobody named");
@@ -75,8 +84,11 @@ fn what_can_change() -> Result<()> {
     fs::rename(files.path().join("..data.new"), &versions)?;
     wait::eventually(wait::seconds(20), || {
         ensure!(other.all().len() >= 2 && is_listed(&hidden.name())?, "the swapped file is not in force");
+        ensure!(exposes_memory()?, "a kind that is back is not exposed");
         Ok(())
     })?;
+    // A push may be several requests, and the first receiver's last is under way.
+    wait::pass(wait::seconds(1));
     let before = one.all().len();
 
     // What cannot be used is reported, and changes nothing.
@@ -127,12 +139,38 @@ fn what_can_change() -> Result<()> {
         let report = with_token("/healthz?verbose")?.text();
         ensure!(!report.contains("configuration"), "{report}");
         let log = collector.log();
-        let restart = log.iter().find(|line| line.contains("until the collector is restarted"));
-        let restart = restart.context("no flag is named")?;
-        ensure!(restart.contains("global_housekeeping_interval"), "{restart}");
+        let names_it = |line: &String| {
+            line.contains("until the collector is restarted") && line.contains("global_housekeeping_interval")
+        };
+        ensure!(log.iter().any(names_it), "the flag is not named: {log:?}");
         Ok(())
     })?;
     let log = collector.log();
     ensure!(log.iter().all(|line| !line.contains(SECRET)), "the log holds a secret: {log:?}");
+    Ok(())
+}
+
+/// `collector config check`: 0 and silence where a file can be used, else 2 and a line that says what is wrong.
+fn check() -> Result<()> {
+    let files = Files::new("config-check")?;
+    let token = files.put("token", "right\n")?;
+    let checked = |text: &str| -> Result<(Option<i32>, String)> {
+        let file = files.put("collector.toml", text)?;
+        let output = Command::new(&settings().collector).args(["config", "check", "--config"]).arg(file).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let fine = format!("port = 9090\nbearer_token_file = \"{}\"\n", token.display());
+    let (code, said) = checked(&fine)?;
+    ensure!(code == Some(0), "{code:?} {said}");
+    for (text, words) in [
+        ("prot = 9090\n", "port"),
+        ("max_series = 5\n", "--max_series=5: use at least"),
+        ("port = [\n", "collector.toml"),
+        ("bearer_token_file = \"/nowhere/token\"\n", "/nowhere/token"),
+        ("storage_driver = \"kafka\"\n", "--otlp_endpoint"),
+    ] {
+        let (code, said) = checked(text)?;
+        ensure!(code.is_some_and(|code| code != 0) && said.contains(words), "{text}: {code:?} {said}");
+    }
     Ok(())
 }

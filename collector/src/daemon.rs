@@ -172,6 +172,15 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
     move |source| DaemonError::System { what, source }
 }
 
+/// Whether the daemon could use this configuration, its files included. Nothing is started.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check(config: &Config) -> Result<(), DaemonError> {
+    listeners::check(config)?;
+    push::check(&config.push)
+}
+
 /// Runs until a signal ends it.
 ///
 /// # Errors

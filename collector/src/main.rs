@@ -41,6 +41,19 @@ fn main() -> ExitCode {
             return_what_is_freed();
             daemon::run(*config)
         }
+        Invocation::Check(config) => {
+            return match daemon::check(&config) {
+                Ok(()) => {
+                    config.notes.iter().for_each(|note| println!("{note}"));
+                    println!("The configuration can be used.");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    ExitCode::from(2)
+                }
+            };
+        }
         Invocation::Statistics(request) => daemon::statistics::print(&request),
         Invocation::Export(request) => {
             return match export::run(&request) {

@@ -95,8 +95,8 @@ enum Command {
 enum ConfigCommand {
     /// Validate flags and configuration file as the daemon would, without starting it
     ///
-    /// Takes the daemon's flags. Exits with 0 when they can be used, and reports those that have no effect; with 2 and
-    /// what is wrong when they cannot.
+    /// Takes the daemon's flags, and reads the files that they name. Exits with 0 when they can be used, and reports those
+    /// that have no effect; with 2 and what is wrong when they cannot.
     Check(Box<Args>),
 }
 
@@ -105,6 +105,8 @@ enum ConfigCommand {
 pub enum Invocation {
     /// The daemon.
     Run(Box<Config>),
+    /// `config check`.
+    Check(Box<Config>),
     /// `doctor`.
     Doctor(Box<Config>, ReportFormat, Option<OsString>),
     /// `statistics`.
@@ -127,7 +129,7 @@ impl Invocation {
             Self::Top(_) => "off",
             Self::Statistics(_) | Self::Export(_) => "warn",
             // What libraries warn of is part of the doctor's report.
-            Self::Doctor(..) | Self::Compare(..) => "error",
+            Self::Check(_) | Self::Doctor(..) | Self::Compare(..) => "error",
         }
     }
 
@@ -164,9 +166,7 @@ impl Invocation {
                 Ok(Self::Doctor(Box::new(Config::from_args(*args)?), format, container))
             }
             Some(Command::Config { command: ConfigCommand::Check(args) }) => {
-                let mut lines: Vec<String> = Config::from_args(*args)?.notes;
-                lines.push("The configuration can be used.\n".to_owned());
-                print(lines.join("\n"))
+                Ok(Self::Check(Box::new(Config::from_args(*args)?)))
             }
             Some(Command::Help { command: of }) => print(help::of(command, of.as_deref())?),
             Some(Command::Completions { shell }) => print(help::completions(CommandLine::command(), shell)),
@@ -219,9 +219,8 @@ mod tests {
             let words = ["collector", "config", "check", "-storage_driver_table=x", &named].map(OsString::from);
             Invocation::from_command_line(words)
         };
-        let Err(ConfigError::Usage { message, exit_code: 0 }) = check("port = 9\n") else { panic!("it is valid") };
-        assert!(message.starts_with("--storage_driver_table has no effect"), "{message}");
-        assert!(message.ends_with("can be used.\n"), "{message}");
+        let Ok(Invocation::Check(config)) = check("port = 9\n") else { panic!("it is valid") };
+        assert!(config.notes[0].starts_with("--storage_driver_table has no effect"), "{:?}", config.notes);
         for (text, problem) in [("prot = 9\n", "is port meant?"), ("otlp_endpoint = \"x\"\n", "--otlp_endpoint=x: ")] {
             let error = check(text).unwrap_err();
             assert!(error.to_string().contains(problem), "{error}");

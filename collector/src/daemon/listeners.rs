@@ -64,6 +64,16 @@ impl NewGuards {
     }
 }
 
+/// Reads the files of who may ask and of certificates, and takes no port.
+pub(super) fn check(config: &Config) -> Result<(), FileError> {
+    NewGuards::load(config)?;
+    if let Some(files) = &config.access.tls {
+        ports::acceptor(files, ClientCertificates::NotAsked)?;
+    }
+    config.kubelet.secure.as_ref().map(ports::secure_acceptor).transpose()?;
+    Ok(())
+}
+
 impl Guards {
     /// From now on this is asked for.
     pub(super) fn set(&self, NewGuards { main: (guard, protected), kubelet }: NewGuards) {

@@ -31,6 +31,11 @@ pub(super) fn acceptor(files: &TlsFiles, clients: ClientCertificates<'_>) -> Res
     tls::acceptor(&files.certificate, &files.key, clients)
 }
 
+/// Encrypts connections of the kubelet's port, and trusts the certificates of clients that its flags say.
+pub(super) fn secure_acceptor(port: &SecurePort) -> Result<TlsAcceptor, FileError> {
+    acceptor(&port.tls, port.client_ca.as_ref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy))
+}
+
 /// Takes the ports that are asked for.
 pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonError> {
     let mut ports = Vec::new();
@@ -42,11 +47,10 @@ pub(super) async fn bind(config: &KubeletConfig) -> Result<Vec<Port>, DaemonErro
         );
         ports.push(Port { listener, tls: None, guard: None });
     }
-    if let Some(SecurePort { listen: address, tls, client_ca, tokens }) = &config.secure {
-        let guard = Guard::load(&Settings { passwords: None, tokens: tokens.clone() })?;
-        let clients = client_ca.as_ref().map_or(ClientCertificates::NotAsked, ClientCertificates::SignedBy);
-        let tls = acceptor(tls, clients)?;
-        let listener = listen(*address, "kubelet_port").await?;
+    if let Some(port) = &config.secure {
+        let guard = Guard::load(&Settings { passwords: None, tokens: port.tokens.clone() })?;
+        let tls = secure_acceptor(port)?;
+        let listener = listen(port.listen, "kubelet_port").await?;
         tracing::info!(address = %bound(&listener)?, "serving the kubelet's endpoints over HTTPS, with authentication");
         ports.push(Port { listener, tls: Some(tls), guard: Some(guard) });
     }
