@@ -200,6 +200,13 @@ impl<'a> World<'a> {
                 }
                 self.more = Some(cgroups);
             }
+            // As systemd makes the cgroup of a service in a slice.
+            "service" => {
+                let cgroups = Cgroups::new(Set::Every)?;
+                cgroups.make("night\\x2djobs.slice")?;
+                cgroups.make("night\\x2djobs.slice/backup.service")?;
+                self.more = Some(cgroups);
+            }
             "few" => self.more = None,
             other => bail!("no action is called {other}"),
         }

@@ -12,6 +12,15 @@ export interface Series {
   /** The name of a colour in the style sheet. */
   colour: string;
   fill?: boolean;
+  /** The same in Prometheus, for the containers that the selector takes. */
+  promql: (of: string) => string;
+}
+
+/** The whole chart as one query. Lines that would have the same labels get a label of their own. */
+function query(series: Series[], of: string): string {
+  const [first, ...others] = series;
+  if (first == null || others.length === 0) return first?.promql(of) ?? "";
+  return series.map(({ name, promql }) => `label_replace(${promql(of)}, "line", "${name}", "", "")`).join(" or ");
 }
 
 export interface Marker {
@@ -28,7 +37,8 @@ interface ChartProps {
   limit?: number | null;
   limitName?: string;
   markers: Marker[];
-  promql: string;
+  /** Which containers its copied query takes. */
+  of: string;
   /** Bytes: the axis has powers of two. */
   binary?: boolean;
   /** The top of the axis is at least this. */
@@ -46,7 +56,7 @@ function colour(name: string): string {
 }
 
 export function Chart(props: ChartProps) {
-  const { title, points, series, format, limit, limitName, markers, promql } = props;
+  const { title, points, series, format, limit, limitName, markers, of } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const now = useRef(props);
@@ -162,7 +172,7 @@ export function Chart(props: ChartProps) {
     <figure class="chart" data-chart={title}>
       <figcaption>
         <h3>{title}</h3>
-        <Copy text={promql} what={title} />
+        <Copy text={query(series, of)} what={title} />
       </figcaption>
       <div ref={box} class="plot" role="img" aria-label={`${title} over ${points.length > 0 ? span(points[points.length - 1].at - points[0].at) : "time"}: ${spoken}`} />
       <ul class="legend">

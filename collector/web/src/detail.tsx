@@ -16,29 +16,42 @@ const PROCESSES_MS = 3000;
 const MOST_PROCESSES = 200;
 const MOST_CHILDREN = 100;
 
+/** Per second over a minute, of all devices of one kind. */
+const perSecond = (family: string) => (of: string) => `sum by (instance) (rate(${family}${of}[1m]))`;
+const percentOf = (family: string) => (of: string) => `100 * sum by (instance) (rate(${family}${of}[1m]))`;
+const gauge = (family: string) => (of: string) => `sum by (instance) (${family}${of})`;
+
 const CPU: Series[] = [
-  { key: "cpu", name: "all", colour: "--blue", fill: true },
-  { key: "user", name: "user", colour: "--teal" },
-  { key: "system", name: "system", colour: "--violet" },
+  { key: "cpu", name: "all", colour: "--blue", fill: true, promql: percentOf("container_cpu_usage_seconds_total") },
+  { key: "user", name: "user", colour: "--teal", promql: percentOf("container_cpu_user_seconds_total") },
+  { key: "system", name: "system", colour: "--violet", promql: percentOf("container_cpu_system_seconds_total") },
 ];
-const THROTTLED: Series[] = [{ key: "throttled", name: "throttled periods", colour: "--amber", fill: true }];
+const THROTTLED: Series[] = [
+  {
+    key: "throttled",
+    name: "throttled periods",
+    colour: "--amber",
+    fill: true,
+    promql: (of) => `${percentOf("container_cpu_cfs_throttled_periods_total")(of)} / ${perSecond("container_cpu_cfs_periods_total")(of)}`,
+  },
+];
 const MEMORY: Series[] = [
-  { key: "working_set", name: "working set", colour: "--blue", fill: true },
-  { key: "rss", name: "rss", colour: "--violet" },
-  { key: "cache", name: "cache", colour: "--teal" },
+  { key: "working_set", name: "working set", colour: "--blue", fill: true, promql: gauge("container_memory_working_set_bytes") },
+  { key: "rss", name: "rss", colour: "--violet", promql: gauge("container_memory_rss") },
+  { key: "cache", name: "cache", colour: "--teal", promql: gauge("container_memory_cache") },
 ];
 const NETWORK: Series[] = [
-  { key: "received", name: "received", colour: "--blue", fill: true },
-  { key: "sent", name: "sent", colour: "--violet" },
+  { key: "received", name: "received", colour: "--blue", fill: true, promql: perSecond("container_network_receive_bytes_total") },
+  { key: "sent", name: "sent", colour: "--violet", promql: perSecond("container_network_transmit_bytes_total") },
 ];
 const DISK: Series[] = [
-  { key: "read", name: "read", colour: "--blue", fill: true },
-  { key: "written", name: "written", colour: "--violet" },
+  { key: "read", name: "read", colour: "--blue", fill: true, promql: perSecond("container_fs_reads_bytes_total") },
+  { key: "written", name: "written", colour: "--violet", promql: perSecond("container_fs_writes_bytes_total") },
 ];
 const PRESSURE: Series[] = [
-  { key: "cpu_pressure", name: "cpu", colour: "--blue" },
-  { key: "memory_pressure", name: "memory", colour: "--violet" },
-  { key: "io_pressure", name: "io", colour: "--teal" },
+  { key: "cpu_pressure", name: "cpu", colour: "--blue", promql: percentOf("container_pressure_cpu_waiting_seconds_total") },
+  { key: "memory_pressure", name: "memory", colour: "--violet", promql: percentOf("container_pressure_memory_waiting_seconds_total") },
+  { key: "io_pressure", name: "io", colour: "--teal", promql: percentOf("container_pressure_io_waiting_seconds_total") },
 ];
 
 /** Labels as PromQL writes them. */
@@ -139,7 +152,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
   const of = selector(name);
   const found = row ? pains(row, latelyOf(row)) : [];
   const known = (keys: Series[]) => points.some((point) => keys.some(({ key }) => point[key] != null));
-  const base = { points, markers };
+  const base = { points, markers, of };
   return (
     <main class="detail" tabIndex={-1}>
       <Back />
@@ -173,7 +186,6 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
           limitName="quota"
           format={(value) => percent(value, value != null && value < 10 ? 1 : 0)}
           floor={5}
-          promql={`rate(container_cpu_usage_seconds_total${of}[1m])`}
         />
         <Chart
           {...base}
@@ -183,7 +195,6 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
           format={bytes}
           binary
           floor={1 << 20}
-          promql={`container_memory_working_set_bytes${of}`}
         />
         {known(THROTTLED) ? (
           <Chart
@@ -192,7 +203,6 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
             series={THROTTLED}
             format={(value) => percent(value)}
             floor={25}
-            promql={`rate(container_cpu_cfs_throttled_periods_total${of}[1m]) / rate(container_cpu_cfs_periods_total${of}[1m])`}
           />
         ) : null}
         {known(NETWORK) ? (
@@ -203,11 +213,10 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
             format={rate}
             binary
             floor={1 << 10}
-            promql={`sum(rate(container_network_receive_bytes_total${of}[1m]))`}
           />
         ) : null}
         {known(DISK) ? (
-          <Chart {...base} title="Disk" series={DISK} format={rate} binary floor={1 << 10} promql={`sum(rate(container_fs_writes_bytes_total${of}[1m]))`} />
+          <Chart {...base} title="Disk" series={DISK} format={rate} binary floor={1 << 10} />
         ) : null}
         {known(PRESSURE) ? (
           <Chart
@@ -216,7 +225,6 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
             series={PRESSURE}
             format={(value) => percent(value, 1)}
             floor={5}
-            promql={`rate(container_pressure_memory_waiting_seconds_total${of}[1m])`}
           />
         ) : null}
       </section>

@@ -59,7 +59,7 @@ interface Burst {
   others: number;
 }
 
-/** Bare cgroups that come or go together are told once. */
+/** Bare cgroups that come or go together share a line. */
 function inBursts(events: KilledOrNot[]): Burst[] {
   const parent = (event: KilledOrNot) => event.name.slice(0, event.name.lastIndexOf("/"));
   const bursts: Burst[] = [];

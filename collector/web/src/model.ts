@@ -109,7 +109,7 @@ function titled(who: Who): string {
 function grouped(who: Who): Pick<Row, "group" | "groupKind"> {
   const pod = label(who, POD_NAME);
   if (pod) return { group: `${label(who, POD_NAMESPACE) ?? "default"}/${pod}`, groupKind: "pod" };
-  // As long as no runtime has told more.
+  // As long as no runtime has reported more.
   const uid = who.pod ?? POD.exec(who.name)?.[1]?.replaceAll("_", "-");
   if (uid) return { group: `pod ${uid.slice(0, 8)}`, groupKind: "pod" };
   const project = label(who, ...PROJECTS);

@@ -81,9 +81,20 @@ test("copied_as_promql", async () => {
   await button.click();
   await until("said", async () => (await button.innerText()) === "Copied");
   const copied = await other.evaluate(() => navigator.clipboard.readText());
-  ok(/^container_memory_working_set_bytes\{id="\/docker\/[0-9a-f]{64}"\}$/.test(copied), copied);
-  const series = copied.slice(copied.indexOf("id="), -1);
-  ok((await (await fetch(`${url}/metrics`)).text()).includes(series), "the metrics have this label");
+  const one = (line, family) => `label_replace(sum by (instance) (${family}{id="…"}), "line", "${line}", "", "")`;
+  const lines = [["working set", "working_set_bytes"], ["rss", "rss"], ["cache", "cache"]];
+  const expected = lines.map(([line, family]) => one(line, `container_memory_${family}`)).join(" or ");
+  const id = /id="(\/docker\/[0-9a-f]{64})"/.exec(copied)?.[1];
+  equal(copied.replaceAll(id, "…"), expected);
+  // Whatever a chart asks for is there.
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const queries = await other.locator("[data-chart] [data-copies]").evaluateAll((all) => all.map((one) => one.dataset.copies));
+  ok(queries.length >= 3, `${queries.length} charts`);
+  // A machine may count no I/O of its disk.
+  const families = queries.join(" ").match(/container_[a-z_]+/g).filter((family) => !family.startsWith("container_fs_"));
+  for (const family of new Set(families)) {
+    ok(metrics.split("\n").some((line) => line.startsWith(`${family}{`) && line.includes(`id="${id}"`)), `${family} of ${id}`);
+  }
   await other.context().close();
 });
 
@@ -130,10 +141,11 @@ test("an_oom_kill_is_marked_within_two_seconds", async () => {
   equal(before, 0, "kills before");
   await act("oom");
   await until("the marker", () => chart.count(), 4000);
+  const marked = Date.now();
   await until("the line", async () => (await listed.locator(".dock li.kill").count()) > 0, 1000);
   const [event] = await api("/api/v1.3/events/?oom_events=true&subcontainers=true&max_events=1");
-  const took = Date.now() - Date.parse(event.timestamp);
-  ok(took < 2000 + 500, `${took} ms after the kill`);
+  const took = marked - Date.parse(event.timestamp);
+  ok(took < 2000, `${took} ms after the kill`);
   await detail.screenshot({ path: `${pictures}/oom.png` });
   await detail.context().close();
   await listed.context().close();

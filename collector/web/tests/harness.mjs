@@ -37,16 +37,18 @@ export const browser = await chromium.launch({
 /** Everything that a browser complained of, and every request that left the collector. */
 export const complaints = [];
 export const strangers = [];
+/** What a browser says of a request without a token or a password. */
+export const UNAUTHORIZED = /the server responded with a status of 401/;
 
-export async function open(path = "/containers/", options = {}, { quiet = false, at = url } = {}) {
+/** Opens a page. What is expected among the browser's complaints is no reason to complain. */
+export async function open(path = "/containers/", options = {}, { expected = /^$/, at = url } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(8000);
-  if (!quiet) {
-    page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) complaints.push(`${path}: ${message.text()}`);
-    });
-  }
+  page.on("console", (message) => {
+    const complains = ["error", "warning"].includes(message.type()) && !expected.test(message.text());
+    if (complains) complaints.push(`${path}: ${message.text()}`);
+  });
   page.on("pageerror", (error) => complaints.push(`${path}: ${error.message}`));
   page.on("dialog", (dialog) => complaints.push(`${path}: a dialog: ${dialog.message()}`));
   page.on("request", (request) => {

@@ -38,6 +38,16 @@ test("pods_are_groups_and_name_their_containers", async () => {
   ok((await titles(page)).includes("envoy") && (await titles(page)).includes("auth"), "names in the pod");
 });
 
+test("slices_of_systemd_are_groups", async () => {
+  await act("service");
+  await search.fill("backup.service");
+  const group = page.locator("tr.group", { hasText: "night-jobs.slice" });
+  await until("the slice, with its name unescaped", async () => (await group.count()) === 1);
+  equal(await titles(page), ["backup.service"]);
+  await act("few");
+  await search.fill("");
+});
+
 test("no_parent_is_among_its_children", async () => {
   const all = await titles(page);
   ok(!all.includes("docker") && !all.includes("/"), all.join(" "));
@@ -212,7 +222,7 @@ test("paused_while_hidden", async () => {
 });
 
 test("a_collector_that_is_gone_is_said_and_found_again", async () => {
-  const other = await open("/containers/", {}, { quiet: true });
+  const other = await open("/containers/", {}, { expected: /net::ERR_/ });
   await until("live", async () => (await other.locator(".connection").innerText()) === "live");
   await other.route("**/api/feed*", (route) => route.abort());
   await until("no answer", async () => (await other.locator(".connection").innerText()).startsWith("no answer"));

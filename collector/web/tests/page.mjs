@@ -1,6 +1,6 @@
 // The page in a real browser, over live containers. `cargo xtask test page` starts it with everything it needs.
 
-import { act, complaints, equal, line, ok, open, pictures, runAll, strangers, test, titles, until, url, violations } from "./harness.mjs";
+import { UNAUTHORIZED, act, complaints, equal, line, ok, open, pictures, runAll, strangers, test, titles, until, url, violations } from "./harness.mjs";
 import { page } from "./list.mjs";
 import "./detail.mjs";
 
@@ -188,7 +188,7 @@ test("below_a_prefix", async () => {
 });
 
 test("a_token_is_asked_for", async () => {
-  const other = await open("/docker/shop-web-1", {}, { at: process.env.PAGE_TOKEN, quiet: true });
+  const other = await open("/docker/shop-web-1", {}, { at: process.env.PAGE_TOKEN, expected: UNAUTHORIZED });
   await until("the field", () => other.locator("#token").isVisible());
   equal(await violations(other), []);
   await other.locator("#token").fill("wrong");
@@ -205,14 +205,14 @@ test("a_token_is_asked_for", async () => {
 
 test("behind_a_password", async () => {
   const credentials = { username: "ann", password: "secret" };
-  const other = await open("/containers/", { httpCredentials: credentials }, { at: process.env.PAGE_PASSWORD, quiet: true });
+  const other = await open("/containers/", { httpCredentials: credentials }, { at: process.env.PAGE_PASSWORD, expected: UNAUTHORIZED });
   await until("the list", async () => (await titles(other)).includes("shop-web-1"));
   await other.context().close();
 });
 
 test("behind_a_digest", async () => {
   const credentials = { username: "ann", password: "secret" };
-  const other = await open("/containers/", { httpCredentials: credentials }, { at: process.env.PAGE_DIGEST, quiet: true });
+  const other = await open("/containers/", { httpCredentials: credentials }, { at: process.env.PAGE_DIGEST, expected: UNAUTHORIZED });
   const schemes = [];
   const scheme = (headers) => headers.authorization?.split(" ")[0] ?? "none";
   // Of a request that ends with the page there are none.

@@ -29,18 +29,26 @@ test("the_last_hour_by_the_mouse", async () => {
 });
 
 test("an_ended_container_runs_in_the_past", async () => {
-  const other = await open(`/containers/?${then()}`);
-  // It was killed by a case since. The address alone leads there.
+  const isEnded = async (at) => (await line(at, "batch").getAttribute("class")).includes("ended");
+  const now = await open("/containers/?q=batch");
+  await until("the list", async () => (await titles(now)).includes("batch"));
+  ok(await isEnded(now), "a case killed it since");
+  await now.context().close();
+  // The address alone leads there.
+  const other = await open(`/containers/?q=batch&${then()}`);
   await until("the past", () => inThePast(other));
-  await until("a container of then", async () => (await titles(other)).includes("shop-api-1"));
+  await until("a container of then", async () => (await titles(other)).includes("batch"));
+  ok(!(await isEnded(other)), "it ran then");
+  await other.locator("#search").fill("shop-api-1");
+  await until("a busy one", async () => (await titles(other)).includes("shop-api-1"));
   const cpu = await line(other, "shop-api-1").locator("td.cpu .number").innerText();
   ok(/^1[0-9]|^2[0-9]/.test(cpu), `a fifth of a core, and not ${cpu}`);
   const rows = await other.evaluate(async (at) => {
     const tick = await (await fetch(`/api/feed?at=${at / 1000}`)).json();
-    return { at: tick.at, full: tick.full, names: tick.who.map((who) => who.called) };
+    return { at: tick.at, full: tick.full, running: tick.who.filter((who) => who.ended == null).map((who) => who.called) };
   }, moment);
   equal([rows.at, rows.full], [moment, true]);
-  ok(rows.names.includes("shop-api-1"), `${rows.names}`);
+  ok(rows.running.includes("batch"), `${rows.running}`);
   await other.context().close();
 });
 
