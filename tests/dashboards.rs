@@ -25,6 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("dashboards::are_what_they_are_made_of", are_what_they_are_made_of),
     // A second.
     Case::new("dashboards::rules_have_their_own_tests", rules_have_their_own_tests),
+    // Less than a second.
+    Case::new("dashboards::documents_are_promql", documents_are_promql),
     // Forty seconds for all expressions and the public ones: two engines, and containers to which all happens that can be
     // asked for.
     Case::new("dashboards::every_expression_returns_data", every_expression_returns_data).within(240),
@@ -139,6 +141,44 @@ fn rules_have_their_own_tests() -> Result<()> {
         ensure!(text.contains(&format!("alertname: {alert}\n")), "{alert} has no test");
     }
     Ok(())
+}
+
+/// What the documents show for Prometheus is what it can read: rules as they stand, and each query alone.
+fn documents_are_promql() -> Result<()> {
+    let (mut rules, mut queries) = (Vec::new(), 0);
+    for entry in fs::read_dir(manifests::path("../docs")?)? {
+        let path = entry?.path();
+        let text = if path.extension().is_some_and(|end| end == "md") { bytes::read(&path)? } else { continue };
+        for block in text.split("\n```").skip(1).step_by(2) {
+            let alerts = block.strip_prefix("yaml\n").filter(|block| block.starts_with("- alert:")).unwrap_or_default();
+            for document in manifests::documents(alerts)? {
+                rules.extend(document.as_array().cloned().unwrap_or_default());
+            }
+            let lines = block.strip_prefix("promql\n").unwrap_or_default().split_inclusive('\n');
+            for query in lines.fold(Vec::new(), add_line) {
+                rules.push(json!({ "record": format!("query{queries}"), "expr": query }));
+                queries += 1;
+            }
+        }
+    }
+    ensure!(queries >= 6 && rules.len() >= queries + 4, "only {queries} queries of {} rules are found", rules.len());
+    let file = std::env::temp_dir().join(format!("collector-test-documents-{}.yaml", std::process::id()));
+    bytes::write(&file, &json!({ "groups": [{ "name": "documents", "rules": rules }] }).to_string())?;
+    let checked = promtool()?.args(["check", "rules"]).arg(&file).output();
+    fs::remove_file(&file)?;
+    let checked = checked?;
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    ensure!(checked.status.success(), "promtool: {said}");
+    Ok(())
+}
+
+/// Adds a line to the query that it continues: it is indented, or closes what was opened.
+fn add_line(mut queries: Vec<String>, line: &str) -> Vec<String> {
+    match queries.last_mut() {
+        Some(query) if line.starts_with([' ', ')']) => query.push_str(line),
+        _ => queries.push(line.to_owned()),
+    }
+    queries
 }
 
 fn rules(file: &str) -> Result<Vec<Value>> {

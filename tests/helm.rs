@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("helm::asks_for_what_the_overlays_do", asks_for_what_the_overlays_do).within(240),
     Case::new("helm::takes_cadvisors_values", takes_cadvisors_values).within(240),
     Case::new("helm::brings_dashboards_and_rules", brings_dashboards_and_rules).within(240),
+    // Two seconds.
+    Case::new("helm::history_has_a_volume", history_has_a_volume).within(240),
     Case::new("helm::mistakes_are_found", mistakes_are_found).within(240),
 ];
 
@@ -173,6 +175,29 @@ fn brings_dashboards_and_rules() -> Result<()> {
             ensure!(groups.contains(&group["rules"].to_string()), "{file}: {} differs", group["name"]);
         }
     }
+    Ok(())
+}
+
+/// A day on disk, on a volume of the pod's or in a folder of the node.
+fn history_has_a_volume() -> Result<()> {
+    let helm = Helm::find()?;
+    for (values, wanted, kept) in [
+        (json!({ "history": { "enabled": true } }), "--history_bytes=1073741824", json!({ "emptyDir": {} })),
+        (
+            json!({ "history": { "enabled": true, "path": "/srv/history", "age": "72h", "bytes": 5_000_000_000_u64 } }),
+            "--history_bytes=5000000000",
+            json!({ "hostPath": { "path": "/srv/history", "type": "Directory" } }),
+        ),
+    ] {
+        let objects = helm.render(&values)?;
+        objects.iter().try_for_each(check).with_context(|| values.to_string())?;
+        let (flags, volume) = manifests::history(&objects)?;
+        ensure!(flags.contains(&wanted), "{values}: {flags:?}");
+        let mut volume = volume.clone();
+        volume.as_object_mut().context("no object")?.remove("name");
+        ensure!(volume == kept, "{values}: {volume}");
+    }
+    ensure!(manifests::history(&helm.render(&json!({}))?).is_err(), "it is there without being asked for");
     Ok(())
 }
 

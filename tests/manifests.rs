@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("manifests::objects_fit_their_schemas", objects_fit_their_schemas),
     Case::new("manifests::objects_fit_each_other", objects_fit_each_other),
     Case::new("manifests::little_is_asked_for", little_is_asked_for),
+    // Less than a second.
+    Case::new("manifests::history_has_a_volume", history_has_a_volume),
     Case::new("manifests::kubectl_renders_the_same", kubectl_renders_the_same),
     Case::new("manifests::compose_asks_for_the_same", compose_asks_for_the_same),
     Case::new("manifests::prometheus_reads_its_configuration", prometheus_reads_its_configuration),
@@ -131,6 +133,23 @@ fn little_is_asked_for() -> Result<()> {
         ensure!(!security.privileged, "{overlay} is privileged");
         let user = pod.security_context.run_as_user;
         ensure!(user == Some(65534), "{overlay} runs as {user:?}");
+    }
+    Ok(())
+}
+
+/// The component that keeps a day on disk, in each overlay: one volume that may be written to, as large as the flag says
+/// and a little more.
+fn history_has_a_volume() -> Result<()> {
+    for overlay in OVERLAYS {
+        let objects = manifests::overlay_with(overlay, "history")?;
+        objects.iter().try_for_each(check).with_context(|| overlay.to_owned())?;
+        let (flags, volume) = manifests::history(&objects)?;
+        let size =
+            volume["emptyDir"]["sizeLimit"].as_str().and_then(|size| size.strip_suffix("Mi")?.parse::<u64>().ok());
+        let bytes = flags.iter().find_map(|flag| flag.strip_prefix("--history_bytes=")?.parse::<u64>().ok());
+        let (size, bytes) = (size.context("no size")? * bytes::MIB, bytes.context("no --history_bytes")?);
+        ensure!(size > bytes + bytes / 10, "{overlay}: {bytes} bytes of history on a volume of {size}");
+        ensure!(manifests::history(&manifests::overlay(overlay)?).is_err(), "{overlay} has it without being asked");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::process::Command;
 use rustix::thread::CapabilitySet;
 use serde_json::Value;
 
+use crate::auth::{Files, flag};
 use crate::names;
 use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, Rights};
@@ -110,8 +111,8 @@ fn its_system_calls_suffice() -> Result<()> {
     Ok(())
 }
 
-/// The collector as the unit starts it.
-fn started() -> Result<Collector> {
+/// The collector as the unit starts it, with more flags.
+fn started(more: &[&str]) -> Result<Collector> {
     let unit = Unit::read();
     let bounding = unit.capabilities("CapabilityBoundingSet")?;
     ensure!(bounding == unit.capabilities("AmbientCapabilities")?, "it is given others than it may have");
@@ -125,12 +126,18 @@ fn started() -> Result<Collector> {
     };
     let command = unit.get("ExecStart")?;
     let flags = command.strip_prefix("/usr/local/bin/collector ").context("it starts something else")?;
-    let flags: Vec<&str> = flags.split(' ').collect();
+    let flags: Vec<&str> = flags.split(' ').chain(more.iter().copied()).collect();
     Collector::start_as(&rights, &flags)
 }
 
 fn its_rights_suffice() -> Result<()> {
-    let mut collector = started()?;
+    // What systemd makes for it below /var/lib, where everything else is read-only.
+    let unit = Unit::read();
+    ensure!(unit.get("StateDirectory")? == "collector" && unit.get("ProtectSystem")? == "strict", "no state directory");
+    let files = Files::new("unit")?;
+    std::os::unix::fs::chown(files.path(), Some(DYNAMIC_USER), Some(DYNAMIC_USER))?;
+    let history = flag("history_dir", &files.path().join("history"));
+    let mut collector = started(&[&history, "--history_step=1s"])?;
     collector.require_ebpf()?;
     let status = bytes::read(format!("/proc/{}/status", collector.pid()))?;
     ensure!(status.contains("NoNewPrivs:\t1"), "the scene does not work:\n{status}");
@@ -138,6 +145,11 @@ fn its_rights_suffice() -> Result<()> {
     wait::eventually(wait::seconds(10), || {
         let stats = collector.container(&cgroups.name())?.stats;
         stats.last().and_then(|stats| stats.cpu.as_ref()).context("no sample of its CPU").map(drop)
+    })?;
+    wait::eventually(wait::seconds(10), || {
+        let written = collector.metrics()?.value("collector_history_written_total", &[("what", "samples")]);
+        ensure!(written.is_some_and(|written| written > 0.0), "{written:?} samples are in the history");
+        Ok(())
     })?;
     collector.check_alive()
 }
@@ -149,7 +161,7 @@ fn shows_names() -> Result<()> {
     names::place(&pod.socket(), names::CONTAINERD)?;
     let of_docker = docker.run_named("early", &[("team", "blue")], &[])?;
     let of_pod = pod.start("/bin/busybox sleep 600")?;
-    let collector = started()?;
+    let collector = started(&[])?;
     let get = |page: &str| Ok(collector.get(page)?.text());
     names::shows_dockers(get, &of_docker, &docker)?;
     names::shows_pods(get, &of_pod.id, &pod)

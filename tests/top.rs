@@ -1,6 +1,7 @@
 //! `collector top` on a real terminal, over containers of an engine.
 
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("top::remote_with_token_and_tls", remote_with_token_and_tls),
     Case::new("top::without_a_collector", without_a_collector),
     Case::new("top::once_for_scripts", once_for_scripts),
+    // Ten seconds, of which the history's first are most.
+    Case::new("top::walks_through_the_past", walks_through_the_past),
 ];
 
 /// The command line of `collector top` with these flags.
@@ -316,4 +319,35 @@ fn once_for_scripts() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1) && said.contains("--once"), "{said}");
     Ok(())
+}
+
+/// The list as it was, of now, and of a time before there was any history.
+fn walks_through_the_past() -> Result<()> {
+    let files = Files::new("top-at")?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let gone = cgroups.make("walk-gone")?;
+    let history = flag("history_dir", &files.path().join("history"));
+    let collector = Collector::start(&[&history, "--history_step=1s", "--housekeeping_interval=200ms", "--docker="])?;
+    wait::pass(wait::seconds(4));
+    let then = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    wait::pass(wait::seconds(1));
+    gone.remove()?;
+    cgroups.make("walk-new")?;
+    let terminal = Terminal::open(120, 30, &[])?;
+    terminal.runs(&top(&[&url(&collector), &format!("--at={then}"), "--filter=walk-", "--sort=name"]))?;
+    terminal.sees("the list of then", |screen| {
+        screen.contains("as of ") && screen.contains("walk-gone") && !screen.contains("walk-new")
+    })?;
+    wait::eventually(wait::seconds(10), || {
+        terminal.types(">")?;
+        let screen = terminal.screen()?;
+        ensure!(screen.contains("as of ") && screen.contains("walk-new"), "the list of now:\n{screen}");
+        Ok(())
+    })?;
+    terminal.types("<")?;
+    terminal.sees("a time without history", |screen| !screen.contains("walk-new") && !screen.contains("walk-gone"))?;
+    terminal.types(">")?;
+    terminal.sees("the list of now again", |screen| screen.contains("walk-new"))?;
+    terminal.types("q")?;
+    terminal.sees("the shell", |screen| screen.trim_end().ends_with(PROMPT)).map(drop)
 }
