@@ -73,7 +73,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let about = About { version, processor: *processor, time };
         // The man page and the completions are printed by the collector that runs here.
         let tree = tree::Tree { collector, speaker: &collectors[0].1, bill: &bill };
-        packages::check(&packages::debian(&about, &tree, &folder)?)?;
+        let package = packages::debian(&about, &tree, &folder)?;
+        packages::check(&package)?;
+        if *processor == host {
+            packages::try_out(&package)?;
+        }
         packages::rpm(&about, &tree, &folder)?;
     }
     if collectors.len() > 1 {

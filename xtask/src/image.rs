@@ -22,6 +22,9 @@ use crate::{shell, workspace};
 /// The name in the manifests under `deploy/`; the version is in the labels.
 pub(crate) const DEFAULT_TAG: &str = "collector:latest";
 
+/// What an image for one processor may take. Each node of a cluster downloads it.
+const MOST_BYTES: usize = 12_000_000;
+
 /// Where to put the image and what to call it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -79,7 +82,13 @@ pub(crate) fn write(collector: &Path, processor: Processor, output: &Path, tag: 
     let binary = std::fs::read(collector).with_context(|| format!("cannot read {}", collector.display()))?;
     let bill = sbom::render(&sbom::Materials::gather(processor)?, &about, &sha256(&binary))?;
     let bill_path = output.with_extension("cdx.json");
-    let summary = put(output, &pack(&[(&binary, &about)])?, tag)?;
+    let image = pack(&[(&binary, &about)])?;
+    ensure!(
+        image.len() <= MOST_BYTES,
+        "the image has {} bytes, {MOST_BYTES} are allowed: see what grew, for example by `cargo bloat --release --crates`",
+        image.len()
+    );
+    let summary = put(output, &image, tag)?;
     std::fs::write(&bill_path, bill).with_context(|| format!("cannot write {}", bill_path.display()))?;
     Ok(format!("{summary}\n{}: what is in it", bill_path.display()))
 }

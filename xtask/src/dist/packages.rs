@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::About;
 use super::tree::{Places, Tree, put};
@@ -30,7 +30,7 @@ impl Drop for Stage {
     }
 }
 
-/// Who made a package, where `DEBFULLNAME` and `DEBEMAIL` do not tell: there is no address to write to.
+/// Who made a package, where `DEBFULLNAME` and `DEBEMAIL` are not set: there is no address to write to.
 const NOBODY: (&str, &str) = ("Unattended build", "nobody@collector.invalid");
 /// What Debian calls the log of changes to a package, of which there are none besides the collector's.
 const CHANGES: &str = "usr/share/doc/collector/changelog.Debian";
@@ -40,7 +40,7 @@ const DESCRIPTION: &str = " Reads what containers use from cgroups and kernel ev
  standalone cAdvisor.
 ";
 
-/// Who stands behind the package, as Debian's tools are told it.
+/// The maintainer, from the environment as Debian's own tools read it.
 fn maintainer() -> String {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let name = set("DEBFULLNAME").unwrap_or_else(|| NOBODY.0.to_owned());
@@ -125,6 +125,17 @@ pub(super) fn check(package: &Path) -> Result<()> {
     // As root it would warn about that.
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--display-info", "--tag-display-limit", "0"]);
     shell::run(lintian.arg(package)).context("lintian has found something: mend it, or explain it in its overrides")
+}
+
+/// Fails when what is in a Debian package for this machine does not run, or refuses the configuration beside it.
+pub(super) fn try_out(package: &Path) -> Result<()> {
+    let stage = Stage::new("try")?;
+    shell::output(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&stage.0))?;
+    let collector = || Command::new(stage.0.join("usr/bin/collector"));
+    let version = shell::output(collector().arg("--version"))?;
+    ensure!(version.contains(env!("CARGO_PKG_VERSION")), "the collector in the package is another: {version}");
+    let configuration = stage.0.join("etc/collector/collector.toml");
+    shell::output(collector().args(["config", "check", "--config"]).arg(configuration)).map(drop)
 }
 
 /// Bytes of all files below a folder.

@@ -154,9 +154,9 @@ const WITHOUT_PRESSURE: [&str; 3] = ["statistics_v2::", "discovery::all_are_list
 /// The kernels that boot on arm64 too, with cgroup2 alone.
 const ON_ARM64: [&str; 3] = ["6.1", "6.12", "7"];
 
-/// What is tried there: all that depends on what the kernel's structures and arguments look like, on the size of pages, and
-/// the machine.
-const ABOUT_ARM64: [&str; 13] = [
+/// What is tried there: all that depends on what the kernel's structures and arguments look like, each of our eBPF objects
+/// at its work among it, on the size of pages, and the machine.
+const ABOUT_ARM64: [&str; 19] = [
     "programs::",
     "selftest::oom_tracepoint",
     "machine::matches_the_kernel",
@@ -164,6 +164,12 @@ const ABOUT_ARM64: [&str; 13] = [
     "statistics_v2::cpu",
     "statistics_v2::memory",
     "final_sample::cgroup2",
+    "last_readings::cgroup2",
+    "kernel_memory::of_cgroup2",
+    "runqueue::the_neighbour",
+    "blocklatency::agrees",
+    "blocklatency::the_task",
+    "network_cgroup::neighbours",
     "oom::victim_limit_and_trigger_are_named",
     "oom::of_a_group_each_process_counts_once",
     "events_http::times",
