@@ -16,7 +16,7 @@ pub struct Exit {
     pub pid: u32,
     /// Command name, at most 15 bytes.
     pub command: Box<[u8]>,
-    /// What the parent was told.
+    /// The status that its parent got.
     pub status: Status,
     /// Whether it was the container's first process.
     pub rank: Rank,
