@@ -228,7 +228,7 @@ fn what_the_kernel_does_not_see() -> Result<()> {
     wait::pass(wait::seconds(1));
     cgroups.make(format!("{pod}/{id}"))?;
     let labels = [("id", cgroup.as_str())];
-    let told = wait::eventually(wait::seconds(10), || {
+    let reported = wait::eventually(wait::seconds(10), || {
         let metrics = collector.metrics()?;
         let named = metrics.series("container_info", &labels).any(|line| line.label("name").contains("sandboxed"));
         ensure!(named, "{cgroup} has no name");
@@ -237,7 +237,7 @@ fn what_the_kernel_does_not_see() -> Result<()> {
         Ok((used.is_some() || metrics.value("container_memory_usage_bytes", &labels).is_some()).then_some(metrics))
     })?;
     ensure!(
-        told.is_none_or(|metrics| metrics.value("container_cpu_usage_seconds_total", &labels) != Some(0.0)),
+        reported.is_none_or(|metrics| metrics.value("container_cpu_usage_seconds_total", &labels) != Some(0.0)),
         "a zero"
     );
     let metrics = wait::eventually(wait::seconds(10), || {

@@ -66,7 +66,7 @@ pub struct ContainerView {
     /// How long its requests to block devices took.
     pub block_latency: Option<Arc<BlockLatency>>,
     /// Whether its samples are its runtime's word: the kernel sees nothing of it.
-    pub is_told: bool,
+    pub is_from_runtime: bool,
     /// How its first process ended; `None` while that is there, and where nobody reported it.
     pub exit: Option<Arc<Exit>>,
 }

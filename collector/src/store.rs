@@ -8,13 +8,13 @@ mod container;
 pub(crate) mod deltas;
 mod ended;
 pub mod event_log;
+mod from_runtime;
 pub mod history;
 pub mod peaks;
 pub mod pods;
 pub mod restarts;
 pub mod summary;
 pub mod timeline;
-mod told;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -174,7 +174,7 @@ impl Store {
             network_cgroup: Mutex::default(),
             directories: Mutex::default(),
             block_latency: Mutex::default(),
-            told: Mutex::default(),
+            from_runtime: Mutex::default(),
             limits: self.limits.history,
             budget: Arc::clone(&self.budget),
         });

@@ -297,7 +297,7 @@ fn rows<'a>(snapshot: &'a Snapshot, entries: &[&'a Entry]) -> Vec<Row<'a>> {
             run_queue: entry.run_queue.as_deref(),
             network_cgroup: entry.network_cgroup,
             block_latency: entry.block_latency.as_deref(),
-            is_told: entry.is_told,
+            is_from_runtime: entry.is_from_runtime,
             oom_kills: entry.oom_kills,
             kill: snapshot.kills.get(&entry.name),
             filesystems: filesystems(snapshot, entry),

@@ -313,7 +313,7 @@ impl Writer {
     fn commit(&mut self, row: Option<Vec<u8>>, time: WallTime) {
         let Some(active) = &self.active else { return };
         if self.failed {
-            // Told anew with the next step that can be written.
+            // Reported anew with the next step that can be written.
             self.unsaved.files.clear();
             self.lives.values_mut().for_each(|life| life.storage = None);
             if row.is_some() {
@@ -352,7 +352,7 @@ impl Writer {
             Err(error) => {
                 self.unsaved =
                     Batch { shapes: batch.shapes, subjects: batch.subjects, events: batch.events, ..Batch::default() };
-                // Told anew with the next step that can be written.
+                // Reported anew with the next step that can be written.
                 self.lives.values_mut().for_each(|life| life.storage = None);
                 if is_step {
                     self.chain = Chain::Broken;

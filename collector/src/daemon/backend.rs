@@ -237,7 +237,7 @@ impl Backend {
             run_queue: container.run_queue(),
             network_cgroup: container.network_cgroup(),
             block_latency: container.block_latency(),
-            is_told: container.is_told(),
+            is_from_runtime: container.is_from_runtime(),
             exit: container.exit(),
         }
     }

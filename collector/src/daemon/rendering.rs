@@ -113,7 +113,7 @@ fn entries(engine: &Engine, now: WallTime, processes: &ProcessCounts) -> Vec<Ent
         run_queue: container.run_queue(),
         network_cgroup: container.network_cgroup(),
         block_latency: container.block_latency(),
-        is_told: container.is_told(),
+        is_from_runtime: container.is_from_runtime(),
         application: container.newest_of_application(),
         oom_kills: oom_kills.get(container.name()).copied().unwrap_or(0),
     };

@@ -112,7 +112,7 @@ impl fmt::Debug for UsageQuestions {
 }
 
 impl UsageQuestions {
-    /// At most so often, about the ids of a runtime's containers that `wanted` names; `used` is told the answers.
+    /// At most so often, about the ids of a runtime's containers that `wanted` names; `used` is given the answers.
     pub fn new(
         every: Duration,
         wanted: impl Fn(Runtime) -> Vec<Arc<str>> + Send + Sync + 'static,

@@ -86,13 +86,17 @@ mod tests {
             ..Sample::default()
         };
         let usage = RuntimeUsage { cpu: Some(Nanos(5)), working_set: Some(Bytes(9)), ..RuntimeUsage::default() };
-        let told = usage.in_place_of(empty.clone());
-        assert_eq!((told.at, told.oom_kills, told.network.is_some()), (WallTime(7), 3, true));
-        assert_eq!(told.cpu, Some(Cpu { total: Nanos(5), ..Cpu::default() }));
-        assert_eq!(told.memory.as_ref().map(|memory| memory.working_set), Some(Bytes(9)));
-        assert!(!told.unread.has_any(&[Part::CpuTotal, Part::WorkingSet]));
-        assert!(told.unread.has(Part::MemoryUsage) && told.unread.has(Part::Cache) && told.unread.has(Part::CpuSplit));
-        assert_eq!((told.io, told.processes), (None, None));
+        let reported = usage.in_place_of(empty.clone());
+        assert_eq!((reported.at, reported.oom_kills, reported.network.is_some()), (WallTime(7), 3, true));
+        assert_eq!(reported.cpu, Some(Cpu { total: Nanos(5), ..Cpu::default() }));
+        assert_eq!(reported.memory.as_ref().map(|memory| memory.working_set), Some(Bytes(9)));
+        assert!(!reported.unread.has_any(&[Part::CpuTotal, Part::WorkingSet]));
+        assert!(
+            reported.unread.has(Part::MemoryUsage)
+                && reported.unread.has(Part::Cache)
+                && reported.unread.has(Part::CpuSplit)
+        );
+        assert_eq!((reported.io, reported.processes), (None, None));
         let nothing = RuntimeUsage::default().in_place_of(empty);
         assert_eq!((nothing.cpu, nothing.memory, nothing.unread), (None, None, Unread::EVERYTHING));
     }

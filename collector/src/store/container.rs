@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::budget::HistoryBudget;
+use super::from_runtime::{self, FromRuntime};
 use super::history::{History, Limits, Pushed, Selection, Stretch};
 use super::lock;
 use super::peaks::{self, Peaks};
 use super::summary::{Recorder, Summary};
 use super::timeline::Timeline;
-use super::told::{self, Told};
 use crate::bounds::Bound::HistoryMemory;
 use crate::sample::application::Round;
 use crate::sample::block_latency::BlockLatency;
@@ -43,7 +43,7 @@ pub struct Container {
     pub(super) network_cgroup: Mutex<Option<NetworkCgroup>>,
     pub(super) directories: Mutex<Vec<(u32, u64)>>,
     pub(super) block_latency: Mutex<Option<Arc<BlockLatency>>>,
-    pub(super) told: Mutex<Told>,
+    pub(super) from_runtime: Mutex<FromRuntime>,
     pub(super) limits: Limits,
     pub(super) budget: Arc<HistoryBudget>,
 }
@@ -127,7 +127,7 @@ impl Container {
         sample.oom_kills = self.oom_kills();
         let mut recent = lock(&self.recent);
         let before = recent.history.latest().map(|latest| latest.at);
-        let Some(sample) = lock(&self.told).settle(sample, before, || self.runs()) else {
+        let Some(sample) = lock(&self.from_runtime).settle(sample, before, || self.runs()) else {
             return Pushed { regressions: 0, unchanged: false };
         };
         let pushed = recent.history.push(sample, self.limits);
@@ -142,7 +142,7 @@ impl Container {
         let mut recent = lock(&self.recent);
         let is_same = recent.history.latest().is_some_and(|latest| latest.oom_kills == oom_kills);
         // What the runtime says may be new although the kernel sees nothing.
-        let is_kernels = !lock(&self.told).is_the_runtimes(|| self.runs());
+        let is_kernels = !lock(&self.from_runtime).is_the_runtimes(|| self.runs());
         if !is_same || !is_kernels || !recent.history.repeat(at, self.limits) {
             return false;
         }
@@ -353,23 +353,23 @@ impl Container {
 
     /// Whether its runtime can be asked, and says that it runs.
     fn runs(&self) -> bool {
-        self.identity().is_some_and(|identity| told::runs(&identity))
+        self.identity().is_some_and(|identity| from_runtime::runs(&identity))
     }
 
     /// Whether its runtime should be asked what it uses: the kernel sees nothing of it.
     pub fn asks_runtime(&self) -> bool {
         let runs = self.runs();
-        runs && lock(&self.told).is_the_runtimes(|| runs)
+        runs && lock(&self.from_runtime).is_the_runtimes(|| runs)
     }
 
     /// Takes what its runtime says that it uses.
     pub fn hear_of_usage(&self, usage: RuntimeUsage) {
-        lock(&self.told).hear(usage);
+        lock(&self.from_runtime).hear(usage);
     }
 
     /// Whether what is reported of it is its runtime's word.
-    pub fn is_told(&self) -> bool {
-        lock(&self.told).is_told()
+    pub fn is_from_runtime(&self) -> bool {
+        lock(&self.from_runtime).is_from_runtime()
     }
 
     /// How its first process ended; `None` as long as it runs, and where the kernel's programs do not report it.

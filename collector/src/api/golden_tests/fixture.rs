@@ -71,7 +71,7 @@ fn full() -> ContainerView {
         run_queue: Some(Arc::new(full_run_queue())),
         network_cgroup: Some(full_network_cgroup()),
         block_latency: Some(Arc::new(full_block_latency())),
-        is_told: true,
+        is_from_runtime: true,
         exit: Some(Arc::new(killed(process(b"sh", None, None)))),
     }
 }

@@ -289,7 +289,7 @@ pub(super) struct Row<'a> {
     pub(super) run_queue: Option<&'a RunQueue>,
     pub(super) network_cgroup: Option<NetworkCgroup>,
     pub(super) block_latency: Option<&'a BlockLatency>,
-    pub(super) is_told: bool,
+    pub(super) is_from_runtime: bool,
     pub(super) oom_kills: u64,
     pub(super) kill: Option<&'a Kill>,
     /// The file systems that are reported it, each device once.

@@ -72,7 +72,7 @@ pub struct Entry {
     /// How long its requests to block devices took.
     pub block_latency: Option<Arc<BlockLatency>>,
     /// Whether its sample is its runtime's word: the kernel sees nothing of it.
-    pub is_told: bool,
+    pub is_from_runtime: bool,
     /// What its application reported last.
     pub application: Option<Arc<Round>>,
     /// OOM kills of its processes, those of an earlier life under the same name included.

@@ -368,7 +368,7 @@ pub(super) fn append(out: &mut Vec<u8>, view: &ContainerView, machine_memory: By
     let runqueue = view.run_queue.as_deref().map(RunQueueStats::from);
     let network_cgroup = view.network_cgroup.map(NetworkCgroupStats::from);
     let blocklatency = view.block_latency.as_deref().map(block_latency::stats);
-    let (spec, source) = (ContainerSpec::new(view, machine_memory), view.is_told.then_some(SOURCE));
+    let (spec, source) = (ContainerSpec::new(view, machine_memory), view.is_from_runtime.then_some(SOURCE));
     json::append_entry(out, &view.name, &ContainerInfo { spec, runqueue, network_cgroup, blocklatency, source, stats });
 }
 

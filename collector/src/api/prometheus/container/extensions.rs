@@ -43,7 +43,7 @@ pub(in crate::api::prometheus) const FAMILIES: &[Family] = &[
         "container_stats_source",
         "Always 1, of containers of which the kernel sees nothing: who says what they use.",
         |row, _, out| {
-            if row.is_told && row.life == Life::Running && row.sample.is_some() {
+            if row.is_from_runtime && row.life == Life::Running && row.sample.is_some() {
                 out.with(&[("source", Text::Is(SOURCE))], 1_u64);
             }
         },

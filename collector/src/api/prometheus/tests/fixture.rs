@@ -428,7 +428,7 @@ pub(super) fn snapshot(sample: Sample) -> Snapshot {
             running(pod, sample.clone()),
             Entry {
                 identity: Some(Arc::new(pod_container())),
-                is_told: true,
+                is_from_runtime: true,
                 ..running(&format!("{pod}/c0de"), sample)
             },
             Entry { name: name("/unsampled"), spec: spec(), ..Entry::default() },

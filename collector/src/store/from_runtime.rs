@@ -17,7 +17,7 @@ const OLD: Duration = Duration::from_secs(90);
 
 /// What is known of a container in this matter.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct FromRuntime {
     /// By the newest sample nothing has ever run in the cgroup.
     is_unused: bool,
     /// What the runtime said, and when that was heard.
@@ -32,7 +32,7 @@ pub(super) fn runs(identity: &Identity) -> bool {
     asks && identity.process.is_some() && identity.network == NetworkOwner::AnotherContainer
 }
 
-impl Told {
+impl FromRuntime {
     /// Whether what is reported of it has to be its runtime's word; `runs` is whether the runtime can be asked and says that
     /// the container runs.
     pub(super) fn is_the_runtimes(&self, runs: impl FnOnce() -> bool) -> bool {
@@ -40,7 +40,7 @@ impl Told {
     }
 
     /// Whether what is reported of it is its runtime's word.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_from_runtime(&self) -> bool {
         self.usage.is_some()
     }
 
@@ -92,31 +92,35 @@ mod tests {
 
     #[test]
     fn the_runtimes_word_counts_where_nothing_ever_ran() {
-        let mut told = Told::default();
-        assert_eq!(total(told.settle(sample(10, 0), None, || false)), Some((10, Some(0))), "nobody says that it runs");
+        let mut reported = FromRuntime::default();
         assert_eq!(
-            total(told.settle(sample(20, 0), Some(WallTime(10)), || true)),
+            total(reported.settle(sample(10, 0), None, || false)),
+            Some((10, Some(0))),
+            "nobody says that it runs"
+        );
+        assert_eq!(
+            total(reported.settle(sample(20, 0), Some(WallTime(10)), || true)),
             Some((20, None)),
             "no zero of its own"
         );
-        told.hear(RuntimeUsage { at: WallTime(25), cpu: Some(Nanos(700)), ..RuntimeUsage::default() });
-        assert_eq!(total(told.settle(sample(30, 0), Some(WallTime(20)), || true)), Some((25, Some(700))));
-        assert_eq!(total(told.settle(sample(40, 0), Some(WallTime(25)), || true)), None, "nothing new");
-        told.hear(RuntimeUsage { at: WallTime(45), cpu: Some(Nanos(900)), ..RuntimeUsage::default() });
+        reported.hear(RuntimeUsage { at: WallTime(25), cpu: Some(Nanos(700)), ..RuntimeUsage::default() });
+        assert_eq!(total(reported.settle(sample(30, 0), Some(WallTime(20)), || true)), Some((25, Some(700))));
+        assert_eq!(total(reported.settle(sample(40, 0), Some(WallTime(25)), || true)), None, "nothing new");
+        reported.hear(RuntimeUsage { at: WallTime(45), cpu: Some(Nanos(900)), ..RuntimeUsage::default() });
         // A process in the cgroup later on does not make the counter step back.
-        assert_eq!(total(told.settle(sample(50, 3), Some(WallTime(25)), || true)), Some((45, Some(900))));
+        assert_eq!(total(reported.settle(sample(50, 3), Some(WallTime(25)), || true)), Some((45, Some(900))));
         let long_ago = Instant::now().checked_sub(OLD).unwrap();
-        told.usage = Some((RuntimeUsage { at: WallTime(55), ..RuntimeUsage::default() }, long_ago));
-        assert_eq!(total(told.settle(sample(60, 0), Some(WallTime(45)), || true)), Some((60, None)), "old");
+        reported.usage = Some((RuntimeUsage { at: WallTime(55), ..RuntimeUsage::default() }, long_ago));
+        assert_eq!(total(reported.settle(sample(60, 0), Some(WallTime(45)), || true)), Some((60, None)), "old");
     }
 
     #[test]
     fn what_ran_in_its_cgroup_is_the_kernels() {
-        let mut told = Told::default();
-        assert_eq!(total(told.settle(sample(10, 5), None, || true)), Some((10, Some(5))));
-        assert!(!told.is_the_runtimes(|| true) && !told.is_told());
-        told.settle(sample(20, 0), None, || false);
-        assert!(told.is_the_runtimes(|| true) && !told.is_the_runtimes(|| false));
+        let mut reported = FromRuntime::default();
+        assert_eq!(total(reported.settle(sample(10, 5), None, || true)), Some((10, Some(5))));
+        assert!(!reported.is_the_runtimes(|| true) && !reported.is_from_runtime());
+        reported.settle(sample(20, 0), None, || false);
+        assert!(reported.is_the_runtimes(|| true) && !reported.is_the_runtimes(|| false));
     }
 
     #[test]
