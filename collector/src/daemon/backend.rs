@@ -286,9 +286,7 @@ impl Containers for Backend {
             return self.ended_container(name, query).await;
         };
         if let Some(part @ Portion::Past { .. }) = query.part {
-            let samples = self.past_samples(name, part).await;
-            let filesystems = self.past_filesystems(name, &samples).await;
-            return Ok(ContainerView { samples, filesystems, ..self.view(&container, query) });
+            return Ok(self.past_view(self.view(&container, query), part).await);
         }
         if *name == *b"/" && self.engine.context().kinds().has(MetricKind::Disk) {
             // As full as they are now beside the newest sample.

@@ -64,8 +64,15 @@ impl Backend {
         names.filter(|name| self.engine().store().get(name).is_none()).collect()
     }
 
+    /// A container with the samples of a part that is on disk.
+    pub(super) async fn past_view(&self, view: ContainerView, part: Portion) -> ContainerView {
+        let samples = self.past_samples(&view.name, part).await;
+        let filesystems = self.past_filesystems(&view.name, &samples).await;
+        ContainerView { samples, filesystems, ..view }
+    }
+
     /// The samples of a part that is on disk.
-    pub(super) async fn past_samples(&self, name: &[u8], part: Portion) -> Vec<Arc<Sample>> {
+    async fn past_samples(&self, name: &[u8], part: Portion) -> Vec<Arc<Sample>> {
         let (Some(past), Portion::Past { start: from, end: to, count: newest }) = (self.past(), part) else {
             return Vec::new();
         };
@@ -75,7 +82,7 @@ impl Backend {
     }
 
     /// What was known of file systems at the time of each of these samples of the past.
-    pub(super) async fn past_filesystems(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<FilesystemUse> {
+    async fn past_filesystems(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<FilesystemUse> {
         let Some(past) = self.past().filter(|_| !samples.is_empty()) else { return Vec::new() };
         let (name, samples): (Name, _) = (name.into(), samples.to_vec());
         let known = past.ask(move |archive| archive.storage(&name, &samples)).await.unwrap_or_default();
