@@ -1,7 +1,6 @@
 //! Histograms of the programs, whose buckets double. As series every other bound is reported, four times the one before; a
 //! native histogram has all of them.
 
-use super::value::Value;
 use crate::sample::doubling::{BUCKETS, Counts, exponent};
 use crate::units::Nanos;
 
@@ -71,8 +70,8 @@ impl Doubling<'_> {
     }
 
     /// All together.
-    pub(super) fn sum(self) -> Value {
-        self.sum.into()
+    pub(super) fn sum(self) -> Nanos {
+        self.sum
     }
 
     /// The buckets that are reported as series, but for the last, which has no upper bound.

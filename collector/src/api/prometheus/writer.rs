@@ -210,7 +210,7 @@ impl<'a> Writer<'a> {
             self.series += buckets.len() + 3;
             self.labels_of_metric(own);
             let pairs = buckets.iter().map(|bucket| (bucket.bound, bucket.count));
-            let mut value = protobuf::histogram(pairs, count, histogram.sum().number(), self.created);
+            let mut value = protobuf::histogram(pairs, count, Value::from(histogram.sum()).number(), self.created);
             protobuf::append_native(&mut value, &histogram.native());
             protobuf::append_histogram(&mut self.metrics, &mut self.own, &value, self.timestamp);
             return self.end_piece();

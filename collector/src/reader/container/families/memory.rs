@@ -1,5 +1,6 @@
 //! Memory, and its limits.
 
+mod limits;
 mod zswap;
 
 use std::sync::Arc;
@@ -13,17 +14,17 @@ use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::CounterFamily;
 use crate::kernel::probes::counters::plan::Stalled;
 use crate::kernel::procfs::process::MachineSwap;
-use crate::kernel::text_formats::{limit, unsigned};
+use crate::kernel::text_formats::unsigned;
 use crate::reader::container::kernel_memory::CountedMemory;
 use crate::reader::container::rows::Section;
 use crate::reader::container::rows::keys::{Base, Keys, key, whole};
-use crate::sample::container::{Faults, Memory, MemoryEvents, MemorySpec, Sample, Zswap};
+use crate::sample::container::{Faults, Memory, MemoryEvents, Sample, Zswap};
 use crate::sample::kinds::MetricKind;
 use crate::sample::memory_stat::{MemoryStat, ReportedStat};
-use crate::sample::spec::{MemoryLimit, Spec};
+use crate::sample::spec::Spec;
 use crate::sample::statistic::Value;
 use crate::sample::unread::Part;
-use crate::units::{Bytes, Limit};
+use crate::units::Bytes;
 pub(super) use zswap::ZswapKeys;
 
 #[derive(Debug, Default)]
@@ -110,7 +111,7 @@ impl Family for MemoryFiles {
     }
 
     fn limits(&mut self, place: Option<Place>, reading: &mut Reading<'_>, spec: &mut Spec) {
-        spec.memory = limits(place, reading);
+        spec.memory = limits::limits(place, reading);
     }
 
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
@@ -120,7 +121,7 @@ impl Family for MemoryFiles {
 
     fn explain_limits(&self, place: Option<Place>, rows: &mut Rows<'_>, spec: &Spec) {
         let section = rows.section(place, MetricKind::Memory, "memory", Some("memory"));
-        explain_limits(&section, rows, spec.memory.as_ref());
+        limits::explain_limits(&section, rows, spec.memory.as_ref());
     }
 }
 
@@ -357,46 +358,6 @@ fn used_swap(reading: &mut Reading<'_>) -> Option<u64> {
     }
 }
 
-fn limits(place: Option<Place>, reading: &mut Reading<'_>) -> Option<MemorySpec> {
-    let read = match place {
-        Some(Place::V1(position)) => reading.hierarchy(position).map(|_| MemorySpec {
-            limit: memory_limit(reading, position, "memory.limit_in_bytes"),
-            reservation: memory_limit(reading, position, "memory.soft_limit_in_bytes"),
-            swap_limit: memory_limit(reading, position, "memory.memsw.limit_in_bytes"),
-            zswap_limit: None,
-        }),
-        Some(Place::V2(position)) => {
-            let spec = MemorySpec {
-                limit: memory_limit(reading, position, "memory.max"),
-                reservation: memory_limit(reading, position, "memory.min"),
-                swap_limit: memory_limit(reading, position, "memory.swap.max"),
-                zswap_limit: memory_limit(reading, position, "memory.zswap.max"),
-            };
-            // Without any of them the controller is off.
-            let parts = [Part::MemoryLimit, Part::MemoryReservation, Part::SwapLimit];
-            (spec != MemorySpec::default() || reading.unread.has_any(&parts)).then_some(spec)
-        }
-        Some(Place::Kernel(_)) | None => None,
-    };
-    if !reading.is_root() {
-        return read;
-    }
-    // The root has what the machine has.
-    let machine = reading.ctx.machine;
-    Some(MemorySpec {
-        limit: Some(MemoryLimit::Bytes(machine.memory)),
-        swap_limit: Some(MemoryLimit::Bytes(machine.swap)),
-        ..read.unwrap_or_default()
-    })
-}
-
-fn memory_limit(reading: &mut Reading<'_>, position: usize, file: &'static str) -> Option<MemoryLimit> {
-    reading.once(position, file, limit).map(|limit| match limit {
-        Limit::Max => MemoryLimit::Max,
-        Limit::Value(bytes) => MemoryLimit::Bytes(Bytes(bytes)),
-    })
-}
-
 impl MemoryFiles {
     fn explain(&self, section: &Section, rows: &mut Rows<'_>, memory: Option<&Memory>) {
         // Pages by node are a family of their own.
@@ -502,20 +463,4 @@ fn explain_stat(section: &Section, rows: &mut Rows<'_>, stat: Option<&MemoryStat
         let value = value.flatten().map(Value::Count);
         rows.add_value(name, value, section, v1, [key("memory.stat", v2)]);
     }
-}
-
-fn explain_limits(section: &Section, rows: &mut Rows<'_>, memory: Option<&MemorySpec>) {
-    fields!(memory => MemorySpec { limit, reservation, swap_limit, zswap_limit });
-    // The root has what the machine has.
-    let at_root = rows.reading.is_root();
-    let or_machine =
-        |file, word| if at_root { Keys::from([key("meminfo", word).of(Base::Proc)]) } else { [whole(file)].into() };
-    let (v1, v2) = (or_machine("memory.limit_in_bytes", "MemTotal"), or_machine("memory.max", "MemTotal"));
-    rows.add("spec.memory.limit", flat(limit), section, v1, v2);
-    let (v1, v2) = ([whole("memory.soft_limit_in_bytes")], [whole("memory.min")]);
-    rows.add("spec.memory.reservation", flat(reservation), section, v1, v2);
-    let v1 = or_machine("memory.memsw.limit_in_bytes", "SwapTotal");
-    rows.add("spec.memory.swap_limit", flat(swap_limit), section, v1, or_machine("memory.swap.max", "SwapTotal"));
-    let v2 = [whole("memory.zswap.max").since("5.19")];
-    rows.add("spec.memory.zswap_limit", flat(zswap_limit), section, Keys::NONE, v2);
 }

@@ -7,8 +7,12 @@
 //! descriptor keeps the namespace, so it is closed when the container's last process has ended, or at the next look if
 //! there is no process any more, as with a sandbox without any of its own, or it is in another namespace.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use looks::Looks;
 
 use super::{Family, Mounted, Place, Reading, Rows, fields, first_process, flat, sockets};
 use crate::bounds::Bound;
@@ -30,14 +34,6 @@ use crate::sample::kinds::MetricKind;
 use crate::sample::spec::Spec;
 use crate::sample::statistic::{Absence, Value};
 
-/// Samples from the first at which the namespace is looked for each time.
-const SETTLING: u32 = 10;
-/// How often it is looked for later, in samples.
-const LOOK_EVERY: u32 = 10;
-/// How often at least, where samples are rare.
-const LOOK_AFTER: Duration = Duration::from_secs(10);
-/// How often it is looked for in a cgroup without any process, where the kernel's events report the first.
-const LOOK_IN_VACANT_AFTER: Duration = Duration::from_secs(60);
 /// How old an index of the host's processes may be at the first samples, and later.
 const INDEX_AGES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// Cgroups below a container's that are looked at for a process, at most.
@@ -69,47 +65,6 @@ pub(in crate::reader::container) struct NetworkState {
     owner: NetworkOf,
     /// The process that was found to stand for all of the cgroup's.
     chosen: Option<u32>,
-}
-
-/// Counts samples since the container became populated.
-#[derive(Debug, Default)]
-struct Looks {
-    samples: u32,
-    last: Option<Instant>,
-    /// There was no process, and one that comes is reported.
-    is_vacant: bool,
-}
-
-impl Looks {
-    fn is_due(&self, now: Instant) -> bool {
-        let is_ago = |wait| self.last.is_none_or(|last| now.saturating_duration_since(last) >= wait);
-        if self.is_vacant {
-            return is_ago(LOOK_IN_VACANT_AFTER);
-        }
-        self.samples < SETTLING || self.samples.is_multiple_of(LOOK_EVERY) || is_ago(LOOK_AFTER)
-    }
-
-    fn count(&mut self) {
-        self.samples = self.samples.saturating_add(1);
-    }
-
-    fn due(&mut self) -> bool {
-        let now = Instant::now();
-        let due = self.is_due(now);
-        self.count();
-        if due {
-            self.last = Some(now);
-        }
-        due
-    }
-
-    fn is_settling(&self) -> bool {
-        self.samples <= SETTLING
-    }
-
-    fn is_first(&self) -> bool {
-        self.samples <= 1
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
