@@ -94,7 +94,7 @@ use support::harness::{self, Suite};
 
 const SUITE: Suite = Suite {
     lanes: [
-        // What the others stand on first; then the kernel, and container engines.
+        // What the others stand on first; then the kernel, and container engines, of which all lanes have the same.
         &[
             selftest::CASES,
             died::CASES,
@@ -127,8 +127,8 @@ const SUITE: Suite = Suite {
             engine_containers::CASES,
             docker_api::CASES,
             pods::CASES,
-            kubelet::CASES,
             kubelet_ports::CASES,
+            storage::CASES,
             systemd_unit::CASES,
         ],
         // What is answered and pushed.
@@ -137,8 +137,8 @@ const SUITE: Suite = Suite {
             history::CASES,
             answers::CASES,
             api_v2::CASES,
+            kubelet::CASES,
             openapi::CASES,
-            prometheus::CASES,
             events_http::CASES,
             degraded::CASES,
             unprivileged::CASES,
@@ -155,16 +155,17 @@ const SUITE: Suite = Suite {
             manifests::CASES,
             helm::CASES,
         ],
-        // What asks back, and what takes its time.
+        // What asks back, and what takes its time; what looks at all that an engine reports is through by the time that these
+        // have one.
         &[
-            storage::CASES,
-            metrics::CASES,
-            application::CASES,
-            application_bounds::CASES,
             push::CASES,
             push_failures::CASES,
-            unreachable::CASES,
             look_back::CASES,
+            unreachable::CASES,
+            metrics::CASES,
+            prometheus::CASES,
+            application::CASES,
+            application_bounds::CASES,
             dashboards::CASES,
             monitors::CASES,
         ],
