@@ -36,7 +36,7 @@ const SLACK_KIB: u64 = 24 << 10;
 const PATIENCE: u64 = 5;
 
 /// How the texts of errors begin that cAdvisor gives; the last two stand for crashes of its handler.
-const COMPLAINTS: [&str; 24] = [
+const COMPLAINTS: [&str; 26] = [
     "unsupported API version ",
     "unknown request type ",
     "failed to get container ",
@@ -49,6 +49,9 @@ const COMPLAINTS: [&str; 24] = [
     "failed to parse 'count' option: ",
     "invalid 'count' option: ",
     "failed to parse 'max_age' option: ",
+    // Ours: cAdvisor does not look back.
+    "failed to parse 'start' option: ",
+    "failed to parse 'end' option: ",
     "unknown container ",
     "unknown container: ",
     "unable to find container ",
