@@ -1,7 +1,6 @@
 //! The numbers of a container on pure cgroup v2, all controllers on, against the kernel's own files.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -12,7 +11,7 @@ use crate::support::cgroups::{Cgroup, Cgroups, Layout, Set};
 use crate::support::collector::Collector;
 use crate::support::compare::{Comparison, fresh};
 use crate::support::disk::Disk;
-use crate::support::harness::{Case, Needs, Skip, figures};
+use crate::support::harness::{Case, Needs, Skip};
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
 
@@ -21,8 +20,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("statistics_v2::cpu", cpu).needs(Needs::PureV2),
     Case::new("statistics_v2::cpu_is_throttled", cpu_is_throttled).needs(Needs::PureV2),
     Case::new("statistics_v2::memory", memory).needs(Needs::Cgroup2),
-    // Nine seconds.
-    Case::new("statistics_v2::a_peak_of_ones_own", a_peak_of_ones_own).needs(Needs::Cgroup2),
     Case::new("statistics_v2::zswap", zswap).needs(Needs::Cgroup2).on_every_unified_kernel(),
     Case::new("statistics_v2::misc", misc).needs(Needs::PureV2),
     Case::new("statistics_v2::memory_events", memory_events).needs(Needs::Cgroup2),
@@ -433,41 +430,5 @@ fn no_limits() -> Result<()> {
     ensure!(spec.memory.limit == Some(u64::MAX), "memory: {:?}", spec.memory);
     ensure!(spec.memory.reservation.is_none(), "memory: {:?}", spec.memory);
     ensure!(stats.processes.is_none() && stats.hugetlb.is_empty(), "kinds that are off by default are there");
-    Ok(())
-}
-
-/// A peak between two samples that is not the highest of the cgroup's life, by a descriptor of the collector's own; a
-/// second reader with one of its own sees the same, and neither takes anything from the other.
-fn a_peak_of_ones_own() -> Result<()> {
-    const HIGHEST: u64 = 48;
-    const LATER: u64 = 24;
-    let cgroups = memory_on_v2()?;
-    let cgroup = cgroups.make("peaks")?;
-    drop(Plan::new(Work::Hold(HIGHEST), &cgroup).start_ready()?);
-    let path = cgroup.v2_file("memory.peak")?;
-    let own = fs::OpenOptions::new().read(true).write(true).open(&path);
-    let own = own.map_err(|error| Skip::because(format!("{}: {error}", path.display())))?;
-    if own.write_at(b"reset", 0).is_err() {
-        return Err(Skip::because("this kernel has no peak of a reader's own"));
-    }
-    let seen = || {
-        let mut text = [0; 32];
-        let length = own.read_at(&mut text, 0)?;
-        Ok::<u64, anyhow::Error>(std::str::from_utf8(&text[..length])?.trim().parse()?)
-    };
-    let collector = Collector::start(&["--housekeeping_interval=2s", "--enable_metrics=cpu,memory,peak"])?;
-    wait::pass(wait::seconds(4));
-    own.write_at(b"reset", 0)?;
-    drop(Plan::new(Work::Hold(LATER), &cgroup).start_ready()?);
-    wait::pass(wait::seconds(3));
-    let truth = seen()?;
-    let id = cgroup.name();
-    let labels = [("id", id.as_str())];
-    let found = collector.metrics()?.value("container_peak_memory_usage_bytes", &labels).context("no peak")? as u64;
-    let highest = bytes::read_number(&path)?;
-    figures("peak", &format!("{found} bytes, {truth} by a second reader, {highest} in the cgroup's life"));
-    ensure!(truth >= LATER * bytes::MIB && highest >= HIGHEST * bytes::MIB, "the scene does not work");
-    ensure!(found.abs_diff(truth) <= 4096, "{found} bytes, {truth} by a second reader");
-    ensure!(seen()? == truth, "the second reader's peak was begun anew by the collector");
     Ok(())
 }

@@ -17,7 +17,6 @@ use rustix::io::Errno;
 
 use crate::kernel::HostRoots;
 use crate::kernel::error::ReadError;
-use crate::kernel::file::own_peak::CGROUP2_MAGIC;
 use crate::kernel::file::{self, FileAt, ReadBuffer};
 use crate::kernel::namespaces::Surroundings;
 use crate::kernel::odd_lines::OddLines;
@@ -31,6 +30,8 @@ pub use walk::{LONGEST_PATH, children, scan};
 /// Where every distribution mounts cgroups; mounts there stand for [`HostRoots::cgroup`] when nothing is mounted below
 /// that itself.
 const USUAL_ROOT: &[u8] = b"/sys/fs/cgroup";
+/// `statfs.f_type` of cgroup2 (`CGROUP2_SUPER_MAGIC`).
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// The hierarchy id of the default hierarchy, which is cgroup v2's.
 pub const DEFAULT_HIERARCHY: u32 = 0;
 

@@ -2,8 +2,6 @@
 //!
 //! Not a parser and no path arithmetic of cgroups beyond joining the three parts of a file's place.
 
-pub mod own_peak;
-
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

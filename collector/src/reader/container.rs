@@ -35,7 +35,7 @@ use crate::kernel::file::ReadBuffer;
 use crate::sample::container::{Processes, Sample};
 use crate::sample::spec::Spec;
 use crate::sample::unread::Unread;
-use crate::units::{Bytes, WallTime};
+use crate::units::WallTime;
 
 pub use context::{ContextParts, Extras, MachineFacts, NetworkFiles, ReaderContext, ResetEvery};
 pub use devices::DeviceNames;
@@ -249,11 +249,6 @@ impl ContainerReader {
             }
         }
         Ok(sample)
-    }
-
-    /// The most memory that was in use between the last two samples; `None` where the kernel does not tell.
-    pub fn most_memory(&self) -> Option<Bytes> {
-        self.families.memory.most_since()
     }
 
     /// Descriptors of what ended are not kept, even if the reader is for a while.

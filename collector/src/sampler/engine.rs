@@ -453,11 +453,7 @@ impl Engine {
         match sampled {
             Ok(sample) => {
                 // Under the reader's lock: samples of one container are stored in the order they were read.
-                let (at, most) = (sample.at, reading.reader.most_memory());
                 let pushed = tracked.container.push(sample);
-                if let Some(most) = most {
-                    tracked.container.note_memory_peak(at, most);
-                }
                 reading.retries = 0;
                 self.metrics.sampled(purpose, pushed.regressions);
                 pushed.unchanged

@@ -24,7 +24,7 @@ use crate::sample::network_cgroup::NetworkCgroup;
 use crate::sample::run_queue::RunQueue;
 use crate::sample::runtime_usage::RuntimeUsage;
 use crate::sample::spec::Spec;
-use crate::units::{Bytes, WallTime};
+use crate::units::WallTime;
 
 /// One cgroup that exists, or existed until just now.
 #[derive(Debug)]
@@ -220,11 +220,6 @@ impl Container {
     /// The greatest values of the minute before this time.
     pub fn peaks(&self, now: WallTime) -> Peaks {
         lock(&self.recent).peaks.peaks(now)
-    }
-
-    /// Takes what memory was in use at most between the last two samples.
-    pub fn note_memory_peak(&self, at: WallTime, peak: Bytes) {
-        lock(&self.recent).peaks.note_memory(at, peak);
     }
 
     /// Takes a reading of its application's endpoints, of so many bytes; it is reported with the next sample. Older

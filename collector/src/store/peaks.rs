@@ -4,8 +4,7 @@
 //! who reads it resets anything, and any number of readers see the same.
 //!
 //! Memory in use is also what the kernel's watermark says, where that rose since the sample before: a peak between two
-//! samples is seen whatever its length, if it is the highest of the container's life; where the kernel has a watermark of the
-//! collector's own (`memory.peak` since 6.12), whether it is or not.
+//! samples is seen whatever its length, if it is the highest of the container's life.
 
 use crate::sample::container::Sample;
 use crate::sample::unread::Part;
@@ -58,22 +57,13 @@ impl Recorder {
         let before = self.watermark;
         self.watermark = watermark.or(before);
         let risen = watermark.filter(|watermark| before.is_some_and(|before| *watermark > before));
+        let number = sample.at.0 / SLOT;
         let peaks = Peaks {
             memory: usage.max(risen),
             working_set: usage.and(memory).map(|memory| memory.working_set),
             cpu: self.rate(sample),
             threads: sample.processes.as_ref().and_then(|processes| processes.threads),
         };
-        self.raise(sample.at, peaks);
-    }
-
-    /// Takes what memory was in use at most between the last two samples.
-    pub(super) fn note_memory(&mut self, at: WallTime, peak: Bytes) {
-        self.raise(at, Peaks { memory: Some(peak), ..Peaks::default() });
-    }
-
-    fn raise(&mut self, at: WallTime, peaks: Peaks) {
-        let number = at.0 / SLOT;
         let (slot_number, slot) = &mut self.slots[number as usize % SLOTS];
         // The clock on the wall may be set: whatever was there then is of another time.
         if *slot_number != number {
@@ -157,9 +147,6 @@ mod tests {
         recorder.add(&sample(1_000, 0, 100, Some(5_000)));
         recorder.add(&sample(2_000, 0, 100, Some(7_000)));
         assert_eq!(recorder.peaks(at(2_000)).memory, Some(Bytes(7_000)));
-        // Whatever the highest of its life is.
-        recorder.note_memory(at(70_000), Bytes(3_000));
-        assert_eq!(recorder.peaks(at(70_000)).memory, Some(Bytes(3_000)));
     }
 
     #[test]

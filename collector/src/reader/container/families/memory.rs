@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::{Family, Mounted, Place, Reading, Rows, fields, flat, pressure};
 use crate::kernel::cgroup::memory_stat::{StatKey, StatLayout};
 use crate::kernel::cgroup::v2::memory::MemoryEvents as EventsFile;
-use crate::kernel::file::own_peak::OwnPeak;
 use crate::kernel::file::{FileAt, KeptFile};
 use crate::kernel::odd_lines::OddLines;
 use crate::kernel::probes::counters::CounterFamily;
@@ -40,9 +39,6 @@ pub(in crate::reader::container) struct MemoryFiles {
     layout: Option<Arc<StatLayout>>,
     zswap: ZswapKeys,
     counting: Option<Counting>,
-    own_peak: OwnPeak,
-    /// What that had in the last reading.
-    most_since: Option<u64>,
 }
 
 /// Which values of a v1 `memory.stat` count: `memory.use_hierarchy`, always 1 since 5.11.
@@ -78,7 +74,7 @@ impl Family for MemoryFiles {
     }
 
     fn each(&mut self, each: &mut dyn FnMut(&mut KeptFile)) {
-        let Self { usage, max_usage, stat, events, kernel, swap, pressure, .. } = self;
+        let Self { usage, max_usage, stat, events, kernel, swap, pressure, layout: _, zswap: _, counting: _ } = self;
         [usage, max_usage, stat, events, kernel, swap, pressure].into_iter().for_each(each);
     }
 
@@ -94,11 +90,6 @@ impl Family for MemoryFiles {
 
     fn retry(&mut self) {
         self.counting = None;
-        self.own_peak.retry();
-    }
-
-    fn close(&mut self) {
-        self.own_peak.close();
     }
 
     fn lacks_leading(&self) -> bool {
@@ -107,7 +98,6 @@ impl Family for MemoryFiles {
 
     fn read(&mut self, place: Option<Place>, reading: &mut Reading<'_>, sample: &mut Sample) {
         sample.memory = self.sample(place, reading);
-        self.most_since = sample.memory.as_ref().and_then(|_| self.take_peak(place, reading));
     }
 
     fn limits(&mut self, place: Option<Place>, reading: &mut Reading<'_>, spec: &mut Spec) {
@@ -138,22 +128,6 @@ impl MemoryFiles {
         // A cgroup that ended, or whose controller was switched off, while it was read has no half of a sample.
         let ended = reading.gone != 0 && reading.unread.has_any(&[Part::MemoryUsage, Part::MemoryStat]);
         (reading.values > values && !ended).then_some(memory)
-    }
-
-    /// The most memory that was in use since the reading before, where the kernel tells that (kind `peak`).
-    pub(in crate::reader::container) fn most_since(&self) -> Option<Bytes> {
-        self.most_since.map(Bytes)
-    }
-
-    fn take_peak(&mut self, place: Option<Place>, reading: &mut Reading<'_>) -> Option<u64> {
-        let Some(Place::V2(position)) = place.filter(|_| reading.ctx.kinds().has(MetricKind::Peak)) else {
-            return None;
-        };
-        let at = reading.hierarchy(position).filter(|_| !reading.is_root())?.file(reading.name, "memory.peak");
-        let was_open = self.own_peak.is_open();
-        let peak = self.own_peak.take(at, &reading.ctx.budget, reading.buffer);
-        reading.opened_by_path |= !was_open && self.own_peak.is_open();
-        peak
     }
 
     /// The lines of its `memory.stat`, if that was read.
