@@ -54,6 +54,8 @@ pub(in crate::reader::container) struct NetworkState {
     devices: KeptFile,
     /// The last process has ended: there is none to look for.
     is_empty: bool,
+    /// Processes were reported, which may not be listed yet.
+    is_expecting: bool,
     /// The process last looked at, where processes are looked up in an index.
     looked_at: Option<u32>,
     /// The hierarchy in which processes were found, or the one to ask next.
@@ -96,6 +98,7 @@ impl Family for NetworkState {
 impl NetworkState {
     pub(in crate::reader::container) fn hint(&mut self, pid: u32) {
         self.hint = Some(pid);
+        self.is_expecting = true;
         self.looks.is_vacant = false;
     }
 
@@ -118,6 +121,7 @@ impl NetworkState {
 
     pub(in crate::reader::container) fn refresh(&mut self) {
         self.is_empty = false;
+        self.is_expecting = true;
         self.looks = Looks::default();
     }
 
@@ -135,6 +139,7 @@ impl NetworkState {
     /// Nobody lives in it any more; what is open is read as it is.
     pub(in crate::reader::container) fn keep(&mut self) {
         self.is_empty = true;
+        self.is_expecting = false;
     }
 
     /// Lets go of the namespace.
@@ -143,6 +148,7 @@ impl NetworkState {
         self.hint = None;
         self.devices.close();
         self.refresh();
+        self.is_expecting = false;
     }
 
     /// The file that is kept open, which belongs to no cgroup.
@@ -199,6 +205,7 @@ impl NetworkState {
                     let found = self.find_process(reading).or_else(|| self.elsewhere(reading));
                     // Of a pod's other containers nothing is reported here.
                     self.looks.is_vacant = found.is_none()
+                        && !self.is_expecting
                         && reading.ctx.network_files == NetworkFiles::Kept
                         && self.owner.source != NetworkSource::Pod;
                     let pid = found?;
