@@ -65,7 +65,7 @@ pub(super) fn look_up(
 /// Runtimes are asked at the pace of samples what those containers use of which the kernel sees nothing.
 fn about_usage(interval: Duration, engine: &Weak<Engine>) -> UsageQuestions {
     let (asking, heard) = (engine.clone(), engine.clone());
-    let wanted = move |runtime| asking.upgrade().map_or_else(Vec::new, |engine| untold(&engine, runtime));
+    let wanted = move |runtime| asking.upgrade().map_or_else(Vec::new, |engine| ids_asked_about(&engine, runtime));
     let used = move |mut usages: Usages| {
         let Some(engine) = heard.upgrade() else { return };
         for container in asked_about(&engine) {
@@ -83,7 +83,7 @@ fn asked_about(engine: &Engine) -> impl Iterator<Item = Arc<Container>> {
 }
 
 /// The ids of those of this runtime.
-fn untold(engine: &Engine, runtime: Runtime) -> Vec<Arc<str>> {
+fn ids_asked_about(engine: &Engine, runtime: Runtime) -> Vec<Arc<str>> {
     let is_of = |who: &Who| who.identity.as_ref().is_some_and(|identity| identity.runtime == runtime);
     asked_about(engine).filter_map(|container| container.who().filter(is_of)).map(|who| who.id).collect()
 }

@@ -20,18 +20,18 @@ const LIST_SANDBOXES: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
 /// How often the kubelet started the container again.
 const RESTARTS: &str = "io.kubernetes.container.restartCount";
 
-/// `ListContainersRequest` and `ListPodSandboxRequest`: one filter by id.
+/// `ListContainersRequest`, `ListPodSandboxRequest` and `ListContainerStatsRequest`: one filter by id.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-struct ListRequest {
+pub(super) struct ListRequest {
     #[prost(message, optional, tag = "1")]
-    filter: Option<Filter>,
+    pub(super) filter: Option<Filter>,
 }
 
-/// `ContainerFilter` and `PodSandboxFilter`.
+/// `ContainerFilter`, `PodSandboxFilter` and `ContainerStatsFilter`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Filter {
+pub(super) struct Filter {
     #[prost(string, tag = "1")]
-    id: String,
+    pub(super) id: String,
 }
 
 /// `ListContainersResponse`.

@@ -75,9 +75,9 @@ struct ContainerStats {
 
 /// `ContainerAttributes`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Attributes {
+pub(super) struct Attributes {
     #[prost(string, tag = "1")]
-    id: String,
+    pub(super) id: String,
 }
 
 /// `ContainerStatusRequest` and `PodSandboxStatusRequest`.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::cri::{Filter, ListRequest};
+use super::cri_storage::Attributes;
 use super::error::RuntimeError;
 use super::grpc::Connection;
 use crate::bounds::Bound;
@@ -21,20 +23,6 @@ const LIST_STATS: &str = "/runtime.v1.RuntimeService/ListContainerStats";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The runtime works for us during at most one part of so many: it looks at every container for an answer.
 const SHARE: u32 = 10;
-
-/// `ListContainerStatsRequest`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Request {
-    #[prost(message, optional, tag = "1")]
-    filter: Option<Filter>,
-}
-
-/// `ContainerStatsFilter`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Filter {
-    #[prost(string, tag = "1")]
-    id: String,
-}
 
 /// `ListContainerStatsResponse`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -52,13 +40,6 @@ struct ContainerStats {
     cpu: Option<CpuUsage>,
     #[prost(message, optional, tag = "3")]
     memory: Option<MemoryUsage>,
-}
-
-/// `ContainerAttributes`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Attributes {
-    #[prost(string, tag = "1")]
-    id: String,
 }
 
 /// `CpuUsage`. Times are nanoseconds since 1970.
@@ -152,7 +133,7 @@ async fn ask(connection: &Connection, wanted: &[Arc<str>]) -> Result<Usages, Run
         [one] => Some(Filter { id: one.as_ref().to_owned() }),
         _ => None,
     };
-    let call = connection.call::<_, Answer>(LIST_STATS, Request { filter }, None);
+    let call = connection.call::<_, Answer>(LIST_STATS, ListRequest { filter }, None);
     let answer = timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         Bound::RuntimeAnswerTime.exceeded();
         Err(RuntimeError::TooSlow(PATIENCE))

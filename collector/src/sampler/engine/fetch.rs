@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// Reads kernel memory for all of them, and leaves the rest of each sample to whichever thread has time: a read of a
-    /// file may hang.
+    /// file may hang. Those that are read here have the kernel add up its counters and wait for nothing else.
     pub(super) fn fetch(&self, wanted: Vec<Wanted>, scratch: &mut Scratch) {
         let Some(memory) = self.context.kernel_memory() else { return };
         memory.set_population(self.tracked.read().unwrap_or_else(PoisonError::into_inner).len());

@@ -204,10 +204,15 @@ impl NetworkState {
                 hinted.or_else(|| {
                     let found = self.find_process(reading).or_else(|| self.elsewhere(reading));
                     // Of a pod's other containers nothing is reported here.
-                    self.looks.is_vacant = found.is_none()
+                    let may_be_vacant = found.is_none()
                         && !self.is_expecting
                         && reading.ctx.network_files == NetworkFiles::Kept
                         && self.owner.source != NetworkSource::Pod;
+                    // Before it is left alone for long, every hierarchy is asked.
+                    let mut all = reading.live_positions();
+                    let found =
+                        if may_be_vacant { all.find_map(|position| self.ask(reading, position)) } else { found };
+                    self.looks.is_vacant = may_be_vacant && found.is_none();
                     let pid = found?;
                     Some((pid, namespace_of(pid, reading)?))
                 })
