@@ -7,6 +7,9 @@ use collector_ebpf::plan::{
 
 use crate::run::{copy, each, given, read, reserve, send, target};
 
+/// Numbers in a record take this many bytes, shorter ones too.
+const WORD: u32 = size_of::<u64>() as u32;
+
 /// A family: its plan, and the bytes of its record.
 macro_rules! family {
     ($program:ident, $plan:ident, $bytes:ident) => {
@@ -64,7 +67,12 @@ fn follow(index: u64, plan: *const Step, bytes: *const u32) -> Option<()> {
                 }
             } else if operation == COPY {
                 let to = record.add(given(step.add(3)) as usize);
-                let outcome = copy(to, given(step.add(2)), address.wrapping_add(from));
+                let bytes = given(step.add(2));
+                if bytes < WORD {
+                    // What was there before must not be taken for a change.
+                    *to.cast::<u64>() = 0;
+                }
+                let outcome = copy(to, bytes, address.wrapping_add(from));
                 if base != CHAIN {
                     failed |= outcome;
                 }

@@ -1,4 +1,4 @@
-//! Loads the programs that read counters from kernel memory, after the collector answers: until then files serve.
+//! Loads the programs that are not needed at once, after the collector answers: until then files and scans serve.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::config::Config;
+use crate::config::{Config, CountersFrom};
 use crate::degradations::Degradations;
 use crate::discovery::follower::Progress;
 use crate::kernel::HostRoots;
 use crate::kernel::machine::possible_cpus;
+use crate::kernel::probes::Probes;
 use crate::kernel::probes::counters::plan::Surroundings;
-use crate::kernel::probes::counters::{Counters, CountersUnavailable};
+use crate::kernel::probes::counters::{Counters, CountersUnavailable, have_last_time_read};
+use crate::kernel::probes::load::LastReadings;
 use crate::reader::container::{Distrust, ReaderContext};
 use crate::sampler::engine::Engine;
 
@@ -22,15 +24,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Starts a thread that loads them and ends.
 pub(super) fn start(
     config: &Config,
-    engine: &Arc<Engine>,
-    progress: &Arc<Progress>,
+    (engine, progress): (&Arc<Engine>, &Arc<Progress>),
+    (probes, last): (&Arc<Probes>, Option<LastReadings>),
     degradations: &Degradations,
 ) -> io::Result<()> {
-    let (roots, degradations) = (config.roots.clone(), degradations.clone());
-    let (engine, progress) = (Arc::downgrade(engine), Arc::downgrade(progress));
+    let (roots, counters, degradations) = (config.roots.clone(), config.counters, degradations.clone());
+    let (engine, progress, probes) = (Arc::downgrade(engine), Arc::downgrade(progress), Arc::downgrade(probes));
     let work = move || {
-        if wait_until_ready(&progress)
-            && let Some(engine) = Weak::upgrade(&engine)
+        if !wait_until_ready(&progress) {
+            return;
+        }
+        if let Some(Err(unavailable)) = probes.upgrade().map(|probes| probes.load_long_path()) {
+            info!("cgroups with long paths are found by scans: {unavailable}");
+        }
+        if let Some(Err(why)) = last.map(|last| have_last_time_read(last, &roots)) {
+            info!("the last CPU time of containers is read from files: {why}");
+        }
+        if counters == CountersFrom::Auto
+            && let Some(engine) = engine.upgrade()
         {
             load(&engine, &roots, &degradations);
         }

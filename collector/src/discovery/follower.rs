@@ -165,8 +165,9 @@ impl Follower {
                 tracing::error!(%error, "waiting for kernel events failed; no more changes are noticed");
                 return;
             }
-            let drained = self.drain(&mut reader);
-            if drained > 0 {
+            self.drain(&mut reader);
+            // Looking at the counters takes as long as an event does.
+            if reader.may_have_been_full() {
                 self.count_losses(counters);
             }
             while let Ok(message) = self.messages.try_recv() {
@@ -271,11 +272,11 @@ impl Follower {
         })
     }
 
-    fn drain(&mut self, reader: &mut EventReader) -> usize {
+    fn drain(&mut self, reader: &mut EventReader) {
         let tracker = &mut self.tracker;
         tracker.synchronise_clock();
         let mut malformed = 0u64;
-        let drained = reader.drain(|event| match event {
+        reader.drain(|event| match event {
             Ok(event) => tracker.handle(event),
             Err(error) => {
                 malformed += 1;
@@ -285,12 +286,11 @@ impl Follower {
         if malformed > 0 {
             self.wanted.get_or_insert(Reason::Lost);
         }
-        drained
     }
 
     fn count_losses(&mut self, counters: &CounterReader) {
-        // Records that a scan makes up for are only lost while the buffer is full, so there always is something to drain after a loss, and
-        // looking here misses none.
+        // Records that a scan makes up for are only lost while the buffer is full, so there is much to drain after a loss,
+        // and looking then misses none.
         match counters.read() {
             Ok(counts) => {
                 let lost = counts.lost_to_scan();

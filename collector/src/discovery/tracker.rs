@@ -21,7 +21,7 @@ use crate::discovery::containers::{Change, Discovery, Divergence, Found};
 use crate::kernel::cgroup::Extent;
 use crate::kernel::probes::events::{CgroupEvent, CgroupEventKind, KernelEvent, OomEvent, Task};
 use crate::kernel::probes::oom_owner;
-use crate::reader::container::{Member, Scratch};
+use crate::reader::container::Member;
 use crate::runtime::Requests;
 use crate::sample::event::{Constraint, Event, EventData, EventKind, Name, OomKill, OomParty, OomSizes};
 use crate::sampler::engine::{Engine, Origin, Tracked};
@@ -48,7 +48,6 @@ pub struct Tracker {
     /// The last OOM kill and whose limit it was about: a group kill is reported victim by victim.
     last_oom: Option<(OomEvent, Option<u64>)>,
     exits: Exits,
-    scratch: Scratch,
     /// OOM kills in cgroups whose creation was lost: they wait for the scan that finds the cgroup.
     unattributed: Vec<OomEvent>,
     changes: Vec<Change>,
@@ -109,7 +108,6 @@ impl Tracker {
             local_ooms: HashMap::new(),
             last_oom: None,
             exits: Exits::default(),
-            scratch: Scratch::default(),
             unattributed: Vec::new(),
             changes: Vec::new(),
             page_size: rustix::param::page_size() as u64,
@@ -302,10 +300,8 @@ impl Tracker {
         let changed = self.engine.claim(name);
         self.identified(&changed);
         let listed = self.is_listed(name);
-        let origin = self.origin(name, made, listed);
-        if listed == Listed::Yes {
-            self.publish_creation(name, origin);
-        }
+        let origin = made.map_or(Origin::Found, Origin::Made);
+        self.announce(name, origin, listed);
         self.engine.begin(name, &members, origin, listed);
         // One that is not listed may be, when it is known who it is.
         if self.filter.rules.want_path(name) {

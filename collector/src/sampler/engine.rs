@@ -161,7 +161,7 @@ impl Engine {
             let delay = if matches!(origin, Origin::Made(_)) { FIRST_DELAY } else { Duration::ZERO };
             self.at(Instant::now() + delay, &tracked, Purpose::First);
             self.tick_after(Instant::now() + delay, &tracked);
-        } else if listed == Listed::OnlyAsChild && matches!(origin, Origin::Found(_)) {
+        } else if listed == Listed::OnlyAsChild && origin == Origin::Found {
             // Never sampled, but its OOM kills are reported.
             self.push_urgent(Job::CountOom(tracked));
         }
@@ -246,6 +246,7 @@ impl Engine {
         self.complete(tracked);
         let final_sample = tracked.closing_sample();
         tracked.container.keep_latest_only();
+        self.announce(tracked, at);
         self.store.events().publish(Event {
             container: Arc::clone(tracked.container.name()),
             at,
@@ -429,7 +430,7 @@ impl Engine {
     ) -> bool {
         let mut reading = lock(&tracked.reader);
         tracked.deliver_news(&mut reading);
-        self.read_limits_if_due(tracked, &mut reading, purpose, scratch);
+        self.read_limits_if_due(tracked, &mut reading, (purpose, counted.as_ref()), scratch);
         if purpose == Purpose::Tick && self.repeat(tracked, &mut reading, counted.as_ref()) {
             reading.reader.keep_true(&self.context, scratch);
             return true;

@@ -1,17 +1,14 @@
 //! Which cgroups are listed, when they appear and when the rules or what is known of them change.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::Tracker;
 use crate::discovery::filter::{Filter, Standing};
-use crate::reader::container::ContainerReader;
 use crate::runtime::cgroup_names;
-use crate::sample::event::{Event, EventData, EventKind, Name};
+use crate::sample::event::Name;
 use crate::sample::identity::Identity;
 use crate::sampler::engine::Origin;
 use crate::store::Listed;
-use crate::units::WallTime;
 
 impl Tracker {
     /// Whether a cgroup is listed, by what is known of it now.
@@ -25,26 +22,12 @@ impl Tracker {
         }
     }
 
-    pub(super) fn origin(&mut self, name: &Name, made: Option<WallTime>, listed: Listed) -> Origin {
-        match made {
-            Some(at) => Origin::Made(at),
-            None if listed == Listed::Yes => {
-                let now = WallTime::from(SystemTime::now());
-                let mut reader = ContainerReader::new(Arc::clone(name), &self.discovery.members(name));
-                Origin::Found(reader.created_from_files(self.engine.context(), &mut self.scratch, now))
-            }
-            None => Origin::Found(None),
+    /// Says that a container was made, if the kernel reported when. Of one that was found its files say it, which are read
+    /// with its first sample: it is announced then.
+    pub(super) fn announce(&self, name: &Name, origin: Origin, listed: Listed) {
+        if let (Origin::Made(at), Listed::Yes) = (origin, listed) {
+            self.engine.publish_creation(name, at);
         }
-    }
-
-    pub(super) fn publish_creation(&self, name: &Name, origin: Origin) {
-        self.engine.store().events().publish(Event {
-            container: Arc::clone(name),
-            // An event of 1970 would be too old for the log.
-            at: origin.created().unwrap_or_else(|| WallTime::from(SystemTime::now())),
-            kind: EventKind::ContainerCreation,
-            data: EventData::None,
-        });
     }
 
     /// Who the container is that a cgroup without one of its own is part of.
@@ -82,14 +65,8 @@ impl Tracker {
             if listed == tracked.container().listed() {
                 continue;
             }
-            let made = match tracked.origin() {
-                Origin::Made(at) => Some(at),
-                Origin::Found(_) => None,
-            };
-            let origin = self.origin(&name, made, listed);
-            if listed == Listed::Yes {
-                self.publish_creation(&name, origin);
-            }
+            let origin = tracked.origin();
+            self.announce(&name, origin, listed);
             self.engine.relist(&tracked, &self.discovery.members(&name), origin, listed);
         }
     }

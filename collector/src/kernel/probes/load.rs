@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use aya::{
@@ -90,14 +90,19 @@ impl Default for ProbeOptions {
 
 /// The loaded and attached programs.
 pub struct Probes {
-    /// Kept for its links.
-    _ebpf: Ebpf,
-    /// Kept open: the kernel empties a program array when its last user descriptor is closed.
-    _tail_calls: ProgramArray<MapData>,
+    programs: Mutex<Programs>,
+    facts: KernelFacts,
     counters: CounterReader,
     map_bytes: u64,
     victim: Option<VictimForm>,
     without_exits: Option<WithoutExits>,
+}
+
+struct Programs {
+    /// Kept for its links.
+    ebpf: Ebpf,
+    /// Kept open: the kernel empties a program array when its last user descriptor is closed.
+    tail_calls: ProgramArray<MapData>,
 }
 
 /// Records per kind since loading, as counted in the kernel.
@@ -162,11 +167,23 @@ impl Probes {
         let Opened { mut ebpf, counters, reader, tail_calls, map_bytes } = open(roots, *options, &plan, &facts)?;
         // First of all: the record of what a cgroup used comes before that of its removal.
         let last = LastReadings::load(&mut ebpf, &facts);
-        let tail_calls = load_programs(&mut ebpf, tail_calls, &plan, &facts)?;
+        load_programs(&mut ebpf, &plan, &facts)?;
         let without_exits = load_exit_programs(&mut ebpf, &facts).err();
         let victim = plan.victim;
-        let probes = Self { _ebpf: ebpf, _tail_calls: tail_calls, counters, map_bytes, victim, without_exits };
-        Ok((probes, reader, last))
+        let programs = Programs { ebpf, tail_calls }.into();
+        Ok((Self { programs, facts, counters, map_bytes, victim, without_exits }, reader, last))
+    }
+
+    /// Loads the program that finds out paths longer than the tracepoints have, which takes the verifier longer than all
+    /// others together. Until then cgroups with such a path are found by scans.
+    ///
+    /// # Errors
+    /// With the reason why they go on being found that way.
+    pub fn load_long_path(&self) -> Result<(), Unavailable> {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Programs { ebpf, tail_calls } = &mut *programs;
+        load_program(ebpf, LONG_PATH_PROGRAM, &self.facts)?;
+        enter_long_path(ebpf, tail_calls, &self.facts)
     }
 
     /// A handle to the counters for another thread.
@@ -309,7 +326,7 @@ pub(super) fn open(
         LogLevel::Off => None,
         LogLevel::Info | LogLevel::Debug => Some(program_log(&mut ebpf)?),
     };
-    let reader = EventReader::new(ring, log).map_err(|error| reader_failed(&error))?;
+    let reader = EventReader::new(ring, plan.ring_buffer_bytes, log).map_err(|error| reader_failed(&error))?;
     let tail_calls = take_map(&mut ebpf, "LONG_PATH")?;
     Ok(Opened { ebpf, counters, reader, tail_calls, map_bytes })
 }
@@ -328,20 +345,13 @@ pub(super) fn attached_programs(victim: Option<VictimForm>) -> impl Iterator<Ite
     CGROUP_TRACEPOINTS.map(|name| (name, name)).into_iter().chain(oom)
 }
 
-/// Loads and attaches; the map that must stay open as long as the programs.
-fn load_programs(
-    ebpf: &mut Ebpf,
-    mut tail_calls: ProgramArray<MapData>,
-    plan: &Plan,
-    facts: &KernelFacts,
-) -> Result<ProgramArray<MapData>, Unavailable> {
-    load_program(ebpf, LONG_PATH_PROGRAM, facts)?;
-    enter_long_path(ebpf, &mut tail_calls, facts)?;
+/// Loads and attaches those that are needed at once.
+fn load_programs(ebpf: &mut Ebpf, plan: &Plan, facts: &KernelFacts) -> Result<(), Unavailable> {
     for (name, tracepoint) in attached_programs(plan.victim) {
         load_program(ebpf, name, facts)?;
         attach_program(ebpf, name, tracepoint, facts)?;
     }
-    Ok(tail_calls)
+    Ok(())
 }
 
 /// Loads and attaches those about the end of processes.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use collector_ebpf::PATH_MAX_LEN;
 use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
@@ -107,15 +108,24 @@ pub struct EventReader {
     ring: RingBuf<MapData>,
     log: Option<ProgramLog>,
     wait: WaitSet,
+    /// Bytes of the buffer.
+    size: u32,
+    /// Bytes taken out of it since it was last asked whether it was full.
+    taken: u64,
 }
 
+/// Before each record, and records are aligned to as much.
+const RECORD_HEADER: u64 = 8;
+/// More than any record takes.
+const LONGEST_RECORD: u64 = 2 * (PATH_MAX_LEN as u64 + 1);
+
 impl EventReader {
-    pub(super) fn new(ring: RingBuf<MapData>, log: Option<ProgramLog>) -> io::Result<Self> {
+    pub(super) fn new(ring: RingBuf<MapData>, size: u32, log: Option<ProgramLog>) -> io::Result<Self> {
         let wait = WaitSet::new(&ring)?;
         if let Some(log) = &log {
             wait.add(&log.descriptor)?;
         }
-        Ok(Self { ring, log, wait })
+        Ok(Self { ring, log, wait, size, taken: 0 })
     }
 
     /// A handle that ends [`Self::wait`] from another thread.
@@ -136,7 +146,9 @@ impl EventReader {
     pub fn drain(&mut self, mut handle: impl FnMut(Result<KernelEvent, DecodeError>)) -> usize {
         let mut count = 0;
         while let Some(record) = self.ring.next() {
-            let event = decode(record.borrow());
+            let bytes: &[u8] = record.borrow();
+            self.taken += RECORD_HEADER + (bytes.len() as u64).next_multiple_of(RECORD_HEADER);
+            let event = decode(bytes);
             // Gives the record's room back to the kernel before the handler takes its time.
             drop(record);
             handle(event);
@@ -146,5 +158,15 @@ impl EventReader {
             (log.flush)();
         }
         count
+    }
+
+    /// Whether the buffer may have had no room for a record since this was asked last. What was in it then was taken out
+    /// since: where that is not half of what has to be there for the longest record not to fit, there was room.
+    pub fn may_have_been_full(&mut self) -> bool {
+        let may_have_been = self.taken >= u64::from(self.size).saturating_sub(LONGEST_RECORD) / 2;
+        if may_have_been {
+            self.taken = 0;
+        }
+        may_have_been
     }
 }

@@ -51,6 +51,17 @@ pub(super) trait Family {
     /// Reads limits and configuration.
     fn limits(&mut self, _: Option<Place>, _: &mut Reading<'_>, _: &mut Spec) {}
 
+    /// Brings limits up to date of which those that kernel memory has are known to be right.
+    fn limits_again(
+        &mut self,
+        place: Option<Place>,
+        reading: &mut Reading<'_>,
+        _: &dyn Fn(CounterFamily) -> bool,
+        spec: &mut Spec,
+    ) {
+        self.limits(place, reading, spec);
+    }
+
     /// Adds a row for each of its numbers: its value, and the file and key it comes from.
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample);
 
@@ -173,6 +184,19 @@ impl Families {
         }
         spec.unread = reading.unread;
         spec
+    }
+
+    pub(super) fn limits_again(
+        &mut self,
+        reading: &mut Reading<'_>,
+        is_known: &dyn Fn(CounterFamily) -> bool,
+        spec: &mut Spec,
+    ) {
+        let ctx = reading.ctx;
+        for (family, place) in self.placed(&ctx.places) {
+            family.limits_again(place, reading, is_known, spec);
+        }
+        spec.unread = reading.unread;
     }
 
     /// Adds a row for every number of a sample and of a spec.

@@ -1,6 +1,7 @@
 //! Where one container's numbers are in kernel memory, and when they are compared with its files.
 
 mod compare;
+mod limits;
 mod still;
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use compare::Compared;
+use limits::Noted;
 use still::{Still, has_counters_alone};
 
 use super::context::ReaderContext;
@@ -27,6 +29,9 @@ pub(super) struct InMemory {
     targets: Targets,
     state: State,
     still: Still,
+    noted: Noted,
+    /// It is its turn to be compared, with the next sample that is made.
+    is_turn: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,16 +75,20 @@ impl ContainerReader {
     /// and nothing else is due to be looked at.
     pub fn repeats(&self, ctx: &ReaderContext, counted: &Counted) -> Option<WallTime> {
         let is_newer = self.last.is_none_or(|last| last < counted.taken());
-        let is_settled = self.in_memory.state == State::Compared
-            && !self.opened_by_path
-            && self.members.iter().all(|tracked| tracked.presence != Presence::Unseen);
         let repeats = is_newer
-            && is_settled
+            && self.in_memory.state == State::Compared
+            && self.is_settled()
+            && !self.in_memory.is_turn
             && self.in_memory.still.is(counted)
             && self.families.network.is_quiet(ctx)
             && !self.late.is_due()
             && ctx.kernel_memory().is_some_and(|memory| memory.serves_all(counted));
         repeats.then(|| (ctx.clock)().back(counted.taken().elapsed()))
+    }
+
+    /// Whether it is known in which hierarchies it is, and that it is still there.
+    fn is_settled(&self) -> bool {
+        !self.opened_by_path && self.members.iter().all(|tracked| tracked.presence != Presence::Unseen)
     }
 
     /// The last sample was stored once more.
@@ -97,6 +106,11 @@ impl ContainerReader {
             Some(counted) => self.in_memory.still.keep(counted),
             None => self.in_memory.still.forget(),
         }
+    }
+
+    /// It is its turn to be compared.
+    pub fn compare_soon(&mut self) {
+        self.in_memory.is_turn = true;
     }
 
     /// Looks again at once where too little was known.
@@ -124,7 +138,7 @@ impl ContainerReader {
             return;
         }
         let is_due = match self.in_memory.state {
-            State::Compared => memory.is_turn(),
+            State::Compared => std::mem::take(&mut self.in_memory.is_turn) || memory.is_turn(),
             State::Unknown => true,
             State::ButMemory(at) | State::NotFound(at) => at.elapsed() >= FIND_AGAIN,
         };
@@ -136,7 +150,7 @@ impl ContainerReader {
             self.in_memory = InMemory {
                 targets: found.unwrap_or_default(),
                 state: State::NotFound(Instant::now()),
-                still: Still::default(),
+                ..InMemory::default()
             };
             if found.is_none() {
                 return;

@@ -84,6 +84,8 @@ pub struct KernelMemory {
     kept: Arc<FileBudget>,
     /// v2: `cpu.stat` of the cgroups below the root, for the same reason.
     top_stats: Mutex<HashMap<Box<[u8]>, TopStat>>,
+    /// What kernel memory has does not show when limits change.
+    limits_differ: AtomicBool,
     /// v2: no cgroup has a file for its swap.
     pub(super) without_swap: AtomicBool,
     /// Containers that are sampled, about.
@@ -147,6 +149,7 @@ impl KernelMemory {
             root_stat: Mutex::default(),
             kept: Arc::new(FileBudget::new(1 + TOP_FILES)),
             top_stats: Mutex::default(),
+            limits_differ: AtomicBool::new(false),
             without_swap: AtomicBool::new(false),
             population: AtomicUsize::new(0),
             since_compared: AtomicUsize::new(0),
@@ -258,6 +261,19 @@ impl KernelMemory {
         self.serves(family).then_some(words)
     }
 
+    /// What kernel memory has of the limits that a family's files have; nothing where it has not all of them.
+    pub(super) fn limit_words(&self, counted: &Counted, family: CounterFamily) -> impl Iterator<Item = u64> {
+        let is_believed = !self.limits_differ.load(Ordering::Relaxed);
+        let words = self.words(counted, family).filter(|_| is_believed);
+        let slots = self.counters.plans.limits(family);
+        words.into_iter().flat_map(|words| slots.iter().map(|slot| slot.of(words).unwrap_or_default()))
+    }
+
+    /// Limits changed although what was there of them did not: their files are always read from now on.
+    pub(super) fn distrust_limits(&self) {
+        self.limits_differ.store(true, Ordering::Relaxed);
+    }
+
     /// Whether pressure is taken from memory.
     pub(super) fn reads_pressure(&self) -> bool {
         self.counters.plans.pressure.is_some() && self.serves(CounterFamily::Cgroup)
@@ -329,7 +345,7 @@ impl KernelMemory {
 
     /// Whether it is a container's turn to be compared: one is each time that as many samples were taken as there are
     /// containers, and one more, so that it is another one each time.
-    pub(super) fn is_turn(&self) -> bool {
+    pub fn is_turn(&self) -> bool {
         let every = self.population.load(Ordering::Relaxed) + 1;
         let turn = self.since_compared.fetch_add(1, Ordering::Relaxed) >= every;
         if turn {

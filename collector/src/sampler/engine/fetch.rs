@@ -1,13 +1,15 @@
 //! Reads what many containers have in kernel memory at once, before their samples are taken one by one.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, TryLockError};
+use std::time::Instant;
 
 use super::Engine;
 use super::oom_tally::Baseline;
 use super::options::OomSource;
-use super::queue::{Fetched, Job, Source, Wanted};
+use super::queue::{Due, Fetched, Job, Source, Wanted};
 use super::tracked::{Reading, Tracked};
-use crate::reader::container::{Counted, Scratch};
+use crate::reader::container::{Counted, KernelMemory, Scratch};
 use crate::sampler::metrics::Purpose;
 
 impl Job {
@@ -54,14 +56,54 @@ impl Engine {
             Arc::new(memory.read(&known, names, scratch.buffer()))
         });
         let mut index = 0;
-        let fetched = wanted.into_iter().zip(&targets).map(|(wanted, target)| {
+        let mut fetched = Vec::new();
+        let mut repeated = Vec::new();
+        for (wanted, target) in wanted.into_iter().zip(&targets) {
             let counted = records.as_ref().filter(|_| target.is_some()).map(|records| {
                 index += 1;
                 Counted::new(Arc::clone(records), index - 1)
             });
-            Fetched { wanted, counted }
+            match (wanted, counted) {
+                (Wanted::Tick(tracked), Some(counted)) if self.repeat_at_once(&tracked, memory, &counted) => {
+                    repeated.push(tracked);
+                }
+                (wanted, counted) => fetched.push(Fetched { wanted, counted }),
+            }
+        }
+        self.put_back(fetched, &repeated);
+    }
+
+    /// Leaves samples to be made, and those of which none had to be made to their next times.
+    fn put_back(&self, fetched: Vec<Fetched>, repeated: &[Arc<Tracked>]) {
+        let now = Instant::now();
+        let due = repeated.iter().filter_map(|tracked| {
+            let skip = self.interval(tracked, true).saturating_sub(self.config.interval);
+            let at = tracked.phase.as_ref()?.next(now + skip);
+            Some(Due { at, what: Arc::downgrade(tracked), purpose: Purpose::Tick })
         });
-        super::lock(&self.queue).fetched.extend(fetched);
+        let mut queue = super::lock(&self.queue);
+        let first = queue.ticks.peek().map(|due| due.at);
+        queue.ticks.extend(due);
+        queue.fetched.extend(fetched);
+        let is_earlier = queue.ticks.peek().is_some_and(|due| first.is_none_or(|first| due.at < first));
+        drop(queue);
+        if is_earlier {
+            self.tick_wake.notify_one();
+        }
+    }
+
+    /// Stores the last sample once more where that needs no file and nobody to wait for.
+    fn repeat_at_once(&self, tracked: &Tracked, memory: &KernelMemory, counted: &Counted) -> bool {
+        let Ok(mut reading) = tracked.reader.try_lock() else { return false };
+        let may = !tracked.ended.load(Ordering::Acquire)
+            && !super::lock(&tracked.news).is_any()
+            && !Self::is_due_for_limits(tracked)
+            && !reading.reader.has_limits_to_note()
+            && self.repeat(tracked, &mut reading, Some(counted));
+        if may && memory.is_turn() {
+            reading.reader.compare_soon();
+        }
+        may
     }
 
     /// Takes a sample with what was read.

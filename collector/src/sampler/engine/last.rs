@@ -24,7 +24,7 @@ impl Engine {
         let reading = std::mem::take(&mut *lock(&tracked.last));
         let made = match tracked.origin {
             Origin::Made(at) => Some(at),
-            Origin::Found(_) => None,
+            Origin::Found => None,
         };
         let before = tracked.container.latest();
         let outcome = match self.context.last_sample(before.as_deref(), &reading, made) {

@@ -1,17 +1,21 @@
 //! When limits are read, and when a container was made.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::tracked::Reading;
 use super::{Engine, Origin, Tracked, lock};
-use crate::reader::container::Scratch;
+use crate::reader::container::{Counted, Scratch};
+use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sampler::metrics::Purpose;
 use crate::units::WallTime;
 
 /// The times of a cgroup's files are those of its making when they are this close to what an event reported.
 const FILES_AGREE: Duration = Duration::from_secs(1);
 /// Limits older than this are read along with a sample: what is served from memory should not be older for long. Their
-/// files are not kept open, so it costs as much as several samples.
+/// files are not kept open, so it costs as much as several samples; where kernel memory shows that they are what they were,
+/// the files are left alone.
 const LIMITS_AGE: Duration = Duration::from_secs(20);
 /// Up to so much more, different for each container: those found together would otherwise be read together for ever.
 const LIMITS_SPREAD: u64 = 20;
@@ -36,18 +40,32 @@ impl Engine {
         &self,
         tracked: &Tracked,
         reading: &mut Reading,
-        purpose: Purpose,
+        (purpose, counted): (Purpose, Option<&Counted>),
         scratch: &mut Scratch,
     ) {
-        let age = tracked.container.spec_age();
         let due = match purpose {
-            Purpose::First => age.is_none(),
-            Purpose::Tick => age.is_none_or(|age| age >= longest_age(tracked)),
+            Purpose::First => tracked.container.spec_age().is_none(),
+            Purpose::Tick => {
+                Self::is_due_for_limits(tracked) || counted.is_some() && reading.reader.has_limits_to_note()
+            }
             Purpose::Final | Purpose::OnDemand => false,
         };
-        if due {
-            self.read_limits(tracked, reading, scratch);
+        if !due {
+            return;
         }
+        let Some(counted) = counted else { return self.read_limits(tracked, reading, scratch) };
+        let before = tracked.container.spec();
+        if let Some(spec) = reading.reader.limits_again(&self.context, counted, before.clone(), scratch) {
+            tracked.container.set_spec(spec);
+        } else {
+            self.read_limits(tracked, reading, scratch);
+            reading.reader.note_limits(&self.context, counted, &before, &tracked.container.spec());
+        }
+    }
+
+    /// Whether the limits are not known or have not been looked at for long.
+    pub(super) fn is_due_for_limits(tracked: &Tracked) -> bool {
+        tracked.container.spec_age().is_none_or(|age| age >= longest_age(tracked))
     }
 
     /// Reads the limits after a sample that found other controllers than the one before: with them limits come and go.
@@ -66,6 +84,7 @@ impl Engine {
         let mut spec = reading.reader.spec(&self.context, scratch);
         let now = WallTime::from(SystemTime::now());
         spec.created = self.created(tracked, reading, scratch, now);
+        self.announce(tracked, spec.created.unwrap_or(now));
         tracked.container.set_spec(spec);
     }
 
@@ -78,15 +97,30 @@ impl Engine {
         scratch: &mut Scratch,
         now: WallTime,
     ) -> Option<WallTime> {
-        let Origin::Made(at) = tracked.origin else { return tracked.origin.created() };
-        let from_files = |files: WallTime| {
-            // Looked at late, or the clock was set meanwhile: then they do not show it.
-            let apart = files.since(at).0.max(at.since(files).0);
-            if apart < FILES_AGREE.as_nanos() as u64 { files } else { at }
+        let made = match tracked.origin {
+            Origin::Made(at) => Some(at),
+            Origin::Found => None,
         };
+        // Looked at late, or the clock was set meanwhile: then files do not show it.
+        let is_apart =
+            |files: WallTime, at: WallTime| files.since(at).0.max(at.since(files).0) >= FILES_AGREE.as_nanos() as u64;
+        let from_files = |files: WallTime| made.filter(|at| is_apart(files, *at)).unwrap_or(files);
         if reading.created.is_none() {
             reading.created = reading.reader.created_from_files(&self.context, scratch, now).map(from_files);
         }
-        Some(reading.created.unwrap_or(at))
+        reading.created.or(made)
+    }
+
+    /// Says that a container was made, if nobody did, which was then or until now.
+    pub(super) fn announce(&self, tracked: &Tracked, at: WallTime) {
+        if !tracked.is_announced.swap(true, Ordering::Relaxed) {
+            self.publish_creation(tracked.container.name(), at);
+        }
+    }
+
+    /// Says that a container was made then.
+    pub fn publish_creation(&self, name: &Name, at: WallTime) {
+        let (container, kind, data) = (Arc::clone(name), EventKind::ContainerCreation, EventData::None);
+        self.store.events().publish(Event { container, at, kind, data });
     }
 }

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_kill_counts_once() {
-        let mut tally = OomTally::of(Origin::Found(None));
+        let mut tally = OomTally::of(Origin::Found);
         let read = |tally: &mut OomTally, at, kills| tally.read(at, counter(kills, 0), Decides::Counter);
         assert_eq!(tally.report(10), Reported::Read);
         assert_eq!(tally.report(11), Reported::WillBeRead);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn groups_killed_before_the_collector_came() {
-        let mut tally = OomTally::of(Origin::Found(None));
+        let mut tally = OomTally::of(Origin::Found);
         assert_eq!(tally.read(5, counter(6, 2), Decides::Counter), 4);
         tally.report(10);
         assert_eq!(tally.read(11, counter(8, 3), Decides::Events), 1);

@@ -22,6 +22,8 @@ fn note_directories(container: &Container, members: &[Member]) {
 pub struct Tracked {
     pub(super) container: Arc<Container>,
     pub(super) origin: Origin,
+    /// Whether nothing is left to say about when it was made.
+    pub(super) is_announced: AtomicBool,
     pub(super) reader: Mutex<Reading>,
     /// What the thread that follows the kernel's events has to say to the next reading, without waiting for a
     /// reading that is under way.
@@ -61,6 +63,14 @@ pub(super) struct News {
     pub(super) populated: Option<bool>,
 }
 
+impl News {
+    /// Whether there is something to say.
+    pub(super) fn is_any(&self) -> bool {
+        let Self { members, first_process, populated } = self;
+        members.is_some() || first_process.is_some() || populated.is_some()
+    }
+}
+
 impl Tracked {
     /// A container of these cgroups that nobody has read yet.
     pub(super) fn new(container: Arc<Container>, origin: Origin, members: &[Member], phase: Option<Phase>) -> Self {
@@ -73,6 +83,7 @@ impl Tracked {
                 // What was killed before a container was found is not known to be new.
                 oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
             }),
+            is_announced: AtomicBool::new(container.listed() != Listed::Yes || matches!(origin, Origin::Made(_))),
             container,
             origin,
             news: Mutex::default(),

@@ -1,6 +1,7 @@
 //! From the running kernel's types to what the programs read, and to where it is in their records. Pure; never looks at a
 //! version.
 
+mod limits;
 mod pressure;
 mod steps;
 mod unified;
@@ -174,6 +175,8 @@ pub struct Plans {
     pub(super) steps: [Steps; FAMILIES],
     pub(super) lacks: [Option<&'static str>; FAMILIES],
     pub(super) controllers: [u32; FAMILIES],
+    /// What is not the same any more when a limit in a file of the family's is changed; empty where that is not all known.
+    limits: [Vec<Slot>; FAMILIES],
     /// CPUs that there may ever be.
     pub(super) cpus: usize,
     /// Memory.
@@ -223,6 +226,7 @@ impl Plans {
             steps: Default::default(),
             lacks: [None; FAMILIES],
             controllers,
+            limits: Default::default(),
             cpus: surroundings.cpus,
             memory: None,
             cpu_time: None,
@@ -254,6 +258,7 @@ impl Plans {
         plans.cpu_time = layout;
         let of_cgroup =
             plans.note(CounterFamily::Cgroup, |steps| Ok((unified_time(btf, steps)?, pressure(btf, steps)?)));
+        plans.find_limits(btf, surroundings.memory);
         plans.pressure = of_cgroup.and_then(|(_, pressure)| pressure);
         plans.unified_time = of_cgroup.map(|(time, _)| time);
         Ok(plans)
@@ -275,6 +280,11 @@ impl Plans {
                 None
             }
         }
+    }
+
+    /// What is not the same any more when a limit in a file of the family's is changed; empty where that is not all known.
+    pub fn limits(&self, family: CounterFamily) -> &[Slot] {
+        &self.limits[family as usize]
     }
 
     /// How many words a record of this family has.

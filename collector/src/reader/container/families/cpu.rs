@@ -66,6 +66,24 @@ impl Family for CpuFiles {
         };
     }
 
+    fn limits_again(
+        &mut self,
+        place: Option<Place>,
+        reading: &mut Reading<'_>,
+        is_known: &dyn Fn(CounterFamily) -> bool,
+        spec: &mut Spec,
+    ) {
+        match &mut spec.cpu {
+            Some(cpu) if is_known(CounterFamily::Bandwidth) => {
+                cpu.mask = match reading.ctx.sources.cpu {
+                    Some(CpuSource::V2(position)) => mask_v2(reading, position),
+                    _ => mask_v1(reading),
+                };
+            }
+            _ => self.limits(place, reading, spec),
+        }
+    }
+
     fn explain(&self, _: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
         explain(rows, sample.cpu.as_ref());
     }
@@ -253,8 +271,7 @@ fn limits_v1(reading: &mut Reading<'_>) -> Option<CpuSpec> {
         Some(CpuSource::V1 { cpu, .. }) => cpu.filter(|position| reading.hierarchy(*position).is_some()),
         _ => None,
     };
-    let cpuset = reading.ctx.sources.cpuset_migrate.filter(|position| reading.hierarchy(*position).is_some());
-    if cpu.is_none() && cpuset.is_none() {
+    if cpu.is_none() && cpuset_v1(reading).is_none() {
         return None;
     }
     let mut spec = CpuSpec::default();
@@ -266,13 +283,20 @@ fn limits_v1(reading: &mut Reading<'_>) -> Option<CpuSpec> {
             Some(Signed::Negative) | None => None,
         };
     }
-    spec.mask = if let Some(position) = cpuset {
-        mask(reading, position, "cpuset.cpus")
-    } else {
-        let beside = reading.ctx.sources.cpuset_beside;
-        beside.and_then(|position| mask(reading, position, "cpuset.cpus.effective"))
-    };
+    spec.mask = mask_v1(reading);
     Some(spec)
+}
+
+fn cpuset_v1(reading: &Reading<'_>) -> Option<usize> {
+    reading.ctx.sources.cpuset_migrate.filter(|position| reading.hierarchy(*position).is_some())
+}
+
+fn mask_v1(reading: &mut Reading<'_>) -> Option<String> {
+    if let Some(position) = cpuset_v1(reading) {
+        return mask(reading, position, "cpuset.cpus");
+    }
+    let beside = reading.ctx.sources.cpuset_beside;
+    beside.and_then(|position| mask(reading, position, "cpuset.cpus.effective"))
 }
 
 fn limits_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
@@ -285,8 +309,12 @@ fn limits_v2(reading: &mut Reading<'_>, position: usize) -> Option<CpuSpec> {
             Limit::Max => None,
         }),
         period: max.map(|max| Micros(max.period)),
-        mask: mask(reading, position, "cpuset.cpus.effective").or_else(|| Some(all_cpus(reading))),
+        mask: mask_v2(reading, position),
     })
+}
+
+fn mask_v2(reading: &mut Reading<'_>, position: usize) -> Option<String> {
+    mask(reading, position, "cpuset.cpus.effective").or_else(|| Some(all_cpus(reading)))
 }
 
 /// The shares of a cgroup that is idle (`cpu.idle`, since 5.15; its weight is said to be 0) are the fewest there are: it

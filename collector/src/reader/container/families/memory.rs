@@ -104,6 +104,18 @@ impl Family for MemoryFiles {
         spec.memory = limits::limits(place, reading);
     }
 
+    fn limits_again(
+        &mut self,
+        place: Option<Place>,
+        reading: &mut Reading<'_>,
+        is_known: &dyn Fn(CounterFamily) -> bool,
+        spec: &mut Spec,
+    ) {
+        if !is_known(CounterFamily::Memory) {
+            self.limits(place, reading, spec);
+        }
+    }
+
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {
         let section = rows.section(place, MetricKind::Memory, "memory", Some("memory"));
         self.explain(&section, rows, sample.memory.as_ref());
