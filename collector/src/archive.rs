@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod day;
 mod query;
+mod reading;
 mod records;
 mod run;
 mod segment;

@@ -49,9 +49,11 @@ pub enum Bound {
     NetworkCgroups,
     /// Requests to block devices, by the programs that time them.
     BlockLatencyRequests,
+    /// Bytes of what applications reported that are written to disk with one step.
+    HistoryApplicationBytes,
 }
 
-const BOUNDS: usize = 20;
+const BOUNDS: usize = 21;
 
 static EXCEEDED: [AtomicU64; BOUNDS] = [const { AtomicU64::new(0) }; BOUNDS];
 
@@ -78,6 +80,7 @@ impl Bound {
         Self::ListRows,
         Self::NetworkCgroups,
         Self::BlockLatencyRequests,
+        Self::HistoryApplicationBytes,
     ];
 
     /// The value of the label `bound` of `collector_bound_exceeded_total`.
@@ -103,6 +106,7 @@ impl Bound {
             Self::ListRows => "list_rows",
             Self::NetworkCgroups => "network_cgroups",
             Self::BlockLatencyRequests => "block_latency_requests",
+            Self::HistoryApplicationBytes => "history_application_bytes",
         }
     }
 

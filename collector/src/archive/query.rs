@@ -10,6 +10,7 @@ use super::run::{Columns, Range};
 use super::segment::{Life, Place, Reader, Segment, SegmentError};
 use super::storage::Files;
 use super::{Archive, File, guarded, lock};
+use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
 use crate::sample::filesystem::Storage;
@@ -19,8 +20,9 @@ use crate::units::WallTime;
 const SLACK: u64 = 120_000;
 /// A container whose last sample is older than this, or than three steps, was not there: idle ones are read every minute.
 const ABSENT: u64 = 75_000;
-/// A container that ended is still shown for so long.
+/// What ended is still shown for so long, and a container of a runtime longer: of bare cgroups there may be thousands.
 const ENDED: u64 = 120_000;
+const ENDED_CONTAINER: u64 = 600_000;
 
 /// A container at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,15 +137,17 @@ impl Archive {
         let to = at.millis();
         let absent = ABSENT.max(3 * self.options.step.as_millis() as u64);
         let mut found: BTreeMap<_, Moment> = BTreeMap::new();
-        for file in self.within(to.saturating_sub(ENDED), to) {
+        for file in self.within(to.saturating_sub(ENDED_CONTAINER), to) {
             self.ask(&file, |reader| {
                 for (number, life) in reader.segment().lives() {
                     let ended = life.ended.filter(|ended| *ended <= to);
                     let (Some(name), Some(subject)) = (life.name(), life.subject(to)) else { continue };
-                    if ended.is_some_and(|ended| ended + ENDED < to) {
+                    let shown = if subject.identity.is_some() { ENDED_CONTAINER } else { ENDED };
+                    if ended.is_some_and(|ended| ended + shown < to) {
                         continue;
                     }
-                    let range = Range { from: to.saturating_sub(2 * ENDED), to, newest: samples };
+                    let from = ended.unwrap_or(to).saturating_sub(2 * ENDED);
+                    let range = Range { from, to, newest: samples };
                     let samples = self.of_life(reader, number, range)?;
                     let Some(last) = samples.last().map(|sample| sample.at) else { continue };
                     if ended.is_none() && last.millis() + absent < to {
@@ -310,6 +314,42 @@ impl Archive {
             known.get(later.checked_sub(1)?).map(|files| Arc::clone(&files.storage))
         };
         samples.iter().map(at).collect()
+    }
+
+    /// What the application of the container of this name reported with these samples, oldest first.
+    pub fn readings(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<(WallTime, Arc<Round>)> {
+        let times: BTreeMap<u64, WallTime> = samples.iter().map(|sample| (sample.at.millis(), sample.at)).collect();
+        let (Some((from, _)), Some((to, _))) = (times.first_key_value(), times.last_key_value()) else {
+            return Vec::new();
+        };
+        let mut found = BTreeMap::new();
+        for file in self.within(*from, *to) {
+            let damaged = self.ask(&file, |reader| {
+                let lives: Vec<_> = lives_of(reader, name).into_iter().map(|(life, _)| life).collect();
+                reader.readings(*from, *to, |reading| {
+                    if let Some(at) = times.get(&reading.at).filter(|_| lives.contains(&reading.life)) {
+                        found.insert(*at, reading.round);
+                    }
+                })
+            });
+            self.damaged(&file.path, damaged.unwrap_or_default(), "lists of what applications report");
+        }
+        found.into_iter().collect()
+    }
+
+    /// Who the container of this name was and what it was allowed between these times: each change with its millisecond.
+    pub fn changes(&self, name: &[u8], from: WallTime, to: WallTime) -> Vec<(WallTime, Arc<Subject>)> {
+        let mut found = Vec::new();
+        for file in self.within(from.millis(), to.millis()) {
+            self.ask(&file, |reader| {
+                let lives = lives_of(reader, name);
+                let subjects = lives.into_iter().flat_map(|(_, life)| life.subjects);
+                found.extend(subjects.map(|(at, subject)| (WallTime(at.saturating_mul(1_000_000)), subject)));
+                Ok(())
+            });
+        }
+        found.sort_by_key(|(at, _)| *at);
+        found
     }
 
     /// Bytes on disk, as last measured.

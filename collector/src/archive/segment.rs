@@ -5,6 +5,8 @@
 //! of one container each, and many blocks go into one value, because the database rounds large values up to powers of
 //! two. Every row and block is a zstd frame with a checksum of its own.
 
+mod reader;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -14,11 +16,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Database, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
 
-use super::records::{Subject, describe_event, restore_event};
+pub(super) use self::reader::Reader;
+use super::reading::Reading;
+use super::records::{Subject, describe_event};
 use super::run::Shape;
 use super::storage::Files;
 use crate::sample::event::{Event, Name};
-use crate::units::WallTime;
 
 /// What this collector writes. A file with another number is left alone.
 const FORMAT: u64 = 1;
@@ -26,8 +29,6 @@ const FORMAT: u64 = 1;
 const MOST_BYTES: usize = 64 << 20;
 /// What the database keeps of a file in memory.
 const CACHE: usize = 1 << 20;
-/// Events are looked for this long after the asked time, because they are kept by the time at which they were written.
-const EVENT_DELAY: u64 = 60_000;
 
 /// Last millisecond, samples, bundle, offset, bytes.
 type PlaceValue = (u64, u32, u64, u32, u32);
@@ -50,6 +51,8 @@ const EVENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("events"
 
 /// Lists of what containers' files take, in the order they were written.
 const FILES: TableDefinition<u64, &[u8]> = TableDefinition::new("files");
+/// Lists of what containers' applications reported, by the millisecond at which they were written.
+const READINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("readings");
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,8 @@ pub(super) struct Batch {
     pub(super) subjects: Vec<Change>,
     /// What is new of what their files take.
     pub(super) files: Vec<Files>,
+    /// What their applications reported, with the millisecond at which it is written.
+    pub(super) readings: (u64, Vec<Reading>),
     /// Blocks, in the lists in which they are kept together.
     pub(super) bundles: Vec<Vec<Block>>,
     /// Rows of steps before this one are in blocks now.
@@ -235,6 +240,7 @@ impl Segment {
             write.open_table(BUNDLES).map_err(redb)?;
             write.open_table(EVENTS).map_err(redb)?;
             write.open_table(FILES).map_err(redb)?;
+            write.open_table(READINGS).map_err(redb)?;
         }
         write.commit().map_err(redb)?;
         Self::load(path, Base::Written(base)).map(|(segment, _)| segment)
@@ -316,6 +322,12 @@ impl Segment {
                 let next = files.last().map_err(redb)?.map_or(0, |(last, _)| last.value() + 1);
                 files.insert(next, frame(list.as_bytes(), 6).as_slice()).map_err(redb)?;
             }
+            let (at, readings) = &batch.readings;
+            if !readings.is_empty() {
+                let list = Value::Array(readings.iter().map(Reading::describe).collect()).to_string();
+                let mut table = write.open_table(READINGS).map_err(redb)?;
+                table.insert(at, frame(list.as_bytes(), 6).as_slice()).map_err(redb)?;
+            }
             let mut rows = write.open_table(ROWS).map_err(redb)?;
             if let Some((step, row)) = &batch.row {
                 rows.insert(step, row.as_slice()).map_err(redb)?;
@@ -391,94 +403,6 @@ impl Segment {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let shape = index.shapes.keys().max().map_or(0, |last| last + 1);
         (shape, index.lives.keys().next_back().map_or(0, |last| last + 1))
-    }
-
-    /// Something to read it with, as it is now.
-    pub(super) fn reader(&self) -> Result<Reader<'_>, SegmentError> {
-        let read = self.begin_read()?;
-        Ok(Reader {
-            segment: self,
-            blocks: read.open_table(BLOCKS).map_err(redb)?,
-            bundles: read.open_table(BUNDLES).map_err(redb)?,
-            events: read.open_table(EVENTS).map_err(redb)?,
-            // Files of earlier collectors have no such table.
-            files: read.open_table(FILES).ok(),
-        })
-    }
-}
-
-/// A file as it was at one moment.
-pub(super) struct Reader<'a> {
-    segment: &'a Segment,
-    blocks: redb::ReadOnlyTable<(u32, u64), PlaceValue>,
-    bundles: redb::ReadOnlyTable<u64, &'static [u8]>,
-    events: redb::ReadOnlyTable<(u64, u64), &'static [u8]>,
-    files: Option<redb::ReadOnlyTable<u64, &'static [u8]>>,
-}
-
-impl Reader<'_> {
-    /// The file.
-    pub(super) fn segment(&self) -> &Segment {
-        self.segment
-    }
-
-    /// The blocks of a life that have anything of these milliseconds, oldest first.
-    pub(super) fn places(&self, life: u32, from: u64, to: u64) -> Result<Vec<Place>, SegmentError> {
-        let mut places = Vec::new();
-        for row in self.blocks.range((life, 0)..=(life, to)).map_err(redb)?.rev() {
-            let (key, value) = row.map_err(redb)?;
-            let (last, len, bundle, offset, bytes) = value.value();
-            let place = Place { first: key.value().1, last, len, bundle, offset, bytes };
-            if place.last < from {
-                break;
-            }
-            places.push(place);
-        }
-        places.reverse();
-        Ok(places)
-    }
-
-    /// A block's bytes; `None` when they are damaged.
-    pub(super) fn block(&self, place: &Place) -> Result<Option<Vec<u8>>, SegmentError> {
-        let Some(bundle) = self.bundles.get(place.bundle).map_err(redb)? else { return Ok(None) };
-        let begin = place.offset as usize;
-        Ok(bundle.value().get(begin..begin + place.bytes as usize).and_then(unframe))
-    }
-
-    /// What was written until this millisecond of what containers' files take, and how many lists are damaged.
-    pub(super) fn files(&self, to: u64, mut take: impl FnMut(Files)) -> Result<usize, SegmentError> {
-        let Some(table) = &self.files else { return Ok(0) };
-        let mut damaged = 0;
-        for row in table.iter().map_err(redb)? {
-            let Some(list) = unframed_json(row.map_err(redb)?.1.value()) else {
-                damaged += 1;
-                continue;
-            };
-            list.iter().filter_map(Files::restore).filter(|files| files.at <= to).for_each(&mut take);
-        }
-        Ok(damaged)
-    }
-
-    /// The events of these times in the order they were written, and how many lists are damaged.
-    pub(super) fn events(
-        &self,
-        from: WallTime,
-        to: WallTime,
-        mut take: impl FnMut(Event),
-    ) -> Result<usize, SegmentError> {
-        let mut damaged = 0;
-        let end = to.millis().saturating_add(EVENT_DELAY);
-        for row in self.events.range((from.millis(), 0)..=(end, u64::MAX)).map_err(redb)? {
-            let (_, list) = row.map_err(redb)?;
-            match unframed_json(list.value()) {
-                Some(list) => {
-                    let events = list.iter().filter_map(restore_event);
-                    events.filter(|event| (from..=to).contains(&event.at)).for_each(&mut take);
-                }
-                None => damaged += 1,
-            }
-        }
-        Ok(damaged)
     }
 }
 

@@ -5,10 +5,12 @@ use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::sample::application::{Number, Round, Value};
 use crate::sample::container::{Cpu, Memory, Sample};
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sample::filesystem::{DiskUsage, Measured, Method, Storage};
 use crate::sample::identity::{Identity, Runtime};
+use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
 use crate::store::event_log::{EventLimits, KindLimits};
 use crate::store::history::Limits;
 use crate::store::{Container, Listed, MemoryBounds, Store, StoreLimits};
@@ -151,6 +153,57 @@ fn what_files_take_is_kept_where_it_changes() {
 }
 
 #[test]
+fn what_applications_report_is_kept_with_its_samples() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));
+    let containers = containers(&store, 2);
+    let round = |number| {
+        let value = Value { at: at(0), number: Number::Integer(number), labels: None };
+        Round { values: [("jobs".to_owned(), vec![value])].into(), ..Round::default() }
+    };
+    for step in 0..500 {
+        // Not read with each step, and nothing of it is written twice.
+        if step % 5 == 0 {
+            containers[0].offer(round(step as i64), 100, 10_000);
+        }
+        write(&mut writer, &store, &containers, step..step + 1);
+    }
+    assert_eq!(archive.files().len(), 2);
+    let check = |archive: &Archive| {
+        let wanted = Wanted { from: at(340), to: at(420), newest: usize::MAX };
+        let found = archive.readings(b"/c0", &archive.samples(b"/c0", wanted));
+        let expected: Vec<_> = (340..=420).step_by(5).map(|step| (at(step), Arc::new(round(step as i64)))).collect();
+        // Each file begins with what was known.
+        let found: Vec<_> = found.into_iter().filter(|(time, _)| expected.iter().any(|(at, _)| at == time)).collect();
+        assert_eq!(found, expected);
+        assert_eq!(archive.readings(b"/c1", &archive.samples(b"/c1", wanted)), []);
+    };
+    check(&archive);
+    drop((writer, archive));
+    check(&Archive::open(options(directory.path()), Degradations::default()).unwrap());
+}
+
+#[test]
+fn a_changed_limit_is_known_with_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));
+    let containers = containers(&store, 1);
+    let limit = |mebibytes: u64| Spec {
+        memory: Some(MemorySpec { limit: Some(MemoryLimit::Bytes(Bytes(mebibytes << 20))), ..MemorySpec::default() }),
+        ..Spec::default()
+    };
+    for (number, steps) in [0..10, 10..20, 20..450].into_iter().enumerate() {
+        containers[0].set_spec(limit(64 >> number));
+        write(&mut writer, &store, &containers, steps);
+    }
+    let changes = archive.changes(b"/c0", at(5), at(449));
+    let shown: Vec<_> = changes.iter().map(|(time, subject)| (*time, subject.spec.clone())).collect();
+    assert_eq!(shown[..3], [(at(0), limit(64)), (at(10), limit(32)), (at(20), limit(16))]);
+    // The next file begins with what holds.
+    assert_eq!((shown.len(), &shown[3].1), (4, &limit(16)));
+}
+
+#[test]
 fn a_moment_has_who_was_there_then() {
     let directory = tempfile::tempdir().unwrap();
     let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));
@@ -168,6 +221,10 @@ fn a_moment_has_who_was_there_then() {
     store.end(&short, at(200));
     short.keep_latest_only();
     writer.step(&store, at(200));
+    containers[0].push(sample(201, 0));
+    store.end(&containers[0], at(201));
+    containers[0].keep_latest_only();
+    writer.step(&store, at(201));
 
     let names = |step: u64| -> Vec<(String, bool)> {
         let moments = archive.moment(WallTime(at(step).0 + 1), 2);
@@ -179,7 +236,9 @@ fn a_moment_has_who_was_there_then() {
     assert_eq!(names(20), shown(&[("/c0", false), ("/c1", false)]));
     assert_eq!(names(35), shown(&[("/c0", false), ("/c1", true)]));
     assert_eq!(names(100), shown(&[("/c0", false)]));
-    assert_eq!(names(201), shown(&[("/c0", false), ("/short", true)]));
+    assert_eq!(names(200), shown(&[("/c0", false), ("/short", true)]));
+    // What a runtime made is shown longer than a bare cgroup.
+    assert_eq!(names(230), shown(&[("/c0", true)]));
     assert_eq!(names(100_000), []);
     let moment = archive.moment(at(20), 2);
     assert_eq!(moment[0].samples.iter().map(|sample| sample.at).collect::<Vec<_>>(), [at(19), at(20)]);

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 
 use self::reason::reason;
+use super::reading::{self, Reading};
 use super::records::Subject;
 use super::run::{Shape, numbers};
 use super::segment::{Batch, Change, Segment, SegmentError, frame};
@@ -22,6 +23,7 @@ use super::storage::{self, Files};
 use super::tail::{Chain, Extent, Pushed};
 use super::{Archive, File, Options, files_of, guarded, lock, lock_write};
 use crate::degradations::Degradations;
+use crate::sample::application::Round;
 use crate::sample::container::Sample;
 use crate::sample::event::Event;
 use crate::sample::filesystem::Storage;
@@ -81,6 +83,8 @@ struct Life {
     last: Option<(Arc<Sample>, u32)>,
     /// What its files took when that was written last.
     storage: Option<Arc<Storage>>,
+    /// What its application reported when that was written last.
+    round: Option<Arc<Round>>,
     seen: u64,
 }
 
@@ -244,6 +248,8 @@ impl Writer {
             self.end(key, last.max(WallTime(1)));
             self.done.insert(key, Arc::downgrade(&container));
         }
+        reading::keep_what_fits(&mut self.unsaved.readings.1, reading::budget(&self.archive.options));
+        self.unsaved.readings.0 = time.millis();
         self.done.retain(|_, container| container.strong_count() > 0);
         let gone: Vec<_> = self.lives.iter().filter(|(_, life)| life.seen < self.step).map(|(key, _)| *key).collect();
         for key in gone {
@@ -258,7 +264,7 @@ impl Writer {
         let life = self.lives.entry(key).or_insert_with(|| {
             *next += 1;
             let container = Arc::clone(container);
-            Life { container, number: *next - 1, subject: None, last: None, storage: None, seen: 0 }
+            Life { container, number: *next - 1, subject: None, last: None, storage: None, round: None, seen: 0 }
         });
         life.seen = self.step;
         let subject =
@@ -299,6 +305,12 @@ impl Writer {
         lock(&self.archive.tail).push(pushed, self.chain, row);
         self.archive.counters.samples.fetch_add(1, Ordering::Relaxed);
         life.last = Some((sample, shape));
+        if let Some(round) = container.newest_of_application()
+            && life.round.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &round))
+        {
+            life.round = Some(Arc::clone(&round));
+            self.unsaved.readings.1.push(Reading { life: life.number, at, round });
+        }
     }
 
     fn end(&mut self, key: usize, time: WallTime) {
@@ -315,6 +327,7 @@ impl Writer {
         if self.failed {
             // Reported anew with the next step that can be written.
             self.unsaved.files.clear();
+            self.unsaved.readings.1.clear();
             self.lives.values_mut().for_each(|life| life.storage = None);
             if row.is_some() {
                 self.chain = Chain::Broken;

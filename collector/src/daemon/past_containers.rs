@@ -11,9 +11,12 @@ use crate::api::{ContainerView, FilesystemUse, IdentityView};
 use crate::archive::{Subject, Wanted};
 use crate::sample::container::Sample;
 use crate::sample::event::{EventData, Name};
+use crate::store::application::Application;
 
 /// Samples of the past that are read at once.
 const AT_ONCE: usize = 128;
+/// What the readings of their applications may take; of more the newest are shown.
+const READINGS: usize = 2 << 20;
 
 impl Backend {
     /// The samples that a query selects, in parts: those that are no longer in memory from disk.
@@ -68,7 +71,30 @@ impl Backend {
     pub(super) async fn past_view(&self, view: ContainerView, part: Portion) -> ContainerView {
         let samples = self.past_samples(&view.name, part).await;
         let filesystems = self.past_filesystems(&view.name, &samples).await;
-        ContainerView { samples, filesystems, ..view }
+        let Application { specs, .. } = view.application;
+        // What it offers is that of now, if there is anything.
+        let mut application = self.past_application(&view.name, &samples).await;
+        if !specs.is_empty() {
+            application.specs = specs;
+        }
+        ContainerView { samples, filesystems, application, ..view }
+    }
+
+    /// What its application reported with these samples of the past.
+    async fn past_application(&self, name: &[u8], samples: &[Arc<Sample>]) -> Application {
+        let Some(past) = self.past().filter(|_| !samples.is_empty()) else { return Application::default() };
+        let (name, samples): (Name, _) = (name.into(), samples.to_vec());
+        let rounds = past.ask(move |archive| archive.readings(&name, &samples)).await;
+        let mut rounds = rounds.unwrap_or_default();
+        let mut left = READINGS;
+        let fits = rounds.iter().rev().take_while(|(_, round)| {
+            let bytes = round.bytes();
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        });
+        rounds.drain(..rounds.len() - fits.count());
+        Application::of_past(rounds)
     }
 
     /// The samples of a part that is on disk.
@@ -116,12 +142,14 @@ impl Backend {
         let identity = subject.identity.as_ref();
         let samples = self.past_samples(name, part).await;
         let filesystems = self.past_filesystems(name, &samples).await;
+        let application = self.past_application(name, &samples).await;
         Ok(ContainerView {
             name: Arc::clone(&subject.name),
             spec: subject.spec.clone(),
             has_filesystem: filesystems.iter().any(|known| *known != FilesystemUse::Unknown),
             filesystems,
             samples,
+            application,
             identity: identity.map(|identity| IdentityView::new(identity, name)).unwrap_or_default(),
             exit,
             ..ContainerView::default()

@@ -26,6 +26,12 @@ pub struct Application {
 }
 
 impl Application {
+    /// What was kept elsewhere: readings with the times of their samples, oldest first.
+    pub fn of_past(rounds: Vec<(WallTime, Arc<Round>)>) -> Self {
+        let specs = rounds.last().map(|(_, round)| Arc::clone(&round.specs)).unwrap_or_default();
+        Self { specs, rounds: rounds.into(), ..Self::default() }
+    }
+
     /// The reading that belongs to the sample of this time.
     pub fn at(&self, sample: WallTime) -> Option<&Arc<Round>> {
         let found = self.rounds.binary_search_by_key(&sample, |(at, _)| *at).ok()?;

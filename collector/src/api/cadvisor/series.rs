@@ -51,9 +51,12 @@ impl<T: Serialize> Series<T> {
             let filesystems = view.filesystem_use(at);
             let before = previous.replace(sample);
             let is_beside = at > 0 && is_shown_beside(view.filesystem_use(at - 1), filesystems);
-            let repeats = before.is_some_and(|before| before.is_same_at_another_time(sample));
+            // Neither what is copied nor the copy may have a reading of its application.
+            let is_read = |sample: &Sample| view.application.at(sample.at).is_some();
+            let repeats = before
+                .is_some_and(|before| before.is_same_at_another_time(sample) && !is_read(before) && !is_read(sample));
             same = if repeats { same + 1 } else { 0 };
-            if same > 1 && is_beside && at < last && view.application.at(sample.at).is_none() {
+            if same > 1 && is_beside && at < last {
                 return Entry::Again(sample.at);
             }
             let age = if at == last { Age::Newest } else { Age::Older };
@@ -155,6 +158,16 @@ mod tests {
         let Series(entries) = Series::new(&view, None, |_| ());
         let again: Vec<_> = entries.iter().map(|entry| matches!(entry, Entry::Again(_))).collect();
         assert_eq!(again, [false, false, true, true, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn what_an_application_reported_is_not_repeated() {
+        let mut view = view(&[1; 7]);
+        let read = vec![(view.samples[3].at, Arc::default())];
+        view.application = crate::store::application::Application::of_past(read);
+        let Series(entries) = Series::new(&view, None, |_| ());
+        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, Entry::Again(_))).collect();
+        assert_eq!(again, [false, false, true, false, false, false, false]);
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Writer {
         self.unsaved.shapes.clear();
         self.unsaved.subjects.clear();
         self.unsaved.files.clear();
+        self.unsaved.readings.1.clear();
         self.step = 0;
         self.chain = Chain::Holds;
         self.failed = false;
