@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::rows;
-use crate::api::backend::feed::{Figures, NoHistory, Point, Row, Tick, Trend};
+use crate::api::backend::feed::{Figures, NoHistory, Point, Row, Subject, Tick, Trend};
 use crate::api::query::StatsQuery;
 use crate::api::query::events::{self, EventQuery};
 use crate::api::query::export::ExportQuery;
@@ -21,7 +21,8 @@ use crate::degradations::Degradations;
 use crate::export;
 use crate::rates;
 use crate::sample::container::Sample;
-use crate::sample::event::{Event, EventKind, Name};
+use crate::sample::event::{Event, EventData, EventKind, Name};
+use crate::sample::exit::Exit;
 use crate::sampler::engine::Engine;
 use crate::supervisor::Supervisor;
 use crate::units::WallTime;
@@ -34,6 +35,8 @@ const TURN: Duration = Duration::from_secs(10);
 const EVENT_BYTES: usize = 16 << 20;
 /// Pieces of an export that wait for their client.
 const PIECES: usize = 2;
+/// The last sample of what ended may be so much younger than the event of its end.
+const EXIT_BEFORE: Duration = Duration::from_secs(60);
 /// How far back a trend goes.
 const TREND: Duration = Duration::from_secs(120);
 
@@ -186,19 +189,39 @@ fn row_id(name: &Name) -> u64 {
     hasher.finish() >> 12
 }
 
+/// How the first processes of what ended lately had ended, by name.
+fn exits(archive: &Archive, moments: &[Moment], at: WallTime) -> HashMap<Name, Arc<Exit>> {
+    let ended = moments.iter().filter_map(|moment| Some((&moment.subject.name, moment.ended?)));
+    let ended: HashMap<_, _> = ended.collect();
+    let Some(first) = ended.values().min() else { return HashMap::new() };
+    let mut found = HashMap::new();
+    archive.events(first.back(EXIT_BEFORE), at, |event| {
+        if ended.contains_key(&event.container)
+            && let EventData::Exit(exit) | EventData::Deletion { exit: Some(exit), .. } = event.data
+        {
+            found.insert(event.container, exit);
+        }
+    });
+    found
+}
+
 /// All rows as they were at this time.
 pub(super) fn rows_at(archive: &Archive, at: WallTime) -> Tick {
+    let moments = archive.moment(at, 2);
+    let exits = exits(archive, &moments, at);
     let row = |moment: &Moment| {
         let Moment { subject, samples, ended } = moment;
+        let name = &subject.name;
+        let exit = exits.get(name).map(|exit| exit.in_words(name).into());
         Arc::new(Row {
-            id: row_id(&subject.name),
-            subject: Arc::new(rows::subject(&subject.name, subject.identity.clone(), &subject.spec, *ended, None)),
+            id: row_id(name),
+            subject: Arc::new(rows::subject(name, subject.identity.clone(), &subject.spec, *ended, exit)),
             subject_changed: 1,
             figures: rows::figures(samples, *ended),
             figures_changed: 1,
         })
     };
-    Tick { at, rows: archive.moment(at, 2).iter().map(row).collect(), ..Tick::default() }
+    Tick { at, rows: moments.iter().map(row).collect(), ..Tick::default() }
 }
 
 /// The two minutes before this time of these rows.
@@ -219,6 +242,12 @@ pub(super) fn series(archive: &Archive, name: &[u8], from: WallTime, to: WallTim
     let mut points: Vec<Point> = Vec::new();
     // The last sample of the point before, with which rates begin, and that of this one.
     let (mut begin, mut last): (Option<Arc<Sample>>, Option<Arc<Sample>>) = (None, None);
+    let changes = archive.changes(name, from.back(TREND), to);
+    let limits = |at: WallTime| {
+        let later = changes.partition_point(|(from, _)| *from <= at);
+        let (_, subject) = changes.get(later.saturating_sub(1))?;
+        Some(rows::subject(&subject.name, None, &subject.spec, None, None))
+    };
     // One sample before the span, so that its first point has rates.
     let wanted = Wanted { from: from.back(TREND), to, newest: usize::MAX };
     for piece in archive.pieces(name, wanted) {
@@ -239,6 +268,7 @@ pub(super) fn series(archive: &Archive, name: &[u8], from: WallTime, to: WallTim
             let before = std::mem::take(point);
             let figures = rows::figures(&pair, None);
             let memory = sample.memory.as_ref();
+            let limits = if is_new { limits(sample.at).unwrap_or_default() } else { Subject::default() };
             *point = Point {
                 at: sample.at,
                 figures: Figures {
@@ -251,6 +281,9 @@ pub(super) fn series(archive: &Archive, name: &[u8], from: WallTime, to: WallTim
                 },
                 rss: memory.map(|memory| memory.rss.0 >> 10).max(before.rss),
                 cache: memory.map(|memory| memory.cache.0 >> 10).max(before.cache),
+                cpu_limit: limits.cpu_limit.or(before.cpu_limit),
+                memory_limit: limits.memory_limit.or(before.memory_limit),
+                task_limit: limits.task_limit.or(before.task_limit),
             };
             last = Some(sample);
         }

@@ -140,7 +140,11 @@ impl App {
         match news {
             // One about a moment that is left already, or of before the pause.
             News::Tick(_, _, at) if at != self.at || self.paused => {}
-            News::Tick(tick, events, _) => {
+            News::Tick(tick, events, at) => {
+                if at.is_some() {
+                    // What is known of another moment did not happen yet, or is long over.
+                    self.world.events.clear();
+                }
                 self.world.take(*tick, events);
                 self.link = Link::Live;
             }

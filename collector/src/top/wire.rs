@@ -174,6 +174,15 @@ pub(super) struct ApiEvent {
 #[serde(default)]
 struct Data {
     oom: Option<Oom>,
+    exit: Option<Ended>,
+}
+
+/// How the first process of what ended had ended.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ended {
+    /// For people.
+    text: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,7 +207,8 @@ pub(super) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EventKind {
     Start,
-    End,
+    /// How its first process had ended, in words.
+    End(Option<String>),
     /// A process was killed for want of memory: which, by name and number, and at whose limit.
     Kill {
         process: String,
@@ -215,7 +225,7 @@ impl ApiEvent {
         let at = timestamp.parse().ok()?;
         let (name, kind) = match event_type.as_str() {
             "containerCreation" => (container_name, EventKind::Start),
-            "containerDeletion" => (container_name, EventKind::End),
+            "containerDeletion" => (container_name, EventKind::End(event_data.exit.and_then(|exit| exit.text))),
             "oom" | "oomKill" => {
                 let Oom { pid, process_name, victim_container_name, limit_container_name } =
                     event_data.oom.unwrap_or_default();

@@ -283,7 +283,7 @@ impl World {
             match event.kind {
                 EventKind::Kill { .. } => lately.entry(key(&event.name)).or_default().kills += 1,
                 EventKind::Start => *starts.entry(key(&event.name)).or_default() += 1,
-                EventKind::End => {}
+                EventKind::End(_) => {}
             }
         }
         // Lives under other names, such as those of a pod's container, of which there may be no event any more.

@@ -113,6 +113,12 @@ pub struct Point {
     pub rss: Option<u64>,
     /// Page cache in KiB.
     pub cache: Option<u64>,
+    /// The CPU quota of then in thousandths of a core; absent without one.
+    pub cpu_limit: Option<u64>,
+    /// The memory limit of then; absent without one.
+    pub memory_limit: Option<Bytes>,
+    /// The limit on processes and threads of then; absent without one.
+    pub task_limit: Option<u64>,
 }
 
 /// Why a moment of the past cannot be shown.

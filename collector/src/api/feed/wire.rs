@@ -190,12 +190,17 @@ pub(super) struct Series {
     written: Vec<Option<u64>>,
     tasks: Vec<Option<u64>>,
     oom_kills: Vec<u64>,
+    /// The quota of then, thousandths of a core.
+    cpu_limit: Vec<Option<u64>>,
+    /// The limit of then, bytes.
+    memory_limit: Vec<Option<u64>>,
+    task_limit: Vec<Option<u64>>,
 }
 
 impl Series {
     pub(super) fn of(points: &[feed::Point]) -> Self {
         let mut series = Self::default();
-        for feed::Point { at, figures, rss, cache } in points {
+        for feed::Point { at, figures, rss, cache, cpu_limit, memory_limit, task_limit } in points {
             series.at.push(at.millis());
             series.cpu.push(figures.cpu);
             series.throttled.push(figures.throttled);
@@ -211,6 +216,9 @@ impl Series {
             series.written.push(figures.written);
             series.tasks.push(figures.tasks);
             series.oom_kills.push(figures.oom_kills);
+            series.cpu_limit.push(*cpu_limit);
+            series.memory_limit.push(memory_limit.map(|limit| limit.0));
+            series.task_limit.push(*task_limit);
         }
         series
     }

@@ -76,7 +76,8 @@ pub(super) fn event_line(world: &World, event: &Event, look: Look, columns: usiz
     let group = row.map_or_else(String::new, |row| format!(" ({})", row.group));
     let (what, style) = match &event.kind {
         EventKind::Start => ("started".to_owned(), Look::QUIET),
-        EventKind::End => ("ended".to_owned(), Look::QUIET),
+        EventKind::End(None) => ("ended".to_owned(), Look::QUIET),
+        EventKind::End(Some(exit)) => (format!("ended, {}", look.letters.visible(exit)), Look::QUIET),
         EventKind::Kill { process, pid, limit } => {
             let limit = limit.as_ref().map_or_else(
                 || " for want of memory".to_owned(),
