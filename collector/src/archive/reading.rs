@@ -114,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    fn reading(life: u32, labels: Option<BTreeMap<String, String>>) -> Reading {
-        let value = |number| Reported { at: WallTime(1_700_000_000_123_456_789), number, labels: labels.clone() };
+    fn reading(life: u32, labels: Option<&BTreeMap<String, String>>) -> Reading {
+        let value = |number| Reported { at: WallTime(1_700_000_000_123_456_789), number, labels: labels.cloned() };
         let numbers = [Number::Integer(i64::MIN), Number::Integer(2), Number::Float(2.0), Number::Float(1e300)];
         let spec = |name: &str, format| MetricSpec {
             name: name.to_owned(),
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn readings_come_back() {
         for labels in [None, Some(BTreeMap::new()), Some([("app_queue".to_owned(), "\u{fffd}".to_owned())].into())] {
-            let reading = reading(7, labels);
+            let reading = reading(7, labels.as_ref());
             let text = reading.describe().to_string();
             assert_eq!(Reading::restore(&serde_json::from_str(&text).unwrap()), Some(reading), "{text}");
         }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn who_reports_much_leaves_the_others_theirs() {
-        let long = |life| reading(life, Some([("k".to_owned(), "v".repeat(5_000))].into()));
+        let long = |life| reading(life, Some(&[("k".to_owned(), "v".repeat(5_000))].into()));
         let mut readings = vec![long(0), reading(1, None), long(2), reading(3, None)];
         keep_what_fits(&mut readings, 25_000);
         assert_eq!(readings.iter().map(|reading| reading.life).collect::<Vec<_>>(), [1, 3, 0]);

@@ -10,10 +10,14 @@ use std::sync::Arc;
 use crate::sample::container::Sample;
 use crate::sample::walk::Visitor;
 use crate::store::deltas::{
-    Collect, Fill, read_delta, read_signed, read_varint, write_delta, write_signed, write_varint,
+    Collect, Fill, read_delta, read_signed, read_varint, write_delta, write_same, write_signed, write_varint,
 };
 use crate::units::WallTime;
 
+/// Samples in a block: a quarter of an hour of ten seconds each, for some containers a few more than for others, so that
+/// not all of them end at once.
+const BLOCK: usize = 90;
+const STAGGER: usize = 32;
 /// Samples in one block at most, whatever its bytes say.
 const MOST_SAMPLES: usize = 4096;
 /// Numbers of one sample at most.
@@ -50,6 +54,20 @@ impl Run {
         row.extend_from_slice(&self.deltas[before..]);
         (self.last, self.numbers) = (at, numbers);
         self.len += 1;
+    }
+
+    /// Whether a sample of this time still belongs to it.
+    pub(super) const fn has_room(&self, life: u32, at: u64) -> bool {
+        self.last < at && self.len < BLOCK + life as usize % STAGGER
+    }
+
+    /// A later sample that has the numbers of the last; the bytes by which it differs.
+    pub(super) fn repeat(&mut self, at: u64) -> &[u8] {
+        let before = self.deltas.len();
+        write_same(&mut self.deltas, self.last, at);
+        self.last = at;
+        self.len += 1;
+        &self.deltas[before..]
     }
 
     /// The same from these bytes; `None` if they are none.

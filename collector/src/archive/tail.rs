@@ -10,10 +10,6 @@ use super::segment::{Block, frame, unframe};
 use crate::sample::container::Sample;
 use crate::store::deltas::{read_varint, write_varint};
 
-/// Samples in a block: a quarter of an hour of ten seconds each, for some containers a few more than for others, so that
-/// not all of them end at once.
-const BLOCK: usize = 90;
-const STAGGER: usize = 32;
 /// Blocks that are written together, in bytes: just below a power of two, with room for the database's own.
 const BUNDLE: usize = 65_000;
 /// How hard blocks are compressed.
@@ -50,8 +46,7 @@ impl Tail {
     /// Takes a sample and appends what a crash would cost to the row.
     pub(super) fn push(&mut self, pushed: Pushed, chain: Chain, row: &mut Vec<u8>) {
         let Pushed { life, step, shape, at, numbers } = pushed;
-        let limit = BLOCK + life as usize % STAGGER;
-        let fits = |run: &&mut Run| run.shape == shape && run.last < at && run.len < limit;
+        let fits = |run: &&mut Run| run.shape == shape && run.has_room(life, at);
         write_varint(row, life.into());
         let Some(run) = self.runs.get_mut(&life).filter(fits) else {
             self.finish(life);
@@ -69,6 +64,18 @@ impl Tail {
         row.push(DIFFERENCE);
         write_varint(row, delta.len() as u64);
         row.extend_from_slice(&delta);
+    }
+
+    /// Takes a sample that differs from the one before it in nothing but its time. Not if it has to begin a run: whether it
+    /// was taken.
+    pub(super) fn repeat(&mut self, life: u32, at: u64, row: &mut Vec<u8>) -> bool {
+        let Some(run) = self.runs.get_mut(&life).filter(|run| run.has_room(life, at)) else { return false };
+        let delta = run.repeat(at);
+        write_varint(row, life.into());
+        row.push(DIFFERENCE);
+        write_varint(row, delta.len() as u64);
+        row.extend_from_slice(delta);
+        true
     }
 
     /// Makes a block of a life's run.

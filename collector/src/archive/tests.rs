@@ -153,6 +153,26 @@ fn what_files_take_is_kept_where_it_changes() {
 }
 
 #[test]
+fn what_does_nothing_is_kept_like_what_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));
+    let containers = containers(&store, 3);
+    // It works at every seventh step.
+    let of = |step: u64, number: u64| Sample { at: at(step), ..sample(step / 7, number) };
+    for step in 0..450 {
+        for (number, container) in containers.iter().enumerate() {
+            container.push(of(step, number as u64));
+        }
+        writer.step(&store, at(step));
+    }
+    let expected: Vec<_> = (0..450).map(|step| of(step, 2)).collect();
+    assert_eq!(all(&archive, "/c2"), expected);
+    // The end of a file that is not ended is in rows.
+    drop((writer, archive));
+    assert_eq!(all(&Archive::open(options(directory.path()), Degradations::default()).unwrap(), "/c2"), expected);
+}
+
+#[test]
 fn what_applications_report_is_kept_with_its_samples() {
     let directory = tempfile::tempdir().unwrap();
     let (store, (mut writer, archive)) = (store(), writer(options(directory.path())));

@@ -285,24 +285,37 @@ impl Writer {
             life.storage = Some(Arc::clone(&storage));
             self.unsaved.files.push(Files { life: life.number, at, storage });
         }
-        let shape = match &life.last {
-            Some((last, _)) if last.at.millis() == sample.at.millis() && last.oom_kills == sample.oom_kills => return,
-            Some((last, shape)) if last.same_shape(&sample) => *shape,
-            _ => {
-                let text = Shape::describe(&sample);
-                *self.shapes.entry(text).or_insert_with_key(|text| {
-                    self.next_shape += 1;
-                    self.unsaved.shapes.push((self.next_shape - 1, text.clone()));
-                    self.next_shape - 1
-                })
-            }
-        };
         // An ended container's last sample with the kills of its end: a moment after the one without them.
         let again = life.last.as_ref().is_some_and(|(last, _)| last.at.millis() == sample.at.millis());
         let at = sample.at.millis() + u64::from(again);
-        let numbers = numbers(&sample);
-        let pushed = Pushed { life: life.number, step: self.step, shape, at, numbers };
-        lock(&self.archive.tail).push(pushed, self.chain, row);
+        let shape = match &life.last {
+            Some((last, _)) if again && last.oom_kills == sample.oom_kills => return,
+            // Most containers of a machine do nothing most of the time.
+            Some((last, shape))
+                if self.chain == Chain::Holds
+                    && last.is_same_at_another_time(&sample)
+                    && lock(&self.archive.tail).repeat(life.number, at, row) =>
+            {
+                *shape
+            }
+            known => {
+                let shape = match known {
+                    Some((last, shape)) if last.same_shape(&sample) => *shape,
+                    _ => {
+                        let text = Shape::describe(&sample);
+                        *self.shapes.entry(text).or_insert_with_key(|text| {
+                            self.next_shape += 1;
+                            self.unsaved.shapes.push((self.next_shape - 1, text.clone()));
+                            self.next_shape - 1
+                        })
+                    }
+                };
+                let numbers = numbers(&sample);
+                let pushed = Pushed { life: life.number, step: self.step, shape, at, numbers };
+                lock(&self.archive.tail).push(pushed, self.chain, row);
+                shape
+            }
+        };
         self.archive.counters.samples.fetch_add(1, Ordering::Relaxed);
         life.last = Some((sample, shape));
         if let Some(round) = container.newest_of_application()
