@@ -97,7 +97,7 @@ impl Engine {
         let Ok(mut reading) = tracked.reader.try_lock() else { return false };
         let may = !tracked.ended.load(Ordering::Acquire)
             && !super::lock(&tracked.news).is_any()
-            && !Self::is_due_for_limits(tracked)
+            && !Self::is_due_for_limits(tracked, &reading)
             && !reading.reader.has_limits_to_note()
             && self.repeat(tracked, &mut reading, Some(counted));
         if may && memory.is_turn() {

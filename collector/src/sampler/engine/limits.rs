@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::tracked::Reading;
+use super::tracked::{Reading, SetLimits};
 use super::{Engine, Origin, Tracked, lock};
 use crate::reader::container::{Counted, Scratch};
 use crate::sample::event::{Event, EventData, EventKind, Name};
@@ -17,6 +17,9 @@ const FILES_AGREE: Duration = Duration::from_secs(1);
 /// files are not kept open, so it costs as much as several samples; where kernel memory shows that they are what they were,
 /// the files are left alone.
 const LIMITS_AGE: Duration = Duration::from_secs(20);
+/// A container that was seen being made is read once more after this: its runtime has set them by then, and one that is
+/// killed at its limit soon after is to be shown with it.
+const SET_AFTER: Duration = Duration::from_millis(500);
 /// Up to so much more, different for each container: those found together would otherwise be read together for ever.
 const LIMITS_SPREAD: u64 = 20;
 
@@ -46,12 +49,15 @@ impl Engine {
         let due = match purpose {
             Purpose::First => tracked.container.spec_age().is_none(),
             Purpose::Tick => {
-                Self::is_due_for_limits(tracked) || counted.is_some() && reading.reader.has_limits_to_note()
+                Self::is_due_for_limits(tracked, reading) || counted.is_some() && reading.reader.has_limits_to_note()
             }
             Purpose::Final | Purpose::OnDemand => false,
         };
         if !due {
             return;
+        }
+        if tracked.container.spec_age().is_some_and(|age| age >= SET_AFTER) {
+            reading.limits = SetLimits::Known;
         }
         let Some(counted) = counted else { return self.read_limits(tracked, reading, scratch) };
         let before = tracked.container.spec();
@@ -63,9 +69,10 @@ impl Engine {
         }
     }
 
-    /// Whether the limits are not known or have not been looked at for long.
-    pub(super) fn is_due_for_limits(tracked: &Tracked) -> bool {
-        tracked.container.spec_age().is_none_or(|age| age >= longest_age(tracked))
+    /// Whether the limits are not known, may have been set since, or have not been looked at for long.
+    pub(super) fn is_due_for_limits(tracked: &Tracked, reading: &Reading) -> bool {
+        let may_be_set = |age| reading.limits == SetLimits::MayFollow && age >= SET_AFTER;
+        tracked.container.spec_age().is_none_or(|age| age >= longest_age(tracked) || may_be_set(age))
     }
 
     /// Reads the limits after a sample that found other controllers than the one before: with them limits come and go.

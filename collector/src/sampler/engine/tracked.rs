@@ -52,7 +52,17 @@ pub(super) struct Reading {
     pub(super) retries: u8,
     /// When it was made by the times of its files.
     pub(super) created: Option<WallTime>,
+    /// Whether limits were read since its runtime had the time to set them.
+    pub(super) limits: SetLimits,
     pub(super) oom_baseline: Baseline,
+}
+
+/// A runtime sets limits after it has made the cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetLimits {
+    Known,
+    /// What was read may be what the kernel begins with.
+    MayFollow,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +90,7 @@ impl Tracked {
                 reader: ContainerReader::new(Arc::clone(container.name()), members),
                 retries: 0,
                 created: None,
+                limits: if matches!(origin, Origin::Made(_)) { SetLimits::MayFollow } else { SetLimits::Known },
                 // What was killed before a container was found is not known to be new.
                 oom_baseline: if matches!(origin, Origin::Made(_)) { Baseline::Known } else { Baseline::Unread },
             }),
