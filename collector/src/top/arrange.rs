@@ -102,7 +102,8 @@ pub(super) fn arrange<'a>(world: &'a World, choice: &Choice) -> Arranged<'a> {
         .filter(|row| words.iter().all(|word| row.text.contains(word)))
         .filter(|row| choice.shown == Shown::All || suffers(row))
         .collect();
-    found.sort_by(|one, other| order(one, other, choice));
+    let hurts: HashSet<u64> = hurting.iter().map(|row| row.who.id).collect();
+    found.sort_by(|one, other| order(one, other, choice, &hurts));
     let (count, all) = (found.len(), leaves.len());
     let running = leaves.iter().filter(|row| !row.has_ended()).count();
     let items = match choice.form {
@@ -113,17 +114,16 @@ pub(super) fn arrange<'a>(world: &'a World, choice: &Choice) -> Arranged<'a> {
     Arranged { items, found: count, all, running, hurting }
 }
 
-fn order(one: &Row, other: &Row, choice: &Choice) -> Ordering {
-    let by_name = || {
-        let name = |row: &Row| (row.title.to_lowercase(), row.who.name.clone());
-        name(one).cmp(&name(other))
-    };
+/// What runs before what ended; of equals what hurts first.
+fn order(one: &Row, other: &Row, choice: &Choice, hurts: &HashSet<u64>) -> Ordering {
+    let by_name = || one.order.cmp(&other.order).then_with(|| one.who.name.cmp(&other.who.name));
     let ended = one.has_ended().cmp(&other.has_ended());
     let compared = match choice.sort {
         SortBy::Name => turned(by_name(), choice.direction),
         sort => figures_first(value(one, sort), value(other, sort), choice.direction),
     };
-    ended.then(compared).then_with(by_name)
+    let hurting = || hurts.contains(&other.who.id).cmp(&hurts.contains(&one.who.id));
+    ended.then(compared).then_with(hurting).then_with(by_name)
 }
 
 /// The most first, or the least; what is not known last in either direction.

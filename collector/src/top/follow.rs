@@ -67,13 +67,12 @@ impl Follower {
 
     /// What changed since the last time, or how it was at a moment of the past.
     pub(super) async fn tick(&mut self, at: Option<Timestamp>) -> Result<(Tick, Vec<Event>), SourceError> {
-        let events = format!("/api/v1.3/events/?all_events=true&subcontainers=true&max_events={PAST}");
-        let (feed, events) = if let Some(at) = at {
+        let (feed, span) = if let Some(at) = at {
             let since = at.saturating_sub(BEFORE).unwrap_or(at);
-            (format!("/api/feed?at={at}"), format!("{events}&start_time={since}&end_time={at}"))
+            (format!("/api/feed?at={at}"), format!("&start_time={since}&end_time={at}"))
         } else {
             let since = self.newest.map(|newest| format!("&start_time={newest}")).unwrap_or_default();
-            (format!("/api/feed?since={}", self.cursor), format!("{events}{since}"))
+            (format!("/api/feed?since={}", self.cursor), since)
         };
         let tick: Tick = self.source.get(&feed).await?;
         if let Some(at) = at
@@ -81,13 +80,23 @@ impl Follower {
         {
             return Err(SourceError::NoHistory(self.source.name()));
         }
-        let events: Vec<ApiEvent> = self.source.get(&events).await?;
+        let mut events = self.events("all_events", &span).await?;
+        if events.len() >= PAST {
+            // A storm of others may have pushed kills out.
+            let kills = self.events("oom_events", &span).await?;
+            events.extend(kills);
+        }
         let events: Vec<_> = events.into_iter().filter_map(ApiEvent::read).collect();
         if at.is_none() {
             self.cursor.clone_from(&tick.cursor);
             self.newest = self.newest.max(events.iter().map(|event| event.at).max());
         }
         Ok((tick, events))
+    }
+
+    async fn events(&self, kinds: &str, span: &str) -> Result<Vec<ApiEvent>, SourceError> {
+        let target = format!("/api/v1.3/events/?{kinds}=true&subcontainers=true&max_events={PAST}{span}");
+        self.source.get(&target).await
     }
 
     async fn detail(&self, id: u64, name: &str, at: Option<Timestamp>) -> Detail {

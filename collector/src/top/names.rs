@@ -1,5 +1,7 @@
 //! What containers are called and what they belong to, as the page has it.
 
+use std::fmt::Write as _;
+
 use super::wire::Who;
 
 const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -151,6 +153,20 @@ fn unescaped(segment: &str) -> String {
     out
 }
 
+/// The title as it sorts: in lower case, with its numbers in the order of numbers.
+pub(super) fn order(title: &str) -> String {
+    const DIGITS: usize = 9;
+    let lower = title.to_lowercase();
+    let mut order = String::with_capacity(lower.len() + DIGITS);
+    for part in lower.as_bytes().chunk_by(|one, other| one.is_ascii_digit() == other.is_ascii_digit()) {
+        let part = String::from_utf8_lossy(part);
+        let width = if part.starts_with(|first: char| first.is_ascii_digit()) { DIGITS } else { 0 };
+        // Writing to a string cannot fail.
+        let _ = write!(order, "{part:0>width$}");
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +174,13 @@ mod tests {
     fn who(name: &str, labels: &[(&str, &str)]) -> Who {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Who { name: name.to_owned(), labels, ..Who::default() }
+    }
+
+    #[test]
+    fn names_sort_by_their_numbers() {
+        let mut names = ["c10", "C2", "c1", "ä1", "c2b", "web-1-a", "web-10-a", "web-9-a"];
+        names.sort_by_key(|name| order(name));
+        assert_eq!(names, ["c1", "C2", "c2b", "c10", "web-1-a", "web-9-a", "web-10-a", "ä1"]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Row {
     pub(super) kind: GroupKind,
     /// Everything that is searched, in lower case.
     pub(super) text: String,
+    /// The title as it sorts.
+    pub(super) order: String,
     life: String,
     /// How often its runtime had started it again, and when that was first seen, in milliseconds.
     restarts_seen: Vec<(u64, u64)>,
@@ -97,7 +99,8 @@ impl Row {
             let newest = at;
             move |(seen, _)| newest.saturating_sub(*seen) <= RECENT_MS || *seen == 0
         });
-        Self { who, figures, title, group, kind, text, life, restarts_seen }
+        let order = names::order(&title);
+        Self { who, figures, title, group, kind, text, order, life, restarts_seen }
     }
 
     /// Thousandths of its memory limit.

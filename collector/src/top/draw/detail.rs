@@ -40,8 +40,8 @@ pub(super) fn lines(
             .into_iter()
             .map(|part| Line::styled(format!("  {part}"), Look::QUIET)),
     );
-    lines.extend(flowing(figures(row, look), columns));
-    lines.extend(flowing(identity(row, world, look, columns), columns));
+    lines.extend(indented(if row.has_ended() { last_figures(row, look) } else { figures(row, look) }, columns));
+    lines.extend(indented(identity(row, world, look, columns), columns));
     if !row.has_ended() {
         lines.extend(graphs(row, world, detail.map(|detail| &detail.trend), look, columns));
     }
@@ -74,13 +74,36 @@ fn title(row: &Row, world: &World, look: Look, columns: usize) -> Line<'static> 
     Line::from(spans)
 }
 
+/// On as many lines as they need, each of them below the title.
+fn indented(parts: Vec<Vec<Span<'static>>>, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = flowing(parts, columns.saturating_sub(2));
+    for line in &mut lines {
+        line.spans.insert(0, Span::raw("  "));
+    }
+    lines
+}
+
+fn hurting(look: Look, name: &str, value: &str, mood: Mood) -> Vec<Span<'static>> {
+    let mark = if mood == Mood::Hurts { "!" } else { "" };
+    vec![Span::styled(format!("{name} "), Look::QUIET), Span::styled(format!("{value}{mark}"), look.mood(mood))]
+}
+
+fn oom_kills(row: &Row, look: Look) -> Vec<Span<'static>> {
+    let kills = row.figures.oom_kills;
+    hurting(look, "OOM kills", &kills.to_string(), if kills > 0 { Mood::Hurts } else { Mood::Plain })
+}
+
+/// What is known of one that is gone.
+fn last_figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
+    let limit = row.who.memory_limit.map_or("none".to_owned(), |limit| bytes(Some(limit)));
+    vec![pair("memory peak", kib(row.figures.peak)), pair("memory limit", limit), oom_kills(row, look)]
+}
+
 /// What it uses, beside what it may.
 fn figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
     let (who, figures) = (&row.who, &row.figures);
     let hurting = |name: &str, value: String, hurts: bool| {
-        let mark = if hurts { "!" } else { "" };
-        let mood = if hurts { Mood::Hurts } else { Mood::Plain };
-        vec![Span::styled(format!("{name} "), Look::QUIET), Span::styled(format!("{value}{mark}"), look.mood(mood))]
+        hurting(look, name, &value, if hurts { Mood::Hurts } else { Mood::Plain })
     };
     let of = |limit: Option<String>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
     let percent = |value: Option<u64>| value.map_or(UNKNOWN.to_owned(), |value| format!("{value}%"));
@@ -97,15 +120,15 @@ fn figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
         (one, other) => format!("{to} {}/s {from} {}/s", rate(one), rate(other)),
     };
     vec![
-        hurting("  CPU", format!("{}%{}", cpu(figures.cpu), of(quota)), false),
+        hurting("CPU", format!("{}%{}", cpu(figures.cpu), of(quota)), false),
         hurting("throttled", percent(figures.throttled), row.throttling_hurts()),
         hurting("memory", format!("{}{limit}", kib(figures.memory)), row.memory_hurts()),
         pair("peak", kib(figures.peak)),
         pair("PSI", waits),
-        pair("  network", moved(figures.received, figures.sent, ["in", "out"])),
+        pair("network", moved(figures.received, figures.sent, ["in", "out"])),
         pair("disk", moved(figures.read, figures.written, ["read", "write"])),
         pair("tasks", format!("{}{}", count(figures.tasks), of(who.task_limit.map(|limit| limit.to_string())))),
-        hurting("OOM kills", figures.oom_kills.to_string(), figures.oom_kills > 0),
+        oom_kills(row, look),
     ]
 }
 
@@ -114,8 +137,8 @@ fn identity(row: &Row, world: &World, look: Look, columns: usize) -> Vec<Vec<Spa
     let short = |text: &str| look.letters.cut(&look.letters.visible(text), columns / 2);
     let since = who.started.or(who.created).filter(|_| !row.has_ended());
     let pairs = [
-        ("  ended with", who.exit.as_deref().map(short)),
-        ("  up", since.map(|since| span(world.at.saturating_sub(since)))),
+        ("ended with", who.exit.as_deref().map(short)),
+        ("up", since.map(|since| span(world.at.saturating_sub(since)))),
         ("restarts", Some(world.restarts(row).to_string())),
         ("health", who.health.as_deref().map(short)),
         ("runtime", who.runtime.as_deref().map(short)),
