@@ -9,6 +9,7 @@ pub(crate) mod cgroups;
 mod docker;
 mod floor;
 mod latency;
+mod look_back;
 mod metrics;
 mod page;
 pub(crate) mod process;
@@ -55,9 +56,22 @@ pub(crate) struct Args {
     /// Measure one tab of the page instead, over 3,000 cgroups, in Chromium
     #[arg(long)]
     page: bool,
+    #[command(flatten)]
+    beside: Beside,
     /// Measure statistics of processes instead, over 200 cgroups with 20,000 threads and 100,000 descriptors
     #[arg(long)]
     processes: bool,
+}
+
+/// What is measured of what runs beside the sampling.
+#[derive(Debug, clap::Args)]
+struct Beside {
+    /// Measure what `--history_dir` adds instead, over 1,000 cgroups
+    #[arg(long)]
+    look_back: bool,
+    /// Measure `collector top` instead, over 1,000 cgroups
+    #[arg(long)]
+    top: bool,
 }
 
 /// Stands for the cAdvisor of Debian.
@@ -99,8 +113,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         window: Duration::from_secs(args.window),
         history: Duration::from_secs(args.history),
     };
-    if args.page {
-        let bars = bench.measure_page(&collector)?;
+    let bars = match args {
+        Args { page: true, .. } => Some(bench.measure_page(&collector)?),
+        Args { beside: Beside { look_back: true, .. }, .. } => Some(bench.measure_look_back(&collector)?),
+        Args { beside: Beside { top: true, .. }, .. } => Some(bench.measure_top(&collector)?),
+        _ => None,
+    };
+    if let Some(bars) = bars {
         println!("\n| figure | measured | bar | |\n| --- | ---: | ---: | --- |");
         for bar in bars {
             println!("{bar}");

@@ -75,14 +75,7 @@ impl Process {
 
     /// CPU time that all threads, or those of one name, have used so far.
     pub(super) fn cpu_of(&self, name: Option<&str>) -> Result<Duration> {
-        let mut nanos = 0;
-        for task in self.tasks()? {
-            let of_name = |name| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-            if name.is_none_or(of_name) {
-                nanos += run_nanos(&task).unwrap_or(0);
-            }
-        }
-        Ok(Duration::from_nanos(nanos))
+        cpu_of(self.child.id(), name)
     }
 
     /// Whether a thread has this name.
@@ -92,9 +85,7 @@ impl Process {
     }
 
     fn tasks(&self) -> Result<Vec<PathBuf>> {
-        let folder = PathBuf::from(format!("/proc/{}/task", self.child.id()));
-        let tasks = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-        Ok(tasks.flatten().map(|task| task.path()).collect())
+        tasks_of(self.child.id())
     }
 
     /// CPU time used so far.
@@ -144,6 +135,24 @@ impl Drop for Stopped {
             eprintln!("note: the collector cannot be continued: {error}");
         }
     }
+}
+
+fn tasks_of(pid: u32) -> Result<Vec<PathBuf>> {
+    let folder = PathBuf::from(format!("/proc/{pid}/task"));
+    let tasks = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    Ok(tasks.flatten().map(|task| task.path()).collect())
+}
+
+/// CPU time that all threads of a process, or those of one name, have used so far.
+pub(super) fn cpu_of(pid: u32, name: Option<&str>) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in tasks_of(pid)? {
+        let of_name = |name| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        if name.is_none_or(of_name) {
+            nanos += run_nanos(&task).unwrap_or(0);
+        }
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 /// Resident memory of a process.
