@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use serde::Deserialize;
 
+use crate::auth::{Files, flag};
 use crate::support::collector::Collector;
 use crate::support::docker::Docker;
 use crate::support::harness::Case;
@@ -56,8 +57,12 @@ fn free_port() -> Result<u16> {
 fn metrics_of_a_container() -> Result<()> {
     let docker = Docker::start()?;
     let port = free_port()?;
+    let files = Files::new("application")?;
     let collector = Collector::start(&[
         "--housekeeping_interval=500ms",
+        "--storage_duration=3s",
+        "--history_step=1s",
+        &flag("history_dir", &files.path().join("history")),
         &format!("--docker=unix://{}", docker.socket().display()),
         "--application_metrics_count_limit=3",
     ])?;
@@ -125,10 +130,28 @@ fn metrics_of_a_container() -> Result<()> {
     let polls = metrics.value("collector_application_polls_total", &[("result", "read")]);
     ensure!(polls.is_some_and(|polls| polls >= 2.0), "polls: {polls:?}");
 
+    // With the samples of the past there is what was reported with them, also once the container is gone.
+    let with_values = |stats: &[Stats]| {
+        let is_whole = |stats: &&Stats| {
+            stats.custom_metrics.get("activeConnections").is_some_and(|values| **values == connections)
+        };
+        stats.iter().filter(is_whole).count()
+    };
+    let began = serde_json::json!({ "num_stats": -1, "start": "2020-01-01T00:00:00Z" }).to_string();
+    wait::eventually(wait::seconds(10), || {
+        let past: Container = collector.json(&target, Some(&began))?;
+        let (with, all) = (with_values(&past.stats), past.stats.len());
+        ensure!(with >= 5, "{with} of {all} samples have what was reported with them");
+        Ok(())
+    })?;
     // What ends is no longer asked, and leaves nothing.
     docker.remove(&id)?;
     wait::eventually(wait::seconds(20), || {
         ensure!(collector.get(&target)?.status == 500, "the container is still there");
         Ok(())
-    })
+    })?;
+    let past: Container = collector.json(&target, Some(&began))?;
+    ensure!(past.spec.has_custom_metrics && past.spec.custom_metrics == expected, "{:?}", past.spec);
+    ensure!(with_values(&past.stats) >= 5, "{} samples of what is gone", past.stats.len());
+    Ok(())
 }

@@ -66,6 +66,7 @@ fn in_a_browser() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()
         .context("start node")?;
+    world.others = vec![below, token, password, digest];
     let failed = follow(&mut cases, &mut world)?;
     ensure!(cases.wait()?.success(), "the cases ended before their end");
     ensure!(failed.is_empty(), "{} cases failed:\n  {}", failed.len(), failed.join("\n  "));
@@ -75,7 +76,7 @@ fn in_a_browser() -> Result<()> {
 /// Waits until the collector knows what the containers are called.
 fn wait_for_names(collector: &Collector) -> Result<()> {
     wait::eventually(wait::seconds(20), || {
-        for name in ["shop-web-1", "shop-cache-1", "leaky", "batch", "plain"] {
+        for name in ["shop-web-1", "shop-cache-1", "leaky", "victim", "batch", "plain"] {
             let answer = collector.get(&format!("/api/v1.3/docker/{name}"))?;
             ensure!(answer.status == 200, "{name}: {}", answer.text());
         }
@@ -124,7 +125,10 @@ pub(crate) struct World<'a> {
     docker: &'a Docker,
     web: String,
     leaky: String,
+    victim: String,
     batch: String,
+    /// Collectors of single cases.
+    others: Vec<Collector>,
     more: Option<Cgroups>,
     /// Kept until the end.
     hostile: Option<Cgroups>,
@@ -164,8 +168,12 @@ impl<'a> World<'a> {
         let leak = "b=/bin/busybox; while [ ! -e /go ]; do $b sleep 0.05; done; \
                     $b dd if=/dev/zero of=/dev/null bs=64M count=1; $b sleep 1000";
         let leaky = run("leaky", json!({}), leak, memory(16))?;
+        // Its first process is what is killed.
+        let hold = "while [ ! -e /go ]; do /bin/busybox sleep 0.05; done; \
+                    exec /bin/busybox dd if=/dev/zero of=/dev/null bs=64M count=1";
+        let victim = run("victim", json!({}), hold, memory(16))?;
         let batch = run("batch", json!({}), idle, json!({}))?;
-        Ok(Self { docker, web, leaky, batch, more: None, hostile: None })
+        Ok(Self { docker, web, leaky, victim, batch, others: Vec::new(), more: None, hostile: None })
     }
 
     pub(crate) fn act(&mut self, action: &str) -> Result<String> {
@@ -175,10 +183,8 @@ impl<'a> World<'a> {
                 let limit = json!({ "Memory": 48 * bytes::MIB, "MemorySwap": 48 * bytes::MIB }).to_string();
                 drop(self.docker.ask("POST", &format!("/containers/{}/update", self.web), Some(&limit))?);
             }
-            "oom" => {
-                let root = PathBuf::from(format!("/proc/{}/root/go", self.docker.pid(&self.leaky)?));
-                std::fs::write(root, "")?;
-            }
+            "oom" => self.go(&self.leaky)?,
+            "oomend" => self.go(&self.victim)?,
             "burst" => {
                 for _ in 0..5 {
                     let cgroups = Cgroups::new(Set::One)?;
@@ -190,9 +196,13 @@ impl<'a> World<'a> {
             "hostile" => {
                 let cgroups = Cgroups::new(Set::Every)?;
                 let name = cgroups.make("<img src=x onerror=hacked=1>\u{202e}\"'")?.name();
+                cgroups.make(format!("long-{}", "x".repeat(200)))?;
+                cgroups.make("שלום-عربي 🚀")?;
                 self.hostile = Some(cgroups);
                 return Ok(name);
             }
+            // Each of them would look at whatever is made, on the processors that the page is measured on.
+            "alone" => self.others.clear(),
             "many" => {
                 let cgroups = Cgroups::new(Set::One)?;
                 for number in 0..MANY {
@@ -211,5 +221,10 @@ impl<'a> World<'a> {
             other => bail!("no action is called {other}"),
         }
         Ok(String::new())
+    }
+
+    /// Lets a container that waits for it use more memory than it may.
+    fn go(&self, container: &str) -> Result<()> {
+        Ok(std::fs::write(PathBuf::from(format!("/proc/{}/root/go", self.docker.pid(container)?)), "")?)
     }
 }

@@ -55,7 +55,9 @@ fn on_a_terminal() -> Result<()> {
     let docker = Docker::start()?;
     let mut world = World::new(&docker)?;
     let socket = format!("--docker=unix://{}", docker.socket().display());
-    let collector = Collector::start(&[&socket, "--housekeeping_interval=1s"])?;
+    let files = Files::new("top")?;
+    let history = flag("history_dir", &files.path().join("history"));
+    let collector = Collector::start(&[&socket, "--housekeeping_interval=1s", &history, "--history_step=1s"])?;
     let terminal = Terminal::open(120, 40, &[])?;
     terminal.runs(&top(&[&url(&collector)]))?;
     let sees = |about: &str, is_so: &dyn Fn(&str) -> bool| terminal.sees(about, is_so);
@@ -121,6 +123,15 @@ fn on_a_terminal() -> Result<()> {
     terminal.types("q")?;
     sees("the shell", &|screen| screen.trim_end().ends_with(PROMPT))?;
 
+    // What had ended by a moment of the past says how.
+    world.act("end")?;
+    wait::eventually(wait::seconds(15), || {
+        let json = once(&[&url(&collector), "--at=-1s", "--filter=batch"])?;
+        let batch = &json["containers"][0];
+        let exit = batch["exit"].as_str().unwrap_or_default();
+        ensure!(batch["ended"].is_string() && exit.starts_with("killed by SIGKILL"), "{json}");
+        Ok(())
+    })?;
     let terminal = Terminal::open(100, 30, &["NO_COLOR=1"])?;
     terminal.runs(&top(&[&url(&collector), "--filter=shop-api", "--sort=throttled"]))?;
     terminal.sees("a mark instead of a colour", |screen| line(screen, "shop-api-1").contains('!'))?;

@@ -42,12 +42,14 @@ export interface Arranged {
   all: number;
   hurting: Row[];
   ended: number;
+  /** Cgroups in the list that no runtime made. */
+  bare: number;
 }
 
 export type SortKey = (row: Row) => number | string | null;
 
 export const SORTS: Record<string, SortKey> = {
-  name: (row) => row.title.toLowerCase(),
+  name: (row) => row.order,
   cpu: (row) => row.cpu,
   throttled: (row) => row.throttled,
   memory: (row) => row.memory,
@@ -142,13 +144,15 @@ export function arrange(hold: boolean): Arranged {
   const key = SORTS[ui.sort] ?? SORTS.cpu;
   const held = `${ui.view} ${ui.sort} ${ui.descending}`;
   const before = hold && held === orderOf ? order : new Map<string, number>();
-  // What is compared is worked out once for each row, and not for each comparison.
+  // What is compared is worked out once for each row, and not for each comparison. Of equals what hurts comes first.
   const sorted = (rows: Row[]) => {
-    const places = rows.map((row) => ({ row, place: before.get(`r${row.id}`), ended: Number(row.ended != null), value: key(row) }));
+    const places = rows.map((row) => ({ row, place: before.get(`r${row.id}`), ended: Number(row.ended != null), calm: Number(!isHurting.has(row)), value: key(row) }));
     places.sort((one, other) => {
       if (one.place !== undefined && other.place !== undefined) return one.place - other.place;
       const compared = compare(one.value, other.value);
-      return one.ended - other.ended || (ui.descending ? -compared : compared) || (one.row.name < other.row.name ? -1 : 1);
+      const [here, there] = [one.row, other.row];
+      const alike = here.order === there.order ? here.name < there.name : here.order < there.order;
+      return one.ended - other.ended || (ui.descending ? -compared : compared) || one.calm - other.calm || (alike ? -1 : 1);
     });
     return places.map(({ row }) => row);
   };
@@ -164,7 +168,8 @@ export function arrange(hold: boolean): Arranged {
   }
   const ended = every.filter((row) => row.ended != null).length;
   const all = candidates.filter((row) => ui.shown === "ended" || row.ended == null || (ui.view !== "tree" && isKept(row)));
-  return { items, found: found.length, all: all.length, hurting, ended };
+  const bare = all.filter((row) => row.container == null).length;
+  return { items, found: found.length, all: all.length, hurting, ended, bare };
 }
 
 const line = (row: Row, depth: number, folded: boolean | null): Line => ({

@@ -25,7 +25,7 @@ function query(series: Series[], of: string): string {
 
 export interface Marker {
   at: number;
-  kind: "kill" | "start" | "change";
+  kind: "kill" | "start" | "end" | "change";
 }
 
 interface ChartProps {
@@ -33,8 +33,10 @@ interface ChartProps {
   points: Point[];
   series: Series[];
   format: (value: number | null) => string;
-  /** Drawn as a dashed line, and always in view when it is near. */
+  /** Drawn as a dashed line, and always in view when it is near: where the points do not have one of their own. */
   limit?: number | null;
+  /** Which of the points' values is the limit at that time. */
+  limitKey?: "quota" | "memory_limit";
   limitName?: string;
   markers: Marker[];
   /** Which containers its copied query takes. */
@@ -48,8 +50,10 @@ interface ChartProps {
 const POWERS = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
 const SYNC = uPlot.sync("container");
 const DARK = matchMedia("(prefers-color-scheme: dark)");
-const MARKS: Record<Marker["kind"], string> = { kill: "--hurt", start: "--start", change: "--change" };
-const NAMES: Record<Marker["kind"], string> = { kill: "OOM kill", start: "start", change: "limit changed" };
+const MARKS: Record<Marker["kind"], string> = { kill: "--hurt", start: "--start", end: "--start", change: "--change" };
+const NAMES: Record<Marker["kind"], string> = { kill: "OOM kill", start: "start", end: "end", change: "limit changed" };
+/** Pixels drawn and left out, so that they differ without colours. */
+const DASHES: Record<Marker["kind"], number[]> = { kill: [], start: [4, 3], end: [1, 3], change: [8, 3] };
 
 function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -63,9 +67,11 @@ export function Chart(props: ChartProps) {
   now.current = props;
 
   const data = (): uPlot.AlignedData => {
-    const { points, series, limit } = now.current;
+    const { points, series, limit, limitKey } = now.current;
     const lines = series.map(({ key }) => points.map((point) => point[key] as number | null));
-    return [points.map((point) => point.at / 1000), ...lines, points.map(() => limit ?? null)];
+    const known = limitKey != null && points.some((point) => point[limitKey] != null);
+    const limits = points.map((point) => (known ? point[limitKey] : limit) ?? null);
+    return [points.map((point) => point.at / 1000), ...lines, limits];
   };
 
   const make = () => {
@@ -82,7 +88,7 @@ export function Chart(props: ChartProps) {
         ctx.strokeStyle = colour(MARKS[kind]);
         ctx.fillStyle = ctx.strokeStyle;
         ctx.lineWidth = 2 * devicePixelRatio;
-        ctx.setLineDash(kind === "kill" ? [] : [4 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.setLineDash(DASHES[kind].map((length) => length * devicePixelRatio));
         ctx.beginPath();
         ctx.moveTo(x, bbox.top);
         ctx.lineTo(x, bbox.top + bbox.height);

@@ -4,15 +4,21 @@ import { useEffect, useState } from "preact/hooks";
 import { restarts } from "./arrange";
 import { Chart, Copy, type Marker, type Series } from "./charts";
 import { EventLines } from "./eventlist";
-import { UNKNOWN, bytes, count, cpu, percent, rate, span, visible } from "./format";
-import { type Row, memoryShare, pains, pressure, shortened } from "./model";
+import { UNKNOWN, bytes, clock, count, cpu, percent, rate, span, visible } from "./format";
+import { addEvents } from "./events";
+import { type Row, endedByOom, ending, memoryShare, pains, pressure, shortened } from "./model";
 import { Bar, ContainerLink, Link, Pains, memoryHurts } from "./parts";
 import { Follower, type Info, limitOf } from "./samples";
 import { childrenOf, latelyOf, rowCalled, rowNamed, state } from "./store";
-import { listLink, ui } from "./ui";
+import { listLink, look, ui } from "./ui";
 
 const REFRESH_MS = 1000;
 const PROCESSES_MS = 3000;
+/** Of one that ended: how much of its life is shown, and how long after its end the history may have it. */
+const LAST_MS = 10 * 60_000;
+const AFTER_MS = 5_000;
+const TRIES = 10;
+const HOUR_MS = 3_600_000;
 const MOST_PROCESSES = 200;
 const MOST_CHILDREN = 100;
 
@@ -72,13 +78,16 @@ export function Detail() {
     const made = new Follower(name);
     setFollower(made);
     const abort = new AbortController();
+    const shown = () => setVersion((version) => version + 1);
+    // What happened is shown beside the charts: without it they are still worth looking at.
+    void made.refreshEvents(then ? [then.from, then.to] : null, abort.signal).then(shown, () => {});
     if (then) {
       void made
         .refreshPast(then.from, then.to, abort.signal)
         .catch((error: unknown) => {
           made.trouble = error instanceof Error ? error.message : String(error);
         })
-        .then(() => setVersion((version) => version + 1));
+        .then(shown);
       return () => abort.abort();
     }
     const every = async (pause: number, once: () => Promise<void>) => {
@@ -101,6 +110,23 @@ export function Detail() {
     return () => abort.abort();
   }, [name, then?.from, then?.to]);
 
+  // The last minutes of one that is gone, from the history on disk, which has them with its next step.
+  const ended = row?.ended;
+  const isKept = state.node?.history_from != null;
+  useEffect(() => {
+    if (name == null || then || ended == null || !isKept || follower?.name !== name || follower.points.length > 0) return;
+    const abort = new AbortController();
+    const fetchLast = async () => {
+      for (let tries = 0; tries < TRIES && follower.points.length === 0 && !abort.signal.aborted; tries += 1) {
+        await follower.refreshPast(ended - LAST_MS, ended + AFTER_MS, abort.signal).catch(() => {});
+        setVersion((version) => version + 1);
+        if (follower.points.length === 0) await new Promise((resolve) => setTimeout(resolve, PROCESSES_MS));
+      }
+    };
+    void fetchLast();
+    return () => abort.abort();
+  }, [name, ended, isKept, follower]);
+
   useEffect(() => {
     document.title = row ? `${row.title} · ${state.node?.host ?? ""}` : "Containers";
     return () => {
@@ -118,9 +144,19 @@ export function Detail() {
         ) : (
           <p>
             No container is called “{visible(called)}” now, and none was within the retention time of ended containers.{" "}
-            <Link to={listLink()}>See all containers</Link>.
+            <Link to={listLink()}>See all containers</Link>
+            {isKept ? (
+              <>
+                , or{" "}
+                <button type="button" class="link" onClick={() => look({ from: Date.now() - HOUR_MS, to: Date.now() })}>
+                  look back at the last hour
+                </button>
+              </>
+            ) : null}
+            .
           </p>
         )}
+        {follower?.events.length ? <EventLines events={follower.events.slice(0, 50)} /> : null}
       </main>
     );
   }
@@ -145,10 +181,12 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
   const ofPeriod = spec?.cpu?.quota && spec.cpu.period ? (spec.cpu.quota / spec.cpu.period) * 100 : null;
   const quota = spec ? ofPeriod : row?.cpu_limit ? row.cpu_limit / 10 : null;
   const events = state.events.filter((event) => event.name === name || event.limit === name);
+  addEvents(events, follower.events);
   const markers: Marker[] = [
-    ...events.filter((event) => event.kind !== "end").map((event) => ({ at: event.at, kind: event.kind as "kill" | "start" })),
+    ...events.map(({ at, kind }) => ({ at, kind })),
     ...follower.changes.map((at) => ({ at, kind: "change" as const })),
   ];
+  const ended = row?.ended ?? null;
   const of = selector(name);
   const found = row ? pains(row, latelyOf(row)) : [];
   const known = (keys: Series[]) => points.some((point) => keys.some(({ key }) => point[key] != null));
@@ -159,15 +197,14 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
       <div class="title">
         <h2>{name === "/" ? "The machine" : (row?.title ?? visible(shortened(name)))}</h2>
         {row && name !== "/" ? <span class="group">{row.group}</span> : null}
-        <Pains pains={found} />
-        {row?.ended != null ? <span class="badge over">ended {span(state.now - row.ended)} ago</span> : null}
-        {row?.ended != null && row.exit ? <span class="badge">{visible(row.exit)}</span> : null}
+        <Pains pains={row && endedByOom(row) ? found.filter(({ kind }) => kind !== "oom") : found} />
         {row?.health && row.health !== "unhealthy" ? <span class="badge fine">{row.health}</span> : null}
       </div>
       <p class="path">
         <code>{visible(name)}</code>
         <Copy text={name} what="of the cgroup" label="Copy path" />
       </p>
+      {row && ended != null ? <End row={row} ended={ended} /> : null}
       {follower.trouble && row?.ended == null && state.connection === "live" ? (
         <p class="trouble" role="alert">
           {follower.trouble}
@@ -175,14 +212,15 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
       ) : null}
       <Tiles row={row} memoryLimit={memoryLimit} quota={quota} info={info} files={follower.files} />
       {points.length === 0 ? (
-        <p class="quiet">{ui.past ? "Nothing is kept of it in this span." : row?.ended == null ? "Waiting for two samples…" : "It has ended, and its samples with it. If it starts again, its charts begin here."}</p>
+        <p class="quiet none">{nothingToDraw(ended)}</p>
       ) : null}
-      <section class="charts" hidden={points.length === 0} aria-label={ui.past ? "The span" : "The last minutes"}>
+      <section class="charts" hidden={points.length === 0} aria-label={ui.past ? "The span" : ended == null ? "The last minutes" : "Its last minutes"}>
         <Chart
           {...base}
           title="CPU"
           series={CPU}
           limit={quota}
+          limitKey="quota"
           limitName="quota"
           format={(value) => percent(value, value != null && value < 10 ? 1 : 0)}
           floor={5}
@@ -192,6 +230,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
           title="Memory"
           series={MEMORY}
           limit={memoryLimit}
+          limitKey="memory_limit"
           format={bytes}
           binary
           floor={1 << 20}
@@ -229,7 +268,7 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
         ) : null}
       </section>
       <div class="tables">
-        {ui.past ? null : <Processes follower={follower} />}
+        {ui.past || ended != null ? null : <Processes follower={follower} />}
         <section aria-label="What happened">
           <h3>Events</h3>
           {events.length > 0 ? <EventLines events={events.slice(0, 50)} /> : <p class="quiet">None that the collector still knows of.</p>}
@@ -241,6 +280,38 @@ function Page({ name, row, follower }: { name: string; row: Row | undefined; fol
       </div>
     </main>
   );
+}
+
+function nothingToDraw(ended: number | null): string {
+  if (ui.past) return "Nothing is kept of it in this span.";
+  if (ended == null) return "Waiting for two samples…";
+  if (state.node?.history_from != null) return "Its last minutes are not in the history yet, or it lived for less than a step of it.";
+  return "Its samples have ended with it; --history_dir would keep them. If it starts again, its charts begin here.";
+}
+
+/** How it ended: the first thing that somebody wants to know of one that is gone. */
+function End({ row, ended }: { row: Row; ended: number }) {
+  const began = row.started ?? row.created;
+  const kills = row.oom_kills ?? 0;
+  const more = [
+    began != null && began < ended ? `It had run for ${span(ended - began)}` : "",
+    row.peak == null ? "" : `used at most ${bytes(row.peak * 1024)}`,
+    kills > 0 ? `had ${kills === 1 ? "one process" : `${count(kills)} processes`} killed for want of memory` : "",
+  ].filter(Boolean);
+  const how = ending(row);
+  return (
+    <p class={endedByOom(row) ? "ending hurts" : "ending"}>
+      <strong>{how ? `${how[0].toUpperCase()}${how.slice(1)}` : "It ended"}</strong>, {span(state.now - ended)} ago at{" "}
+      <time dateTime={new Date(ended).toISOString()}>{clock(ended)}</time>.{more.length > 0 ? ` ${sentence(more)}.` : ""}
+    </p>
+  );
+}
+
+/** The first begins it: `It had run for 3m, used at most 5 MiB and had one process killed`. */
+function sentence(parts: string[]): string {
+  const [first, ...others] = parts[0].startsWith("It ") ? parts : [`It ${parts[0]}`, ...parts.slice(1)];
+  const last = others.pop();
+  return last == null ? first : `${[first, ...others].join(", ")} and ${last}`;
 }
 
 function Tile({ name, value, of, hurts, share }: { name: string; value: string; of?: string; hurts?: boolean; share?: number | null }) {
@@ -268,6 +339,8 @@ function Tiles({ row, memoryLimit, quota, info, files }: TileProps) {
   const waits = row ? pressure(row) : null;
   const started = row?.started ?? row?.created ?? (info?.spec.start_time ? Date.parse(info.spec.start_time) : null);
   const size = files.reduce<number | null>((sum, file) => (sum ?? 0) + file.usage, null);
+  // Of one that is gone there is nothing else, and its end is told above.
+  if (row?.ended != null) return null;
   return (
     <dl class="tiles">
       <Tile
@@ -366,10 +439,10 @@ function Limits({ row, info }: { row: Row | undefined; info: Info | null }) {
     ["Created", row?.created == null ? undefined : new Date(row.created).toLocaleString("en-GB")],
     ["Started", row?.started == null ? undefined : new Date(row.started).toLocaleString("en-GB")],
     ["Health", row?.health],
-    ["CPU quota", cpuSpec ? (cpuSpec.quota ? `${cpuSpec.quota / 1000} ms each ${(cpuSpec.period ?? 0) / 1000} ms` : "none") : undefined],
+    ["CPU quota", cpuSpec ? (cpuSpec.quota ? `${cpuSpec.quota / 1000} ms each ${(cpuSpec.period ?? 0) / 1000} ms` : "none") : row?.cpu_limit ? `${row.cpu_limit / 10} % of a core` : undefined],
     ["CPU shares", cpuSpec?.limit == null ? undefined : count(cpuSpec.limit)],
     ["CPUs", cpuSpec?.mask],
-    ["Memory limit", memory ? limit(memory.limit) : undefined],
+    ["Memory limit", memory ? limit(memory.limit) : row?.memory_limit ? bytes(row.memory_limit) : undefined],
     ["Memory reservation", memory?.reservation ? limit(memory.reservation) : undefined],
     ["Swap limit", memory?.swap_limit ? limit(memory.swap_limit) : undefined],
     ["Task limit", row?.task_limit == null ? undefined : count(row.task_limit)],

@@ -1,6 +1,6 @@
 // Events: those of the past first, then as they happen. An OOM kill is two events of the API and one line here.
 
-import { ask } from "./http";
+import { ask, encodeName } from "./http";
 
 const RECONNECT_MS = 2000;
 const KEPT = 500;
@@ -110,11 +110,19 @@ export function follow(listener: Listener | null): void {
 
 const present = (events: (KilledOrNot | null)[]) => events.filter((event) => event !== null);
 
-/** The events of a span of the past; kills are asked for apart, so that no storm of others pushes them out. */
-export async function eventsBetween(from: number, to: number, signal: AbortSignal): Promise<KilledOrNot[]> {
-  const span = `start_time=${new Date(from).toISOString()}&end_time=${new Date(to).toISOString()}`;
+const inSpan = (from: number, to: number) => `&start_time=${new Date(from).toISOString()}&end_time=${new Date(to).toISOString()}`;
+
+/** The last events of one container, or those of a span: among those of all they may have been pushed out. */
+export async function eventsOf(name: string, span: [from: number, to: number] | null, signal: AbortSignal): Promise<KilledOrNot[]> {
+  const query = `all_events=true&max_events=${PAST}${span ? inSpan(...span) : ""}`;
+  const answer = await ask(`api/v1.3/events${encodeName(name)}?${query}`, { signal });
+  return present(((await answer.json()) as ApiEvent[]).map(read));
+}
+
+/** The newest events of all containers; kills are asked for apart, so that no storm of others pushes them out. */
+async function everybodys(span: string, most: number, signal: AbortSignal): Promise<KilledOrNot[]> {
   const list = async (kinds: string) => {
-    const answer = await ask(`api/v1.3/events/?${kinds}&subcontainers=true&max_events=${KEPT}&${span}`, { signal });
+    const answer = await ask(`api/v1.3/events/?${kinds}&subcontainers=true&max_events=${most}${span}`, { signal });
     return present(((await answer.json()) as ApiEvent[]).map(read));
   };
   const [all, kills] = await Promise.all([list("all_events=true"), list("oom_events=true")]);
@@ -122,15 +130,16 @@ export async function eventsBetween(from: number, to: number, signal: AbortSigna
   return [...all, ...kills.filter((event) => !known.has(event.key))];
 }
 
+export function eventsBetween(from: number, to: number, signal: AbortSignal): Promise<KilledOrNot[]> {
+  return everybodys(inSpan(from, to), KEPT, signal);
+}
+
 async function run(listener: Listener, signal: AbortSignal): Promise<void> {
   const pause = () => new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
   while (!signal.aborted) {
     try {
       const connecting = ask("api/v1.3/events/?stream=true&all_events=true&subcontainers=true", { signal });
-      const past = async (are: string) => {
-        const answer = await ask(`api/v1.3/events/?all_events=true&subcontainers=true&max_events=${PAST}`, { signal });
-        listener(present(((await answer.json()) as ApiEvent[]).map(read)), are);
-      };
+      const past = async (are: string) => listener(await everybodys("", PAST, signal), are);
       await Promise.all([past("connecting"), connecting]);
       const stream = await connecting;
       // Once more, for what happened before the stream began.

@@ -1,7 +1,7 @@
 // What is known of the machine, what the collector does without, and what hurts.
 
-import { LOOPING, type Row, THROTTLING_HURTS, pains, pressure } from "./model";
-import { bytes, percent } from "./format";
+import { LOOPING, type Row, THROTTLING_HURTS, endedByOom, ending, pains, pressure } from "./model";
+import { bytes, clock, percent, span, visible } from "./format";
 import { Bar, Link, Pains } from "./parts";
 import { PastBanner, PastButton } from "./past";
 import { latelyOf, rowNamed, state } from "./store";
@@ -35,7 +35,7 @@ function connection(): { text: string; kind: string } {
     case "unauthorised":
       return { text: "a token is needed", kind: "bad" };
     case "failed":
-      return { text: `no answer: ${state.trouble}`, kind: "bad" };
+      return { text: "no answer", kind: "bad" };
   }
 }
 
@@ -87,7 +87,20 @@ export function Header() {
         ) : null}
       </p>
       <PastBanner />
+      <Trouble />
     </header>
+  );
+}
+
+/** Says that what is shown is no longer true. */
+function Trouble() {
+  if (state.connection !== "failed" || ui.past) return null;
+  return (
+    <section class="trouble-banner" role="alert" aria-label="No answer">
+      <strong>The collector does not answer:</strong> {visible(state.trouble)}.{" "}
+      {state.node ? `What is shown is of ${clock(state.now)}, and may be over. ` : ""}
+      It is asked again every two seconds.
+    </section>
   );
 }
 
@@ -138,10 +151,12 @@ export function Attention({ hurting }: { hurting: Row[] }) {
       <ul>
         {rated.slice(0, MOST_PAINS).map(({ row, found }) => (
           <li key={row.id}>
-            <Link to={linkTo(row.name)}>
+            <Link to={linkTo(row.name)} title={`${row.title} (${row.group})`}>
               <strong>{row.title}</strong>
               <span class="where">{row.group}</span>
-              <Pains pains={found} />
+              {endedByOom(row) ? <span class="badge oom">{ending(row)}</span> : null}
+              <Pains pains={endedByOom(row) ? found.filter(({ kind }) => kind !== "oom") : found} />
+              {row.ended == null ? null : <span class="where">ended {span(state.now - row.ended)} ago</span>}
             </Link>
           </li>
         ))}

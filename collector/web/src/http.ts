@@ -18,7 +18,10 @@ export async function ask(path: string, init: RequestInit = {}): Promise<Respons
   const headers = new Headers(init.headers);
   const held = token();
   if (held !== null) headers.set("Authorization", `Bearer ${held}`);
-  const answer = await fetch(new URL(path, document.baseURI), { ...init, headers });
+  const answer = await fetch(new URL(path, document.baseURI), { ...init, headers }).catch((error: unknown) => {
+    // Browsers say nothing of why, each in its own words.
+    throw error instanceof TypeError ? new Error("it cannot be reached") : error;
+  });
   if (answer.status === 401 && /bearer/i.test(answer.headers.get("WWW-Authenticate") ?? "")) throw new Unauthorised();
   if (!answer.ok) throw new Error((await answer.text()).trim() || `HTTP ${answer.status}`);
   return answer;

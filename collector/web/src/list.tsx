@@ -2,8 +2,8 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Arranged, type Group, type Item, type Line, SORTS, restarts } from "./arrange";
-import { THROTTLING_HURTS, pains, pressure, uptime } from "./model";
-import { UNKNOWN, bytes, count, cpu, percent, rateShort, span, visible } from "./format";
+import { type Pain, type Row, THROTTLING_HURTS, endedByOom, ending, pains, pressure, uptime } from "./model";
+import { UNKNOWN, bytes, count, cpu, percent, rateShort, span } from "./format";
 import { Bar, Pains, Spark, limitText, memoryHurts } from "./parts";
 import { fetchTrends, latelyOf, state } from "./store";
 import { type Shown, type View, chosen, follow, go, linkTo, ui } from "./ui";
@@ -79,16 +79,7 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
   const { row, depth, folded } = line;
   const found = pains(row, latelyOf(row));
   const ended = row.ended != null;
-  const waits = pressure(row);
   const times = restarts(row);
-  const throttled = row.throttled;
-  const numbers = {
-    received: rateShort(row.received),
-    sent: rateShort(row.sent),
-    read: rateShort(row.read),
-    written: rateShort(row.written),
-    tasks: count(row.tasks),
-  };
   return (
     <tr
       role="row"
@@ -98,7 +89,12 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
         if (!(event.target as Element).closest("a, button") && !getSelection()?.toString()) go(linkTo(row.name));
       }}
     >
-      <td role="rowheader" class={`name depth${Math.min(depth, 9)}`}>
+      <td
+        role="rowheader"
+        class={`name depth${Math.min(depth, 9)}`}
+        colSpan={ended ? COLUMNS.length - 2 : undefined}
+        aria-colspan={ended ? COLUMNS.length - 2 : undefined}
+      >
         {folded == null ? null : (
           <button
             type="button"
@@ -111,14 +107,52 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
             {folded ? "▸" : "▾"}
           </button>
         )}
-        <a href={linkTo(row.name)} data-key={line.key} tabIndex={at ? 0 : -1} onClick={follow} title={row.name}>
+        <a href={linkTo(row.name)} data-key={line.key} tabIndex={at ? 0 : -1} onClick={follow} title={`${row.title}\n${row.name}`}>
           {row.title}
         </a>
-        <Pains pains={found.filter((pain) => pain.kind === "looping" || pain.kind === "unhealthy" || (ended && pain.kind === "oom"))} />
-        <span class="image">
-          {ended ? `ended ${span(state.now - (row.ended ?? 0))} ago${row.exit ? `, ${visible(row.exit)}` : ""}${row.peak == null ? "" : `, peak ${bytes(row.peak * 1024)}`}` : row.image}
-        </span>
+        <Pains pains={found.filter((pain) => pain.kind === "looping" || pain.kind === "unhealthy" || (ended && pain.kind === "oom" && !endedByOom(row)))} />
+        {ended ? <Ending row={row} found={found} /> : <span class="image">{row.image}</span>}
       </td>
+      {ended ? null : <Used row={row} />}
+      <Cell of="restarts" class={times === 0 ? "quiet" : ""}>
+        {times}
+      </Cell>
+      <Cell of="oom" class={row.oom_kills ? "hurts" : "quiet"}>
+        {count(row.oom_kills)}
+      </Cell>
+    </tr>
+  );
+}
+
+/** How it ended, when, and what it had used: of one that is gone there is nothing else. */
+function Ending({ row, found }: { row: Row; found: Pain[] }) {
+  const hurts = endedByOom(row) && found.some(({ kind }) => kind === "oom");
+  const began = row.started ?? row.created;
+  const ended = row.ended ?? 0;
+  const rest = [
+    `ended ${span(state.now - ended)} ago`,
+    began != null && began < ended ? `ran ${span(ended - began)}` : "",
+    row.peak == null ? "" : `peak ${bytes(row.peak * 1024)}`,
+  ];
+  return (
+    <span class="image">
+      {row.exit ? <span class={hurts ? "badge oom" : "how"}>{ending(row)}</span> : null} {rest.filter(Boolean).join(" · ")}
+    </span>
+  );
+}
+
+function Used({ row }: { row: Row }) {
+  const waits = pressure(row);
+  const { throttled } = row;
+  const numbers = {
+    received: rateShort(row.received),
+    sent: rateShort(row.sent),
+    read: rateShort(row.read),
+    written: rateShort(row.written),
+    tasks: count(row.tasks),
+  };
+  return (
+    <>
       <Cell of="cpu">
         <Spark values={row.trend} />
         <span class="number">{cpu(row.cpu)}</span>
@@ -143,13 +177,7 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
       <Cell of="up" class="quiet">
         {uptime(row, state.now)}
       </Cell>
-      <Cell of="restarts" class={times === 0 ? "quiet" : ""}>
-        {times}
-      </Cell>
-      <Cell of="oom" class={row.oom_kills ? "hurts" : "quiet"}>
-        {count(row.oom_kills)}
-      </Cell>
-    </tr>
+    </>
   );
 }
 
@@ -341,7 +369,8 @@ function Choice<T extends string>({ name, of, is, choose }: { name: string; of: 
 
 export function Toolbar({ arranged }: { arranged: Arranged }) {
   const { found, all, hurting, ended } = arranged;
-  const total = ui.view === "tree" ? "cgroups" : "containers";
+  const bare = arranged.bare > 0 ? "containers and cgroups" : "containers";
+  const total = ui.view === "tree" ? "cgroups" : bare;
   return (
     <div class="toolbar" role="search">
       <input

@@ -58,6 +58,8 @@ export interface Row extends Who, Figures {
   groupKind: "project" | "pod" | "slice" | "runtime" | "cgroup";
   /** Everything that is searched, in lower case. */
   text: string;
+  /** The title as it sorts: with its numbers in the order of numbers. */
+  order: string;
   /** How often its runtime had started it again, and when that was seen. */
   restartsSeen: [at: number, count: number][];
   /** CPU of the last two minutes. */
@@ -153,6 +155,7 @@ export function described(who: Who, before: Row | undefined): Row {
     group: visible(group),
     groupKind,
     text: searched.filter(Boolean).join("\n").toLowerCase(),
+    order: title.toLowerCase().replace(/\d{1,9}/g, (digits) => digits.padStart(9, "0")),
   };
 }
 
@@ -222,6 +225,16 @@ export function pains(row: Row, lately: Lately): Pain[] {
   if (row.health === "unhealthy") found.push({ kind: "unhealthy", text: "unhealthy" });
   return found;
 }
+
+/** How its first process ended, with the limit where that was why. */
+export function ending(row: Row): string | null {
+  if (!row.exit) return null;
+  const limit = row.exit === "OOM-killed at its limit" && row.memory_limit ? ` of ${bytes(row.memory_limit)}` : "";
+  return `${visible(row.exit)}${limit}`;
+}
+
+/** Whether how it ended says the same as that it was OOM-killed. */
+export const endedByOom = (row: Row) => row.ended != null && row.exit?.startsWith("OOM-killed") === true;
 
 /** How long it has run, from its last start. */
 export function uptime(row: Row, now: number): string {

@@ -1,5 +1,6 @@
 // One container's samples as the JSON API has them, and what the charts make of them.
 
+import { type KilledOrNot, eventsOf } from "./events";
 import { ask, encodeName } from "./http";
 
 interface Psi {
@@ -54,6 +55,10 @@ export interface Point {
   cpu_pressure: number | null;
   memory_pressure: number | null;
   io_pressure: number | null;
+  /** Percent of one core. */
+  quota: number | null;
+  memory_limit: number | null;
+  task_limit: number | null;
 }
 
 /** A limit that is not one: v1 says 2^63 less a page, v2 2^64 - 1. */
@@ -72,7 +77,20 @@ function network(sample: ApiSample, key: "rx_bytes" | "tx_bytes"): number | null
   return interfaces ? interfaces.reduce((sum, one) => sum + one[key], 0) : null;
 }
 
-function pointOf(before: ApiSample, after: ApiSample): Point {
+type Allowed = Pick<Point, "quota" | "memory_limit" | "task_limit">;
+
+function allowed({ cpu, memory, processes }: Info["spec"]): Allowed {
+  return {
+    quota: cpu?.quota && cpu.period ? (cpu.quota / cpu.period) * 100 : null,
+    memory_limit: limitOf(memory?.limit),
+    task_limit: limitOf(processes?.limit),
+  };
+}
+
+const isSame = (one: Allowed, other: Allowed) =>
+  one.quota === other.quota && one.memory_limit === other.memory_limit && one.task_limit === other.task_limit;
+
+function pointOf(before: ApiSample, after: ApiSample, limits: Allowed): Point {
   const seconds = (Date.parse(after.timestamp) - Date.parse(before.timestamp)) / 1000;
   const perSecond = (of: (sample: ApiSample) => number | null | undefined) => {
     const [from, to] = [of(before), of(after)];
@@ -99,6 +117,7 @@ function pointOf(before: ApiSample, after: ApiSample): Point {
     cpu_pressure: waited(after.cpu?.psi),
     memory_pressure: waited(after.memory?.psi),
     io_pressure: waited(after.diskio?.psi),
+    ...limits,
   };
 }
 
@@ -122,8 +141,10 @@ const KEPT_MS = 15 * 60_000;
 export class Follower {
   info: Info | null = null;
   points: Point[] = [];
-  /** When the memory limit or the quota changed while the page was open. */
+  /** When a limit changed: while the page was open, or in the span. */
   changes: number[] = [];
+  /** What happened to it, also what the list of all has no room for. */
+  events: KilledOrNot[] = [];
   processes: Process[] | null = null;
   trouble = "";
   /** Whether the past was asked. */
@@ -137,15 +158,15 @@ export class Follower {
     const body = JSON.stringify({ num_stats: this.last ? 8 : -1 });
     const answer = await ask(`api/v1.3/containers${encodeName(this.name)}`, { method: "POST", body, signal });
     const info = (await answer.json()) as Info;
+    const limits = allowed(info.spec);
     for (const sample of info.stats ?? []) {
       if (this.last && Date.parse(sample.timestamp) <= Date.parse(this.last.timestamp)) continue;
-      if (this.last) this.points.push(pointOf(this.last, sample));
+      if (this.last) this.points.push(pointOf(this.last, sample, limits));
       this.last = sample;
     }
     const newest = this.points.at(-1)?.at ?? 0;
     this.points = this.points.filter((point) => point.at >= newest - KEPT_MS);
-    const limits = (of: Info) => JSON.stringify([of.spec.memory?.limit, of.spec.cpu?.quota, of.spec.processes?.limit]);
-    if (this.info && limits(this.info) !== limits(info)) this.changes.push(newest || Date.now());
+    if (this.info && !isSame(allowed(this.info.spec), limits)) this.changes.push(newest || Date.now());
     // What its files take is measured seldom, and is not in every sample.
     this.info = info;
     this.trouble = "";
@@ -177,9 +198,18 @@ export class Follower {
       cpu_pressure: scaled("cpu_pressure", place, 0.1),
       memory_pressure: scaled("memory_pressure", place, 0.1),
       io_pressure: scaled("io_pressure", place, 0.1),
+      quota: scaled("cpu_limit", place, 0.1),
+      memory_limit: scaled("memory_limit", place, 1),
+      task_limit: scaled("task_limit", place, 1),
     }));
+    this.changes = this.points.flatMap((point, place) => (place > 0 && !isSame(this.points[place - 1], point) ? [point.at] : []));
     this.asked = true;
     this.trouble = "";
+  }
+
+  /** What happened to it: of late, or in a span. */
+  async refreshEvents(span: [from: number, to: number] | null, signal: AbortSignal): Promise<void> {
+    this.events = await eventsOf(this.name, span, signal);
   }
 
   async refreshProcesses(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,6 @@
 // The page of one container.
 
-import { act, api, equal, ok, open, pictures, test, until, url } from "./harness.mjs";
+import { act, api, equal, line, ok, open, pictures, test, until, url, violations } from "./harness.mjs";
 import { page } from "./list.mjs";
 
 const valueOf = async (at, chart, series) =>
@@ -149,6 +149,30 @@ test("an_oom_kill_is_marked_within_two_seconds", async () => {
   await detail.screenshot({ path: `${pictures}/oom.png` });
   await detail.context().close();
   await listed.context().close();
+});
+
+test("an_oom_killed_container_that_is_gone_says_why", async () => {
+  await act("oomend");
+  const row = line(page, "victim");
+  await until("why, first", async () => /^victim\s+OOM-killed at its limit of 16.0 MiB ended .* ago · ran .* · peak/.test(await row.locator("td.name").innerText()));
+  const hurting = page.locator(".attention li", { hasText: "victim" });
+  await until("among what hurts", async () => /OOM-killed at its limit of 16.0 MiB ended .* ago/.test((await hurting.innerText()).replace(/\s+/g, " ")));
+  // A page that is opened after the end has its last minutes from the history on disk.
+  const other = await open("/docker/victim");
+  const end = other.locator("p.ending");
+  await until("in words", async () => {
+    const said = await end.innerText();
+    return /^OOM-killed at its limit of 16\.0 MiB, .* ago at \d\d:\d\d:\d\d\. It had run for .*, used at most .* MiB and had one process killed for want of memory\.$/.test(said) || said;
+  });
+  const chart = other.locator('[data-chart="Memory"]');
+  await until("its last chart", () => chart.locator("canvas").isVisible());
+  await until("the kill in it", () => chart.locator('[data-marker="kill"]').count());
+  await until("its end in it", () => chart.locator('[data-marker="end"]').count());
+  equal(await valueOf(other, "Memory", "limit"), 16 * 1024 ** 2);
+  ok(!(await other.locator(".detail").innerText()).includes("Processes"), "processes of what is gone");
+  equal(await violations(other), []);
+  await other.screenshot({ path: `${pictures}/gone.png`, fullPage: true });
+  await other.context().close();
 });
 
 test("a_kill_is_one_line_with_its_limit", async () => {

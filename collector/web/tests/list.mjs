@@ -1,6 +1,6 @@
 // The list: names, groups, figures, sorting, searching.
 
-import { act, api, equal, line, ok, open, test, text, titles, until, url } from "./harness.mjs";
+import { act, api, equal, line, ok, open, pictures, test, text, titles, until, url, violations } from "./harness.mjs";
 
 /** One page for most cases; each leaves it as it found it. */
 export const page = await open();
@@ -226,8 +226,14 @@ test("a_collector_that_is_gone_is_said_and_found_again", async () => {
   await until("live", async () => (await other.locator(".connection").innerText()) === "live");
   await other.route("**/api/feed*", (route) => route.abort());
   await until("no answer", async () => (await other.locator(".connection").innerText()).startsWith("no answer"));
+  const banner = other.getByRole("alert", { name: "No answer" });
+  const said = await banner.innerText();
+  ok(/does not answer: it cannot be reached\. What is shown is of \d\d:\d\d:\d\d, and may be over/.test(said), said);
+  equal(await violations(other), []);
+  await other.screenshot({ path: `${pictures}/no-answer.png` });
   await other.unroute("**/api/feed*");
   await until("live again", async () => (await other.locator(".connection").innerText()) === "live");
+  equal(await banner.count(), 0, "banners");
   await other.context().close();
 });
 
@@ -235,5 +241,5 @@ test("an_ended_container_is_kept", async () => {
   await act("end");
   const ended = line(page, "batch");
   await until("grey", async () => (await ended.getAttribute("class")).includes("ended"));
-  await until("how it ended", async () => /ended .* ago, killed by SIGKILL.*, peak [\d.]+ (KiB|MiB)/.test(await text(page, "batch", "name")));
+  await until("how it ended", async () => /killed by SIGKILL from docker ended .* ago · ran .* · peak [\d.]+ (KiB|MiB)/.test(await text(page, "batch", "name")));
 });

@@ -74,6 +74,27 @@ test("charts_over_the_span", async () => {
   await other.context().close();
 });
 
+test("what_happened_in_the_span_is_marked", async () => {
+  const span = `from=${new Date(moment - 295_000).toISOString()}&to=${new Date().toISOString()}`;
+  const markers = async (name) => {
+    const other = await open(`/docker/${name}?${span}`);
+    const found = () => other.locator('[data-chart="Memory"] [data-marker]').evaluateAll((all) => all.map((one) => one.dataset.marker).sort());
+    return { other, found };
+  };
+  // A case changed its limit, and cases killed the others.
+  const web = await markers("shop-web-1");
+  await until("a changed limit", async () => (await web.found()).includes("change") || (await web.found()).join());
+  await web.other.screenshot({ path: `${pictures}/past-limit.png`, fullPage: true });
+  await web.other.context().close();
+  const victim = await markers("victim");
+  await until("the kill and its end", async () => {
+    const found = (await victim.found()).join();
+    return found === "end,kill" || found;
+  });
+  ok((await victim.other.locator("p.ending").innerText()).startsWith("OOM-killed at its limit of 16.0 MiB"), "how it ended");
+  await victim.other.context().close();
+});
+
 test("by_minutes_and_back_by_the_browser", async () => {
   const other = await open(`/containers/?${then()}`);
   await until("the past", () => inThePast(other));
