@@ -52,6 +52,7 @@ const SYNC = uPlot.sync("container");
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const MARKS: Record<Marker["kind"], string> = { kill: "--hurt", start: "--start", end: "--start", change: "--change" };
 const NAMES: Record<Marker["kind"], string> = { kill: "OOM kill", start: "start", end: "end", change: "limit changed" };
+const MANY_MARKERS = 12;
 /** Pixels drawn and left out, so that they differ without colours. */
 const DASHES: Record<Marker["kind"], number[]> = { kill: [], start: [4, 3], end: [1, 3], change: [8, 3] };
 
@@ -81,18 +82,23 @@ export function Chart(props: ChartProps) {
     const axis = { stroke: quiet, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const drawMarkers = (chart: uPlot) => {
       const { ctx, bbox } = chart;
-      for (const { at, kind } of now.current.markers) {
-        const x = Math.round(chart.valToPos(at / 1000, "x", true));
-        if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      const seen = now.current.markers
+        .map(({ at, kind }) => ({ x: Math.round(chart.valToPos(at / 1000, "x", true)), kind }))
+        .filter(({ x }) => x >= bbox.left && x <= bbox.left + bbox.width);
+      // A fence of them must not hide the lines.
+      const faint = seen.length > MANY_MARKERS;
+      for (const { x, kind } of seen) {
         ctx.save();
         ctx.strokeStyle = colour(MARKS[kind]);
         ctx.fillStyle = ctx.strokeStyle;
-        ctx.lineWidth = 2 * devicePixelRatio;
+        ctx.lineWidth = (faint ? 1 : 2) * devicePixelRatio;
+        ctx.globalAlpha = faint ? 0.35 : 1;
         ctx.setLineDash(DASHES[kind].map((length) => length * devicePixelRatio));
         ctx.beginPath();
         ctx.moveTo(x, bbox.top);
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
+        ctx.globalAlpha = 1;
         if (kind === "kill") {
           const size = 5 * devicePixelRatio;
           ctx.beginPath();
@@ -171,7 +177,9 @@ export function Chart(props: ChartProps) {
   }, [points.length, points.at(-1)?.at, limit, markers.length]);
 
   const last = points.at(-1);
-  const values = series.map(({ key, name, colour: of }) => ({ key, name, of, value: (last?.[key] ?? null) as number | null }));
+  // Of the past not every line is kept.
+  const drawn = series.filter(({ key }) => points.length === 0 || points.some((point) => point[key] != null));
+  const values = drawn.map(({ key, name, colour: of }) => ({ key, name, of, value: (last?.[key] ?? null) as number | null }));
   const kinds = [...new Set(markers.filter(({ at }) => points.length > 0 && at >= points[0].at).map(({ kind }) => kind))];
   const spoken = values.map(({ name, value }) => `${name} ${format(value)}`).join(", ");
   return (
