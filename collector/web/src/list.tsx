@@ -109,7 +109,7 @@ function RowLine({ line, index, at }: { line: Line; index: number; at: boolean }
         )}
         <a href={linkTo(row.name)} data-key={line.key} tabIndex={at ? 0 : -1} onClick={follow} title={`${row.title}\n${row.name}`}>
           {row.title}
-        </a>
+        </a>{" "}
         <Pains pains={found.filter((pain) => pain.kind === "looping" || pain.kind === "unhealthy" || (ended && pain.kind === "oom" && !endedByOom(row)))} />
         {ended ? <Ending row={row} found={found} /> : <span class="image">{row.image}</span>}
       </td>
