@@ -31,13 +31,13 @@ use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use self::app::{App, Asked};
+use self::app::{App, KeyRequest};
 use self::arrange::arrange;
 use self::draw::draw;
-use self::follow::{Follower, News};
+use self::follow::{FeedFollower, FeedNews};
 use self::look::Look;
 use self::screen::Screen;
-use self::source::{Source, SourceError};
+use self::source::{AnswerSource, SourceError};
 use crate::config::{ReportFormat, TopMode, TopRequest};
 use crate::kernel::capabilities;
 
@@ -73,17 +73,17 @@ fn failed(why: &dyn std::fmt::Display) -> u8 {
 }
 
 async fn show(request: &TopRequest) -> u8 {
-    let source = match Source::find(request).await {
+    let source = match AnswerSource::find(request).await {
         Ok(source) => source,
         Err(error) => return failed(&error),
     };
     let mut app = App::new(Look::of_environment(), request.sort, request.filter.clone());
     app.source = source.name();
     app.at = request.at.and_then(|at| Timestamp::from_nanosecond(at.0.into()).ok());
-    if let Source::Within(_, reason) = &source {
+    if let AnswerSource::Within(_, reason) = &source {
         app.within = Some(reason.clone());
     }
-    let mut follower = Follower::new(source.clone());
+    let mut follower = FeedFollower::new(source.clone());
     let first = first(&mut follower, &mut app, request).await;
     match (request.mode, first) {
         (TopMode::Once(format), Ok(())) => {
@@ -92,7 +92,7 @@ async fn show(request: &TopRequest) -> u8 {
         }
         // A collector that is started again will answer; one that asks for a token will not.
         (TopMode::Screen, Err(error)) if error.may_pass() => {
-            app.take(News::Trouble(error.to_string()));
+            app.take(FeedNews::Trouble(error.to_string()));
             on_screen(app, follower).await
         }
         (TopMode::Screen, Ok(())) => on_screen(app, follower).await,
@@ -101,11 +101,11 @@ async fn show(request: &TopRequest) -> u8 {
 }
 
 /// The first answer; where it is the only one, one with rates.
-async fn first(follower: &mut Follower, app: &mut App, request: &TopRequest) -> Result<(), SourceError> {
+async fn first(follower: &mut FeedFollower, app: &mut App, request: &TopRequest) -> Result<(), SourceError> {
     let end = tokio::time::Instant::now() + RATES;
     loop {
         let (tick, events) = follower.tick(app.at).await?;
-        app.take(News::Tick(Box::new(tick), events, app.at));
+        app.take(FeedNews::Tick(Box::new(tick), events, app.at));
         let has_rates = app.world.root().is_some_and(|root| root.figures.cpu.is_some());
         let waits = matches!(request.mode, TopMode::Once(_)) && app.at.is_none();
         if has_rates || !waits || tokio::time::Instant::now() >= end {
@@ -126,7 +126,7 @@ fn print(app: &App, format: ReportFormat) {
     let _ = stdout().write_all(text.as_bytes());
 }
 
-async fn on_screen(mut app: App, follower: Follower) -> u8 {
+async fn on_screen(mut app: App, follower: FeedFollower) -> u8 {
     let mut screen = match Screen::enter() {
         Ok(screen) => screen,
         Err(error) => return failed(&format_args!("the terminal cannot be used: {error}")),
@@ -140,7 +140,7 @@ async fn on_screen(mut app: App, follower: Follower) -> u8 {
 }
 
 /// Until the user or a signal ends it.
-async fn follow(app: &mut App, follower: Follower, screen: &mut Screen) -> std::io::Result<u8> {
+async fn follow(app: &mut App, follower: FeedFollower, screen: &mut Screen) -> std::io::Result<u8> {
     let [mut terminate, mut interrupt, mut hang_up, mut quit] =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()].map(signal);
     let by = |kind: SignalKind| Ok(u8::try_from(BY_SIGNAL + kind.as_raw_value()).unwrap_or(NOTHING_TO_SHOW));
@@ -159,12 +159,12 @@ async fn follow(app: &mut App, follower: Follower, screen: &mut Screen) -> std::
             Some(event) = keys.recv() => {
                 let asked = match event? {
                     TerminalEvent::Key(key) => app.press(key),
-                    _ => Asked::Nothing,
+                    _ => KeyRequest::Nothing,
                 };
                 match asked {
-                    Asked::Nothing => {}
-                    Asked::Quit => return Ok(DONE),
-                    Asked::Suspend => screen.suspend()?,
+                    KeyRequest::Nothing => {}
+                    KeyRequest::Quit => return Ok(DONE),
+                    KeyRequest::Suspend => screen.suspend()?,
                 }
                 want.send_if_modified(|wanted| {
                     let now = app.wanted();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::arrange::{Choice, Direction, Form, Item, Shown, arrange};
-use super::follow::{Detail, News, Wanted};
+use super::arrange::{Choice, ListForm, ListItem, RowFilter, SortDirection, arrange};
+use super::follow::{ContainerDetail, FeedNews, WantedAnswers};
 use super::look::Look;
 use super::world::World;
 use crate::config::SortBy;
@@ -38,7 +38,7 @@ pub(super) enum Link {
 
 /// What a key asked for that concerns more than what is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum KeyRequest {
     Nothing,
     Quit,
     /// To stand aside for the shell.
@@ -61,7 +61,7 @@ pub(super) struct App {
     /// Whether keys are letters of the search.
     pub(super) typing: bool,
     pub(super) at: Option<Timestamp>,
-    pub(super) detail: Option<Detail>,
+    pub(super) detail: Option<ContainerDetail>,
     pub(super) cursor: Cursor,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Where the selected line is among these, and the first that is shown if so many are.
-    pub(super) fn place(&mut self, items: &[Item<'_>], page: usize) -> (usize, usize) {
+    pub(super) fn place(&mut self, items: &[ListItem<'_>], page: usize) -> (usize, usize) {
         self.page = page.max(1);
         let found = self.selected.as_ref().and_then(|key| items.iter().position(|item| item.key() == *key));
         // One that is gone leaves its place to the next.
@@ -107,10 +107,10 @@ impl App {
             world: World::default(),
             choice: Choice {
                 sort,
-                direction: Direction::Usual,
+                direction: SortDirection::Usual,
                 search,
-                form: Form::Flat,
-                shown: Shown::All,
+                form: ListForm::Flat,
+                shown: RowFilter::All,
                 folded: HashSet::new(),
             },
             view: View::List,
@@ -127,20 +127,20 @@ impl App {
     }
 
     /// What has to be asked for.
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> WantedAnswers {
         let detail = match &self.view {
             View::Detail(id, name) => Some((*id, name.clone())),
             View::List | View::Events | View::Help => None,
         };
-        Wanted { paused: self.paused, detail, at: self.at }
+        WantedAnswers { paused: self.paused, detail, at: self.at }
     }
 
     /// Takes in what is new.
-    pub(super) fn take(&mut self, news: News) {
+    pub(super) fn take(&mut self, news: FeedNews) {
         match news {
             // One about a moment that is left already, or of before the pause.
-            News::Tick(_, _, at) if at != self.at || self.paused => {}
-            News::Tick(tick, events, at) => {
+            FeedNews::Tick(_, _, at) if at != self.at || self.paused => {}
+            FeedNews::Tick(tick, events, at) => {
                 if at.is_some() {
                     // What is known of another moment did not happen yet, or is long over.
                     self.world.events.clear();
@@ -148,8 +148,8 @@ impl App {
                 self.world.take(*tick, events);
                 self.link = Link::Live;
             }
-            News::Detail(detail) => self.detail = Some(detail),
-            News::Trouble(why) => {
+            FeedNews::Detail(detail) => self.detail = Some(detail),
+            FeedNews::Trouble(why) => {
                 let since = match self.link {
                     Link::Broken(since, _) => since,
                     Link::Waiting | Link::Live => Instant::now(),
@@ -168,23 +168,23 @@ impl App {
     }
 
     /// Does what a key is for.
-    pub(super) fn press(&mut self, key: KeyEvent) -> Asked {
+    pub(super) fn press(&mut self, key: KeyEvent) -> KeyRequest {
         if key.kind == KeyEventKind::Release {
-            return Asked::Nothing;
+            return KeyRequest::Nothing;
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
-                KeyCode::Char('c') => Asked::Quit,
-                KeyCode::Char('z') => Asked::Suspend,
-                _ => Asked::Nothing,
+                KeyCode::Char('c') => KeyRequest::Quit,
+                KeyCode::Char('z') => KeyRequest::Suspend,
+                _ => KeyRequest::Nothing,
             };
         }
         if self.typing {
             self.typed(key.code);
-            return Asked::Nothing;
+            return KeyRequest::Nothing;
         }
         match key.code {
-            KeyCode::Char('q') => return Asked::Quit,
+            KeyCode::Char('q') => return KeyRequest::Quit,
             KeyCode::Char('?') => self.show(if self.view == View::Help { View::List } else { View::Help }),
             KeyCode::Char('e') => self.show(if self.view == View::Events { View::List } else { View::Events }),
             KeyCode::Char(' ') => self.paused = !self.paused,
@@ -207,7 +207,7 @@ impl App {
             KeyCode::Enter if self.view == View::Help => self.show(View::List),
             _ => {}
         }
-        Asked::Nothing
+        KeyRequest::Nothing
     }
 
     fn show(&mut self, view: View) {
@@ -244,15 +244,15 @@ impl App {
             KeyCode::Char('a') => self.sort(SortBy::Name),
             KeyCode::Char('g') => {
                 self.choice.form = match self.choice.form {
-                    Form::Flat => Form::Grouped,
-                    Form::Grouped => Form::Flat,
+                    ListForm::Flat => ListForm::Grouped,
+                    ListForm::Grouped => ListForm::Flat,
                 };
                 self.cursor = Cursor { page: self.cursor.page, ..Cursor::default() };
             }
             KeyCode::Char('o') => {
                 self.choice.shown = match self.choice.shown {
-                    Shown::All => Shown::Suffering,
-                    Shown::Suffering => Shown::All,
+                    RowFilter::All => RowFilter::Suffering,
+                    RowFilter::Suffering => RowFilter::All,
                 };
                 self.cursor = Cursor { page: self.cursor.page, ..Cursor::default() };
             }
@@ -271,8 +271,8 @@ impl App {
 
     fn sort(&mut self, by: SortBy) {
         let turned = match self.choice.direction {
-            Direction::Usual if self.choice.sort == by => Direction::Reversed,
-            _ => Direction::Usual,
+            SortDirection::Usual if self.choice.sort == by => SortDirection::Reversed,
+            _ => SortDirection::Usual,
         };
         (self.choice.sort, self.choice.direction) = (by, turned);
         self.cursor = Cursor { page: self.cursor.page, ..Cursor::default() };
@@ -282,7 +282,7 @@ impl App {
         let arranged = arrange(&self.world, &self.choice);
         let last = arranged.items.len().saturating_sub(1);
         let to = to(self.cursor.position, last).min(last);
-        let key = arranged.items.get(to).map(Item::key);
+        let key = arranged.items.get(to).map(ListItem::key);
         (self.cursor.position, self.cursor.selected) = (to, key);
     }
 
@@ -290,11 +290,11 @@ impl App {
         let arranged = arrange(&self.world, &self.choice);
         let found = self.cursor.selected.as_ref().and_then(|key| arranged.items.iter().find(|item| item.key() == *key));
         match found.or(arranged.items.get(self.cursor.position)) {
-            Some(Item::Row(row)) => {
+            Some(ListItem::Row(row)) => {
                 let view = View::Detail(row.who.id, row.who.name.clone());
                 self.show(view);
             }
-            Some(Item::Group(group)) => {
+            Some(ListItem::Group(group)) => {
                 let key = group.key.clone();
                 self.cursor.selected = Some(key.clone());
                 if !self.choice.folded.remove(&key) {
@@ -335,8 +335,8 @@ mod tests {
         app
     }
 
-    fn press(app: &mut App, keys: &str) -> Asked {
-        let mut asked = Asked::Nothing;
+    fn press(app: &mut App, keys: &str) -> KeyRequest {
+        let mut asked = KeyRequest::Nothing;
         for letter in keys.chars() {
             let code = match letter {
                 '\n' => KeyCode::Enter,
@@ -377,19 +377,19 @@ mod tests {
         assert_eq!((app.wanted().detail, &app.view), (None, &View::List));
         press(&mut app, "g\n");
         assert!(app.choice.folded.contains("cgroup /g") || app.choice.folded.contains("cgroup /h"));
-        assert_eq!(press(&mut app, "q"), Asked::Quit);
+        assert_eq!(press(&mut app, "q"), KeyRequest::Quit);
     }
 
     #[test]
     fn letters_of_the_search_are_no_keys() {
         let mut app = app();
-        assert_eq!(press(&mut app, "/q\n"), Asked::Nothing);
+        assert_eq!(press(&mut app, "/q\n"), KeyRequest::Nothing);
         assert_eq!((app.choice.search.as_str(), app.typing), ("q", false));
         press(&mut app, "\u{1b}");
         assert_eq!(app.choice.search, "");
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         press(&mut app, "/");
-        assert_eq!(app.press(interrupt), Asked::Quit);
+        assert_eq!(app.press(interrupt), KeyRequest::Quit);
     }
 
     #[test]

@@ -4,24 +4,24 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 
 use super::names::GroupKind;
-use super::world::{Row, World};
+use super::world::{ContainerRow, World};
 use crate::config::SortBy;
 
 /// What the user wants to see.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) sort: SortBy,
-    pub(super) direction: Direction,
+    pub(super) direction: SortDirection,
     pub(super) search: String,
-    pub(super) form: Form,
-    pub(super) shown: Shown,
+    pub(super) form: ListForm,
+    pub(super) shown: RowFilter,
     /// Keys of groups.
     pub(super) folded: HashSet<String>,
 }
 
 /// Whether the usual order is turned around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum SortDirection {
     /// Names from A, figures from the most.
     Usual,
     Reversed,
@@ -29,14 +29,14 @@ pub(super) enum Direction {
 
 /// How they are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ListForm {
     Flat,
     Grouped,
 }
 
 /// Which are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum RowFilter {
     All,
     /// Those that were OOM-killed or are throttled.
     Suffering,
@@ -44,14 +44,14 @@ pub(super) enum Shown {
 
 /// A line of the list.
 #[derive(Clone, Debug)]
-pub(super) enum Item<'a> {
-    Group(Group),
-    Row(&'a Row),
+pub(super) enum ListItem<'a> {
+    Group(RowGroup),
+    Row(&'a ContainerRow),
 }
 
 /// A heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
+pub(super) struct RowGroup {
     pub(super) key: String,
     pub(super) title: String,
     pub(super) kind: GroupKind,
@@ -62,7 +62,7 @@ pub(super) struct Group {
     pub(super) folded: bool,
 }
 
-impl Item<'_> {
+impl ListItem<'_> {
     /// What it is known by from one answer to the next.
     pub(super) fn key(&self) -> String {
         match self {
@@ -75,7 +75,7 @@ impl Item<'_> {
 /// The list.
 #[derive(Debug)]
 pub(super) struct Arranged<'a> {
-    pub(super) items: Vec<Item<'a>>,
+    pub(super) items: Vec<ListItem<'a>>,
     /// Rows that fit the search.
     pub(super) found: usize,
     /// All that could.
@@ -83,39 +83,41 @@ pub(super) struct Arranged<'a> {
     /// Those that go on.
     pub(super) running: usize,
     /// The worst first.
-    pub(super) hurting: Vec<&'a Row>,
+    pub(super) hurting: Vec<&'a ContainerRow>,
 }
 
 /// Arranges everything.
 pub(super) fn arrange<'a>(world: &'a World, choice: &Choice) -> Arranged<'a> {
-    let leaves: Vec<&Row> = world.leaves().into_iter().filter(|row| !row.has_ended() || row.is_kept()).collect();
+    let leaves: Vec<&ContainerRow> =
+        world.leaves().into_iter().filter(|row| !row.has_ended() || row.is_kept()).collect();
     let mut hurting: Vec<_> =
         leaves.iter().map(|row| (*row, world.pains(row))).filter(|(_, pains)| !pains.is_empty()).collect();
     hurting.sort_by(|(one, pains), (other, others)| others.cmp(pains).then_with(|| one.who.name.cmp(&other.who.name)));
-    let hurting: Vec<&Row> = hurting.into_iter().map(|(row, _)| row).collect();
+    let hurting: Vec<&ContainerRow> = hurting.into_iter().map(|(row, _)| row).collect();
     let words: Vec<String> = choice.search.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let suffers =
-        |row: &Row| row.figures.oom_kills > 0 || world.lately(row).kills > 0 || row.figures.throttled > Some(0);
-    let mut found: Vec<&Row> = leaves
+    let suffers = |row: &ContainerRow| {
+        row.figures.oom_kills > 0 || world.lately(row).kills > 0 || row.figures.throttled > Some(0)
+    };
+    let mut found: Vec<&ContainerRow> = leaves
         .iter()
         .copied()
         .filter(|row| words.iter().all(|word| row.text.contains(word)))
-        .filter(|row| choice.shown == Shown::All || suffers(row))
+        .filter(|row| choice.shown == RowFilter::All || suffers(row))
         .collect();
     let hurts: HashSet<u64> = hurting.iter().map(|row| row.who.id).collect();
     found.sort_by(|one, other| order(one, other, choice, &hurts));
     let (count, all) = (found.len(), leaves.len());
     let running = leaves.iter().filter(|row| !row.has_ended()).count();
     let items = match choice.form {
-        Form::Flat => found.into_iter().map(Item::Row).collect(),
+        ListForm::Flat => found.into_iter().map(ListItem::Row).collect(),
         // What is looked for is to be seen.
-        Form::Grouped => grouped(found, &hurting, choice, words.is_empty()),
+        ListForm::Grouped => grouped(found, &hurting, choice, words.is_empty()),
     };
     Arranged { items, found: count, all, running, hurting }
 }
 
 /// What runs before what ended; of equals what hurts first.
-fn order(one: &Row, other: &Row, choice: &Choice, hurts: &HashSet<u64>) -> Ordering {
+fn order(one: &ContainerRow, other: &ContainerRow, choice: &Choice, hurts: &HashSet<u64>) -> Ordering {
     let by_name = || one.order.cmp(&other.order).then_with(|| one.who.name.cmp(&other.who.name));
     let ended = one.has_ended().cmp(&other.has_ended());
     let compared = match choice.sort {
@@ -127,22 +129,22 @@ fn order(one: &Row, other: &Row, choice: &Choice, hurts: &HashSet<u64>) -> Order
 }
 
 /// The most first, or the least; what is not known last in either direction.
-fn figures_first(one: Option<u64>, other: Option<u64>, direction: Direction) -> Ordering {
+fn figures_first(one: Option<u64>, other: Option<u64>, direction: SortDirection) -> Ordering {
     match (one, other) {
         (Some(one), Some(other)) => turned(other.cmp(&one), direction),
         (one, other) => other.is_some().cmp(&one.is_some()),
     }
 }
 
-const fn turned(order: Ordering, direction: Direction) -> Ordering {
+const fn turned(order: Ordering, direction: SortDirection) -> Ordering {
     match direction {
-        Direction::Usual => order,
-        Direction::Reversed => order.reverse(),
+        SortDirection::Usual => order,
+        SortDirection::Reversed => order.reverse(),
     }
 }
 
 /// What is sorted by.
-fn value(row: &Row, sort: SortBy) -> Option<u64> {
+fn value(row: &ContainerRow, sort: SortBy) -> Option<u64> {
     let figures = &row.figures;
     let both = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (None, None) => None,
@@ -159,18 +161,25 @@ fn value(row: &Row, sort: SortBy) -> Option<u64> {
     }
 }
 
-fn grouped<'a>(found: Vec<&'a Row>, hurting: &[&Row], choice: &Choice, may_fold: bool) -> Vec<Item<'a>> {
+fn grouped<'a>(
+    found: Vec<&'a ContainerRow>,
+    hurting: &[&ContainerRow],
+    choice: &Choice,
+    may_fold: bool,
+) -> Vec<ListItem<'a>> {
     let hurting: HashSet<u64> = hurting.iter().map(|row| row.who.id).collect();
-    let mut groups: BTreeMap<(GroupKind, &str), Vec<&'a Row>> = BTreeMap::new();
+    let mut groups: BTreeMap<(GroupKind, &str), Vec<&'a ContainerRow>> = BTreeMap::new();
     for row in found {
         groups.entry((row.kind, &row.group)).or_default().push(row);
     }
-    let mut made: Vec<(Group, Option<u64>, Vec<&Row>)> = groups
+    let mut made: Vec<(RowGroup, Option<u64>, Vec<&ContainerRow>)> = groups
         .into_iter()
         .map(|((kind, title), rows)| {
-            let sum = |of: fn(&Row) -> Option<u64>| rows.iter().filter_map(|row| of(row)).reduce(u64::saturating_add);
+            let sum = |of: fn(&ContainerRow) -> Option<u64>| {
+                rows.iter().filter_map(|row| of(row)).reduce(u64::saturating_add)
+            };
             let key = format!("{} {title}", kind.name());
-            let group = Group {
+            let group = RowGroup {
                 title: title.to_owned(),
                 kind,
                 rows: rows.len(),
@@ -199,9 +208,9 @@ fn grouped<'a>(found: Vec<&'a Row>, hurting: &[&Row], choice: &Choice, may_fold:
     let mut items = Vec::new();
     for (group, _, rows) in made {
         let folded = group.folded;
-        items.push(Item::Group(group));
+        items.push(ListItem::Group(group));
         if !folded {
-            items.extend(rows.into_iter().map(Item::Row));
+            items.extend(rows.into_iter().map(ListItem::Row));
         }
     }
     items
@@ -215,10 +224,10 @@ mod tests {
     fn choice() -> Choice {
         Choice {
             sort: SortBy::Cpu,
-            direction: Direction::Usual,
+            direction: SortDirection::Usual,
             search: String::new(),
-            form: Form::Flat,
-            shown: Shown::All,
+            form: ListForm::Flat,
+            shown: RowFilter::All,
             folded: HashSet::new(),
         }
     }
@@ -231,9 +240,9 @@ mod tests {
     }
 
     fn titles(world: &World, choice: &Choice) -> Vec<String> {
-        let title = |item: &Item<'_>| match item {
-            Item::Group(group) => format!("[{}]", group.title),
-            Item::Row(row) => row.title.clone(),
+        let title = |item: &ListItem<'_>| match item {
+            ListItem::Group(group) => format!("[{}]", group.title),
+            ListItem::Row(row) => row.title.clone(),
         };
         arrange(world, choice).items.iter().map(title).collect()
     }
@@ -242,7 +251,7 @@ mod tests {
     fn sorted_with_what_is_not_known_last() {
         let world = some();
         assert_eq!(titles(&world, &choice()), ["b", "c", "a", "d"]);
-        assert_eq!(titles(&world, &Choice { direction: Direction::Reversed, ..choice() }), ["a", "c", "b", "d"]);
+        assert_eq!(titles(&world, &Choice { direction: SortDirection::Reversed, ..choice() }), ["a", "c", "b", "d"]);
         assert_eq!(titles(&world, &Choice { sort: SortBy::Network, ..choice() }), ["c", "a", "b", "d"]);
         assert_eq!(titles(&world, &Choice { sort: SortBy::Name, ..choice() }), ["a", "b", "c", "d"]);
     }
@@ -251,7 +260,7 @@ mod tests {
     fn searched_and_grouped() {
         let world = some();
         assert_eq!(titles(&world, &Choice { search: "FRONT tier".into(), ..choice() }), ["b"]);
-        let grouped = Choice { form: Form::Grouped, ..choice() };
+        let grouped = Choice { form: ListForm::Grouped, ..choice() };
         assert_eq!(titles(&world, &grouped), ["[/g]", "b", "a", "d", "[/h]", "c"]);
         let folded = Choice { folded: HashSet::from(["cgroup /g".to_owned()]), ..grouped };
         assert_eq!(titles(&world, &folded), ["[/g]", "[/h]", "c"]);
@@ -265,7 +274,7 @@ mod tests {
     #[test]
     fn only_what_suffers() {
         let world = some();
-        assert_eq!(titles(&world, &Choice { shown: Shown::Suffering, ..choice() }), ["b", "d"]);
+        assert_eq!(titles(&world, &Choice { shown: RowFilter::Suffering, ..choice() }), ["b", "d"]);
         let arranged = arrange(&world, &choice());
         assert_eq!((arranged.found, arranged.all, arranged.running), (4, 4, 3));
     }

@@ -1,12 +1,12 @@
 //! The columns of the table: which there is room for, and what is in them.
 
 use super::figures::{UNKNOWN, bytes, count, cpu, kib, rate, span, tenths};
-use super::world::{Row, World};
+use super::world::{ContainerRow, World};
 use crate::config::SortBy;
 
 /// A column beside the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum TableColumn {
     Cpu,
     Quota,
     Throttled,
@@ -25,37 +25,37 @@ pub(super) enum Column {
 }
 
 /// All of them, as they are shown from left to right.
-const ALL: [Column; 15] = [
-    Column::Cpu,
-    Column::Quota,
-    Column::Throttled,
-    Column::Memory,
-    Column::Share,
-    Column::Limit,
-    Column::Pressure,
-    Column::Received,
-    Column::Sent,
-    Column::Read,
-    Column::Written,
-    Column::Tasks,
-    Column::Up,
-    Column::Restarts,
-    Column::Oom,
+const ALL: [TableColumn; 15] = [
+    TableColumn::Cpu,
+    TableColumn::Quota,
+    TableColumn::Throttled,
+    TableColumn::Memory,
+    TableColumn::Share,
+    TableColumn::Limit,
+    TableColumn::Pressure,
+    TableColumn::Received,
+    TableColumn::Sent,
+    TableColumn::Read,
+    TableColumn::Written,
+    TableColumn::Tasks,
+    TableColumn::Up,
+    TableColumn::Restarts,
+    TableColumn::Oom,
 ];
 /// Those that are shown together, the most important first.
-const BY_WORTH: [&[Column]; 12] = [
-    &[Column::Cpu],
-    &[Column::Memory],
-    &[Column::Share],
-    &[Column::Throttled],
-    &[Column::Oom],
-    &[Column::Pressure],
-    &[Column::Tasks],
-    &[Column::Received, Column::Sent],
-    &[Column::Read, Column::Written],
-    &[Column::Up],
-    &[Column::Limit, Column::Quota],
-    &[Column::Restarts],
+const BY_WORTH: [&[TableColumn]; 12] = [
+    &[TableColumn::Cpu],
+    &[TableColumn::Memory],
+    &[TableColumn::Share],
+    &[TableColumn::Throttled],
+    &[TableColumn::Oom],
+    &[TableColumn::Pressure],
+    &[TableColumn::Tasks],
+    &[TableColumn::Received, TableColumn::Sent],
+    &[TableColumn::Read, TableColumn::Written],
+    &[TableColumn::Up],
+    &[TableColumn::Limit, TableColumn::Quota],
+    &[TableColumn::Restarts],
 ];
 /// The name has at least so much room.
 const NAME: usize = 24;
@@ -77,7 +77,7 @@ pub(super) enum Mood {
     Hurts,
 }
 
-impl Column {
+impl TableColumn {
     pub(super) const fn head(self) -> &'static str {
         match self {
             Self::Cpu => "CPU%",
@@ -122,7 +122,7 @@ impl Column {
     }
 
     /// What a container has in it.
-    pub(super) fn cell(self, row: &Row, world: &World) -> Cell {
+    pub(super) fn cell(self, row: &ContainerRow, world: &World) -> Cell {
         let (who, figures) = (&row.who, &row.figures);
         let hurts = |hurts: bool| if hurts { Mood::Hurts } else { Mood::Plain };
         let (text, mood) = match self {
@@ -156,11 +156,11 @@ impl Column {
 
 /// Those that there is room for in so many columns of the terminal, or all of them, and what is left for the name. What
 /// the list is sorted by is always among them.
-pub(super) fn fitting(columns: Option<usize>, sort: SortBy) -> (Vec<Column>, usize) {
+pub(super) fn fitting(columns: Option<usize>, sort: SortBy) -> (Vec<TableColumn>, usize) {
     let Some(columns) = columns else { return (ALL.to_vec(), 0) };
     let mut room = columns.saturating_sub(NAME);
-    let mut chosen: Vec<Column> = Vec::new();
-    let is_sorted = |group: &&&[Column]| group.iter().any(|column| column.is_sorted_by(sort));
+    let mut chosen: Vec<TableColumn> = Vec::new();
+    let is_sorted = |group: &&&[TableColumn]| group.iter().any(|column| column.is_sorted_by(sort));
     let sorted = BY_WORTH.iter().filter(is_sorted);
     let others = BY_WORTH.iter().filter(|group| !is_sorted(group));
     for group in sorted.chain(others) {
@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_is_sorted_by_is_shown() {
-        let heads = |columns, sort| fitting(Some(columns), sort).0.into_iter().map(Column::head).collect::<Vec<_>>();
+        let heads =
+            |columns, sort| fitting(Some(columns), sort).0.into_iter().map(TableColumn::head).collect::<Vec<_>>();
         assert_eq!(heads(78, SortBy::Cpu), ["CPU%", "THR%", "MEM", "MEM%", "PSI%", "TASKS", "OOM"]);
         assert!(heads(78, SortBy::Network).contains(&"NET OUT"));
         assert!(heads(78, SortBy::Disk).contains(&"WRITE"));
@@ -198,13 +199,13 @@ mod tests {
         let who = r#"[{"id":1,"name":"/a","memory_limit":1048576,"cpu_limit":200}]"#;
         let now = r#"[{"id":[1],"cpu":[199],"memory":[950],"throttled":[25],"oom_kills":[0],"io_pressure":[123]}]"#;
         let world = world(who, now, Vec::new());
-        let cell = |column: Column| column.cell(&world.rows[&1], &world);
-        assert_eq!(cell(Column::Share), Cell { text: "92".into(), mood: Mood::Hurts });
-        assert_eq!(cell(Column::Throttled), Cell { text: "25".into(), mood: Mood::Plain });
-        assert_eq!(cell(Column::Oom), Cell { text: "0".into(), mood: Mood::Quiet });
-        assert_eq!(cell(Column::Cpu).text, "19.9");
-        assert_eq!(cell(Column::Quota).text, "20.0");
-        assert_eq!(cell(Column::Pressure).text, "12.3 io");
-        assert_eq!(cell(Column::Received).text, "-");
+        let cell = |column: TableColumn| column.cell(&world.rows[&1], &world);
+        assert_eq!(cell(TableColumn::Share), Cell { text: "92".into(), mood: Mood::Hurts });
+        assert_eq!(cell(TableColumn::Throttled), Cell { text: "25".into(), mood: Mood::Plain });
+        assert_eq!(cell(TableColumn::Oom), Cell { text: "0".into(), mood: Mood::Quiet });
+        assert_eq!(cell(TableColumn::Cpu).text, "19.9");
+        assert_eq!(cell(TableColumn::Quota).text, "20.0");
+        assert_eq!(cell(TableColumn::Pressure).text, "12.3 io");
+        assert_eq!(cell(TableColumn::Received).text, "-");
     }
 }

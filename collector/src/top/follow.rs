@@ -7,8 +7,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::{mpsc, watch};
 
 use super::figures::timestamp;
-use super::source::{Source, SourceError};
-use super::wire::{ApiEvent, Event, Process, Tick, Trend, Trends};
+use super::source::{AnswerSource, SourceError};
+use super::wire::{ApiEvent, Process, Tick, TopEvent, Trend, Trends};
 
 /// Time between two answers.
 pub(super) const TICK: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(
 
 /// What the screen wants to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct WantedAnswers {
     /// Whether nothing is asked for at the moment.
     pub(super) paused: bool,
     /// A container of which more is asked for: its row and its cgroup.
@@ -34,17 +34,17 @@ pub(super) struct Wanted {
 
 /// What is new.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum FeedNews {
     /// What changed, and what happened. For which moment of the past it was asked.
-    Tick(Box<Tick>, Vec<Event>, Option<Timestamp>),
-    Detail(Detail),
+    Tick(Box<Tick>, Vec<TopEvent>, Option<Timestamp>),
+    Detail(ContainerDetail),
     /// Why there is no answer.
     Trouble(String),
 }
 
 /// More about one container.
 #[derive(Clone, Debug)]
-pub(super) struct Detail {
+pub(super) struct ContainerDetail {
     /// Its row.
     pub(super) id: u64,
     pub(super) trend: Trend,
@@ -53,20 +53,20 @@ pub(super) struct Detail {
 }
 
 /// Who asks.
-pub(super) struct Follower {
-    source: Source,
+pub(super) struct FeedFollower {
+    source: AnswerSource,
     cursor: String,
     /// When the newest event that is known happened.
     newest: Option<Timestamp>,
 }
 
-impl Follower {
-    pub(super) fn new(source: Source) -> Self {
+impl FeedFollower {
+    pub(super) fn new(source: AnswerSource) -> Self {
         Self { source, cursor: String::new(), newest: None }
     }
 
     /// What changed since the last time, or how it was at a moment of the past.
-    pub(super) async fn tick(&mut self, at: Option<Timestamp>) -> Result<(Tick, Vec<Event>), SourceError> {
+    pub(super) async fn tick(&mut self, at: Option<Timestamp>) -> Result<(Tick, Vec<TopEvent>), SourceError> {
         let (feed, span) = if let Some(at) = at {
             let since = at.saturating_sub(BEFORE).unwrap_or(at);
             (format!("/api/feed?at={at}"), format!("&start_time={since}&end_time={at}"))
@@ -99,7 +99,7 @@ impl Follower {
         self.source.get(&target).await
     }
 
-    async fn detail(&self, id: u64, name: &str, at: Option<Timestamp>) -> Detail {
+    async fn detail(&self, id: u64, name: &str, at: Option<Timestamp>) -> ContainerDetail {
         let at_moment = at.map(|at| format!("&at={at}")).unwrap_or_default();
         let trends: Result<Trends, _> = self.source.get(&format!("/api/feed?trends={id}{at_moment}")).await;
         let trend = trends.ok().and_then(|trends| trends.trends.into_iter().next()).unwrap_or_default();
@@ -110,23 +110,23 @@ impl Follower {
             let list: Result<Option<Vec<Process>>, _> = self.source.get(&target).await;
             list.map(Option::unwrap_or_default).map_err(|error| error.to_string())
         };
-        Detail { id, trend, processes }
+        ContainerDetail { id, trend, processes }
     }
 
     /// Asks until nobody listens.
-    pub(super) async fn run(mut self, mut wanted: watch::Receiver<Wanted>, news: mpsc::Sender<News>) {
+    pub(super) async fn run(mut self, mut wanted: watch::Receiver<WantedAnswers>, news: mpsc::Sender<FeedNews>) {
         loop {
-            let Wanted { paused, detail, at } = wanted.borrow_and_update().clone();
+            let WantedAnswers { paused, detail, at } = wanted.borrow_and_update().clone();
             if !paused {
                 let answer = match self.tick(at).await {
-                    Ok((tick, events)) => News::Tick(Box::new(tick), events, at),
-                    Err(error) => News::Trouble(error.to_string()),
+                    Ok((tick, events)) => FeedNews::Tick(Box::new(tick), events, at),
+                    Err(error) => FeedNews::Trouble(error.to_string()),
                 };
                 if news.send(answer).await.is_err() {
                     return;
                 }
                 if let Some((id, name)) = detail
-                    && news.send(News::Detail(self.detail(id, &name, at).await)).await.is_err()
+                    && news.send(FeedNews::Detail(self.detail(id, &name, at).await)).await.is_err()
                 {
                     return;
                 }

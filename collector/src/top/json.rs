@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::app::App;
-use super::arrange::{Arranged, Item};
+use super::arrange::{Arranged, ListItem};
 use super::figures::timestamp;
-use super::world::{Row, World};
+use super::world::{ContainerRow, World};
 
 #[derive(Serialize)]
 struct Once<'a> {
@@ -108,7 +108,7 @@ struct ContainerFacts<'a> {
 /// One object, and a line's end.
 pub(super) fn render(app: &App, arranged: &Arranged<'_>) -> String {
     let (world, node) = (&app.world, &app.world.node);
-    let rows = arranged.items.iter().filter_map(|item| if let Item::Row(row) = item { Some(*row) } else { None });
+    let rows = arranged.items.iter().filter_map(|item| if let ListItem::Row(row) = item { Some(*row) } else { None });
     let once = Once {
         at: timestamp(world.at).to_string(),
         url: app.within.is_none().then_some(&app.source),
@@ -136,7 +136,7 @@ fn cores(milli: u64) -> f64 {
 }
 
 impl Used {
-    fn of(row: Option<&Row>) -> Self {
+    fn of(row: Option<&ContainerRow>) -> Self {
         let figures = row.map(|row| row.figures).unwrap_or_default();
         let [cpu, memory, io] = figures.pressure.map(|share| share.map(|share| share as f64 / 10.0));
         Self {
@@ -150,7 +150,7 @@ impl Used {
 }
 
 impl<'a> ContainerFacts<'a> {
-    fn of(row: &'a Row, world: &World) -> Self {
+    fn of(row: &'a ContainerRow, world: &World) -> Self {
         let (who, figures) = (&row.who, &row.figures);
         Self {
             name: &who.name,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::app::App;
-use super::arrange::{Arranged, Item};
+use super::arrange::{Arranged, ListItem};
 use super::columns::{Cell, Mood, fitting};
 use super::figures::{UNKNOWN, bytes, kib, moment, tenths, timestamp};
 use unicode_width::UnicodeWidthStr as _;
@@ -15,7 +15,7 @@ pub(super) fn render(app: &App, arranged: &Arranged<'_>, columns: Option<usize>)
     let root = app.world.root();
     let cpu = root.and_then(|root| root.figures.cpu).filter(|_| node.cpus > 0).map(|used| used / u64::from(node.cpus));
     let cpu = cpu.map_or(UNKNOWN.to_owned(), |share| format!("{}%", tenths(share)));
-    let pressure = root.and_then(super::world::Row::pressure);
+    let pressure = root.and_then(super::world::ContainerRow::pressure);
     let pressure = pressure.map_or(UNKNOWN.to_owned(), |(of, share)| format!("{}% {of}", tenths(share)));
     let lost = node.lost_events.map_or(UNKNOWN.to_owned(), |lost| lost.to_string());
     // Writing to a string cannot fail.
@@ -57,7 +57,8 @@ pub(super) fn render(app: &App, arranged: &Arranged<'_>, columns: Option<usize>)
 fn table(app: &App, arranged: &Arranged<'_>, columns: Option<usize>, out: &mut String) {
     let letters = app.look.letters;
     let (chosen, mut name) = fitting(columns, app.choice.sort);
-    let rows = || arranged.items.iter().filter_map(|item| if let Item::Row(row) = item { Some(*row) } else { None });
+    let rows =
+        || arranged.items.iter().filter_map(|item| if let ListItem::Row(row) = item { Some(*row) } else { None });
     if columns.is_none() {
         name = rows().map(|row| letters.visible(&row.title).width()).max().unwrap_or_default().max(4) + 1;
     }

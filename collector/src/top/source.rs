@@ -63,13 +63,13 @@ pub(super) enum SourceError {
 
 /// See the module.
 #[derive(Clone)]
-pub(super) enum Source {
+pub(super) enum AnswerSource {
     Remote(Arc<Client>),
     /// With what became of the question for a running one.
     Within(Arc<Collector>, String),
 }
 
-impl Source {
+impl AnswerSource {
     /// A collector that was named, or that answers where one is supposed, or one that is started here.
     pub(super) async fn find(request: &TopRequest) -> Result<Self, SourceError> {
         let mut peer: Peer = request.peer.clone();

@@ -89,7 +89,7 @@ pub(super) struct Columns {
 
 /// What a container uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Figures {
+pub(super) struct RowFigures {
     /// Thousandths of a core.
     pub(super) cpu: Option<u64>,
     /// Percent of the periods of its quota.
@@ -111,9 +111,9 @@ pub(super) struct Figures {
 
 impl Columns {
     /// The figures in this place of the lists.
-    pub(super) fn figures(&self, at: usize) -> Figures {
+    pub(super) fn figures(&self, at: usize) -> RowFigures {
         let of = |list: &[Option<u64>]| list.get(at).copied().flatten();
-        Figures {
+        RowFigures {
             cpu: of(&self.cpu),
             throttled: of(&self.throttled),
             memory: of(&self.memory),
@@ -174,13 +174,13 @@ pub(super) struct ApiEvent {
 #[serde(default)]
 struct Data {
     oom: Option<Oom>,
-    exit: Option<Ended>,
+    exit: Option<EndedData>,
 }
 
 /// How the first process of what ended had ended.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Ended {
+struct EndedData {
     /// For people.
     text: Option<String>,
 }
@@ -196,16 +196,16 @@ struct Oom {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct TopEvent {
     pub(super) at: Timestamp,
     /// The cgroup.
     pub(super) name: String,
-    pub(super) kind: EventKind,
+    pub(super) kind: TopEventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EventKind {
+pub(super) enum TopEventKind {
     Start,
     /// How its first process had ended, in words.
     End(Option<String>),
@@ -220,21 +220,21 @@ pub(super) enum EventKind {
 impl ApiEvent {
     /// An OOM kill is two events of the API, one named after the victim and one after whose limit was hit; both become
     /// the same here.
-    pub(super) fn read(self) -> Option<Event> {
+    pub(super) fn read(self) -> Option<TopEvent> {
         let Self { container_name, timestamp, event_type, event_data } = self;
         let at = timestamp.parse().ok()?;
         let (name, kind) = match event_type.as_str() {
-            "containerCreation" => (container_name, EventKind::Start),
-            "containerDeletion" => (container_name, EventKind::End(event_data.exit.and_then(|exit| exit.text))),
+            "containerCreation" => (container_name, TopEventKind::Start),
+            "containerDeletion" => (container_name, TopEventKind::End(event_data.exit.and_then(|exit| exit.text))),
             "oom" | "oomKill" => {
                 let Oom { pid, process_name, victim_container_name, limit_container_name } =
                     event_data.oom.unwrap_or_default();
-                let kind = EventKind::Kill { process: process_name, pid, limit: limit_container_name };
+                let kind = TopEventKind::Kill { process: process_name, pid, limit: limit_container_name };
                 (victim_container_name.unwrap_or(container_name), kind)
             }
             _ => return None,
         };
-        Some(Event { at, name, kind })
+        Some(TopEvent { at, name, kind })
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
         assert!(tick.full && !tick.who.is_empty() && !tick.node.host.is_empty());
         let figures = tick.now[0].figures(0);
         assert!(figures.cpu.is_some() && figures.memory.is_some(), "{figures:?}");
-        assert_eq!(tick.now[0].figures(1_000_000), Figures::default());
+        assert_eq!(tick.now[0].figures(1_000_000), RowFigures::default());
         let trends: Trends = read(include_bytes!("../api/golden/feed_trends.json")).unwrap();
         assert_eq!(trends.trends[0].cpu, [Some(1), None]);
     }
@@ -271,9 +271,9 @@ mod tests {
         let events: Vec<ApiEvent> = read(include_bytes!("../api/golden/events.json")).unwrap();
         let events: Vec<_> = events.into_iter().filter_map(ApiEvent::read).collect();
         assert!(
-            events.iter().any(|event| matches!(&event.kind, EventKind::Kill { process, .. } if !process.is_empty()))
+            events.iter().any(|event| matches!(&event.kind, TopEventKind::Kill { process, .. } if !process.is_empty()))
         );
-        assert!(events.iter().any(|event| event.kind == EventKind::Start));
+        assert!(events.iter().any(|event| event.kind == TopEventKind::Start));
     }
 
     #[test]

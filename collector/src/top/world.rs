@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::figures::timestamp;
 use super::names::{self, GroupKind};
-use super::wire::{Event, EventKind, Figures, Node, Tick, Who};
+use super::wire::{Node, RowFigures, Tick, TopEvent, TopEventKind, Who};
 
 /// How long what happened counts as having happened lately.
 pub(super) const RECENT_MS: u64 = 10 * 60_000;
@@ -19,9 +19,9 @@ const LOOPING: u64 = 3;
 
 /// A container.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct ContainerRow {
     pub(super) who: Who,
-    pub(super) figures: Figures,
+    pub(super) figures: RowFigures,
     pub(super) title: String,
     pub(super) group: String,
     pub(super) kind: GroupKind,
@@ -80,7 +80,7 @@ impl Pain {
     }
 }
 
-impl Row {
+impl ContainerRow {
     fn new(who: Who, before: Option<Self>, at: u64) -> Self {
         let title = names::title(&who);
         let (group, kind) = names::group(&who);
@@ -88,7 +88,7 @@ impl Row {
         let life = names::life_key(&who.name, &title, &group, kind);
         let (figures, mut restarts_seen) = before.map_or_else(
             // Of one that was made lately every restart was lately, too.
-            || (Figures::default(), vec![(who.created.unwrap_or_default(), 0)]),
+            || (RowFigures::default(), vec![(who.created.unwrap_or_default(), 0)]),
             |before| (before.figures, before.restarts_seen),
         );
         let counted = counted_restarts(&who);
@@ -142,18 +142,18 @@ fn counted_restarts(who: &Who) -> u64 {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct World {
-    pub(super) rows: BTreeMap<u64, Row>,
+    pub(super) rows: BTreeMap<u64, ContainerRow>,
     pub(super) node: Node,
     /// Milliseconds since 1970 by the collector's clock; 0 before the first answer.
     pub(super) at: u64,
     /// The newest first.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<TopEvent>,
     lately: HashMap<String, Lately>,
 }
 
 impl World {
     /// Takes in an answer of the feed, and what happened since the one before.
-    pub(super) fn take(&mut self, tick: Tick, events: Vec<Event>) {
+    pub(super) fn take(&mut self, tick: Tick, events: Vec<TopEvent>) {
         if tick.full {
             self.rows.clear();
         }
@@ -162,7 +162,7 @@ impl World {
         }
         for who in tick.who {
             let before = self.rows.remove(&who.id);
-            self.rows.insert(who.id, Row::new(who, before, tick.at));
+            self.rows.insert(who.id, ContainerRow::new(who, before, tick.at));
         }
         for columns in &tick.now {
             for (at, id) in columns.id.iter().enumerate() {
@@ -176,7 +176,7 @@ impl World {
         self.count_lately();
     }
 
-    fn add(&mut self, events: Vec<Event>) {
+    fn add(&mut self, events: Vec<TopEvent>) {
         for event in events {
             if !self.events.contains(&event) {
                 self.events.push(event);
@@ -187,27 +187,27 @@ impl World {
     }
 
     /// The machine as a whole.
-    pub(super) fn root(&self) -> Option<&Row> {
+    pub(super) fn root(&self) -> Option<&ContainerRow> {
         self.rows.values().find(|row| row.who.name == "/")
     }
 
     /// The container of this cgroup; of several lives the one that goes on, or the newest.
-    pub(super) fn named(&self, name: &str) -> Option<&Row> {
+    pub(super) fn named(&self, name: &str) -> Option<&ContainerRow> {
         let lives = self.rows.values().filter(|row| row.who.name == name);
         lives.max_by_key(|row| (!row.has_ended(), row.who.id))
     }
 
-    pub(super) fn lately(&self, row: &Row) -> Lately {
+    pub(super) fn lately(&self, row: &ContainerRow) -> Lately {
         self.lately.get(&row.life).copied().unwrap_or_default()
     }
 
     /// As its runtime counts them, or as they were seen lately.
-    pub(super) fn restarts(&self, row: &Row) -> u64 {
+    pub(super) fn restarts(&self, row: &ContainerRow) -> u64 {
         counted_restarts(&row.who).max(self.lately(row).restarts)
     }
 
     /// Where it hurts, the worst first.
-    pub(super) fn pains(&self, row: &Row) -> Vec<Pain> {
+    pub(super) fn pains(&self, row: &ContainerRow) -> Vec<Pain> {
         let Lately { kills, restarts } = self.lately(row);
         let mut pains = Vec::new();
         if kills > 0 {
@@ -232,11 +232,11 @@ impl World {
     }
 
     /// Which kill of its container in ten minutes an event is, from 1.
-    pub(super) fn kill_number(&self, event: &Event) -> usize {
+    pub(super) fn kill_number(&self, event: &TopEvent) -> usize {
         let since = event.at.as_millisecond() - RECENT_MS as i64;
-        let is_before = |other: &&Event| {
+        let is_before = |other: &&TopEvent| {
             other.name == event.name
-                && matches!(other.kind, EventKind::Kill { .. })
+                && matches!(other.kind, TopEventKind::Kill { .. })
                 && other.at <= event.at
                 && other.at.as_millisecond() >= since
         };
@@ -245,7 +245,7 @@ impl World {
 
     /// Containers, and the cgroups that have none below them: what is neither a part of another row nor a sum of others;
     /// of several lives of one and the same thing the one that goes on, or the last.
-    pub(super) fn leaves(&self) -> Vec<&Row> {
+    pub(super) fn leaves(&self) -> Vec<&ContainerRow> {
         let mut parents: HashSet<&str> = HashSet::from(["/"]);
         let mut containers: HashSet<&str> = HashSet::new();
         for row in self.rows.values() {
@@ -260,11 +260,11 @@ impl World {
         }
         let is_part =
             |name: &str| !containers.is_empty() && names::ancestors(name).any(|above| containers.contains(above));
-        let is_leaf = |row: &&Row| {
+        let is_leaf = |row: &&ContainerRow| {
             row.who.container.is_some() || (!parents.contains(row.who.name.as_str()) && !is_part(&row.who.name))
         };
-        let mut lives: HashMap<&str, &Row> = HashMap::with_capacity(self.rows.len());
-        let rank = |row: &Row| (row.who.ended.unwrap_or(u64::MAX), row.who.id);
+        let mut lives: HashMap<&str, &ContainerRow> = HashMap::with_capacity(self.rows.len());
+        let rank = |row: &ContainerRow| (row.who.ended.unwrap_or(u64::MAX), row.who.id);
         for row in self.rows.values().filter(is_leaf) {
             let known = lives.entry(&row.life).or_insert(row);
             if rank(row) > rank(known) {
@@ -278,15 +278,16 @@ impl World {
     fn count_lately(&mut self) {
         let since = self.at.saturating_sub(RECENT_MS);
         let since_then = timestamp(since);
-        let by_name: HashMap<&str, &Row> = self.rows.values().map(|row| (row.who.name.as_str(), row)).collect();
+        let by_name: HashMap<&str, &ContainerRow> =
+            self.rows.values().map(|row| (row.who.name.as_str(), row)).collect();
         let key = |name: &str| by_name.get(name).map_or_else(|| name.to_owned(), |row| row.life.clone());
         let mut lately: HashMap<String, Lately> = HashMap::new();
         let mut starts: HashMap<String, u64> = HashMap::new();
         for event in self.events.iter().filter(|event| event.at >= since_then) {
             match event.kind {
-                EventKind::Kill { .. } => lately.entry(key(&event.name)).or_default().kills += 1,
-                EventKind::Start => *starts.entry(key(&event.name)).or_default() += 1,
-                EventKind::End(_) => {}
+                TopEventKind::Kill { .. } => lately.entry(key(&event.name)).or_default().kills += 1,
+                TopEventKind::Start => *starts.entry(key(&event.name)).or_default() += 1,
+                TopEventKind::End(_) => {}
             }
         }
         // Lives under other names, such as those of a pod's container, of which there may be no event any more.
@@ -318,7 +319,7 @@ pub(super) mod tests {
     use crate::top::wire;
 
     /// An answer of this form, with the golden one's node.
-    pub(in crate::top) fn world(who: &str, now: &str, events: Vec<Event>) -> World {
+    pub(in crate::top) fn world(who: &str, now: &str, events: Vec<TopEvent>) -> World {
         let golden = include_str!("../api/golden/feed.json");
         let mut tick: Tick = wire::read(golden.as_bytes()).unwrap();
         tick.at = 1_000_000_000;
@@ -329,8 +330,8 @@ pub(super) mod tests {
         world
     }
 
-    fn event(second: i64, name: &str, kind: EventKind) -> Event {
-        Event { at: jiff::Timestamp::from_second(second).unwrap(), name: name.to_owned(), kind }
+    fn event(second: i64, name: &str, kind: TopEventKind) -> TopEvent {
+        TopEvent { at: jiff::Timestamp::from_second(second).unwrap(), name: name.to_owned(), kind }
     }
 
     #[test]
@@ -350,7 +351,7 @@ pub(super) mod tests {
         let who = r#"[{"id":1,"name":"/a","memory_limit":1048576},{"id":2,"name":"/b","ended":9,"memory_limit":1024},
             {"id":3,"name":"/c","labels":{"restartcount":"4"},"created":999999000}]"#;
         let now = r#"[{"id":[1,2,3],"memory":[930,10,null],"throttled":[26,null,25],"oom_kills":[0,1,0]}]"#;
-        let kill = |pid| EventKind::Kill { process: "dd".into(), pid, limit: None };
+        let kill = |pid| TopEventKind::Kill { process: "dd".into(), pid, limit: None };
         let old = event(10, "/b", kill(1));
         let kills = [event(999_999, "/b", kill(2)), event(999_990, "/b", kill(3)), event(999_999, "/b", kill(2))];
         let world = world(who, now, kills.into_iter().chain([old]).collect());

@@ -6,11 +6,11 @@ use super::texts::event_line;
 use super::{flowing, pair};
 use crate::top::columns::Mood;
 use crate::top::figures::{UNKNOWN, bytes, count, cpu, kib, rate, span, tenths};
-use crate::top::follow::Detail;
+use crate::top::follow::ContainerDetail;
 use crate::top::look::Look;
 use crate::top::text::{Letters, width};
 use crate::top::wire::{Process, Trend};
-use crate::top::world::{Row, World};
+use crate::top::world::{ContainerRow, World};
 
 /// The time that graphs show.
 const WINDOW_MS: u64 = 120_000;
@@ -24,7 +24,7 @@ pub(super) fn lines(
     world: &World,
     id: u64,
     name: &str,
-    detail: Option<&Detail>,
+    detail: Option<&ContainerDetail>,
     look: Look,
     [columns, rows]: [usize; 2],
 ) -> Vec<Line<'static>> {
@@ -55,7 +55,7 @@ pub(super) fn lines(
     lines
 }
 
-fn title(row: &Row, world: &World, look: Look, columns: usize) -> Line<'static> {
+fn title(row: &ContainerRow, world: &World, look: Look, columns: usize) -> Line<'static> {
     let title = look.letters.cut(&look.letters.visible(&row.title), columns / 2);
     let group = look.letters.cut(&look.letters.visible(&row.group), columns / 4);
     let mut spans = vec![
@@ -88,19 +88,19 @@ fn hurting(look: Look, name: &str, value: &str, mood: Mood) -> Vec<Span<'static>
     vec![Span::styled(format!("{name} "), Look::QUIET), Span::styled(format!("{value}{mark}"), look.mood(mood))]
 }
 
-fn oom_kills(row: &Row, look: Look) -> Vec<Span<'static>> {
+fn oom_kills(row: &ContainerRow, look: Look) -> Vec<Span<'static>> {
     let kills = row.figures.oom_kills;
     hurting(look, "OOM kills", &kills.to_string(), if kills > 0 { Mood::Hurts } else { Mood::Plain })
 }
 
 /// What is known of one that is gone.
-fn last_figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
+fn last_figures(row: &ContainerRow, look: Look) -> Vec<Vec<Span<'static>>> {
     let limit = row.who.memory_limit.map_or("none".to_owned(), |limit| bytes(Some(limit)));
     vec![pair("memory peak", kib(row.figures.peak)), pair("memory limit", limit), oom_kills(row, look)]
 }
 
 /// What it uses, beside what it may.
-fn figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
+fn figures(row: &ContainerRow, look: Look) -> Vec<Vec<Span<'static>>> {
     let (who, figures) = (&row.who, &row.figures);
     let hurting = |name: &str, value: String, hurts: bool| {
         hurting(look, name, &value, if hurts { Mood::Hurts } else { Mood::Plain })
@@ -132,7 +132,7 @@ fn figures(row: &Row, look: Look) -> Vec<Vec<Span<'static>>> {
     ]
 }
 
-fn identity(row: &Row, world: &World, look: Look, columns: usize) -> Vec<Vec<Span<'static>>> {
+fn identity(row: &ContainerRow, world: &World, look: Look, columns: usize) -> Vec<Vec<Span<'static>>> {
     let who = &row.who;
     let short = |text: &str| look.letters.cut(&look.letters.visible(text), columns / 2);
     let since = who.started.or(who.created).filter(|_| !row.has_ended());
@@ -149,7 +149,7 @@ fn identity(row: &Row, world: &World, look: Look, columns: usize) -> Vec<Vec<Spa
 }
 
 /// CPU and memory of the last two minutes, beside each other.
-fn graphs(row: &Row, world: &World, trend: Option<&Trend>, look: Look, columns: usize) -> Vec<Line<'static>> {
+fn graphs(row: &ContainerRow, world: &World, trend: Option<&Trend>, look: Look, columns: usize) -> Vec<Line<'static>> {
     let width = columns.saturating_sub(6) / 2;
     let (cpus, memory) = match trend {
         Some(trend) => {
@@ -217,7 +217,13 @@ fn bars(values: &[Option<u64>], most: u64, letters: Letters) -> Vec<String> {
     (0..GRAPH).rev().map(line).collect()
 }
 
-fn processes(row: &Row, detail: Option<&Detail>, look: Look, columns: usize, room: usize) -> Vec<Line<'static>> {
+fn processes(
+    row: &ContainerRow,
+    detail: Option<&ContainerDetail>,
+    look: Look,
+    columns: usize,
+    room: usize,
+) -> Vec<Line<'static>> {
     let head =
         format!("{:>9} {:<10}{:>6} {:>7} {:<5}{:>9} {}", "PID", "USER", "CPU%", "RSS", "STATE", "TIME", "COMMAND");
     let mut lines = vec![Line::styled(look.letters.fitted(&head, columns), Look::HEAD)];

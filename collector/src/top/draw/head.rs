@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use super::{flowing, past};
 use crate::config::SortBy;
 use crate::top::app::{App, Link};
-use crate::top::arrange::{Arranged, Direction, Shown};
+use crate::top::arrange::{Arranged, RowFilter, SortDirection};
 use crate::top::figures::{UNKNOWN, bytes, clock, span, tenths, timestamp};
 use crate::top::look::Look;
 use crate::top::text::width;
@@ -114,13 +114,13 @@ fn containers(app: &App, arranged: &Arranged<'_>) -> Vec<Vec<Span<'static>>> {
         SortBy::Pressure => "pressure",
         SortBy::Name => "name",
     };
-    let turned = if choice.direction == Direction::Reversed { " reversed" } else { "" };
+    let turned = if choice.direction == SortDirection::Reversed { " reversed" } else { "" };
     let mut parts = vec![
         vec![Span::styled(arranged.running.to_string(), Look::STRONG), Span::raw(" containers")],
         vec![lost],
         vec![Span::styled(format!("by {by}{turned}"), Look::QUIET)],
     ];
-    if choice.shown == Shown::Suffering {
+    if choice.shown == RowFilter::Suffering {
         parts.push(vec![Span::styled(format!("only OOM-killed or throttled: {}", arranged.found), look.missing())]);
     }
     if !choice.search.is_empty() {

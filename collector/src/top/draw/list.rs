@@ -6,11 +6,11 @@ use ratatui::text::{Line, Span};
 
 use crate::config::SortBy;
 use crate::top::app::Cursor;
-use crate::top::arrange::{Arranged, Choice, Direction, Form, Group, Item};
-use crate::top::columns::{Cell, Column, Mood, fitting};
+use crate::top::arrange::{Arranged, Choice, ListForm, ListItem, RowGroup, SortDirection};
+use crate::top::columns::{Cell, Mood, TableColumn, fitting};
 use crate::top::figures::{cpu, kib, span};
 use crate::top::look::Look;
-use crate::top::world::{Pain, Row, World};
+use crate::top::world::{ContainerRow, Pain, World};
 
 /// What the line at which keys are is marked with, and any other.
 const MARKS: [&str; 2] = ["> ", "  "];
@@ -37,18 +37,18 @@ pub(super) fn lines(
     for (index, item) in arranged.items.iter().enumerate().skip(first).take(rows.saturating_sub(1)) {
         let mark = MARKS[usize::from(index != at)];
         let line = match item {
-            Item::Group(group) => heading(group, &chosen, name, look, mark),
-            Item::Row(row) => row_line(row, world, &chosen, name, choice.form, look, mark),
+            ListItem::Group(group) => heading(group, &chosen, name, look, mark),
+            ListItem::Row(row) => row_line(row, world, &chosen, name, choice.form, look, mark),
         };
         lines.push(if index == at { line.style(Look::AT) } else { line });
     }
     lines
 }
 
-fn head(chosen: &[Column], name: usize, choice: &Choice, look: Look) -> Line<'static> {
+fn head(chosen: &[TableColumn], name: usize, choice: &Choice, look: Look) -> Line<'static> {
     let arrow = match choice.direction {
-        Direction::Usual => look.letters.either("▾", "v"),
-        Direction::Reversed => look.letters.either("▴", "^"),
+        SortDirection::Usual => look.letters.either("▾", "v"),
+        SortDirection::Reversed => look.letters.either("▴", "^"),
     };
     let mark = |sorted: bool| if sorted { arrow } else { " " };
     let name_head = format!("{}NAME{}", MARKS[1], mark(choice.sort == SortBy::Name));
@@ -63,15 +63,15 @@ fn head(chosen: &[Column], name: usize, choice: &Choice, look: Look) -> Line<'st
 
 /// A container's cells, right-aligned, what hurts with an exclamation mark that needs no colour.
 fn row_line(
-    row: &Row,
+    row: &ContainerRow,
     world: &World,
-    chosen: &[Column],
+    chosen: &[TableColumn],
     name: usize,
-    form: Form,
+    form: ListForm,
     look: Look,
     mark: &str,
 ) -> Line<'static> {
-    let indent = if form == Form::Grouped { "  " } else { "" };
+    let indent = if form == ListForm::Grouped { "  " } else { "" };
     let (title, notes) = (look.letters.visible(&row.title), notes(row, world, look));
     let room = name.saturating_sub(indent.len() + 1);
     let title = look.letters.cut(&title, room);
@@ -95,7 +95,7 @@ fn row_line(
 }
 
 /// What is said beside the name: the longest that there is room for.
-fn notes(row: &Row, world: &World, look: Look) -> Vec<(String, Mood)> {
+fn notes(row: &ContainerRow, world: &World, look: Look) -> Vec<(String, Mood)> {
     let mut notes = Vec::new();
     let worst = world
         .pains(row)
@@ -126,7 +126,7 @@ fn notes(row: &Row, world: &World, look: Look) -> Vec<(String, Mood)> {
 }
 
 /// A heading with its sums.
-fn heading(group: &Group, chosen: &[Column], name: usize, look: Look, mark: &str) -> Line<'static> {
+fn heading(group: &RowGroup, chosen: &[TableColumn], name: usize, look: Look, mark: &str) -> Line<'static> {
     let fold = if group.folded { look.letters.either("▸", "+") } else { look.letters.either("▾", "-") };
     let count = format!("  {} {}", group.kind.name(), group.rows);
     let hurting = if group.hurting > 0 { format!(", {} hurt", group.hurting) } else { String::new() };
@@ -148,8 +148,8 @@ fn heading(group: &Group, chosen: &[Column], name: usize, look: Look, mark: &str
     ];
     for column in chosen {
         let text = match column {
-            Column::Cpu => cpu(group.cpu),
-            Column::Memory => kib(group.memory),
+            TableColumn::Cpu => cpu(group.cpu),
+            TableColumn::Memory => kib(group.memory),
             _ => String::new(),
         };
         spans.push(Span::styled(format!("{text:>width$} ", width = column.width() - 1), Look::STRONG));

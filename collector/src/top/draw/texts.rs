@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use crate::top::app::App;
 use crate::top::figures::{bytes, clock};
 use crate::top::look::Look;
-use crate::top::wire::{Event, EventKind};
+use crate::top::wire::{TopEvent, TopEventKind};
 use crate::top::world::World;
 
 const HELP: [(&str, &str); 15] = [
@@ -57,7 +57,7 @@ pub(super) fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
 /// What happened, the newest first, as far as it fits the search.
 pub(super) fn events(world: &World, search: &str, look: Look, columns: usize) -> Vec<Line<'static>> {
     let words: Vec<String> = search.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let fits = |event: &&Event| {
+    let fits = |event: &&TopEvent| {
         let text = world.named(&event.name).map_or_else(|| event.name.to_lowercase(), |row| row.text.clone());
         words.iter().all(|word| text.contains(word))
     };
@@ -70,15 +70,15 @@ pub(super) fn events(world: &World, search: &str, look: Look, columns: usize) ->
 }
 
 /// One line about an event: when, whose, what.
-pub(super) fn event_line(world: &World, event: &Event, look: Look, columns: usize) -> Line<'static> {
+pub(super) fn event_line(world: &World, event: &TopEvent, look: Look, columns: usize) -> Line<'static> {
     let row = world.named(&event.name);
     let title = row.map_or_else(|| event.name.clone(), |row| row.title.clone());
     let group = row.map_or_else(String::new, |row| format!(" ({})", row.group));
     let (what, style) = match &event.kind {
-        EventKind::Start => ("started".to_owned(), Look::QUIET),
-        EventKind::End(None) => ("ended".to_owned(), Look::QUIET),
-        EventKind::End(Some(exit)) => (format!("ended, {}", look.letters.visible(exit)), Look::QUIET),
-        EventKind::Kill { process, pid, limit } => {
+        TopEventKind::Start => ("started".to_owned(), Look::QUIET),
+        TopEventKind::End(None) => ("ended".to_owned(), Look::QUIET),
+        TopEventKind::End(Some(exit)) => (format!("ended, {}", look.letters.visible(exit)), Look::QUIET),
+        TopEventKind::Kill { process, pid, limit } => {
             let limit = limit.as_ref().map_or_else(
                 || " for want of memory".to_owned(),
                 |limit| {
