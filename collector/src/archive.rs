@@ -29,13 +29,13 @@ use self::tail::Tail;
 use crate::bounds::Shown;
 use crate::degradations::Degradations;
 
-pub use query::{Moment, Piece, Wanted};
-pub use records::Subject;
+pub use query::{PastContainer, SamplePiece, WantedSamples};
+pub use records::ArchivedSubject;
 pub use writer::{Writer, start};
 
 /// How much is kept, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct ArchiveOptions {
     /// The directory; it is made if it is not there.
     pub directory: PathBuf,
     /// From one sample of a container to the next.
@@ -46,7 +46,7 @@ pub struct Options {
     pub bytes: u64,
 }
 
-impl Options {
+impl ArchiveOptions {
     /// The time of one file, in milliseconds: small against the age, so that little is dropped at once.
     fn span(&self) -> u64 {
         const LONGEST: Duration = Duration::from_hours(6);
@@ -63,19 +63,19 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// What is kept, for everybody who reads it.
 #[derive(Debug)]
 pub struct Archive {
-    options: Options,
+    options: ArchiveOptions,
     /// By the time they begin.
     files: RwLock<Vec<Arc<File>>>,
     tail: Mutex<Tail>,
     /// Those that were opened to be read, the one opened last at the end.
     opened: Mutex<VecDeque<Arc<File>>>,
     degradations: Degradations,
-    counters: Counters,
+    counters: HistoryCounters,
 }
 
 /// What happened to the history since the start.
 #[derive(Debug, Default)]
-struct Counters {
+struct HistoryCounters {
     bytes: AtomicU64,
     samples: AtomicU64,
     events: AtomicU64,
@@ -87,7 +87,7 @@ struct Counters {
 
 /// What there is and what happened to it since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct HistoryCounts {
     /// Bytes on disk.
     pub bytes: u64,
     /// When the oldest file begins, in milliseconds since 1970; 0 without any.
@@ -112,18 +112,18 @@ struct File {
     /// When it begins, in milliseconds.
     from: u64,
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<FileState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum FileState {
     Closed,
     Open(Arc<Segment>),
     Unusable(Instant),
 }
 
 impl File {
-    fn new(from: u64, path: PathBuf, state: State) -> Arc<Self> {
+    fn new(from: u64, path: PathBuf, state: FileState) -> Arc<Self> {
         Arc::new(Self { from, path, state: Mutex::new(state) })
     }
 
@@ -143,7 +143,7 @@ fn files_of(directory: &Path) -> std::io::Result<Vec<Arc<File>>> {
         let path = entry?.path();
         let from = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let Some(from) = from.filter(|_| path.extension().is_some_and(|extension| extension == EXTENSION)) {
-            files.push(File::new(from, path, State::Closed));
+            files.push(File::new(from, path, FileState::Closed));
         }
     }
     files.sort_by_key(|file| file.from);
@@ -155,7 +155,7 @@ impl Archive {
     ///
     /// # Errors
     /// The directory cannot be listed.
-    pub fn open(options: Options, degradations: Degradations) -> std::io::Result<Self> {
+    pub fn open(options: ArchiveOptions, degradations: Degradations) -> std::io::Result<Self> {
         let archive = Self::empty(options, degradations);
         *lock_write(&archive.files) = files_of(&archive.options.directory)?;
         archive.measure();
@@ -163,22 +163,23 @@ impl Archive {
         Ok(archive)
     }
 
-    fn empty(options: Options, degradations: Degradations) -> Self {
+    fn empty(options: ArchiveOptions, degradations: Degradations) -> Self {
         Self {
             options,
             files: RwLock::default(),
             tail: Mutex::default(),
             opened: Mutex::default(),
             degradations,
-            counters: Counters::default(),
+            counters: HistoryCounters::default(),
         }
     }
 
     /// How much there is and what happened to it.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> HistoryCounts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { bytes, samples, events, lost_samples, lost_events, damaged, failed_writes } = &self.counters;
-        Counts {
+        let HistoryCounters { bytes, samples, events, lost_samples, lost_events, damaged, failed_writes } =
+            &self.counters;
+        HistoryCounts {
             bytes: of(bytes),
             oldest: self.oldest().unwrap_or_default(),
             samples: of(samples),
@@ -224,28 +225,28 @@ impl Archive {
     fn segment(&self, file: &Arc<File>) -> Option<Arc<Segment>> {
         let mut state = lock(&file.state);
         match &*state {
-            State::Open(segment) => return Some(Arc::clone(segment)),
-            State::Unusable(since) if since.elapsed() < TRY_AGAIN => return None,
-            State::Closed | State::Unusable(_) => {}
+            FileState::Open(segment) => return Some(Arc::clone(segment)),
+            FileState::Unusable(since) if since.elapsed() < TRY_AGAIN => return None,
+            FileState::Closed | FileState::Unusable(_) => {}
         }
         let opened = guarded(|| Segment::open(&file.path));
         match opened {
             Ok((segment, damaged)) => {
                 self.damaged(&file.path, damaged, "lists of containers");
                 let segment = Arc::new(segment);
-                *state = State::Open(Arc::clone(&segment));
+                *state = FileState::Open(Arc::clone(&segment));
                 drop(state);
                 let mut opened = lock(&self.opened);
                 opened.push_back(Arc::clone(file));
                 let closed = (opened.len() > OPEN_FILES).then(|| opened.pop_front()).flatten();
                 drop(opened);
                 if let Some(closed) = closed {
-                    *lock(&closed.state) = State::Closed;
+                    *lock(&closed.state) = FileState::Closed;
                 }
                 Some(segment)
             }
             Err(error) => {
-                *state = State::Unusable(Instant::now());
+                *state = FileState::Unusable(Instant::now());
                 drop(state);
                 // One that is dropped at this moment is no loss.
                 if file.path.exists() {

@@ -34,7 +34,7 @@ pub enum Format {
 
 /// What to compare, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct CompareOptions {
     /// The cAdvisor.
     pub theirs: Peer,
     /// The collector.
@@ -55,7 +55,7 @@ const DIFFERENT: u8 = 1;
 const NOT_COMPARED: u8 = 2;
 
 /// Compares, prints the result and returns the exit code: 0 equal, 1 differences, 2 not compared, or not to the end.
-pub fn run(options: &Options) -> u8 {
+pub fn run(options: &CompareOptions) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,7 +79,7 @@ pub fn run(options: &Options) -> u8 {
     }
 }
 
-fn print(report: &Report, options: &Options) {
+fn print(report: &Report, options: &CompareOptions) {
     let rendered = match options.format {
         Format::Text => ForTerminal(&text::render(report)).to_string(),
         Format::Json => json::render(report),

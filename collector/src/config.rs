@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 
-use crate::api::prometheus::Options;
+use crate::api::prometheus::ExpositionOptions;
 use crate::application::Rules;
 use crate::archive;
 use crate::discovery::filter::Filter;
@@ -129,7 +129,7 @@ pub struct Config {
     /// Bounds of the store.
     pub store: StoreLimits,
     /// What of it is kept on disk; `None` for nothing.
-    pub history: Option<archive::Options>,
+    pub history: Option<archive::ArchiveOptions>,
     /// What is listed.
     pub filter: Filter,
     /// What is read.
@@ -137,7 +137,7 @@ pub struct Config {
     /// What the applications of containers may ask for.
     pub application_metrics: Rules,
     /// How metrics are exposed.
-    pub metrics: Options,
+    pub metrics: ExpositionOptions,
     /// Whether load averages are read.
     pub load_reader: LoadReading,
     /// What the processor counts.

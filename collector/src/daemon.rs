@@ -52,12 +52,12 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::api::prometheus::Options;
+use crate::api::prometheus::ExpositionOptions;
 use crate::auth::FileError;
 use crate::config::{Config, CountersFrom, LoadReading};
 use crate::degradations::Degradations;
 use crate::discovery::find::FindError;
-use crate::discovery::follower::{self, Progress, Source, Stop};
+use crate::discovery::follower::{self, ChangeSource, Progress, Stop};
 use crate::discovery::tracker::Tracker;
 use crate::disk_usage::{self, StorageNews};
 use crate::kernel::cgroup::{DetectError, Hierarchies};
@@ -259,7 +259,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
 pub(crate) struct Parts {
     engine: Arc<Engine>,
     pub(crate) answers: Arc<Backend>,
-    exposed: Arc<Current<Options>>,
+    exposed: Arc<Current<ExpositionOptions>>,
     follower: (JoinHandle<()>, Stop),
     samplers: Vec<JoinHandle<()>>,
     history: Option<Recording>,
@@ -329,14 +329,14 @@ impl Parts {
                     metrics.set_map_bytes(bytes);
                 }
                 let counters = probes.counter_reader();
-                let source = Source::Events {
+                let source = ChangeSource::Events {
                     reader: Box::new(reader),
                     counters: counters.clone(),
                     verify_every: config.verify_every,
                 };
                 (source, Some(counters), Some((Arc::new(probes), last)))
             }
-            None => (Source::Scans { every: SCAN_EVERY }, None, None),
+            None => (ChangeSource::Scans { every: SCAN_EVERY }, None, None),
         };
         let (followed, shown) = (Arc::clone(&engine), Arc::clone(&progress));
         let follower = follower::start(tracker, followed, hierarchies, source, shown, &supervisor)

@@ -51,19 +51,19 @@ const TOLD_INTERVALS: u32 = 5;
 /// Notifies the sampler of disks. Cheap, never waits.
 #[derive(Clone, Debug)]
 pub struct StorageNews {
-    messages: Sender<Message>,
+    messages: Sender<DiskUsageMessage>,
     complaint: Arc<OnceLock<String>>,
 }
 
 impl StorageNews {
     /// More is known of who a container is, perhaps also where its files are.
     pub fn identified(&self, name: &Name) {
-        self.send(Message::Identified(Name::clone(name)));
+        self.send(DiskUsageMessage::Identified(Name::clone(name)));
     }
 
     /// A runtime reported what it knows about disks.
     pub fn reported(&self, reported: RuntimeStorage) {
-        self.send(Message::Reported(reported));
+        self.send(DiskUsageMessage::Reported(reported));
     }
 
     /// Why sizes are missing, once one could not be found out for another reason than that it is gone.
@@ -73,17 +73,17 @@ impl StorageNews {
 
     /// Everything ends.
     pub fn stop(&self) {
-        self.send(Message::Stop);
+        self.send(DiskUsageMessage::Stop);
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: DiskUsageMessage) {
         // After the end nobody wants to know.
         let _ = self.messages.send(message);
     }
 }
 
 #[derive(Debug)]
-enum Message {
+enum DiskUsageMessage {
     Identified(Name),
     Reported(RuntimeStorage),
     Done(Box<Done>),
@@ -149,7 +149,7 @@ struct Worker {
     places: PodPlaces,
     jobs: Arc<Jobs>,
     size: Bulk,
-    done: Sender<Message>,
+    done: Sender<DiskUsageMessage>,
 }
 
 impl Worker {
@@ -169,13 +169,15 @@ impl Worker {
             pace.begin();
             let again = (self.size == Bulk::Small).then(|| job.clone());
             let result = match job {
-                Job::Container(job) => Message::Done(Box::new(look(&self.engine, job, &mut pace))),
-                Job::Pods => Message::Pods(pods::list(roots, &self.places)),
-                Job::Pod(job) => Message::Pod(Box::new(pods::look(roots, &self.places, job, &mut pace))),
+                DiskUsageJob::Container(job) => DiskUsageMessage::Done(Box::new(look(&self.engine, job, &mut pace))),
+                DiskUsageJob::Pods => DiskUsageMessage::Pods(pods::list(roots, &self.places)),
+                DiskUsageJob::Pod(job) => {
+                    DiskUsageMessage::Pod(Box::new(pods::look(roots, &self.places, job, &mut pace)))
+                }
             };
             match again.filter(|_| pace.reached() == Reached::Limit) {
                 // It may be a new one as well as one that grew.
-                Some(job) => self.jobs.push(job, Turn::First, Bulk::Big),
+                Some(job) => self.jobs.push(job, DiskUsageTurn::First, Bulk::Big),
                 None if self.done.send(result).is_err() => return,
                 None => {}
             }
@@ -189,7 +191,7 @@ impl Worker {
 
 /// What to look at.
 #[derive(Clone, Debug)]
-enum Job {
+enum DiskUsageJob {
     Container(ContainerJob),
     /// Which pods there are.
     Pods,
@@ -231,8 +233,8 @@ struct JobQueue {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Containers that have not been looked at yet go first.
-    first: VecDeque<Job>,
-    again: VecDeque<Job>,
+    first: VecDeque<DiskUsageJob>,
+    again: VecDeque<DiskUsageJob>,
 }
 
 impl JobQueue {
@@ -249,12 +251,12 @@ impl Jobs {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Job, turn: Turn, size: Bulk) {
+    fn push(&self, job: DiskUsageJob, turn: DiskUsageTurn, size: Bulk) {
         let mut queue = self.lock();
         let waiting = queue.of(size);
         match turn {
-            Turn::First => waiting.first.push_back(job),
-            Turn::Again => waiting.again.push_back(job),
+            DiskUsageTurn::First => waiting.first.push_back(job),
+            DiskUsageTurn::Again => waiting.again.push_back(job),
         }
         drop(queue);
         // One of those that wait is for the other size.
@@ -267,7 +269,7 @@ impl Jobs {
     }
 
     /// Waits for a job of this size; `None` when there will be none.
-    fn next(&self, size: Bulk) -> Option<Job> {
+    fn next(&self, size: Bulk) -> Option<DiskUsageJob> {
         let mut queue = self.lock();
         loop {
             if queue.stopping {
@@ -291,7 +293,7 @@ enum Listing {
 
 /// Whether a container was looked at before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum DiskUsageTurn {
     First,
     Again,
 }
@@ -333,7 +335,7 @@ struct Coordinator {
 }
 
 impl Coordinator {
-    fn run(mut self, messages: &Receiver<Message>) {
+    fn run(mut self, messages: &Receiver<DiskUsageMessage>) {
         loop {
             let now = Instant::now();
             self.keep_time(now);
@@ -341,12 +343,12 @@ impl Coordinator {
             let next = times.into_iter().flatten().min();
             let wait = next.map_or(self.every, |next| next.saturating_duration_since(Instant::now()));
             match messages.recv_timeout(wait) {
-                Ok(Message::Identified(name)) => self.identified(&name),
-                Ok(Message::Reported(reported)) => self.reported(reported),
-                Ok(Message::Done(done)) => self.done(*done),
-                Ok(Message::Pods(list)) => self.listed(list),
-                Ok(Message::Pod(done)) => self.pod_done(*done),
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(DiskUsageMessage::Identified(name)) => self.identified(&name),
+                Ok(DiskUsageMessage::Reported(reported)) => self.reported(reported),
+                Ok(DiskUsageMessage::Done(done)) => self.done(*done),
+                Ok(DiskUsageMessage::Pods(list)) => self.listed(list),
+                Ok(DiskUsageMessage::Pod(done)) => self.pod_done(*done),
+                Ok(DiskUsageMessage::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.budgets.iter().for_each(Budget::stop);
                     self.jobs.stop();
                     return;
@@ -374,12 +376,12 @@ impl Coordinator {
             }
             if self.listing == Listing::Idle {
                 self.listing = Listing::UnderWay;
-                self.jobs.push(Job::Pods, Turn::Again, Bulk::Small);
+                self.jobs.push(DiskUsageJob::Pods, DiskUsageTurn::Again, Bulk::Small);
             }
             self.others_at = Some(now + LOOK_FOR_OTHERS);
         }
         while let Some((job, turn, size)) = self.pods.take_due(now) {
-            self.jobs.push(Job::Pod(job), turn, size);
+            self.jobs.push(DiskUsageJob::Pod(job), turn, size);
         }
         while let Some((name, turn, size)) = self.timetable.take_due(now) {
             self.dispatch(name, turn, size);
@@ -393,7 +395,7 @@ impl Coordinator {
         self.store().set_filesystems(Arc::new(filesystems));
     }
 
-    fn dispatch(&mut self, name: Name, turn: Turn, size: Bulk) {
+    fn dispatch(&mut self, name: Name, turn: DiskUsageTurn, size: Bulk) {
         let known = self.engine.store().get(&name);
         let (Some(identity), Some(filesystems)) =
             (known.as_ref().and_then(|container| container.identity()), self.store().filesystems())
@@ -409,7 +411,7 @@ impl Coordinator {
         let reported = reported.filter(|reported| (oldest..=now).contains(&reported.measured.at)).cloned();
         let inodes = self.timetable.inodes(&name);
         let job = ContainerJob { name, files: identity.files.clone(), reported, filesystems, inodes };
-        self.jobs.push(Job::Container(job), turn, size);
+        self.jobs.push(DiskUsageJob::Container(job), turn, size);
     }
 
     fn identified(&mut self, name: &Name) {

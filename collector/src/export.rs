@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::api::export::{self, Exported};
 use crate::api::query::export::ExportQuery;
-use crate::archive::{self, Archive, Subject};
+use crate::archive::{self, Archive, ArchivedSubject};
 use crate::client::Peer;
 use crate::degradations::Degradations;
 
@@ -21,7 +21,7 @@ const PIECE: usize = 64 << 10;
 
 /// Where the history is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum HistorySource {
     /// In this directory.
     Directory(PathBuf),
     /// With the collector that answers there.
@@ -32,7 +32,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRequest {
     /// Where the history is.
-    pub source: Source,
+    pub source: HistorySource,
     /// What of it.
     pub query: ExportQuery,
 }
@@ -45,8 +45,8 @@ pub fn run(request: &ExportRequest) -> Result<(), ExportError> {
     let mut out = io::stdout().lock();
     let mut send = |piece: &[u8]| out.write_all(piece);
     let done = match &request.source {
-        Source::Directory(directory) => {
-            let options = archive::Options {
+        HistorySource::Directory(directory) => {
+            let options = archive::ArchiveOptions {
                 directory: directory.clone(),
                 // Of no meaning to who only reads.
                 step: Duration::from_secs(10),
@@ -69,7 +69,7 @@ pub fn run(request: &ExportRequest) -> Result<(), ExportError> {
             }
             written.map_err(ExportError::Output)
         }
-        Source::Server(peer) => client::copy(peer, &request.query, &mut send),
+        HistorySource::Server(peer) => client::copy(peer, &request.query, &mut send),
     };
     match done {
         Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -88,7 +88,7 @@ pub fn write<E>(
     mut send: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
     let ExportQuery { from, to, format, container } = query;
-    let is_wanted = |subject: &Subject| {
+    let is_wanted = |subject: &ArchivedSubject| {
         container.as_ref().is_none_or(|wanted| {
             *subject.name == *wanted.as_bytes()
                 || subject.identity.as_ref().is_some_and(|identity| identity.aliases().any(|alias| alias == wanted))

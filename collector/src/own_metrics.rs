@@ -17,7 +17,7 @@ pub use answers::AnswerMetrics;
 
 pub use connections::ConnectionMetrics;
 
-use crate::archive::Counts;
+use crate::archive::HistoryCounts;
 use crate::bounds::Bound;
 use crate::degradations::Degradations;
 use crate::kernel::probes::RecordKind;
@@ -227,7 +227,7 @@ impl OwnMetrics {
     }
 
     /// What became of the history on disk.
-    pub fn set_history(&self, counts: &Counts) {
+    pub fn set_history(&self, counts: &HistoryCounts) {
         let _one_at_a_time = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         // No other metric has these names, which a test shows.
         let history = self.history.get_or_init(|| history::HistoryMetrics::register(&self.registry).ok());
@@ -287,8 +287,8 @@ mod tests {
     #[test]
     fn every_name_is_used_once() {
         let metrics = OwnMetrics::new(Degradations::default()).unwrap();
-        metrics.set_history(&Counts { bytes: 5, lost_events: 2, ..Counts::default() });
-        metrics.set_history(&Counts { bytes: 4, lost_events: 3, ..Counts::default() });
+        metrics.set_history(&HistoryCounts { bytes: 5, lost_events: 2, ..HistoryCounts::default() });
+        metrics.set_history(&HistoryCounts { bytes: 4, lost_events: 3, ..HistoryCounts::default() });
         let families = metrics.registry.gather();
         let lost = families.iter().find(|family| family.name() == "collector_history_lost_total").unwrap();
         let counts: Vec<_> = lost.get_metric().iter().map(|metric| metric.get_counter().get_value()).collect();

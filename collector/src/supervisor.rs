@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 /// Starts them. Clones are one supervisor.
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor {
-    state: watch::Sender<State>,
+    state: watch::Sender<SupervisorState>,
     /// Who else wants to know of an end.
     above: Option<Box<Supervisor>>,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum SupervisorState {
     #[default]
     AllRun,
     /// The first that ended.
@@ -35,7 +35,7 @@ impl Supervisor {
         let name = name.into();
         let (supervisor, of) = (self.clone(), name.clone());
         std::thread::Builder::new().name(name).spawn(move || {
-            let _running = Running { name: of, supervisor };
+            let _running = RunningThread { name: of, supervisor };
             work();
         })
     }
@@ -49,7 +49,7 @@ impl Supervisor {
     ) {
         let (supervisor, name) = (self.clone(), name.into());
         tasks.spawn(async move {
-            let _running = Running { name, supervisor };
+            let _running = RunningThread { name, supervisor };
             work.await;
         });
     }
@@ -64,9 +64,9 @@ impl Supervisor {
     /// From now on they may end.
     pub fn release(&self) {
         self.state.send_if_modified(|state| {
-            let runs = matches!(state, State::AllRun);
+            let runs = matches!(state, SupervisorState::AllRun);
             if runs {
-                *state = State::Released;
+                *state = SupervisorState::Released;
             }
             runs
         });
@@ -74,9 +74,9 @@ impl Supervisor {
 
     fn note_end(&self, name: &str) {
         let ended = self.state.send_if_modified(|state| {
-            let runs = matches!(state, State::AllRun);
+            let runs = matches!(state, SupervisorState::AllRun);
             if runs {
-                *state = State::Ended(name.to_owned());
+                *state = SupervisorState::Ended(name.to_owned());
             }
             runs
         });
@@ -88,8 +88,8 @@ impl Supervisor {
     /// The name of the first that ended before it might.
     pub fn ended(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Ended(name) => Some(name.clone()),
-            State::AllRun | State::Released => None,
+            SupervisorState::Ended(name) => Some(name.clone()),
+            SupervisorState::AllRun | SupervisorState::Released => None,
         }
     }
 
@@ -107,12 +107,12 @@ impl Supervisor {
 }
 
 /// Dropped at the end, also by a panic.
-struct Running {
+struct RunningThread {
     name: String,
     supervisor: Supervisor,
 }
 
-impl Drop for Running {
+impl Drop for RunningThread {
     fn drop(&mut self) {
         self.supervisor.note_end(&self.name);
     }

@@ -57,7 +57,7 @@ impl ExportFormat {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FigureKind {
     Counter,
     Gauge,
 }
@@ -66,17 +66,17 @@ enum Kind {
 struct Metric {
     /// Without `_total`.
     name: &'static str,
-    kind: Kind,
+    kind: FigureKind,
     help: &'static str,
     value: fn(&Sample) -> Option<f64>,
 }
 
 const fn counter(name: &'static str, help: &'static str, value: fn(&Sample) -> Option<f64>) -> Metric {
-    Metric { name, kind: Kind::Counter, help, value }
+    Metric { name, kind: FigureKind::Counter, help, value }
 }
 
 const fn gauge(name: &'static str, help: &'static str, value: fn(&Sample) -> Option<f64>) -> Metric {
-    Metric { name, kind: Kind::Gauge, help, value }
+    Metric { name, kind: FigureKind::Gauge, help, value }
 }
 
 fn read(sample: &Sample, part: Part) -> Option<&Sample> {
@@ -202,7 +202,7 @@ pub fn begin(out: &mut Vec<u8>, format: ExportFormat, round: usize) {
             for metric in &METRICS {
                 out.push(b',');
                 out.extend_from_slice(metric.name.as_bytes());
-                if metric.kind == Kind::Counter {
+                if metric.kind == FigureKind::Counter {
                     out.extend_from_slice(b"_total");
                 }
             }
@@ -210,7 +210,7 @@ pub fn begin(out: &mut Vec<u8>, format: ExportFormat, round: usize) {
         }
         ExportFormat::OpenMetrics => {
             let Some(Metric { name, kind, help, .. }) = METRICS.get(round) else { return };
-            let kind = if *kind == Kind::Counter { "counter" } else { "gauge" };
+            let kind = if *kind == FigureKind::Counter { "counter" } else { "gauge" };
             out.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n").as_bytes());
         }
     }
@@ -247,7 +247,7 @@ pub fn samples(out: &mut Vec<u8>, format: ExportFormat, round: usize, of: &Expor
             let labels = of.labels();
             let labels = labels.iter().filter(|(_, value)| !value.is_empty());
             let labels: Vec<_> = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-            let total = if metric.kind == Kind::Counter { "_total" } else { "" };
+            let total = if metric.kind == FigureKind::Counter { "_total" } else { "" };
             let series = format!("{}{total}{{{}}}", metric.name, labels.join(","));
             for sample in samples {
                 if let Some(value) = (metric.value)(sample) {

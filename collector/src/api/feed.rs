@@ -19,7 +19,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::api::backend::Status;
-use crate::api::backend::feed::{Cursor, Feed, Row};
+use crate::api::backend::feed::{Cursor, Feed, FeedRow};
 use crate::api::http::openapi::parts::parameter;
 use crate::api::http::responses::{self, ApiError, OPEN};
 use crate::api::query::feed::Query;
@@ -81,7 +81,7 @@ pub(crate) async fn answer<S: Feed + Status>(
 
 async fn tick<S: Feed + Status>(source: &Arc<S>, since: Option<Cursor>) -> Result<Response, ApiError> {
     // A place in the list of rows for each; the rows themselves are the table's.
-    let share = source.budget().reserve(OPEN + source.listed() * 2 * size_of::<Arc<Row>>()).await?;
+    let share = source.budget().reserve(OPEN + source.listed() * 2 * size_of::<Arc<FeedRow>>()).await?;
     let tick = source.tick(since).await;
     let collector = wire::Collector { version: source.version().to_owned(), validation: source.validation() };
     responses::pieces(share, wire::pieces(&tick, &collector)).await

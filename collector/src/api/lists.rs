@@ -102,7 +102,7 @@ struct List<S> {
     form: Form,
     /// How many containers are begun.
     sent: usize,
-    state: State,
+    state: ListState,
     /// Why the last container that was left out was.
     unavailable: Option<Unavailable>,
     /// Until the last piece.
@@ -110,7 +110,7 @@ struct List<S> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ListState {
     New,
     Open,
     Closed,
@@ -125,7 +125,7 @@ struct Current {
 }
 
 /// What is rendered of a container.
-enum Part {
+enum ListPart {
     /// All of it.
     Whole(ContainerView),
     /// Its first samples and all that comes before them.
@@ -153,7 +153,7 @@ impl<S: Containers + Status> List<S> {
             limits,
             form,
             sent: 0,
-            state: State::New,
+            state: ListState::New,
             unavailable: None,
             share: Some(share),
         })
@@ -161,13 +161,13 @@ impl<S: Containers + Status> List<S> {
 
     /// The response that begins with this piece.
     fn after(self, first: Bytes) -> Response {
-        if self.state == State::Closed {
+        if self.state == ListState::Closed {
             return json(first);
         }
         let rest = stream::unfold((Some(first), self), |(first, mut list)| async move {
             match first {
                 Some(first) => Some((Ok(first), (None, list))),
-                None if list.state == State::Closed => None,
+                None if list.state == ListState::Closed => None,
                 None => Some((list.piece().await, (None, list))),
             }
         });
@@ -189,12 +189,12 @@ impl<S: Containers + Status> List<S> {
             self.source.budget().grow(share, weight * 2).await?;
         }
         let mut out = Vec::with_capacity(weight + weight / 4);
-        if self.state == State::New {
+        if self.state == ListState::New {
             out.extend_from_slice(self.form.open);
-            self.state = State::Open;
+            self.state = ListState::Open;
         }
         let (form, memory, begun) = (self.form, self.source.machine_memory(), self.sent);
-        self.sent += parts.iter().filter(|part| matches!(part, Part::Whole(_) | Part::Beginning(_))).count();
+        self.sent += parts.iter().filter(|part| matches!(part, ListPart::Whole(_) | ListPart::Beginning(_))).count();
         let closing = self.current.is_none() && self.names.is_empty();
         let render = move || {
             append(&mut out, &parts, begun, form.element, memory);
@@ -208,13 +208,13 @@ impl<S: Containers + Status> List<S> {
             self.source.budget().grow(share, piece.len() * 2).await?;
         }
         if closing {
-            self.state = State::Closed;
+            self.state = ListState::Closed;
         }
         Ok(piece)
     }
 
     /// The next part, if there is anything to report about the container whose turn it is.
-    async fn part(&mut self) -> Option<Part> {
+    async fn part(&mut self) -> Option<ListPart> {
         if self.current.is_some() {
             return self.continued().await;
         }
@@ -224,7 +224,7 @@ impl<S: Containers + Status> List<S> {
         if matches!(parts.as_slice(), [_, _, ..] | [Portion::Past { .. }]) {
             self.begun(name, parts.into()).await
         } else {
-            self.view(&name, None).await.map(Part::Whole)
+            self.view(&name, None).await.map(ListPart::Whole)
         }
     }
 
@@ -235,39 +235,39 @@ impl<S: Containers + Status> List<S> {
     }
 
     /// The beginning of a container that is sent in stretches: with the first one that still has samples.
-    async fn begun(&mut self, name: Name, mut left: VecDeque<Portion>) -> Option<Part> {
+    async fn begun(&mut self, name: Name, mut left: VecDeque<Portion>) -> Option<ListPart> {
         loop {
             let stretch = left.pop_front()?;
             let mut view = self.view(&name, Some(stretch)).await?;
             if left.is_empty() {
-                return Some(Part::Whole(view));
+                return Some(ListPart::Whole(view));
             }
             if let Some(last) = view.samples.last() {
                 let previous = Some(Arc::clone(last));
                 self.current = Some(Current { name, left, previous });
                 // It belongs to the newest sample.
                 view.identity.health.clear();
-                return Some(Part::Beginning(view));
+                return Some(ListPart::Beginning(view));
             }
         }
     }
 
-    async fn continued(&mut self) -> Option<Part> {
+    async fn continued(&mut self) -> Option<ListPart> {
         let mut current = self.current.take()?;
-        let Some(stretch) = current.left.pop_front() else { return Some(Part::Tail) };
+        let Some(stretch) = current.left.pop_front() else { return Some(ListPart::Tail) };
         // One that ended meanwhile ends here.
-        let Some(mut view) = self.view(&current.name, Some(stretch)).await else { return Some(Part::Tail) };
+        let Some(mut view) = self.view(&current.name, Some(stretch)).await else { return Some(ListPart::Tail) };
         let previous = current.previous.take();
         current.previous = view.samples.last().cloned().or_else(|| previous.clone());
         if !current.left.is_empty() {
             view.identity.health.clear();
         }
         self.current = Some(current);
-        (!view.samples.is_empty()).then_some(Part::Samples(view, previous))
+        (!view.samples.is_empty()).then_some(ListPart::Samples(view, previous))
     }
 }
 
-impl Part {
+impl ListPart {
     /// What it takes, about.
     fn weight(&self) -> usize {
         let (Self::Whole(view) | Self::Beginning(view) | Self::Samples(view, _)) = self else { return 0 };
@@ -283,26 +283,26 @@ impl Part {
     }
 }
 
-fn append(out: &mut Vec<u8>, parts: &[Part], begun: usize, element: Element, memory: units::Bytes) {
+fn append(out: &mut Vec<u8>, parts: &[ListPart], begun: usize, element: Element, memory: units::Bytes) {
     let mut begun = begun;
     for part in parts {
         match part {
-            Part::Whole(view) | Part::Beginning(view) => {
+            ListPart::Whole(view) | ListPart::Beginning(view) => {
                 if begun > 0 {
                     out.push(b',');
                 }
                 begun += 1;
                 (element.append)(out, view, memory);
-                if matches!(part, Part::Beginning(_)) {
+                if matches!(part, ListPart::Beginning(_)) {
                     debug_assert!(out.ends_with(element.tail), "the samples are the last of a container");
                     out.truncate(out.len() - element.tail.len());
                 }
             }
-            Part::Samples(view, previous) => {
+            ListPart::Samples(view, previous) => {
                 out.push(b',');
                 (element.samples)(out, view, previous.as_deref());
             }
-            Part::Tail => out.extend_from_slice(element.tail),
+            ListPart::Tail => out.extend_from_slice(element.tail),
         }
     }
 }

@@ -39,7 +39,7 @@ use labels::{Arena, Block};
 pub use negotiation::{Accepted, Offer};
 pub(super) use number::append_scaled;
 pub use options::{
-    ContainerLabels, CreatedLines, Endpoint, Format, LabelSet, Labelled, Options, Profile, Scrape, Timestamps,
+    ContainerLabels, CreatedLines, Endpoint, ExpositionOptions, Format, LabelSet, Labelled, Profile, Scrape, Timestamps,
 };
 pub use snapshot::{Entry, Kill, Life, Snapshot};
 use writer::Writer;
@@ -59,7 +59,7 @@ static FAMILIES: LazyLock<Vec<&'static Family>> = LazyLock::new(|| {
 /// Renders a snapshot into the buffer. `drain` is called now and then and may take what is rendered so far.
 pub fn render(
     snapshot: &Snapshot,
-    options: &Options,
+    options: &ExpositionOptions,
     scrape: Scrape,
     out: &mut Vec<u8>,
     drain: &mut dyn FnMut(&mut Vec<u8>),
@@ -84,8 +84,14 @@ pub fn render(
     let is_reported =
         |family: &&'static Family| scrape.endpoint != Endpoint::Itself && family.is_reported(kinds, options);
     let families: Vec<_> = FAMILIES.iter().copied().filter(is_reported).collect();
-    let page =
-        Page { snapshot, options, endpoint: scrape.endpoint, rows: rows(snapshot, &entries), context, arena: &arena };
+    let page = MetricsPage {
+        snapshot,
+        options,
+        endpoint: scrape.endpoint,
+        rows: rows(snapshot, &entries),
+        context,
+        arena: &arena,
+    };
     let mut writer = Writer::new(out, drain, (scrape.format, options.created), snapshot.at, &arena);
 
     let own: &[MetricFamily] = match scrape.endpoint {
@@ -157,16 +163,16 @@ impl Other<'_> {
 }
 
 /// Everything that families are rendered from.
-struct Page<'a> {
+struct MetricsPage<'a> {
     snapshot: &'a Snapshot,
-    options: &'a Options,
+    options: &'a ExpositionOptions,
     endpoint: Endpoint,
     rows: Vec<Row<'a>>,
     context: Context<'a>,
     arena: &'a Arena,
 }
 
-impl Page<'_> {
+impl MetricsPage<'_> {
     /// One family's series, but for those of the containers that are left out.
     fn family(&self, family: &'static Family, left_out: &[bool], out: &mut Writer<'_>) {
         out.family(family.head());

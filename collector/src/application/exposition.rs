@@ -62,7 +62,7 @@ pub(super) fn read(
         if line.is_empty() {
             continue;
         }
-        let Sample { name, labels, value, at } =
+        let ExposedSample { name, labels, value, at } =
             sample(line).map_err(|reason| ExpositionError::Malformed { line: at + 1, reason })?;
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
@@ -115,14 +115,14 @@ fn family<'a>(name: &'a str, kinds: &BTreeMap<&'a str, &'a str>) -> (&'a str, &'
     (name, "untyped")
 }
 
-struct Sample<'a> {
+struct ExposedSample<'a> {
     name: &'a str,
     labels: BTreeMap<String, String>,
     value: f64,
     at: Option<WallTime>,
 }
 
-fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
+fn sample(line: &str) -> Result<ExposedSample<'_>, &'static str> {
     let (name, mut rest) = name(line).ok_or("not the name of a metric")?;
     rest = rest.trim_start();
     let mut labels = BTreeMap::new();
@@ -139,7 +139,7 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
         return Err("something follows the time");
     }
     let at = at.map(|millis| WallTime(u64::try_from(millis).unwrap_or(0).saturating_mul(1_000_000)));
-    Ok(Sample { name, labels, value, at })
+    Ok(ExposedSample { name, labels, value, at })
 }
 
 /// A metric's or a label's name, and what follows it.

@@ -54,13 +54,13 @@ pub(super) fn compile(expression: &str) -> Result<(Regex, Size), ExpressionError
 /// Those that were used lately.
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
-    kept: HashMap<Box<str>, Kept>,
+    kept: HashMap<Box<str>, KeptExpression>,
     bytes: usize,
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptExpression {
     compiled: Regex,
     bytes: usize,
     used: u64,
@@ -84,7 +84,7 @@ impl Expressions {
             let bytes = states * WITH_CACHES + expression.len();
             self.make_room(bytes);
             self.bytes += bytes;
-            self.kept.insert(expression.into(), Kept { compiled, bytes, used: 0 });
+            self.kept.insert(expression.into(), KeptExpression { compiled, bytes, used: 0 });
         }
         let clock = self.clock;
         let kept = self.kept.get_mut(expression).ok_or(ExpressionError::NoGroup)?;

@@ -71,7 +71,7 @@ pub struct Rules {
 }
 
 /// What the task works with.
-struct Shared<F, C> {
+struct PollShared<F, C> {
     files: F,
     count: C,
     rules: Rules,
@@ -85,7 +85,7 @@ struct Shared<F, C> {
     followed: AtomicUsize,
 }
 
-impl<F, C> Shared<F, C> {
+impl<F, C> PollShared<F, C> {
     /// Bytes that the readings of each container may take.
     fn share(&self) -> usize {
         SHARES_BYTES / self.followed.load(Ordering::Relaxed).max(1)
@@ -116,7 +116,7 @@ pub async fn run<F: Files, C: Fn(Outcome) + Send + Sync + 'static>(
     rules: Rules,
     count: C,
 ) -> std::io::Result<()> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(PollShared {
         files,
         count,
         rules,
@@ -166,7 +166,7 @@ fn labels(identity: &Identity) -> Vec<(String, String)> {
 }
 
 /// One endpoint of a container.
-struct Endpoint {
+struct PolledEndpoint {
     plan: Arc<Plan>,
     due: Instant,
     /// What it offers, by its last answer.
@@ -174,7 +174,7 @@ struct Endpoint {
 }
 
 /// What is known of a container from when it was read before.
-struct State {
+struct PollState {
     known: Known,
     /// How long looking through its answers may take.
     size: Size,
@@ -185,9 +185,9 @@ struct State {
     room: Option<Taken>,
 }
 
-impl State {
+impl PollState {
     /// Sees to it that there is room for a reading of so many bytes.
-    fn admit<F, C>(&mut self, shared: &Shared<F, C>, bytes: usize) -> Result<(), ApplicationError> {
+    fn admit<F, C>(&mut self, shared: &PollShared<F, C>, bytes: usize) -> Result<(), ApplicationError> {
         self.room = None;
         let share = shared.share();
         if bytes > share {
@@ -200,7 +200,7 @@ impl State {
 
 /// Reads one container for as long as it is there.
 async fn follow<F: Files, C: Fn(Outcome)>(
-    shared: Arc<Shared<F, C>>,
+    shared: Arc<PollShared<F, C>>,
     container: Arc<Container>,
     labels: Vec<(String, String)>,
     address: Address,
@@ -215,7 +215,7 @@ async fn follow<F: Files, C: Fn(Outcome)>(
         wait = (wait * 2).min(LONGEST_RETRY);
     };
     let size = endpoints.iter().map(|endpoint| endpoint.plan.size).max().unwrap_or(Size::Small);
-    let mut state = State { known: Known::New, size, failures: 0, spent: Duration::ZERO, room: None };
+    let mut state = PollState { known: Known::New, size, failures: 0, spent: Duration::ZERO, room: None };
     loop {
         let Some(next) = endpoints.iter().map(|endpoint| endpoint.due).min() else { return };
         sleep_until(next).await;
@@ -253,25 +253,25 @@ async fn follow<F: Files, C: Fn(Outcome)>(
 }
 
 /// Reads none of them before so long.
-fn put_off(endpoints: &mut [Endpoint], wait: Duration) {
+fn put_off(endpoints: &mut [PolledEndpoint], wait: Duration) {
     let earliest = Instant::now() + wait;
     for endpoint in endpoints {
         endpoint.due = endpoint.due.max(earliest);
     }
 }
 
-fn failed<F, C: Fn(Outcome)>(shared: &Shared<F, C>, container: &Container, error: &ApplicationError) {
+fn failed<F, C: Fn(Outcome)>(shared: &PollShared<F, C>, container: &Container, error: &ApplicationError) {
     (shared.count)(if error.is_beyond_bounds() { Outcome::Refused } else { Outcome::Failed });
     tracing::debug!(cgroup = %container.name().escape_ascii(), %error, "no application metrics");
 }
 
 /// Reads the files that the labels name. As in cAdvisor all have to be right.
 async fn plans<F: Files, C>(
-    shared: &Shared<F, C>,
+    shared: &PollShared<F, C>,
     name: &Name,
     labels: &[(String, String)],
     address: Address,
-) -> Result<(Vec<Endpoint>, Vec<Taken>), ApplicationError> {
+) -> Result<(Vec<PolledEndpoint>, Vec<Taken>), ApplicationError> {
     let is_long = |(collector, path): &(String, String)| collector.len() > COLLECTOR_BYTES || path.len() > PATH_BYTES;
     if labels.len() > COLLECTORS || labels.iter().any(is_long) {
         return Err(ApplicationError::Labels);
@@ -294,7 +294,7 @@ async fn plans<F: Files, C>(
             Method::Generic(metrics) => metrics.iter().map(MetricSpec::from).collect(),
             Method::Prometheus(_) => Vec::new(),
         };
-        endpoints.push(Endpoint { plan: Arc::new(plan), due: Instant::now(), specs });
+        endpoints.push(PolledEndpoint { plan: Arc::new(plan), due: Instant::now(), specs });
     }
     Ok((endpoints, room))
 }
@@ -309,9 +309,9 @@ struct Polled {
 
 /// Reads the endpoints that are due. As in cAdvisor one that fails spoils it.
 async fn round<F, C>(
-    shared: &Shared<F, C>,
-    endpoints: &mut [Endpoint],
-    state: &mut State,
+    shared: &PollShared<F, C>,
+    endpoints: &mut [PolledEndpoint],
+    state: &mut PollState,
     lane: &Lane,
 ) -> Result<Polled, ApplicationError> {
     let (mut values, mut bytes, mut left_out) = (BTreeMap::new(), 0, 0);

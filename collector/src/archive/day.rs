@@ -198,7 +198,7 @@ fn random(seed: &mut u64) -> u64 {
 #[ignore = "half a minute with optimization: what docs/history.md says of the cost"]
 fn a_day_of_a_thousand_containers() {
     let directory = tempfile::tempdir().unwrap();
-    let bounds = Options { bytes: 4 << 30, age: Duration::from_hours(25), ..options(directory.path()) };
+    let bounds = ArchiveOptions { bytes: 4 << 30, age: Duration::from_hours(25), ..options(directory.path()) };
     let (store, (mut writer, archive)) = (store(), writer(bounds.clone()));
     let keys: Arc<[Box<str>]> = (0..KEYS).map(|key| format!("statistic_{key}").into()).collect();
     let name = |number: u64| format!("/kubepods/burstable/pod{number}/{:064x}", number * 0x1234_5678_9abc);
@@ -243,7 +243,7 @@ fn a_day_of_a_thousand_containers() {
     for number in (0..CONTAINERS).step_by(37) {
         let mut expected = Made::new(number, &keys);
         let begun = Instant::now();
-        let wanted = Wanted { from: at(0).back(Duration::from_secs(1)), to: at(STEPS), newest: usize::MAX };
+        let wanted = WantedSamples { from: at(0).back(Duration::from_secs(1)), to: at(STEPS), newest: usize::MAX };
         let samples = archive.samples(name(number).as_bytes(), wanted);
         let took = begun.elapsed();
         assert_eq!(samples.len() as u64, STEPS);

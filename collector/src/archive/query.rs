@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::records::Subject;
-use super::run::{Columns, Range};
-use super::segment::{Life, Place, Reader, Segment, SegmentError};
-use super::storage::Files;
+use super::records::ArchivedSubject;
+use super::run::{Range, SampleColumns};
+use super::segment::{ArchivedLife, BlockPlace, Segment, SegmentError, SegmentReader};
+use super::storage::FilesRecord;
 use super::{Archive, File, guarded, lock};
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
@@ -26,9 +26,9 @@ const ENDED_CONTAINER: u64 = 600_000;
 
 /// A container at a moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moment {
+pub struct PastContainer {
     /// Who it was.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<ArchivedSubject>,
     /// Its last samples before the moment, oldest first; at most so many as were asked for.
     pub samples: Vec<Arc<Sample>>,
     /// When it ended, if it had just ended.
@@ -37,7 +37,7 @@ pub struct Moment {
 
 /// Which samples are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedSamples {
     /// Not before this.
     pub from: WallTime,
     /// Not after this.
@@ -48,14 +48,14 @@ pub struct Wanted {
 
 /// Samples of one container that can be in memory together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct SamplePiece {
     /// Which.
-    pub wanted: Wanted,
+    pub wanted: WantedSamples,
     /// How many at most.
     pub len: usize,
 }
 
-impl Wanted {
+impl WantedSamples {
     fn range(&self) -> Range {
         Range { from: self.from.0.div_ceil(1_000_000), to: self.to.millis(), newest: self.newest }
     }
@@ -71,7 +71,7 @@ impl Archive {
     }
 
     /// Asks a file; `None`, reported, where it cannot answer.
-    fn ask<T>(&self, file: &Arc<File>, ask: impl FnOnce(&Reader<'_>) -> Result<T, SegmentError>) -> Option<T> {
+    fn ask<T>(&self, file: &Arc<File>, ask: impl FnOnce(&SegmentReader<'_>) -> Result<T, SegmentError>) -> Option<T> {
         let segment = self.segment(file)?;
         match guarded(|| ask(&segment.reader()?)) {
             Ok(answer) => Some(answer),
@@ -90,7 +90,7 @@ impl Archive {
     }
 
     /// A life's samples, oldest first.
-    fn of_life(&self, reader: &Reader<'_>, life: u32, range: Range) -> Result<Vec<Arc<Sample>>, SegmentError> {
+    fn of_life(&self, reader: &SegmentReader<'_>, life: u32, range: Range) -> Result<Vec<Arc<Sample>>, SegmentError> {
         // First what is not on disk yet: it may be there the next moment, and then it is found twice.
         let mut later = self.of_tail(reader.segment(), life, range);
         let mut earlier: Vec<Vec<Arc<Sample>>> = Vec::new();
@@ -122,8 +122,13 @@ impl Archive {
         self.files().last().is_some_and(|file| file.path == segment.path())
     }
 
-    fn of_block(&self, reader: &Reader<'_>, place: &Place, range: Range) -> Result<Vec<Arc<Sample>>, SegmentError> {
-        let columns = reader.block(place)?.and_then(|raw| Columns::decode(&raw));
+    fn of_block(
+        &self,
+        reader: &SegmentReader<'_>,
+        place: &BlockPlace,
+        range: Range,
+    ) -> Result<Vec<Arc<Sample>>, SegmentError> {
+        let columns = reader.block(place)?.and_then(|raw| SampleColumns::decode(&raw));
         let found = columns.and_then(|columns| Some((reader.segment().shape(columns.shape)?, columns)));
         let Some((shape, columns)) = found else {
             self.damaged(reader.segment().path(), 1, "blocks of samples");
@@ -133,10 +138,10 @@ impl Archive {
     }
 
     /// The containers that there were at this time, by name, each with its last samples.
-    pub fn moment(&self, at: WallTime, samples: usize) -> Vec<Moment> {
+    pub fn moment(&self, at: WallTime, samples: usize) -> Vec<PastContainer> {
         let to = at.millis();
         let absent = ABSENT.max(3 * self.options.step.as_millis() as u64);
-        let mut found: BTreeMap<_, Moment> = BTreeMap::new();
+        let mut found: BTreeMap<_, PastContainer> = BTreeMap::new();
         for file in self.within(to.saturating_sub(ENDED_CONTAINER), to) {
             self.ask(&file, |reader| {
                 for (number, life) in reader.segment().lives() {
@@ -156,7 +161,7 @@ impl Archive {
                     let ended = ended.map(|ended| WallTime(ended * 1_000_000));
                     let known = found.get(name).and_then(|moment| moment.samples.last());
                     if known.is_none_or(|known| known.at < last) {
-                        found.insert(Arc::clone(name), Moment { subject: Arc::clone(subject), samples, ended });
+                        found.insert(Arc::clone(name), PastContainer { subject: Arc::clone(subject), samples, ended });
                     }
                 }
                 Ok(())
@@ -166,7 +171,7 @@ impl Archive {
     }
 
     /// The samples of the container of this name, oldest first.
-    pub fn samples(&self, name: &[u8], wanted: Wanted) -> Vec<Arc<Sample>> {
+    pub fn samples(&self, name: &[u8], wanted: WantedSamples) -> Vec<Arc<Sample>> {
         let range = wanted.range();
         let mut parts = Vec::new();
         let mut missing = range.newest;
@@ -192,7 +197,7 @@ impl Archive {
     }
 
     /// The same in pieces, oldest first.
-    pub fn pieces(&self, name: &[u8], wanted: Wanted) -> Vec<Piece> {
+    pub fn pieces(&self, name: &[u8], wanted: WantedSamples) -> Vec<SamplePiece> {
         let range = wanted.range();
         let mut spans = Vec::new();
         for file in self.within(range.from, range.to) {
@@ -208,7 +213,7 @@ impl Archive {
             });
         }
         spans.sort_unstable();
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut pieces: Vec<SamplePiece> = Vec::new();
         let (mut missing, mut end) = (range.newest, range.to);
         for (first, last, len) in spans.into_iter().rev() {
             let (from, to) = (first.max(range.from), last.min(end));
@@ -217,7 +222,7 @@ impl Archive {
             }
             let len = len.min(missing);
             let time = |millis: u64| WallTime(millis.saturating_mul(1_000_000));
-            pieces.push(Piece { wanted: Wanted { from: time(from), to: time(to), newest: len }, len });
+            pieces.push(SamplePiece { wanted: WantedSamples { from: time(from), to: time(to), newest: len }, len });
             // A block that is cut off by the end has fewer; then there are a few more than asked for to choose from.
             if last <= range.to && first >= range.from {
                 missing -= len;
@@ -233,8 +238,8 @@ impl Archive {
         &self,
         from: WallTime,
         to: WallTime,
-        mut is_wanted: impl FnMut(&Subject) -> bool,
-    ) -> Vec<Arc<Subject>> {
+        mut is_wanted: impl FnMut(&ArchivedSubject) -> bool,
+    ) -> Vec<Arc<ArchivedSubject>> {
         let (first, last) = (from.millis(), to.millis());
         let mut found = BTreeMap::new();
         for file in self.within(first, last) {
@@ -266,9 +271,9 @@ impl Archive {
         &self,
         from: WallTime,
         to: WallTime,
-        mut show: impl FnMut(&Subject, &[Arc<Sample>]) -> Result<(), E>,
+        mut show: impl FnMut(&ArchivedSubject, &[Arc<Sample>]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let range = Wanted { from, to, newest: usize::MAX }.range();
+        let range = WantedSamples { from, to, newest: usize::MAX }.range();
         for file in self.within(range.from, range.to) {
             let done = self.ask(&file, |reader| {
                 for (number, life) in reader.segment().lives() {
@@ -296,7 +301,7 @@ impl Archive {
     pub fn storage(&self, name: &[u8], samples: &[Arc<Sample>]) -> Vec<Option<Arc<Storage>>> {
         let time = |sample: Option<&Arc<Sample>>| sample.map_or(0, |sample| sample.at.millis());
         let (from, to) = (time(samples.first()), time(samples.last()));
-        let mut known: Vec<Files> = Vec::new();
+        let mut known: Vec<FilesRecord> = Vec::new();
         for file in self.within(from, to) {
             let damaged = self.ask(&file, |reader| {
                 let lives: Vec<_> = lives_of(reader, name).into_iter().map(|(life, _)| life).collect();
@@ -338,7 +343,7 @@ impl Archive {
     }
 
     /// Who the container of this name was and what it was allowed between these times: each change with its millisecond.
-    pub fn changes(&self, name: &[u8], from: WallTime, to: WallTime) -> Vec<(WallTime, Arc<Subject>)> {
+    pub fn changes(&self, name: &[u8], from: WallTime, to: WallTime) -> Vec<(WallTime, Arc<ArchivedSubject>)> {
         let mut found = Vec::new();
         for file in self.within(from.millis(), to.millis()) {
             self.ask(&file, |reader| {
@@ -358,7 +363,7 @@ impl Archive {
     }
 }
 
-fn lives_of(reader: &Reader<'_>, name: &[u8]) -> Vec<(u32, Life)> {
+fn lives_of(reader: &SegmentReader<'_>, name: &[u8]) -> Vec<(u32, ArchivedLife)> {
     let mut lives = reader.segment().lives();
     lives.retain(|(_, life)| life.name().is_some_and(|known| **known == *name));
     lives

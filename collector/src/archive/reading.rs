@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Options;
+use super::ArchiveOptions;
 use crate::bounds::Bound;
 use crate::sample::application::{Format, MetricSpec, Number, Round, Value as Reported};
 use crate::units::WallTime;
@@ -16,13 +16,13 @@ const LEAST: u64 = 16 << 10;
 
 /// What one life of a container reported with the sample of this millisecond.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct ApplicationReading {
     pub(super) life: u32,
     pub(super) at: u64,
     pub(super) round: Arc<Round>,
 }
 
-impl Reading {
+impl ApplicationReading {
     /// As JSON.
     pub(super) fn describe(&self) -> Value {
         let Self { life, at, round } = self;
@@ -87,13 +87,13 @@ fn restore_value(value: &Value) -> Option<Reported> {
 
 /// What the readings of one step may take in memory: as if each step had an equal part of the disk. On disk they take less
 /// than half of that.
-pub(super) fn budget(options: &Options) -> u64 {
+pub(super) fn budget(options: &ArchiveOptions) -> u64 {
     let steps = options.age.as_nanos() / options.step.as_nanos().max(1);
     (options.bytes / u64::try_from(steps).unwrap_or(u64::MAX).max(1)).max(LEAST)
 }
 
 /// Keeps the smallest of these readings, as many as the budget has room for. Whoever reports much leaves the others theirs.
-pub(super) fn keep_what_fits(readings: &mut Vec<Reading>, budget: u64) {
+pub(super) fn keep_what_fits(readings: &mut Vec<ApplicationReading>, budget: u64) {
     readings.sort_by_cached_key(|reading| reading.round.bytes());
     let mut left = budget;
     let fits = readings.iter().take_while(|reading| {
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn reading(life: u32, labels: Option<&BTreeMap<String, String>>) -> Reading {
+    fn reading(life: u32, labels: Option<&BTreeMap<String, String>>) -> ApplicationReading {
         let value = |number| Reported { at: WallTime(1_700_000_000_123_456_789), number, labels: labels.cloned() };
         let numbers = [Number::Integer(i64::MIN), Number::Integer(2), Number::Float(2.0), Number::Float(1e300)];
         let spec = |name: &str, format| MetricSpec {
@@ -127,7 +127,7 @@ mod tests {
             specs: [spec("a", Format::Integer), spec("b", Format::Float)].into(),
             values: [("a".to_owned(), numbers.map(value).to_vec())].into(),
         };
-        Reading { life, at: 1_700_000_000_500, round: Arc::new(round) }
+        ApplicationReading { life, at: 1_700_000_000_500, round: Arc::new(round) }
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         for labels in [None, Some(BTreeMap::new()), Some([("app_queue".to_owned(), "\u{fffd}".to_owned())].into())] {
             let reading = reading(7, labels.as_ref());
             let text = reading.describe().to_string();
-            assert_eq!(Reading::restore(&serde_json::from_str(&text).unwrap()), Some(reading), "{text}");
+            assert_eq!(ApplicationReading::restore(&serde_json::from_str(&text).unwrap()), Some(reading), "{text}");
         }
     }
 
@@ -145,13 +145,13 @@ mod tests {
         let mut readings = vec![long(0), reading(1, None), long(2), reading(3, None)];
         keep_what_fits(&mut readings, 25_000);
         assert_eq!(readings.iter().map(|reading| reading.life).collect::<Vec<_>>(), [1, 3, 0]);
-        let options = Options {
+        let options = ArchiveOptions {
             directory: PathBuf::new(),
             step: Duration::from_secs(10),
             age: Duration::from_hours(24),
             bytes: 1 << 30,
         };
         assert_eq!(budget(&options), (1 << 30) / 8640);
-        assert_eq!(budget(&Options { bytes: 16 << 20, ..options }), LEAST);
+        assert_eq!(budget(&ArchiveOptions { bytes: 16 << 20, ..options }), LEAST);
     }
 }

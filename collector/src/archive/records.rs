@@ -19,7 +19,7 @@ use crate::units::{Bytes, Limit, Micros, WallTime};
 
 /// Who a container was at some moment, and what it was allowed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Subject {
+pub struct ArchivedSubject {
     /// The cgroup's name.
     pub name: Name,
     /// What its runtime reported.
@@ -106,7 +106,7 @@ fn limit_of(value: &Value, key: &str) -> Option<MemoryLimit> {
     }
 }
 
-impl Subject {
+impl ArchivedSubject {
     /// As JSON.
     pub(super) fn describe(&self) -> Value {
         let Self { name: called, identity, spec } = self;
@@ -368,11 +368,11 @@ mod tests {
             ..Spec::default()
         };
         for subject in [
-            Subject { name: b"/a".as_slice().into(), identity: Some(Arc::new(identity)), spec: limited },
-            Subject { name: b"/\xff\n".as_slice().into(), ..Subject::default() },
+            ArchivedSubject { name: b"/a".as_slice().into(), identity: Some(Arc::new(identity)), spec: limited },
+            ArchivedSubject { name: b"/\xff\n".as_slice().into(), ..ArchivedSubject::default() },
         ] {
             let text = subject.describe().to_string();
-            assert_eq!(Subject::restore(&serde_json::from_str(&text).unwrap()), Some(subject), "{text}");
+            assert_eq!(ArchivedSubject::restore(&serde_json::from_str(&text).unwrap()), Some(subject), "{text}");
         }
     }
 

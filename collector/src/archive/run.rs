@@ -115,49 +115,49 @@ impl Run {
     }
 
     /// By columns.
-    pub(super) fn columns(&self) -> Columns {
+    pub(super) fn columns(&self) -> SampleColumns {
         let mut times = Vec::with_capacity(self.len);
-        let mut columns: Vec<_> = self.start.iter().map(|first| Column::Constant(*first)).collect();
+        let mut columns: Vec<_> = self.start.iter().map(|first| NumberColumn::Constant(*first)).collect();
         let mut before = self.start.clone();
         self.each(|at, numbers| {
             let len = times.len();
             times.push(at);
             for ((column, before), now) in columns.iter_mut().zip(&mut before).zip(numbers) {
                 match column {
-                    Column::Constant(_) if before == now => {}
-                    Column::Constant(value) => {
+                    NumberColumn::Constant(_) if before == now => {}
+                    NumberColumn::Constant(value) => {
                         let mut values = Vec::with_capacity(self.len);
                         values.resize(len, *value);
                         values.push(*now);
-                        *column = Column::Values(values);
+                        *column = NumberColumn::Values(values);
                     }
-                    Column::Values(values) => values.push(*now),
+                    NumberColumn::Values(values) => values.push(*now),
                 }
                 *before = *now;
             }
         });
-        Columns { shape: self.shape, times, columns }
+        SampleColumns { shape: self.shape, times, columns }
     }
 }
 
 /// What one number of a container was at each step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Column {
+enum NumberColumn {
     Constant(u64),
     Values(Vec<u64>),
 }
 
 /// Samples by columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Columns {
+pub(super) struct SampleColumns {
     /// The shape of all samples.
     pub(super) shape: u32,
     /// When each was taken, in milliseconds, oldest first.
     pub(super) times: Vec<u64>,
-    columns: Vec<Column>,
+    columns: Vec<NumberColumn>,
 }
 
-impl Columns {
+impl SampleColumns {
     /// As bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -170,19 +170,19 @@ impl Columns {
             write_signed(&mut out, now.wrapping_sub(span));
             (before, span) = (*at, now);
         }
-        let varies = |column: &Column| matches!(column, Column::Values(_));
+        let varies = |column: &NumberColumn| matches!(column, NumberColumn::Values(_));
         for eight in self.columns.chunks(8) {
             out.push(eight.iter().enumerate().map(|(bit, column)| u8::from(varies(column)) << bit).sum());
         }
         for column in &self.columns {
             let first = match column {
-                Column::Constant(value) => *value,
-                Column::Values(values) => values.first().copied().unwrap_or_default(),
+                NumberColumn::Constant(value) => *value,
+                NumberColumn::Values(values) => values.first().copied().unwrap_or_default(),
             };
             write_varint(&mut out, first);
         }
         for column in &self.columns {
-            if let Column::Values(values) = column {
+            if let NumberColumn::Values(values) = column {
                 for [before, now] in values.array_windows() {
                     write_signed(&mut out, now.wrapping_sub(*before));
                 }
@@ -210,7 +210,7 @@ impl Columns {
         let mut columns = Vec::with_capacity(width);
         for (position, mut value) in first.into_iter().enumerate() {
             if bits[position / 8] >> (position % 8) & 1 == 0 {
-                columns.push(Column::Constant(value));
+                columns.push(NumberColumn::Constant(value));
                 continue;
             }
             let mut values = Vec::with_capacity(len);
@@ -219,7 +219,7 @@ impl Columns {
                 value = value.wrapping_add(read_signed(bytes)?);
                 values.push(value);
             }
-            columns.push(Column::Values(values));
+            columns.push(NumberColumn::Values(values));
         }
         bytes.is_empty().then_some(Self { shape, times, columns })
     }
@@ -231,8 +231,8 @@ impl Columns {
         let sample = |place: usize| {
             let value = |column: usize| match self.columns.get(column) {
                 None => 0,
-                Some(Column::Constant(value)) => *value,
-                Some(Column::Values(values)) => values.get(place).copied().unwrap_or_default(),
+                Some(NumberColumn::Constant(value)) => *value,
+                Some(NumberColumn::Values(values)) => values.get(place).copied().unwrap_or_default(),
             };
             Arc::new(shape.sample(self.times.get(place).copied().unwrap_or_default(), value))
         };
@@ -257,9 +257,9 @@ pub(super) struct Shape {
 }
 
 /// Puts the number of its column in place of each number.
-struct Count(u64);
+struct NumberColumns(u64);
 
-impl Visitor for Count {
+impl Visitor for NumberColumns {
     fn counter(&mut self, value: &mut u64) {
         self.0 += 1;
         *value = self.0;
@@ -274,7 +274,7 @@ impl Shape {
     pub(super) fn describe(sample: &Sample) -> String {
         let mut template = sample.clone();
         template.at = WallTime(0);
-        template.walk(&mut Count(0));
+        template.walk(&mut NumberColumns(0));
         template.describe().to_string()
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let samples: Vec<_> = (0..50).map(|step| Sample { at: second(step), ..complete(1 << (step % 40)) }).collect();
         let shape = Shape::restore(Shape::describe(&samples[0]).as_bytes()).unwrap();
         let run = run_of(&samples);
-        let columns = Columns::decode(&run.columns().encode()).unwrap();
+        let columns = SampleColumns::decode(&run.columns().encode()).unwrap();
         assert_eq!(columns.shape, 3);
         let all = Range { from: 0, to: u64::MAX, newest: usize::MAX };
         let plain = |samples: &[Arc<Sample>]| samples.iter().map(|sample| Sample::clone(sample)).collect::<Vec<_>>();
@@ -362,12 +362,12 @@ mod tests {
                 run.push(10 + step as u64 * 7, row.clone(), &mut Vec::new());
             }
             let columns = run.columns();
-            prop_assert_eq!(Columns::decode(&columns.encode()), Some(columns));
+            prop_assert_eq!(SampleColumns::decode(&columns.encode()), Some(columns));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Columns::decode(&bytes);
+            let _ = SampleColumns::decode(&bytes);
         }
     }
 }

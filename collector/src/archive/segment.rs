@@ -16,11 +16,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Database, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
 
-pub(super) use self::reader::Reader;
-use super::reading::Reading;
-use super::records::{Subject, describe_event};
+pub(super) use self::reader::SegmentReader;
+use super::reading::ApplicationReading;
+use super::records::{ArchivedSubject, describe_event};
 use super::run::Shape;
-use super::storage::Files;
+use super::storage::FilesRecord;
 use crate::sample::event::{Event, Name};
 
 /// What this collector writes. A file with another number is left alone.
@@ -92,11 +92,11 @@ pub(super) struct Batch {
     /// New shapes.
     pub(super) shapes: Vec<(u32, String)>,
     /// What is new of who containers are.
-    pub(super) subjects: Vec<Change>,
+    pub(super) subjects: Vec<SubjectChange>,
     /// What is new of what their files take.
-    pub(super) files: Vec<Files>,
+    pub(super) files: Vec<FilesRecord>,
     /// What their applications reported, with the millisecond at which it is written.
-    pub(super) readings: (u64, Vec<Reading>),
+    pub(super) readings: (u64, Vec<ApplicationReading>),
     /// Blocks, in the lists in which they are kept together.
     pub(super) bundles: Vec<Vec<Block>>,
     /// Rows of steps before this one are in blocks now.
@@ -118,30 +118,30 @@ pub(super) struct Block {
 
 /// Something new of one life of a container.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Change {
+pub(super) struct SubjectChange {
     pub(super) life: u32,
     /// In milliseconds.
     pub(super) at: u64,
     /// Who it is from now on; `None` when it ended.
-    pub(super) subject: Option<Arc<Subject>>,
+    pub(super) subject: Option<Arc<ArchivedSubject>>,
 }
 
 /// What is known of one life of a container.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Life {
+pub(super) struct ArchivedLife {
     /// Who it was, from which millisecond on.
-    pub(super) subjects: Vec<(u64, Arc<Subject>)>,
+    pub(super) subjects: Vec<(u64, Arc<ArchivedSubject>)>,
     /// When it ended.
     pub(super) ended: Option<u64>,
 }
 
-impl Life {
+impl ArchivedLife {
     pub(super) fn name(&self) -> Option<&Name> {
         self.subjects.first().map(|(_, subject)| &subject.name)
     }
 
     /// Who it was at this millisecond, or at first.
-    pub(super) fn subject(&self, at: u64) -> Option<&Arc<Subject>> {
+    pub(super) fn subject(&self, at: u64) -> Option<&Arc<ArchivedSubject>> {
         let later = self.subjects.partition_point(|(from, _)| *from <= at);
         self.subjects.get(later.saturating_sub(1)).map(|(_, subject)| subject)
     }
@@ -149,7 +149,7 @@ impl Life {
 
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
+pub(super) struct BlockPlace {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) len: u32,
@@ -158,7 +158,7 @@ pub(super) struct Place {
     bytes: u32,
 }
 
-enum Base {
+enum SegmentBase {
     Written(Database),
     Read(ReadOnlyDatabase),
 }
@@ -166,7 +166,7 @@ enum Base {
 /// An open file.
 pub(super) struct Segment {
     path: PathBuf,
-    base: Base,
+    base: SegmentBase,
     index: RwLock<Index>,
 }
 
@@ -178,12 +178,12 @@ impl fmt::Debug for Segment {
 
 #[derive(Debug, Default)]
 struct Index {
-    lives: BTreeMap<u32, Life>,
+    lives: BTreeMap<u32, ArchivedLife>,
     shapes: HashMap<u32, Arc<Shape>>,
 }
 
 impl Index {
-    fn take(&mut self, change: &Change) {
+    fn take(&mut self, change: &SubjectChange) {
         let life = self.lives.entry(change.life).or_default();
         match &change.subject {
             Some(subject) => life.subjects.push((change.at, Arc::clone(subject))),
@@ -243,7 +243,7 @@ impl Segment {
             write.open_table(READINGS).map_err(redb)?;
         }
         write.commit().map_err(redb)?;
-        Self::load(path, Base::Written(base)).map(|(segment, _)| segment)
+        Self::load(path, SegmentBase::Written(base)).map(|(segment, _)| segment)
     }
 
     /// Opens a file to read it; with it how many of its records of containers are damaged.
@@ -252,12 +252,12 @@ impl Segment {
         let read = base.begin_read().map_err(redb)?;
         let format = read.open_table(META).map_err(redb)?.get("format").map_err(redb)?.map(|format| format.value());
         match format {
-            Some(FORMAT) => Self::load(path, Base::Read(base)),
+            Some(FORMAT) => Self::load(path, SegmentBase::Read(base)),
             other => Err(SegmentError::Format(other.unwrap_or_default())),
         }
     }
 
-    fn load(path: &Path, base: Base) -> Result<(Self, usize), SegmentError> {
+    fn load(path: &Path, base: SegmentBase) -> Result<(Self, usize), SegmentError> {
         let segment = Self { path: path.to_path_buf(), base, index: RwLock::default() };
         let read = segment.begin_read()?;
         let (mut index, mut damaged) = (Index::default(), 0);
@@ -286,8 +286,8 @@ impl Segment {
 
     fn begin_read(&self) -> Result<ReadTransaction, SegmentError> {
         match &self.base {
-            Base::Written(base) => base.begin_read().map_err(redb),
-            Base::Read(base) => base.begin_read().map_err(redb),
+            SegmentBase::Written(base) => base.begin_read().map_err(redb),
+            SegmentBase::Read(base) => base.begin_read().map_err(redb),
         }
     }
 
@@ -298,7 +298,7 @@ impl Segment {
 
     /// Writes a step; when it fails, nothing of it is there.
     pub(super) fn write(&self, batch: &Batch) -> Result<(), SegmentError> {
-        let Base::Written(base) = &self.base else {
+        let SegmentBase::Written(base) = &self.base else {
             return Err(SegmentError::Database("it is open to be read only".to_owned()));
         };
         let mut write = base.begin_write().map_err(redb)?;
@@ -317,14 +317,14 @@ impl Segment {
                 subjects.insert(next, frame(list.as_bytes(), 9).as_slice()).map_err(redb)?;
             }
             if !batch.files.is_empty() {
-                let list = Value::Array(batch.files.iter().map(Files::describe).collect()).to_string();
+                let list = Value::Array(batch.files.iter().map(FilesRecord::describe).collect()).to_string();
                 let mut files = write.open_table(FILES).map_err(redb)?;
                 let next = files.last().map_err(redb)?.map_or(0, |(last, _)| last.value() + 1);
                 files.insert(next, frame(list.as_bytes(), 6).as_slice()).map_err(redb)?;
             }
             let (at, readings) = &batch.readings;
             if !readings.is_empty() {
-                let list = Value::Array(readings.iter().map(Reading::describe).collect()).to_string();
+                let list = Value::Array(readings.iter().map(ApplicationReading::describe).collect()).to_string();
                 let mut table = write.open_table(READINGS).map_err(redb)?;
                 table.insert(at, frame(list.as_bytes(), 6).as_slice()).map_err(redb)?;
             }
@@ -368,7 +368,7 @@ impl Segment {
 
     /// Gives back what is not in use.
     pub(super) fn compact(&mut self) -> Result<(), SegmentError> {
-        if let Base::Written(base) = &mut self.base {
+        if let SegmentBase::Written(base) = &mut self.base {
             base.compact().map_err(redb)?;
         }
         Ok(())
@@ -388,7 +388,7 @@ impl Segment {
     }
 
     /// Every life that is known here.
-    pub(super) fn lives(&self) -> Vec<(u32, Life)> {
+    pub(super) fn lives(&self) -> Vec<(u32, ArchivedLife)> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.lives.iter().map(|(number, life)| (*number, life.clone())).collect()
     }
@@ -406,15 +406,16 @@ impl Segment {
     }
 }
 
-fn describe_change(change: &Change) -> Value {
-    let mut value = change.subject.as_deref().map_or_else(|| serde_json::json!({ "ended": true }), Subject::describe);
+fn describe_change(change: &SubjectChange) -> Value {
+    let mut value =
+        change.subject.as_deref().map_or_else(|| serde_json::json!({ "ended": true }), ArchivedSubject::describe);
     value["life"] = change.life.into();
     value["at"] = change.at.into();
     value
 }
 
-fn restore_change(value: &Value) -> Option<Change> {
+fn restore_change(value: &Value) -> Option<SubjectChange> {
     let life = value.get("life")?.as_u64()?.try_into().ok()?;
-    let subject = if value.get("ended").is_some() { None } else { Some(Arc::new(Subject::restore(value)?)) };
-    Some(Change { life, at: value.get("at")?.as_u64()?, subject })
+    let subject = if value.get("ended").is_some() { None } else { Some(Arc::new(ArchivedSubject::restore(value)?)) };
+    Some(SubjectChange { life, at: value.get("at")?.as_u64()?, subject })
 }

@@ -11,7 +11,7 @@ use crate::units::{Bytes, WallTime};
 
 /// What the files of one life of a container take from some millisecond on.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Files {
+pub(super) struct FilesRecord {
     pub(super) life: u32,
     pub(super) at: u64,
     pub(super) storage: Arc<Storage>,
@@ -36,7 +36,7 @@ pub(super) fn is_same(one: &Storage, other: &Storage) -> bool {
         && usage(*logs) == usage(other.logs)
 }
 
-impl Files {
+impl FilesRecord {
     /// As JSON.
     pub(super) fn describe(&self) -> Value {
         let Self { life, at, storage } = self;
@@ -126,9 +126,9 @@ mod tests {
             logs: None,
         };
         for storage in [Storage::default(), whole.clone()] {
-            let files = Files { life: 7, at: 9, storage: Arc::new(storage) };
+            let files = FilesRecord { life: 7, at: 9, storage: Arc::new(storage) };
             let text = files.describe().to_string();
-            assert_eq!(Files::restore(&serde_json::from_str(&text).unwrap()), Some(files), "{text}");
+            assert_eq!(FilesRecord::restore(&serde_json::from_str(&text).unwrap()), Some(files), "{text}");
         }
         let mut later = whole.clone();
         later.layer.as_mut().unwrap().at = WallTime(6);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::run::{Columns, Range, Run, Shape};
+use super::run::{Range, Run, SampleColumns, Shape};
 use super::segment::{Block, frame, unframe};
 use crate::sample::container::Sample;
 use crate::store::deltas::{read_varint, write_varint};
@@ -129,7 +129,7 @@ impl Tail {
     }
 
     /// The blocks that wait, put together for writing: what fills bundles, or all of them.
-    pub(super) fn bundles(&self, all: Extent) -> Vec<Vec<Block>> {
+    pub(super) fn bundles(&self, all: WhichBlocks) -> Vec<Vec<Block>> {
         let mut bundles = Vec::new();
         let (mut bundle, mut bytes) = (Vec::new(), 0);
         for block in &self.pending {
@@ -140,7 +140,7 @@ impl Tail {
             bytes += block.frame.len();
             bundle.push(block.clone());
         }
-        if all == Extent::All && !bundle.is_empty() {
+        if all == WhichBlocks::All && !bundle.is_empty() {
             bundles.push(bundle);
         }
         bundles
@@ -195,7 +195,7 @@ impl Tail {
         let mut samples = Vec::new();
         let within = |first: u64, last: u64| first <= range.to && last >= range.from;
         for block in self.pending.iter().filter(|block| block.life == life && within(block.first, block.last)) {
-            let columns = unframe(&block.frame).and_then(|raw| Columns::decode(&raw));
+            let columns = unframe(&block.frame).and_then(|raw| SampleColumns::decode(&raw));
             if let Some(columns) = columns
                 && let Some(shape) = shape(columns.shape)
             {
@@ -214,7 +214,7 @@ impl Tail {
 
 /// How many of the blocks that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum WhichBlocks {
     All,
     FullBundles,
 }

@@ -31,11 +31,11 @@ pub(super) fn store() -> Store {
     })
 }
 
-pub(super) fn options(directory: &Path) -> Options {
-    Options { directory: directory.to_path_buf(), step: STEP, age: Duration::from_hours(24), bytes: 1 << 30 }
+pub(super) fn options(directory: &Path) -> ArchiveOptions {
+    ArchiveOptions { directory: directory.to_path_buf(), step: STEP, age: Duration::from_hours(24), bytes: 1 << 30 }
 }
 
-pub(super) fn writer(options: Options) -> (Writer, Arc<Archive>) {
+pub(super) fn writer(options: ArchiveOptions) -> (Writer, Arc<Archive>) {
     let archive = Arc::new(Archive::empty(options, Degradations::default()));
     (Writer::new(Arc::clone(&archive)), archive)
 }
@@ -72,7 +72,7 @@ fn write(writer: &mut Writer, store: &Store, containers: &[Arc<Container>], step
 }
 
 fn all(archive: &Archive, of: &str) -> Vec<Sample> {
-    let wanted = Wanted { from: at(0), to: at(1_000_000), newest: usize::MAX };
+    let wanted = WantedSamples { from: at(0), to: at(1_000_000), newest: usize::MAX };
     archive.samples(of.as_bytes(), wanted).iter().map(|sample| Sample::clone(sample)).collect()
 }
 
@@ -92,7 +92,7 @@ fn what_was_written_is_read_while_it_is_written_and_later() {
         assert_eq!(all(&archive, &format!("/c{number}")), expected(0..500, number), "{number}");
     }
     assert_eq!(all(&archive, "/c"), [] as [Sample; 0]);
-    let few = Wanted { from: at(100), to: at(420), newest: 5 };
+    let few = WantedSamples { from: at(100), to: at(420), newest: 5 };
     let samples = archive.samples(b"/c3", few);
     assert_eq!(samples.iter().map(|sample| sample.at).collect::<Vec<_>>(), [416, 417, 418, 419, 420].map(at));
     assert_eq!(archive.counts().samples, 500 * 20);
@@ -110,7 +110,7 @@ fn pieces_are_the_samples_in_parts() {
     let containers = containers(&store, 3);
     write(&mut writer, &store, &containers, 0..450);
     for (from, to, newest) in [(0, 449, usize::MAX), (50, 430, usize::MAX), (0, 449, 200), (10, 10, 9), (460, 500, 9)] {
-        let wanted = Wanted { from: at(from), to: at(to), newest };
+        let wanted = WantedSamples { from: at(from), to: at(to), newest };
         let pieces = archive.pieces(b"/c2", wanted);
         let parts: Vec<_> = pieces.iter().flat_map(|piece| archive.samples(b"/c2", piece.wanted)).collect();
         assert_eq!(parts, archive.samples(b"/c2", wanted), "{wanted:?}");
@@ -138,7 +138,7 @@ fn what_files_take_is_kept_where_it_changes() {
     write(&mut writer, &store, &containers, 30..450);
     let check = |archive: &Archive| {
         let known = |name: &[u8], step: u64| {
-            let wanted = Wanted { from: at(step), to: at(step), newest: 1 };
+            let wanted = WantedSamples { from: at(step), to: at(step), newest: 1 };
             let known = archive.storage(name, &archive.samples(name, wanted));
             known.into_iter().flatten().next().map(|storage| storage.total().unwrap().bytes.0)
         };
@@ -190,7 +190,7 @@ fn what_applications_report_is_kept_with_its_samples() {
     }
     assert_eq!(archive.files().len(), 2);
     let check = |archive: &Archive| {
-        let wanted = Wanted { from: at(340), to: at(420), newest: usize::MAX };
+        let wanted = WantedSamples { from: at(340), to: at(420), newest: usize::MAX };
         let found = archive.readings(b"/c0", &archive.samples(b"/c0", wanted));
         let expected: Vec<_> = (340..=420).step_by(5).map(|step| (at(step), Arc::new(round(step as i64)))).collect();
         // Each file begins with what was known.
@@ -248,7 +248,7 @@ fn a_moment_has_who_was_there_then() {
 
     let names = |step: u64| -> Vec<(String, bool)> {
         let moments = archive.moment(WallTime(at(step).0 + 1), 2);
-        let name = |moment: &Moment| String::from_utf8_lossy(&moment.subject.name).into_owned();
+        let name = |moment: &PastContainer| String::from_utf8_lossy(&moment.subject.name).into_owned();
         moments.iter().map(|moment| (name(moment), moment.ended.is_some())).collect()
     };
     let shown =
@@ -360,7 +360,7 @@ fn damage_anywhere_never_makes_a_wrong_number() {
 #[test]
 fn age_and_bytes_bound_it() {
     let directory = tempfile::tempdir().unwrap();
-    let bounds = Options { age: Duration::from_hours(1), ..options(directory.path()) };
+    let bounds = ArchiveOptions { age: Duration::from_hours(1), ..options(directory.path()) };
     let (store, (mut writer, archive)) = (store(), writer(bounds));
     let containers = containers(&store, 2);
     write(&mut writer, &store, &containers, 0..1000);
@@ -370,7 +370,7 @@ fn age_and_bytes_bound_it() {
     assert_eq!(samples.last().unwrap().at, at(999));
 
     let directory = tempfile::tempdir().unwrap();
-    let bounds = Options { bytes: 2 << 20, ..options(directory.path()) };
+    let bounds = ArchiveOptions { bytes: 2 << 20, ..options(directory.path()) };
     let (mut writer, archive) = self::writer(bounds);
     for step in 1000..1600 {
         for (number, container) in containers.iter().enumerate() {
@@ -432,7 +432,7 @@ fn writes_until_it_is_killed() {
     let Some(directory) = std::env::var_os(CHILD) else { return };
     let (store, (mut writer, archive)) = (store(), writer(options(Path::new(&directory))));
     let containers = containers(&store, 10);
-    let wanted = Wanted { from: at(0), to: at(1_000_000), newest: 1 };
+    let wanted = WantedSamples { from: at(0), to: at(1_000_000), newest: 1 };
     let last =
         archive.samples(b"/c0", wanted).first().map_or(0, |sample| (sample.at.millis() - at(0).millis()) / 10_000);
     for step in last + 1.. {

@@ -15,13 +15,13 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 
 use self::reason::reason;
-use super::reading::{self, Reading};
-use super::records::Subject;
+use super::reading::{self, ApplicationReading};
+use super::records::ArchivedSubject;
 use super::run::{Shape, numbers};
-use super::segment::{Batch, Change, Segment, SegmentError, frame};
-use super::storage::{self, Files};
-use super::tail::{Chain, Extent, Pushed};
-use super::{Archive, File, Options, files_of, guarded, lock, lock_write};
+use super::segment::{Batch, Segment, SegmentError, SubjectChange, frame};
+use super::storage::{self, FilesRecord};
+use super::tail::{Chain, Pushed, WhichBlocks};
+use super::{Archive, ArchiveOptions, File, files_of, guarded, lock, lock_write};
 use crate::degradations::Degradations;
 use crate::sample::application::Round;
 use crate::sample::container::Sample;
@@ -53,7 +53,7 @@ pub struct Writer {
     archive: Arc<Archive>,
     /// The file that is written to.
     active: Option<Active>,
-    lives: HashMap<usize, Life>,
+    lives: HashMap<usize, WrittenLife>,
     /// Ended containers that are written. As long as they are referred to nobody else is at their place in memory.
     done: HashMap<usize, Weak<Container>>,
     shapes: HashMap<String, u32>,
@@ -76,10 +76,10 @@ struct Active {
 
 /// A container that is written.
 #[derive(Debug)]
-struct Life {
+struct WrittenLife {
     container: Arc<Container>,
     number: u32,
-    subject: Option<Arc<Subject>>,
+    subject: Option<Arc<ArchivedSubject>>,
     last: Option<(Arc<Sample>, u32)>,
     /// What its files took when that was written last.
     storage: Option<Arc<Storage>>,
@@ -93,7 +93,7 @@ struct Life {
 /// # Errors
 /// The system has no thread to give. Whatever is wrong with the directory is reported as a degradation.
 pub fn start(
-    options: Options,
+    options: ArchiveOptions,
     store: Arc<Store>,
     degradations: Degradations,
     supervisor: &Supervisor,
@@ -264,18 +264,21 @@ impl Writer {
         let life = self.lives.entry(key).or_insert_with(|| {
             *next += 1;
             let container = Arc::clone(container);
-            Life { container, number: *next - 1, subject: None, last: None, storage: None, round: None, seen: 0 }
+            WrittenLife { container, number: *next - 1, subject: None, last: None, storage: None, round: None, seen: 0 }
         });
         life.seen = self.step;
-        let subject =
-            Subject { name: Arc::clone(container.name()), identity: container.identity(), spec: container.spec() };
+        let subject = ArchivedSubject {
+            name: Arc::clone(container.name()),
+            identity: container.identity(),
+            spec: container.spec(),
+        };
         let Some(sample) = sample else { return };
         if life.subject.as_deref() != Some(&subject) {
             let subject = Arc::new(subject);
             life.subject = Some(Arc::clone(&subject));
             // The first holds for the first sample.
             let at = if life.last.is_none() { time.min(sample.at) } else { time };
-            self.unsaved.subjects.push(Change { life: life.number, at: at.millis(), subject: Some(subject) });
+            self.unsaved.subjects.push(SubjectChange { life: life.number, at: at.millis(), subject: Some(subject) });
         }
         if let Some(storage) = container.storage()
             && life.storage.as_ref().is_none_or(|known| !storage::is_same(known, &storage))
@@ -283,7 +286,7 @@ impl Writer {
             // The first holds for the first sample.
             let at = if life.storage.is_none() { time.min(sample.at) } else { time }.millis();
             life.storage = Some(Arc::clone(&storage));
-            self.unsaved.files.push(Files { life: life.number, at, storage });
+            self.unsaved.files.push(FilesRecord { life: life.number, at, storage });
         }
         // An ended container's last sample with the kills of its end: a moment after the one without them.
         let again = life.last.as_ref().is_some_and(|(last, _)| last.at.millis() == sample.at.millis());
@@ -322,7 +325,7 @@ impl Writer {
             && life.round.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &round))
         {
             life.round = Some(Arc::clone(&round));
-            self.unsaved.readings.1.push(Reading { life: life.number, at, round });
+            self.unsaved.readings.1.push(ApplicationReading { life: life.number, at, round });
         }
     }
 
@@ -330,7 +333,7 @@ impl Writer {
         let Some(life) = self.lives.remove(&key) else { return };
         lock(&self.archive.tail).finish(life.number);
         if life.subject.is_some() {
-            self.unsaved.subjects.push(Change { life: life.number, at: time.millis(), subject: None });
+            self.unsaved.subjects.push(SubjectChange { life: life.number, at: time.millis(), subject: None });
         }
         drop(life.container);
     }
@@ -355,7 +358,7 @@ impl Writer {
             if tail.memory() > TAIL {
                 tail.finish_all();
             }
-            tail.bundles(Extent::FullBundles)
+            tail.bundles(WhichBlocks::FullBundles)
         };
         let blocks = bundles.iter().map(Vec::len).sum();
         let is_step = row.is_some();
@@ -399,7 +402,7 @@ impl Writer {
 
     /// Drops the oldest files.
     fn drop_what_is_too_much(&mut self, time: WallTime) {
-        let Options { age, bytes, .. } = self.archive.options;
+        let ArchiveOptions { age, bytes, .. } = self.archive.options;
         let oldest = time.back(age).millis();
         loop {
             let files = self.archive.files();

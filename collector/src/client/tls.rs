@@ -26,7 +26,7 @@ pub enum Trust {
 
 /// What a client shows of itself: files in PEM.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Identity<'a> {
+pub(crate) struct ClientIdentity<'a> {
     /// Its certificate, and those between it and an authority's.
     pub(crate) certificate: &'a Path,
     /// The certificate's key.
@@ -80,7 +80,7 @@ pub(crate) fn connector(scheme: &str, trust: &Trust, version: Version) -> Result
 ///
 /// # Errors
 /// A file cannot be read or has nothing that can be used.
-pub(crate) fn config(trust: &Trust, identity: Option<Identity<'_>>) -> Result<ClientConfig, TlsError> {
+pub(crate) fn config(trust: &Trust, identity: Option<ClientIdentity<'_>>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| wrong(&"TLS", &error))?;
     let builder = match trust {
@@ -98,7 +98,7 @@ pub(crate) fn config(trust: &Trust, identity: Option<Identity<'_>>) -> Result<Cl
             builder.with_root_certificates(roots)
         }
     };
-    let Some(Identity { certificate, key: path }) = identity else { return Ok(builder.with_no_client_auth()) };
+    let Some(ClientIdentity { certificate, key: path }) = identity else { return Ok(builder.with_no_client_auth()) };
     let key = PrivateKeyDer::from_pem_file(path).map_err(|error| wrong(&path.display(), &error))?;
     builder.with_client_auth_cert(certificates(certificate)?, key).map_err(|error| wrong(&path.display(), &error))
 }

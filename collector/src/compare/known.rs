@@ -33,7 +33,7 @@ enum When {
 }
 
 /// Where a deliberate difference is seen.
-struct Place {
+struct DifferencePlace {
     id: &'static str,
     difference: Difference,
     /// The resource ends with this.
@@ -43,53 +43,70 @@ struct Place {
     when: When,
 }
 
-const fn place(id: &'static str, difference: Difference, resource: &'static str, path: &'static str) -> Place {
-    Place { id, difference, resource, path, when: When::Always }
+const fn place(
+    id: &'static str,
+    difference: Difference,
+    resource: &'static str,
+    path: &'static str,
+) -> DifferencePlace {
+    DifferencePlace { id, difference, resource, path, when: When::Always }
 }
 
-const fn unknown(path: &'static str) -> Place {
-    Place { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
+const fn unknown(path: &'static str) -> DifferencePlace {
+    DifferencePlace { id: "absent-not-zero", difference: Difference::Missing, resource: "", path, when: When::Nothing }
 }
 
 /// Labels of the families that begin so.
-const fn empty_label(families: &'static str) -> Place {
+const fn empty_label(families: &'static str) -> DifferencePlace {
     let place = place("empty-labels", Difference::Missing, "/metrics", families);
-    Place { when: When::EmptyLabel, ..place }
+    DifferencePlace { when: When::EmptyLabel, ..place }
 }
 
 /// Counters of sockets within a sample of v2.
-const fn in_v2(resource: &'static str, path: &'static str) -> Place {
-    Place { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
+const fn in_v2(resource: &'static str, path: &'static str) -> DifferencePlace {
+    DifferencePlace { id: "v2-sockets", difference: Difference::Value, resource, path, when: When::Nothing }
 }
 
 /// Counters of the device that a container's file system is on.
-const fn of_device(path: &'static str) -> Place {
-    Place { id: "container-disks", difference: Difference::Value, resource: "", path, when: When::Nothing }
+const fn of_device(path: &'static str) -> DifferencePlace {
+    DifferencePlace { id: "container-disks", difference: Difference::Value, resource: "", path, when: When::Nothing }
 }
 
-const fn uncounted(path: &'static str) -> Place {
-    Place { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
+const fn uncounted(path: &'static str) -> DifferencePlace {
+    DifferencePlace { id: "process-counts", difference: Difference::Value, resource: "", path, when: When::Nothing }
 }
 
 /// Sums over processes, which come and go between one server's samples and the other's.
-const fn of_processes(path: &'static str) -> Place {
+const fn of_processes(path: &'static str) -> DifferencePlace {
     place("schedstat-seen", Difference::Value, "", path)
 }
 
-const fn of_containers_mount(resource: &'static str, path: &'static str) -> Place {
-    Place { id: "container-mounts", difference: Difference::Missing, resource, path, when: When::ContainersMount }
+const fn of_containers_mount(resource: &'static str, path: &'static str) -> DifferencePlace {
+    DifferencePlace {
+        id: "container-mounts",
+        difference: Difference::Missing,
+        resource,
+        path,
+        when: When::ContainersMount,
+    }
 }
 
-const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> Place {
-    Place { id: "host-network", difference, resource, path, when: When::HostNetwork }
+const fn of_host(difference: Difference, resource: &'static str, path: &'static str) -> DifferencePlace {
+    DifferencePlace { id: "host-network", difference, resource, path, when: When::HostNetwork }
 }
 
 /// Series of a device whose name cAdvisor does not know.
-const fn nameless(path: &'static str) -> Place {
-    Place { id: "device-names", difference: Difference::Missing, resource: "/metrics", path, when: When::Nameless }
+const fn nameless(path: &'static str) -> DifferencePlace {
+    DifferencePlace {
+        id: "device-names",
+        difference: Difference::Missing,
+        resource: "/metrics",
+        path,
+        when: When::Nameless,
+    }
 }
 
-const PLACES: &[Place] = &[
+const PLACES: &[DifferencePlace] = &[
     unknown("cpu"),
     unknown("diskio"),
     unknown("memory"),
@@ -151,7 +168,7 @@ const PLACES: &[Place] = &[
     place("version", Difference::Value, "", "docker_version"),
     place("version", Difference::Value, "", "docker_api_version"),
     // The machine's file systems on devices that cAdvisor takes for no disks, such as loop devices.
-    Place { resource: "/machinestats", ..of_device("filesystem[].inline.") },
+    DifferencePlace { resource: "/machinestats", ..of_device("filesystem[].inline.") },
     of_device("filesystem[].reads_completed"),
     of_device("filesystem[].reads_merged"),
     of_device("filesystem[].sectors_read"),
@@ -177,7 +194,13 @@ const PLACES: &[Place] = &[
     of_processes("container_cpu_schedstat_run_periods_total[]"),
     place("cores-of-all-sockets", Difference::Value, "", "num_physical_cores"),
     place("cores-of-all-sockets", Difference::Value, "/metrics", "machine_cpu_physical_cores[]"),
-    Place { id: "device-names", difference: Difference::Value, resource: "", path: "device", when: When::Nothing },
+    DifferencePlace {
+        id: "device-names",
+        difference: Difference::Value,
+        resource: "",
+        path: "device",
+        when: When::Nothing,
+    },
     nameless("container_fs_."),
     nameless("container_blkio_device_usage_total."),
     place("cloud", Difference::Value, "", "cloud_provider"),
@@ -198,22 +221,22 @@ const PLACES: &[Place] = &[
     place("metric-kinds", Difference::Missing, "/spec", "cpu.mask"),
     place("metric-kinds", Difference::Missing, "", "processes.limit"),
     place("metric-kinds", Difference::Value, "", "has_processes"),
-    Place {
+    DifferencePlace {
         when: When::PlainCgroup,
         ..place("creation-time", Difference::Value, "/metrics", "container_start_time_seconds[]")
     },
-    Place {
+    DifferencePlace {
         when: When::Hierarchy,
         ..place("hierarchical-faults", Difference::Value, "/metrics", "container_memory_failures_total[]")
     },
-    Place { when: When::PlainCgroup, ..place("creation-time", Difference::Value, "", "creation_time") },
+    DifferencePlace { when: When::PlainCgroup, ..place("creation-time", Difference::Value, "", "creation_time") },
     place("hierarchical-faults", Difference::Value, "", "hierarchical_data.pgfault"),
     place("hierarchical-faults", Difference::Value, "", "hierarchical_data.pgmajfault"),
     of_host(Difference::Missing, "", "network"),
     of_host(Difference::Missing, "", "network.interfaces"),
     of_host(Difference::Value, "", "has_network"),
     of_host(Difference::Missing, "/metrics", "container_network_."),
-    Place { when: When::Unmounted, ..place("gone-file-systems", Difference::Missing, "/storage", "[]") },
+    DifferencePlace { when: When::Unmounted, ..place("gone-file-systems", Difference::Missing, "/storage", "[]") },
     of_containers_mount("", "filesystems[]"),
     of_containers_mount("", "filesystem[]"),
     of_containers_mount("/storage", "[]"),
@@ -223,7 +246,7 @@ const PLACES: &[Place] = &[
     place("ps", Difference::Value, "/ps", "cgroup_path"),
     place("ps", Difference::Value, "/ps", "cmd"),
     place("ps", Difference::Value, "/ps", "user"),
-    Place { when: When::MinuteLater, ..place("ps", Difference::Value, "/ps", "start_time") },
+    DifferencePlace { when: When::MinuteLater, ..place("ps", Difference::Value, "/ps", "start_time") },
     place("error-texts", Difference::Value, "", "error"),
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_seconds_total[]"),
     place("diskstats-seconds", Difference::Value, "/metrics", "container_fs_io_time_weighted_seconds_total[]"),
@@ -248,7 +271,7 @@ pub(super) fn explanation(
     on_host_network: &BTreeSet<String>,
 ) -> Option<&'static str> {
     let pattern = finding.pattern();
-    let fits = |place: &&Place| {
+    let fits = |place: &&DifferencePlace| {
         place.difference == finding.difference
             && finding.resource.ends_with(place.resource)
             && is_at(&pattern, place.path)

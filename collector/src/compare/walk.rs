@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Options;
+use super::CompareOptions;
 use super::progress::Progress;
 use super::report::{Difference, Finding, Report};
 use super::rules::Structure;
@@ -32,7 +32,7 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(
 type Resources = Vec<(String, Vec<String>)>;
 
 /// Two servers and what was found about them.
-struct Walk {
+struct CompareWalk {
     theirs: Client,
     ours: Client,
     report: Report,
@@ -45,7 +45,7 @@ struct Walk {
 }
 
 /// Compares everything.
-pub(super) async fn compare(options: &Options) -> Result<Report, ClientError> {
+pub(super) async fn compare(options: &CompareOptions) -> Result<Report, ClientError> {
     let end = Instant::now() + options.timeout;
     let patience = Patience { each: PATIENCE, end: Some(end) };
     let theirs = Client::new(&options.theirs, "--with-header", patience)?;
@@ -59,7 +59,7 @@ pub(super) async fn compare(options: &Options) -> Result<Report, ClientError> {
     }
     let progress = Progress::until(end);
     let containers = BTreeSet::new();
-    let mut walk = Walk { theirs, ours, report, resources, containers, progress, host_network: None };
+    let mut walk = CompareWalk { theirs, ours, report, resources, containers, progress, host_network: None };
     match walk.everything().await {
         Err(error) if walk.report.answers == 0 => return Err(error),
         // What was found until then is worth as much.
@@ -94,7 +94,7 @@ async fn discover(client: &Client, expected: &'static str) -> Result<Resources, 
     Ok(resources)
 }
 
-impl Walk {
+impl CompareWalk {
     async fn everything(&mut self) -> Result<(), ClientError> {
         self.begin("the list of containers".to_owned());
         self.find_containers().await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ConfigError, ReportFormat, value_error};
 use crate::client::{Header, Origin, Peer, Trust};
-use crate::compare::{Format, Options, Verbosity};
+use crate::compare::{CompareOptions, Format, Verbosity};
 
 /// The flags of `collector compare`.
 #[derive(Debug, clap::Args)]
@@ -33,12 +33,12 @@ pub(super) struct CompareArgs {
 }
 
 impl CompareArgs {
-    pub(super) fn into_options(self) -> Result<Options, ConfigError> {
+    pub(super) fn into_options(self) -> Result<CompareOptions, ConfigError> {
         let Self { with, url, with_header, url_header, format, verbose, timeout } = self;
         if timeout == 0 {
             return Err(value_error("timeout", &"0", &"nothing can be compared in no time"));
         }
-        Ok(Options {
+        Ok(CompareOptions {
             theirs: Peer { origin: with, headers: with_header, trust: Trust::System },
             ours: Peer { origin: url, headers: url_header, trust: Trust::System },
             format: match format {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::config::invocation::Invocation;
 
-    fn options(flags: &[&str]) -> Result<Options, String> {
+    fn options(flags: &[&str]) -> Result<CompareOptions, String> {
         let args = ["collector", "compare"].into_iter().chain(flags.iter().copied()).map(OsString::from);
         match Invocation::from_command_line(args) {
             Ok(Invocation::Compare(options)) => Ok(*options),

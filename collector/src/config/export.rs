@@ -10,7 +10,7 @@ use super::{ConfigError, moment, value_error};
 use crate::api::export::ExportFormat;
 use crate::api::query::export::ExportQuery;
 use crate::client::Origin;
-use crate::export::{ExportRequest, Source};
+use crate::export::{ExportRequest, HistorySource};
 use crate::units::WallTime;
 
 /// The flags of `collector export`.
@@ -54,8 +54,8 @@ impl ExportArgs {
             container,
         };
         let source = match (history_dir, url) {
-            (Some(directory), _) => Source::Directory(directory),
-            (None, Some(url)) => Source::Server(peer.peer(url)?),
+            (Some(directory), _) => HistorySource::Directory(directory),
+            (None, Some(url)) => HistorySource::Server(peer.peer(url)?),
             // clap wants one of them.
             (None, None) => return Err(value_error("url", &"", &"give --url or --history_dir")),
         };
@@ -84,7 +84,7 @@ mod tests {
     fn a_span_of_a_directory_or_a_server() {
         let asked = request(&["--history_dir=/h", "--from=2023-11-14T22:13:20Z", "--to=1700000060", "--format=csv"]);
         let asked = asked.unwrap();
-        assert_eq!(asked.source, Source::Directory("/h".into()));
+        assert_eq!(asked.source, HistorySource::Directory("/h".into()));
         assert_eq!(asked.query.to.since(asked.query.from).0, 60_000_000_000);
         let asked = request(&["--url=http://node:8080", "--from=-6h", "--container=web"]).unwrap();
         let now = WallTime::from(SystemTime::now());

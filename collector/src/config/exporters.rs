@@ -58,8 +58,8 @@ pub(super) struct ExporterArgs {
     #[arg(long = "remote_write_queue_size", default_value_t = 100)]
     remote_write_queue_size: usize,
     /// Version of the protocol: `auto` is 2.0, or 1.0 where the receiver does not speak that
-    #[arg(long = "remote_write_version", value_enum, default_value_t = Version::Auto)]
-    remote_write_version: Version,
+    #[arg(long = "remote_write_version", value_enum, default_value_t = OtlpVersion::Auto)]
+    remote_write_version: OtlpVersion,
     #[command(flatten)]
     storage: StorageArgs,
 }
@@ -94,7 +94,7 @@ enum Coding {
 
 /// Version of remote write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Version {
+enum OtlpVersion {
     /// 2.0, or 1.0 where the receiver does not speak that
     Auto,
     /// 1.0
@@ -126,9 +126,9 @@ impl ExporterArgs {
             self.remote_write_queue_size,
         )?;
         let version = match self.remote_write_version {
-            Version::Auto => RemoteWriteVersion::Negotiated,
-            Version::One => RemoteWriteVersion::One,
-            Version::Two => RemoteWriteVersion::Two,
+            OtlpVersion::Auto => RemoteWriteVersion::Negotiated,
+            OtlpVersion::One => RemoteWriteVersion::One,
+            OtlpVersion::Two => RemoteWriteVersion::Two,
         };
         let mut notes = Vec::new();
         let Drivers { influxdb, statsd, stdout } = self.storage.drivers(kept, &mut notes)?;

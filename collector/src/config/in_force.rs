@@ -31,18 +31,18 @@ pub(super) struct Flags(BTreeMap<String, Flag>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Flag {
     values: Vec<OsString>,
-    origin: Origin,
-    form: Form,
+    origin: FlagOrigin,
+    form: FlagForm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum FlagOrigin {
     Default,
     Set,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum FlagForm {
     One,
     /// It may be repeated.
     List,
@@ -62,8 +62,8 @@ impl Flags {
             }
             let flag = Flag {
                 values: values.map(OsStr::to_owned).collect(),
-                origin: if is_set { Origin::Set } else { Origin::Default },
-                form: if matches!(arg.get_action(), ArgAction::Append) { Form::List } else { Form::One },
+                origin: if is_set { FlagOrigin::Set } else { FlagOrigin::Default },
+                form: if matches!(arg.get_action(), ArgAction::Append) { FlagForm::List } else { FlagForm::One },
             };
             Some((arg.get_long()?.to_owned(), flag))
         };
@@ -88,7 +88,7 @@ impl Flags {
 
     /// The command line that makes the same.
     pub(super) fn line(&self) -> Vec<OsString> {
-        let set = self.0.iter().filter(|(_, flag)| flag.origin == Origin::Set);
+        let set = self.0.iter().filter(|(_, flag)| flag.origin == FlagOrigin::Set);
         let args = set.flat_map(|(name, flag)| {
             flag.values.iter().map(move |value| {
                 let mut arg = OsString::from(format!("--{name}="));
@@ -121,11 +121,11 @@ impl Flags {
         for (name, flag) in &self.0 {
             let values: Vec<String> = flag.values.iter().map(|value| in_toml(&shown(name, value))).collect();
             let value = match (flag.form, &*values) {
-                (Form::List, values) => format!("[{}]", values.join(", ")),
-                (Form::One, [.., value]) => value.clone(),
-                (Form::One, []) => continue,
+                (FlagForm::List, values) => format!("[{}]", values.join(", ")),
+                (FlagForm::One, [.., value]) => value.clone(),
+                (FlagForm::One, []) => continue,
             };
-            let comment = if flag.origin == Origin::Set { "" } else { "# " };
+            let comment = if flag.origin == FlagOrigin::Set { "" } else { "# " };
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{comment}{name} = {value}");
         }

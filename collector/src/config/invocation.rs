@@ -114,7 +114,7 @@ pub enum Invocation {
     /// `top`.
     Top(Box<TopRequest>),
     /// `compare`.
-    Compare(Box<compare::Options>),
+    Compare(Box<compare::CompareOptions>),
     /// `export`.
     Export(Box<ExportRequest>),
 }

@@ -161,13 +161,13 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Line {
+    struct KubeletLine {
         #[command(flatten)]
         args: KubeletArgs,
     }
 
     fn config(flags: &[&str], tls: Option<&TlsFiles>) -> Result<KubeletConfig, String> {
-        let line = Line::parse_from(std::iter::once("collector").chain(flags.iter().copied()));
+        let line = KubeletLine::parse_from(std::iter::once("collector").chain(flags.iter().copied()));
         line.args.config([127, 0, 0, 1].into(), tls, None).map_err(|error| error.to_string())
     }
 

@@ -3,7 +3,9 @@
 use clap::{ArgAction, ValueEnum};
 
 use super::{ConfigError, list, value_error};
-use crate::api::prometheus::{ContainerLabels, CreatedLines, LabelSet, Labelled, Options, Profile, Timestamps};
+use crate::api::prometheus::{
+    ContainerLabels, CreatedLines, ExpositionOptions, LabelSet, Labelled, Profile, Timestamps,
+};
 use crate::go_flags::go_bool;
 use crate::sample::kinds::KindSet;
 
@@ -69,7 +71,7 @@ enum ProfileArg {
 
 impl MetricsArgs {
     /// How metrics are exposed.
-    pub(super) fn options(&self, kinds: KindSet, kubelet_kinds: KindSet) -> Result<Options, ConfigError> {
+    pub(super) fn options(&self, kinds: KindSet, kubelet_kinds: KindSet) -> Result<ExpositionOptions, ConfigError> {
         if (1..FEWEST_SERIES).contains(&self.max_series) {
             let problem = format!("use at least {FEWEST_SERIES}, or 0 for any number");
             return Err(value_error("max_series", &self.max_series, &problem));
@@ -82,7 +84,7 @@ impl MetricsArgs {
                 LabelSet::Cadvisor(ContainerLabels::Only(only))
             }
         };
-        Ok(Options {
+        Ok(ExpositionOptions {
             kinds,
             kubelet_kinds,
             labels,
@@ -109,7 +111,7 @@ mod tests {
     use crate::config::invocation::Invocation;
     use crate::sample::kinds::MetricKind;
 
-    fn options(flags: &[&str]) -> Result<Options, String> {
+    fn options(flags: &[&str]) -> Result<ExpositionOptions, String> {
         let args = std::iter::once("collector").chain(flags.iter().copied()).map(OsString::from);
         match Invocation::from_command_line(args).map_err(|error| error.to_string())? {
             Invocation::Run(config) => Ok(config.metrics),

@@ -55,7 +55,7 @@ const LEAST_HISTORY: u64 = 16 << 20;
 
 impl RetentionArgs {
     /// What is kept on disk, if anything.
-    pub(super) fn history(&self) -> Result<Option<archive::Options>, ConfigError> {
+    pub(super) fn history(&self) -> Result<Option<archive::ArchiveOptions>, ConfigError> {
         let Some(directory) = self.history_dir.clone().filter(|directory| !directory.as_os_str().is_empty()) else {
             return Ok(None);
         };
@@ -71,7 +71,7 @@ impl RetentionArgs {
             let problem = format!("use at least {LEAST_HISTORY} bytes");
             return Err(value_error("history_bytes", &self.history_bytes, &problem));
         }
-        Ok(Some(archive::Options {
+        Ok(Some(archive::ArchiveOptions {
             directory,
             step: self.history_step,
             age: self.history_age,

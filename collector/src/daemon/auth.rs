@@ -24,11 +24,11 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Guarded(Arc<Inner>);
+pub(super) struct Guarded(Arc<AuthInner>);
 
 #[derive(Debug)]
-struct Inner {
-    rules: Current<Rules>,
+struct AuthInner {
+    rules: Current<AuthRules>,
     mount: Mount,
     began: Instant,
     failures: Failures,
@@ -38,7 +38,7 @@ struct Inner {
 
 /// What is asked for, and where.
 #[derive(Debug)]
-struct Rules {
+struct AuthRules {
     guard: Guard,
     protected: Protected,
 }
@@ -56,13 +56,13 @@ impl Guarded {
     /// Asks for what the guard knows, at the paths that are protected.
     pub(super) fn new(guard: Guard, protected: Protected, mount: Mount, metrics: ConnectionMetrics) -> Self {
         let (failures, hashes) = (Failures::default(), Hashes::new());
-        let rules = Current::new(Rules { guard, protected });
-        Self(Arc::new(Inner { rules, mount, began: Instant::now(), failures, hashes, metrics }))
+        let rules = Current::new(AuthRules { guard, protected });
+        Self(Arc::new(AuthInner { rules, mount, began: Instant::now(), failures, hashes, metrics }))
     }
 
     /// From now on asks for this.
     pub(super) fn set(&self, guard: Guard, protected: Protected) {
-        self.0.rules.set(Rules { guard, protected });
+        self.0.rules.set(AuthRules { guard, protected });
     }
 
     /// The routes, guarded.
@@ -88,7 +88,7 @@ fn is_open(protected: Protected, mount: &Mount, path: &str) -> bool {
     }
 }
 
-impl Inner {
+impl AuthInner {
     async fn answer(&self, routes: Router, request: Request<Body>) -> Response {
         let rules = self.rules.get();
         let open = is_open(rules.protected, &self.mount, request.uri().path());

@@ -48,11 +48,11 @@ pub(super) fn start(
         }
     };
     info!(map_bytes = latencies.map_bytes(), "block latency: the programs are attached");
-    let mut reader = Reader { latencies, unlisted: HashSet::new(), left_out: None };
+    let mut reader = BlockLatencyReader { latencies, unlisted: HashSet::new(), left_out: None };
     kind_reader::start("block-latency", engine, supervisor, move |engine| reader.read(engine))
 }
 
-struct Reader {
+struct BlockLatencyReader {
     latencies: BlockLatencies,
     /// Cgroups with rows that were not listed the last time: one that was just made may be listed in a moment.
     unlisted: HashSet<u64>,
@@ -60,7 +60,7 @@ struct Reader {
     left_out: Option<u64>,
 }
 
-impl Reader {
+impl BlockLatencyReader {
     fn read(&mut self, engine: &Engine) -> io::Result<()> {
         let context = engine.context();
         let hierarchy = kind_reader::hierarchy(context.hierarchies(), CONTROLLER);

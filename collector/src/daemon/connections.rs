@@ -45,7 +45,7 @@ enum Class {
 }
 
 #[derive(Debug)]
-struct Record {
+struct ConnectionRecord {
     client: Client,
     pool: Pool,
     class: Class,
@@ -54,33 +54,33 @@ struct Record {
     /// Since when it has this number of requests.
     since: Instant,
     accepted: Instant,
-    shared: Arc<Shared>,
+    shared: Arc<SharedConnections>,
 }
 
 /// What the table and the connection share.
 #[derive(Debug)]
-struct Shared {
+struct SharedConnections {
     pace: Arc<Pace>,
     end: Notify,
     reason: Mutex<Option<Reason>>,
 }
 
-impl Shared {
+impl SharedConnections {
     fn end(&self, reason: Reason) {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
         self.end.notify_one();
     }
 }
 
-impl Record {
+impl ConnectionRecord {
     fn can_be_given_up(&self) -> bool {
         self.requests == 0 && !self.shared.pace.is_waiting()
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
-    records: BTreeMap<u64, Record>,
+struct ConnectionState {
+    records: BTreeMap<u64, ConnectionRecord>,
     next: u64,
     of_client: HashMap<(Pool, Client), usize>,
     of_pool: HashMap<Pool, usize>,
@@ -94,12 +94,12 @@ struct State {
 
 /// See the module. Clones share one table.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Arc<Inner>);
+pub(super) struct Connections(Arc<ConnectionsInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ConnectionsInner {
     limits: ConnectionLimits,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     closed: Notify,
     metrics: ConnectionMetrics,
     gauges: Gauges,
@@ -114,25 +114,25 @@ struct Gauges {
 }
 
 impl Gauges {
-    fn of(&self, record: &Record) -> &IntGauge {
+    fn of(&self, record: &ConnectionRecord) -> &IntGauge {
         match record {
-            Record { class: Class::Reserve, .. } => &self.reserve,
-            Record { requests: 1.., .. } => &self.active,
-            Record { has_asked: false, .. } => &self.waiting,
-            Record { .. } => &self.idle,
+            ConnectionRecord { class: Class::Reserve, .. } => &self.reserve,
+            ConnectionRecord { requests: 1.., .. } => &self.active,
+            ConnectionRecord { has_asked: false, .. } => &self.waiting,
+            ConnectionRecord { .. } => &self.idle,
         }
     }
 }
 
 /// A place in the table; the last clone gives it back.
 #[derive(Clone, Debug)]
-pub(super) struct Slot(Arc<Place>);
+pub(super) struct Slot(Arc<ConnectionPlace>);
 
 #[derive(Debug)]
-struct Place {
+struct ConnectionPlace {
     id: u64,
     connections: Connections,
-    shared: Arc<Shared>,
+    shared: Arc<SharedConnections>,
 }
 
 /// A request that is under way.
@@ -155,10 +155,10 @@ impl Connections {
         for (kind, limit) in [("ordinary", limits.main), ("kubelet", limits.kubelet), ("reserve", limits.reserve)] {
             metrics.limit.with_label_values(&[kind]).set(limit as i64);
         }
-        Self(Arc::new(Inner { limits, state: Mutex::default(), closed: Notify::new(), metrics, gauges }))
+        Self(Arc::new(ConnectionsInner { limits, state: Mutex::default(), closed: Notify::new(), metrics, gauges }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -184,11 +184,11 @@ impl Connections {
             Class::Reserve
         };
         let pace = Arc::new(Pace::new(Progress::Writes, &inner.metrics));
-        let shared = Arc::new(Shared { pace, end: Notify::new(), reason: Mutex::default() });
+        let shared = Arc::new(SharedConnections { pace, end: Notify::new(), reason: Mutex::default() });
         let (id, now) = (state.next, Instant::now());
         state.next += 1;
         state.open += 1;
-        let record = Record {
+        let record = ConnectionRecord {
             client,
             pool,
             class,
@@ -198,10 +198,10 @@ impl Connections {
             accepted: now,
             shared: Arc::clone(&shared),
         };
-        Inner::count(&mut state, &record);
+        ConnectionsInner::count(&mut state, &record);
         inner.gauges.of(&record).inc();
         state.records.insert(id, record);
-        Some(Slot(Arc::new(Place { id, connections: self.clone(), shared })))
+        Some(Slot(Arc::new(ConnectionPlace { id, connections: self.clone(), shared })))
     }
 
     /// Gives up the connection that has been of no use for longest, whoever has it: its descriptor is needed. Whether
@@ -216,8 +216,8 @@ impl Connections {
     }
 }
 
-impl Inner {
-    fn count(state: &mut State, record: &Record) {
+impl ConnectionsInner {
+    fn count(state: &mut ConnectionState, record: &ConnectionRecord) {
         match record.class {
             Class::Ordinary => {
                 *state.of_client.entry((record.pool, record.client)).or_default() += 1;
@@ -227,7 +227,7 @@ impl Inner {
         }
     }
 
-    fn uncount(state: &mut State, record: &Record) {
+    fn uncount(state: &mut ConnectionState, record: &ConnectionRecord) {
         match record.class {
             Class::Ordinary => {
                 decrement(&mut state.of_client, &(record.pool, record.client));
@@ -238,10 +238,10 @@ impl Inner {
     }
 
     /// Sees to it that there is an ordinary place.
-    fn make_room(&self, state: &mut State, client: Client, pool: Pool) -> Result<(), Refusal> {
+    fn make_room(&self, state: &mut ConnectionState, client: Client, pool: Pool) -> Result<(), Refusal> {
         let own = state.of_client.get(&(pool, client)).copied().unwrap_or(0);
         if own >= self.limits.share(pool, client) {
-            let is_own = |record: &Record| record.client == client && record.pool == pool;
+            let is_own = |record: &ConnectionRecord| record.client == client && record.pool == pool;
             return if self.give_up(state, is_own) { Ok(()) } else { Err(Refusal::Address(client)) };
         }
         if state.of_pool.get(&pool).copied().unwrap_or(0) < self.limits.pool(pool) {
@@ -253,12 +253,12 @@ impl Inner {
     /// Gives up one of these connections that has no request, of the client that has the most; of them the one that has
     /// none for longest. One that has been answered goes first: a client that uses each connection once has closed it
     /// already, while its next one may have sent a request that is not read yet. Whether there was one.
-    fn give_up(&self, state: &mut State, which: impl Fn(&Record) -> bool) -> bool {
+    fn give_up(&self, state: &mut ConnectionState, which: impl Fn(&ConnectionRecord) -> bool) -> bool {
         let candidates = state
             .records
             .iter()
             .filter(|(_, record)| record.class == Class::Ordinary && which(record) && record.can_be_given_up());
-        let rank = |record: &Record| {
+        let rank = |record: &ConnectionRecord| {
             let of_client = state.of_client.get(&(record.pool, record.client)).copied().unwrap_or(0);
             (of_client, record.has_asked, std::cmp::Reverse(record.since))
         };
@@ -266,7 +266,7 @@ impl Inner {
         self.remove(state, oldest)
     }
 
-    fn give_up_in_reserve(&self, state: &mut State) -> bool {
+    fn give_up_in_reserve(&self, state: &mut ConnectionState) -> bool {
         let candidates =
             state.records.iter().filter(|(_, record)| record.class == Class::Reserve && record.can_be_given_up());
         // Numbers are given in the order of arrival.
@@ -275,10 +275,10 @@ impl Inner {
         self.remove(state, oldest)
     }
 
-    fn remove(&self, state: &mut State, id: Option<u64>) -> bool {
+    fn remove(&self, state: &mut ConnectionState, id: Option<u64>) -> bool {
         let Some(record) = id.and_then(|id| state.records.remove(&id)) else { return false };
         self.gauges.of(&record).dec();
-        Inner::uncount(state, &record);
+        ConnectionsInner::uncount(state, &record);
         record.shared.end(Reason::GivenUp);
         true
     }
@@ -377,14 +377,19 @@ impl Slot {
     }
 }
 
-impl Inner {
+impl ConnectionsInner {
     /// Whether a request may be answered; one in the reserve needs a place, which may be there by now.
-    fn allow(&self, state: &mut State, record: &mut Record, head_bytes: usize) -> Result<(), Refusal> {
+    fn allow(
+        &self,
+        state: &mut ConnectionState,
+        record: &mut ConnectionRecord,
+        head_bytes: usize,
+    ) -> Result<(), Refusal> {
         if record.class == Class::Reserve {
             self.make_room(state, record.client, record.pool)?;
-            Inner::uncount(state, record);
+            ConnectionsInner::uncount(state, record);
             record.class = Class::Ordinary;
-            Inner::count(state, record);
+            ConnectionsInner::count(state, record);
         }
         if state.requests_of.get(&record.client).copied().unwrap_or(0) >= REQUESTS / 2 {
             return Err(Refusal::Address(record.client));
@@ -401,7 +406,7 @@ impl Inner {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        let Place { id, connections, .. } = &*self.slot.0;
+        let ConnectionPlace { id, connections, .. } = &*self.slot.0;
         let mut guard = connections.state();
         let state = &mut *guard;
         state.requests = state.requests.saturating_sub(1);
@@ -416,7 +421,7 @@ impl Drop for Underway {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let inner = &*self.connections.0;
         let mut guard = self.connections.state();
@@ -424,7 +429,7 @@ impl Drop for Place {
         state.open = state.open.saturating_sub(1);
         if let Some(record) = state.records.remove(&self.id) {
             inner.gauges.of(&record).dec();
-            Inner::uncount(state, &record);
+            ConnectionsInner::uncount(state, &record);
         }
         inner.closed.notify_one();
     }

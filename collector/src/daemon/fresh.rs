@@ -20,10 +20,10 @@ const AFTER_REQUEST: Duration = Duration::from_secs(150);
 
 /// What was asked for lately.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Option<Asked>>);
+pub(super) struct Fresh(Mutex<Option<AskedRefresh>>);
 
 #[derive(Debug)]
-struct Asked {
+struct AskedRefresh {
     at: Instant,
     /// The most that somebody asked for lately.
     names: Vec<Name>,
@@ -35,14 +35,14 @@ impl Fresh {
     pub(super) fn asked(self: &Arc<Self>, engine: &Arc<Engine>, names: &[Name]) -> Vec<Name> {
         let now = Instant::now();
         let mut asked = self.lock();
-        if let Some(Asked { at, names: known, names_at }) = &mut *asked {
+        if let Some(AskedRefresh { at, names: known, names_at }) = &mut *asked {
             // Of two who ask for different ones, the one who asks for more counts.
             if names.len() >= known.len() || now.saturating_duration_since(*names_at) > AFTER_REQUEST {
                 (*known, *names_at) = (names.to_vec(), now);
             }
             *at = now;
         } else {
-            *asked = Some(Asked { at: now, names: names.to_vec(), names_at: now });
+            *asked = Some(AskedRefresh { at: now, names: names.to_vec(), names_at: now });
             tokio::spawn(keep(Arc::downgrade(self), Arc::downgrade(engine)));
         }
         drop(asked);
@@ -55,7 +55,7 @@ impl Fresh {
     fn wanted(&self) -> Option<Vec<Name>> {
         let mut asked = self.lock();
         match &*asked {
-            Some(Asked { at, names, .. }) if at.elapsed() < AFTER_REQUEST => Some(names.clone()),
+            Some(AskedRefresh { at, names, .. }) if at.elapsed() < AFTER_REQUEST => Some(names.clone()),
             _ => {
                 *asked = None;
                 None
@@ -63,7 +63,7 @@ impl Fresh {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Asked>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<AskedRefresh>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

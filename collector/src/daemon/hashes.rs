@@ -22,16 +22,16 @@ const WAITING_FOR_ONE: usize = 64;
 type Turn = (u32, u64);
 
 #[derive(Debug)]
-struct Job {
+struct HashJob {
     hashing: Hashing,
     client: Client,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HashState {
     /// Hashes that are computed now.
     running: usize,
-    waiting: BTreeMap<Turn, Job>,
+    waiting: BTreeMap<Turn, HashJob>,
     of_client: HashMap<Client, usize>,
     /// Who wants to know, by what is hashed.
     asked: HashMap<[u8; 32], Vec<oneshot::Sender<bool>>>,
@@ -41,7 +41,7 @@ struct State {
 /// See the module. Clones share one queue.
 #[derive(Clone, Debug)]
 pub(super) struct Hashes {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<HashState>>,
     at_once: usize,
 }
 
@@ -56,7 +56,7 @@ impl Hashes {
         Self { state: Arc::default(), at_once: (cpus / 2).clamp(1, 2) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HashState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,12 +66,12 @@ impl Hashes {
     /// When its client, or everybody, has too many waiting.
     pub(super) async fn check(&self, hashing: Hashing, client: Client, failures: u32) -> Result<bool, Busy> {
         let (sender, answer) = oneshot::channel();
-        self.enqueue(Job { hashing, client }, failures, sender)?;
+        self.enqueue(HashJob { hashing, client }, failures, sender)?;
         // It is dropped when somebody else comes first who needs the place.
         answer.await.map_err(|_| Busy)
     }
 
-    fn enqueue(&self, job: Job, failures: u32, sender: oneshot::Sender<bool>) -> Result<(), Busy> {
+    fn enqueue(&self, job: HashJob, failures: u32, sender: oneshot::Sender<bool>) -> Result<(), Busy> {
         let mut guard = self.state();
         let state = &mut *guard;
         if let Some(others) = state.asked.get_mut(&job.hashing.key()) {
@@ -105,7 +105,7 @@ impl Hashes {
             // Not of the pool that reads files: it may be in use by reads that hang.
             if let Err(error) = thread::Builder::new().name("password".into()).spawn(move || own.work()) {
                 tracing::error!(%error, "a password could not be checked");
-                *state = State { came: state.came, running: state.running - 1, ..State::default() };
+                *state = HashState { came: state.came, running: state.running - 1, ..HashState::default() };
             }
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Hashes {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<HashJob> {
         let mut state = self.state();
         let next = state.waiting.pop_first().map(|(_, job)| job);
         if next.is_none() {
@@ -139,7 +139,7 @@ impl Hashes {
     }
 }
 
-impl State {
+impl HashState {
     fn leave(&mut self, client: Client) {
         if let Some(waiting) = self.of_client.get_mut(&client) {
             *waiting -= 1;

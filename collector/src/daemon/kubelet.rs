@@ -153,12 +153,12 @@ fn swap_limit(hierarchies: &Hierarchies) -> SwapLimit {
 }
 
 /// The cgroups whose statistics are a node's.
-struct Wanted {
+struct WantedPods {
     containers: Vec<(Arc<Container>, Role)>,
     system: Vec<(SystemContainer, Name)>,
 }
 
-fn wanted(engine: &Engine, given: &SystemCgroups) -> Wanted {
+fn wanted(engine: &Engine, given: &SystemCgroups) -> WantedPods {
     let all = engine.store().with_prefix(b"/");
     let names: HashSet<&[u8]> = all.iter().map(|container| &**container.name()).collect();
     let system = system_containers(&names, given);
@@ -174,7 +174,7 @@ fn wanted(engine: &Engine, given: &SystemCgroups) -> Wanted {
     let mut roles: Vec<_> =
         containers.iter_mut().map(|(container, role)| (Name::clone(container.name()), role)).collect();
     leave_out_copies(&mut roles);
-    Wanted { containers, system }
+    WantedPods { containers, system }
 }
 
 /// A tree of pods with the pods of another one, such as a user may make, adds nothing to them: of several cgroups of

@@ -43,13 +43,13 @@ pub(crate) struct Jobs(pub(super) Arc<Shared>);
 
 #[derive(Default)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<ScrapeState>,
     /// There is a request, or there will be no more.
     more: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ScrapeState {
     /// What is still to be rendered, each scrape once.
     queued: VecDeque<(Scrape, Vec<Waiting>)>,
     /// What is being rendered, of which moment, and who joined it since.
@@ -64,12 +64,12 @@ struct State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ScrapeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ScrapeState {
     fn waiting(&self) -> usize {
         let queued = self.queued.iter().map(|(_, waiting)| waiting.len()).sum::<usize>();
         queued + self.current.as_ref().map_or(0, |(.., waiting)| waiting.len())
@@ -99,13 +99,13 @@ pub(crate) async fn answer(
     generation: u64,
 ) -> Answer {
     let answered = match ask(&requests.0, budget, scrape, sharing, generation)? {
-        Asked::Answered(rendering) => return Ok(rendering),
-        Asked::Waits(answered) => answered,
+        AskedScrape::Answered(rendering) => return Ok(rendering),
+        AskedScrape::Waits(answered) => answered,
     };
     answered.await.map_err(|_| MetricsUnavailable::Stopping)?
 }
 
-enum Asked {
+enum AskedScrape {
     Answered(Arc<Rendering>),
     Waits(oneshot::Receiver<Answer>),
 }
@@ -116,7 +116,7 @@ fn ask(
     scrape: Scrape,
     sharing: Sharing,
     generation: u64,
-) -> Result<Asked, MetricsUnavailable> {
+) -> Result<AskedScrape, MetricsUnavailable> {
     let now = Instant::now();
     let mut state = shared.lock();
     if state.closed {
@@ -134,7 +134,7 @@ fn ask(
     let same_moment = |at: Instant| sharing == Sharing::SameMoment && now.duration_since(at) <= SAME_MOMENT;
     if let Some((.., rendering)) = state.recent.iter().find(|(of, at, _)| *of == scrape && same_moment(*at)) {
         budget.count_shared();
-        return Ok(Asked::Answered(Arc::clone(rendering)));
+        return Ok(AskedScrape::Answered(Arc::clone(rendering)));
     }
     if state.waiting() >= WAITING {
         return Err(budget.refuse(Busy::Queue).into());
@@ -155,7 +155,7 @@ fn ask(
     }
     drop(state);
     drop(outdated);
-    Ok(Asked::Waits(answered))
+    Ok(AskedScrape::Waits(answered))
 }
 
 /// Waits for the next scrape that somebody still waits for, which is rendered as of the moment that is given with it.

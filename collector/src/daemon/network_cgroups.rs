@@ -44,11 +44,11 @@ pub(super) fn start(
     };
     info!(map_bytes = networks.map_bytes(), "network by cgroup: the programs are attached to the root of cgroup2");
     let namespaces = Namespaces::find(&config.roots.proc, unified.cloned());
-    let mut reader = Reader { networks, namespaces, shares: Shares::default(), left_out: 0 };
+    let mut reader = NetworkCgroupReader { networks, namespaces, shares: Shares::default(), left_out: 0 };
     kind_reader::start("network-cgroup", engine, supervisor, move |engine| reader.read(engine))
 }
 
-struct Reader {
+struct NetworkCgroupReader {
     networks: NetworkCgroups,
     namespaces: Namespaces,
     shares: Shares,
@@ -56,7 +56,7 @@ struct Reader {
     left_out: u64,
 }
 
-impl Reader {
+impl NetworkCgroupReader {
     fn read(&mut self, engine: &Engine) -> io::Result<()> {
         let counted = self.networks.read()?;
         let store = engine.store();

@@ -13,17 +13,17 @@ use tokio::time::timeout;
 /// The last reading, and whether there is another under way.
 #[derive(Debug)]
 pub(super) struct OnRequest<T> {
-    last: watch::Sender<Option<Reading<T>>>,
+    last: watch::Sender<Option<RequestedReading<T>>>,
     is_under_way: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Reading<T> {
+struct RequestedReading<T> {
     began: Instant,
     value: Arc<T>,
 }
 
-impl<T> Clone for Reading<T> {
+impl<T> Clone for RequestedReading<T> {
     fn clone(&self) -> Self {
         Self { began: self.began, value: Arc::clone(&self.value) }
     }
@@ -56,7 +56,7 @@ impl<T: Send + Sync + 'static> OnRequest<T> {
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Option<Arc<T>> {
         let wanted = Instant::now().checked_sub(max_age);
-        let is_fresh = |last: &Option<Reading<T>>| {
+        let is_fresh = |last: &Option<RequestedReading<T>>| {
             last.as_ref().is_some_and(|last| wanted.is_none_or(|wanted| last.began >= wanted))
         };
         let mut updates = self.last.subscribe();
@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> OnRequest<T> {
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let value = Arc::new(read());
-            under_way.0.last.send_replace(Some(Reading { began, value }));
+            under_way.0.last.send_replace(Some(RequestedReading { began, value }));
         });
     }
 

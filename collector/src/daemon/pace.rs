@@ -47,13 +47,13 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Pace {
     progress: Progress,
-    state: Mutex<State>,
+    state: Mutex<PaceState>,
     drained: Notify,
     unsent: IntGauge,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PaceState {
     /// Bytes of pieces that were handed over and have not left.
     unsent: usize,
     /// Whether the last write found the connection full.
@@ -64,7 +64,7 @@ struct State {
     debt: Duration,
 }
 
-impl State {
+impl PaceState {
     /// Counts the time until now, and whether it runs on.
     fn settle(&mut self, now: Instant) {
         if let Some(since) = self.waiting_since {
@@ -94,7 +94,7 @@ impl Pace {
         PACE.try_with(Arc::clone).ok()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PaceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,7 +247,7 @@ mod tests {
     /// What the debt is after something has waited for so many seconds, and of it so many bytes a second were taken.
     fn debt(seconds: u64, bytes: usize) -> Duration {
         let began = Instant::now();
-        let mut state = State { unsent: 1 << 30, ..State::default() };
+        let mut state = PaceState { unsent: 1 << 30, ..PaceState::default() };
         state.settle(began);
         for second in 1..=seconds {
             state.unsent -= bytes;
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn what_has_nothing_to_send_may_be_quiet() {
         let began = Instant::now();
-        let mut state = State { unsent: 10, ..State::default() };
+        let mut state = PaceState { unsent: 10, ..PaceState::default() };
         state.settle(began);
         state.unsent = 0;
         state.settle(began + Duration::from_secs(9));

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::rows;
-use crate::api::backend::feed::{Figures, NoHistory, Point, Row, Subject, Tick, Trend};
+use crate::api::backend::feed::{FeedFigures, FeedRow, FeedSubject, NoHistory, Point, Tick, Trend};
 use crate::api::query::StatsQuery;
 use crate::api::query::events::{self, EventQuery};
 use crate::api::query::export::ExportQuery;
-use crate::archive::{self, Archive, Moment, Options, Wanted};
+use crate::archive::{self, Archive, ArchiveOptions, PastContainer, WantedSamples};
 use crate::degradations::Degradations;
 use crate::export;
 use crate::rates;
@@ -50,7 +50,7 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn start(
-        options: Options,
+        options: ArchiveOptions,
         engine: &Engine,
         degradations: &Degradations,
         supervisor: &Supervisor,
@@ -175,11 +175,11 @@ impl Past {
 }
 
 /// The samples that a query for a stretch of the past wants.
-pub(super) fn wanted(query: &StatsQuery, before: Option<WallTime>) -> Wanted {
+pub(super) fn wanted(query: &StatsQuery, before: Option<WallTime>) -> WantedSamples {
     let end = query.end.unwrap_or(WallTime(u64::MAX));
     // Times on disk are cut to the millisecond: a sample that is in memory must not come from there, too.
     let to = before.map_or(end, |before| end.min(WallTime(before.millis().saturating_sub(1) * 1_000_000)));
-    Wanted { from: query.start.unwrap_or_default(), to, newest: query.count.limit() }
+    WantedSamples { from: query.start.unwrap_or_default(), to, newest: query.count.limit() }
 }
 
 /// The number of a row of the past: the same for the same name, and small enough for every client.
@@ -190,7 +190,7 @@ fn row_id(name: &Name) -> u64 {
 }
 
 /// How the first processes of what ended lately had ended, by name.
-fn exits(archive: &Archive, moments: &[Moment], at: WallTime) -> HashMap<Name, Arc<Exit>> {
+fn exits(archive: &Archive, moments: &[PastContainer], at: WallTime) -> HashMap<Name, Arc<Exit>> {
     let ended = moments.iter().filter_map(|moment| Some((&moment.subject.name, moment.ended?)));
     let ended: HashMap<_, _> = ended.collect();
     let Some(first) = ended.values().min() else { return HashMap::new() };
@@ -209,11 +209,11 @@ fn exits(archive: &Archive, moments: &[Moment], at: WallTime) -> HashMap<Name, A
 pub(super) fn rows_at(archive: &Archive, at: WallTime) -> Tick {
     let moments = archive.moment(at, 2);
     let exits = exits(archive, &moments, at);
-    let row = |moment: &Moment| {
-        let Moment { subject, samples, ended } = moment;
+    let row = |moment: &PastContainer| {
+        let PastContainer { subject, samples, ended } = moment;
         let name = &subject.name;
         let exit = exits.get(name).map(|exit| exit.in_words(name).into());
-        Arc::new(Row {
+        Arc::new(FeedRow {
             id: row_id(name),
             subject: Arc::new(rows::subject(name, subject.identity.clone(), &subject.spec, *ended, exit)),
             subject_changed: 1,
@@ -228,8 +228,8 @@ pub(super) fn rows_at(archive: &Archive, at: WallTime) -> Tick {
 pub(super) fn trends_at(archive: &Archive, ids: &[u64], at: WallTime) -> Vec<Trend> {
     let (from, to) = (at.back(TREND), at);
     let subjects = archive.subjects(from, to, |subject| ids.contains(&row_id(&subject.name)));
-    let trend = |subject: &Arc<archive::Subject>| {
-        let samples = archive.samples(&subject.name, Wanted { from, to, newest: usize::MAX });
+    let trend = |subject: &Arc<archive::ArchivedSubject>| {
+        let samples = archive.samples(&subject.name, WantedSamples { from, to, newest: usize::MAX });
         trend(row_id(&subject.name), &samples)
     };
     subjects.iter().map(trend).collect()
@@ -249,7 +249,7 @@ pub(super) fn series(archive: &Archive, name: &[u8], from: WallTime, to: WallTim
         Some(rows::subject(&subject.name, None, &subject.spec, None, None))
     };
     // One sample before the span, so that its first point has rates.
-    let wanted = Wanted { from: from.back(TREND), to, newest: usize::MAX };
+    let wanted = WantedSamples { from: from.back(TREND), to, newest: usize::MAX };
     for piece in archive.pieces(name, wanted) {
         for sample in archive.samples(name, piece.wanted) {
             if sample.at < from {
@@ -268,10 +268,10 @@ pub(super) fn series(archive: &Archive, name: &[u8], from: WallTime, to: WallTim
             let before = std::mem::take(point);
             let figures = rows::figures(&pair, None);
             let memory = sample.memory.as_ref();
-            let limits = if is_new { limits(sample.at).unwrap_or_default() } else { Subject::default() };
+            let limits = if is_new { limits(sample.at).unwrap_or_default() } else { FeedSubject::default() };
             *point = Point {
                 at: sample.at,
-                figures: Figures {
+                figures: FeedFigures {
                     memory: figures.memory.max(before.figures.memory),
                     cpu_pressure: figures.cpu_pressure.max(before.figures.cpu_pressure),
                     memory_pressure: figures.memory_pressure.max(before.figures.memory_pressure),

@@ -8,7 +8,7 @@ use super::past;
 use crate::api::backend::{EndedOf, Unavailable};
 use crate::api::query::{Portion, StatsQuery};
 use crate::api::{ContainerView, FilesystemUse, IdentityView};
-use crate::archive::{Subject, Wanted};
+use crate::archive::{ArchivedSubject, WantedSamples};
 use crate::sample::container::Sample;
 use crate::sample::event::{EventData, Name};
 use crate::store::application::Application;
@@ -37,7 +37,7 @@ impl Backend {
         let name: Name = name.into();
         let pieces = past.ask(move |archive| archive.pieces(&name, wanted)).await.unwrap_or_default();
         let past = pieces.into_iter().map(|piece| {
-            let Wanted { from, to, newest } = piece.wanted;
+            let WantedSamples { from, to, newest } = piece.wanted;
             Portion::Past { start: from, end: to, count: newest }
         });
         past.chain(recent.map(Portion::Recent)).collect()
@@ -54,7 +54,7 @@ impl Backend {
             }
             EndedOf::Runtime(runtime, alias) => {
                 let alias = alias.map(<[u8]>::to_vec);
-                let is_wanted = move |subject: &Subject| {
+                let is_wanted = move |subject: &ArchivedSubject| {
                     let Some(identity) = subject.identity.as_ref().filter(|known| known.runtime == runtime) else {
                         return false;
                     };
@@ -103,7 +103,7 @@ impl Backend {
             return Vec::new();
         };
         let name: Name = name.into();
-        let wanted = Wanted { from, to, newest };
+        let wanted = WantedSamples { from, to, newest };
         past.ask(move |archive| archive.samples(&name, wanted)).await.unwrap_or_default()
     }
 

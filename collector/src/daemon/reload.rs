@@ -16,7 +16,7 @@ use super::backend::Backend;
 use super::current::Current;
 use super::listeners::{Guards, NewGuards};
 use super::push::{self, Exporters};
-use crate::api::prometheus::Options;
+use crate::api::prometheus::ExpositionOptions;
 use crate::auth::FileVersion;
 use crate::config::{Config, ReadAgain};
 use crate::degradations::Degradations;
@@ -37,7 +37,7 @@ pub(super) struct Reload {
     /// What is in force.
     running: Arc<Config>,
     answers: Arc<Backend>,
-    exposed: Arc<Current<Options>>,
+    exposed: Arc<Current<ExpositionOptions>>,
     listed: News,
     guards: Guards,
     exporters: Exporters,
@@ -177,10 +177,10 @@ struct StartedWith {
 
 impl StartedWith {
     /// What is exposed of it: no kind that is not read.
-    fn exposed(self, config: &Config) -> Options {
+    fn exposed(self, config: &Config) -> ExpositionOptions {
         let options = config.metrics.clone();
         let kubelet_kinds = options.kubelet_kinds.and(self.kubelet_kinds);
-        Options { kinds: options.kinds.and(self.kinds), kubelet_kinds, ..options }
+        ExpositionOptions { kinds: options.kinds.and(self.kinds), kubelet_kinds, ..options }
     }
 
     /// The kinds that would have to be read.

@@ -10,7 +10,7 @@ use super::metrics::{Jobs, Shared, finish, make_room, next};
 use super::node_facts::ProcessCounts;
 use crate::api::backend::{MetricsUnavailable, Status as _};
 use crate::api::prometheus;
-use crate::api::prometheus::{Encoder, Endpoint, Entry, Format, Kill, Life, Options, Scrape, Snapshot};
+use crate::api::prometheus::{Encoder, Endpoint, Entry, ExpositionOptions, Format, Kill, Life, Scrape, Snapshot};
 use crate::api::rendering::Rendering;
 use crate::sample::event::{Event, EventData, EventKind, Name};
 use crate::sampler::engine::Engine;
@@ -25,7 +25,7 @@ const KILLS: usize = 1000;
 pub(crate) fn start(
     jobs: Jobs,
     answers: Weak<Backend>,
-    options: Arc<Current<Options>>,
+    options: Arc<Current<ExpositionOptions>>,
     supervisor: &Supervisor,
 ) -> std::io::Result<()> {
     supervisor.thread("metrics", move || {
@@ -44,7 +44,7 @@ pub(crate) fn start(
 fn render(
     shared: &Shared,
     answers: &Backend,
-    options: &Options,
+    options: &ExpositionOptions,
     scrape: Scrape,
 ) -> Result<Rendering, MetricsUnavailable> {
     let processes = match scrape.endpoint {

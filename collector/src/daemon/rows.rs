@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::api::backend::feed::{Cursor, Figures, Row, Subject, Tick};
+use crate::api::backend::feed::{Cursor, FeedFigures, FeedRow, FeedSubject, Tick};
 use crate::kernel::text_formats::unsigned;
 use crate::reader::container::Scratch;
 use crate::sample::container::{IoStat, Pressure, Sample};
@@ -41,7 +41,7 @@ const NO_LIMIT: u64 = 1 << 62;
 #[derive(Debug)]
 pub(super) struct Table {
     run: u64,
-    state: Mutex<State>,
+    state: Mutex<TableState>,
     /// Whether somebody reads limits at the moment.
     reads_limits: AtomicBool,
 }
@@ -54,11 +54,11 @@ impl Default for Table {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TableState {
     version: u64,
     updated: Option<Instant>,
     /// By where the container is in memory: nobody else is there as long as it is referred to.
-    rows: HashMap<usize, Known>,
+    rows: HashMap<usize, KnownRow>,
     last_id: u64,
     /// Rows that are no more, with the version since which; the last one last.
     gone: VecDeque<(u64, u64)>,
@@ -70,24 +70,24 @@ struct State {
 
 /// A row and what the next one is made with.
 #[derive(Debug)]
-struct Known {
+struct KnownRow {
     container: Weak<Container>,
-    row: Arc<Row>,
-    counters: Option<Counters>,
+    row: Arc<FeedRow>,
+    counters: Option<RowCounters>,
     /// The version in which it was there last.
     seen: u64,
 }
 
 /// Whether a container is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum RowLife {
     Running,
     Ended,
 }
 
 /// The counters of a sample that rates are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counters {
+struct RowCounters {
     at: WallTime,
     cpu: Option<u64>,
     periods: Option<u64>,
@@ -110,7 +110,7 @@ impl Table {
             |since: &Cursor| since.run == self.run && (state.forgotten..=state.version).contains(&since.version);
         let since = since.filter(is_known).map(|since| since.version);
         let seen = since.unwrap_or_default();
-        let changed = |row: &Row| row.subject_changed > seen || row.figures_changed > seen;
+        let changed = |row: &FeedRow| row.subject_changed > seen || row.figures_changed > seen;
         let mut rows: Vec<_> =
             state.rows.values().map(|known| &known.row).filter(|row| changed(row)).map(Arc::clone).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -156,7 +156,7 @@ impl Drop for ReadsLimits {
     }
 }
 
-impl State {
+impl TableState {
     fn update(&mut self, engine: &Engine, now: WallTime) {
         self.version += 1;
         let turns = self.rows.len() / TASKS_AT_ONCE + 1;
@@ -164,13 +164,15 @@ impl State {
         let mut scratch = Scratch::default();
         let store = engine.store();
         // One that ends meanwhile is in both lists, and has ended.
-        let running = store.with_prefix(b"/").into_iter().map(|container| (container, Life::Running));
-        for (container, life) in running.chain(store.ended(now).into_iter().map(|container| (container, Life::Ended))) {
-            if life == Life::Running && self.limits_due.len() < LIMITS_AT_ONCE && limits_are_due(&container, now) {
+        let running = store.with_prefix(b"/").into_iter().map(|container| (container, RowLife::Running));
+        for (container, life) in
+            running.chain(store.ended(now).into_iter().map(|container| (container, RowLife::Ended)))
+        {
+            if life == RowLife::Running && self.limits_due.len() < LIMITS_AT_ONCE && limits_are_due(&container, now) {
                 self.limits_due.push(Arc::clone(container.name()));
             }
             let tasks = |id: u64, scratch: &mut Scratch| {
-                (life == Life::Running && id % turns as u64 == turn).then(|| tasks(engine, &container, scratch))
+                (life == RowLife::Running && id % turns as u64 == turn).then(|| tasks(engine, &container, scratch))
             };
             self.see(&container, life, now, |id| tasks(id, &mut scratch));
         }
@@ -191,7 +193,7 @@ impl State {
     fn see(
         &mut self,
         container: &Arc<Container>,
-        life: Life,
+        life: RowLife,
         now: WallTime,
         tasks: impl FnOnce(u64) -> Option<Option<u64>>,
     ) {
@@ -199,28 +201,28 @@ impl State {
         let key = Arc::as_ptr(container).addr();
         let known = self.rows.entry(key).or_insert_with(|| {
             self.last_id += 1;
-            let row = Row {
+            let row = FeedRow {
                 id: self.last_id,
                 subject: Arc::default(),
                 subject_changed: 0,
-                figures: Figures::default(),
+                figures: FeedFigures::default(),
                 figures_changed: 0,
             };
-            Known { container: Arc::downgrade(container), row: Arc::new(row), counters: None, seen: 0 }
+            KnownRow { container: Arc::downgrade(container), row: Arc::new(row), counters: None, seen: 0 }
         });
         known.seen = version;
         let latest = container.latest();
         let old = Arc::clone(&known.row);
-        let ended = (life == Life::Ended).then(|| {
+        let ended = (life == RowLife::Ended).then(|| {
             let last = latest.as_ref().map(|sample| sample.at);
             old.subject.ended.or(last).unwrap_or(now)
         });
         let exit = container.exit().map(|exit| exit.in_words(container.name()).into());
         let subject = subject(container.name(), container.identity(), &container.spec(), ended, exit);
-        let figures = Figures {
+        let figures = FeedFigures {
             oom_kills: container.oom_kills(),
             tasks: match latest.as_ref().and_then(|sample| sample.processes?.threads) {
-                _ if life == Life::Ended => None,
+                _ if life == RowLife::Ended => None,
                 Some(threads) => Some(threads),
                 None => tasks(old.id).unwrap_or(old.figures.tasks),
             },
@@ -229,7 +231,7 @@ impl State {
         let is_new = old.subject_changed == 0;
         let (subject_changed, figures_changed) = (is_new || *old.subject != subject, is_new || old.figures != figures);
         if subject_changed || figures_changed {
-            known.row = Arc::new(Row {
+            known.row = Arc::new(FeedRow {
                 id: old.id,
                 subject: if subject_changed { Arc::new(subject) } else { Arc::clone(&old.subject) },
                 subject_changed: if subject_changed { version } else { old.subject_changed },
@@ -240,27 +242,27 @@ impl State {
     }
 }
 
-impl Known {
+impl KnownRow {
     /// What the newest sample says, and what changed since the one before.
-    fn figures(&mut self, container: &Container, latest: Option<&Sample>, life: Life) -> Figures {
-        let Some(latest) = latest else { return Figures::default() };
+    fn figures(&mut self, container: &Container, latest: Option<&Sample>, life: RowLife) -> FeedFigures {
+        let Some(latest) = latest else { return FeedFigures::default() };
         let gauges = gauges(latest);
-        if life == Life::Ended {
-            return Figures { peak: gauges.peak, ..Figures::default() };
+        if life == RowLife::Ended {
+            return FeedFigures { peak: gauges.peak, ..FeedFigures::default() };
         }
-        let after = Counters::of(latest);
+        let after = RowCounters::of(latest);
         let before = match self.counters {
             // Nothing new.
             Some(before) if before.at == after.at => return self.row.figures,
             Some(before) if before.at < after.at && after.at.since(before.at) <= LONGEST => Some(before),
-            _ => container.span(Duration::from_secs(1)).map(|[before, _]| Counters::of(&before)),
+            _ => container.span(Duration::from_secs(1)).map(|[before, _]| RowCounters::of(&before)),
         };
         self.counters = Some(after);
         before.map_or(gauges, |before| with_rates(gauges, &before, &after))
     }
 }
 
-impl Counters {
+impl RowCounters {
     fn of(sample: &Sample) -> Self {
         let cfs = sample.cpu.as_ref().and_then(|cpu| cpu.cfs);
         let interfaces = sample.network.as_ref().map(|network| &network.interfaces).filter(|list| !list.is_empty());
@@ -283,39 +285,39 @@ impl Counters {
 }
 
 /// What a container used by its last samples: that of the past, of which there is no table.
-pub(super) fn figures(samples: &[Arc<Sample>], ended: Option<WallTime>) -> Figures {
-    let Some(latest) = samples.last() else { return Figures::default() };
+pub(super) fn figures(samples: &[Arc<Sample>], ended: Option<WallTime>) -> FeedFigures {
+    let Some(latest) = samples.last() else { return FeedFigures::default() };
     let now = gauges(latest);
     let figures = match samples {
-        _ if ended.is_some() => Figures { peak: now.peak, ..Figures::default() },
-        [.., before, after] => with_rates(now, &Counters::of(before), &Counters::of(after)),
+        _ if ended.is_some() => FeedFigures { peak: now.peak, ..FeedFigures::default() },
+        [.., before, after] => with_rates(now, &RowCounters::of(before), &RowCounters::of(after)),
         _ => now,
     };
     let tasks = latest.processes.and_then(|processes| processes.threads).filter(|_| ended.is_none());
-    Figures { oom_kills: latest.oom_kills, tasks, ..figures }
+    FeedFigures { oom_kills: latest.oom_kills, tasks, ..figures }
 }
 
-fn gauges(sample: &Sample) -> Figures {
+fn gauges(sample: &Sample) -> FeedFigures {
     let memory = sample.memory.as_ref();
     let waiting = |pressure: Option<Pressure>| Some(pressure?.some?.avg10 / 10);
-    Figures {
+    FeedFigures {
         memory: memory.map(|memory| memory.working_set.0 >> 10),
         peak: memory.and_then(|memory| memory.max_usage).map(|bytes| bytes.0 >> 10),
         cpu_pressure: waiting(sample.cpu.as_ref().and_then(|cpu| cpu.pressure)),
         memory_pressure: waiting(memory.and_then(|memory| memory.pressure)),
         io_pressure: waiting(sample.io.as_ref().and_then(|io| io.pressure)),
-        ..Figures::default()
+        ..FeedFigures::default()
     }
 }
 
 /// A counter that fell was reset in between: there is no rate then.
-fn with_rates(gauges: Figures, before: &Counters, after: &Counters) -> Figures {
+fn with_rates(gauges: FeedFigures, before: &RowCounters, after: &RowCounters) -> FeedFigures {
     let nanos = after.at.since(before.at).0;
-    let grown = |of: fn(&Counters) -> Option<u64>| of(after)?.checked_sub(of(before)?);
+    let grown = |of: fn(&RowCounters) -> Option<u64>| of(after)?.checked_sub(of(before)?);
     let per_second = |grown: u64| (u128::from(grown) * 1_000_000_000 / u128::from(nanos.max(1))) as u64;
-    let bytes = |of: fn(&Counters) -> Option<u64>| grown(of).map(|grown| three_digits(per_second(grown)));
+    let bytes = |of: fn(&RowCounters) -> Option<u64>| grown(of).map(|grown| three_digits(per_second(grown)));
     let periods = grown(|counters| counters.periods).filter(|periods| *periods > 0);
-    Figures {
+    FeedFigures {
         cpu: grown(|counters| counters.cpu).map(|used| per_second(used) / 1_000_000),
         throttled: grown(|counters| counters.throttled).zip(periods).map(|(throttled, of)| throttled * 100 / of),
         received: bytes(|counters| counters.received),
@@ -342,10 +344,10 @@ pub(super) fn subject(
     spec: &Spec,
     ended: Option<WallTime>,
     exit: Option<Box<str>>,
-) -> Subject {
+) -> FeedSubject {
     let Spec { created, cpu, memory, processes, .. } = spec;
     let quota = cpu.as_ref().and_then(|cpu| Some(cpu.quota?.0 * 1000 / cpu.period?.0.max(1)));
-    Subject {
+    FeedSubject {
         name: Arc::clone(name),
         identity,
         exit,
@@ -379,9 +381,9 @@ fn tasks(engine: &Engine, container: &Container, scratch: &mut Scratch) -> Optio
 mod tests {
     use super::*;
 
-    fn counters(second: u64, all: u64) -> Counters {
+    fn counters(second: u64, all: u64) -> RowCounters {
         let all = Some(all);
-        Counters {
+        RowCounters {
             at: WallTime(second * 1_000_000_000),
             cpu: all,
             periods: all,
@@ -395,16 +397,16 @@ mod tests {
 
     #[test]
     fn rates_are_per_second_and_absent_where_a_counter_fell() {
-        let gauges = Figures { memory: Some(7), ..Figures::default() };
+        let gauges = FeedFigures { memory: Some(7), ..FeedFigures::default() };
         let rates = with_rates(gauges, &counters(1, 1_000_000), &counters(3, 1_003_000_000));
-        let expected = Figures {
+        let expected = FeedFigures {
             memory: Some(7),
             cpu: Some(501),
             throttled: Some(50),
             received: Some(501_000_000),
             read: Some(501_000_000),
             written: Some(501_000_000),
-            ..Figures::default()
+            ..FeedFigures::default()
         };
         assert_eq!(rates, expected);
         assert_eq!(with_rates(gauges, &counters(1, 10), &counters(3, 9)), gauges);

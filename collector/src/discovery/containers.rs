@@ -71,7 +71,7 @@ pub struct Divergence {
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct HierarchyNode {
     members: Vec<TrackedMember>,
     /// Hierarchies the container has left while it lived on in others.
     left: Vec<u32>,
@@ -97,7 +97,7 @@ enum Age {
 /// The set.
 #[derive(Debug, Default)]
 pub struct Discovery {
-    nodes: BTreeMap<Name, Node>,
+    nodes: BTreeMap<Name, HierarchyNode>,
     names: HashMap<Member, Name>,
     /// Members that came or went while a scan runs: the scan may have looked before or after, the events know.
     since_scan_began: Option<HashSet<Member>>,

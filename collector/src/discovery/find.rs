@@ -76,7 +76,7 @@ impl fmt::Display for Nameless {
 
 /// A container and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Container {
+struct NamedContainer {
     cgroup: Name,
     id: Arc<str>,
     /// Empty where no runtime knows it.
@@ -170,7 +170,7 @@ impl Search {
         }
     }
 
-    fn containers(&self) -> Vec<Container> {
+    fn containers(&self) -> Vec<NamedContainer> {
         let named = |cgroup: &Name| {
             let who = self.owners.who(cgroup)?;
             let by_path = cgroup_names::candidate(cgroup).is_none();
@@ -178,7 +178,7 @@ impl Search {
             let id = if by_path { String::from_utf8_lossy(cgroup).into() } else { Arc::clone(&who.id) };
             let identity = who.identity.as_deref().filter(|_| by_path || self.known.contains(&*who.id));
             let names = identity.map(names_of).unwrap_or_default();
-            Some(Container { cgroup: Arc::clone(cgroup), id, names })
+            Some(NamedContainer { cgroup: Arc::clone(cgroup), id, names })
         };
         self.cgroups.iter().filter_map(named).collect()
     }
@@ -199,13 +199,13 @@ fn names_of(identity: &Identity) -> Vec<String> {
     names
 }
 
-fn pick(given: &str, containers: &[Container]) -> Result<Name, FindError> {
+fn pick(given: &str, containers: &[NamedContainer]) -> Result<Name, FindError> {
     let is_id = given.len() >= ID_DIGITS;
-    let is_called = |container: &&Container| {
+    let is_called = |container: &&NamedContainer| {
         container.names.iter().any(|name| name == given) || is_id && container.id.starts_with(given)
     };
     // Two claims to one name are two containers only where the ids differ.
-    let called: BTreeMap<&str, &Container> =
+    let called: BTreeMap<&str, &NamedContainer> =
         containers.iter().filter(is_called).map(|container| (&*container.id, container)).collect();
     let mut found = called.into_values();
     match (found.next(), found.next()) {
@@ -240,12 +240,12 @@ mod tests {
     use super::*;
     use crate::sample::identity::Runtime;
 
-    fn container(cgroup: &str, id: &str, names: &[&str]) -> Container {
+    fn container(cgroup: &str, id: &str, names: &[&str]) -> NamedContainer {
         let names = names.iter().map(ToString::to_string).collect();
-        Container { cgroup: cgroup.as_bytes().into(), id: id.into(), names }
+        NamedContainer { cgroup: cgroup.as_bytes().into(), id: id.into(), names }
     }
 
-    fn picked(given: &str, containers: &[Container]) -> Result<String, String> {
+    fn picked(given: &str, containers: &[NamedContainer]) -> Result<String, String> {
         let found = pick(given, containers).map_err(|error| error.to_string())?;
         Ok(String::from_utf8_lossy(&found).into_owned())
     }

@@ -39,7 +39,7 @@ const HIGHEST_PRIORITY: i32 = -20;
 const MEMORY_EVENTS: &str = "memory.events";
 
 /// Where changes are learnt from.
-pub enum Source {
+pub enum ChangeSource {
     /// The kernel's events, repaired by scans at this interval.
     Events {
         /// The ring buffer.
@@ -80,7 +80,7 @@ struct Scan {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+enum ScanReason {
     Start,
     Lost,
     Periodic,
@@ -95,12 +95,12 @@ struct Follower {
     sender: Sender<Message>,
     messages: Receiver<Message>,
     waker: Waker,
-    scanning: Option<Reason>,
-    wanted: Option<Reason>,
+    scanning: Option<ScanReason>,
+    wanted: Option<ScanReason>,
     not_before: Instant,
     next_periodic: Instant,
     every: Duration,
-    periodic: Reason,
+    periodic: ScanReason,
     lost: u64,
 }
 
@@ -112,14 +112,14 @@ pub fn start(
     tracker: Tracker,
     engine: Arc<Engine>,
     hierarchies: Arc<Hierarchies>,
-    source: Source,
+    source: ChangeSource,
     progress: Arc<Progress>,
     supervisor: &Supervisor,
 ) -> std::io::Result<(std::thread::JoinHandle<()>, Stop)> {
     let (sender, messages) = channel();
     let (waker, watch) = match &source {
-        Source::Events { reader, .. } => (reader.waker(), None),
-        Source::Scans { .. } => {
+        ChangeSource::Events { reader, .. } => (reader.waker(), None),
+        ChangeSource::Scans { .. } => {
             let watch = OomWatch::new()?;
             (watch.waker(), Some(watch))
         }
@@ -127,8 +127,8 @@ pub fn start(
     let stop = Stop::new(sender.clone(), waker.clone());
     let now = Instant::now();
     let (every, periodic) = match source {
-        Source::Events { verify_every, .. } => (verify_every, Reason::Periodic),
-        Source::Scans { every } => (every, Reason::Scan),
+        ChangeSource::Events { verify_every, .. } => (verify_every, ScanReason::Periodic),
+        ChangeSource::Scans { every } => (every, ScanReason::Scan),
     };
     let follower = Follower {
         tracker,
@@ -139,7 +139,7 @@ pub fn start(
         messages,
         waker,
         scanning: None,
-        wanted: Some(Reason::Start),
+        wanted: Some(ScanReason::Start),
         not_before: now,
         next_periodic: now + every,
         every,
@@ -147,9 +147,9 @@ pub fn start(
         lost: 0,
     };
     let thread = supervisor.thread("follower", move || match (source, watch) {
-        (Source::Events { reader, counters, .. }, _) => follower.follow_events(*reader, &counters),
-        (Source::Scans { .. }, Some(watch)) => follower.follow_scans(watch),
-        (Source::Scans { .. }, None) => {}
+        (ChangeSource::Events { reader, counters, .. }, _) => follower.follow_events(*reader, &counters),
+        (ChangeSource::Scans { .. }, Some(watch)) => follower.follow_scans(watch),
+        (ChangeSource::Scans { .. }, None) => {}
     })?;
     Ok((thread, stop))
 }
@@ -184,7 +184,7 @@ impl Follower {
                 }
             }
             if self.tracker.gap() == Gap::NeedsScan {
-                self.wanted.get_or_insert(Reason::Lost);
+                self.wanted.get_or_insert(ScanReason::Lost);
             }
         }
     }
@@ -284,7 +284,7 @@ impl Follower {
             }
         });
         if malformed > 0 {
-            self.wanted.get_or_insert(Reason::Lost);
+            self.wanted.get_or_insert(ScanReason::Lost);
         }
     }
 
@@ -298,7 +298,7 @@ impl Follower {
                     tracing::warn!(lost = lost - self.lost, "kernel events were lost; looking at every cgroup again");
                     self.lost = lost;
                     self.tracker.events_were_lost();
-                    self.wanted = Some(Reason::Lost);
+                    self.wanted = Some(ScanReason::Lost);
                 }
             }
             Err(error) => tracing::error!(%error, "the programs' counters could not be read"),
@@ -328,7 +328,7 @@ impl Follower {
     }
 
     /// Scans on a thread of its own: it may take a while, and the ring buffer must be emptied meanwhile.
-    fn scan(&mut self, reason: Reason) {
+    fn scan(&mut self, reason: ScanReason) {
         self.tracker.scan_begins();
         let hierarchies = Arc::clone(&self.hierarchies);
         let sender = self.sender.clone();
@@ -337,7 +337,7 @@ impl Follower {
         let memory = self.engine.store().bounds().containers;
         let spawned = std::thread::Builder::new().name("scanner".into()).spawn(move || {
             let began = Instant::now();
-            let mut finding = Finding::new(known, Roster::new(memory));
+            let mut finding = ScanFinding::new(known, Roster::new(memory));
             let mut scanned = Vec::new();
             for hierarchy in hierarchies.iter() {
                 let complete = cgroup::scan(hierarchy, cgroup::LONGEST_PATH, |name, id| {
@@ -380,11 +380,11 @@ impl Follower {
         self.next_periodic = now + self.every;
         tracing::debug!(?reason, directories, took = ?scan.took, ?divergence, "scanned");
         match reason {
-            Some(Reason::Lost) => self.engine.metrics().reconciled("lost", divergence.added, divergence.removed),
-            Some(Reason::Periodic) => {
+            Some(ScanReason::Lost) => self.engine.metrics().reconciled("lost", divergence.added, divergence.removed),
+            Some(ScanReason::Periodic) => {
                 self.engine.metrics().reconciled("periodic", divergence.added, divergence.removed);
             }
-            Some(Reason::Start | Reason::Scan) | None => {}
+            Some(ScanReason::Start | ScanReason::Scan) | None => {}
         }
         self.progress.ready.store(true, Ordering::Release);
     }
@@ -392,7 +392,7 @@ impl Follower {
 
 /// What a scan has found so far. It takes no more memory than the cgroups may that are listed: those that are known are
 /// found in any case, of the others as many as there is memory for.
-struct Finding {
+struct ScanFinding {
     known: HashSet<Member>,
     roster: Roster,
     found: Vec<Found>,
@@ -401,7 +401,7 @@ struct Finding {
     not_listed: u64,
 }
 
-impl Finding {
+impl ScanFinding {
     /// So many entries are not worth looking through.
     const SLACK: usize = 4_096;
 
@@ -445,9 +445,9 @@ impl Finding {
 mod tests {
     use super::*;
 
-    fn finding(known: &[u64], memory: usize) -> Finding {
+    fn finding(known: &[u64], memory: usize) -> ScanFinding {
         let known = known.iter().map(|id| Member { hierarchy: 1, id: *id }).collect();
-        Finding::new(known, Roster::new(memory))
+        ScanFinding::new(known, Roster::new(memory))
     }
 
     #[test]

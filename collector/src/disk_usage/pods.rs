@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Turn;
+use super::DiskUsageTurn;
 use super::layer::{Survey, walked};
 use super::pace::Pace;
 use super::timetable::{Bulk, Timetable};
@@ -79,7 +79,7 @@ impl PodTimetable {
     }
 
     /// A pod that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(PodJob, Turn, Bulk)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(PodJob, DiskUsageTurn, Bulk)> {
         loop {
             let (name, turn, size) = self.times.take_due(now)?;
             let found = str::from_utf8(&name).ok().and_then(|uid| self.known.get_key_value(uid));

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
-use super::Turn;
+use super::DiskUsageTurn;
 use crate::sample::event::Name;
 use crate::sample::filesystem::ContainerFiles;
 
@@ -23,15 +23,15 @@ const INODES_FOR: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Timetable {
     every: Duration,
-    entries: HashMap<Name, Entry>,
+    entries: HashMap<Name, TimetableEntry>,
     /// An entry that does not agree with the container's own time is passed over.
     due: BinaryHeap<Reverse<(Instant, Name)>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TimetableEntry {
     stage: Stage,
-    turn: Turn,
+    turn: DiskUsageTurn,
     files: Option<ContainerFiles>,
     /// Inodes and when they were counted.
     inodes: Option<(u64, Instant)>,
@@ -64,8 +64,13 @@ impl Timetable {
     /// A container is there; it is looked at at once. Nothing happens if it is known.
     pub(super) fn begin(&mut self, name: &Name, now: Instant) {
         if !self.entries.contains_key(name) {
-            let entry =
-                Entry { stage: Stage::Waiting(now), turn: Turn::First, files: None, inodes: None, size: Bulk::Small };
+            let entry = TimetableEntry {
+                stage: Stage::Waiting(now),
+                turn: DiskUsageTurn::First,
+                files: None,
+                inodes: None,
+                size: Bulk::Small,
+            };
             self.entries.insert(Name::clone(name), entry);
             self.due.push(Reverse((now, Name::clone(name))));
         }
@@ -77,7 +82,7 @@ impl Timetable {
             return;
         };
         entry.files = Some(files.clone());
-        entry.turn = Turn::First;
+        entry.turn = DiskUsageTurn::First;
         entry.inodes = None;
         self.hurry(name, now);
     }
@@ -104,7 +109,7 @@ impl Timetable {
             Stage::Looking { again: true } => Duration::ZERO,
             _ => cpu.saturating_mul(SHARE).min(LONGEST).max(every),
         };
-        entry.turn = if wait.is_zero() { entry.turn } else { Turn::Again };
+        entry.turn = if wait.is_zero() { entry.turn } else { DiskUsageTurn::Again };
         if entry.inodes.map(|(inodes, _)| inodes) != inodes {
             entry.inodes = inodes.map(|inodes| (inodes, now));
         }
@@ -127,7 +132,7 @@ impl Timetable {
     }
 
     /// A container that is due, and from now on being looked at.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Name, Turn, Bulk)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Name, DiskUsageTurn, Bulk)> {
         loop {
             let Reverse((at, _)) = self.due.peek()?;
             if *at > now {
@@ -169,11 +174,11 @@ mod tests {
         let mut table = Timetable::new(MINUTE);
         table.begin(&name("/a"), start);
         table.begin(&name("/a"), start + MINUTE);
-        assert_eq!(table.take_due(start), Some((name("/a"), Turn::First, Bulk::Small)));
+        assert_eq!(table.take_due(start), Some((name("/a"), DiskUsageTurn::First, Bulk::Small)));
         assert_eq!(table.take_due(start), None, "it is being looked at");
         table.done(&name("/a"), start, Duration::from_millis(1), None);
         assert_eq!(table.next(), Some(start + SMALL_EVERY));
-        assert_eq!(table.take_due(start + SMALL_EVERY), Some((name("/a"), Turn::Again, Bulk::Small)));
+        assert_eq!(table.take_due(start + SMALL_EVERY), Some((name("/a"), DiskUsageTurn::Again, Bulk::Small)));
         table.end(&name("/a"));
         table.done(&name("/a"), start + MINUTE, Duration::ZERO, None);
         assert_eq!((table.take_due(start + MINUTE * 9), table.next()), (None, None));
@@ -189,7 +194,7 @@ mod tests {
             table.done(&name("/a"), start, Duration::from_millis(cpu), None);
             assert_eq!(table.next(), Some(start + Duration::from_millis(wait)), "{cpu} ms");
         }
-        assert_eq!(table.take_due(start + LONGEST), Some((name("/a"), Turn::Again, Bulk::Big)));
+        assert_eq!(table.take_due(start + LONGEST), Some((name("/a"), DiskUsageTurn::Again, Bulk::Big)));
         let often = Duration::from_secs(1);
         let mut table = Timetable::new(often);
         table.begin(&name("/a"), start);
@@ -209,13 +214,17 @@ mod tests {
         table.done(&a, start, Duration::ZERO, Some(3));
         assert_eq!(table.inodes(&a), Some(3));
         let found = table.take_due(start);
-        assert_eq!(found, Some((name("/a"), Turn::First, Bulk::Small)), "where they are became known meanwhile");
+        assert_eq!(
+            found,
+            Some((name("/a"), DiskUsageTurn::First, Bulk::Small)),
+            "where they are became known meanwhile"
+        );
         table.done(&a, start, Duration::ZERO, Some(3));
         table.moved(&a, &files("/x"), start);
         assert_eq!(table.take_due(start), None, "nothing new");
         table.hurry(&a, start);
         table.hurry(&a, start);
-        assert_eq!(table.take_due(start), Some((a, Turn::Again, Bulk::Small)));
+        assert_eq!(table.take_due(start), Some((a, DiskUsageTurn::Again, Bulk::Small)));
         assert_eq!(table.take_due(start + SMALL_EVERY / 2), None);
     }
 }

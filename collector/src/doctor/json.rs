@@ -10,7 +10,7 @@ use crate::kernel::probes::support::Unavailable;
 
 /// The whole in numbers.
 #[derive(Serialize)]
-struct Summary {
+struct DoctorSummary {
     /// `works`, `limited` or `unusable`.
     status: &'static str,
     exit_code: u8,
@@ -58,7 +58,7 @@ pub fn render(report: &Report) -> String {
         Verdict::Limited => "limited",
         Verdict::Unusable => "unusable",
     };
-    let summary = Summary {
+    let summary = DoctorSummary {
         status,
         exit_code: report.exit_code(),
         unavailable: report.count(Status::Unavailable),

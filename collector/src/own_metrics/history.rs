@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::archive::Counts;
+use crate::archive::HistoryCounts;
 
 /// Registered with the first counts: without a history there are none.
 #[derive(Debug)]
@@ -44,8 +44,9 @@ impl HistoryMetrics {
         Ok(metrics)
     }
 
-    pub(super) fn update(&self, counts: &Counts) {
-        let Counts { bytes, oldest, samples, events, lost_samples, lost_events, damaged, failed_writes } = *counts;
+    pub(super) fn update(&self, counts: &HistoryCounts) {
+        let HistoryCounts { bytes, oldest, samples, events, lost_samples, lost_events, damaged, failed_writes } =
+            *counts;
         let catch_up = |counter: &IntCounter, value: u64| counter.inc_by(value.saturating_sub(counter.get()));
         self.bytes.set(bytes as i64);
         self.oldest.set((oldest / 1000) as i64);

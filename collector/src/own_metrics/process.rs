@@ -10,13 +10,13 @@ use crate::kernel::own_process::{Limit, OwnProcess};
 
 /// One family without labels.
 #[derive(Clone, Copy, Debug)]
-struct Family {
+struct ProcessFamily {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
 }
 
-impl Family {
+impl ProcessFamily {
     const fn counter(name: &'static str, help: &'static str) -> Self {
         Self { name, help, kind: MetricType::COUNTER }
     }
@@ -46,25 +46,30 @@ impl Family {
     }
 }
 
-const CPU: Family = Family::counter("process_cpu_seconds_total", "CPU time of the collector, user and system.");
-const OPEN: Family = Family::gauge("process_open_fds", "Open file descriptors.");
-const MOST: Family = Family::gauge("process_max_fds", "Limit of open file descriptors.");
-const VIRTUAL: Family = Family::gauge("process_virtual_memory_bytes", "Virtual memory of the collector, in bytes.");
-const VIRTUAL_MOST: Family =
-    Family::gauge("process_virtual_memory_max_bytes", "Limit of virtual memory, in bytes; 2^64 if there is no limit.");
-const RESIDENT: Family = Family::gauge("process_resident_memory_bytes", "Resident memory of the collector, in bytes.");
-const START: Family =
-    Family::gauge("process_start_time_seconds", "Start time of the collector, in seconds since the Unix epoch.");
-const RECEIVED: Family = Family::counter(
+const CPU: ProcessFamily =
+    ProcessFamily::counter("process_cpu_seconds_total", "CPU time of the collector, user and system.");
+const OPEN: ProcessFamily = ProcessFamily::gauge("process_open_fds", "Open file descriptors.");
+const MOST: ProcessFamily = ProcessFamily::gauge("process_max_fds", "Limit of open file descriptors.");
+const VIRTUAL: ProcessFamily =
+    ProcessFamily::gauge("process_virtual_memory_bytes", "Virtual memory of the collector, in bytes.");
+const VIRTUAL_MOST: ProcessFamily = ProcessFamily::gauge(
+    "process_virtual_memory_max_bytes",
+    "Limit of virtual memory, in bytes; 2^64 if there is no limit.",
+);
+const RESIDENT: ProcessFamily =
+    ProcessFamily::gauge("process_resident_memory_bytes", "Resident memory of the collector, in bytes.");
+const START: ProcessFamily =
+    ProcessFamily::gauge("process_start_time_seconds", "Start time of the collector, in seconds since the Unix epoch.");
+const RECEIVED: ProcessFamily = ProcessFamily::counter(
     "process_network_receive_bytes_total",
     "IP bytes that came into the collector's network namespace, not only to the collector.",
 );
-const SENT: Family = Family::counter(
+const SENT: ProcessFamily = ProcessFamily::counter(
     "process_network_transmit_bytes_total",
     "IP bytes that left the collector's network namespace, not only from the collector.",
 );
 
-const ALL: [Family; 9] = [CPU, OPEN, MOST, VIRTUAL, VIRTUAL_MOST, RESIDENT, START, RECEIVED, SENT];
+const ALL: [ProcessFamily; 9] = [CPU, OPEN, MOST, VIRTUAL, VIRTUAL_MOST, RESIDENT, START, RECEIVED, SENT];
 
 /// Reads them when the registry is asked; what cannot be read is left out.
 #[derive(Debug)]
@@ -76,8 +81,9 @@ impl ProcessMetrics {
     /// # Errors
     /// Never with the names above, which a test goes through.
     pub(super) fn new() -> prometheus::Result<Self> {
-        let describe =
-            |family: Family| Desc::new(family.name.to_owned(), family.help.to_owned(), Vec::new(), HashMap::new());
+        let describe = |family: ProcessFamily| {
+            Desc::new(family.name.to_owned(), family.help.to_owned(), Vec::new(), HashMap::new())
+        };
         Ok(Self { described: ALL.into_iter().map(describe).collect::<Result<_, _>>()? })
     }
 }

@@ -36,12 +36,12 @@ struct GetRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 struct GetResponse {
     #[prost(message, optional, tag = "1")]
-    container: Option<Container>,
+    container: Option<ContainerdContainer>,
 }
 
 /// `containerd.services.containers.v1.Container`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Container {
+struct ContainerdContainer {
     #[prost(map = "string, string", tag = "2")]
     labels: HashMap<String, String>,
     #[prost(string, tag = "3")]
@@ -89,7 +89,7 @@ const STOPPED: i32 = 3;
 /// The part of a runtime specification that is looked at.
 #[derive(Default, Deserialize)]
 struct Specification {
-    process: Option<Process>,
+    process: Option<ContainerdProcess>,
     linux: Option<Linux>,
 }
 
@@ -100,7 +100,7 @@ struct Linux {
 }
 
 #[derive(Deserialize)]
-struct Process {
+struct ContainerdProcess {
     #[serde(default)]
     env: Vec<String>,
 }
@@ -180,8 +180,8 @@ impl ContainerdClient {
 }
 
 /// Who the container is, and the cgroups that its specification asks for.
-fn identity(id: &str, container: Container, asked_for: &[String]) -> (Identity, Vec<String>) {
-    let Container { labels, image, spec, created_at, .. } = container;
+fn identity(id: &str, container: ContainerdContainer, asked_for: &[String]) -> (Identity, Vec<String>) {
+    let ContainerdContainer { labels, image, spec, created_at, .. } = container;
     // A pod's containers use the sandbox's network; a container without the label is no pod's.
     let network = match labels.get(KIND).map(String::as_str) {
         None => NetworkOwner::Itself,
@@ -207,7 +207,7 @@ fn identity(id: &str, container: Container, asked_for: &[String]) -> (Identity, 
 }
 
 /// The chosen variables, with their names as they are.
-fn environment(process: Option<Process>, asked_for: &[String]) -> BTreeMap<String, String> {
+fn environment(process: Option<ContainerdProcess>, asked_for: &[String]) -> BTreeMap<String, String> {
     let variables = process.map(|process| process.env).unwrap_or_default();
     let pairs = variables.iter().filter_map(|variable| variable.split_once('='));
     let chosen = pairs.filter(|(name, _)| asked_for.iter().any(|prefix| name.starts_with(prefix.as_str())));
@@ -223,12 +223,12 @@ mod tests {
     /// Fields as containerd 1.6 sends them, some of them unknown to us.
     fn answer(kind: &str) -> Vec<u8> {
         let spec = br#"{"ociVersion":"1","process":{"terminal":false,"env":["PATH=/bin","SECRET=1"],"args":[]},"linux":{"cgroupsPath":"/k8s.io/abc"}}"#;
-        let container = Container {
+        let container = ContainerdContainer {
             labels: HashMap::from([(KIND.to_owned(), kind.to_owned()), ("a".to_owned(), "b".to_owned())]),
             image: "docker.io/library/web:1".to_owned(),
             spec: Some(AnyMessage { type_url: "spec".to_owned(), value: spec.to_vec() }),
             created_at: Some(Timestamp { seconds: 1_700_000_000, nanos: 5 }),
-            ..Container::default()
+            ..ContainerdContainer::default()
         };
         let mut bytes = GetResponse { container: Some(container) }.encode_to_vec();
         // Field 6 of the outer message: length-delimited, "overlayfs".
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_not_reported_is_absent() {
-        let found = identity("abc", Container::default(), &["PATH".to_owned()]);
+        let found = identity("abc", ContainerdContainer::default(), &["PATH".to_owned()]);
         assert_eq!(found, (Identity::from_path(Runtime::Containerd, "abc".to_owned()), Vec::new()));
     }
 }

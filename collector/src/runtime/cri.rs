@@ -36,14 +36,14 @@ pub(super) struct Filter {
 
 /// `ListContainersResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Containers {
+struct CriContainers {
     #[prost(message, repeated, tag = "1")]
-    containers: Vec<Container>,
+    containers: Vec<CriContainer>,
 }
 
 /// `Container`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Container {
+struct CriContainer {
     #[prost(string, tag = "1")]
     id: String,
     #[prost(message, optional, tag = "3")]
@@ -126,7 +126,7 @@ impl CriClient {
     /// What it knows about a container or a pod's sandbox.
     pub(super) async fn inspect(&self, id: &str) -> Result<Answer, RuntimeError> {
         let request = ListRequest { filter: Some(Filter { id: id.to_owned() }) };
-        let containers: Containers = self.connection.call(LIST_CONTAINERS, request.clone(), None).await?;
+        let containers: CriContainers = self.connection.call(LIST_CONTAINERS, request.clone(), None).await?;
         if let Some(container) = containers.containers.into_iter().find(|container| container.id == id) {
             let status = cri_storage::status(&self.connection, cri_storage::CONTAINER, id).await;
             let files = ContainerFiles { log: status.log.clone(), ..ContainerFiles::default() };
@@ -168,8 +168,8 @@ fn full_name(container: &str, pod: (&str, &str, &str), attempt: u32) -> String {
     format!("k8s_{container}_{name}_{namespace}_{uid}_{attempt}")
 }
 
-fn of_container(id: &str, container: Container) -> Identity {
-    let Container { metadata, image, created_at, mut labels, annotations, .. } = container;
+fn of_container(id: &str, container: CriContainer) -> Identity {
+    let CriContainer { metadata, image, created_at, mut labels, annotations, .. } = container;
     let label = |name: &str| labels.get(&format!("io.kubernetes.pod.{name}")).map_or("", String::as_str);
     let pod = (label("name"), label("namespace"), label("uid"));
     let name = metadata.map(|metadata| full_name(&metadata.name, pod, metadata.attempt));
@@ -213,7 +213,7 @@ mod tests {
             ("io.kubernetes.pod.namespace", "shop"),
             ("io.kubernetes.pod.uid", "u1"),
         ];
-        let container = Container {
+        let container = CriContainer {
             id: "abc".to_owned(),
             metadata: Some(ContainerMetadata { name: "app".to_owned(), attempt: 2 }),
             image: Some(ImageSpec { image: "web:1".to_owned() }),

@@ -32,14 +32,14 @@ const LONGEST_ID: usize = 128;
 
 /// `GET /version`, as far as it is looked at.
 #[derive(Deserialize)]
-struct Version {
+struct DockerVersion {
     #[serde(rename = "ApiVersion")]
     api: Option<String>,
 }
 
 /// `GET /info`, as far as it is looked at.
 #[derive(Deserialize)]
-struct Info {
+struct DockerInfo {
     #[serde(rename = "DockerRootDir")]
     root: Option<String>,
     #[serde(rename = "CgroupDriver")]
@@ -48,7 +48,7 @@ struct Info {
 
 /// An event, as far as it is looked at.
 #[derive(Deserialize)]
-struct Event {
+struct DockerEvent {
     #[serde(rename = "Action")]
     action: Option<String>,
     #[serde(rename = "Actor")]
@@ -71,12 +71,12 @@ pub(super) struct DockerClient {
     /// Beginnings of the names of the environment variables that are reported.
     environment: Arc<[String]>,
     /// What does not change while it runs, once it was reported.
-    host: Arc<OnceCell<Host>>,
+    host: Arc<OnceCell<DockerHost>>,
 }
 
 /// What Docker reports about the machine it runs on.
 #[derive(Debug)]
-struct Host {
+struct DockerHost {
     /// The directory with all that it keeps.
     root: Option<PathBuf>,
     /// How it makes cgroups.
@@ -94,7 +94,7 @@ impl DockerClient {
         endpoint.probe().await?;
         let http = HttpClient::new(endpoint, tls)?;
         let version = match http.get("/version").await {
-            Ok(Version { api }) => version(api.as_deref()),
+            Ok(DockerVersion { api }) => version(api.as_deref()),
             Err(RuntimeError::NoSuchContainer) => None,
             Err(error) => return Err(error),
         };
@@ -121,11 +121,11 @@ impl DockerClient {
     }
 
     /// What it reports about the machine, if it does.
-    async fn host(&self) -> Option<&Host> {
+    async fn host(&self) -> Option<&DockerHost> {
         let ask = || async {
-            let Info { root, driver } = self.http.get(&format!("{}/info", self.version)).await?;
+            let DockerInfo { root, driver } = self.http.get(&format!("{}/info", self.version)).await?;
             let root = root.filter(|root| root.starts_with('/')).map(PathBuf::from);
-            Ok::<_, RuntimeError>(Host { root, driver: driver.as_deref().and_then(driver_called) })
+            Ok::<_, RuntimeError>(DockerHost { root, driver: driver.as_deref().and_then(driver_called) })
         };
         self.host.get_or_try_init(ask).await.ok()
     }
@@ -183,7 +183,7 @@ fn version(theirs: Option<&str>) -> Option<String> {
 }
 
 /// The container an event is about, if what it reports may have changed by it.
-fn changed(event: Event) -> Option<String> {
+fn changed(event: DockerEvent) -> Option<String> {
     let action = event.action?;
     // `health_status: healthy`; `exec_create: command` comes with every health check and changes nothing.
     let verb = action.split(':').next().unwrap_or_default();

@@ -23,7 +23,7 @@ use super::listeners::DockerTls;
 use crate::bounds::{Bound, Shown};
 use crate::client::Trust;
 use crate::client::single::{self, Body, BodyError, Head, Memory};
-use crate::client::tls::{Identity, config};
+use crate::client::tls::{ClientIdentity, config};
 
 /// Longest wait for a whole answer. A daemon that is starting up or swapping may take tens of seconds; nobody waits for
 /// it.
@@ -76,7 +76,7 @@ impl HttpClient {
     /// A client that has not asked anything yet.
     pub(super) fn new(endpoint: &Endpoint, tls: Option<&DockerTls>) -> Result<Self, RuntimeError> {
         let tls = tls.map(|DockerTls { certificate, key, ca }| {
-            config(&Trust::File(ca.clone()), Some(Identity { certificate, key })).map_err(transport)
+            config(&Trust::File(ca.clone()), Some(ClientIdentity { certificate, key })).map_err(transport)
         });
         let tls = tls.transpose()?.map(Arc::new);
         let large = Arc::new(Semaphore::new(LARGE_ANSWERS));
@@ -165,11 +165,11 @@ impl HttpClient {
 /// Why Docker says no; other programs do not say it in JSON.
 fn reason(body: &[u8]) -> String {
     #[derive(Deserialize)]
-    struct Reason {
+    struct HttpReason {
         message: String,
     }
     match serde_json::from_slice(body) {
-        Ok(Reason { message }) => Shown(message.trim().as_bytes()).to_string(),
+        Ok(HttpReason { message }) => Shown(message.trim().as_bytes()).to_string(),
         Err(_) => Shown(body.trim_ascii()).to_string(),
     }
 }

@@ -72,7 +72,7 @@ impl Lookup {
         let (sender, mut news) = mpsc::channel(16);
         let (reporter, mut changed) = mpsc::channel(256);
         let (storage, mut reports) = mpsc::channel(16);
-        let report = Report { news: sender, changed: reporter, storage, usage: self.usage.take() };
+        let report = LookupReport { news: sender, changed: reporter, storage, usage: self.usage.take() };
         // Ended with this function.
         let mut watchers = JoinSet::new();
         let mut questions = Questions::new(runtimes.listeners.len(), cgroups_of);
@@ -106,13 +106,13 @@ impl Lookup {
                     }
                 },
                 Some(news) = news.recv() => match news {
-                    News::Up { slot, client } => {
+                    LookupNews::Up { slot, client } => {
                         reachability.answers(slot);
                         questions.up(slot, client);
                     }
-                    News::Answers { slot } => reachability.answers(slot),
-                    News::Trouble { slot, cause } => reachability.trouble(slot, cause),
-                    News::Down { slot } => questions.down(slot),
+                    LookupNews::Answers { slot } => reachability.answers(slot),
+                    LookupNews::Trouble { slot, cause } => reachability.trouble(slot, cause),
+                    LookupNews::Down { slot } => questions.down(slot),
                 },
                 Some(id) = changed.recv() => questions.changed(&id),
                 Some(answer) = questions.next() => if let Some((name, reported)) = questions.answer(answer) {
@@ -133,7 +133,7 @@ impl Lookup {
 
 /// What a watcher reports.
 #[derive(Debug)]
-enum News {
+enum LookupNews {
     Up {
         slot: usize,
         client: Client,
@@ -153,8 +153,8 @@ enum News {
 
 /// Where a watcher reports to.
 #[derive(Clone, Debug)]
-struct Report {
-    news: mpsc::Sender<News>,
+struct LookupReport {
+    news: mpsc::Sender<LookupNews>,
     /// Ids of containers of which the runtime knows something new.
     changed: mpsc::Sender<String>,
     /// What a runtime reports about disks.
@@ -163,15 +163,15 @@ struct Report {
     usage: Option<UsageQuestions>,
 }
 
-impl Report {
+impl LookupReport {
     /// Without a receiver the lookup has ended, and soon this task with it.
-    async fn news(&self, news: News) {
+    async fn news(&self, news: LookupNews) {
         let _ = self.news.send(news).await;
     }
 }
 
 /// Connects to one runtime, again and again, and passes on what it reports.
-async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Report) {
+async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: LookupReport) {
     let Listener { runtime, endpoint, .. } = &listener;
     let name = runtime.namespace();
     loop {
@@ -179,13 +179,13 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
         let connected = if let Ok(connected) = timeout(SILENCE, &mut connecting).await {
             connected
         } else {
-            report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+            report.news(LookupNews::Trouble { slot, cause: Cause::Silent }).await;
             connecting.await
         };
         match connected {
             Ok(client) => {
                 tracing::info!(runtime = name, %endpoint, "connected to the runtime");
-                report.news(News::Up { slot, client: client.clone() }).await;
+                report.news(LookupNews::Up { slot, client: client.clone() }).await;
                 let reason = tokio::select! {
                     reason = client.follow(&report.changed) => reason,
                     reason = pulse(slot, &client, &report) => reason,
@@ -196,11 +196,11 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
                     runtime = name, %endpoint, reason,
                     "disconnected from the runtime; its containers keep their names and labels"
                 );
-                report.news(News::Down { slot }).await;
+                report.news(LookupNews::Down { slot }).await;
             }
             Err(error) => {
                 tracing::debug!(runtime = name, %error, "the runtime is not there; trying again every two seconds");
-                report.news(News::Trouble { slot, cause: diagnose(endpoint, error).await }).await;
+                report.news(LookupNews::Trouble { slot, cause: diagnose(endpoint, error).await }).await;
             }
         }
         sleep(LOOK_AGAIN).await;
@@ -208,17 +208,17 @@ async fn watch(slot: usize, listener: Listener, runtimes: Runtimes, report: Repo
 }
 
 /// Asks now and then whether the runtime still answers, and returns with what was wrong when that fails.
-async fn pulse(slot: usize, client: &Client, report: &Report) -> String {
+async fn pulse(slot: usize, client: &Client, report: &LookupReport) -> String {
     loop {
         sleep(client.pulse()).await;
         let mut question = std::pin::pin!(client.ping());
         let answered = if let Ok(answered) = timeout(SILENCE, &mut question).await {
             answered
         } else {
-            report.news(News::Trouble { slot, cause: Cause::Silent }).await;
+            report.news(LookupNews::Trouble { slot, cause: Cause::Silent }).await;
             let answered = question.await;
             if answered.is_ok() {
-                report.news(News::Answers { slot }).await;
+                report.news(LookupNews::Answers { slot }).await;
             }
             answered
         };

@@ -103,8 +103,8 @@ fn rank(key: &str) -> usize {
 fn bound_pairs(identity: &mut Identity, room: usize, left_out: &mut LeftOut) -> usize {
     let labels = std::mem::take(&mut identity.labels).into_iter();
     let variables = std::mem::take(&mut identity.environment).into_iter();
-    let mut pairs: Vec<_> = labels.map(|(key, value)| (rank(&key), Kind::Label, key, value)).collect();
-    pairs.extend(variables.map(|(key, value)| (WELL_KNOWN.len(), Kind::Variable, key, value)));
+    let mut pairs: Vec<_> = labels.map(|(key, value)| (rank(&key), MetadataKind::Label, key, value)).collect();
+    pairs.extend(variables.map(|(key, value)| (WELL_KNOWN.len(), MetadataKind::Variable, key, value)));
     pairs.sort();
     let (mut used, mut kept) = (0, 0);
     let (mut labels, mut environment) = (BTreeMap::new(), BTreeMap::new());
@@ -122,8 +122,8 @@ fn bound_pairs(identity: &mut Identity, room: usize, left_out: &mut LeftOut) -> 
             used += bytes;
             kept += 1;
             match kind {
-                Kind::Label => labels.insert(key, value),
-                Kind::Variable => environment.insert(key, value),
+                MetadataKind::Label => labels.insert(key, value),
+                MetadataKind::Variable => environment.insert(key, value),
             };
         }
     }
@@ -133,7 +133,7 @@ fn bound_pairs(identity: &mut Identity, room: usize, left_out: &mut LeftOut) -> 
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum MetadataKind {
     Variable,
     Label,
 }

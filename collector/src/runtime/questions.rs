@@ -43,7 +43,7 @@ const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// A container that lives.
 #[derive(Debug)]
-struct Wanted {
+struct WantedAnswer {
     id: Arc<str>,
     /// Whose it is, as far as its path shows.
     runtime: Option<Runtime>,
@@ -82,7 +82,7 @@ enum Again {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct QuestionSlot {
     client: Option<Client>,
     open: usize,
     /// What it is to be asked when it has answered others, by turn.
@@ -102,9 +102,9 @@ pub(super) struct Answered {
 /// The state of all questions.
 #[derive(Debug)]
 pub(super) struct Questions {
-    wanted: HashMap<Name, Wanted>,
+    wanted: HashMap<Name, WantedAnswer>,
     queue: BTreeSet<(Instant, Name)>,
-    slots: Vec<Slot>,
+    slots: Vec<QuestionSlot>,
     open: JoinSet<Answered>,
     cgroups_of: CgroupsOf,
     /// Of the last container.
@@ -118,7 +118,7 @@ pub(super) struct Questions {
 impl Questions {
     /// None yet, for so many runtimes.
     pub(super) fn new(runtimes: usize, cgroups_of: CgroupsOf) -> Self {
-        let slot = |_| Slot { client: None, open: 0, waiting: BTreeMap::new(), doubtful: BTreeMap::new() };
+        let slot = |_| QuestionSlot { client: None, open: 0, waiting: BTreeMap::new(), doubtful: BTreeMap::new() };
         Self {
             wanted: HashMap::new(),
             queue: BTreeSet::new(),
@@ -149,7 +149,7 @@ impl Questions {
         self.serial += 1;
         let (id, runtime) = (self.shares.begin(container.id), container.runtime);
         let round = vec![Said::Nothing; self.slots.len()];
-        let wanted = Wanted { id, runtime, place, serial: self.serial, tries: 0, best: None, round, due: None };
+        let wanted = WantedAnswer { id, runtime, place, serial: self.serial, tries: 0, best: None, round, due: None };
         self.wanted.insert(Name::clone(name), wanted);
         self.schedule(name, Instant::now());
     }
@@ -197,7 +197,7 @@ impl Questions {
         self.ask_again(|wanted| *wanted.id == *id);
     }
 
-    fn ask_again(&mut self, which: impl Fn(&Wanted) -> bool) {
+    fn ask_again(&mut self, which: impl Fn(&WantedAnswer) -> bool) {
         let mut due = Vec::new();
         for (name, wanted) in self.wanted.iter_mut().filter(|(_, wanted)| which(wanted)) {
             wanted.tries = 0;
@@ -307,7 +307,7 @@ impl Questions {
     /// Asks a runtime as much as it may be asked at once.
     fn ask_waiting(&mut self, slot: usize) {
         loop {
-            let Slot { client, open, waiting, doubtful } = &mut self.slots[slot];
+            let QuestionSlot { client, open, waiting, doubtful } = &mut self.slots[slot];
             if *open >= OPEN_QUESTIONS {
                 return;
             }

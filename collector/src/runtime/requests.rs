@@ -15,14 +15,14 @@ pub struct Requests(Arc<Sender>);
 
 /// Closes the list when the last [`Requests`] is gone.
 #[derive(Debug)]
-struct Sender(Arc<Shared>);
+struct Sender(Arc<SharedRequests>);
 
 /// The lookup's end of the list.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Shared>);
+pub(super) struct Waiting(Arc<SharedRequests>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedRequests {
     list: Mutex<List>,
     wake: Notify,
 }
@@ -46,7 +46,7 @@ pub(super) enum Request {
 
 /// A list and its two ends.
 pub(super) fn list() -> (Requests, Waiting) {
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(SharedRequests::default());
     (Requests(Arc::new(Sender(Arc::clone(&shared)))), Waiting(shared))
 }
 
@@ -105,7 +105,7 @@ impl Waiting {
     }
 }
 
-impl Shared {
+impl SharedRequests {
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,11 +14,11 @@ use crate::sample::identity::Identity;
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     budget: Budget,
-    containers: HashMap<Arc<str>, Container>,
+    containers: HashMap<Arc<str>, SharingContainer>,
 }
 
 #[derive(Debug)]
-struct Container {
+struct SharingContainer {
     /// How many cgroups have its id in their names.
     cgroups: usize,
     share: Share,
@@ -38,7 +38,7 @@ impl Shares {
     /// A cgroup with this id appeared; the id, to be kept.
     pub(super) fn begin(&mut self, id: &str) -> Arc<str> {
         let id = self.containers.get_key_value(id).map_or_else(|| id.into(), |(id, _)| Arc::clone(id));
-        let new = Container {
+        let new = SharingContainer {
             cgroups: 0,
             share: Share::default(),
             left_out: LeftOut::default(),

@@ -54,12 +54,12 @@ impl EventLimits {
 #[derive(Debug)]
 pub struct EventLog {
     limits: EventLimits,
-    inner: Mutex<Inner>,
+    inner: Mutex<LogInner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    kinds: HashMap<EventKind, Kept>,
+struct LogInner {
+    kinds: HashMap<EventKind, KeptEvent>,
     bytes: usize,
     clock: Clock,
     subscribers: Vec<Subscriber>,
@@ -67,12 +67,12 @@ struct Inner {
 
 /// The events of one kind in the order of their times, whatever the clock on the wall was then, and their bytes.
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptEvent {
     events: VecDeque<(Steady, Arc<Event>)>,
     bytes: usize,
 }
 
-impl Kept {
+impl KeptEvent {
     /// Drops the oldest; how many bytes that gives back.
     fn pop(&mut self) -> usize {
         let bytes = self.events.pop_front().map_or(0, |(_, event)| event.memory());

@@ -45,7 +45,7 @@ impl Title {
 
 /// What is known of a name.
 #[derive(Debug)]
-struct Count {
+struct RestartCount {
     restarts: u64,
     /// The life that was counted last.
     life: u64,
@@ -56,7 +56,7 @@ struct Count {
 /// The restarts of all names.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
-    titles: BTreeMap<Title, Count>,
+    titles: BTreeMap<Title, RestartCount>,
 }
 
 impl Restarts {
@@ -67,11 +67,11 @@ impl Restarts {
         match self.titles.get_mut(&title) {
             None => {
                 self.make_room();
-                self.titles.insert(title, Count { restarts: by_runtime, life, ended: None });
+                self.titles.insert(title, RestartCount { restarts: by_runtime, life, ended: None });
             }
             Some(count) => {
                 if life > count.life {
-                    *count = Count { restarts: count.restarts + 1, life, ended: None };
+                    *count = RestartCount { restarts: count.restarts + 1, life, ended: None };
                 }
                 count.restarts = count.restarts.max(by_runtime);
             }

@@ -81,20 +81,20 @@ pub(super) struct Recorder {
     /// Time of the newest sample.
     at: WallTime,
     /// The newest sample that a rate can begin with.
-    newest: Option<Point>,
+    newest: Option<SummaryPoint>,
     /// CPU use up to it.
     rate: Option<u64>,
     minute: Option<Minute>,
     last_minute: Option<Usage>,
-    minutes: VecDeque<Record>,
-    half_hours: VecDeque<Record>,
+    minutes: VecDeque<MinuteRecord>,
+    half_hours: VecDeque<MinuteRecord>,
     /// Minutes since the last full half hour.
     since_half_hour: usize,
 }
 
 /// What is looked at of a sample.
 #[derive(Clone, Copy, Debug)]
-struct Point {
+struct SummaryPoint {
     at: WallTime,
     cpu: Option<Nanos>,
     memory: Option<Bytes>,
@@ -104,20 +104,20 @@ struct Point {
 #[derive(Debug)]
 struct Minute {
     began: WallTime,
-    last: Point,
+    last: SummaryPoint,
     cpu: Vec<u32>,
     memory: Vec<u64>,
 }
 
 /// What is kept of a minute or a half hour.
 #[derive(Clone, Copy, Debug)]
-struct Record {
-    cpu: Option<Kept<u32>>,
-    memory: Option<Kept<u64>>,
+struct MinuteRecord {
+    cpu: Option<KeptSummary<u32>>,
+    memory: Option<KeptSummary<u64>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Kept<T> {
+struct KeptSummary<T> {
     mean: T,
     max: T,
     ninety: T,
@@ -126,7 +126,7 @@ struct Kept<T> {
 impl Recorder {
     /// Takes note of a sample.
     pub(super) fn add(&mut self, sample: &Sample) {
-        let point = Point {
+        let point = SummaryPoint {
             at: sample.at,
             cpu: sample.cpu.as_ref().map(|cpu| cpu.total).filter(|_| !sample.unread.has(Part::CpuTotal)),
             memory: sample
@@ -161,16 +161,16 @@ impl Recorder {
 
     fn minute_ended(&mut self, usage: Usage) {
         self.last_minute = Some(usage);
-        push_bounded(&mut self.minutes, Record::of(&usage), MINUTES_PER_HOUR);
+        push_bounded(&mut self.minutes, MinuteRecord::of(&usage), MINUTES_PER_HOUR);
         self.since_half_hour += 1;
         if self.since_half_hour == MINUTES_PER_HALF_HOUR {
-            let half_hour = Record::of(&over(self.newest_minutes(MINUTES_PER_HALF_HOUR)));
+            let half_hour = MinuteRecord::of(&over(self.newest_minutes(MINUTES_PER_HALF_HOUR)));
             push_bounded(&mut self.half_hours, half_hour, HALF_HOURS_PER_DAY);
             self.since_half_hour = 0;
         }
     }
 
-    fn newest_minutes(&self, count: usize) -> impl Iterator<Item = Record> + Clone {
+    fn newest_minutes(&self, count: usize) -> impl Iterator<Item = MinuteRecord> + Clone {
         self.minutes.iter().skip(self.minutes.len().saturating_sub(count)).copied()
     }
 
@@ -197,24 +197,25 @@ impl Recorder {
         if minutes <= MINUTES_PER_HOUR {
             return Usage { percent_complete, ..over(self.minutes.iter().copied()) };
         }
-        let begun = (self.since_half_hour > 0).then(|| Record::of(&over(self.newest_minutes(self.since_half_hour))));
+        let begun =
+            (self.since_half_hour > 0).then(|| MinuteRecord::of(&over(self.newest_minutes(self.since_half_hour))));
         Usage { percent_complete, ..over(self.half_hours.iter().copied().chain(begun)) }
     }
 
     /// Bytes this holds, without the allocator's overhead.
     pub(super) fn memory(&self) -> usize {
         let minute = self.minute.as_ref().map_or(0, |minute| minute.cpu.capacity() * 4 + minute.memory.capacity() * 8);
-        size_of::<Self>() + minute + (self.minutes.capacity() + self.half_hours.capacity()) * size_of::<Record>()
+        size_of::<Self>() + minute + (self.minutes.capacity() + self.half_hours.capacity()) * size_of::<MinuteRecord>()
     }
 }
 
 impl Minute {
-    fn beginning(point: Point) -> Self {
+    fn beginning(point: SummaryPoint) -> Self {
         let memory = point.memory.iter().map(|memory| memory.0).collect();
         Self { began: point.at, last: point, cpu: Vec::new(), memory }
     }
 
-    fn add(&mut self, point: Point) {
+    fn add(&mut self, point: SummaryPoint) {
         if point.at.since(self.last.at) < SPACING {
             return;
         }
@@ -239,17 +240,25 @@ impl Minute {
     }
 }
 
-impl Record {
+impl MinuteRecord {
     fn of(usage: &Usage) -> Self {
         let narrow = |value| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
-            cpu: usage.cpu.map(|cpu| Kept { mean: narrow(cpu.mean), max: narrow(cpu.max), ninety: narrow(cpu.ninety) }),
-            memory: usage.memory.map(|memory| Kept { mean: memory.mean, max: memory.max, ninety: memory.ninety }),
+            cpu: usage.cpu.map(|cpu| KeptSummary {
+                mean: narrow(cpu.mean),
+                max: narrow(cpu.max),
+                ninety: narrow(cpu.ninety),
+            }),
+            memory: usage.memory.map(|memory| KeptSummary {
+                mean: memory.mean,
+                max: memory.max,
+                ninety: memory.ninety,
+            }),
         }
     }
 }
 
-fn push_bounded(records: &mut VecDeque<Record>, record: Record, limit: usize) {
+fn push_bounded(records: &mut VecDeque<MinuteRecord>, record: MinuteRecord, limit: usize) {
     if records.len() == limit {
         records.pop_front();
     }
@@ -261,7 +270,7 @@ fn percent(known: usize, of: usize) -> u32 {
 }
 
 /// CPU use in thousandths of a core. `None` when it is not known or the counter fell.
-fn millicores(before: Point, after: Point) -> Option<u64> {
+fn millicores(before: SummaryPoint, after: SummaryPoint) -> Option<u64> {
     let elapsed = after.at.since(before.at);
     let used = after.cpu?.0.checked_sub(before.cpu?.0)?;
     if elapsed < LEAST_SPAN {
@@ -271,13 +280,13 @@ fn millicores(before: Point, after: Point) -> Option<u64> {
 }
 
 /// A span made of shorter ones; how complete it is is left at 0.
-fn over(records: impl Iterator<Item = Record> + Clone) -> Usage {
+fn over(records: impl Iterator<Item = MinuteRecord> + Clone) -> Usage {
     let cpu: Vec<_> = records.clone().filter_map(|record| record.cpu).collect();
     let memory: Vec<_> = records.filter_map(|record| record.memory).collect();
     Usage { percent_complete: 0, cpu: of_kept(&cpu), memory: of_kept(&memory) }
 }
 
-fn of_kept<T: Copy + Into<u64>>(kept: &[Kept<T>]) -> Option<Percentiles> {
+fn of_kept<T: Copy + Into<u64>>(kept: &[KeptSummary<T>]) -> Option<Percentiles> {
     let means = Mean::of(kept.iter().map(|kept| kept.mean.into()))?;
     let max = kept.iter().map(|kept| kept.max.into()).max()?;
     let mut ninety: Vec<u64> = kept.iter().map(|kept| kept.ninety.into()).collect();

@@ -10,22 +10,22 @@ use crate::units::{Bytes, WallTime};
 
 /// A container as the page lists it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct FeedRow {
     /// Another number for each container that there was since the collector's start.
     pub id: u64,
     /// Who it is.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FeedSubject>,
     /// When that changed last.
     pub subject_changed: u64,
     /// What it uses.
-    pub figures: Figures,
+    pub figures: FeedFigures,
     /// When that changed last.
     pub figures_changed: u64,
 }
 
 /// What changes seldom.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Subject {
+pub struct FeedSubject {
     /// The cgroup's name.
     pub name: Name,
     /// What its runtime says.
@@ -46,7 +46,7 @@ pub struct Subject {
 
 /// What it uses. Rates are those between its last two samples that the table saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct FeedFigures {
     /// CPU in thousandths of a core.
     pub cpu: Option<u64>,
     /// Of the periods of its quota those it was throttled in, in percent.
@@ -95,7 +95,7 @@ pub struct Tick {
     /// The machine's file systems, where they are looked at.
     pub filesystems: Option<Arc<Filesystems>>,
     /// Rows that changed.
-    pub rows: Vec<Arc<Row>>,
+    pub rows: Vec<Arc<FeedRow>>,
     /// Rows that are no more.
     pub gone: Vec<u64>,
     /// Since when the history on disk can be asked; absent without one.
@@ -108,7 +108,7 @@ pub struct Point {
     /// When.
     pub at: WallTime,
     /// What it used.
-    pub figures: Figures,
+    pub figures: FeedFigures,
     /// Anonymous memory in KiB.
     pub rss: Option<u64>,
     /// Page cache in KiB.

@@ -27,14 +27,14 @@ pub(super) enum Age {
 }
 
 /// One sample of a series.
-enum Entry<T> {
+enum SeriesEntry<T> {
     New(T),
     /// As the one before it, at another time.
     Again(WallTime),
 }
 
 /// The samples of a view, as an array. Each begins with its `timestamp`.
-pub(super) struct Series<T>(Vec<Entry<T>>);
+pub(super) struct Series<T>(Vec<SeriesEntry<T>>);
 
 impl<T: Serialize> Series<T> {
     /// The samples after this one. What is made of a sample depends on it, on the one before it, and on what is shown
@@ -57,10 +57,10 @@ impl<T: Serialize> Series<T> {
                 .is_some_and(|before| before.is_same_at_another_time(sample) && !is_read(before) && !is_read(sample));
             same = if repeats { same + 1 } else { 0 };
             if same > 1 && is_beside && at < last {
-                return Entry::Again(sample.at);
+                return SeriesEntry::Again(sample.at);
             }
             let age = if at == last { Age::Newest } else { Age::Older };
-            Entry::New(wire(Shown { previous: before, sample, filesystems, age }))
+            SeriesEntry::New(wire(Shown { previous: before, sample, filesystems, age }))
         };
         Self(view.samples.iter().enumerate().map(entry).collect())
     }
@@ -79,12 +79,12 @@ impl<T: Serialize> Series<T> {
             }
             let begin = out.len();
             match entry {
-                Entry::New(stats) => {
+                SeriesEntry::New(stats) => {
                     json::append(out, stats);
                     let time = out[begin..].iter().position(|byte| *byte == b',').unwrap_or_default();
                     rest = begin + time..out.len();
                 }
-                Entry::Again(time) => {
+                SeriesEntry::Again(time) => {
                     out.extend_from_slice(br#"{"timestamp":"#);
                     json::append(out, &GoTime(Some(*time)));
                     let begin = out.len();
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(*stats, alone["stats"][0], "{at}");
         }
         let Series(entries) = Series::new(&view, None, |_| ());
-        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, Entry::Again(_))).collect();
+        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, SeriesEntry::Again(_))).collect();
         assert_eq!(again, [false, false, true, true, true, false, false, true, false]);
     }
 
@@ -166,7 +166,7 @@ mod tests {
         let read = vec![(view.samples[3].at, Arc::default())];
         view.application = crate::store::application::Application::of_past(read);
         let Series(entries) = Series::new(&view, None, |_| ());
-        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, Entry::Again(_))).collect();
+        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, SeriesEntry::Again(_))).collect();
         assert_eq!(again, [false, false, true, false, false, false, false]);
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let known = container();
         view.filesystems = vec![known.clone(), known.clone(), known, container(), FilesystemUse::Unknown];
         let Series(entries) = Series::new(&view, None, |_| ());
-        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, Entry::Again(_))).collect();
+        let again: Vec<_> = entries.iter().map(|entry| matches!(entry, SeriesEntry::Again(_))).collect();
         assert_eq!(again, [false, false, true, false, false]);
     }
 }

@@ -12,7 +12,7 @@ use crate::sample::container::Sample;
 use crate::sample::identity::Identity;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct StdoutLine<'a> {
     timestamp: GoTime,
     #[serde(skip_serializing_if = "str::is_empty")]
     machine_name: &'a str,
@@ -29,7 +29,7 @@ struct Line<'a> {
 pub fn append(out: &mut Vec<u8>, machine: &str, path: &[u8], identity: Option<&Identity>, sample: &Sample) {
     let path = json::lossy(path);
     let no_labels = BTreeMap::new();
-    let line = Line {
+    let line = StdoutLine {
         timestamp: GoTime(Some(sample.at)),
         machine_name: machine,
         container_name: identity.and_then(|identity| identity.aliases().next()).unwrap_or(&path),

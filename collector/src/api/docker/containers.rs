@@ -133,7 +133,7 @@ fn summary(container: &RuntimeContainer, now: WallTime) -> Summary<'_> {
 struct Inspected<'a> {
     id: &'a str,
     created: GoTime,
-    state: State<'a>,
+    state: DockerState<'a>,
     image: &'a str,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ struct Inspected<'a> {
 #[expect(clippy::struct_excessive_bools, reason = "the wire's shape")]
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct State<'a> {
+struct DockerState<'a> {
     status: &'a str,
     running: bool,
     paused: bool,
@@ -239,7 +239,7 @@ pub(super) async fn inspect<S: Node>(source: Arc<S>, wanted: &str) -> Result<Res
     Ok(responses::json(json::to_bytes(&Inspected {
         id: &container.id,
         created: GoTime(view.created()),
-        state: State {
+        state: DockerState {
             status: "running",
             running: true,
             paused: false,

@@ -302,18 +302,18 @@ impl Serialize for NamedStats<'_> {
 /// Lists of entries; `None` is written as `null`.
 #[derive(Serialize)]
 struct Blkio {
-    io_service_bytes_recursive: Option<Vec<Entry>>,
-    io_serviced_recursive: Option<Vec<Entry>>,
-    io_queue_recursive: Option<Vec<Entry>>,
-    io_service_time_recursive: Option<Vec<Entry>>,
-    io_wait_time_recursive: Option<Vec<Entry>>,
-    io_merged_recursive: Option<Vec<Entry>>,
-    io_time_recursive: Option<Vec<Entry>>,
-    sectors_recursive: Option<Vec<Entry>>,
+    io_service_bytes_recursive: Option<Vec<BlkioEntry>>,
+    io_serviced_recursive: Option<Vec<BlkioEntry>>,
+    io_queue_recursive: Option<Vec<BlkioEntry>>,
+    io_service_time_recursive: Option<Vec<BlkioEntry>>,
+    io_wait_time_recursive: Option<Vec<BlkioEntry>>,
+    io_merged_recursive: Option<Vec<BlkioEntry>>,
+    io_time_recursive: Option<Vec<BlkioEntry>>,
+    sectors_recursive: Option<Vec<BlkioEntry>>,
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct BlkioEntry {
     major: u32,
     minor: u32,
     op: &'static str,
@@ -342,11 +342,11 @@ impl Blkio {
     }
 }
 
-fn entries_v1(sample: &Sample, stat: IoStat) -> Vec<Entry> {
+fn entries_v1(sample: &Sample, stat: IoStat) -> Vec<BlkioEntry> {
     let devices = sample.io.iter().flat_map(|io| &io.devices).filter(|device| device.stat == stat);
     devices
         .flat_map(|device| {
-            device.operations.iter().map(|(operation, value)| Entry {
+            device.operations.iter().map(|(operation, value)| BlkioEntry {
                 major: device.major,
                 minor: device.minor,
                 // The files without operations.
@@ -357,13 +357,13 @@ fn entries_v1(sample: &Sample, stat: IoStat) -> Vec<Entry> {
         .collect()
 }
 
-fn entries_v2(sample: &Sample) -> Vec<Entry> {
+fn entries_v2(sample: &Sample) -> Vec<BlkioEntry> {
     let devices = sample.io.iter().flat_map(|io| &io.devices).filter(|device| device.stat == IoStat::ServiceBytes);
     devices
         .flat_map(|device| {
             [("Read", "read"), ("Write", "write")].into_iter().filter_map(|(operation, op)| {
                 let (_, value) = device.operations.iter().find(|(name, _)| *name == operation)?;
-                Some(Entry { major: device.major, minor: device.minor, op, value: *value })
+                Some(BlkioEntry { major: device.major, minor: device.minor, op, value: *value })
             })
         })
         .collect()

@@ -4,12 +4,12 @@ use expect_test::expect;
 
 use super::*;
 use crate::api::backend::Validation;
-use crate::api::backend::feed::{Figures, Subject, Tick};
+use crate::api::backend::feed::{FeedFigures, FeedSubject, Tick};
 use crate::sample::identity::{Identity, Runtime};
 use crate::units::{Bytes, WallTime};
 
-fn row(id: u64, name: &str, subject_changed: u64, figures_changed: u64) -> Arc<Row> {
-    let subject = Subject {
+fn row(id: u64, name: &str, subject_changed: u64, figures_changed: u64) -> Arc<FeedRow> {
+    let subject = FeedSubject {
         name: name.as_bytes().into(),
         memory_limit: (id == 2).then_some(Bytes(1 << 20)),
         identity: (id == 2).then(|| {
@@ -17,13 +17,13 @@ fn row(id: u64, name: &str, subject_changed: u64, figures_changed: u64) -> Arc<R
             Arc::new(Identity { name: Some("<web>".to_owned()), ..identity })
         }),
         ended: (id == 3).then_some(WallTime(5_000_000_000)),
-        ..Subject::default()
+        ..FeedSubject::default()
     };
-    let figures = Figures { cpu: Some(id * 10), memory: None, oom_kills: id, ..Figures::default() };
-    Arc::new(Row { id, subject: Arc::new(subject), subject_changed, figures, figures_changed })
+    let figures = FeedFigures { cpu: Some(id * 10), memory: None, oom_kills: id, ..FeedFigures::default() };
+    Arc::new(FeedRow { id, subject: Arc::new(subject), subject_changed, figures, figures_changed })
 }
 
-fn text(since: Option<u64>, rows: Vec<Arc<Row>>, gone: Vec<u64>) -> String {
+fn text(since: Option<u64>, rows: Vec<Arc<FeedRow>>, gone: Vec<u64>) -> String {
     let tick =
         Tick { cursor: Cursor { run: 255, version: 9 }, since, rows, gone, host: "n1".to_owned(), ..Tick::default() };
     let shortcomings = vec!["no PSI: boot with psi=1".to_owned()];

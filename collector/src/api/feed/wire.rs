@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::api::backend::Validation;
-use crate::api::backend::feed::{self, Row, Subject, Tick};
+use crate::api::backend::feed::{self, FeedRow, FeedSubject, Tick};
 use crate::api::http::responses::More;
 use crate::api::wire::json;
 use crate::api::wire::json::Lossy;
@@ -245,7 +245,7 @@ impl<'a> From<&'a feed::Trend> for Trend<'a> {
 }
 
 impl<'a> Who<'a> {
-    fn new(id: u64, subject: &'a Subject) -> Self {
+    fn new(id: u64, subject: &'a FeedSubject) -> Self {
         let identity = subject.identity.as_deref();
         let text = |text: &'a Option<String>| text.as_deref();
         Self {
@@ -270,9 +270,9 @@ impl<'a> Who<'a> {
 }
 
 impl Columns {
-    fn of(rows: &[Arc<Row>]) -> Self {
+    fn of(rows: &[Arc<FeedRow>]) -> Self {
         let mut columns = Self::default();
-        for Row { id, figures, .. } in rows.iter().map(|row| &**row) {
+        for FeedRow { id, figures, .. } in rows.iter().map(|row| &**row) {
             columns.id.push(*id);
             columns.cpu.push(figures.cpu);
             columns.throttled.push(figures.throttled);
@@ -293,26 +293,26 @@ impl Columns {
 }
 
 /// What has still to be written.
-enum State {
-    Who(std::vec::IntoIter<Arc<Row>>),
-    Now { left: Vec<Arc<Row>>, at: usize },
+enum FeedPart {
+    Who(std::vec::IntoIter<Arc<FeedRow>>),
+    Now { left: Vec<Arc<FeedRow>>, at: usize },
 }
 
 /// Writes a tick piece by piece.
 pub(super) fn pieces(tick: &Tick, collector: &Collector) -> impl FnMut(&mut Vec<u8>) -> More + Send + use<> {
     let mut head = Some(head(tick, collector));
-    let changed = |since: fn(&Row) -> u64| -> Vec<Arc<Row>> {
+    let changed = |since: fn(&FeedRow) -> u64| -> Vec<Arc<FeedRow>> {
         tick.rows.iter().filter(|row| tick.since.is_none_or(|seen| since(row) > seen)).cloned().collect()
     };
     let (who, mut now) = (changed(|row| row.subject_changed), changed(|row| row.figures_changed));
-    let mut state = State::Who(who.into_iter());
+    let mut state = FeedPart::Who(who.into_iter());
     move |out| {
         if let Some(head) = head.take() {
             out.extend_from_slice(&head);
             out.extend_from_slice(b"\"who\":[");
         }
         match &mut state {
-            State::Who(rows) => {
+            FeedPart::Who(rows) => {
                 if let Some(row) = rows.next() {
                     json::append(out, &Who::new(row.id, &row.subject));
                 }
@@ -320,11 +320,11 @@ pub(super) fn pieces(tick: &Tick, collector: &Collector) -> impl FnMut(&mut Vec<
                     out.push(b',');
                 } else {
                     out.extend_from_slice(b"],\"now\":[");
-                    state = State::Now { left: std::mem::take(&mut now), at: 0 };
+                    state = FeedPart::Now { left: std::mem::take(&mut now), at: 0 };
                 }
                 More::Follows
             }
-            State::Now { left, at } => {
+            FeedPart::Now { left, at } => {
                 let end = left.len().min(*at + COLUMN);
                 if *at < end {
                     json::append(out, &Columns::of(&left[*at..end]));

@@ -289,11 +289,18 @@ impl crate::api::backend::Exporting for Fixture {}
 impl Feed for Fixture {
     async fn tick(&self, since: Option<feed::Cursor>) -> feed::Tick {
         let row = |id, subject| {
-            let figures = feed::Figures { cpu: Some(20), memory: Some(3), oom_kills: id, ..feed::Figures::default() };
-            Arc::new(feed::Row { id, subject: Arc::new(subject), subject_changed: id, figures, figures_changed: id })
+            let figures =
+                feed::FeedFigures { cpu: Some(20), memory: Some(3), oom_kills: id, ..feed::FeedFigures::default() };
+            Arc::new(feed::FeedRow {
+                id,
+                subject: Arc::new(subject),
+                subject_changed: id,
+                figures,
+                figures_changed: id,
+            })
         };
-        let little = feed::Subject { name: (*b"/minimal").into(), ..feed::Subject::default() };
-        let subject = feed::Subject {
+        let little = feed::FeedSubject { name: (*b"/minimal").into(), ..feed::FeedSubject::default() };
+        let subject = feed::FeedSubject {
             name: FULL.as_bytes().into(),
             identity: Some(Arc::new(listed())),
             created: Some(AT),

@@ -84,7 +84,7 @@ struct PodIp {
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
     name: String,
-    state: State,
+    state: ContainerState,
     last_state: Nothing,
     ready: bool,
     restart_count: u64,
@@ -97,7 +97,7 @@ struct ContainerStatus {
 }
 
 #[derive(Serialize)]
-struct State {
+struct ContainerState {
     running: Running,
 }
 
@@ -173,7 +173,7 @@ fn status(name: &str, entry: &NodeCgroup) -> ContainerStatus {
     let health = identity.and_then(|identity| identity.health.as_deref());
     ContainerStatus {
         name: name.to_owned(),
-        state: State { running: Running { started_at: Time(started(entry)) } },
+        state: ContainerState { running: Running { started_at: Time(started(entry)) } },
         last_state: Nothing {},
         // As a container without a probe is for the kubelet: probes are known to nobody here.
         ready: !matches!(health, Some("starting" | "unhealthy")),

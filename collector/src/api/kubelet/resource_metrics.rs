@@ -13,40 +13,40 @@ use crate::api::prometheus::{Format, Kind, append_escaped, append_head, append_s
 use crate::units::WallTime;
 
 /// A family.
-struct Family {
+struct ResourceFamily {
     name: &'static str,
     help: &'static str,
     kind: Kind,
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { name, help, kind: Kind::Counter }
+const fn counter(name: &'static str, help: &'static str) -> ResourceFamily {
+    ResourceFamily { name, help, kind: Kind::Counter }
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family { name, help, kind: Kind::Gauge }
+const fn gauge(name: &'static str, help: &'static str) -> ResourceFamily {
+    ResourceFamily { name, help, kind: Kind::Gauge }
 }
 
 /// A number of so many decimals, and its time if it has one.
 #[derive(Clone, Copy)]
-struct Value {
+struct ResourceValue {
     number: u64,
     decimals: u8,
     at: Option<WallTime>,
 }
 
 /// Nanoseconds as seconds.
-const fn seconds(nanos: u64, at: Option<WallTime>) -> Value {
-    Value { number: nanos, decimals: 9, at }
+const fn seconds(nanos: u64, at: Option<WallTime>) -> ResourceValue {
+    ResourceValue { number: nanos, decimals: 9, at }
 }
 
-const fn whole(number: u64, at: Option<WallTime>) -> Value {
-    Value { number, decimals: 0, at }
+const fn whole(number: u64, at: Option<WallTime>) -> ResourceValue {
+    ResourceValue { number, decimals: 0, at }
 }
 
 /// What is reported about the node, a pod or a container.
 #[derive(Default)]
-struct Subject {
+struct ResourceSubject {
     /// Rendered, with its braces; empty for the node.
     labels: String,
     cpu: Option<CpuStats>,
@@ -56,40 +56,40 @@ struct Subject {
     storage: Option<FsStats>,
 }
 
-impl Subject {
-    fn cpu(&self) -> Option<Value> {
+impl ResourceSubject {
+    fn cpu(&self) -> Option<ResourceValue> {
         let cpu = self.cpu.as_ref()?;
         Some(seconds(cpu.usage_core_nano_seconds?, cpu.time.0))
     }
 
-    fn memory(&self) -> Option<Value> {
+    fn memory(&self) -> Option<ResourceValue> {
         let memory = self.memory.as_ref()?;
         Some(whole(memory.working_set_bytes?, memory.time.0))
     }
 
-    fn swap(&self) -> Option<Value> {
+    fn swap(&self) -> Option<ResourceValue> {
         let swap = self.swap.as_ref()?;
         Some(whole(swap.swap_usage_bytes?, swap.time.0))
     }
 
-    fn swap_limit(&self) -> Option<Value> {
+    fn swap_limit(&self) -> Option<ResourceValue> {
         let swap = self.swap.as_ref()?;
         let limit = swap.swap_available_bytes?.saturating_add(swap.swap_usage_bytes.unwrap_or(0));
         Some(whole(limit, swap.time.0))
     }
 
-    fn storage(&self) -> Option<Value> {
+    fn storage(&self) -> Option<ResourceValue> {
         let storage = self.storage.as_ref()?;
         Some(whole(storage.used_bytes?, storage.time.0))
     }
 
-    fn started(&self) -> Option<Value> {
+    fn started(&self) -> Option<ResourceValue> {
         self.started.filter(|at| at.0 > 0).map(|at| seconds(at.0, None))
     }
 
     /// Whether the metrics server can do with it: a zero of one container makes it drop the whole pod.
     fn is_whole(&self) -> bool {
-        let above_zero = |value: Option<Value>| value.is_some_and(|value| value.number > 0);
+        let above_zero = |value: Option<ResourceValue>| value.is_some_and(|value| value.number > 0);
         above_zero(self.cpu()) && above_zero(self.memory())
     }
 }
@@ -103,45 +103,49 @@ enum Of {
 }
 
 /// A family, whose it is, and how its value is found.
-type Row = (Family, Of, fn(&Subject) -> Option<Value>);
+type Row = (ResourceFamily, Of, fn(&ResourceSubject) -> Option<ResourceValue>);
 
 const FAMILIES: [Row; 12] = [
     (
         counter("container_cpu_usage_seconds_total", "[STABLE] CPU time that the container has used, in core-seconds"),
         Of::Containers,
-        Subject::cpu,
+        ResourceSubject::cpu,
     ),
     (
         gauge("container_memory_working_set_bytes", "[STABLE] Working set of the container in bytes"),
         Of::Containers,
-        Subject::memory,
+        ResourceSubject::memory,
     ),
     (
         gauge("container_start_time_seconds", "[STABLE] When the container was started, in seconds since 1970"),
         Of::Containers,
-        Subject::started,
+        ResourceSubject::started,
     ),
     (
         gauge("container_swap_limit_bytes", "[ALPHA] The most swap that the container may use, in bytes"),
         Of::Containers,
-        Subject::swap_limit,
+        ResourceSubject::swap_limit,
     ),
     (
         gauge("container_swap_usage_bytes", "[ALPHA] Swap that the container uses, in bytes"),
         Of::Containers,
-        Subject::swap,
+        ResourceSubject::swap,
     ),
     (
         counter("node_cpu_usage_seconds_total", "[STABLE] CPU time that the node has used, in core-seconds"),
         Of::Node,
-        Subject::cpu,
+        ResourceSubject::cpu,
     ),
-    (gauge("node_memory_working_set_bytes", "[STABLE] Working set of the node in bytes"), Of::Node, Subject::memory),
-    (gauge("node_swap_usage_bytes", "[ALPHA] Swap that the node uses, in bytes"), Of::Node, Subject::swap),
+    (
+        gauge("node_memory_working_set_bytes", "[STABLE] Working set of the node in bytes"),
+        Of::Node,
+        ResourceSubject::memory,
+    ),
+    (gauge("node_swap_usage_bytes", "[ALPHA] Swap that the node uses, in bytes"), Of::Node, ResourceSubject::swap),
     (
         counter("pod_cpu_usage_seconds_total", "[STABLE] CPU time that the pod has used, in core-seconds"),
         Of::Pods,
-        Subject::cpu,
+        ResourceSubject::cpu,
     ),
     (
         gauge(
@@ -149,10 +153,14 @@ const FAMILIES: [Row; 12] = [
             "[ALPHA] What the pod takes of the node's own disk, in bytes: layers, logs, emptyDir and the like",
         ),
         Of::Pods,
-        Subject::storage,
+        ResourceSubject::storage,
     ),
-    (gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"), Of::Pods, Subject::memory),
-    (gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), Of::Pods, Subject::swap),
+    (
+        gauge("pod_memory_working_set_bytes", "[STABLE] Working set of the pod in bytes"),
+        Of::Pods,
+        ResourceSubject::memory,
+    ),
+    (gauge("pod_swap_usage_bytes", "[ALPHA] Swap that the pod uses, in bytes"), Of::Pods, ResourceSubject::swap),
 ];
 
 /// Lines that are appended at once.
@@ -207,7 +215,7 @@ fn last(out: &mut Vec<u8>, format: Format, failed: u64) {
     }
 }
 
-fn line(out: &mut Vec<u8>, format: Format, name: &str, labels: &str, value: Value) {
+fn line(out: &mut Vec<u8>, format: Format, name: &str, labels: &str, value: ResourceValue) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(labels.as_bytes());
     out.push(b' ');
@@ -223,12 +231,12 @@ pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
     responses::whole(pieces(snapshot, format))
 }
 
-fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, Vec<Subject>) {
-    let node = Subject {
+fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (ResourceSubject, Vec<ResourceSubject>, Vec<ResourceSubject>) {
+    let node = ResourceSubject {
         cpu: figures::cpu(root),
         memory: figures::memory(root, snapshot),
         swap: figures::swap(root, snapshot),
-        ..Subject::default()
+        ..ResourceSubject::default()
     };
     // Those without a name cannot be distinguished.
     let found = pods::running(snapshot);
@@ -243,7 +251,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
     let mut containers = Vec::new();
     for pod in named {
         let of_pod = [("namespace", pod.namespace.as_str()), ("pod", pod.name.as_str())];
-        pods.push(Subject {
+        pods.push(ResourceSubject {
             labels: labels(&of_pod),
             cpu: summary::pod_cpu(pod),
             memory: summary::pod_memory(pod, snapshot),
@@ -251,7 +259,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             started: None,
             storage: summary::ephemeral_storage(pod, snapshot),
         });
-        let subject = |(name, entry): (&String, &Arc<NodeCgroup>)| Subject {
+        let subject = |(name, entry): (&String, &Arc<NodeCgroup>)| ResourceSubject {
             labels: labels(&[("container", name.as_str()), of_pod[0], of_pod[1]]),
             cpu: figures::cpu(entry),
             memory: figures::memory(entry, snapshot),
@@ -259,7 +267,7 @@ fn subjects(snapshot: &Snapshot, root: &NodeCgroup) -> (Subject, Vec<Subject>, V
             started: entry.created(),
             storage: None,
         };
-        containers.extend(pod.containers.iter().map(subject).filter(Subject::is_whole));
+        containers.extend(pod.containers.iter().map(subject).filter(ResourceSubject::is_whole));
     }
     (node, pods, containers)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::head::{Head, Kind};
-use super::options::{LabelSet, Labelled, Options, Profile};
+use super::options::{ExpositionOptions, LabelSet, Labelled, Profile};
 use super::snapshot::{Kill, Life, Snapshot};
 use super::value::Value;
 use super::writer::Writer;
@@ -260,7 +260,7 @@ impl Family {
     }
 
     /// Whether it is reported with these kinds and options.
-    pub(super) fn is_reported(&self, kinds: KindSet, options: &Options) -> bool {
+    pub(super) fn is_reported(&self, kinds: KindSet, options: &ExpositionOptions) -> bool {
         self.metric.is_none_or(|metric| kinds.has(metric))
             && (options.profile == Profile::Compatible
                 || self.recommended == Recommended::Yes

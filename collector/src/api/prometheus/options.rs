@@ -6,7 +6,7 @@ use crate::sample::kinds::KindSet;
 
 /// What the flags say.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ExpositionOptions {
     /// Kinds of statistics that are reported.
     pub kinds: KindSet,
     /// Those that are reported at `/metrics/cadvisor`: the kubelet's cAdvisor counts processes unless reported otherwise.

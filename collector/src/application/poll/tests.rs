@@ -197,8 +197,8 @@ async fn who_asks_for_too_much_is_refused_and_others_are_read() {
 }
 
 /// What containers share, without anybody who reads.
-fn shared(files: HashMap<String, String>, followed: usize) -> Shared<Fixed, fn(Outcome)> {
-    Shared {
+fn shared(files: HashMap<String, String>, followed: usize) -> PollShared<Fixed, fn(Outcome)> {
+    PollShared {
         files: Fixed(Mutex::new(files), Arc::default()),
         count: drop,
         rules: RULES,
@@ -231,7 +231,7 @@ async fn the_files_of_all_containers_are_bounded_together() {
 #[test]
 fn readings_are_bounded_alone_and_together() {
     let shared = shared(HashMap::new(), 100);
-    let state = || State { known: Known::New, size: Size::Small, failures: 0, spent: Duration::ZERO, room: None };
+    let state = || PollState { known: Known::New, size: Size::Small, failures: 0, spent: Duration::ZERO, room: None };
     let share = SHARES_BYTES / 100;
     let (mut one, mut other) = (state(), state());
     one.admit(&shared, share).unwrap();

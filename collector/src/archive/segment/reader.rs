@@ -3,11 +3,12 @@
 use redb::ReadableTable as _;
 
 use super::{
-    BLOCKS, BUNDLES, EVENTS, FILES, Place, PlaceValue, READINGS, Segment, SegmentError, redb, unframe, unframed_json,
+    BLOCKS, BUNDLES, BlockPlace, EVENTS, FILES, PlaceValue, READINGS, Segment, SegmentError, redb, unframe,
+    unframed_json,
 };
-use crate::archive::reading::Reading;
+use crate::archive::reading::ApplicationReading;
 use crate::archive::records::restore_event;
-use crate::archive::storage::Files;
+use crate::archive::storage::FilesRecord;
 use crate::sample::event::Event;
 use crate::units::WallTime;
 
@@ -18,9 +19,9 @@ const READING_DELAY: u64 = 120_000;
 
 impl Segment {
     /// Something to read it with, as it is now.
-    pub(in crate::archive) fn reader(&self) -> Result<Reader<'_>, SegmentError> {
+    pub(in crate::archive) fn reader(&self) -> Result<SegmentReader<'_>, SegmentError> {
         let read = self.begin_read()?;
-        Ok(Reader {
+        Ok(SegmentReader {
             segment: self,
             blocks: read.open_table(BLOCKS).map_err(redb)?,
             bundles: read.open_table(BUNDLES).map_err(redb)?,
@@ -33,7 +34,7 @@ impl Segment {
 }
 
 /// A file as it was at one moment.
-pub(in crate::archive) struct Reader<'a> {
+pub(in crate::archive) struct SegmentReader<'a> {
     segment: &'a Segment,
     blocks: redb::ReadOnlyTable<(u32, u64), PlaceValue>,
     bundles: redb::ReadOnlyTable<u64, &'static [u8]>,
@@ -42,19 +43,19 @@ pub(in crate::archive) struct Reader<'a> {
     readings: Option<redb::ReadOnlyTable<u64, &'static [u8]>>,
 }
 
-impl Reader<'_> {
+impl SegmentReader<'_> {
     /// The file.
     pub(in crate::archive) fn segment(&self) -> &Segment {
         self.segment
     }
 
     /// The blocks of a life that have anything of these milliseconds, oldest first.
-    pub(in crate::archive) fn places(&self, life: u32, from: u64, to: u64) -> Result<Vec<Place>, SegmentError> {
+    pub(in crate::archive) fn places(&self, life: u32, from: u64, to: u64) -> Result<Vec<BlockPlace>, SegmentError> {
         let mut places = Vec::new();
         for row in self.blocks.range((life, 0)..=(life, to)).map_err(redb)?.rev() {
             let (key, value) = row.map_err(redb)?;
             let (last, len, bundle, offset, bytes) = value.value();
-            let place = Place { first: key.value().1, last, len, bundle, offset, bytes };
+            let place = BlockPlace { first: key.value().1, last, len, bundle, offset, bytes };
             if place.last < from {
                 break;
             }
@@ -65,14 +66,14 @@ impl Reader<'_> {
     }
 
     /// A block's bytes; `None` when they are damaged.
-    pub(in crate::archive) fn block(&self, place: &Place) -> Result<Option<Vec<u8>>, SegmentError> {
+    pub(in crate::archive) fn block(&self, place: &BlockPlace) -> Result<Option<Vec<u8>>, SegmentError> {
         let Some(bundle) = self.bundles.get(place.bundle).map_err(redb)? else { return Ok(None) };
         let begin = place.offset as usize;
         Ok(bundle.value().get(begin..begin + place.bytes as usize).and_then(unframe))
     }
 
     /// What was written until this millisecond of what containers' files take, and how many lists are damaged.
-    pub(in crate::archive) fn files(&self, to: u64, mut take: impl FnMut(Files)) -> Result<usize, SegmentError> {
+    pub(in crate::archive) fn files(&self, to: u64, mut take: impl FnMut(FilesRecord)) -> Result<usize, SegmentError> {
         let Some(table) = &self.files else { return Ok(0) };
         let mut damaged = 0;
         for row in table.iter().map_err(redb)? {
@@ -80,7 +81,7 @@ impl Reader<'_> {
                 damaged += 1;
                 continue;
             };
-            list.iter().filter_map(Files::restore).filter(|files| files.at <= to).for_each(&mut take);
+            list.iter().filter_map(FilesRecord::restore).filter(|files| files.at <= to).for_each(&mut take);
         }
         Ok(damaged)
     }
@@ -90,13 +91,13 @@ impl Reader<'_> {
         &self,
         from: u64,
         to: u64,
-        mut take: impl FnMut(Reading),
+        mut take: impl FnMut(ApplicationReading),
     ) -> Result<usize, SegmentError> {
         let Some(table) = &self.readings else { return Ok(0) };
         let mut damaged = 0;
         for row in table.range(from..=to.saturating_add(READING_DELAY)).map_err(redb)? {
             match unframed_json(row.map_err(redb)?.1.value()) {
-                Some(list) => list.iter().filter_map(Reading::restore).for_each(&mut take),
+                Some(list) => list.iter().filter_map(ApplicationReading::restore).for_each(&mut take),
                 None => damaged += 1,
             }
         }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::{Active, Writer};
 use crate::archive::segment::{Batch, Segment, SegmentError};
-use crate::archive::tail::{Chain, Extent, Tail};
-use crate::archive::{EXTENSION, File, Options, State, guarded, lock, lock_write};
+use crate::archive::tail::{Chain, Tail, WhichBlocks};
+use crate::archive::{ArchiveOptions, EXTENSION, File, FileState, guarded, lock, lock_write};
 use crate::units::WallTime;
 
 /// What a disk has to take before the file is opened anew.
@@ -21,19 +21,19 @@ impl Writer {
     pub(super) fn continue_last(&mut self) -> Result<(), SegmentError> {
         let Some(file) = self.archive.files().pop() else { return Ok(()) };
         // One that is read has to be let go of before it is written to.
-        if matches!(*lock(&file.state), State::Open(_)) {
+        if matches!(*lock(&file.state), FileState::Open(_)) {
             self.probe()?;
         }
         let mut state = lock(&file.state);
-        match std::mem::replace(&mut *state, State::Closed) {
-            State::Closed => {}
-            unusable @ State::Unusable(_) => {
+        match std::mem::replace(&mut *state, FileState::Closed) {
+            FileState::Closed => {}
+            unusable @ FileState::Unusable(_) => {
                 *state = unusable;
                 return Ok(());
             }
-            State::Open(segment) => {
+            FileState::Open(segment) => {
                 if let Err(segment) = Arc::try_unwrap(segment) {
-                    *state = State::Open(segment);
+                    *state = FileState::Open(segment);
                     // With the next step.
                     return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is being read").into());
                 }
@@ -41,7 +41,7 @@ impl Writer {
         }
         match guarded(|| Segment::create(&file.path)).map(Arc::new) {
             Ok(segment) => {
-                *state = State::Open(Arc::clone(&segment));
+                *state = FileState::Open(Arc::clone(&segment));
                 drop(state);
                 let active = self.activate(file, segment);
                 let recovered = self.recover(&active);
@@ -56,7 +56,7 @@ impl Writer {
                 Err(error)
             }
             Err(error) => {
-                *state = State::Unusable(Instant::now());
+                *state = FileState::Unusable(Instant::now());
                 drop(state);
                 self.archive.unusable(&file.path, &error);
                 Ok(())
@@ -96,7 +96,7 @@ impl Writer {
 
     /// Writes all blocks, and what they need that could not be written before.
     fn write_blocks(&mut self, segment: &Segment) -> Result<(), SegmentError> {
-        let bundles = lock(&self.archive.tail).bundles(Extent::All);
+        let bundles = lock(&self.archive.tail).bundles(WhichBlocks::All);
         let blocks = bundles.iter().map(Vec::len).sum();
         let rows_end = lock(&self.archive.tail).oldest_step(blocks).unwrap_or(u64::MAX);
         let (shapes, subjects) = (self.unsaved.shapes.clone(), self.unsaved.subjects.clone());
@@ -125,19 +125,19 @@ impl Writer {
             return Ok(());
         };
         let mut state = lock(&file.state);
-        *state = State::Closed;
+        *state = FileState::Closed;
         match Arc::try_unwrap(segment) {
             Ok(segment) => {
                 drop(segment);
                 let segment = Arc::new(guarded(|| Segment::create(&file.path))?);
-                *state = State::Open(Arc::clone(&segment));
+                *state = FileState::Open(Arc::clone(&segment));
                 drop(state);
                 self.active = Some(Active { file, segment });
                 self.failed = false;
             }
             // Somebody reads it: with the next step.
             Err(segment) => {
-                *state = State::Open(Arc::clone(&segment));
+                *state = FileState::Open(Arc::clone(&segment));
                 drop(state);
                 self.active = Some(Active { file, segment });
             }
@@ -151,12 +151,12 @@ impl Writer {
             lock(&self.archive.tail).finish_all();
             self.write_blocks(&segment)?;
         }
-        let Options { directory, .. } = &self.archive.options;
+        let ArchiveOptions { directory, .. } = &self.archive.options;
         let path = directory.join(format!("{}.{EXTENSION}", time.millis()));
         let segment = Arc::new(guarded(|| Segment::create(&path))?);
-        let file = File::new(time.millis(), path, State::Open(Arc::clone(&segment)));
+        let file = File::new(time.millis(), path, FileState::Open(Arc::clone(&segment)));
         if let Some(Active { file, segment }) = self.active.take() {
-            *lock(&file.state) = State::Closed;
+            *lock(&file.state) = FileState::Closed;
             // Whoever reads it at this moment keeps it as it is.
             if let Some(mut segment) = Arc::into_inner(segment)
                 && let Err(error) = guarded(|| segment.compact())

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::rules::Structure;
 use super::super::values::Depth;
-use super::{BLUR, Walk, encoded, json};
+use super::{BLUR, CompareWalk, encoded, json};
 use crate::client::{Answer, Client, ClientError};
 
 /// How many containers are walked through together.
@@ -91,7 +91,7 @@ impl Question {
     }
 }
 
-impl Walk {
+impl CompareWalk {
     /// Everything about each container that both have.
     pub(super) async fn each_container(&mut self) -> Result<(), ClientError> {
         let all: Vec<String> = self.containers.iter().cloned().collect();

@@ -6,7 +6,7 @@ use super::super::metrics;
 use super::super::report::Difference;
 use super::super::rules::Structure;
 use super::super::values::Depth;
-use super::{BLUR, NO_SAMPLES, Walk, json};
+use super::{BLUR, CompareWalk, NO_SAMPLES, json};
 use crate::client::{Answer, ClientError};
 
 /// The most containers whose samples are asked for all at once.
@@ -31,7 +31,7 @@ const LOOK_THERE: &str = "/api/v2.0/spec/?recursive=true&max_age=0s";
 /// How often cAdvisor is asked for its metrics, until it has them.
 const SCRAPES: usize = 5;
 
-impl Walk {
+impl CompareWalk {
     /// Everything that is not about one container.
     pub(super) async fn whole_answers(&mut self) -> Result<(), ClientError> {
         for (resource, structure) in [

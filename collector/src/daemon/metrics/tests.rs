@@ -4,14 +4,14 @@ use super::*;
 use crate::api::coding::Encoding;
 use crate::api::prometheus::{Endpoint, Format};
 
-fn ask_for(requests: &Requests, scrape: Scrape, sharing: Sharing) -> Asked {
+fn ask_for(requests: &Requests, scrape: Scrape, sharing: Sharing) -> AskedScrape {
     ask(&requests.0, &Budget::default(), scrape, sharing, 0).unwrap()
 }
 
 fn waits(requests: &Requests, scrape: Scrape) -> oneshot::Receiver<Answer> {
     match ask_for(requests, scrape, Sharing::SameMoment) {
-        Asked::Waits(answered) => answered,
-        Asked::Answered(_) => panic!("answered at once"),
+        AskedScrape::Waits(answered) => answered,
+        AskedScrape::Answered(_) => panic!("answered at once"),
     }
 }
 
@@ -40,7 +40,7 @@ fn equal_scrapes_at_one_moment_share_one_rendering() {
     for answer in &mut waiting {
         assert_eq!(text(answer), b"one");
     }
-    assert!(matches!(ask_for(&requests, plain, Sharing::SameMoment), Asked::Answered(_)));
+    assert!(matches!(ask_for(&requests, plain, Sharing::SameMoment), AskedScrape::Answered(_)));
     assert!(other.try_recv().is_err());
     let (scrape, at) = next(&jobs.0).unwrap();
     assert_eq!(scrape, GZIP);
@@ -55,7 +55,7 @@ fn nobody_gets_data_from_before_their_moment() {
     let mut first = waits(&requests, plain);
     let (scrape, at) = next(&jobs.0).unwrap();
     // Samples are to be taken anew for this one: what is rendered already does not do.
-    let Asked::Waits(mut anew) = ask_for(&requests, plain, Sharing::ToCome) else { panic!("answered at once") };
+    let AskedScrape::Waits(mut anew) = ask_for(&requests, plain, Sharing::ToCome) else { panic!("answered at once") };
     std::thread::sleep(SAME_MOMENT + Duration::from_millis(20));
     let mut late = waits(&requests, plain);
     finish(&jobs.0, scrape, at, &Ok(rendering("old")));
@@ -65,7 +65,7 @@ fn nobody_gets_data_from_before_their_moment() {
     finish(&jobs.0, scrape, at, &Ok(rendering("new")));
     assert_eq!((text(&mut anew), text(&mut late)), (b"new".to_vec(), b"new".to_vec()));
     std::thread::sleep(SAME_MOMENT + Duration::from_millis(20));
-    assert!(matches!(ask_for(&requests, plain, Sharing::SameMoment), Asked::Waits(_)));
+    assert!(matches!(ask_for(&requests, plain, Sharing::SameMoment), AskedScrape::Waits(_)));
 }
 
 #[test]

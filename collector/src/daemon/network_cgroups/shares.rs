@@ -56,9 +56,9 @@ impl Shares {
         ended: &'a [Arc<Container>],
     ) -> Outcome<'a> {
         let mut names: HashMap<&[u8], &Arc<Container>> = HashMap::new();
-        let mut ids: HashMap<u64, (&Arc<Container>, Life)> = HashMap::new();
-        let all = ended.iter().map(|container| (container, Life::Ended));
-        for (container, life) in all.chain(there.iter().map(|container| (container, Life::There))) {
+        let mut ids: HashMap<u64, (&Arc<Container>, NamespaceLife)> = HashMap::new();
+        let all = ended.iter().map(|container| (container, NamespaceLife::Ended));
+        for (container, life) in all.chain(there.iter().map(|container| (container, NamespaceLife::There))) {
             names.insert(container.name(), container);
             ids.extend(container.directory(DEFAULT_HIERARCHY).map(|id| (id, (container, life))));
         }
@@ -76,7 +76,7 @@ impl Shares {
                 None => given.name.as_deref().and_then(above).and_then(|above| nearest(above, &names)),
             };
             let since = minus(traffic, given.so_far);
-            let is_there = found.is_some_and(|(_, life)| life == Life::There);
+            let is_there = found.is_some_and(|(_, life)| life == NamespaceLife::There);
             if let Some(owner) = owner.filter(|_| since != Traffic::default()) {
                 given.so_far = traffic;
                 given.silent = 0;
@@ -98,7 +98,7 @@ impl Shares {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum NamespaceLife {
     There,
     Ended,
 }

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use super::Container;
+use super::ContainerdContainer;
 use crate::runtime::cri_storage;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::grpc::{AnyMessage, Connection};
@@ -42,12 +42,12 @@ struct SnapshotRequest {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct MountsResponse {
     #[prost(message, repeated, tag = "1")]
-    mounts: Vec<Mount>,
+    mounts: Vec<SnapshotMount>,
 }
 
 /// `containerd.types.Mount`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Mount {
+struct SnapshotMount {
     #[prost(string, tag = "1")]
     kind: String,
     #[prost(string, tag = "2")]
@@ -92,25 +92,25 @@ struct Plugin {
 #[derive(Deserialize)]
 struct Noted {
     #[serde(rename = "Metadata")]
-    metadata: Metadata,
+    metadata: SnapshotMetadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct SnapshotMetadata {
     #[serde(rename = "LogPath")]
     log_path: String,
 }
 
 /// A snapshot that only containerd knows about.
 #[derive(Clone, Debug)]
-struct Asked {
+struct AskedSnapshot {
     namespace: MetadataValue<Ascii>,
     snapshot: SnapshotRequest,
 }
 
 /// The snapshots of the containers that were asked about.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Snapshots(Arc<Mutex<BTreeMap<String, Asked>>>);
+pub(super) struct Snapshots(Arc<Mutex<BTreeMap<String, AskedSnapshot>>>);
 
 impl Snapshots {
     /// Where the files of a container are.
@@ -119,9 +119,9 @@ impl Snapshots {
         connection: &Connection,
         namespace: &MetadataValue<Ascii>,
         id: &str,
-        container: &Container,
+        container: &ContainerdContainer,
     ) -> ContainerFiles {
-        let Container { snapshotter, snapshot_key, extensions, .. } = container;
+        let ContainerdContainer { snapshotter, snapshot_key, extensions, .. } = container;
         let log = extensions.get(METADATA).and_then(log);
         if snapshotter.is_empty() || snapshot_key.is_empty() {
             return ContainerFiles { log, ..ContainerFiles::default() };
@@ -131,7 +131,7 @@ impl Snapshots {
             Ok(MountsResponse { mounts }) => {
                 let layer = layer(&mounts);
                 if layer.is_none() {
-                    let asked = Asked { namespace: namespace.clone(), snapshot };
+                    let asked = AskedSnapshot { namespace: namespace.clone(), snapshot };
                     self.lock().insert(id.to_owned(), asked);
                 }
                 layer
@@ -151,7 +151,7 @@ impl Snapshots {
             reported.stores.extend(content(connection).await);
         }
         let asked: Vec<_> = self.lock().iter().map(|(id, asked)| (id.clone(), asked.clone())).collect();
-        for (id, Asked { namespace, snapshot }) in asked {
+        for (id, AskedSnapshot { namespace, snapshot }) in asked {
             if reported.layers.contains_key(&id) {
                 continue;
             }
@@ -170,13 +170,13 @@ impl Snapshots {
         reported
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asked>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, AskedSnapshot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The directory with what the container wrote, or where a snapshot is a copy of the image, with all its files.
-fn layer(mounts: &[Mount]) -> Option<LayerPlace> {
+fn layer(mounts: &[SnapshotMount]) -> Option<LayerPlace> {
     let mount = mounts.last()?;
     let path = match mount.kind.as_str() {
         "overlay" | "fuse3.fuse-overlayfs" => {
@@ -216,7 +216,7 @@ mod tests {
 
     fn mounted(kind: &str, source: &str, options: &[&str]) -> Option<LayerPlace> {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        layer(&[Mount { kind: kind.to_owned(), source: source.to_owned(), options }])
+        layer(&[SnapshotMount { kind: kind.to_owned(), source: source.to_owned(), options }])
     }
 
     #[test]
@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn the_cri_plugins_notes() {
         let note = |text: &str| log(&AnyMessage { type_url: String::new(), value: text.as_bytes().to_vec() });
-        let json = r#"{"Version":"v1","Metadata":{"ID":"x","LogPath":"/var/log/pods/a_b_c/app/3.log"}}"#;
+        let json = r#"{"Version":"v1","SnapshotMetadata":{"ID":"x","LogPath":"/var/log/pods/a_b_c/app/3.log"}}"#;
         assert_eq!(note(json), Some(LogPlace::Directory("/var/log/pods/a_b_c/app".into())));
-        assert_eq!((note("{}"), note(r#"{"Metadata":{"LogPath":""}}"#)), (None, None));
+        assert_eq!((note("{}"), note(r#"{"SnapshotMetadata":{"LogPath":""}}"#)), (None, None));
     }
 
     #[test]

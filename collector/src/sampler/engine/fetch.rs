@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Engine;
 use super::oom_tally::Baseline;
 use super::options::OomSource;
-use super::queue::{Due, Fetched, Job, Source, Wanted};
+use super::queue::{Due, FetchSource, Fetched, Job, WantedCounters};
 use super::tracked::{Reading, Tracked};
 use crate::reader::container::{Counted, KernelMemory, Scratch};
 use crate::sampler::metrics::Purpose;
@@ -17,8 +17,8 @@ impl Job {
     pub(super) fn is_periodic(&self) -> bool {
         match self {
             Self::Sample(_, purpose) => *purpose == Purpose::Tick,
-            Self::Fetch(wanted) => wanted.iter().any(|wanted| matches!(wanted, Wanted::Tick(_))),
-            Self::Fetched(fetched) => matches!(fetched.wanted, Wanted::Tick(_)),
+            Self::Fetch(wanted) => wanted.iter().any(|wanted| matches!(wanted, WantedCounters::Tick(_))),
+            Self::Fetched(fetched) => matches!(fetched.wanted, WantedCounters::Tick(_)),
             Self::Demand(_) | Self::CountOom(_) | Self::Close(..) => false,
         }
     }
@@ -26,20 +26,20 @@ impl Job {
 
 impl Engine {
     /// Where what is due is read first.
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self) -> FetchSource {
         match self.context.kernel_memory() {
-            Some(_) => Source::KernelMemory,
-            None => Source::Files,
+            Some(_) => FetchSource::KernelMemory,
+            None => FetchSource::Files,
         }
     }
 
     /// Reads kernel memory for all of them, and leaves the rest of each sample to whichever thread has time: a read of a
     /// file may hang. Those that are read here have the kernel add up its counters and wait for nothing else.
-    pub(super) fn fetch(&self, wanted: Vec<Wanted>, scratch: &mut Scratch) {
+    pub(super) fn fetch(&self, wanted: Vec<WantedCounters>, scratch: &mut Scratch) {
         let Some(memory) = self.context.kernel_memory() else { return };
         memory.set_population(self.tracked.read().unwrap_or_else(PoisonError::into_inner).len());
         // Whoever is being read right now is read from its files.
-        let targets = |wanted: &Wanted| {
+        let targets = |wanted: &WantedCounters| {
             let mut reading = match wanted.tracked().reader.try_lock() {
                 Ok(reading) => reading,
                 Err(TryLockError::Poisoned(reading)) => reading.into_inner(),
@@ -64,7 +64,7 @@ impl Engine {
                 Counted::new(Arc::clone(records), index - 1)
             });
             match (wanted, counted) {
-                (Wanted::Tick(tracked), Some(counted)) if self.repeat_at_once(&tracked, memory, &counted) => {
+                (WantedCounters::Tick(tracked), Some(counted)) if self.repeat_at_once(&tracked, memory, &counted) => {
                     repeated.push(tracked);
                 }
                 (wanted, counted) => fetched.push(Fetched { wanted, counted }),
@@ -110,8 +110,8 @@ impl Engine {
     pub(super) fn finish(&self, fetched: Fetched, scratch: &mut Scratch) {
         let Fetched { wanted, counted } = fetched;
         match wanted {
-            Wanted::Tick(tracked) => self.run(&tracked, Purpose::Tick, counted, scratch),
-            Wanted::Demand(demand) => self.meet(&demand, counted, scratch),
+            WantedCounters::Tick(tracked) => self.run(&tracked, Purpose::Tick, counted, scratch),
+            WantedCounters::Demand(demand) => self.meet(&demand, counted, scratch),
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) enum Job {
     Sample(Arc<Tracked>, Purpose),
     Demand(Demand),
     /// Read what these have in kernel memory, and put them into the queue again with that.
-    Fetch(Vec<Wanted>),
+    Fetch(Vec<WantedCounters>),
     Fetched(Fetched),
     Close(Arc<Tracked>, WallTime),
     CountOom(Arc<Tracked>),
@@ -56,12 +56,12 @@ pub(super) enum Job {
 
 /// A sample that is taken along with others.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(super) enum WantedCounters {
     Tick(Arc<Tracked>),
     Demand(Demand),
 }
 
-impl Wanted {
+impl WantedCounters {
     pub(super) fn tracked(&self) -> &Arc<Tracked> {
         match self {
             Self::Tick(tracked) => tracked,
@@ -73,13 +73,13 @@ impl Wanted {
 /// A sample with what was read of it from kernel memory, if that was.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) wanted: Wanted,
+    pub(super) wanted: WantedCounters,
     pub(super) counted: Option<Counted>,
 }
 
 /// Whether what is due is first read from kernel memory, many at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum FetchSource {
     Files,
     KernelMemory,
 }
@@ -145,7 +145,7 @@ fn take_due(heap: &mut BinaryHeap<Due>, now: Instant) -> Option<Job> {
 
 impl Queue {
     /// The next job of a thread, if there is one now.
-    pub(super) fn take(&mut self, duty: Duty, now: Instant, source: Source) -> Option<Job> {
+    pub(super) fn take(&mut self, duty: Duty, now: Instant, source: FetchSource) -> Option<Job> {
         if let Some(job) = self.urgent.pop_front() {
             return Some(job);
         }
@@ -161,7 +161,7 @@ impl Queue {
         if let Some(fetched) = self.fetched.pop_front() {
             return Some(Job::Fetched(fetched));
         }
-        if source == Source::KernelMemory {
+        if source == FetchSource::KernelMemory {
             return self.take_many(now);
         }
         // By turns: however many requests there are, what is due is read.
@@ -178,9 +178,9 @@ impl Queue {
         let mut wanted = Vec::new();
         while wanted.len() < FETCH {
             self.is_demands_turn = !self.is_demands_turn;
-            let demanded = |queue: &mut Self| queue.demanded.pop_front().map(Wanted::Demand);
+            let demanded = |queue: &mut Self| queue.demanded.pop_front().map(WantedCounters::Demand);
             let due = |queue: &mut Self| match take_due(&mut queue.ticks, now) {
-                Some(Job::Sample(tracked, _)) => Some(Wanted::Tick(tracked)),
+                Some(Job::Sample(tracked, _)) => Some(WantedCounters::Tick(tracked)),
                 _ => None,
             };
             let next = if self.is_demands_turn {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fixture::{docker, everything, own, running, text, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::{Entry, Format, Life, Options, Profile, Scrape, Snapshot};
+use crate::api::prometheus::{Entry, ExpositionOptions, Format, Life, Profile, Scrape, Snapshot};
 use crate::sample::application::{Number, Round, Value};
 use crate::units::WallTime;
 
@@ -77,7 +77,7 @@ fn a_label_without_a_value_keeps_no_series_apart() {
 
 #[test]
 fn they_are_the_first_to_be_left_out() {
-    let render = |options: &Options| Parsed::new(&text(&node(), options, Scrape::default()));
+    let render = |options: &ExpositionOptions| Parsed::new(&text(&node(), options, Scrape::default()));
     let all = render(&everything());
     let of_applications =
         |parsed: &Parsed| parsed.series.iter().filter(|series| series.name.contains("request")).count();
@@ -85,12 +85,12 @@ fn they_are_the_first_to_be_left_out() {
         parsed.value("collector_metrics_shed_series", &[("reason", reason)]).unwrap().parse().unwrap()
     };
     assert_eq!(of_applications(&all), 2);
-    let limited = |max_series| render(&Options { max_series: Some(max_series), ..everything() });
+    let limited = |max_series| render(&ExpositionOptions { max_series: Some(max_series), ..everything() });
     assert_eq!(limited(all.series.len()).series.len(), all.series.len());
     let fewer = limited(all.series.len() - 1);
     assert_eq!((of_applications(&fewer), shed(&fewer, "families")), (0, 5));
     assert_eq!(fewer.series.len() + 5, all.series.len());
-    let profile = render(&Options { profile: Profile::Recommended, ..everything() });
+    let profile = render(&ExpositionOptions { profile: Profile::Recommended, ..everything() });
     assert_eq!(of_applications(&profile), 0);
     assert_eq!(profile.value("collector_metrics_series", &[]), Some(&*profile.series.len().to_string()));
 }

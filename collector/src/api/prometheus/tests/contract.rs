@@ -6,7 +6,7 @@ use super::fixture::{everything, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
 use crate::api::prometheus::container::beside_cadvisors;
 use crate::api::prometheus::family::{Emit, Family, Moment};
-use crate::api::prometheus::{FAMILIES, Options, Scrape, Timestamps};
+use crate::api::prometheus::{ExpositionOptions, FAMILIES, Scrape, Timestamps};
 use crate::sample::kinds::{KindSet, MetricKind};
 
 /// A family a line: name, type, labels beside the container's, kind, time.
@@ -124,7 +124,7 @@ fn every_family_is_reported_with_its_type_and_labels() {
 #[test]
 fn a_kind_that_is_off_has_no_families() {
     for off in MetricKind::ALL {
-        let options = Options { kinds: KindSet::all().without([*off]), ..everything() };
+        let options = ExpositionOptions { kinds: KindSet::all().without([*off]), ..everything() };
         let names: BTreeSet<String> = [v1_sample(), v2_sample()]
             .into_iter()
             .flat_map(|sample| Parsed::new(&text(&snapshot(sample), &options, Scrape::default())).families)
@@ -138,7 +138,7 @@ fn a_kind_that_is_off_has_no_families() {
 
 #[test]
 fn times_are_reported_when_asked_for() {
-    let options = Options { timestamps: Timestamps::On, ..everything() };
+    let options = ExpositionOptions { timestamps: Timestamps::On, ..everything() };
     for sample in [v1_sample(), v2_sample()] {
         let snapshot = snapshot(sample);
         let parsed = Parsed::new(&text(&snapshot, &options, Scrape::default()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 
-use crate::api::prometheus::{Entry, Kill, Life, Options, Scrape, Snapshot, own, render};
+use crate::api::prometheus::{Entry, ExpositionOptions, Kill, Life, Scrape, Snapshot, own, render};
 use crate::sample::block_latency::{BlockLatency, DeviceLatency, Latencies, Operation};
 use crate::sample::container::*;
 use crate::sample::event::Name;
@@ -31,7 +31,7 @@ pub(super) fn name(text: &str) -> Name {
     text.as_bytes().into()
 }
 
-pub(super) fn text(snapshot: &Snapshot, options: &Options, scrape: Scrape) -> String {
+pub(super) fn text(snapshot: &Snapshot, options: &ExpositionOptions, scrape: Scrape) -> String {
     let mut out = Vec::new();
     let mut taken = Vec::new();
     render(snapshot, options, scrape, &mut out, &mut |piece| taken.append(piece));
@@ -40,8 +40,8 @@ pub(super) fn text(snapshot: &Snapshot, options: &Options, scrape: Scrape) -> St
 }
 
 /// Everything on.
-pub(super) fn everything() -> Options {
-    Options { kinds: KindSet::all(), kubelet_kinds: KindSet::all(), ..Options::default() }
+pub(super) fn everything() -> ExpositionOptions {
+    ExpositionOptions { kinds: KindSet::all(), kubelet_kinds: KindSet::all(), ..ExpositionOptions::default() }
 }
 
 fn device(stat: IoStat, minor: u32, device: &str, operations: &[(&'static str, u64)]) -> DeviceIo {

@@ -6,10 +6,12 @@ use expect_test::{ExpectFile, expect_file};
 
 use super::fixture::{docker, everything, own, pod_container, running, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::{Endpoint, Entry, Format, LabelSet, Options, Profile, Scrape, Snapshot, Timestamps};
+use crate::api::prometheus::{
+    Endpoint, Entry, ExpositionOptions, Format, LabelSet, Profile, Scrape, Snapshot, Timestamps,
+};
 use crate::sample::kinds::MetricKind;
 
-fn check(snapshot: &Snapshot, options: &Options, scrape: Scrape, expected: &ExpectFile) {
+fn check(snapshot: &Snapshot, options: &ExpositionOptions, scrape: Scrape, expected: &ExpectFile) {
     let text = text(snapshot, options, scrape);
     Parsed::new(&text);
     expected.assert_eq(&text);
@@ -30,8 +32,12 @@ fn some(snapshot: Snapshot, names: &[&str]) -> Snapshot {
 }
 
 /// All kinds but the one with 99 series.
-fn nearly_everything() -> Options {
-    Options { kinds: everything().kinds.without([MetricKind::AdvTcp]), timestamps: Timestamps::On, ..everything() }
+fn nearly_everything() -> ExpositionOptions {
+    ExpositionOptions {
+        kinds: everything().kinds.without([MetricKind::AdvTcp]),
+        timestamps: Timestamps::On,
+        ..everything()
+    }
 }
 
 /// A machine with a Docker container alone.
@@ -43,13 +49,13 @@ fn small(entry: Entry) -> Snapshot {
 #[test]
 fn a_docker_container_on_v1() {
     let entry = Entry { identity: Some(Arc::new(docker())), ..running("/docker/d0c", v1_sample()) };
-    check(&small(entry), &Options::default(), Scrape::default(), &expect_file!["golden/v1.txt"]);
+    check(&small(entry), &ExpositionOptions::default(), Scrape::default(), &expect_file!["golden/v1.txt"]);
 }
 
 #[test]
 fn a_container_of_a_pod_on_v2() {
     let entry = Entry { identity: Some(Arc::new(pod_container())), ..running("/kubepods/pod1/c0de", v2_sample()) };
-    check(&small(entry), &Options::default(), Scrape::default(), &expect_file!["golden/v2.txt"]);
+    check(&small(entry), &ExpositionOptions::default(), Scrape::default(), &expect_file!["golden/v2.txt"]);
 }
 
 #[test]
@@ -69,15 +75,15 @@ fn everything_on_v2_as_openmetrics() {
 fn the_kubelets_endpoint() {
     let scrape = Scrape { endpoint: Endpoint::Kubelet, ..Scrape::default() };
     let pod = some(snapshot(v2_sample()), &["/kubepods/burstable/pod1234", "/kubepods/burstable/pod1234/c0de"]);
-    check(&pod, &Options::default(), scrape, &expect_file!["golden/v2_kubelet.txt"]);
-    let options = Options { labels: LabelSet::Kubelet, ..Options::default() };
+    check(&pod, &ExpositionOptions::default(), scrape, &expect_file!["golden/v2_kubelet.txt"]);
+    let options = ExpositionOptions { labels: LabelSet::Kubelet, ..ExpositionOptions::default() };
     let here = text(&snapshot(v2_sample()), &options, Scrape::default());
     assert!(here.contains("\ncollector_containers 7\n"), "the collector's own endpoint reports the collector");
 }
 
 #[test]
 fn the_recommended_profile() {
-    let options = Options { profile: Profile::Recommended, ..Options::default() };
+    let options = ExpositionOptions { profile: Profile::Recommended, ..ExpositionOptions::default() };
     let ended = some(snapshot(v2_sample()), &["/", "/docker/gone"]);
     check(&ended, &options, Scrape::default(), &expect_file!["golden/v2_recommended.txt"]);
 }

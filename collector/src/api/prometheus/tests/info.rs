@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fixture::{everything, running, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::{CreatedLines, Entry, Format, Labelled, Options, Scrape, Snapshot, render};
+use crate::api::prometheus::{CreatedLines, Entry, ExpositionOptions, Format, Labelled, Scrape, Snapshot, render};
 use crate::sample::exit::tests::killed;
 use crate::sample::exit::{Exit, Sender};
 use crate::sample::identity::{Identity, Runtime};
@@ -29,8 +29,8 @@ fn labelled(number: usize) -> Entry {
 fn a_scrape_with_labels_on_one_series_is_two_fifths_smaller_and_says_the_same() {
     let containers = (0..100).map(labelled).chain([running("/raw", v2_sample())]).collect();
     let snapshot = Snapshot { containers, ..Snapshot::default() };
-    let everywhere = text(&snapshot, &Options::default(), Scrape::default());
-    let options = Options { labelled: Labelled::Info, ..Options::default() };
+    let everywhere = text(&snapshot, &ExpositionOptions::default(), Scrape::default());
+    let options = ExpositionOptions { labelled: Labelled::Info, ..ExpositionOptions::default() };
     let info = text(&snapshot, &options, Scrape::default());
     assert!(info.len() * 10 <= everywhere.len() * 6, "{} of {} bytes", info.len(), everywhere.len());
     let (everywhere, info) = (Parsed::new(&everywhere), Parsed::new(&info));
@@ -55,14 +55,14 @@ fn open_metrics_says_when_counters_began_if_asked() {
     let entry = Entry { spec, ..running("/x", v2_sample()) };
     let snapshot = Snapshot { containers: vec![entry], ..Snapshot::default() };
     let scrape = Scrape { format: Format::OpenMetrics, ..Scrape::default() };
-    let asked = Options { created: CreatedLines::On, ..Options::default() };
+    let asked = ExpositionOptions { created: CreatedLines::On, ..ExpositionOptions::default() };
     let written = text(&snapshot, &asked, scrape);
     let lines: Vec<_> = written.lines().filter(|line| line.starts_with("container_cpu_user_seconds")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("container_cpu_user_seconds_total{id=\"/x\"} "), "{lines:?}");
     assert_eq!(lines[1], "container_cpu_user_seconds_created{id=\"/x\"} 1700000000.250");
     assert!(!written.contains("container_oom_events_created"), "it goes on over the lives of a name");
-    assert!(!text(&snapshot, &Options::default(), scrape).contains("_created"));
+    assert!(!text(&snapshot, &ExpositionOptions::default(), scrape).contains("_created"));
     assert!(!text(&snapshot, &asked, Scrape::default()).contains("_created{"));
 }
 
@@ -101,7 +101,7 @@ fn restarts_are_of_a_name_and_exits_of_a_container() {
     let ended = Entry { exit: Some(Arc::new(exit)), ..running("/gone", v2_sample()) };
     let restarts = vec![(of_pod, 20), (title("db"), 0)];
     let snapshot = Snapshot { containers: vec![ended], restarts, ..Snapshot::default() };
-    let parsed = Parsed::new(&text(&snapshot, &Options::default(), Scrape::default()));
+    let parsed = Parsed::new(&text(&snapshot, &ExpositionOptions::default(), Scrape::default()));
     let restarts = |labels: &[(&str, &str)]| parsed.value("container_restarts_total", labels).map(str::to_owned);
     assert_eq!(restarts(&[("pod", "web-0"), ("container", "web")]).as_deref(), Some("20"));
     assert_eq!(restarts(&[("name", "db")]).as_deref(), Some("0"));

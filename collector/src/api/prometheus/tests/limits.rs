@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::fixture::{docker, everything, own, running, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
 use crate::api::prometheus::family::{Group, Recommended};
-use crate::api::prometheus::{Entry, FAMILIES, Life, Options, Profile, Scrape, Snapshot};
+use crate::api::prometheus::{Entry, ExpositionOptions, FAMILIES, Life, Profile, Scrape, Snapshot};
 
-fn render(snapshot: &Snapshot, options: &Options) -> Parsed {
+fn render(snapshot: &Snapshot, options: &ExpositionOptions) -> Parsed {
     Parsed::new(&text(snapshot, options, Scrape::default()))
 }
 
@@ -20,7 +20,7 @@ fn shed(parsed: &Parsed, reason: &str) -> usize {
 fn the_recommended_profile_has_45_series_per_container_at_most() {
     for (sample, least) in [(v1_sample(), 35), (v2_sample(), 40)] {
         let snapshot = snapshot(sample);
-        let parsed = render(&snapshot, &Options { profile: Profile::Recommended, ..everything() });
+        let parsed = render(&snapshot, &ExpositionOptions { profile: Profile::Recommended, ..everything() });
         let mut by_container: BTreeMap<&str, usize> = BTreeMap::new();
         for series in parsed.series.iter().filter(|series| series.labels.contains_key("id")) {
             *by_container.entry(series.label("id")).or_default() += 1;
@@ -49,7 +49,7 @@ fn node() -> Snapshot {
 
 #[test]
 fn what_is_left_out_follows_the_documented_order() {
-    let options = |max_series| Options { max_series: Some(max_series), ..everything() };
+    let options = |max_series| ExpositionOptions { max_series: Some(max_series), ..everything() };
     let all = render(&node(), &options(usize::MAX));
     let mut before: Option<(usize, Parsed)> = None;
     // Families first, then ended containers, then raw cgroups from the deepest, then a runtime's, the root at last.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::fixture::{everything, own, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::{Format, Options, Scrape, Snapshot, Timestamps, render};
+use crate::api::prometheus::{ExpositionOptions, Format, Scrape, Snapshot, Timestamps, render};
 use crate::series::{Record, Records, labels};
 
 /// Value and time of each series by its labels.
 type Reported = BTreeMap<Vec<(String, String)>, (u64, i64)>;
 
-fn pushed(snapshot: &Snapshot, options: &Options) -> Reported {
+fn pushed(snapshot: &Snapshot, options: &ExpositionOptions) -> Reported {
     let scrape = Scrape { format: Format::RemoteWrite, ..Scrape::default() };
     let (mut out, mut taken) = (Vec::new(), Vec::new());
     render(snapshot, options, scrape, &mut out, &mut |piece| taken.append(piece));
@@ -39,7 +39,7 @@ fn pushed(snapshot: &Snapshot, options: &Options) -> Reported {
     reported
 }
 
-fn scraped(snapshot: &Snapshot, options: &Options) -> Reported {
+fn scraped(snapshot: &Snapshot, options: &ExpositionOptions) -> Reported {
     let mut reported = Reported::new();
     for series in Parsed::new(&text(snapshot, options, Scrape::default())).series {
         let mut labels: Vec<_> = series.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -62,12 +62,12 @@ fn it_is_what_a_scrape_would_give() {
             identity.labels.insert("odd".to_owned(), "a\"b\\c\nd".to_owned());
         }
         for timestamps in [Timestamps::Off, Timestamps::On] {
-            let options = Options { timestamps, ..everything() };
+            let options = ExpositionOptions { timestamps, ..everything() };
             let (pushed, scraped) = (pushed(&snapshot, &options), scraped(&snapshot, &options));
             assert!(pushed.len() > 300, "{}", pushed.len());
             assert_eq!(pushed, scraped);
         }
-        let few = Options { max_series: Some(40), ..everything() };
+        let few = ExpositionOptions { max_series: Some(40), ..everything() };
         assert_eq!(pushed(&snapshot, &few), scraped(&snapshot, &few));
     }
 }
@@ -83,8 +83,8 @@ fn histograms_are_series_too() {
         Snapshot { own: registry.gather(), ..Snapshot::default() }
     };
     let (plain, later) = (snapshot("kind"), snapshot("zone"));
-    let reported = pushed(&plain, &Options::default());
-    assert_eq!(reported, scraped(&plain, &Options::default()));
+    let reported = pushed(&plain, &ExpositionOptions::default());
+    assert_eq!(reported, scraped(&plain, &ExpositionOptions::default()));
     // Behind `le`, which a text has last.
-    assert_eq!(pushed(&later, &Options::default()).len(), reported.len());
+    assert_eq!(pushed(&later, &ExpositionOptions::default()).len(), reported.len());
 }

@@ -8,7 +8,7 @@ use super::fixture::{SECOND, everything, name, running, snapshot, text, v1_sampl
 use super::parsed::Parsed;
 use crate::api::prometheus::labels::sanitised;
 use crate::api::prometheus::{
-    ContainerLabels, Endpoint, Entry, Format, LabelSet, Life, Options, Profile, Scrape, Snapshot,
+    ContainerLabels, Endpoint, Entry, ExpositionOptions, Format, LabelSet, Life, Profile, Scrape, Snapshot,
 };
 use crate::sample::container::{Cpu, Memory, Sample};
 use crate::sample::identity::{Identity, Runtime};
@@ -16,7 +16,7 @@ use crate::sample::kinds::{KindSet, MetricKind};
 use crate::sample::spec::Spec;
 use crate::units::{Bytes, Nanos, WallTime};
 
-fn render(snapshot: &Snapshot, options: &Options) -> Parsed {
+fn render(snapshot: &Snapshot, options: &ExpositionOptions) -> Parsed {
     Parsed::new(&text(snapshot, options, Scrape::default()))
 }
 
@@ -56,7 +56,7 @@ fn cadvisors_known_faults_are_right() {
 fn a_limit_of_the_containers_own_goes_before_the_size_of_its_file_system() {
     let mut snapshot = snapshot(v2_sample());
     let limit = |snapshot: &Snapshot| {
-        let parsed = render(snapshot, &Options::default());
+        let parsed = render(snapshot, &ExpositionOptions::default());
         parsed.value("container_fs_limit_bytes", &[("id", "/docker/d0c")]).map(str::to_owned)
     };
     assert_eq!(limit(&snapshot).as_deref(), Some("5e+10"));
@@ -95,7 +95,8 @@ fn values_that_the_kernel_lacks() {
     }
     let without_memory = render(&of(vec![entry(sample.clone())]), &everything());
     assert!(!without_memory.has_family("container_memory_usage_bytes"), "no memory is not 0");
-    let recommended = render(&of(vec![entry(sample)]), &Options { profile: Profile::Recommended, ..everything() });
+    let recommended =
+        render(&of(vec![entry(sample)]), &ExpositionOptions { profile: Profile::Recommended, ..everything() });
     let names: Vec<_> = recommended.series.iter().map(|series| series.name.as_str()).collect();
     let reported: Vec<_> = names.into_iter().filter(|name| name.starts_with("container_")).collect();
     assert_eq!(reported, ["container_cpu_usage_seconds_total", "container_oom_events_total", "container_scrape_error"]);
@@ -103,7 +104,7 @@ fn values_that_the_kernel_lacks() {
 
 #[test]
 fn cpu_time_per_cpu_or_in_all() {
-    let usage = |options: &Options, scrape: Scrape| {
+    let usage = |options: &ExpositionOptions, scrape: Scrape| {
         let parsed = Parsed::new(&text(&snapshot(v1_sample()), options, scrape));
         let mut cpus: Vec<_> = parsed
             .of("container_cpu_usage_seconds_total")
@@ -118,9 +119,9 @@ fn cpu_time_per_cpu_or_in_all() {
     assert_eq!(usage(&everything(), Scrape::default()), [pair("cpu00", "40"), pair("cpu02", "3.210987654")]);
     let kubelet = Scrape { endpoint: Endpoint::Kubelet, ..Scrape::default() };
     assert_eq!(usage(&everything(), kubelet), total);
-    let off = Options { kinds: KindSet::all().without([MetricKind::PerCpu]), ..Options::default() };
+    let off = ExpositionOptions { kinds: KindSet::all().without([MetricKind::PerCpu]), ..ExpositionOptions::default() };
     assert_eq!(usage(&off, Scrape::default()), total);
-    assert_eq!(usage(&Options { profile: Profile::Recommended, ..everything() }, Scrape::default()), total);
+    assert_eq!(usage(&ExpositionOptions { profile: Profile::Recommended, ..everything() }, Scrape::default()), total);
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn of_ended_containers_counters_stay() {
 #[test]
 fn labels_of_containers_can_be_chosen() {
     let labels = |labels: ContainerLabels| {
-        let options = Options { labels: LabelSet::Cadvisor(labels), ..Options::default() };
+        let options = ExpositionOptions { labels: LabelSet::Cadvisor(labels), ..ExpositionOptions::default() };
         let parsed = render(&snapshot(v2_sample()), &options);
         let found = parsed.of("container_memory_usage_bytes").find(|series| series.label("id") == "/docker/d0c");
         found.unwrap().labels.keys().cloned().collect::<Vec<_>>().join(" ")
@@ -159,7 +160,7 @@ fn labels_of_containers_can_be_chosen() {
     let one = ContainerLabels::Only(vec!["com.example/team".to_owned(), "no such".to_owned()]);
     assert_eq!(labels(one), "container_env_stage container_label_com_example_team id image name");
     // A node without runtimes has ids alone.
-    let bare = render(&of(vec![running("/a", v1_sample())]), &Options::default());
+    let bare = render(&of(vec![running("/a", v1_sample())]), &ExpositionOptions::default());
     assert!(bare.of("container_memory_rss").all(|series| series.labels.keys().eq(["id"])));
 }
 
@@ -177,7 +178,7 @@ fn labels_with_one_name_are_one() {
         entry("/3", &[("a/b", "slash")]),
         entry("/4", &[("ä\u{1F600}b", "two letters")]),
     ];
-    let parsed = render(&of(entries), &Options::default());
+    let parsed = render(&of(entries), &ExpositionOptions::default());
     let values: Vec<_> =
         parsed.of("container_memory_rss").map(|series| series.label("container_label_a_b").to_owned()).collect();
     assert_eq!(values, ["second", "dash", "slash", ""]);
@@ -208,7 +209,7 @@ fn a_containers_labels_are_on_its_own_series_alone() {
 #[test]
 fn pods_are_reported_by_the_containers_in_them() {
     let scrape = Scrape { endpoint: Endpoint::Kubelet, ..Scrape::default() };
-    let parsed = Parsed::new(&text(&snapshot(v2_sample()), &Options::default(), scrape));
+    let parsed = Parsed::new(&text(&snapshot(v2_sample()), &ExpositionOptions::default(), scrape));
     let labels = |id: &str| {
         let found = parsed.of("container_memory_rss").find(|series| series.label("id") == id).unwrap();
         ["container", "image", "name", "namespace", "pod"].map(|label| found.label(label).to_owned())
@@ -224,7 +225,7 @@ fn pods_are_reported_by_the_containers_in_them() {
 fn only_one_runtimes_containers() {
     let ids = |only| {
         let scrape = Scrape { only: Some(only), ..Scrape::default() };
-        let parsed = Parsed::new(&text(&snapshot(v2_sample()), &Options::default(), scrape));
+        let parsed = Parsed::new(&text(&snapshot(v2_sample()), &ExpositionOptions::default(), scrape));
         parsed.of("container_memory_rss").map(|series| series.label("id").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(Runtime::Docker), ["/docker/d0c"]);
@@ -257,7 +258,7 @@ fn openmetrics_has_units_and_exemplars() {
 fn names_that_are_not_text_stay_apart() {
     let raw = |bytes: &[u8]| Entry { name: bytes.into(), ..running("", v2_sample()) };
     let entries = vec![raw(b"/a\xef\xbf\xbd"), raw(b"/a\xfe"), raw(b"/a\xff"), raw("/a\u{fffd}#2".as_bytes())];
-    let parsed = render(&of(entries), &Options::default());
+    let parsed = render(&of(entries), &ExpositionOptions::default());
     let ids: Vec<_> = parsed.of("container_memory_rss").map(|series| series.label("id").to_owned()).collect();
     assert_eq!(ids, ["/a\u{fffd}", "/a\u{fffd}#3", "/a\u{fffd}#4", "/a\u{fffd}#2"]);
 }
@@ -301,7 +302,7 @@ proptest! {
     ) {
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         entries.dedup_by(|one, other| one.name == other.name);
-        let options = Options {
+        let options = ExpositionOptions {
             labels: if kubelet { LabelSet::Kubelet } else { LabelSet::default() },
             profile: if recommended { Profile::Recommended } else { Profile::Compatible },
             max_series: limit,
@@ -327,7 +328,7 @@ proptest! {
             memory: Some(Memory { usage: Bytes(usage), ..Memory::default() }),
             ..Sample::default()
         };
-        let parsed = render(&of(vec![running("/x", sample)]), &Options::default());
+        let parsed = render(&of(vec![running("/x", sample)]), &ExpositionOptions::default());
         let value = |family| parsed.value(family, &[]).map(|value| value.parse::<f64>().unwrap());
         prop_assert_eq!(value("container_memory_usage_bytes"), Some(usage as f64));
         if total > 0 {
@@ -340,9 +341,9 @@ proptest! {
 fn a_taken_piece_is_not_reported_again() {
     let entries = (0..400).map(|n| Entry { name: name(&format!("/{n:03}")), ..running("", v2_sample()) }).collect();
     let snapshot = of(entries);
-    let whole = text(&snapshot, &Options::default(), Scrape::default());
+    let whole = text(&snapshot, &ExpositionOptions::default(), Scrape::default());
     let mut left = Vec::new();
-    crate::api::prometheus::render(&snapshot, &Options::default(), Scrape::default(), &mut left, &mut |_| {});
+    crate::api::prometheus::render(&snapshot, &ExpositionOptions::default(), Scrape::default(), &mut left, &mut |_| {});
     assert_eq!(String::from_utf8(left).unwrap(), whole);
     assert!(whole.len() > 1 << 20);
 }
@@ -354,7 +355,7 @@ fn an_ended_container_was_last_seen_with_its_last_sample() {
     let ended = Entry { life: Life::Ended, ..running("/ended", sample(100)) };
     let unseen = Entry { life: Life::Ended, sample: None, oom_kills: 1, ..running("/unseen", v2_sample()) };
     let snapshot = Snapshot { at: at(190), ..of(vec![running("/lives", sample(189)), ended, unseen]) };
-    let parsed = render(&snapshot, &Options::default());
+    let parsed = render(&snapshot, &ExpositionOptions::default());
     let mut seen: Vec<_> =
         parsed.of("container_last_seen").map(|series| (series.label("id"), series.value.as_str())).collect();
     seen.sort_unstable();

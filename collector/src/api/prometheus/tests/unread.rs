@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture::{everything, running, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::{Options, Profile, Scrape, Snapshot};
+use crate::api::prometheus::{ExpositionOptions, Profile, Scrape, Snapshot};
 use crate::sample::container::{Processes, Sample};
 use crate::sample::machine::{Cache, Core, Machine, Node};
 use crate::sample::unread::Part;
@@ -106,7 +106,7 @@ fn the_recommended_profile_reports_nothing_unread_either() {
     let mut sample = without(&[Part::CpuTotal, Part::MemoryUsage]);
     sample.cpu.as_mut().unwrap().total = crate::units::Nanos(0);
     let snapshot = Snapshot { containers: vec![running("/a", sample)], ..Snapshot::default() };
-    let options = Options { profile: Profile::Recommended, ..everything() };
+    let options = ExpositionOptions { profile: Profile::Recommended, ..everything() };
     let parsed = Parsed::new(&text(&snapshot, &options, Scrape::default()));
     assert!(!has(&parsed, "container_cpu_usage_seconds_total") && !has(&parsed, "container_memory_usage_bytes"));
     assert!(has(&parsed, "container_memory_working_set_bytes"));
