@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::cgroup::Version;
 use crate::kernel::probes::block_latency::{
-    BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_EXPONENT, LATENCY_BUCKETS, WithoutBlockLatency,
+    BlockLatencies, BlockOperation, BlockRow, BlockTimes, FIRST_LATENCY_EXPONENT, LATENCY_BUCKETS,
 };
 use crate::sample::block_latency::{BlockLatency, DeviceLatency, FIRST_EXPONENT, Latencies, Operation};
 use crate::sample::doubling::BUCKETS;
@@ -43,7 +43,7 @@ pub(super) fn start(
     let latencies = match BlockLatencies::load(&config.roots, version) {
         Ok(latencies) => latencies,
         Err(without) => {
-            degradations.set(&WithoutBlockLatency::FACILITY, &without);
+            degradations.set(&without.kind.facility(), &without);
             return Ok(());
         }
     };

@@ -15,7 +15,7 @@ use crate::bounds::Bound;
 use crate::config::Config;
 use crate::degradations::Degradations;
 use crate::kernel::cgroup::DEFAULT_HIERARCHY;
-use crate::kernel::probes::network_cgroup::{NetworkCgroups, Traffic, WithoutNetworkCgroups};
+use crate::kernel::probes::network_cgroup::{NetworkCgroups, Traffic};
 use crate::sample::kinds::MetricKind;
 use crate::sample::network_cgroup::{NetworkCgroup, Passed};
 use crate::sampler::engine::Engine;
@@ -38,7 +38,7 @@ pub(super) fn start(
     let networks = match NetworkCgroups::load(&config.roots, top.as_deref()) {
         Ok(networks) => networks,
         Err(without) => {
-            degradations.set(&WithoutNetworkCgroups::FACILITY, &without);
+            degradations.set(&without.kind.facility(), &without);
             return Ok(());
         }
     };

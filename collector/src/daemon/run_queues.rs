@@ -9,9 +9,7 @@ use tracing::{info, warn};
 use super::kind_reader;
 use crate::config::Config;
 use crate::degradations::Degradations;
-use crate::kernel::probes::run_queue::{
-    AllWaits, CgroupWaits, FIRST_WAIT_EXPONENT, LeftOut, RunQueues, WAIT_BUCKETS, WithoutRunQueues,
-};
+use crate::kernel::probes::run_queue::{AllWaits, CgroupWaits, FIRST_WAIT_EXPONENT, LeftOut, RunQueues, WAIT_BUCKETS};
 use crate::sample::doubling::BUCKETS;
 use crate::sample::event::Name;
 use crate::sample::kinds::MetricKind;
@@ -37,7 +35,7 @@ pub(super) fn start(
     let mut queues = match RunQueues::load(&config.roots) {
         Ok(queues) => queues,
         Err(without) => {
-            degradations.set(&WithoutRunQueues::FACILITY, &without);
+            degradations.set(&without.kind.facility(), &without);
             return Ok(());
         }
     };

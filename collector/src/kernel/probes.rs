@@ -9,7 +9,7 @@ pub mod btf;
 pub mod counters;
 pub mod events;
 pub mod examine;
-mod kind_object;
+pub mod kind_object;
 pub mod load;
 pub mod network_cgroup;
 pub mod offsets;

@@ -18,11 +18,12 @@ use crate::kernel::HostRoots;
 use crate::kernel::cgroup::{DetectError, Version};
 use crate::kernel::machine::identity::kernel_release;
 use crate::kernel::probes::ProbeOptions;
-use crate::kernel::probes::block_latency::{BlockLatencies, WithoutBlockLatency};
+use crate::kernel::probes::block_latency::BlockLatencies;
 use crate::kernel::probes::counters::CountersUnavailable;
 use crate::kernel::probes::examine::{Examination, examine};
-use crate::kernel::probes::network_cgroup::{NetworkCgroups, WithoutNetworkCgroups};
-use crate::kernel::probes::run_queue::{RunQueues, WithoutRunQueues};
+use crate::kernel::probes::kind_object::WithoutKind;
+use crate::kernel::probes::network_cgroup::NetworkCgroups;
+use crate::kernel::probes::run_queue::RunQueues;
 use crate::kernel::taskstats::{TaskstatsError, TaskstatsSocket};
 use cgroups::{CgroupFacts, HierarchyFacts};
 use counters::{CounterFacts, Versions};
@@ -40,11 +41,11 @@ pub struct Facts {
     /// Counters in kernel memory.
     pub counters: Result<CounterFacts, CountersUnavailable>,
     /// The program about waits for a CPU.
-    pub run_queue: Result<(), WithoutRunQueues>,
+    pub run_queue: Result<(), WithoutKind>,
     /// The programs about packets of cgroups' sockets.
-    pub network_cgroup: Result<(), WithoutNetworkCgroups>,
+    pub network_cgroup: Result<(), WithoutKind>,
     /// The programs about the block layer.
-    pub block_latency: Result<(), WithoutBlockLatency>,
+    pub block_latency: Result<(), WithoutKind>,
     /// Capabilities in effect.
     pub capabilities: CapabilitySet,
     /// The cgroup hierarchies.

@@ -2,11 +2,9 @@
 
 use crate::config::{CountersFrom, KernelEvents};
 use crate::doctor::report::Finding;
-use crate::kernel::probes::block_latency::WithoutBlockLatency;
 use crate::kernel::probes::examine::Examination;
-use crate::kernel::probes::network_cgroup::WithoutNetworkCgroups;
+use crate::kernel::probes::kind_object::{KindObject, WithoutKind};
 use crate::kernel::probes::offsets::{KernelTypes, VictimForm};
-use crate::kernel::probes::run_queue::WithoutRunQueues;
 use crate::kernel::probes::support::{
     Cause, Facility, Lockdown, MEMLOCK_NEEDED, Seccomp, Unavailable, WithoutExits, no_types, refused,
 };
@@ -33,46 +31,36 @@ pub(super) fn judge(facts: &Facts, wishes: &Wishes, findings: &mut Vec<Finding>)
             .collect();
     }
     findings.extend(all);
-    findings.push(run_queue(facts, wishes));
-    findings.push(network_cgroup(facts, wishes));
-    findings.push(block_latency(facts, wishes));
+    findings.push(kind(wishes, KindObject::RunQueue, &facts.run_queue));
+    findings.push(kind(wishes, KindObject::NetworkCgroup, &facts.network_cgroup));
+    findings.push(kind(wishes, KindObject::BlockLatency, &facts.block_latency));
 }
 
-/// It has an object of its own, and does without kernel events.
-fn run_queue(facts: &Facts, wishes: &Wishes) -> Finding {
-    let (id, title) = ("run_queue", "waits for a CPU");
-    if !wishes.kinds.has(MetricKind::RunQueue) {
-        return Finding::off(id, title, "switched on by --enable_metrics=runqueue");
-    }
-    match &facts.run_queue {
-        Ok(()) => Finding::works(id, title, "sched:sched_switch: the program loads and attaches"),
-        Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutRunQueues::LOST, without.fix),
-    }
-}
-
-/// The same.
-fn network_cgroup(facts: &Facts, wishes: &Wishes) -> Finding {
-    let (id, title) = ("network_cgroup", "network by cgroup");
-    if !wishes.kinds.has(MetricKind::NetworkCgroup) {
-        return Finding::off(id, title, "switched on by --enable_metrics=network_cgroup");
-    }
-    match &facts.network_cgroup {
-        Ok(()) => Finding::works(id, title, "the programs load and attach to the root of cgroup2"),
-        Err(without) => {
-            Finding::works(id, title, without.why.clone()).limited(WithoutNetworkCgroups::LOST, without.fix)
+/// Kinds have objects of their own, and do without kernel events.
+fn kind(wishes: &Wishes, object: KindObject, found: &Result<(), WithoutKind>) -> Finding {
+    let (id, title, kind, works) = match object {
+        KindObject::RunQueue => {
+            ("run_queue", "waits for a CPU", MetricKind::RunQueue, "sched:sched_switch: the program loads and attaches")
         }
+        KindObject::NetworkCgroup => (
+            "network_cgroup",
+            "network by cgroup",
+            MetricKind::NetworkCgroup,
+            "the programs load and attach to the root of cgroup2",
+        ),
+        KindObject::BlockLatency => (
+            "block_latency",
+            "block latency",
+            MetricKind::BlockLatency,
+            "block:block_rq_insert, block_rq_issue, block_rq_complete: the programs load and attach",
+        ),
+    };
+    if !wishes.kinds.has(kind) {
+        return Finding::off(id, title, format!("switched on by --enable_metrics={}", object.name()));
     }
-}
-
-fn block_latency(facts: &Facts, wishes: &Wishes) -> Finding {
-    let (id, title) = ("block_latency", "block latency");
-    if !wishes.kinds.has(MetricKind::BlockLatency) {
-        return Finding::off(id, title, "switched on by --enable_metrics=blocklatency");
-    }
-    let works = "block:block_rq_insert, block_rq_issue, block_rq_complete: the programs load and attach";
-    match &facts.block_latency {
+    match found {
         Ok(()) => Finding::works(id, title, works),
-        Err(without) => Finding::works(id, title, without.why.clone()).limited(WithoutBlockLatency::LOST, without.fix),
+        Err(without) => Finding::works(id, title, without.why.clone()).limited(object.lost(), without.fix),
     }
 }
 

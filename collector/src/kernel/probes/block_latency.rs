@@ -13,7 +13,7 @@ use collector_ebpf::block_latency::{
 };
 
 use super::btf::{Btf, Parameter};
-use super::kind_object;
+use super::kind_object::{self, KindObject, Obstacle, WithoutKind};
 use super::load::{attach_program, gather_rights, load_program, map_bytes, take_map};
 use super::support::{Cause, Facility, Unavailable};
 use crate::kernel::HostRoots;
@@ -57,36 +57,6 @@ const FIELDS: [(BlockField, &str, &str); 18] = [
 
 /// The device is found by one or by the other.
 const OF_DISK: [BlockField; 2] = [BlockField::RequestDisk, BlockField::QueueDisk];
-
-/// Why it is not known how long block devices take. Its text is one line that says why, what is lost, and what helps.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kind blocklatency: requests to block devices are not timed: {why}; lost: {lost}; to fix: {fix}", lost = Self::LOST)]
-pub struct WithoutBlockLatency {
-    /// What failed and for what likely reason.
-    pub why: String,
-    /// What the operator can do.
-    pub fix: &'static str,
-}
-
-impl WithoutBlockLatency {
-    /// What the collector cannot do for lack of it.
-    pub const LOST: &str = "how long containers' requests wait for block devices, and how long these take";
-    /// The part, as a degradation's name.
-    pub const FACILITY: &str = "block latency";
-
-    fn no_field(structure: &str, names: &str) -> Self {
-        Self {
-            why: format!("this kernel's types have no {structure}.{names}"),
-            fix: "run a kernel with CONFIG_BLK_CGROUP=y; if it has that, report this line and the kernel's version",
-        }
-    }
-}
-
-impl From<Unavailable> for WithoutBlockLatency {
-    fn from(unavailable: Unavailable) -> Self {
-        Self { why: unavailable.why(), fix: unavailable.fix() }
-    }
-}
 
 /// What requests do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,8 +119,12 @@ impl BlockLatencies {
     ///
     /// # Errors
     /// With the one reason why requests cannot be timed.
-    pub fn load(roots: &HostRoots, version: Version) -> Result<Self, WithoutBlockLatency> {
-        let find = |btf: &Btf<'_>| Ok::<_, WithoutBlockLatency>((fields(btf, version)?, request_place(btf)?));
+    pub fn load(roots: &HostRoots, version: Version) -> Result<Self, WithoutKind> {
+        Self::attach(roots, version).map_err(|obstacle| KindObject::BlockLatency.without(obstacle))
+    }
+
+    fn attach(roots: &HostRoots, version: Version) -> Result<Self, Obstacle> {
+        let find = |btf: &Btf<'_>| Ok((fields(btf, version)?, request_place(btf)?));
         let (fields, place) = kind_object::in_types(roots, find)?;
         let facts = gather_rights(roots);
         let object = || {
@@ -226,8 +200,15 @@ fn row_of(key: Key, row: &Row) -> BlockRow {
     }
 }
 
+fn no_field(structure: &str, names: &str) -> Obstacle {
+    Obstacle {
+        why: format!("this kernel's types have no {structure}.{names}"),
+        fix: "run a kernel with CONFIG_BLK_CGROUP=y; if it has that, report this line and the kernel's version",
+    }
+}
+
 /// Where the fields are on this kernel.
-fn fields(btf: &Btf<'_>, version: Version) -> Result<BlockFields, WithoutBlockLatency> {
+fn fields(btf: &Btf<'_>, version: Version) -> Result<BlockFields, Obstacle> {
     let mut fields = [collector_ebpf::ABSENT; BlockField::ALL.len()];
     for (field, structure, name) in FIELDS {
         // In a v1 hierarchy the task's own cgroup is that of the controller.
@@ -237,16 +218,15 @@ fn fields(btf: &Btf<'_>, version: Version) -> Result<BlockFields, WithoutBlockLa
         match btf.field_offset(structure, name) {
             Some(offset) => fields[field as usize] = offset,
             None if OF_DISK.contains(&field) => {}
-            None => return Err(WithoutBlockLatency::no_field(structure, name)),
+            None => return Err(no_field(structure, name)),
         }
     }
     if OF_DISK.iter().all(|field| fields[*field as usize] == collector_ebpf::ABSENT) {
-        return Err(WithoutBlockLatency::no_field("request", "rq_disk nor request_queue.disk"));
+        return Err(no_field("request", "rq_disk nor request_queue.disk"));
     }
     let controller = btf.enumerator("cgroup_subsys_id", "io_cgrp_id");
     let state = controller.and_then(|number| btf.field_offset("css_set", &format!("subsys[{number}]")));
-    fields[BlockField::SetIo as usize] =
-        state.ok_or_else(|| WithoutBlockLatency::no_field("css_set", "subsys[io_cgrp_id]"))?;
+    fields[BlockField::SetIo as usize] = state.ok_or_else(|| no_field("css_set", "subsys[io_cgrp_id]"))?;
     Ok(fields)
 }
 

@@ -15,9 +15,9 @@ use collector_ebpf::network_cgroup::{MOST_CGROUPS, RECEIVED, ROW_BYTES, Row, SEN
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::kind_object;
+use super::kind_object::{self, KindObject, Obstacle, WithoutKind};
 use super::load::{broken, errno_of, gather_rights, map_bytes, program_failed, take_map};
-use super::support::{Cause, Facility, KernelFacts, Unavailable};
+use super::support::{Cause, Facility, KernelFacts};
 use crate::kernel::HostRoots;
 
 /// The programs, built by `cargo xtask bpf`.
@@ -29,29 +29,6 @@ const PROGRAMS: [(&str, CgroupSkbAttachType); 2] =
 const MOST_BYTES: usize = 7 << 20;
 /// What the kernel needs for a row beside its words on each CPU: the entry, and its share of the table.
 const BESIDE: usize = 128;
-
-/// Why it is not known what passes the sockets of cgroups. Its text is one line that says why, what is lost, and what helps.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kind network_cgroup: packets of cgroups are not counted: {why}; lost: {lost}; to fix: {fix}", lost = Self::LOST)]
-pub struct WithoutNetworkCgroups {
-    /// What failed and for what likely reason.
-    pub why: String,
-    /// What the operator can do.
-    pub fix: &'static str,
-}
-
-impl WithoutNetworkCgroups {
-    /// What the collector cannot do for lack of it.
-    pub const LOST: &str = "bytes and packets of each container in a network that it shares";
-    /// The part, as a degradation's name.
-    pub const FACILITY: &str = "network by cgroup";
-}
-
-impl From<Unavailable> for WithoutNetworkCgroups {
-    fn from(unavailable: Unavailable) -> Self {
-        Self { why: unavailable.why(), fix: unavailable.fix() }
-    }
-}
 
 /// Packets in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +69,12 @@ impl NetworkCgroups {
     ///
     /// # Errors
     /// With the one reason why packets cannot be counted.
-    pub fn load(roots: &HostRoots, top: Option<&Path>) -> Result<Self, WithoutNetworkCgroups> {
-        let top = top.ok_or_else(|| WithoutNetworkCgroups {
+    pub fn load(roots: &HostRoots, top: Option<&Path>) -> Result<Self, WithoutKind> {
+        Self::attach(roots, top).map_err(|obstacle| KindObject::NetworkCgroup.without(obstacle))
+    }
+
+    fn attach(roots: &HostRoots, top: Option<&Path>) -> Result<Self, Obstacle> {
+        let top = top.ok_or_else(|| Obstacle {
             why: "cgroup2 is not mounted, and sockets know no other cgroup".to_owned(),
             fix: "mount cgroup2 beside cgroup v1 (as systemd does at /sys/fs/cgroup/unified), or boot with \
                   systemd.unified_cgroup_hierarchy=1",
@@ -104,7 +85,7 @@ impl NetworkCgroups {
         let mut ebpf = kind_object::load(&facts, || EbpfLoader::new().map_max_entries("ROWS", rows).load(OBJECT))?;
         let map_bytes = map_bytes(&ebpf, &roots.proc);
         let (rows, left_out) = (take_map(&mut ebpf, "ROWS")?, take_map(&mut ebpf, "LEFT_OUT")?);
-        let cgroup = File::open(top).map_err(|error| WithoutNetworkCgroups {
+        let cgroup = File::open(top).map_err(|error| Obstacle {
             why: format!("{}: {error}", top.display()),
             fix: "make that directory readable to this process",
         })?;
@@ -163,7 +144,7 @@ fn rows_for(cpus: usize) -> u32 {
 }
 
 /// What the kernel says of a sort of programs that it does not have, it says of wrong arguments too.
-fn load_failed(error: &ProgramError, facts: &KernelFacts) -> WithoutNetworkCgroups {
+fn load_failed(error: &ProgramError, facts: &KernelFacts) -> Obstacle {
     let failure = program_failed(Facility::Program, error, facts);
     let is_unknown = match &failure.cause {
         Cause::NotBuiltIn => true,
@@ -171,7 +152,7 @@ fn load_failed(error: &ProgramError, facts: &KernelFacts) -> WithoutNetworkCgrou
         _ => false,
     };
     let fix = "run a kernel with CONFIG_CGROUP_BPF=y and CONFIG_SOCK_CGROUP_DATA=y";
-    if is_unknown { WithoutNetworkCgroups { why: failure.why(), fix } } else { failure.into() }
+    if is_unknown { Obstacle { why: failure.why(), fix } } else { failure.into() }
 }
 
 /// Whether programs may be attached to a cgroup.
@@ -186,12 +167,7 @@ fn may_attach() -> Right {
     if effective.contains(CapabilitySet::NET_ADMIN) { Right::Held } else { Right::Missing }
 }
 
-fn attach_failed(
-    errno: Option<Errno>,
-    error: &dyn std::error::Error,
-    top: &Path,
-    right: Right,
-) -> WithoutNetworkCgroups {
+fn attach_failed(errno: Option<Errno>, error: &dyn std::error::Error, top: &Path, right: Right) -> Obstacle {
     let (cause, fix) = match (errno, right) {
         (Some(Errno::PERM | Errno::ACCESS), Right::Missing) => {
             ("this process lacks CAP_NET_ADMIN".to_owned(), "run as root, or grant CAP_NET_ADMIN")
@@ -208,7 +184,7 @@ fn attach_failed(
         (None, _) => (error.to_string(), "report this line and the kernel's version"),
     };
     let errno = errno.map(|errno| format!(" ({errno})")).unwrap_or_default();
-    WithoutNetworkCgroups { why: format!("attaching BPF programs to {} failed{errno}: {cause}", top.display()), fix }
+    Obstacle { why: format!("attaching BPF programs to {} failed{errno}: {cause}", top.display()), fix }
 }
 
 #[cfg(test)]
@@ -236,7 +212,8 @@ mod tests {
     fn reasons_name_what_helps() {
         let top = Path::new("/sys/fs/cgroup");
         let error = std::io::Error::other("odd");
-        let reason = |errno, right| attach_failed(errno, &error, top, right).to_string();
+        let reason =
+            |errno, right| KindObject::NetworkCgroup.without(attach_failed(errno, &error, top, right)).to_string();
         let text = reason(Some(Errno::PERM), Right::Missing);
         assert_eq!(
             text,

@@ -12,7 +12,7 @@ use collector_ebpf::run_queue::{
 };
 
 use super::btf::{Btf, Parameter};
-use super::kind_object;
+use super::kind_object::{self, KindObject, Obstacle, WithoutKind};
 use super::load::{attach_program, gather_rights, load_program, map_bytes, take_map};
 use super::support::{Cause, Facility, Unavailable};
 use crate::kernel::HostRoots;
@@ -54,29 +54,6 @@ const FIELDS: [(RunQueueField, &str, &[&str]); RunQueueField::ALL.len()] = [
 
 /// Fields that only quotas need: without them a kernel has no quotas.
 const OF_QUOTAS: [RunQueueField; 2] = [RunQueueField::QueueThrottled, RunQueueField::QueueThrottledTime];
-
-/// Why it is not known who waits for a CPU. Its text is one line that says why, what is lost, and what helps.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kind runqueue: waits for a CPU are not counted: {why}; lost: {lost}; to fix: {fix}", lost = Self::LOST)]
-pub struct WithoutRunQueues {
-    /// What failed and for what likely reason.
-    pub why: String,
-    /// What the operator can do.
-    pub fix: &'static str,
-}
-
-impl WithoutRunQueues {
-    /// What the collector cannot do for lack of it.
-    pub const LOST: &str = "how long containers wait for a CPU, and for whom";
-    /// The part, as a degradation's name.
-    pub const FACILITY: &str = "run queue";
-}
-
-impl From<Unavailable> for WithoutRunQueues {
-    fn from(unavailable: Unavailable) -> Self {
-        Self { why: unavailable.why(), fix: unavailable.fix() }
-    }
-}
 
 /// What one cgroup waited, each of its tasks added up. Times are in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +103,11 @@ impl RunQueues {
     ///
     /// # Errors
     /// With the one reason why waits cannot be counted.
-    pub fn load(roots: &HostRoots) -> Result<Self, WithoutRunQueues> {
+    pub fn load(roots: &HostRoots) -> Result<Self, WithoutKind> {
+        Self::attach(roots).map_err(|obstacle| KindObject::RunQueue.without(obstacle))
+    }
+
+    fn attach(roots: &HostRoots) -> Result<Self, Obstacle> {
         let fields = kind_object::in_types(roots, fields)?;
         let facts = gather_rights(roots);
         let object = || EbpfLoader::new().override_global("FIELDS", &fields, true).load(OBJECT);
@@ -215,7 +196,7 @@ fn waits_of(row: &Row) -> CgroupWaits {
 }
 
 /// Where the fields are on this kernel.
-fn fields(btf: &Btf<'_>) -> Result<RunQueueFields, WithoutRunQueues> {
+fn fields(btf: &Btf<'_>) -> Result<RunQueueFields, Obstacle> {
     // (preempt, prev, next, ...) behind the kernel's own parameter.
     let parameters = [1, 2, 3].map(|index| btf.parameter("btf_trace_sched_switch", index));
     if !matches!(parameters, [_, Some(Parameter::Pointer), Some(Parameter::Pointer)]) {
@@ -228,7 +209,7 @@ fn fields(btf: &Btf<'_>) -> Result<RunQueueFields, WithoutRunQueues> {
             Some(offset) => fields[field as usize] = offset,
             None if OF_QUOTAS.contains(&field) => {}
             None => {
-                return Err(WithoutRunQueues {
+                return Err(Obstacle {
                     why: format!("this kernel's types have no {structure}.{}", names.join(" nor ")),
                     fix: "run a kernel with CONFIG_SCHED_INFO=y and CONFIG_FAIR_GROUP_SCHED=y",
                 });
