@@ -14,7 +14,7 @@ use crate::api::cadvisor::stdout_line;
 use crate::api::docker::ContainerEngine as _;
 use crate::api::prometheus::{Format, Scrape};
 use crate::daemon::backend::Backend;
-use crate::push::observe::{Observed, Observer, SampleExtent};
+use crate::push::observe::{Moment, Observed, Observer, SampleExtent};
 use crate::push::{
     Compression, Events, InvalidReceiver, Options, OtlpOptions, Phase, Queue, Receiver, RemoteWriteOptions, Request,
     Source, StatsdOptions, Transport, deliver, influx, otlp, produce, remote_write, statsd, stdout,
@@ -89,6 +89,7 @@ pub(super) fn check(options: &Options) -> Result<(), DaemonError> {
 pub(super) struct Exporters {
     answers: Arc<Backend>,
     supervisor: Supervisor,
+    began: WallTime,
     options: Options,
     running: Vec<(Way, Tasks)>,
     /// Of those that were stopped: they may still send what they have.
@@ -104,7 +105,8 @@ impl Exporters {
     ) -> Result<Self, DaemonError> {
         let (answers, supervisor) = (Arc::clone(answers), supervisor.clone());
         let (running, ending) = (Vec::new(), JoinSet::new());
-        let mut exporters = Self { answers, supervisor, options: Options::default(), running, ending };
+        let began = WallTime::from(SystemTime::now());
+        let mut exporters = Self { answers, supervisor, began, options: Options::default(), running, ending };
         exporters.apply(options)?;
         Ok(exporters)
     }
@@ -118,7 +120,7 @@ impl Exporters {
                 tasks.stop();
                 self.ending.spawn(async move { _ = tasks.set.join_all().await });
             }
-            let mut tasks = Tasks::new(&self.supervisor);
+            let mut tasks = Tasks::new(&self.supervisor, self.began);
             way.start(&options, &self.answers, &mut tasks)?;
             if !tasks.set.is_empty() {
                 self.running.push((way, tasks));
@@ -142,13 +144,15 @@ impl Exporters {
 /// The tasks of one exporter.
 struct Tasks {
     set: JoinSet<()>,
+    /// When the first ones were started.
+    began: WallTime,
     supervisor: Supervisor,
     stopped: watch::Sender<bool>,
 }
 
 impl Tasks {
-    fn new(supervisor: &Supervisor) -> Self {
-        Self { set: JoinSet::new(), supervisor: supervisor.part(), stopped: watch::Sender::new(false) }
+    fn new(supervisor: &Supervisor, began: WallTime) -> Self {
+        Self { set: JoinSet::new(), began, supervisor: supervisor.part(), stopped: watch::Sender::new(false) }
     }
 
     fn start(&mut self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
@@ -199,12 +203,14 @@ fn start_otlp(options: &OtlpOptions, answers: &Arc<Backend>, tasks: &mut Tasks) 
     let exporter = otlp::Exporter::new(options, otlp::Signal::Metrics)?;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
     let style = otlp::Style { temporality: options.temporality, details: options.details };
-    let containers = Containers { machine: Reporter::new(answers), observer, style, compression: options.compression };
+    let containers =
+        Containers { machine: Reporter::new(answers, tasks.began), observer, style, compression: options.compression };
     tasks.export("otlp", to(&options.receiver), answers, containers, exporter);
     if options.events == Events::Pushed {
         let exporter = otlp::Exporter::new(options, otlp::Signal::Logs)?;
         let logs = otlp::EventLogs::new(Arc::clone(answers.engine().store()));
-        let events = ContainerEvents { machine: Reporter::new(answers), logs, compression: options.compression };
+        let events =
+            ContainerEvents { machine: Reporter::new(answers, tasks.began), logs, compression: options.compression };
         tasks.export("otlp_logs", to(&options.receiver), answers, events, exporter);
     }
     Ok(())
@@ -218,7 +224,7 @@ fn to(receiver: &Receiver) -> (&str, Duration, usize) {
 fn start_influxdb(receiver: &Receiver, answers: &Arc<Backend>, tasks: &mut Tasks) -> Result<(), InvalidReceiver> {
     let exporter = influx::Exporter::new(receiver)?;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
-    let points = InfluxPoints { machine: Reporter::new(answers), observer };
+    let points = InfluxPoints { machine: Reporter::new(answers, tasks.began), observer };
     tasks.export("influxdb", to(receiver), answers, points, exporter);
     Ok(())
 }
@@ -232,7 +238,8 @@ struct InfluxPoints {
 impl Source for InfluxPoints {
     async fn requests(&mut self) -> Vec<Request> {
         let host = self.machine.host();
-        block_in_place(|| influx::requests(&self.observer.observe(), &host.name, host.memory))
+        let moment = moment(&self.machine.answers);
+        block_in_place(|| influx::requests(&self.observer.observe(&moment), &host.name, host.memory))
     }
 
     fn take_missed(&mut self) -> u64 {
@@ -243,19 +250,21 @@ impl Source for InfluxPoints {
 fn start_statsd(options: &StatsdOptions, answers: &Arc<Backend>, tasks: &mut Tasks) {
     let StatsdOptions { address, namespace, interval, queue_size } = options;
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Newest);
-    let gauges = Gauges { observer, namespace: namespace.clone() };
+    let gauges = Gauges { answers: Arc::clone(answers), observer, namespace: namespace.clone() };
     tasks.export("statsd", (address, *interval, *queue_size), answers, gauges, statsd::Exporter::new(address));
 }
 
 /// What statsd is sent.
 struct Gauges {
+    answers: Arc<Backend>,
     observer: Observer,
     namespace: String,
 }
 
 impl Source for Gauges {
     async fn requests(&mut self) -> Vec<Request> {
-        block_in_place(|| statsd::requests(&self.observer.observe(), &self.namespace))
+        let moment = moment(&self.answers);
+        block_in_place(|| statsd::requests(&self.observer.observe(&moment), &self.namespace))
     }
 
     fn take_missed(&mut self) -> u64 {
@@ -263,21 +272,30 @@ impl Source for Gauges {
     }
 }
 
+/// Now, and what the store does not know of it.
+fn moment(answers: &Backend) -> Moment {
+    let engine = answers.engine();
+    Moment { at: WallTime::from(SystemTime::now()), kinds: engine.context().kinds(), exits: engine.metrics().exits() }
+}
+
 /// What OTLP reports about the machine.
 struct Reporter {
     answers: Arc<Backend>,
+    /// When the exporters were started for the first time.
+    began: WallTime,
     since: WallTime,
 }
 
 impl Reporter {
-    fn new(answers: &Arc<Backend>) -> Self {
-        Self { answers: Arc::clone(answers), since: WallTime::from(SystemTime::now()) }
+    fn new(answers: &Arc<Backend>, began: WallTime) -> Self {
+        Self { answers: Arc::clone(answers), began, since: WallTime::from(SystemTime::now()) }
     }
 
     fn host(&self) -> otlp::Host {
         let machine = self.answers.machine();
         let memory = machine.memory.map(|memory| memory.0);
-        otlp::Host { name: self.answers.host_name(), id: machine.machine_id.clone(), memory, since: self.since }
+        let (name, id) = (self.answers.host_name(), machine.machine_id.clone());
+        otlp::Host { name, id, memory, began: self.began, since: self.since }
     }
 }
 
@@ -310,8 +328,9 @@ struct Containers {
 impl Source for Containers {
     async fn requests(&mut self) -> Vec<Request> {
         let host = self.machine.host();
+        let moment = moment(&self.machine.answers);
         // A thousand containers take a tenth of a second.
-        block_in_place(|| otlp::requests(&self.observer.observe(), &host, self.style, self.compression))
+        block_in_place(|| otlp::requests(&self.observer.observe(&moment), &host, self.style, self.compression))
     }
 
     fn take_missed(&mut self) -> u64 {
@@ -361,7 +380,7 @@ impl Source for Series {
 fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks) -> std::io::Result<()> {
     let metrics = answers.push_metrics().exporter("stdout");
     let observer = Observer::new(Arc::clone(answers.engine().store()), SampleExtent::Every);
-    let machine = answers.host_name();
+    let (machine, looked) = (answers.host_name(), Arc::clone(answers));
     let render = move |out: &mut Vec<u8>, observed: &Observed| {
         for sample in &observed.samples {
             stdout_line::append(out, &machine, &observed.name, observed.identity.as_deref(), sample);
@@ -370,7 +389,7 @@ fn start_stdout(every: Duration, answers: &Arc<Backend>, tasks: &mut Tasks) -> s
     let (open, closing) = mpsc::channel::<Infallible>();
     let (running, ended) = oneshot::channel::<Infallible>();
     tasks.supervisor.thread("output", move || {
-        stdout::run(every, &closing, observer, &metrics, render);
+        stdout::run(every, &closing, (observer, &|| moment(&looked)), &metrics, render);
         drop(running);
         // It may have ended early, for want of a reader.
         let _ = closing.recv();

@@ -1,16 +1,18 @@
 //! `InfluxDB`'s line protocol: cAdvisor's storage driver `influxdb`, with its measurements and tags, and all the other
 //! statistics in the same style. Version 1 of the API takes a database, versions 2 and 3 an organization and a bucket.
 
+use std::borrow::Cow;
+
 use super::delivery::{Failure, Transport};
 use super::http_client::InvalidReceiver;
 use super::http_client::{HttpClient, busy_or_broken};
 use super::observe::Observed;
 use super::otlp::compressed;
 use super::queue::Request;
-use super::statistics::{Detail, Number, ROWS, Seen};
+use super::statistics::{Detail, HISTOGRAMS, Label, Number, ROWS, Seen, Times};
 use super::{Compression, Receiver};
 use crate::client::tls::Version;
-use crate::sample::container::Sample;
+use crate::sample::doubling::exponent;
 
 /// Bytes of one request before it is compressed: `InfluxDB` recommends some thousand lines.
 const BYTES_PER_REQUEST: usize = 1 << 20;
@@ -49,8 +51,19 @@ pub fn requests(observed: &[Observed], machine: &str, memory: Option<u64>) -> Ve
     };
     for container in observed {
         let tags = tags(container, machine);
-        for sample in &container.samples {
-            points += append(&mut lines, &tags, container, sample, memory);
+        for (position, sample) in container.samples.iter().enumerate() {
+            let is_newest = position + 1 == container.samples.len();
+            // What is known beside samples is of now.
+            let beside = is_newest.then_some(&container.beside);
+            let seen = Seen {
+                sample,
+                spec: &container.spec,
+                identity: container.identity.as_deref(),
+                storage: container.storage.as_deref(),
+                beside,
+                machine_memory: memory,
+            };
+            points += append(&mut lines, &tags, &seen);
             if lines.len() > BYTES_PER_REQUEST {
                 end(&mut lines, &mut points);
             }
@@ -79,36 +92,75 @@ fn tags(container: &Observed, machine: &str) -> String {
     tags
 }
 
-fn append(out: &mut Vec<u8>, tags: &str, container: &Observed, sample: &Sample, memory: Option<u64>) -> u64 {
-    let seen = Seen { sample, spec: &container.spec, storage: container.storage.as_deref(), machine_memory: memory };
-    let mut count = 0;
+fn append(out: &mut Vec<u8>, tags: &str, seen: &Seen<'_>) -> u64 {
+    let mut lines = Lines { out, tags, at: seen.sample.at.0.to_string(), count: 0 };
     let mut own = String::new();
     for row in ROWS {
         if row.influx.is_empty() || (row.detail == Detail::OnRequest && !CADVISORS.contains(&row.influx)) {
             continue;
         }
-        for point in row.points(&seen) {
+        for point in row.points(seen) {
             own.clear();
             for (key, value) in row.tags {
                 append_tag(&mut own, key, value);
             }
-            for (label, value) in &point.labels {
-                append_tag(&mut own, label.tag(), value);
-            }
+            append_labels(&mut own, &point.labels);
             let value = match point.number {
-                // The database has no larger numbers.
-                Number::Count(value) | Number::Nanos(value) | Number::Hundredths(value) => {
-                    i64::try_from(value).unwrap_or(i64::MAX)
-                }
+                Number::Count(value)
+                | Number::Nanos(value)
+                | Number::Hundredths(value)
+                | Number::Thousandths(value) => most(value),
                 Number::Signed(value) => value,
             };
-            for part in [row.influx, tags, &own, " value=", &value.to_string(), "i ", &sample.at.0.to_string(), "\n"] {
-                out.extend_from_slice(part.as_bytes());
-            }
-            count += 1;
+            lines.add(["", row.influx], &own, value);
         }
     }
-    count
+    for histogram in HISTOGRAMS {
+        for Times { labels, counts, sum } in seen.beside.map(|beside| histogram.times(beside)).unwrap_or_default() {
+            let mut below = 0_u64;
+            for (bucket, count) in counts.iter().enumerate() {
+                below = below.saturating_add(*count);
+                let bound = exponent(histogram.first, bucket).map(|exponent| f64::from(exponent).exp2().to_string());
+                own.clear();
+                append_labels(&mut own, &labels);
+                append_tag(&mut own, "le", bound.as_deref().unwrap_or("+Inf"));
+                lines.add([histogram.influx, "_bucket"], &own, most(below));
+            }
+            own.clear();
+            append_labels(&mut own, &labels);
+            lines.add([histogram.influx, "_sum"], &own, most(sum.0));
+            lines.add([histogram.influx, "_count"], &own, most(below));
+        }
+    }
+    lines.count
+}
+
+/// The database has no larger numbers.
+fn most(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Points of one sample.
+struct Lines<'a> {
+    out: &'a mut Vec<u8>,
+    tags: &'a str,
+    at: String,
+    count: u64,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, [name, end]: [&str; 2], own: &str, value: i64) {
+        for part in [name, end, self.tags, own, " value=", &value.to_string(), "i ", &self.at, "\n"] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.count += 1;
+    }
+}
+
+fn append_labels(out: &mut String, labels: &[(Label, Cow<'_, str>)]) {
+    for (label, value) in labels {
+        append_tag(out, label.tag(), value);
+    }
 }
 
 /// Appends `,key=value`. A text ends where its escapes do: what they are made of, and ends of lines, are underscores.
@@ -136,8 +188,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::push::statistics::Kinds;
-    use crate::sample::container::{Cpu, Faults, Memory};
+    use crate::push::statistics::{Beside, counted};
+    use crate::sample::container::{Cpu, Faults, Memory, Sample};
     use crate::sample::identity::{Identity, Runtime};
     use crate::units::{Bytes, Nanos, WallTime};
 
@@ -159,8 +211,7 @@ mod tests {
             previous: None,
             samples: vec![Arc::new(sample)],
             storage: None,
-            kinds: Kinds::default(),
-            previous_kinds: None,
+            beside: Beside::default(),
         }
     }
 
@@ -189,6 +240,24 @@ mod tests {
             assert!(lines.contains(&line), "{line} is not in\n{lines}");
         }
         assert!(!lines.contains("memory_swap"), "what is not known is absent: {lines}");
+    }
+
+    #[test]
+    fn what_is_beside_samples_is_of_the_newest() {
+        let mut one = observed();
+        one.beside = counted();
+        let older = Sample::clone(&one.samples[0]);
+        one.samples.insert(0, Arc::new(Sample { at: WallTime(8), ..older }));
+        let lines = text(&requests(&[one], "node", None));
+        let of = |name: &str| lines.lines().filter(|line| line.starts_with(&format!("{name},"))).collect::<Vec<_>>();
+        assert_eq!(of("cpu_usage_total").len(), 2);
+        let [waits] = of("runqueue_wait_count")[..] else { panic!("{lines}") };
+        assert!(waits.ends_with(" value=276i 9"), "{waits}");
+        let buckets = of("blkio_device_bucket");
+        assert_eq!(buckets.len(), crate::sample::doubling::BUCKETS);
+        assert!(buckets[18].contains(",operation=write,device=/dev/sda,le=1 value=171i"), "{}", buckets[18]);
+        assert!(buckets[23].contains(",le=+Inf value=276i"), "{}", buckets[23]);
+        assert!(of("blkio_device_sum")[0].contains(" value=5000000000i"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! OpenTelemetry's protocol (OTLP): containers as resources, their numbers as the metrics of the semantic conventions,
 //! their events as logs.
 
+mod delta;
 mod encode;
 mod histograms;
 mod logs;
+mod resource;
 mod transport;
 mod values;
 

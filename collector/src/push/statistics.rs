@@ -1,6 +1,7 @@
 //! One table of what is pushed about a container: each statistic with its name in every format. The encoders of OTLP,
 //! `InfluxDB` and statsd are loops over it, and docs/push-names.md is written of it.
 
+mod beside;
 mod histograms;
 mod read;
 mod rows;
@@ -9,13 +10,15 @@ mod tests;
 
 use std::borrow::Cow;
 
+pub(super) use beside::{Beside, Exits, OfMachine, PodStorage};
 #[cfg(test)]
 pub(super) use histograms::counted;
-pub(super) use histograms::{HISTOGRAMS, Histogram, Kinds, Times};
+pub(super) use histograms::{HISTOGRAMS, Histogram, Times};
 pub(super) use rows::ROWS;
 
 use crate::sample::container::Sample;
 use crate::sample::filesystem::Storage;
+use crate::sample::identity::Identity;
 use crate::sample::spec::Spec;
 use crate::sample::unread::Part;
 
@@ -37,6 +40,24 @@ pub(super) enum Detail {
     Always,
     /// It has many values for each container, and is pushed with `--otlp_details` alone.
     OnRequest,
+}
+
+/// Since when a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// Since the cgroup was made: it is the kernel's.
+    Creation,
+    /// Since the collector began, if that was later: it is a program's of the collector.
+    Start,
+}
+
+/// Which of its values a row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of them: one that is new was 0 before.
+    Every,
+    /// The largest: one that is new may be old, and was not among them before.
+    Largest,
 }
 
 /// A statistic, or a part of one, and what it is called.
@@ -63,6 +84,8 @@ pub(super) struct Row {
     /// Where it is in the JSON of the API; empty where it is not.
     pub(super) json: &'static str,
     pub(super) detail: Detail,
+    pub(super) since: Since,
+    pub(super) extent: Extent,
     read: Read,
 }
 
@@ -73,7 +96,10 @@ type Read = for<'a> fn(&Seen<'a>, &mut Points<'a>) -> Option<()>;
 pub(super) struct Seen<'a> {
     pub(super) sample: &'a Sample,
     pub(super) spec: &'a Spec,
+    pub(super) identity: Option<&'a Identity>,
     pub(super) storage: Option<&'a Storage>,
+    /// What is known beside the sample; nothing of one that is not the newest.
+    pub(super) beside: Option<&'a Beside>,
     /// The machine's memory in bytes: a limit beyond it is none.
     pub(super) machine_memory: Option<u64>,
 }
@@ -89,6 +115,8 @@ pub(super) enum Number {
     Nanos(u64),
     /// Hundredths of a percent.
     Hundredths(u64),
+    /// Thousandths.
+    Thousandths(u64),
 }
 
 /// What distinguishes the values of one statistic.
@@ -101,12 +129,18 @@ pub(super) enum Label {
     Event,
     Interface,
     Key,
+    NetworkNamespace,
     Node,
     Operation,
     PageSize,
+    Part,
     Pmu,
+    Reason,
     Resource,
+    Runner,
+    Signal,
     Socket,
+    Volume,
     Window,
 }
 
@@ -121,12 +155,18 @@ impl Label {
             Self::Event => "perf.event",
             Self::Interface => "network.interface.name",
             Self::Key => "key",
+            Self::NetworkNamespace => "network.namespace",
             Self::Node => "numa.node",
             Self::Operation => "disk.io.direction",
             Self::PageSize => "hugetlb.page_size",
+            Self::Part => "container.storage.part",
             Self::Pmu => "perf.pmu",
+            Self::Reason => "container.exit.reason",
             Self::Resource => "misc.resource",
+            Self::Runner => "aggressor.cgroup.path",
+            Self::Signal => "container.exit.signal",
             Self::Socket => "cpu.socket",
+            Self::Volume => "k8s.volume.name",
             Self::Window => "pressure.window",
         }
     }
@@ -141,13 +181,24 @@ impl Label {
             Self::Event => "name",
             Self::Interface => "interface",
             Self::Key => "key",
+            Self::NetworkNamespace => "network_namespace",
             Self::Operation => "operation",
             Self::PageSize => "page_size",
+            Self::Part => "part",
             Self::Pmu => "pmu",
+            Self::Reason => "reason",
             Self::Resource => "resource",
+            Self::Runner => "runner",
+            Self::Signal => "signal",
             Self::Socket => "socket",
+            Self::Volume => "volume",
             Self::Window => "window",
         }
+    }
+
+    /// Whether values with other ones of it are other values; else it says something about the same one.
+    const fn distinguishes(self) -> bool {
+        !matches!(self, Self::NetworkNamespace)
     }
 }
 
@@ -156,6 +207,17 @@ impl Label {
 pub(super) struct Point<'a> {
     pub(super) number: Number,
     pub(super) labels: Vec<(Label, Cow<'a, str>)>,
+}
+
+impl Point<'_> {
+    /// Whether it is the same value at another time.
+    pub(super) fn is_same(&self, other: &Point<'_>) -> bool {
+        fn which<'b>(point: &'b Point<'_>) -> impl Iterator<Item = (Label, &'b str)> {
+            let labels = point.labels.iter().filter(|(label, _)| label.distinguishes());
+            labels.map(|(label, value)| (*label, value.as_ref()))
+        }
+        which(self).eq(which(other))
+    }
 }
 
 /// The values of a row.
@@ -198,6 +260,8 @@ impl Row {
             statsd: "",
             json,
             detail: Detail::Always,
+            since: Since::Creation,
+            extent: Extent::Every,
             read,
         }
     }
@@ -216,6 +280,14 @@ impl Row {
 
     const fn detail(self) -> Self {
         Self { detail: Detail::OnRequest, ..self }
+    }
+
+    const fn since_start(self) -> Self {
+        Self { since: Since::Start, ..self }
+    }
+
+    const fn largest(self) -> Self {
+        Self { extent: Extent::Largest, ..self }
     }
 
     /// Its values. What is not known is not among them.

@@ -98,13 +98,22 @@ fn append(lines: &mut String, namespace: &str, container: &Observed) -> u64 {
     let Some(sample) = container.samples.last() else { return 0 };
     let path = String::from_utf8_lossy(&container.name);
     let name = container.identity.as_deref().and_then(|identity| identity.aliases().next()).unwrap_or(&path);
-    let seen = Seen { sample, spec: &container.spec, storage: container.storage.as_deref(), machine_memory: None };
+    let seen = Seen {
+        sample,
+        spec: &container.spec,
+        identity: container.identity.as_deref(),
+        storage: container.storage.as_deref(),
+        beside: Some(&container.beside),
+        machine_memory: None,
+    };
     let mut count = 0;
     for row in ROWS.iter().filter(|row| !row.statsd.is_empty()) {
         let points = row.points(&seen);
         // By interface or device; of those it has the sum, and of file systems each one too.
         let value = |number| match number {
-            Number::Count(value) | Number::Nanos(value) | Number::Hundredths(value) => value,
+            Number::Count(value) | Number::Nanos(value) | Number::Hundredths(value) | Number::Thousandths(value) => {
+                value
+            }
             Number::Signed(value) => value.cast_unsigned(),
         };
         if points.is_empty() {
@@ -145,7 +154,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::push::statistics::Kinds;
+    use crate::push::statistics::Beside;
     use crate::sample::container::{Cpu, Interface, Network, Sample, Traffic};
     use crate::sample::spec::Spec;
     use crate::units::Nanos;
@@ -166,8 +175,7 @@ mod tests {
             previous: None,
             samples: vec![Arc::new(sample)],
             storage: None,
-            kinds: Kinds::default(),
-            previous_kinds: None,
+            beside: Beside::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::metrics::{ExporterMetrics, Reason};
-use super::observe::{Observed, Observer};
+use super::observe::{Moment, Observed, Observer};
 
 /// Writes what is new at each interval until nobody can send to `closing` any more, and once more then. `render` appends
 /// the lines of one container. Runs on a thread of its own: while the reader of the pipe does not read, nobody else
@@ -14,13 +14,13 @@ use super::observe::{Observed, Observer};
 pub fn run(
     every: Duration,
     closing: &Receiver<Infallible>,
-    mut observer: Observer,
+    (mut observer, moment): (Observer, &dyn Fn() -> Moment),
     metrics: &ExporterMetrics,
     render: impl Fn(&mut Vec<u8>, &Observed),
 ) {
     loop {
         let over = closing.recv_timeout(every) != Err(RecvTimeoutError::Timeout);
-        let observed = observer.observe();
+        let observed = observer.observe(&moment());
         metrics.add_dropped(Reason::Missed, observer.take_missed());
         let (points, written) = write(&mut io::stdout().lock(), &observed, &render);
         match written {

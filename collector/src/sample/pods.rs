@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::filesystem::{DiskUsage, Measured};
+use super::filesystem::{DiskUsage, Measured, Storage};
 use crate::units::{Bytes, WallTime};
 
 /// A pod's files, as last looked at.
@@ -69,4 +69,40 @@ pub struct VolumeFilesystem {
     pub inodes: u64,
     /// `f_ffree`.
     pub inodes_free: u64,
+}
+
+/// Log files of a container of this name: where the kubelet has them, else where the runtime says they are.
+pub fn logs(files: Option<&PodFiles>, name: &str, storage: Option<&Storage>) -> Option<Measured> {
+    let in_pod = files.and_then(|files| files.logs.get(name)).copied();
+    in_pod.or_else(|| storage?.logs)
+}
+
+/// What a pod with these containers takes of the node's own disk, and when the newest of it was true. `None` unless all of it
+/// is known: layers, logs, volumes.
+pub fn ephemeral_storage<'a>(
+    containers: impl IntoIterator<Item = (&'a str, Option<&'a Storage>)>,
+    files: Option<&PodFiles>,
+) -> Option<(DiskUsage, WallTime)> {
+    let mut sum = DiskUsage { bytes: Bytes(0), inodes: Some(0) };
+    let mut newest: Option<WallTime> = None;
+    let mut add = |usage: DiskUsage, at: WallTime| {
+        sum = sum.plus(usage);
+        newest = newest.max(Some(at));
+    };
+    for (name, storage) in containers {
+        let layer = storage?.layer?;
+        add(layer.usage, layer.at);
+        if let Some(logs) = logs(files, name, storage) {
+            add(logs.usage, logs.at);
+        }
+    }
+    if let Some(files) = files {
+        for volume in files.volumes.iter().filter(|volume| volume.kind == VolumeKind::LocalEphemeral) {
+            add(volume.used?, volume.at);
+        }
+        for measured in [files.pod_logs, files.kubelet_files].into_iter().flatten() {
+            add(measured.usage, measured.at);
+        }
+    }
+    Some((sum, newest?))
 }

@@ -173,6 +173,11 @@ impl Metrics {
         self.exits.with_label_values(&[reason.name()]).inc();
     }
 
+    /// Containers whose first process ended, by reason in the order of [`Reason::ALL`].
+    pub(crate) fn exits(&self) -> [u64; Reason::ALL.len()] {
+        Reason::ALL.map(|reason| self.exits.with_label_values(&[reason.name()]).get())
+    }
+
     pub(crate) fn not_listed(&self, directories: u64) {
         self.not_listed.set(i64::try_from(directories).unwrap_or(i64::MAX));
     }

@@ -31,7 +31,7 @@ pub struct Title {
 
 impl Title {
     /// That of a container; `None` if nothing connects it with those before it.
-    pub(super) fn of(identity: &Identity) -> Option<Self> {
+    pub fn of(identity: &Identity) -> Option<Self> {
         let label = |key: &str| identity.labels.get(key).cloned();
         if let (Some(namespace), Some(pod)) = (label(POD_NAMESPACE), label(POD_NAME)) {
             // A sandbox has no name in its pod, and is none of the pod's containers.

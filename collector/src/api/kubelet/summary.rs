@@ -10,12 +10,11 @@ use super::{Depth, NodeCgroup, Snapshot};
 use crate::api::http::responses;
 use crate::api::http::responses::More;
 use crate::api::wire::json;
-use crate::sample::filesystem::{DiskUsage, Measured};
+use crate::sample::filesystem::Measured;
 use crate::sample::identity::Runtime;
 use crate::sample::images::{Holds, ImageStore};
 use crate::sample::machine::{Filesystem, FilesystemRole, Filesystems, Tasks};
-use crate::sample::pods::{Volume, VolumeKind};
-use crate::units::{Bytes, WallTime};
+use crate::sample::pods::{self as files, Volume};
 
 /// There is nothing to be said about the node yet.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -145,7 +144,8 @@ fn pod(pod: &Pod, snapshot: &Snapshot, depth: Depth) -> PodStats {
             return found;
         }
         let rootfs = layer(entry).map(|layer| figures::used(layer, layer_filesystem(entry, snapshot)));
-        let logs = logs(pod, name, entry).map(|logs| figures::used(logs, snapshot.node_filesystem.as_ref()));
+        let logs = files::logs(pod.files.as_deref(), name, entry.storage.as_deref())
+            .map(|logs| figures::used(logs, snapshot.node_filesystem.as_ref()));
         ContainerStats { rootfs, logs, ..found }
     });
     PodStats {
@@ -170,12 +170,6 @@ fn layer(entry: &NodeCgroup) -> Option<Measured> {
 fn layer_filesystem<'a>(entry: &NodeCgroup, snapshot: &'a Snapshot) -> Option<&'a Filesystem> {
     let device = &entry.storage.as_ref()?.filesystem.as_ref()?.device;
     snapshot.filesystems.as_ref()?.list.iter().find(|filesystem| filesystem.device == *device)
-}
-
-/// Log files where the kubelet has them, else where the runtime says they are.
-fn logs(pod: &Pod, name: &str, entry: &NodeCgroup) -> Option<Measured> {
-    let in_pod = pod.files.as_ref().and_then(|files| files.logs.get(name)).copied();
-    in_pod.or_else(|| entry.storage.as_ref()?.logs)
 }
 
 pub(super) fn pod_cpu(pod: &Pod) -> Option<CpuStats> {
@@ -256,27 +250,8 @@ fn volumes(pod: &Pod) -> Vec<VolumeStats> {
 
 /// What the pod takes of the node's own disk. `None` unless all of it is known: layers, logs, volumes.
 pub(super) fn ephemeral_storage(pod: &Pod, snapshot: &Snapshot) -> Option<FsStats> {
-    let mut sum = DiskUsage { bytes: Bytes(0), inodes: Some(0) };
-    let mut newest: Option<WallTime> = None;
-    let mut add = |usage: DiskUsage, at: WallTime| {
-        sum = sum.plus(usage);
-        newest = newest.max(Some(at));
-    };
-    for (name, entry) in &pod.containers {
-        let layer = layer(entry)?;
-        add(layer.usage, layer.at);
-        if let Some(logs) = logs(pod, name, entry) {
-            add(logs.usage, logs.at);
-        }
-    }
-    if let Some(files) = &pod.files {
-        for volume in files.volumes.iter().filter(|volume| volume.kind == VolumeKind::LocalEphemeral) {
-            add(volume.used?, volume.at);
-        }
-        for measured in [files.pod_logs, files.kubelet_files].into_iter().flatten() {
-            add(measured.usage, measured.at);
-        }
-    }
+    let containers = pod.containers.iter().map(|(name, entry)| (name.as_str(), entry.storage.as_deref()));
+    let (sum, newest) = files::ephemeral_storage(containers, pod.files.as_deref())?;
     let room = snapshot.node_filesystem.as_ref().map(|filesystem| figures::room(filesystem, None)).unwrap_or_default();
-    Some(FsStats { time: Time(Some(newest?)), used_bytes: Some(sum.bytes.0), inodes_used: sum.inodes, ..room })
+    Some(FsStats { time: Time(Some(newest)), used_bytes: Some(sum.bytes.0), inodes_used: sum.inodes, ..room })
 }

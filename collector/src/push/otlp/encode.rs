@@ -3,24 +3,23 @@
 //! Sums begin when the cgroup was made: that is when the kernel's counters do.
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric,
     number_data_point,
 };
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
-use super::histograms::{self, Span};
-use super::values::{attribute, text};
+use super::delta::{Base, increases};
+use super::histograms;
+use super::resource::resource;
+use super::values::text;
 use crate::push::observe::Observed;
 use crate::push::queue::Request;
-use crate::push::statistics::{Detail, Kind, Number, Point, ROWS, Row, Seen};
+use crate::push::statistics::{Detail, Kind, Number, Point, ROWS, Row, Seen, Since};
 use crate::push::{Details, Temporality};
 use crate::rates;
 use crate::sample::container::Sample;
-use crate::sample::identity::Identity;
-use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::units::WallTime;
 
 /// The convention's version, as receivers look it up.
@@ -36,7 +35,9 @@ pub struct Host {
     pub id: Option<String>,
     /// Its memory in bytes: a limit beyond it is none.
     pub memory: Option<u64>,
-    /// Since when the collector observes it.
+    /// Since when the collector's programs count.
+    pub began: WallTime,
+    /// Since when the exporter observes it.
     pub since: WallTime,
 }
 
@@ -84,56 +85,6 @@ fn container(observed: &Observed, host: &Host, style: Style) -> Option<ResourceM
     Some(ResourceMetrics { resource: Some(resource), scope_metrics: vec![scope], schema_url: SCHEMA.to_owned() })
 }
 
-/// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups. The cgroup
-/// of a pod itself is whose a container of it says.
-pub(super) fn resource(cgroup: &[u8], identity: Option<&Identity>, pod: Option<&Identity>, host: &Host) -> Resource {
-    let mut attributes = vec![
-        text("host.name", &host.name),
-        text("os.type", "linux"),
-        text("cgroup.path", &String::from_utf8_lossy(cgroup)),
-    ];
-    attributes.extend(host.id.as_deref().map(|id| text("host.id", id)));
-    if let Some(identity) = identity {
-        runtime_attributes(identity, &mut attributes);
-    }
-    if let Some(of_pod) = identity.or(pod) {
-        pod_attributes(of_pod, &mut attributes);
-    }
-    Resource { attributes, ..Resource::default() }
-}
-
-fn runtime_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
-    attributes.extend([text("container.id", &identity.id), text("container.runtime", identity.runtime.namespace())]);
-    attributes.extend(identity.name.as_deref().map(|name| text("container.name", name)));
-    if let Some(image) = identity.image.as_deref() {
-        let (name, tag) = image_name(image);
-        attributes.push(text("container.image.name", name));
-        attributes.extend(tag.map(|tag| {
-            let value = AnyValue { value: Some(any_value::Value::StringValue(tag.to_owned())) };
-            attribute("container.image.tags", any_value::Value::ArrayValue(ArrayValue { values: vec![value] }))
-        }));
-    }
-    attributes.extend(identity.labels.get(CONTAINER_NAME).map(|name| text("k8s.container.name", name)));
-}
-
-/// What the kubelet writes on each container; the uid is in the path as well.
-fn pod_attributes(identity: &Identity, attributes: &mut Vec<KeyValue>) {
-    let label = |label: &str| identity.labels.get(label).map(String::as_str);
-    let uid = label(POD_UID).or_else(|| identity.pod.as_ref().map(|pod| pod.uid.as_str()));
-    let keys = [("k8s.namespace.name", label(POD_NAMESPACE)), ("k8s.pod.name", label(POD_NAME)), ("k8s.pod.uid", uid)];
-    attributes.extend(keys.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
-}
-
-/// An image's name and its tag: `registry:5000/name:tag@digest`.
-fn image_name(image: &str) -> (&str, Option<&str>) {
-    let image = image.split_once('@').map_or(image, |(name, _)| name);
-    match image.rsplit_once(':') {
-        // The colon of a registry's port comes before a slash.
-        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-        _ => (image, None),
-    }
-}
-
 fn data_points(points: Vec<Point<'_>>, row: &Row, start: u64, at: u64) -> Vec<NumberDataPoint> {
     let point = |Point { number, labels }: Point<'_>| {
         let mut attributes: Vec<KeyValue> = row.attributes.iter().map(|(key, value)| text(key, value)).collect();
@@ -155,6 +106,7 @@ fn value(number: Number) -> number_data_point::Value {
         Number::Signed(number) => number_data_point::Value::AsInt(number),
         Number::Nanos(nanos) => number_data_point::Value::AsDouble(nanos as f64 / NANOS_PER_SECOND),
         Number::Hundredths(share) => number_data_point::Value::AsDouble(share as f64 / 10_000.0),
+        Number::Thousandths(thousandths) => number_data_point::Value::AsDouble(thousandths as f64 / 1000.0),
     }
 }
 
@@ -165,68 +117,43 @@ fn gauge(name: &str, unit: &str, at: u64, value: f64) -> Metric {
     Metric { name: name.to_owned(), unit: unit.to_owned(), data, ..Metric::default() }
 }
 
-/// What the increase of counters is counted from.
-enum Base<'a> {
-    /// What was pushed before.
-    Previous(&'a Sample),
-    /// Nothing: all of it was since the cgroup was made.
-    Creation,
-    /// Not known: it was there before the collector.
-    Unknown,
-}
-
-fn base<'a>(observed: &'a Observed, host: &Host) -> Base<'a> {
-    let created = observed.spec.created.unwrap_or_default();
-    match observed.previous.as_deref() {
-        Some(previous) if created <= previous.at => Base::Previous(previous),
-        // Made anew under its name.
-        Some(_) => Base::Creation,
-        None if created >= host.since => Base::Creation,
-        None => Base::Unknown,
-    }
-}
-
-/// What was added to counters. One that is less than before began anew.
-fn increases<'a>(points: Vec<Point<'a>>, before: &[Point<'_>]) -> Vec<Point<'a>> {
-    let increase = |(position, point): (usize, Point<'a>)| {
-        let same = before.get(position).filter(|other| other.labels == point.labels);
-        let same = same.or_else(|| before.iter().find(|other| other.labels == point.labels));
-        let number = match (point.number, same.map(|other| other.number)) {
-            (Number::Count(now), Some(Number::Count(then))) if now >= then => Number::Count(now - then),
-            (Number::Nanos(now), Some(Number::Nanos(then))) if now >= then => Number::Nanos(now - then),
-            (number, _) => number,
-        };
-        Point { number, ..point }
-    };
-    points.into_iter().enumerate().map(increase).collect()
-}
-
 fn metrics(observed: &Observed, sample: &Sample, host: &Host, style: Style) -> Vec<Metric> {
-    let Observed { identity, spec, previous, storage, .. } = observed;
+    let Observed { identity, spec, previous, storage, beside, .. } = observed;
     let (created, at) = (spec.created.unwrap_or_default().0, sample.at.0);
     let mut metrics: Vec<Metric> = Vec::with_capacity(64);
     let started = identity.as_ref().and_then(|identity| identity.started).or(spec.created);
     if let Some(started) = started.filter(|started| *started > WallTime::default()) {
         metrics.push(gauge("container.uptime", "s", at, sample.at.since(started).0 as f64 / NANOS_PER_SECOND));
     }
-    if let Some(rates) = previous.as_ref().and_then(|previous| rates::cpu(previous, sample)) {
+    if let Some(rates) = previous.as_ref().and_then(|previous| rates::cpu(&previous.sample, sample)) {
         metrics.push(gauge("container.cpu.usage", "{cpu}", at, rates.total as f64 / NANOS_PER_SECOND));
     }
-    let seen = Seen { sample, spec, storage: storage.as_deref(), machine_memory: host.memory };
-    let base = base(observed, host);
+    let seen = Seen {
+        sample,
+        spec,
+        identity: identity.as_deref(),
+        storage: storage.as_deref(),
+        beside: Some(beside),
+        machine_memory: host.memory,
+    };
+    let base = Base::of(observed, host);
     for row in ROWS {
         if row.otlp.is_empty() || (row.detail == Detail::OnRequest && style.details == Details::Few) {
             continue;
         }
         let mut points = row.points(&seen);
-        let mut start = created;
+        let mut start = match row.since {
+            Since::Creation => created,
+            Since::Start => created.max(host.began.0),
+        };
         let mut temporality = AggregationTemporality::Cumulative;
         if row.kind == Kind::Counter && style.temporality == Temporality::Delta {
             temporality = AggregationTemporality::Delta;
             match base {
-                Base::Previous(previous) => {
-                    points = increases(points, &row.points(&Seen { sample: previous, ..seen }));
-                    start = previous.at.0;
+                Base::Previous(before) => {
+                    let then = Seen { sample: &before.sample, beside: Some(&before.beside), ..seen };
+                    points = increases(points, &row.points(&then), row.extent);
+                    start = before.sample.at.0;
                 }
                 Base::Creation => {}
                 Base::Unknown => continue,
@@ -255,10 +182,17 @@ fn metrics(observed: &Observed, sample: &Sample, host: &Host, style: Style) -> V
         let (name, unit) = (row.otlp.to_owned(), row.unit.to_owned());
         metrics.push(Metric { name, unit, data: Some(data), ..Metric::default() });
     }
-    let before = previous.as_ref().filter(|before| created <= before.at.0);
-    // The programs are as old as the collector.
-    let span = Span { start: created.max(host.since.0), previous: before.map(|sample| sample.at.0), at };
-    metrics.extend(histograms::metrics(&observed.kinds, observed.previous_kinds.as_ref(), span, style.temporality));
+    let span = [created.max(host.began.0), at];
+    let histograms = match (style.temporality, base) {
+        (Temporality::Cumulative, _) | (Temporality::Delta, Base::Creation) => {
+            histograms::metrics(beside, None, span, style.temporality)
+        }
+        (Temporality::Delta, Base::Previous(before)) => {
+            histograms::metrics(beside, Some(&before.beside), [before.sample.at.0, at], style.temporality)
+        }
+        (Temporality::Delta, Base::Unknown) => Vec::new(),
+    };
+    metrics.extend(histograms);
     metrics
 }
 
@@ -267,10 +201,13 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use opentelemetry_proto::tonic::common::v1::any_value;
+
     use super::*;
-    use crate::push::statistics::Kinds;
+    use crate::push::observe::Before;
+    use crate::push::statistics::Beside;
     use crate::sample::container::{Cpu, DeviceIo, Faults, Interface, Io, IoStat, Memory, Network, Traffic};
-    use crate::sample::identity::Runtime;
+    use crate::sample::identity::{Identity, Runtime};
     use crate::sample::spec::{MemoryLimit, MemorySpec, Spec};
     use crate::units::{Bytes, Nanos};
 
@@ -318,11 +255,10 @@ mod tests {
             identity: Some(Arc::new(identity)),
             pod: None,
             spec,
-            previous: Some(sample(5)),
+            previous: Some(Before { sample: sample(5), beside: Beside::default() }),
             samples: vec![sample(7)],
             storage: None,
-            kinds: Kinds::default(),
-            previous_kinds: None,
+            beside: Beside::default(),
         }
     }
 
@@ -330,7 +266,7 @@ mod tests {
 
     fn decoded(observed: Observed, style: Style) -> (ResourceMetrics, u64) {
         let since = WallTime(500_000_000);
-        let host = Host { name: "node".to_owned(), id: None, memory: Some(5000), since };
+        let host = Host { name: "node".to_owned(), id: None, memory: Some(5000), began: since, since };
         let request = request(&[observed], &host, style);
         let mut message = ExportMetricsServiceRequest::decode(request.body).unwrap();
         (message.resource_metrics.remove(0), request.points)
@@ -460,12 +396,19 @@ mod tests {
             now.cpu = Some(Cpu { total: Nanos((second - created) * 500_000_000), ..Cpu::default() });
             let now = Arc::new(now);
             let spec = Spec { created: Some(WallTime(created * 1_000_000_000)), ..Spec::default() };
-            let before = previous.replace(Arc::clone(&now));
+            let before = previous.replace(Before { sample: Arc::clone(&now), beside: Beside::default() });
+            let is_first = before.is_none();
             let (seconds, start) =
-                added(Observed { spec, previous: before.clone(), samples: vec![now], ..observed() }).unwrap();
+                added(Observed { spec, previous: before, samples: vec![now], ..observed() }).unwrap();
             assert_eq!(
                 start,
-                before.map_or(1, |_| if created == second { created } else { (second - 1).max(created) })
+                if is_first {
+                    1
+                } else if created == second {
+                    created
+                } else {
+                    (second - 1).max(created)
+                }
             );
             sum += seconds;
             // Of a life all but what came after its last sample.
@@ -476,13 +419,5 @@ mod tests {
         let spec = Spec { created: Some(WallTime(1)), ..Spec::default() };
         assert_eq!(added(Observed { spec: spec.clone(), previous: None, ..observed() }), None);
         assert_eq!(added(Observed { spec, ..observed() }), Some((1.0, 5)));
-    }
-
-    #[test]
-    fn images() {
-        assert_eq!(image_name("nginx"), ("nginx", None));
-        assert_eq!(image_name("nginx:1"), ("nginx", Some("1")));
-        assert_eq!(image_name("reg:5000/a/b"), ("reg:5000/a/b", None));
-        assert_eq!(image_name("a@sha256:12"), ("a", None));
     }
 }

@@ -7,41 +7,33 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use super::values::text;
 use crate::push::Temporality;
-use crate::push::statistics::{HISTOGRAMS, Histogram, Kinds, Times};
+use crate::push::statistics::{Beside, HISTOGRAMS, Histogram, Times};
 use crate::sample::doubling::{BUCKETS, exponent};
 
-/// From when to when something was counted, in nanoseconds since 1970.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) start: u64,
-    /// When it was pushed before.
-    pub(super) previous: Option<u64>,
-    pub(super) at: u64,
-}
-
-/// What was counted for a container; `previous` is what was pushed before.
+/// What was counted for a container within this span, in nanoseconds since 1970: beyond what it was at its beginning, where
+/// that is not nothing.
 pub(super) fn metrics(
-    kinds: &Kinds,
-    previous: Option<&Kinds>,
-    span: Span,
+    beside: &Beside,
+    before: Option<&Beside>,
+    span: [u64; 2],
     temporality: Temporality,
-) -> impl Iterator<Item = Metric> {
-    let (kind, previous) = match temporality {
-        Temporality::Cumulative => (AggregationTemporality::Cumulative, None),
-        Temporality::Delta => (AggregationTemporality::Delta, previous.zip(span.previous)),
+) -> Vec<Metric> {
+    let kind = match temporality {
+        Temporality::Cumulative => AggregationTemporality::Cumulative,
+        Temporality::Delta => AggregationTemporality::Delta,
     };
-    let start = previous.map_or(span.start, |(_, at)| at);
-    HISTOGRAMS.iter().filter_map(move |histogram| {
-        let before = previous.map(|(previous, _)| histogram.times(previous)).unwrap_or_default();
-        let point = |times: Times<'_>| data_point(&times.since(&before), histogram, [start, span.at]);
-        let data_points: Vec<_> = histogram.times(kinds).into_iter().map(point).collect();
+    let metric = |histogram: &Histogram| {
+        let before = before.map(|before| histogram.times(before)).unwrap_or_default();
+        let point = |times: Times<'_>| data_point(&times.since(&before), histogram, span);
+        let data_points: Vec<_> = histogram.times(beside).into_iter().map(point).collect();
         (!data_points.is_empty()).then(|| Metric {
             name: histogram.otlp.to_owned(),
             unit: "s".to_owned(),
             data: Some(metric::Data::Histogram(Data { data_points, aggregation_temporality: kind.into() })),
             ..Metric::default()
         })
-    })
+    };
+    HISTOGRAMS.iter().filter_map(metric).collect()
 }
 
 fn data_point(times: &Times<'_>, histogram: &Histogram, [start, at]: [u64; 2]) -> HistogramDataPoint {
@@ -71,9 +63,8 @@ mod tests {
 
     #[test]
     fn every_bucket_is_there() {
-        let span = Span { start: 5, previous: Some(6), at: 9 };
-        let kinds = counted();
-        let found: Vec<_> = metrics(&kinds, Some(&kinds), span, Temporality::Cumulative).collect();
+        let beside = counted();
+        let found = metrics(&beside, None, [5, 9], Temporality::Cumulative);
         let names: Vec<_> = found.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, HISTOGRAMS.iter().map(|histogram| histogram.otlp).collect::<Vec<_>>());
         let ([waits], kind) = points(&found[0]) else { panic!("{found:?}") };
@@ -85,10 +76,10 @@ mod tests {
         let ([served], _) = points(&found[2]) else { panic!("{found:?}") };
         assert_eq!((served.explicit_bounds[18], served.attributes.len()), (1.0, 2));
 
-        let added: Vec<_> = metrics(&kinds, Some(&kinds), span, Temporality::Delta).collect();
+        let added = metrics(&beside, Some(&beside), [6, 9], Temporality::Delta);
         let ([waits], kind) = points(&added[0]) else { panic!("{added:?}") };
         assert_eq!(kind, i32::from(AggregationTemporality::Delta));
         assert_eq!((waits.start_time_unix_nano, waits.count, waits.sum), (6, 0, Some(0.0)));
-        assert_eq!(metrics(&Kinds::default(), None, span, Temporality::Delta).count(), 0);
+        assert_eq!(metrics(&Beside::default(), None, [6, 9], Temporality::Delta), []);
     }
 }

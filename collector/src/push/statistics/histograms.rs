@@ -3,26 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Label;
-use crate::sample::block_latency::{self, BlockLatency, DeviceLatency, Latencies};
+use super::{Beside, Label};
+use crate::sample::block_latency::{self, DeviceLatency, Latencies};
 use crate::sample::doubling::{BUCKETS, Counts};
 use crate::sample::run_queue::{self, RunQueue};
-use crate::store::Container;
 use crate::units::Nanos;
-
-/// What programs of single kinds counted for a container, as last read.
-#[derive(Clone, Debug, Default)]
-pub struct Kinds {
-    run_queue: Option<Arc<RunQueue>>,
-    block_latency: Option<Arc<BlockLatency>>,
-}
-
-impl Kinds {
-    /// What is known of a container now.
-    pub fn of(container: &Container) -> Self {
-        Self { run_queue: container.run_queue(), block_latency: container.block_latency() }
-    }
-}
 
 /// A histogram of times in seconds, and what it is called.
 #[derive(Clone, Copy)]
@@ -32,11 +17,13 @@ pub(in crate::push) struct Histogram {
     pub(in crate::push) otlp: &'static str,
     /// The family of `/metrics`.
     pub(in crate::push) prometheus: &'static str,
+    /// What the measurements of `InfluxDB` begin with.
+    pub(in crate::push) influx: &'static str,
     /// Where it is in the JSON of the API.
     pub(in crate::push) json: &'static str,
     /// The exponent of the first bucket's bound.
     pub(in crate::push) first: i32,
-    read: fn(&Kinds) -> Vec<Times<'_>>,
+    read: fn(&Beside) -> Vec<Times<'_>>,
 }
 
 /// How long something took.
@@ -63,8 +50,8 @@ impl Times<'_> {
 
 impl Histogram {
     /// Its values; none where the kind is off.
-    pub(in crate::push) fn times<'a>(&self, kinds: &'a Kinds) -> Vec<Times<'a>> {
-        (self.read)(kinds)
+    pub(in crate::push) fn times<'a>(&self, beside: &'a Beside) -> Vec<Times<'a>> {
+        (self.read)(beside)
     }
 }
 
@@ -73,30 +60,33 @@ pub(in crate::push) const HISTOGRAMS: &[Histogram] = &[
     Histogram {
         otlp: "container.cpu.schedule.wait.duration",
         prometheus: "container_cpu_runqueue_wait_seconds",
+        influx: "runqueue_wait",
         json: "runqueue.waits",
         first: run_queue::FIRST_EXPONENT,
-        read: |kinds| {
+        read: |beside| {
             let times = |waits: &Arc<RunQueue>| Times { labels: Vec::new(), counts: waits.buckets, sum: waits.waited };
-            kinds.run_queue.iter().map(times).collect()
+            beside.run_queue.iter().map(times).collect()
         },
     },
     Histogram {
         otlp: "container.disk.queue.duration",
         prometheus: "container_blkio_queue_seconds",
+        influx: "blkio_queue",
         json: "blocklatency.queue",
         first: block_latency::FIRST_EXPONENT,
-        read: |kinds| devices(kinds, |device| &device.queued),
+        read: |beside| devices(beside, |device| &device.queued),
     },
     Histogram {
         otlp: "container.disk.operation.duration",
         prometheus: "container_blkio_device_seconds",
+        influx: "blkio_device",
         json: "blocklatency.service",
         first: block_latency::FIRST_EXPONENT,
-        read: |kinds| devices(kinds, |device| &device.served),
+        read: |beside| devices(beside, |device| &device.served),
     },
 ];
 
-fn devices<'a>(kinds: &'a Kinds, get: impl Fn(&'a DeviceLatency) -> &'a Latencies) -> Vec<Times<'a>> {
+fn devices<'a>(beside: &'a Beside, get: impl Fn(&'a DeviceLatency) -> &'a Latencies) -> Vec<Times<'a>> {
     let times = |device: &'a DeviceLatency| {
         let DeviceLatency { device: name, major, minor, operation, .. } = device;
         let name = if name.is_empty() { Cow::Owned(format!("{major}:{minor}")) } else { Cow::Borrowed(name.as_ref()) };
@@ -104,12 +94,12 @@ fn devices<'a>(kinds: &'a Kinds, get: impl Fn(&'a DeviceLatency) -> &'a Latencie
         let Latencies { total, buckets } = get(device);
         Times { labels: vec![(Label::Operation, operation), (Label::Device, name)], counts: *buckets, sum: *total }
     };
-    kinds.block_latency.iter().flat_map(|latency| &latency.0).map(times).collect()
+    beside.block_latency.iter().flat_map(|latency| &latency.0).map(times).collect()
 }
 
 #[cfg(test)]
-pub(in crate::push) fn counted() -> Kinds {
-    use crate::sample::block_latency::Operation;
+pub(in crate::push) fn counted() -> Beside {
+    use crate::sample::block_latency::{BlockLatency, Operation};
 
     let counts: Counts = std::array::from_fn(|bucket| bucket as u64);
     let times = |total| Latencies { total: Nanos(total), buckets: counts };
@@ -122,8 +112,9 @@ pub(in crate::push) fn counted() -> Kinds {
         queued: times(3_000_000_000),
         served: times(5_000_000_000),
     };
-    Kinds {
+    Beside {
         run_queue: Some(Arc::new(RunQueue { waited: Nanos(7_000_000_000), buckets: counts, ..RunQueue::default() })),
         block_latency: Some(Arc::new(BlockLatency(vec![device]))),
+        ..Beside::default()
     }
 }

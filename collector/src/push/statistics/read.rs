@@ -9,6 +9,8 @@ use crate::sample::container::{
     Cfs, Cpu, CpuSpec, IoStat, Load, Memory, MemoryEvents, MemorySpec, Network, Pressure, PressureRow, Processes,
     Schedstat, TaskStates, Zswap,
 };
+use crate::sample::filesystem::Storage;
+use crate::sample::hardware::PerfCount;
 use crate::sample::memory_stat::ReportedStat;
 use crate::sample::sockets::{MAX_CONN, TcpSockets, UdpSockets};
 use crate::sample::spec::MemoryLimit;
@@ -107,6 +109,13 @@ macro_rules! traffic {
     };
 }
 
+/// Perf events.
+macro_rules! perf {
+    ($of:ident, $get:ident) => {
+        |seen, out| $of(seen, out, $get)
+    };
+}
+
 /// Sockets of one protocol.
 macro_rules! sockets {
     ($add:ident, $field:ident) => {
@@ -127,7 +136,7 @@ macro_rules! limit {
     };
 }
 
-pub(super) use {averages, device, each, limit, maybe, nodes, oom_kills, own, read, sockets, stalled, traffic};
+pub(super) use {averages, device, each, limit, maybe, nodes, oom_kills, own, perf, read, sockets, stalled, traffic};
 
 impl From<u64> for Number {
     fn from(count: u64) -> Self {
@@ -412,37 +421,37 @@ pub(super) fn caches<'a>(
     Some(())
 }
 
-pub(super) fn perf_core<'a>(seen: &Seen<'a>, out: &mut Points<'a>) -> Option<()> {
+/// Perf events by CPU.
+pub(super) fn perf_core<'a>(seen: &Seen<'a>, out: &mut Points<'a>, get: fn(PerfCount) -> Number) -> Option<()> {
     for event in seen.sample.perf.as_ref()? {
         let cpu = (Label::Cpu, event.cpu.to_string().into());
-        out.with(Count(event.count.scaled()), [(Label::Event, Cow::Borrowed(&*event.name)), cpu]);
+        out.with(get(event.count), [(Label::Event, Cow::Borrowed(&*event.name)), cpu]);
     }
     Some(())
 }
 
-pub(super) fn perf_uncore<'a>(seen: &Seen<'a>, out: &mut Points<'a>) -> Option<()> {
+/// Those outside of the cores.
+pub(super) fn perf_uncore<'a>(seen: &Seen<'a>, out: &mut Points<'a>, get: fn(PerfCount) -> Number) -> Option<()> {
     for event in seen.sample.perf_uncore.as_ref()? {
         let (name, pmu) = (Cow::Borrowed(&*event.name), Cow::Borrowed(&*event.pmu));
         let socket = (Label::Socket, event.socket.to_string().into());
-        out.with(Count(event.count.scaled()), [(Label::Event, name), (Label::Pmu, pmu), socket]);
+        out.with(get(event.count), [(Label::Event, name), (Label::Pmu, pmu), socket]);
     }
     Some(())
 }
 
-pub(super) fn filesystem_usage<'a>(seen: &Seen<'a>, out: &mut Points<'a>) -> Option<()> {
-    let storage = seen.storage?;
-    let device = Cow::Borrowed(&*storage.filesystem.as_ref()?.device);
-    out.with(storage.total()?.bytes.into(), [(Label::Device, device)]);
-    Some(())
+pub(super) fn scaled(count: PerfCount) -> Number {
+    Count(count.scaled())
 }
 
-/// A limit of its own goes before the size of the file system.
-pub(super) fn filesystem_capacity<'a>(seen: &Seen<'a>, out: &mut Points<'a>) -> Option<()> {
-    let storage = seen.storage?;
-    let filesystem = storage.filesystem.as_ref()?;
-    let capacity = storage.limit.unwrap_or(filesystem.capacity);
-    out.with(capacity.into(), [(Label::Device, Cow::Borrowed(&*filesystem.device))]);
-    Some(())
+/// Which share of the time an event was on a counter.
+pub(super) fn scaling_ratio(count: PerfCount) -> Number {
+    Hundredths((count.scaling_ratio() * 10_000.0) as u64)
+}
+
+/// The device that a container's own files are on.
+pub(super) fn filesystem_of_layer(storage: &Storage) -> Option<Cow<'_, str>> {
+    Some(Cow::Borrowed(storage.filesystem.as_ref()?.device.as_str()))
 }
 
 pub(super) fn created<'a>(seen: &Seen<'a>, out: &mut Points<'a>) -> Option<()> {

@@ -3,13 +3,17 @@
 use super::Kind::{Counter, Gauge, UpDownCounter};
 use super::Number::{Count, Nanos};
 use super::Row;
+use super::beside::{
+    aggressors, exit_code, exits, filesystem_capacity, filesystem_usage, from_runtime, health, inodes, inodes_free,
+    inodes_used, passed, peak, peak_cpu, peaks, pod_storage, restarts, restarts_in_pod, started, storage, through,
+    volumes, waited, waits,
+};
 use super::read::{
     Optional, available, averages, by_node, caches, cfs, connections, cpu, cpu_mask, cpu_pressure, cpu_spec, created,
-    datagrams, device, devices, each, events, filesystem_capacity, filesystem_usage, interfaces, io_pressure, limit,
-    load, maybe, memory, memory_limit, memory_pressure, memory_spec, memory_stat, micros, millis, minor_faults,
-    misc_current, network, nodes, oom_kills, open_files, own, pages, per_cpu, perf_core, perf_uncore, process_limit,
-    processes, read, resources, schedstat, shares, sockets, stalled, stat, swap_limit, tasks, tcp_advanced, traffic,
-    zswap,
+    datagrams, device, devices, each, events, interfaces, io_pressure, limit, load, maybe, memory, memory_limit,
+    memory_pressure, memory_spec, memory_stat, micros, millis, minor_faults, misc_current, network, nodes, oom_kills,
+    open_files, own, pages, per_cpu, perf, perf_core, perf_uncore, process_limit, processes, read, resources, scaled,
+    scaling_ratio, schedstat, shares, sockets, stalled, stat, swap_limit, tasks, tcp_advanced, traffic, zswap,
 };
 
 const USER: &[(&str, &str)] = &[("cpu.mode", "user")];
@@ -34,6 +38,8 @@ const PGFAULT_ALL: &[(&str, &str)] = &[("failure_type", "pgfault"), ("scope", "h
 const PGMAJFAULT_ALL: &[(&str, &str)] = &[("failure_type", "pgmajfault"), ("scope", "hierarchical")];
 const USAGE: &[(&str, &str)] = &[("type", "usage")];
 const LIMIT: &[(&str, &str)] = &[("type", "limit")];
+const SOURCE: &[(&str, &str)] = &[("container.stats.source", crate::sample::runtime_usage::SOURCE)];
+const SOURCE_TAG: &[(&str, &str)] = &[("source", crate::sample::runtime_usage::SOURCE)];
 
 /// Every row.
 #[rustfmt::skip]
@@ -154,10 +160,36 @@ pub(in crate::push) const ROWS: &[Row] = &[
     Row::new(Counter, ["resctrl.memory_bandwidth.total", "container.memory.bandwidth", "By"], ["container_memory_bandwidth_bytes", "resctrl_memory_bandwidth_total", "resctrl.memory_bandwidth.mbm_total_bytes"], each!(caches => total)),
     Row::new(Counter, ["resctrl.memory_bandwidth.local", "container.memory.local_bandwidth", "By"], ["container_memory_bandwidth_local_bytes", "resctrl_memory_bandwidth_local", "resctrl.memory_bandwidth.mbm_local_bytes"], each!(caches => local)),
     Row::new(UpDownCounter, ["resctrl.cache_occupancy", "container.cache.occupancy", "By"], ["container_llc_occupancy_bytes", "resctrl_llc_occupancy", "resctrl.cache.llc_occupancy"], each!(caches => occupancy)),
-    Row::new(Counter, ["perf.core", "container.perf.events", "{event}"], ["container_perf_events_total", "perf_stat", "perf_stats.value"], perf_core).detail(),
-    Row::new(Counter, ["perf.uncore", "container.perf.uncore_events", "{event}"], ["container_perf_uncore_events_total", "perf_uncore_stat", "perf_uncore_stats.value"], perf_uncore).detail(),
+    Row::new(Counter, ["perf.core", "container.perf.events", "{event}"], ["container_perf_events_total", "perf_stat", "perf_stats.value"], perf!(perf_core, scaled)).detail(),
+    Row::new(Gauge, ["", "container.perf.scaling_ratio", "1"], ["container_perf_events_scaling_ratio", "perf_stat_scaling_ratio", "perf_stats.scaling_ratio"], perf!(perf_core, scaling_ratio)).detail(),
+    Row::new(Counter, ["perf.uncore", "container.perf.uncore_events", "{event}"], ["container_perf_uncore_events_total", "perf_uncore_stat", "perf_uncore_stats.value"], perf!(perf_uncore, scaled)).detail(),
+    Row::new(Gauge, ["", "container.perf.uncore_scaling_ratio", "1"], ["container_perf_uncore_events_scaling_ratio", "perf_uncore_stat_scaling_ratio", "perf_uncore_stats.scaling_ratio"], perf!(perf_uncore, scaling_ratio)).detail(),
     Row::new(UpDownCounter, ["", "container.filesystem.usage", "By"], ["container_fs_usage_bytes", "fs_usage", "filesystem.usage"], filesystem_usage).tags(USAGE).statsd("fs_usage"),
     Row::new(UpDownCounter, ["", "container.filesystem.capacity", "By"], ["container_fs_limit_bytes", "fs_limit", "filesystem.capacity"], filesystem_capacity).tags(LIMIT).statsd("fs_limit"),
+    Row::new(UpDownCounter, ["", "container.filesystem.inode.used", "{inode}"], ["container_fs_inodes_total", "fs_inodes_used", ""], inodes_used),
+    Row::new(UpDownCounter, ["", "container.filesystem.inode.count", "{inode}"], ["container_fs_inodes_total", "fs_inodes", "filesystem.inodes"], inodes),
+    Row::new(UpDownCounter, ["", "container.filesystem.inode.free", "{inode}"], ["container_fs_inodes_free", "fs_inodes_free", "filesystem.inodes_free"], inodes_free),
+    Row::new(UpDownCounter, ["", "container.storage.usage", "By"], ["container_storage_usage_bytes", "storage_usage", ""], storage),
+    Row::new(UpDownCounter, ["", "k8s.pod.volume.usage", "By"], ["pod_volume_usage_bytes", "pod_volume_usage", ""], volumes),
+    Row::new(UpDownCounter, ["", "k8s.pod.filesystem.usage", "By"], ["pod_ephemeral_storage_usage_bytes", "pod_ephemeral_storage_usage", ""], pod_storage),
+    Row::new(Gauge, ["", "container.memory.usage.peak", "By"], ["container_peak_memory_usage_bytes", "peak_memory_usage", ""], peak!(memory)),
+    Row::new(Gauge, ["", "container.memory.working_set.peak", "By"], ["container_peak_memory_working_set_bytes", "peak_memory_working_set", ""], peak!(working_set)),
+    Row::new(Gauge, ["", "container.cpu.usage.peak", "{cpu}"], ["container_peak_cpu_cores", "peak_cpu", ""], peak_cpu),
+    Row::new(Gauge, ["", "container.thread.peak", "{thread}"], ["container_peak_threads", "peak_threads", ""], peak!(threads)),
+    Row::new(Counter, ["", "container.cpu.schedule.throttled.time", "s"], ["container_cpu_runqueue_throttled_seconds_total", "runqueue_throttled_time", "runqueue.throttled_time"], waited!(throttled)).since_start(),
+    Row::new(Counter, ["", "container.cpu.schedule.own.time", "s"], ["container_cpu_runqueue_own_seconds_total", "runqueue_own_time", "runqueue.own_time"], waited!(own)).since_start(),
+    Row::new(Counter, ["", "container.cpu.schedule.aggressor.time", "s"], ["container_cpu_runqueue_aggressor_seconds_total", "runqueue_aggressor_time", "runqueue.aggressors"], aggressors).since_start().largest(),
+    Row::new(Counter, ["", "container.network.cgroup.io", "By"], ["container_network_cgroup_receive_bytes_total", "network_cgroup_rx_bytes", "network_cgroup.receive_bytes"], passed!(receive, bytes)).attributes(RECEIVE).since_start(),
+    Row::new(Counter, ["", "container.network.cgroup.io", "By"], ["container_network_cgroup_transmit_bytes_total", "network_cgroup_tx_bytes", "network_cgroup.transmit_bytes"], passed!(transmit, bytes)).attributes(TRANSMIT).since_start(),
+    Row::new(Counter, ["", "container.network.cgroup.packets", "{packet}"], ["container_network_cgroup_receive_packets_total", "network_cgroup_rx_packets", "network_cgroup.receive_packets"], passed!(receive, packets)).attributes(RECEIVE).since_start(),
+    Row::new(Counter, ["", "container.network.cgroup.packets", "{packet}"], ["container_network_cgroup_transmit_packets_total", "network_cgroup_tx_packets", "network_cgroup.transmit_packets"], passed!(transmit, packets)).attributes(TRANSMIT).since_start(),
+    Row::new(Gauge, ["", "container.exit.code", "{code}"], ["container_last_exit_code", "exit_code", ""], exit_code),
+    Row::new(Counter, ["", "container.exit.count", "{exit}"], ["collector_container_exits_total", "exits", ""], exits).since_start(),
+    Row::new(UpDownCounter, ["", "k8s.container.restart.count", "{restart}"], ["container_restarts_total", "restarts", ""], restarts_in_pod),
+    Row::new(UpDownCounter, ["", "container.restart.count", "{restart}"], ["container_restarts_total", "restarts", ""], restarts),
+    Row::new(Gauge, ["", "container.health.state", "1"], ["container_health_state", "health_state", ""], health),
+    Row::new(Gauge, ["", "container.stats.source", "1"], ["container_stats_source", "stats_source", "source"], from_runtime).attributes(SOURCE).tags(SOURCE_TAG),
+    Row::new(Gauge, ["", "", "s"], ["container_start_time_seconds", "start_time", ""], started),
     Row::new(Gauge, ["spec.creation_time", "container.creation_time", "s"], ["container_creation_time_seconds", "creation_time", "spec.creation_time"], created),
     Row::new(Gauge, ["spec.cpu.shares", "container.cpu.shares", "1"], ["container_spec_cpu_shares", "spec_cpu_shares", "spec.cpu.limit"], maybe!(cpu_spec => shares)),
     Row::new(UpDownCounter, ["spec.cpu.quota", "container.cpu.limit.quota", "s"], ["container_spec_cpu_quota", "spec_cpu_quota", "spec.cpu.quota"], maybe!(cpu_spec => quota)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::{everything, snapshot, text, v1_sample, v2_sample};
 use super::parsed::Parsed;
-use crate::api::prometheus::container::beside_cadvisors;
+use crate::api::prometheus::container::{self, beside_cadvisors};
 use crate::api::prometheus::family::{Emit, Family, Moment};
 use crate::api::prometheus::{ExpositionOptions, FAMILIES, Scrape, Timestamps};
 use crate::sample::kinds::{KindSet, MetricKind};
@@ -118,6 +118,15 @@ fn every_family_is_reported_with_its_type_and_labels() {
         let reported = fact.labels.iter().filter(|label| !EMPTY.contains(label));
         let labels: BTreeSet<String> = reported.map(|label| (*label).to_owned()).collect();
         assert_eq!(seen.get(fact.name), Some(&labels), "{}", fact.name);
+    }
+}
+
+/// What push leaves out has to be on its page of names, with where it is instead.
+#[test]
+fn every_family_of_containers_is_pushed() {
+    let page = include_str!("../../../../../docs/push-names.md");
+    for family in container::families() {
+        assert!(page.contains(&format!("`{}`", family.name)), "{family:?}: give it a row in push/statistics/rows.rs");
     }
 }
 
