@@ -1,6 +1,6 @@
 //! cAdvisor's storage drivers before real databases, and what else receives: InfluxDB, `VictoriaMetrics`, statsd, logs.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
@@ -12,7 +12,7 @@ use crate::support::cgroups::{Cgroups, Set};
 use crate::support::collector::{Collector, run_to_end};
 use crate::support::harness::Case;
 use crate::support::peers::Database;
-use crate::support::receiver::{self, Received};
+use crate::support::receiver::{self, Listening, Moods, Received};
 use crate::support::surroundings::Surroundings;
 use crate::support::workload::{Plan, Work};
 use crate::support::{Context as _, Result, bytes, ensure, wait};
@@ -23,7 +23,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("push_stores::influxdb_2", influxdb_2),
     Case::new("push_stores::victoria_metrics", victoria_metrics),
     Case::new("push_stores::statsd", statsd),
-    Case::new("push_stores::logs", logs),
+    Case::new("push_stores::logs", || logs("grpc", receiver::otlp_logs)),
+    // Five seconds.
+    Case::new("push_stores::logs_over_http", || logs("http/protobuf", receiver::otlp_http_logs)),
     Case::new("push_stores::refused", refused),
 ];
 
@@ -83,7 +85,7 @@ fn influxdb() -> Result<()> {
 /// read.
 fn influxdb_2() -> Result<()> {
     let received = Received::<receiver::PostedLines>::default();
-    let listening = receiver::lines(receiver::any_port(), &received)?;
+    let listening = receiver::influxdb(receiver::any_port(), &received, &Moods::default())?;
     let files = Files::new("influxdb")?;
     let token = flag("storage_driver_influxdb_token_file", &files.put("token", "s3cret\n")?);
     let host = format!("--storage_driver_host={}", listening.address());
@@ -162,13 +164,17 @@ fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a any_value:
     attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
 }
 
-/// Events come as logs, a kill for want of memory and the container's end with who and why; what a receiver of metrics did
-/// not want is counted.
-fn logs() -> Result<()> {
+/// Events come as logs, a kill for want of memory and the container's end with who and why; what a receiver did not want is
+/// counted.
+fn logs(
+    protocol: &str,
+    listen: fn(SocketAddr, &Received<ExportLogsServiceRequest>) -> Result<Listening>,
+) -> Result<()> {
     let received = Received::<ExportLogsServiceRequest>::default();
-    let listening = receiver::otlp_logs(receiver::any_port(), &received)?;
+    let listening = listen(receiver::any_port(), &received)?;
     let endpoint = format!("--otlp_endpoint=http://{}", listening.address());
-    let collector = Collector::start(&[&endpoint, "--otlp_interval=300ms", "--otlp_events"])?;
+    let protocol = format!("--otlp_protocol={protocol}");
+    let collector = Collector::start(&[&endpoint, &protocol, "--otlp_interval=300ms", "--otlp_events"])?;
     collector.require_ebpf()?;
     let cgroups = Cgroups::new(Set::Memory)?;
     let cgroup = cgroups.make("short")?;
@@ -212,9 +218,15 @@ fn logs() -> Result<()> {
     wait::eventually(wait::seconds(20), || {
         let metrics = collector.metrics()?;
         let value = |family, labels: &[(&str, &str)]| metrics.value(family, labels).unwrap_or_default();
-        let rejected = value("collector_push_dropped_points_total", &[("exporter", "otlp"), ("reason", "rejected")]);
-        let sent = value("collector_push_sent_points_total", &[("exporter", "otlp")]);
-        ensure!(rejected >= 1.0 && sent > rejected, "{rejected} rejected, {sent} sent");
+        for exporter in ["otlp", "otlp_logs"] {
+            let of = [("exporter", exporter), ("reason", "rejected")];
+            let rejected = value("collector_push_dropped_points_total", &of);
+            let sent = value("collector_push_sent_points_total", &of[..1]);
+            ensure!(rejected >= 1.0 && sent > 0.0, "{exporter}: {rejected} rejected, {sent} sent");
+        }
+        let records = received.all().iter().flat_map(|request| &request.resource_logs).count() as f64;
+        let counted = value("collector_push_sent_points_total", &[("exporter", "otlp_logs")]);
+        ensure!(counted <= records, "{counted} records are counted as accepted, {records} cgroups have some");
         Ok(())
     })
 }

@@ -1,6 +1,9 @@
 //! Receivers of what the collector pushes: OpenTelemetry's protocol over gRPC, by the official crate's service, and over
 //! HTTP; Prometheus' remote write. They can go away and come back at the same address.
 
+mod moody;
+mod remote_write_2;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +12,9 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -24,6 +29,8 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use super::{Context as _, Result, wait};
+pub(crate) use moody::{Mood, Moods, influxdb, moody_otlp_grpc, moody_otlp_http, remote_write_2};
+pub(crate) use remote_write_2::WriteRequest2;
 
 /// What has been received, oldest first.
 #[derive(Debug)]
@@ -123,11 +130,11 @@ impl LogsService for Logs {
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         self.0.all().push(request.into_inner());
-        Ok(Response::new(ExportLogsServiceResponse::default()))
+        Ok(Response::new(one_record_too_many()))
     }
 }
 
-/// Receives OTLP's logs over gRPC, and of metrics says that one value was too many.
+/// Receives OTLP's logs over gRPC, and says of each request, of metrics too, that one of its values was too many.
 pub(crate) fn otlp_logs(address: SocketAddr, received: &Received<ExportLogsServiceRequest>) -> Result<Listening> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let entered = runtime.enter();
@@ -150,53 +157,66 @@ impl MetricsService for Picky {
         &self,
         _: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let partial_success =
-            Some(ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: "one too many".to_owned() });
-        Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
+        Ok(Response::new(one_point_too_many()))
     }
+}
+
+fn one_point_too_many() -> ExportMetricsServiceResponse {
+    let partial_success =
+        Some(ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: "one too many".to_owned() });
+    ExportMetricsServiceResponse { partial_success }
+}
+
+fn one_record_too_many() -> ExportLogsServiceResponse {
+    let partial_success =
+        Some(ExportLogsPartialSuccess { rejected_log_records: 1, error_message: "one too many".to_owned() });
+    ExportLogsServiceResponse { partial_success }
+}
+
+/// The same over HTTP, with gzip alone.
+pub(crate) fn otlp_http_logs(address: SocketAddr, received: &Received<ExportLogsServiceRequest>) -> Result<Listening> {
+    let received = received.clone();
+    http(address, move |request| {
+        let protobuf = |body: Vec<u8>| Reply {
+            headers: "Content-Type: application/x-protobuf\r\n".to_owned(),
+            body,
+            ..Reply::from(200)
+        };
+        if request.header("content-encoding") != Some("gzip") {
+            return 400.into();
+        }
+        if request.otlp::<ExportMetricsServiceRequest>("/v1/metrics").is_ok() {
+            return protobuf(one_point_too_many().encode_to_vec());
+        }
+        match request.otlp("/v1/logs") {
+            Ok(message) => {
+                received.all().push(message);
+                protobuf(one_record_too_many().encode_to_vec())
+            }
+            Err(_) => 400.into(),
+        }
+    })
 }
 
 /// Receives OTLP over HTTP.
 pub(crate) fn otlp_http(address: SocketAddr, received: &Received<ExportMetricsServiceRequest>) -> Result<Listening> {
     let received = received.clone();
     http(address, move |request| {
-        if request.path != "/v1/metrics" || request.header("content-type") != Some("application/x-protobuf") {
-            return 400;
-        }
         if request.header("x-token") != Some("secret") {
             return 401;
         }
-        let mut body = Vec::new();
-        let read = match request.header("content-encoding") {
-            Some("gzip") => GzDecoder::new(&*request.body).read_to_end(&mut body),
-            None => (&*request.body).read_to_end(&mut body),
-            Some(_) => return 400,
-        };
-        match read.ok().and_then(|_| ExportMetricsServiceRequest::decode(&*body).ok()) {
-            Some(message) => {
+        match request.otlp("/v1/metrics") {
+            Ok(message) => {
                 received.all().push(message);
                 200
             }
-            None => 400,
+            Err(_) => 400,
         }
     })
 }
 
 /// What was posted: its path with the query, its headers in lower case, and its body without compression.
 pub(crate) type PostedLines = (String, Vec<(String, String)>, String);
-
-/// Receives lines of InfluxDB, whatever path and credentials they come with: for what is not in Debian, such as 2.x.
-pub(crate) fn lines(address: SocketAddr, received: &Received<PostedLines>) -> Result<Listening> {
-    let received = received.clone();
-    http(address, move |request| {
-        let mut body = String::new();
-        if GzDecoder::new(&*request.body).read_to_string(&mut body).is_err() {
-            return 400;
-        }
-        received.all().push((request.path.clone(), request.headers.clone(), body));
-        204
-    })
-}
 
 /// Listens with TLS before somebody who does without: with this certificate and its key, for these protocols.
 pub(crate) fn behind_tls(
@@ -290,134 +310,19 @@ pub(crate) fn remote_write(address: SocketAddr, received: &Received<WriteRequest
     })
 }
 
-/// `io.prometheus.write.v2.Request`, as version 2.0-rc.4 of the specification declares it.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct WriteRequest2 {
-    /// Every text once.
-    #[prost(string, repeated, tag = "4")]
-    pub(crate) symbols: Vec<String>,
-    /// Its series.
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) timeseries: Vec<TimeSeries2>,
-}
-
-/// `io.prometheus.write.v2.TimeSeries`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TimeSeries2 {
-    /// Names and values by turns.
-    #[prost(uint32, repeated, tag = "1")]
-    pub(crate) labels_refs: Vec<u32>,
-    /// Oldest first.
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) samples: Vec<Sample2>,
-    /// What it is.
-    #[prost(message, tag = "5")]
-    pub(crate) metadata: Option<Metadata>,
-}
-
-/// `io.prometheus.write.v2.Sample`; times are in milliseconds since 1970.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Sample2 {
-    /// Its value.
-    #[prost(double, tag = "1")]
-    pub(crate) value: f64,
-    /// When it was read.
-    #[prost(int64, tag = "2")]
-    pub(crate) timestamp: i64,
-    /// When its counter began.
-    #[prost(int64, tag = "3")]
-    pub(crate) start_timestamp: i64,
-}
-
-/// `io.prometheus.write.v2.Metadata`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Metadata {
-    /// 1 for a counter, 2 for a gauge.
-    #[prost(int32, tag = "1")]
-    pub(crate) r#type: i32,
-    /// What it is about.
-    #[prost(uint32, tag = "3")]
-    pub(crate) help_ref: u32,
-    /// In what.
-    #[prost(uint32, tag = "4")]
-    pub(crate) unit_ref: u32,
-}
-
-impl WriteRequest2 {
-    /// Each series with its labels.
-    pub(crate) fn series(&self) -> impl Iterator<Item = (Vec<(&str, &str)>, &TimeSeries2)> {
-        let text = |number: u32| self.symbols.get(number as usize).map_or("?", String::as_str);
-        self.timeseries.iter().map(move |series| {
-            (
-                series.labels_refs.chunks(2).map(|pair| (text(pair[0]), text(*pair.last().unwrap_or(&0)))).collect(),
-                series,
-            )
-        })
-    }
-}
-
-/// How somebody who receives remote write behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    /// Accepts.
-    Well,
-    /// Answers with this status and wants to be asked again after so many seconds.
-    Status(u16, Option<u64>),
-    /// Breaks off in the middle of an answer.
-    Half,
-    /// Takes so many milliseconds.
-    Slow(u64),
-}
-
-/// Receives remote write 2.0, in a mood that may change. What was accepted by a status is received.
-pub(crate) fn remote_write_2(
-    address: SocketAddr,
-    received: &Received<WriteRequest2>,
-    mood: &Arc<Mutex<Mood>>,
-) -> Result<Listening> {
-    let (received, mood) = (received.clone(), Arc::clone(mood));
-    http(address, move |request| {
-        let mood = *mood.lock().unwrap_or_else(PoisonError::into_inner);
-        match mood {
-            Mood::Well => {}
-            Mood::Status(status, retry_after) => {
-                let headers = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
-                return Reply { status, headers, whole: true };
-            }
-            Mood::Half => return Reply { status: 200, headers: String::new(), whole: false },
-            Mood::Slow(millis) => wait::pass(wait::millis(millis)),
-        }
-        let headers =
-            ["content-encoding", "content-type", "x-prometheus-remote-write-version"].map(|name| request.header(name));
-        let expected = ["snappy", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"];
-        if headers != expected.map(Some) {
-            return 415.into();
-        }
-        let message = snap::raw::Decoder::new().decompress_vec(&request.body).ok();
-        match message.and_then(|message| WriteRequest2::decode(&*message).ok()) {
-            Some(message) => {
-                let written = message.timeseries.iter().map(|series| series.samples.len()).sum::<usize>();
-                received.all().push(message);
-                let headers = format!("X-Prometheus-Remote-Write-Samples-Written: {written}\r\n");
-                Reply { status: 204, headers, whole: true }
-            }
-            None => 400.into(),
-        }
-    })
-}
-
 /// What is answered.
 struct Reply {
     status: u16,
     /// Whole lines.
     headers: String,
+    body: Vec<u8>,
     /// Whether the answer ends as it should.
     whole: bool,
 }
 
 impl From<u16> for Reply {
     fn from(status: u16) -> Self {
-        Self { status, headers: String::new(), whole: true }
+        Self { status, headers: String::new(), body: Vec::new(), whole: true }
     }
 }
 
@@ -429,6 +334,26 @@ struct Posted {
 }
 
 impl Posted {
+    /// Itself as lines, with gzip alone.
+    fn lines(&self) -> Option<PostedLines> {
+        let mut body = String::new();
+        GzDecoder::new(&*self.body).read_to_string(&mut body).ok()?;
+        Some((self.path.clone(), self.headers.clone(), body))
+    }
+
+    /// Its body as a message of OTLP over HTTP, compressed or not.
+    fn otlp<T: prost::Message + Default>(&self, path: &str) -> Result<T> {
+        super::ensure!(self.path == path, "path: {}", self.path);
+        super::ensure!(self.header("content-type") == Some("application/x-protobuf"), "headers: {:?}", self.headers);
+        let mut body = Vec::new();
+        match self.header("content-encoding") {
+            Some("gzip") => GzDecoder::new(&*self.body).read_to_end(&mut body)?,
+            None => (&*self.body).read_to_end(&mut body)?,
+            Some(other) => super::bail!("content-encoding: {other}"),
+        };
+        Ok(T::decode(&*body)?)
+    }
+
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -456,10 +381,11 @@ fn http<R: Into<Reply>>(
                     if over.load(Ordering::Acquire) {
                         return;
                     }
-                    let Reply { status, headers, whole } = answer(&request).into();
-                    let head = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: 0\r\n\r\n");
-                    let sent = if whole { &*head } else { &head[..head.len() / 2] };
-                    if reader.get_mut().write_all(sent.as_bytes()).is_err() || !whole {
+                    let Reply { status, headers, body, whole } = answer(&request).into();
+                    let head = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+                    let sent = [head.as_bytes(), &body].concat();
+                    let sent = if whole { &sent[..] } else { &sent[..sent.len() / 2] };
+                    if reader.get_mut().write_all(sent).is_err() || !whole {
                         return;
                     }
                 }
