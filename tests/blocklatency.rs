@@ -23,6 +23,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("blocklatency::the_task_says_whose_it_is", the_task_says_whose_it_is)
         .needs(Needs::PureV2)
         .on_every_unified_kernel(),
+    // Seven seconds.
+    Case::new("blocklatency::merged_requests", merged_requests),
     Case::new("blocklatency::a_slow_device_is_slow", a_slow_device_is_slow),
     Case::new("blocklatency::cost_of_a_request", cost_of_a_request),
 ];
@@ -117,10 +119,17 @@ impl Device {
             // Behind three numbers about all of them.
             _ => 11,
         };
+        Ok([self.number(first)?, self.number(first + 3)?])
+    }
+
+    /// Writes that the kernel made a part of others.
+    fn merged_writes(&self) -> Result<u64> {
+        self.number(5)
+    }
+
+    fn number(&self, at: usize) -> Result<u64> {
         let text = bytes::read(self.sys("stat"))?;
-        let numbers: Vec<u64> = text.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let number = |at: usize| numbers.get(at).copied().context("stat is short");
-        Ok([number(first)?, number(first + 3)?])
+        Ok(text.split_ascii_whitespace().nth(at).context("stat is short")?.parse()?)
     }
 }
 
@@ -228,6 +237,41 @@ fn agrees_with_the_kernel() -> Result<()> {
     }
     let above = cgroups.at("").name();
     ensure!(metrics.series(&bucket, &[("id", &above)]).next().is_none(), "{above} made no requests");
+    Ok(())
+}
+
+/// Pages that are written back one by one and merged are one request: it is counted once, from the first page's beginning.
+fn merged_requests() -> Result<()> {
+    const MEBIBYTES: u64 = 4;
+    const PAGES: u64 = MEBIBYTES * bytes::MIB / 4096;
+    let device = Device::find()?;
+    let collector = start()?;
+    let cgroups = cgroups()?;
+    let cgroup = cgroups.make("writer")?;
+    let (before, merged_before) = (device.done("Write")?[0], device.merged_writes()?);
+    Plan::new(Work::Synced(device.path.clone(), MEBIBYTES), &cgroup).start_ready()?.end()?;
+    let (done, merged) = (device.done("Write")?[0] - before, device.merged_writes()? - merged_before);
+    if merged == 0 {
+        return Err(Skip::because("this kernel writes pages back in one piece: nothing is merged"));
+    }
+    wait::pass(READ);
+    let metrics = collector.metrics()?;
+    let (id, name) = (cgroup.name(), device.name());
+    let (served, took) = requests(&metrics, DEVICE, &id, &name, "Write")?;
+    let (queued, waited) = requests(&metrics, QUEUE, &id, &name, "Write")?;
+    figures(
+        "blocklatency",
+        &format!(
+            "{PAGES} pages: {done} writes and {merged} merged into them by the kernel; {served} here, {:.1} ms in queues, \
+             {:.1} ms by the device",
+            waited * 1e3,
+            took * 1e3
+        ),
+    );
+    // A flush without data is a request of its own to the kernel, and none here.
+    ensure!(served <= done && done <= served + 1, "{done} writes by the kernel, {served} counted");
+    ensure!(served + merged <= PAGES + 1 && queued <= served, "{served} writes, {merged} merged, {queued} waited");
+    ensure!(took > 0.0, "{served} writes took no time");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(crate) enum Work {
     ReadBlocks(PathBuf, u64),
     /// Writes so many mebibytes to a file through the page cache and idles.
     Cache(PathBuf, u64),
+    /// The same, has it written to the disk, and idles.
+    Synced(PathBuf, u64),
     /// Moves to a network namespace without interfaces of its own and idles.
     Namespace,
     /// Moves to one, opens the sockets of [`network::open_sockets`] in it and idles.
@@ -299,10 +301,11 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             idle()
         }
         Work::Cache(path, mebibytes) => {
-            let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-            for number in 0..mebibytes {
-                file.write_all_at(&vec![0x5a_u8; bytes::MIB as usize], number * bytes::MIB)?;
-            }
+            write_cached(&path, mebibytes)?;
+            idle()
+        }
+        Work::Synced(path, mebibytes) => {
+            write_cached(&path, mebibytes)?.sync_all()?;
             idle()
         }
         Work::Namespace => {
@@ -396,6 +399,14 @@ fn read_directly(path: &PathBuf, count: u64) -> Result<()> {
         file.read_exact_at(block, number * ALIGNMENT as u64 % bytes::MIB)?;
     }
     Ok(())
+}
+
+fn write_cached(path: &Path, mebibytes: u64) -> Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    for number in 0..mebibytes {
+        file.write_all_at(&vec![0x5a_u8; bytes::MIB as usize], number * bytes::MIB)?;
+    }
+    Ok(file)
 }
 
 fn write_directly(path: &PathBuf, mebibytes: u64) -> Result<()> {
