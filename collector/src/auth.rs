@@ -24,7 +24,7 @@ pub use client::Client;
 use digest::Digest;
 pub use failures::{Failures, Standing};
 pub use flag_file::{FlagFile, unreadable};
-pub use watched::FileVersion;
+pub use watched::{FileVersion, read_file};
 
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! Files whose content is read again when they change.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::OFlags;
 
 use super::{FileError, FlagFile};
 
@@ -82,11 +85,28 @@ fn read<T>(paths: &[FlagFile], parse: Parse<T>) -> Result<T, FileError> {
 }
 
 fn contents(path: &FlagFile) -> Result<Vec<u8>, FileError> {
+    read_file(&path.path, LONGEST).map_err(|source| FileError::Unreadable { path: path.clone(), source })
+}
+
+/// What is in a file with secrets.
+///
+/// # Errors
+/// When it is no regular file, such as a pipe that nobody may ever write to; when it is longer than this.
+pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
-    let unreadable = |source| FileError::Unreadable { path: path.clone(), source };
-    let mut text = Vec::new();
-    fs::File::open(&path.path).map_err(unreadable)?.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(text)
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::File::options().read(true).custom_flags(nonblocking).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "it is a directory" } else { "it is no regular file" };
+        return Err(io::Error::new(ErrorKind::InvalidInput, what));
+    }
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {longest} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The lines that say something, with their numbers: not the empty ones and not those that begin with `#`.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::receivers::{SECRET, without_secrets};
+
 /// Flags that are about the command line itself.
 const NOT_SHOWN: [&str; 4] = ["config", "help", "help-all", "version"];
-/// What is shown in the place of a secret.
-const SECRET: &str = "...";
 
 /// How the daemon's configuration was given.
 #[derive(Clone, Debug, Default)]
@@ -153,13 +153,7 @@ fn shown(name: &str, value: &OsStr) -> String {
     if is_secret && !value.is_empty() {
         return SECRET.to_owned();
     }
-    // A URL may have them in front of its host and in its query.
-    let Some((scheme, rest)) = value.split_once("://") else { return value.into_owned() };
-    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-    let (host, path) = rest.find('/').map_or((rest, ""), |end| rest.split_at(end));
-    let host = host.rsplit_once('@').map_or_else(|| host.to_owned(), |(_, host)| format!("{SECRET}@{host}"));
-    let query = query.map_or_else(String::new, |_| format!("?{SECRET}"));
-    format!("{scheme}://{host}{path}{query}")
+    without_secrets(&value)
 }
 
 fn in_toml(value: &str) -> String {

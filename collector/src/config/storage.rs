@@ -9,7 +9,7 @@ use form_urlencoded::Serializer;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
-use super::receivers::{SHORTEST_INTERVAL, interval, secret, url};
+use super::receivers::{SECRET, SHORTEST_INTERVAL, authority, interval, secret, url};
 use super::{ConfigError, list, value_error};
 use crate::go_flags::{go_bool, go_duration};
 use crate::push::{Receiver, StatsdOptions};
@@ -100,8 +100,7 @@ impl StorageArgs {
         drivers.stdout = asked("stdout").then_some(every);
         if asked("statsd") {
             let address = self.storage_driver_host.clone();
-            let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-            if !has_port {
+            if authority("storage_driver_host", &address)?.port().is_none() {
                 return Err(value_error("storage_driver_host", &address, &"a host and a port, such as statsd:8125"));
             }
             let namespace = self.storage_driver_db.clone();
@@ -128,6 +127,7 @@ impl StorageArgs {
     }
 
     fn influxdb(&self, every: Duration) -> Result<Receiver, ConfigError> {
+        let host = authority("storage_driver_host", &self.storage_driver_host)?;
         let scheme = if self.storage_driver_secure { "https" } else { "http" };
         let mut query = Serializer::new(String::new());
         let bucket = &self.storage_driver_influxdb_bucket;
@@ -135,6 +135,10 @@ impl StorageArgs {
             query.append_pair("db", &self.storage_driver_db);
             if !self.storage_driver_influxdb_retention_policy.is_empty() {
                 query.append_pair("rp", &self.storage_driver_influxdb_retention_policy);
+            }
+            // The server would take what is behind it for the password.
+            if self.storage_driver_user.contains(':') {
+                return Err(value_error("storage_driver_user", &SECRET, &"a user's name has no colon"));
             }
             let password = match &*self.storage_driver_password_file {
                 "" => self.storage_driver_password.clone(),
@@ -151,7 +155,7 @@ impl StorageArgs {
             ("api/v2/write", format!("Token {token}"))
         };
         query.append_pair("precision", "ns");
-        let text = format!("{scheme}://{}/{path}?{}", self.storage_driver_host, query.finish());
+        let text = format!("{scheme}://{host}/{path}?{}", query.finish());
         let url = url("storage_driver_host", &text)?;
         let mut credentials = HeaderValue::from_str(&credentials).map_err(|_| {
             value_error("storage_driver_influxdb_token_file", &"...", &"what is in the file is no token")
