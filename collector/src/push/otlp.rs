@@ -18,8 +18,9 @@ use super::Compression;
 use super::observe::Observed;
 use super::queue::Request;
 
-pub use encode::{Host, Style};
+pub use encode::Style;
 pub use logs::EventLogs;
+pub use resource::Host;
 pub use transport::{Exporter, Signal};
 
 /// Containers in one request. A megabyte or two before it is compressed; receivers of gRPC accept four as a rule.

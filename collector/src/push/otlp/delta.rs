@@ -1,6 +1,6 @@
 //! What was added to counters since they were pushed before.
 
-use super::encode::Host;
+use super::resource::Host;
 use crate::push::observe::{Before, Observed};
 use crate::push::statistics::{Extent, Number, Point};
 

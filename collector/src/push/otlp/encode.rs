@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use super::delta::{Base, increases};
 use super::histograms;
-use super::resource::resource;
+use super::resource::{Host, resource};
 use super::values::text;
 use crate::push::observe::Observed;
 use crate::push::queue::Request;
@@ -25,21 +25,6 @@ use crate::units::WallTime;
 /// The convention's version, as receivers look it up.
 pub(super) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 const NANOS_PER_SECOND: f64 = 1e9;
-
-/// The machine, the same in every resource.
-#[derive(Clone, Debug, Default)]
-pub struct Host {
-    /// Its name.
-    pub name: String,
-    /// Its machine id.
-    pub id: Option<String>,
-    /// Its memory in bytes: a limit beyond it is none.
-    pub memory: Option<u64>,
-    /// Since when the collector's programs count.
-    pub began: WallTime,
-    /// Since when the exporter observes it.
-    pub since: WallTime,
-}
 
 /// What is pushed of what is known.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, S
 use prost::Message as _;
 
 use super::compressed;
-use super::encode::{Host, SCHEMA, scope};
-use super::resource::resource;
+use super::encode::{SCHEMA, scope};
+use super::resource::{Host, resource};
 use super::values::{attribute, text};
 use crate::push::Compression;
 use crate::push::queue::Request;

@@ -3,10 +3,25 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use super::encode::Host;
 use super::values::{attribute, text};
 use crate::sample::identity::Identity;
 use crate::sample::identity::kubernetes::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
+use crate::units::WallTime;
+
+/// The machine, the same in every resource.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its machine id.
+    pub id: Option<String>,
+    /// Its memory in bytes: a limit beyond it is none.
+    pub memory: Option<u64>,
+    /// Since when the collector's programs count.
+    pub began: WallTime,
+    /// Since when the exporter observes it.
+    pub since: WallTime,
+}
 
 /// Who the values are about. `cgroup.path` is ours, and on every resource: only it distinguishes bare cgroups. The cgroup
 /// of a pod itself is whose a container of it says.

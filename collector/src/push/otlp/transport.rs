@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use http::uri::{Authority, InvalidUri};
 use http::{StatusCode, Uri};
 use prost::Message as _;
 
@@ -105,20 +106,11 @@ impl Exporter {
     /// When its address cannot be used.
     pub fn new(options: &OtlpOptions, signal: Signal) -> Result<Self, InvalidReceiver> {
         let OtlpOptions { receiver, protocol, compression, .. } = options;
-        let base = receiver.url.to_string();
-        let base = base.trim_end_matches('/');
-        let (url, version) = match protocol {
-            OtlpProtocol::Grpc => (format!("{base}{}", signal.grpc_path()), Version::Http2),
-            OtlpProtocol::HttpProtobuf => {
-                // One signal's endpoint is another's but for the end of its path.
-                let base =
-                    [Signal::Metrics, Signal::Logs].into_iter().find_map(|named| base.strip_suffix(named.http_path()));
-                let url = receiver.url.to_string();
-                let base = base.unwrap_or(url.trim_end_matches('/'));
-                (format!("{base}{}", signal.http_path()), Version::Http1)
-            }
+        let version = match protocol {
+            OtlpProtocol::Grpc => Version::Http2,
+            OtlpProtocol::HttpProtobuf => Version::Http1,
         };
-        let client = HttpClient::new(receiver, url.parse::<Uri>()?, version)?;
+        let client = HttpClient::new(receiver, url(&receiver.url, *protocol, signal)?, version)?;
         Ok(Self { client, protocol: *protocol, compression: *compression })
     }
 
@@ -149,6 +141,24 @@ impl Exporter {
             None => Err(Failure::temporary(&"the answer did not come whole")),
         }
     }
+}
+
+/// Where a signal goes: below the endpoint, whose query stays.
+fn url(endpoint: &Uri, protocol: OtlpProtocol, signal: Signal) -> Result<Uri, InvalidUri> {
+    let above = endpoint.path().trim_end_matches('/');
+    let path = match protocol {
+        OtlpProtocol::Grpc => format!("{above}{}", signal.grpc_path()),
+        OtlpProtocol::HttpProtobuf => {
+            // One signal's endpoint is another's but for the end of its path.
+            let named = [Signal::Metrics, Signal::Logs];
+            let below = named.into_iter().find_map(|named| above.strip_suffix(named.http_path()));
+            format!("{}{}", below.unwrap_or(above), signal.http_path())
+        }
+    };
+    let scheme = endpoint.scheme_str().unwrap_or("http");
+    let host = endpoint.authority().map_or("", Authority::as_str);
+    let query = endpoint.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{host}{path}{query}").parse()
 }
 
 impl Transport for Exporter {
@@ -211,6 +221,20 @@ mod tests {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         Answer { status: StatusCode::OK, headers, body: Bytes::new() }
+    }
+
+    #[test]
+    fn where_signals_go() {
+        use OtlpProtocol::{Grpc, HttpProtobuf};
+        use Signal::{Logs, Metrics};
+        for (endpoint, protocol, signal, expected) in [
+            ("http://h:1", HttpProtobuf, Metrics, "http://h:1/v1/metrics"),
+            ("https://h/v1/metrics/", HttpProtobuf, Logs, "https://h/v1/logs"),
+            ("http://h/otlp/?key=a/b", HttpProtobuf, Metrics, "http://h/otlp/v1/metrics?key=a/b"),
+            ("http://h:1/", Grpc, Logs, "http://h:1/opentelemetry.proto.collector.logs.v1.LogsService/Export"),
+        ] {
+            assert_eq!(url(&endpoint.parse().unwrap(), protocol, signal).unwrap(), expected, "{endpoint}");
+        }
     }
 
     #[test]
