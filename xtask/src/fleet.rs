@@ -1,7 +1,7 @@
 //! `cargo xtask fleet`: many nodes before one receiver.
 //!
-//! A few real collectors push what they see of cgroups made here, each under a name of its own. What they push is recorded
-//! and replayed by as many nodes as are asked for, each with its own name, its own time in the interval and the time of
+//! Tens of real collectors push what they see of cgroups made here, each under a name of its own and with a part of the
+//! cgroup tree that is all it sees. What some of them push is recorded and replayed by as many nodes as are asked for, each with its own name, its own time in the interval and the time of
 //! day in its samples, to Debian's Prometheus and `VictoriaMetrics`, which speak remote write 1.0. Values repeat after a
 //! few pushes; everything else is as from so many machines.
 
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     /// Nodes that push
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=20_000))]
     nodes: u32,
-    /// Real collectors, whose pushes are recorded and passed on
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Real collectors, whose pushes are passed on; those of the first ones are also recorded
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=64))]
     real: u32,
     /// Cgroups of each node
     #[arg(long, default_value_t = 30)]
@@ -63,6 +63,8 @@ pub(crate) struct Args {
 
 /// Pushes that are recorded of each collector; the replayed nodes repeat them.
 const RECORDED: usize = 3;
+/// Collectors of which they are recorded.
+const RECORDED_NODES: usize = 4;
 /// How many series the bad node may push.
 const BUDGET: u32 = 20_000;
 
@@ -145,7 +147,7 @@ impl Fleet<'_> {
             sizes.push((name, bytes, points as u64));
         }
         let mut all = Vec::new();
-        for tree in trees {
+        for tree in trees.iter().take(RECORDED_NODES) {
             recorder.clear();
             let flags = [recorder.remote_write("1.0"), "--remote_write_interval=2s".to_owned()];
             let _node = Node::start(&self.collector, &message::name_of(0), tree, &flags)?;
@@ -188,6 +190,10 @@ impl Fleet<'_> {
         for (number, tree) in trees.iter().enumerate() {
             real.push(start(number, tree)?);
         }
+        for node in &real {
+            let (found, made) = (node.containers()?, args.containers + 1);
+            ensure!(found as usize == made, "a collector sees {found} cgroups, not the {made} of its part");
+        }
         let load = Load::new(nodes, interval, Arc::clone(&recorded.pushes), receiver.write_url());
         println!("\n## {}\n", receiver.describe());
 
@@ -195,7 +201,11 @@ impl Fleet<'_> {
         load.run(interval, Churn::None, &self.interrupt)?;
         let window = Duration::from_secs_f64(args.minutes * 60.0).max(interval);
         say("all nodes");
+        let before = cpu_of(&real)?;
+        let began = Instant::now();
         let steady = self.window(&receiver, &load, window, Churn::None)?;
+        let share = (cpu_of(&real)? - before).as_secs_f64() / began.elapsed().as_secs_f64() / real.len() as f64;
+        let resident = real.iter().map(Node::resident_bytes).sum::<Result<u64>>()? / real.len() as u64;
         say("a tenth of the nodes with new containers at every push, and a rolling restart of the real ones");
         let before = recorder.arrivals();
         let restarts = std::thread::scope(|scope| {
@@ -219,6 +229,8 @@ impl Fleet<'_> {
             "| longest gap between two pushes of a collector that was restarted, s | | {:.1} |",
             gap.as_secs_f64()
         );
+        println!("| one of {} real collectors: CPU, millicores | {:.1} | |", real.len(), share * 1e3);
+        println!("| the same: resident memory, MiB | {:.1} | |", resident as f64 / f64::from(1 << 20));
         drop(real);
         self.bad_node(&receiver)
     }
@@ -275,6 +287,11 @@ impl Fleet<'_> {
         }
         Ok(())
     }
+}
+
+/// CPU time of collectors.
+fn cpu_of(nodes: &[Node]) -> Result<Duration> {
+    nodes.iter().map(Node::cpu).sum()
 }
 
 /// What was recorded.

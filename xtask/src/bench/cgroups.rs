@@ -167,6 +167,11 @@ impl Tree {
         Ok(self.parent(&self.hierarchies.roots[*index]).join(name))
     }
 
+    /// Where each hierarchy is mounted, and the parent in it.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Path, PathBuf)> {
+        self.hierarchies.roots.iter().map(|root| (root.as_path(), self.parent(root)))
+    }
+
     /// The files of each child that exist.
     pub(super) fn files(&self) -> impl Iterator<Item = Vec<PathBuf>> + '_ {
         let parent = self.name.trim_start_matches('/');

@@ -9,8 +9,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::cgroups::Tree;
-use crate::bench::process::{free_port, resident_bytes};
+use crate::bench::process::{cpu_ticks, free_port, resident_bytes};
 use crate::workspace;
+
+/// Where cgroups are looked for.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// A running one. Dropping it ends it in order.
 pub(super) struct Node {
@@ -19,7 +22,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts one under a name, in a UTS namespace of its own, that lists the cgroups of one tree.
+    /// Starts one under a name, in UTS and mount namespaces of its own: of the cgroups of this machine it sees one tree alone.
     pub(super) fn start(binary: &Path, name: &str, tree: &Tree, flags: &[String]) -> Result<Self> {
         let port = free_port()?;
         let logs = workspace::target().join("fleet");
@@ -30,8 +33,10 @@ impl Node {
         let id = logs.join(format!("{name}.id"));
         std::fs::write(&id, format!("{:x}\n", Sha256::digest(name)))
             .with_context(|| format!("cannot write {}", id.display()))?;
+        let place = logs.join(format!("{name}.cgroups"));
+        workspace::make_folder(&place)?;
         let child = Command::new("unshare")
-            .args(["--uts", "sh", "-c", "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"", name])
+            .args(["--uts", "--mount", "--propagation=private", "sh", "-ec", &alone_with(tree, &place), name])
             .arg(binary)
             .args([
                 "--listen_ip=127.0.0.1",
@@ -65,6 +70,17 @@ impl Node {
         answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("GET {url}"))
     }
 
+    /// CPU time so far.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        cpu_ticks(&std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?)
+    }
+
+    /// How many containers it has found.
+    pub(super) fn containers(&self) -> Result<f64> {
+        self.metric("collector_containers")
+    }
+
     /// Resident memory.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
         // unshare and the shell have become the collector.
@@ -77,6 +93,23 @@ impl Node {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.split(' ').next()?.parse().ok()).with_context(|| format!("no metric {name}"))
     }
+}
+
+/// What a shell does in namespaces of its own before it becomes a collector: it takes the name, and puts the tree's parents
+/// in the places of the hierarchies' roots. `place` is an empty folder.
+fn alone_with(tree: &Tree, place: &Path) -> String {
+    let place = place.display();
+    let mut script = String::from("echo \"$0\" > /proc/sys/kernel/hostname\n");
+    let is_one = |root: &Path| root == Path::new(CGROUPS);
+    if !tree.places().any(|(root, _)| is_one(root)) {
+        script += &format!("mount -t tmpfs tmpfs {place}\n");
+    }
+    for (root, parent) in tree.places() {
+        let below = root.strip_prefix(CGROUPS).unwrap_or(root).display().to_string();
+        let target = if is_one(root) { place.to_string() } else { format!("{place}/{below}") };
+        script += &format!("mkdir -p {target}\nmount --bind {} {target}\n", parent.display());
+    }
+    script + &format!("umount --recursive --lazy {CGROUPS}\nmount --move {place} {CGROUPS}\nexec \"$@\"")
 }
 
 impl Drop for Node {
