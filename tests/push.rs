@@ -26,6 +26,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("push::otlp_grpc", || otlp("grpc", receiver::otlp_grpc)),
     Case::new("push::otlp_http", || otlp("http/protobuf", receiver::otlp_http)),
     Case::new("push::otlp_overflow", otlp_overflow),
+    // Ten seconds.
+    Case::new("push::otlp_beside_samples", otlp_beside_samples),
     Case::new("push::remote_write", remote_write),
     Case::new("push::prometheus", prometheus),
     Case::new("push::tls", tls),
@@ -176,6 +178,59 @@ fn otlp_overflow() -> Result<()> {
     let (status, said) = (dropped()?, collector.log());
     ensure!(said.iter().any(|line| line.contains("accepts again")), "{status} dropped; {said:?}");
     Ok(())
+}
+
+/// What is no part of a sample comes too, with the values of `/metrics`, and how a container ended with its last sample.
+fn otlp_beside_samples() -> Result<()> {
+    let received = Otlp::default();
+    let listening = receiver::otlp_http(receiver::any_port(), &received)?;
+    let endpoint = format!("--otlp_endpoint=http://{}", listening.address());
+    let more = [&endpoint, "--otlp_protocol=http/protobuf", "--enable_metrics=cpu,memory,peak,runqueue,network_cgroup"];
+    let collector = Collector::start(&[&PUSHES[..], &more].concat())?;
+    collector.require_ebpf()?;
+    let health = collector.health()?;
+    let cgroups = Cgroups::new(Set::Every)?;
+    let cgroup = cgroups.make("busy")?;
+    let name = cgroup.name();
+    let address = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let sent = Plan::new(Work::Datagrams(address, 100), &cgroup).start_ready()?;
+    let work = Plan::new(Work::Spin, &cgroup).start_ready()?;
+    let number = |point: &NumberDataPoint| match point.value {
+        Some(number_data_point::Value::AsDouble(number)) => number,
+        Some(number_data_point::Value::AsInt(number)) => number as f64,
+        None => f64::NAN,
+    };
+    let newest = |metric: &str| of(&received, &name, metric).last().map(number);
+    for (kind, metric, family) in [
+        ("peak", "container.cpu.usage.peak", "container_peak_cpu_cores"),
+        ("peak", "container.memory.usage.peak", "container_peak_memory_usage_bytes"),
+        ("runqueue", "container.cpu.schedule.own.time", "container_cpu_runqueue_own_seconds_total"),
+        ("runqueue", "container.cpu.schedule.throttled.time", "container_cpu_runqueue_throttled_seconds_total"),
+        ("network_cgroup", "container.network.cgroup.packets", "container_network_cgroup_transmit_packets_total"),
+    ] {
+        if health.contains(&format!("kind {kind}")) {
+            continue;
+        }
+        wait::eventually(wait::seconds(20), || {
+            let pushed = newest(metric).with_context(|| format!("no {metric}"))?;
+            let said = collector.metrics()?.value(family, &[("id", &name)]).with_context(|| format!("no {family}"))?;
+            let is_steady = kind == "network_cgroup";
+            ensure!(pushed <= said && (!is_steady || pushed >= 100.0), "{metric}: {pushed} is pushed, {said} said");
+            Ok(())
+        })?;
+    }
+    sent.end()?;
+    work.end()?;
+    wait::pause_of_a_runtime();
+    cgroup.remove()?;
+    wait::eventually(wait::seconds(20), || {
+        let ended = of(&received, &name, "container.exit.code");
+        let last = ended.last().context("nothing says how it ended")?;
+        ensure!(text(&last.attributes, "container.exit.reason").is_some(), "{last:?}");
+        let all: f64 = of(&received, "/", "container.exit.count").iter().map(number).sum();
+        ensure!(all >= 1.0, "{all} ended");
+        Ok(())
+    })
 }
 
 /// What `/metrics` says, pushed; a series that is gone ends.

@@ -204,7 +204,8 @@ impl Fleet<'_> {
         let before = cpu_of(&real)?;
         let began = Instant::now();
         let steady = self.window(&receiver, &load, window, Churn::None)?;
-        let share = (cpu_of(&real)? - before).as_secs_f64() / began.elapsed().as_secs_f64() / real.len() as f64;
+        let share =
+            cpu_of(&real)?.saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64() / real.len() as f64;
         let resident = real.iter().map(Node::resident_bytes).sum::<Result<u64>>()? / real.len() as u64;
         say("a tenth of the nodes with new containers at every push, and a rolling restart of the real ones");
         let before = recorder.arrivals();

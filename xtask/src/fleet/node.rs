@@ -99,17 +99,20 @@ impl Node {
 /// in the places of the hierarchies' roots. `place` is an empty folder.
 fn alone_with(tree: &Tree, place: &Path) -> String {
     let place = place.display();
-    let mut script = String::from("echo \"$0\" > /proc/sys/kernel/hostname\n");
     let is_one = |root: &Path| root == Path::new(CGROUPS);
+    let mut lines = vec!["echo \"$0\" > /proc/sys/kernel/hostname".to_owned()];
     if !tree.places().any(|(root, _)| is_one(root)) {
-        script += &format!("mount -t tmpfs tmpfs {place}\n");
+        lines.push(format!("mount -t tmpfs tmpfs {place}"));
     }
     for (root, parent) in tree.places() {
-        let below = root.strip_prefix(CGROUPS).unwrap_or(root).display().to_string();
+        let below = root.strip_prefix(CGROUPS).unwrap_or(root).display();
         let target = if is_one(root) { place.to_string() } else { format!("{place}/{below}") };
-        script += &format!("mkdir -p {target}\nmount --bind {} {target}\n", parent.display());
+        lines.extend([format!("mkdir -p {target}"), format!("mount --bind {} {target}", parent.display())]);
     }
-    script + &format!("umount --recursive --lazy {CGROUPS}\nmount --move {place} {CGROUPS}\nexec \"$@\"")
+    let last = [format!("umount --recursive --lazy {CGROUPS}"), format!("mount --move {place} {CGROUPS}")];
+    lines.extend(last);
+    lines.push("exec \"$@\"".to_owned());
+    lines.join("\n")
 }
 
 impl Drop for Node {
