@@ -92,6 +92,12 @@ pub(crate) fn engine() -> Result<Docker> {
 
 /// The same with more arguments.
 pub(crate) fn engine_with(arguments: &[String]) -> Result<Docker> {
+    own_run()?;
+    Docker::start_with(arguments)
+}
+
+/// Mounts of the test's own, shared, with a `/run` and a `/var/log` that are empty.
+pub(crate) fn own_run() -> Result<()> {
     surroundings::unshare(UnshareFlags::NEWNS)?;
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("mounts of our own")?;
@@ -99,8 +105,7 @@ pub(crate) fn engine_with(arguments: &[String]) -> Result<Docker> {
         rustix::mount::mount("none", own, "tmpfs", MountFlags::empty(), Some(c"mode=755"))?;
     }
     let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", flags).context("shared mounts")?;
-    Docker::start_with(arguments)
+    rustix::mount::mount_change("/", flags).context("shared mounts")
 }
 
 /// A collector as an overlay asks for it.

@@ -10,22 +10,26 @@ use std::path::Path;
 
 use rustix::mount::UnmountFlags;
 
-use crate::deployed::{deploy, engine};
-use crate::support::compose::{Compose, docker_run, translate_run};
+use crate::deployed::{deploy, engine, own_run};
+use crate::support::compose::{Compose, run_of, translate_run};
 use crate::support::contained::Reach;
 use crate::support::cri::{POD_LABELS, Pod, PodNetwork};
 use crate::support::deployed::{Deployed, load_image};
 use crate::support::docker::Docker;
 use crate::support::engine::ContainerEngine as _;
-use crate::support::harness::Case;
-use crate::support::manifests::OVERLAYS;
+use crate::support::harness::{Case, Needs};
+use crate::support::manifests::{self, OVERLAYS};
 use crate::support::metrics::Metrics;
+use crate::support::network::loopback_up;
+use crate::support::settings::settings;
 use crate::support::{Context as _, Result, ensure, wait};
 
 pub(crate) const CASES: &[Case] = &[
     // Ten seconds each, of which the engine's start is half.
     Case::new("names::compose", compose),
     Case::new("names::docker_run", docker_run_of_the_documents),
+    // Half a minute in a virtual machine; elsewhere podman seldom runs.
+    Case::new("names::podman", podman_run_of_the_documents).needs(Needs::PureV2),
     // Half a minute: each overlay with each runtime.
     Case::new("names::kubernetes", kubernetes).within(240),
 ];
@@ -35,7 +39,8 @@ const DOCKER_GROUP: u32 = 4242;
 /// Where runtimes listen on a machine.
 pub(crate) const DOCKER: &str = "/run/docker.sock";
 pub(crate) const CONTAINERD: &str = "/run/containerd/containerd.sock";
-const CRIO: &str = "/run/crio/crio.sock";
+pub(crate) const CRIO: &str = "/run/crio/crio.sock";
+const PODMAN: &str = "/run/podman/podman.sock";
 
 /// Binds an engine's socket to where a machine would have it, in the mounts that the test's engine has made its own.
 pub(crate) fn place(socket: &Path, at: &str) -> Result<()> {
@@ -118,10 +123,42 @@ fn docker_run_of_the_documents() -> Result<()> {
     let docker = docker()?;
     let early = docker.run_named("early", &[("team", "blue")], &[])?;
     let image = load_image(&docker)?;
-    let words = docker_run("docs/deploy.md")?;
+    let words = run_of("docker", "docs/deploy.md")?;
     let collector = Deployed::start(&docker, translate_run(&words, &image)?)?;
     let reach = collector.reach()?;
     shows_dockers(|page| text(&reach, page), &early, &docker)
+}
+
+/// podman with its socket in its place, in a `/run` of the test's own.
+pub(crate) fn podman() -> Result<Docker> {
+    own_run()?;
+    let podman = Docker::podman()?;
+    place(&podman.socket(), PODMAN)?;
+    Ok(podman)
+}
+
+/// podman's own command runs the collector as the documents say, but for its network: nothing here makes podman's.
+fn podman_run_of_the_documents() -> Result<()> {
+    let podman = podman()?;
+    let early = podman.run_named("early", &[("team", "blue")], &[])?;
+    let run = |arguments: &[String]| -> Result<String> {
+        let mut command = podman.podman_command()?;
+        let output = command.args(arguments).current_dir(manifests::path("..")?).output()?;
+        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    run(&["load".to_owned(), "--input".to_owned(), settings().image.display().to_string()])?;
+    let mut words = run_of("podman", "docs/deploy.md")?;
+    let at = words.iter().position(|word| word == "--publish").context("it publishes no port")?;
+    words.splice(at..at + 2, ["--network=none".to_owned()]);
+    let id = run(&words)?;
+    let reach = Reach::inside(podman.pid(&id)?, 8080);
+    reach.in_its_network(loopback_up)?;
+    let ready = reach.wait_ready();
+    ready.or_else(|error| Err(error.context(run(&["logs".to_owned(), id.clone()])?)))?;
+    shows_dockers(|page| text(&reach, page), &early, &podman)?;
+    ensure!(reach.health()?.contains("kernel events: ebpf"), "{}", reach.health()?);
+    podman.remove(&id)
 }
 
 /// The pod's containers are those of containerd's CRI plugin. CRI-O does not run here: the same plugin answers at its

@@ -128,11 +128,11 @@ fn security(options: impl Iterator<Item = String>, folder: &Path) -> Result<Vec<
         .collect()
 }
 
-/// The `docker run` in a document, its words taken apart by a shell in the project's folder.
-pub(crate) fn docker_run(document: &str) -> Result<Vec<String>> {
+/// The `docker run` (or that of another `engine`) in a document, its words taken apart by a shell in the project's folder.
+pub(crate) fn run_of(engine: &str, document: &str) -> Result<Vec<String>> {
     let root = manifests::path("..")?;
     let text = bytes::read(root.join(document))?;
-    let lines = text.lines().skip_while(|line| !line.starts_with("docker run --"));
+    let lines = text.lines().skip_while(|line| !line.starts_with(&format!("{engine} run --")));
     let mut command = String::new();
     for line in lines {
         command.push_str(line);
@@ -141,8 +141,8 @@ pub(crate) fn docker_run(document: &str) -> Result<Vec<String>> {
             break;
         }
     }
-    ensure!(!command.is_empty(), "{document} has no docker run");
-    let script = format!("docker() {{ printf '%s\\0' \"$@\"; }}\n{command}");
+    ensure!(!command.is_empty(), "{document} has no {engine} run");
+    let script = format!("{engine}() {{ printf '%s\\0' \"$@\"; }}\n{command}");
     let words = Command::new("sh").args(["-euc", &script]).current_dir(root).output()?;
     ensure!(words.status.success(), "{}", String::from_utf8_lossy(&words.stderr));
     let words = String::from_utf8(words.stdout)?;

@@ -59,20 +59,24 @@ impl Reach {
         Self { port, namespace: Some(pid) }
     }
 
+    /// Does something in its network namespace.
+    pub(crate) fn in_its_network<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(pid) = self.namespace else { return act() };
+        let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+        // A thread of its own: a socket stays in the namespace it was made in, the test does not go there.
+        let acted = std::thread::spawn(move || -> Result<T> {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            act()
+        });
+        acted.join().ok().context("the thread in another network panicked")?
+    }
+
     fn connect(&self) -> Result<TcpStream> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port);
-        let stream = match self.namespace {
-            None => TcpStream::connect(address)?,
-            Some(pid) => {
-                let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-                // A thread of its own: a socket stays in the namespace it was made in, the test does not go there.
-                let connected = std::thread::spawn(move || -> Result<TcpStream> {
-                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    Ok(TcpStream::connect(address)?)
-                });
-                connected.join().ok().context("the connecting thread panicked")??
-            }
-        };
+        let stream = self.in_its_network(move || Ok(TcpStream::connect(address)?))?;
         stream.set_read_timeout(Some(wait::seconds(20)))?;
         Ok(stream)
     }

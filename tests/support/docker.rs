@@ -99,15 +99,14 @@ impl Docker {
             return Err(Skip::because("crun starts no container where controllers are divided between v1 and cgroup2"));
         }
         let home = Home::new("podman", &["libpod_parent", "libpod_parent/conmon"])?;
-        let at = |name: &str| home.path(name).display().to_string();
-        let mut command = Command::new(podman);
-        command
-            // It leaves a copy of an imported image there.
-            .env("TMPDIR", home.path(""))
-            .args(["--root", &at("data"), "--runroot", &at("run"), "--tmpdir", &at("tmp")])
-            .args(["--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=crun"])
-            .args(["system", "service", "--time=0", &format!("unix://{}", at("sock"))]);
+        let mut command = podman_in(&podman, &home.path(""));
+        command.args(["system", "service", "--time=0", &format!("unix://{}", home.path("sock").display())]);
         Self::launch(home, command, "/libpod_parent/libpod-")
+    }
+
+    /// podman's own command, about the containers of the service that [`Docker::podman`] started.
+    pub(crate) fn podman_command(&self) -> Result<Command> {
+        Ok(podman_in(&program("podman")?, &self.engine.path("")))
     }
 
     fn launch(home: Home, command: Command, cgroup: &'static str) -> Result<Self> {
@@ -307,6 +306,18 @@ impl Docker {
     pub(crate) fn remove(&self, id: &str) -> Result<()> {
         self.ask("DELETE", &format!("/containers/{id}?force=true"), None).map(drop)
     }
+}
+
+/// podman with all that it keeps in a folder.
+fn podman_in(podman: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(podman);
+    // It leaves a copy of an imported image there.
+    command.env("TMPDIR", folder);
+    for (option, name) in [("--root", "data"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+        command.arg(option).arg(folder.join(name));
+    }
+    command.args(["--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=crun"]);
+    command
 }
 
 fn ping(socket: &Path) -> Result<()> {
