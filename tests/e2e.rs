@@ -43,6 +43,7 @@ mod helm;
 mod hierarchies;
 mod history;
 mod identity;
+mod installed;
 mod kernel_memory;
 mod kubelet;
 mod kubelet_ports;
@@ -130,6 +131,7 @@ const SUITE: Suite = Suite {
             kubelet_ports::CASES,
             storage::CASES,
             systemd_unit::CASES,
+            installed::CASES,
         ],
         // What is answered and pushed.
         &[

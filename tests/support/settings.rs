@@ -10,6 +10,8 @@ use super::Result;
 pub(crate) const COLLECTOR_BIN: &str = "COLLECTOR_BIN";
 /// Names the image to test.
 pub(crate) const COLLECTOR_IMAGE: &str = "COLLECTOR_IMAGE";
+/// Names the folder with packages to install. Only a machine made for it has one: what a test installs stays there.
+const PACKAGES: &str = "COLLECTOR_PACKAGES";
 /// Names a cAdvisor to compare with.
 pub(crate) const CADVISOR_BIN: &str = "CADVISOR_BIN";
 /// Names a Prometheus of 2.50 or later.
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) collector: PathBuf,
     /// The image of `cargo xtask image` to start; it need not be there.
     pub(crate) image: PathBuf,
+    /// The folder with packages to install, where that is what the machine is for.
+    pub(crate) packages: Option<PathBuf>,
     /// A cAdvisor to compare with, where there is one.
     pub(crate) cadvisor: Option<PathBuf>,
     /// A Prometheus that knows when counters began, where there is one.
@@ -64,6 +68,7 @@ pub(crate) fn settings() -> &'static Settings {
         Settings {
             collector: setting(COLLECTOR_BIN).unwrap_or_else(|| built("release/collector")),
             image: setting(COLLECTOR_IMAGE).unwrap_or_else(|| built("image/collector.tar")),
+            packages: setting(PACKAGES).filter(|_| in_vm()),
             cadvisor: setting(CADVISOR_BIN),
             prometheus: setting(PROMETHEUS_BIN),
             compose: setting(COMPOSE_BIN),

@@ -38,12 +38,14 @@ pub(crate) struct Programs {
     pub(crate) collector: PathBuf,
     /// The end-to-end suite.
     pub(crate) suite: PathBuf,
+    /// Files that the suite is given where engines run: the image and the packages.
+    pub(crate) given: Vec<PathBuf>,
 }
 
 impl Programs {
     /// Builds both in a fraction of the time that a release takes.
     pub(crate) fn for_tests(processor: Processor) -> Result<Self> {
-        Ok(Self { collector: collector(Profile::Quick, processor)?, suite: suite(processor)? })
+        Ok(Self { collector: collector(Profile::Quick, processor)?, suite: suite(processor)?, given: Vec::new() })
     }
 }
 

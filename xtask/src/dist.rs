@@ -31,9 +31,19 @@ pub(crate) struct Args {
     collector: Option<PathBuf>,
 }
 
+/// How much time is spent on the size of packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// What users download is small.
+    Users,
+    /// What a test installs is there soon.
+    Tests,
+}
+
 /// What packages say about themselves.
 #[derive(Debug)]
 struct About {
+    effort: Effort,
     version: &'static str,
     processor: Processor,
     /// Seconds since the epoch: the only time in what is made.
@@ -70,7 +80,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let image = folder.join(format!("{name}.image.tar"));
         println!("{}", image::write(collector, *processor, &image, image::DEFAULT_TAG)?);
         let bill = folder.join(format!("{name}.image.cdx.json"));
-        let about = About { version, processor: *processor, time };
+        let about = About { effort: Effort::Users, version, processor: *processor, time };
         // The man page and the completions are printed by the collector that runs here.
         let tree = tree::Tree { collector, speaker: &collectors[0].1, bill: &bill };
         let package = packages::debian(&about, &tree, &folder)?;
@@ -89,6 +99,22 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     println!("all of it: {}", folder.display());
     Ok(())
+}
+
+/// What a test installs of a collector for this machine: the image, and a Debian and an RPM package of this version and of
+/// one that follows it.
+pub(crate) fn for_tests(collector: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
+    let processor = Processor::host()?;
+    let image = folder.join("collector.tar");
+    image::write(collector, processor, &image, image::DEFAULT_TAG)?;
+    let mut made = vec![image.clone()];
+    let tree = tree::Tree { collector, speaker: collector, bill: &image.with_extension("cdx.json") };
+    for version in [env!("CARGO_PKG_VERSION"), "99.0.0"] {
+        let about = About { effort: Effort::Tests, version, processor, time: image::time()?.as_second() };
+        made.push(packages::debian(&about, &tree, folder)?);
+        made.push(packages::rpm(&about, &tree, folder)?);
+    }
+    Ok(made)
 }
 
 /// Writes `SHA256SUMS` for `sha256sum --check`, and returns it.

@@ -214,7 +214,7 @@ fn host(filter: Option<&str>) -> Result<Counts> {
     if let Err(error) = install_browser() {
         println!("note: {error:#}");
     }
-    let Programs { collector, suite } = Programs::for_tests(Processor::host()?)?;
+    let Programs { collector, suite, .. } = Programs::for_tests(Processor::host()?)?;
     let Some(mut command) = Privilege::detect().command(&suite) else {
         return Ok(Counts::all_skipped(&anyhow::anyhow!(
             "it needs root, and sudo is not to be had without a password"

@@ -25,7 +25,7 @@ use crate::build::{self, Programs};
 use crate::interrupt::Interrupt;
 use crate::processor::Processor;
 use crate::test::{Counts, SECOND_TRY, SKIPPED};
-use crate::{apt, shell, workspace};
+use crate::{apt, dist, shell, workspace};
 
 /// Which kernels to boot, and for what.
 #[derive(Debug, clap::Args)]
@@ -139,7 +139,7 @@ impl Prepared {
     /// Installs what virtual machines need and fetches the kernels of these boots.
     fn fetch(boots: Vec<Boot>) -> Result<Self> {
         install()?;
-        if boots.iter().any(|boot| boot.root == Root::Host)
+        if boots.iter().any(|boot| boot.root.is_shared())
             && let Err(missing) = engines::install()
         {
             // Tests without their engine are skipped and say so.
@@ -179,7 +179,16 @@ impl Prepared {
     /// Builds what runs on them.
     fn build(&self) -> Result<Built> {
         let possible = self.processors().into_iter().filter(|processor| !self.obstacles.contains_key(processor));
-        possible.map(|processor| Ok((processor, Programs::for_tests(processor)?))).collect()
+        let mut built = Built::new();
+        for processor in possible {
+            let mut programs = Programs::for_tests(processor)?;
+            let mut boots = self.boots.iter().filter(|boot| boot.processor == processor);
+            if boots.any(|boot| boot.root.is_shared()) && engines::obstacle_of_systemd().is_none() {
+                programs.given = dist::for_tests(&programs.collector, &folder().join("given"))?;
+            }
+            built.insert(processor, programs);
+        }
+        Ok(built)
     }
 
     /// Builds and runs the tests. A table in the documents that is not what this run makes counts as one failed test.
@@ -214,7 +223,7 @@ fn selected(args: &Args) -> Vec<Boot> {
     boots.retain(|boot| args.version.as_ref().is_none_or(|version| boot.kernel == *version));
     boots.retain(|boot| args.cgroups.is_none_or(|layout| boot.layout == layout));
     boots.retain(|boot| args.processor.is_none_or(|processor| boot.processor == processor));
-    boots.retain(|boot| boot.root == Root::Host || !args.engines);
+    boots.retain(|boot| boot.root.is_shared() || !args.engines);
     for boot in &mut boots {
         if let Some(filter) = &args.filter {
             boot.scope = Scope::Named(vec![filter.clone()]);
@@ -223,7 +232,8 @@ fn selected(args: &Args) -> Vec<Boot> {
         }
     }
     if args.shell {
-        boots.retain(|boot| args.engines || boot.root == Root::Own && boot.pressure == Pressure::On);
+        boots.retain(|boot| boot.root != Root::Systemd && boot.pressure == Pressure::On);
+        boots.retain(|boot| args.engines == boot.root.is_shared());
         boots.sort_by_key(|boot| (boot.processor, boot.layout != Layout::V2));
     }
     boots
@@ -279,7 +289,7 @@ mod tests {
         assert_eq!(boots("6.1"), ["6.1-v1", "6.1-hybrid", "6.1-v2", "6.1-v2-arm64"]);
         assert_eq!(boots("--processor aarch64"), ["6.1-v2-arm64", "6.12-v2-arm64", "7-v2-arm64"]);
         assert_eq!(boots("7 --cgroups v1"), ["7-v1"]);
-        assert_eq!(boots("--engines"), ["6.12-v2-engines"]);
+        assert_eq!(boots("--engines"), ["6.12-v2-engines", "6.12-v2-systemd"]);
         assert_eq!(boots("--kernel /x --cgroups hybrid"), ["own-hybrid"]);
         assert_eq!(boots(""), boot::matrix().iter().map(Boot::to_string).collect::<Vec<_>>());
     }

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::About;
 use super::tree::{Places, Tree, put};
+use super::{About, Effort};
 use crate::{shell, workspace};
 
 /// Asked for before the tree is written, gone afterwards.
@@ -77,14 +77,17 @@ pub(super) fn debian(about: &About, tree: &Tree<'_>, output: &Path) -> Result<Pa
         put(folder, &format!("DEBIAN/{script}"), &fs::read(sources.join(script))?, 0o755)?;
     }
     let mut build = Command::new("dpkg-deb");
+    if about.effort == Effort::Tests {
+        build.args(["-Zgzip", "-z1"]);
+    }
     build.args(["--root-owner-group", "--build"]).arg(folder);
     let package = output.join(format!("collector_{version}-1_{architecture}.deb"));
     shell::output(build.arg(&package).env("SOURCE_DATE_EPOCH", about.time.to_string()))?;
     Ok(package)
 }
 
-/// Makes `collector-<version>-1.<architecture>.rpm`.
-pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
+/// Makes `collector-<version>-1.<architecture>.rpm` and returns it.
+pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<PathBuf> {
     let stage = Stage::new("rpm")?;
     let folder = stage.0.join("tree");
     tree.write(&folder, Places { zsh: "usr/share/zsh/site-functions/_collector" })?;
@@ -103,8 +106,12 @@ pub(super) fn rpm(about: &About, tree: &Tree<'_>, output: &Path) -> Result<()> {
     ] {
         build.args(define(name, &value));
     }
+    if about.effort == Effort::Tests {
+        build.args(define("_binary_payload", "w1.gzdio"));
+    }
     build.arg(workspace::root().join("deploy/packages/collector.spec"));
-    shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string())).map(drop)
+    shell::output(build.env("SOURCE_DATE_EPOCH", about.time.to_string()))?;
+    Ok(output.join(format!("collector-{}-1.{}.rpm", about.version, about.processor.rpm())))
 }
 
 /// The sums of all files below a folder, by which `dpkg --verify` finds those that were changed.
@@ -157,7 +164,7 @@ mod tests {
     use crate::processor::Processor;
 
     fn about(version: &'static str) -> About {
-        About { version, processor: Processor::Amd64, time: 1_700_000_000 }
+        About { effort: Effort::Tests, version, processor: Processor::Amd64, time: 1_700_000_000 }
     }
 
     /// Installs, upgrades, removes and purges in a root directory of its own, with the package's own scripts. A program

@@ -58,6 +58,24 @@ pub(crate) enum Root {
     Own,
     /// This machine's, with the container engines that are installed here.
     Host,
+    /// The same with its systemd as the first process, which starts the engines.
+    Systemd,
+}
+
+impl Root {
+    /// Whether it is this machine's.
+    pub(crate) fn is_shared(self) -> bool {
+        self != Self::Own
+    }
+
+    /// What `init.sh` calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Host => "host",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 /// Which tests run.
@@ -117,7 +135,8 @@ impl Boot {
     pub(super) fn arguments(&self) -> Vec<String> {
         match (&self.scope, self.root) {
             (Scope::Full, Root::Own) => engines::NEED_ENGINES.map(|name| ["--skip", name].map(str::to_owned)).concat(),
-            (Scope::Full, Root::Host) => Vec::new(),
+            (Scope::Full, Root::Host) => ["--skip", engines::INSTALLED].map(str::to_owned).to_vec(),
+            (Scope::Full, Root::Systemd) => vec![engines::INSTALLED.to_owned()],
             (Scope::Essential, _) => vec!["--essential".to_owned()],
             (Scope::EssentialAnd(names), _) => {
                 let also = names.iter().flat_map(|name| ["--also".to_owned(), name.clone()]);
@@ -136,7 +155,11 @@ impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.kernel, self.layout.name())?;
         f.write_str(if self.pressure == Pressure::Off { "-nopsi" } else { "" })?;
-        f.write_str(if self.root == Root::Host { "-engines" } else { "" })?;
+        f.write_str(match self.root {
+            Root::Own => "",
+            Root::Host => "-engines",
+            Root::Systemd => "-systemd",
+        })?;
         f.write_str(if self.processor == Processor::Arm64 { "-arm64" } else { "" })
     }
 }
@@ -181,7 +204,7 @@ const ABOUT_ARM64: [&str; 19] = [
 /// Every boot, the longest first.
 pub(crate) fn matrix() -> Vec<Boot> {
     let mut boots: Vec<Boot> = RELEASES.iter().flat_map(|release| of_release(*release)).collect();
-    boots.sort_by_key(|boot| (boot.root != Root::Host, !matches!(boot.scope, Scope::EssentialAnd(_))));
+    boots.sort_by_key(|boot| (!boot.root.is_shared(), !matches!(boot.scope, Scope::EssentialAnd(_))));
     boots
 }
 
@@ -203,6 +226,8 @@ fn of_release(release: Release) -> Vec<Boot> {
             boots.push(Boot { pressure: Pressure::Off, scope: Scope::Named(names), ..boot.clone() });
             let names = engines::TESTS.map(str::to_owned).to_vec();
             boots.push(Boot { root: Root::Host, scope: Scope::Named(names), ..boot.clone() });
+            let names = vec![engines::INSTALLED.to_owned()];
+            boots.push(Boot { root: Root::Systemd, scope: Scope::Named(names), ..boot.clone() });
         }
         boots.push(boot);
     }
@@ -235,7 +260,7 @@ mod tests {
     fn names_differ_and_the_longest_comes_first() {
         let boots = matrix();
         let mut names: Vec<String> = boots.iter().map(Boot::to_string).collect();
-        assert_eq!(names[..2], ["6.12-v2-engines", "6.12-v2"]);
+        assert_eq!(names[..3], ["6.12-v2-engines", "6.12-v2-systemd", "6.12-v2"]);
         assert_eq!(boots.iter().filter(|boot| matches!(boot.scope, Scope::EssentialAnd(_))).count(), 1);
         names.sort();
         names.dedup();

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,13 +14,21 @@ use crate::privilege::Privilege;
 use crate::{apt, test, workspace};
 
 /// The tests that such a machine is for.
-pub(super) const TESTS: [&str; 2] = ["engine_containers::", "docker_api::as_the_engine"];
+pub(super) const TESTS: [&str; 4] =
+    ["engine_containers::", "docker_api::as_the_engine", "names::podman", "runtime_proxy::podman"];
+/// Those that are for a machine that systemd runs.
+pub(super) const INSTALLED: &str = "installed::";
 /// Tests that need an engine. Where there is none, in the other virtual machines, they are not selected.
-pub(super) const NEED_ENGINES: [&str; 4] =
-    ["engine_containers::", "docker_api::", "selftest::docker_", "beside_cadvisor::real_"];
+pub(super) const NEED_ENGINES: [&str; 5] =
+    ["engine_containers::", "docker_api::", "selftest::docker_", "beside_cadvisor::real_", INSTALLED];
 
 /// Drivers that only such a machine needs: of its root, and of containers' images.
 pub(super) const MODULES: [&str; 1] = ["overlay"];
+
+/// What else a machine has that systemd runs, and what makes its packages.
+const PACKAGES: [&str; 3] = ["dbus", "rpm", "systemd"];
+/// Where systemd is.
+const SYSTEMD: &str = "/lib/systemd/systemd";
 
 /// The daemon that shares files: where qemu brings it, and where it is a package of its own.
 const DAEMONS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
@@ -28,15 +37,19 @@ const DAEMON_PACKAGE: &str = "virtiofsd";
 /// How long the daemon may take to make its socket.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many were started.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// Shares the root of the mount namespace it runs in, read-only whatever the guest asks for: the shared folder is a
 /// bind mount of it that only the daemon sees. File systems mounted below are not shared. `$1` is the folder, `$2` the
-/// socket and `$3` the daemon, which may keep its limit of open files.
-const SHARE: &str = "mount --bind / \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$3\" --socket-path=\"$2\" \
+/// socket and `$3` the daemon, which keeps a descriptor for each file that the guest has ever looked at.
+const SHARE: &str = "ulimit -n \"$(ulimit -H -n)\" && mount --bind / \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$3\" --socket-path=\"$2\" \
      --rlimit-nofile=0 -f -o source=\"$1\" -o cache=always -o sandbox=chroot";
 
 /// Sees to it that engines and the sharing daemon are installed.
 pub(super) fn install() -> Result<()> {
     apt::ensure_installed(&test::HOST_PACKAGES)?;
+    apt::ensure_installed(&PACKAGES)?;
     if daemon().is_none() {
         apt::ensure_installed(&[DAEMON_PACKAGE])?;
     }
@@ -50,6 +63,12 @@ pub(super) fn obstacle() -> Option<&'static str> {
         (Privilege::Root, None) => Some("engines need virtiofsd, which is not installed"),
         _ => Some("engines need this machine's root file system, which only root can share"),
     }
+}
+
+/// Why systemd cannot be a machine's first process, if so.
+pub(super) fn obstacle_of_systemd() -> Option<&'static str> {
+    let is_there = Path::new(SYSTEMD).is_file() && crate::shell::is_on_path("rpmbuild");
+    (!is_there).then_some("a machine that systemd runs needs systemd and rpmbuild, which are not installed")
 }
 
 fn daemon() -> Option<&'static Path> {
@@ -71,8 +90,9 @@ impl Share {
         }
         let (folder, log) = (home.join("root"), home.join("root.log"));
         workspace::make_folder(&folder)?;
-        // A socket's path must be short.
-        let socket = std::env::temp_dir().join(format!("collector-vm-{}.sock", std::process::id()));
+        // A socket's path must be short, and another machine has another one.
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let socket = std::env::temp_dir().join(format!("collector-vm-{}-{number}.sock", std::process::id()));
         let written = std::fs::File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
         let process = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", SHARE, "share"])

@@ -11,10 +11,16 @@ for folder in proc sys dev tmp run; do
 done
 # An engine that sees AppArmor wants to load a profile with its tools, which need not be installed.
 umount /new/sys/kernel/security
-for folder in root var/lib var/log var/tmp; do
+written="root var/lib var/log var/tmp"
+# There the packages that are installed are known.
+[ "$root" = systemd ] && written="root var/log var/tmp var/lib/containerd var/lib/containers var/lib/docker"
+for folder in $written; do
+    mkdir -p "/new/$folder"
     mount -t tmpfs tmpfs "/new/$folder"
 done
 mkdir -p /new/usr/local/bin
+mv /given /new/given
+export COLLECTOR_IMAGE=/given/collector.tar COLLECTOR_PACKAGES=/given
 cp /bin/collector /bin/e2e /new/usr/local/bin/
 COLLECTOR_BIN=/usr/local/bin/collector
 

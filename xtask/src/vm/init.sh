@@ -81,7 +81,8 @@ done
 inside() {
     "$@"
 }
-if [ "$(argument root)" = host ]; then
+root=$(argument root)
+if [ "$root" != own ]; then
     . /init-engines.sh
 else
     # The second disk is for swapping, where the kernel has its driver; some look at their disks in the background.
@@ -103,14 +104,6 @@ if [ "$mode" = shell ]; then
     poweroff -f
 fi
 
-set --
-while read -r line; do
-    [ -z "$line" ] || set -- "$@" "$line"
-done </etc/arguments
-{ inside e2e --collector "$COLLECTOR_BIN" "$@" 2>&1; echo "$?" >/tmp/status; } | tee /tmp/output
-counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/passed=\1 failed=\2 skipped=\3/p' /tmp/output |
-    tail -n 1)
-status=$(cat /tmp/status)
-echo
-echo "COLLECTOR-VM-VERDICT ${counts:-passed=0 failed=0 skipped=0} status=${status:-none}"
-poweroff -f
+[ "$root" = systemd ] && . /init-systemd.sh
+ARGUMENTS=/etc/arguments
+. /run-suite.sh

@@ -103,7 +103,7 @@ impl<'a> Machine<'a> {
     fn share(&self) -> Result<Option<Share>> {
         match self.boot.root {
             Root::Own => Ok(None),
-            Root::Host => Share::start(&self.home()?).map(Some),
+            Root::Host | Root::Systemd => Share::start(&self.home()?).map(Some),
         }
     }
 
@@ -160,11 +160,13 @@ impl<'a> Machine<'a> {
         format!(
             "console={console} quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 audit=0 tsc=reliable \
              rcupdate.rcu_expedited=1 psi={psi} swapaccount=1 collector.mode={} collector.kernel={} \
-             collector.cgroups={} collector.root={}",
+             collector.cgroups={} collector.root={}{}",
             mode.name(),
             self.boot.kernel,
             self.boot.layout.name(),
-            if self.boot.root == Root::Host { "host" } else { "own" },
+            self.boot.root.name(),
+            // systemd mounts what Docker looks for it by; its tools are not there.
+            if self.boot.root == Root::Systemd { " apparmor=0" } else { "" },
         )
     }
 
@@ -176,7 +178,13 @@ impl<'a> Machine<'a> {
         // The kernel opens it before anything is mounted.
         archive.console("dev/console")?;
         archive.program("init", include_bytes!("init.sh"))?;
-        archive.file("init-engines.sh", include_bytes!("init-engines.sh"))?;
+        for (name, content) in [
+            ("init-engines.sh", &include_bytes!("init-engines.sh")[..]),
+            ("init-systemd.sh", include_bytes!("init-systemd.sh")),
+            ("run-suite.sh", include_bytes!("run-suite.sh")),
+        ] {
+            archive.file(name, content)?;
+        }
         let busybox = busybox(self.boot.processor)?;
         let busybox = std::fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
         archive.program("bin/busybox", &busybox)?;
@@ -190,7 +198,15 @@ impl<'a> Machine<'a> {
         // A line each; the last one ends like the others, for `read` to see it.
         let arguments = [self.boot.arguments().join("\n"), String::new()].join("\n");
         archive.file("etc/arguments", arguments.as_bytes())?;
-        let modules: &[&str] = if self.boot.root == Root::Host { &engines::MODULES } else { &[] };
+        if self.boot.root.is_shared() {
+            archive.folder("given")?;
+            for file in &self.programs.given {
+                let name = file.file_name().context("a file has a name")?.to_string_lossy();
+                let content = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+                archive.file(&format!("given/{name}"), &content)?;
+            }
+        }
+        let modules: &[&str] = if self.boot.root.is_shared() { &engines::MODULES } else { &[] };
         for (number, module) in self.kernel.modules(modules)?.iter().enumerate() {
             archive.file(&format!("lib/{number}.ko"), module)?;
         }

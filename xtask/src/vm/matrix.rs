@@ -94,12 +94,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn run_one(boot: &Boot, prepared: &Prepared, built: &Built, interrupt: &Interrupt) -> Finished {
     let start = Instant::now();
-    let is_long = boot.scope == Scope::Full || boot.root == Root::Host;
+    let is_long = boot.scope == Scope::Full || boot.root.is_shared();
     let limit = if is_long { FULL_LIMIT } else { ESSENTIAL_LIMIT };
     let mut log = String::new();
     let obstacle = match boot.root {
-        Root::Host => engines::obstacle().map(str::to_owned),
         Root::Own => prepared.obstacles.get(&boot.processor).cloned(),
+        Root::Host => engines::obstacle().map(str::to_owned),
+        Root::Systemd => engines::obstacle().or_else(engines::obstacle_of_systemd).map(str::to_owned),
     };
     if let Some(obstacle) = obstacle {
         let counts = Counts { skipped: 1, skip_reasons: vec![obstacle], ..Counts::default() };
