@@ -20,6 +20,7 @@ pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod fake_cri;
 pub(crate) mod fuse;
+pub(crate) mod grafana;
 pub(crate) mod grpc;
 pub(crate) mod h2;
 pub(crate) mod harness;

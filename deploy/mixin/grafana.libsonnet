@@ -33,14 +33,16 @@
       justifyMode: 'auto',
       orientation: 'auto',
       reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
+      showPercentChange: false,
       textMode: 'auto',
+      wideLayout: true,
     },
   },
 
   // One row for each series of a query for now; `columns` are the labels to show, in order, and the value's name.
   table(title, unit, expr, columns, width=24):: panel('table', title, unit, [], width, 8) {
     targets: [{ datasource: datasource, editorMode: 'code', expr: expr, format: 'table', instant: true, range: false, refId: 'A' }],
-    options: { cellHeight: 'sm', footer: { show: false }, showHeader: true },
+    options: { cellHeight: 'sm', footer: { reducer: ['sum'], show: false }, frameIndex: 0, showHeader: true },
     transformations: [{
       id: 'organize',
       options: {
