@@ -17,7 +17,7 @@ use crate::support::settings::settings;
 use crate::support::{Context as _, Result, bytes, ensure, manifests, tar, wait};
 
 pub(crate) const CASES: &[Case] = &[
-    // All three take a minute and a half there, of which the engines' start is a half.
+    // Of each, 15 to 25 seconds are the engines and their images.
     Case::new("installed::debian_package", debian_package).within(240),
     Case::new("installed::rpm_package", rpm_package),
     Case::new("installed::unit_of_the_documents", unit_of_the_documents),

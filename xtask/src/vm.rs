@@ -207,10 +207,10 @@ impl Prepared {
     }
 }
 
-/// The boots of `cargo xtask test`.
+/// The boots of `cargo xtask test`: what systemd makes of the packages takes as long again as the engines.
 fn tested() -> Vec<Boot> {
     let mut boots = boot::matrix();
-    boots.retain(|boot| boot.processor == Processor::Amd64);
+    boots.retain(|boot| boot.processor == Processor::Amd64 && boot.root != Root::Systemd);
     boots
 }
 

@@ -14,8 +14,7 @@ use crate::privilege::Privilege;
 use crate::{apt, test, workspace};
 
 /// The tests that such a machine is for.
-pub(super) const TESTS: [&str; 4] =
-    ["engine_containers::", "docker_api::as_the_engine", "names::podman", "runtime_proxy::podman"];
+pub(super) const TESTS: [&str; 2] = ["engine_containers::", "docker_api::as_the_engine"];
 /// Those that are for a machine that systemd runs.
 pub(super) const INSTALLED: &str = "installed::";
 /// Tests that need an engine. Where there is none, in the other virtual machines, they are not selected.
