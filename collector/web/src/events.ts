@@ -114,9 +114,10 @@ const inSpan = (from: number, to: number) => `&start_time=${new Date(from).toISO
 
 /** The last events of one container, or those of a span: among those of all they may have been pushed out. */
 export async function eventsOf(name: string, span: [from: number, to: number] | null, signal: AbortSignal): Promise<KilledOrNot[]> {
-  const query = `all_events=true&max_events=${PAST}${span ? inSpan(...span) : ""}`;
+  // The API counts before it looks at names: of a number of them other containers' events would take the places.
+  const query = `all_events=true&max_events=-1${span ? inSpan(...span) : ""}`;
   const answer = await ask(`api/v1.3/events${encodeName(name)}?${query}`, { signal });
-  return present(((await answer.json()) as ApiEvent[]).map(read));
+  return present(((await answer.json()) as ApiEvent[]).slice(-KEPT).map(read));
 }
 
 /** The newest events of all containers; kills are asked for apart, so that no storm of others pushes them out. */
