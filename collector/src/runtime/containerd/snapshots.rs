@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn the_cri_plugins_notes() {
         let note = |text: &str| log(&AnyMessage { type_url: String::new(), value: text.as_bytes().to_vec() });
-        let json = r#"{"Version":"v1","SnapshotMetadata":{"ID":"x","LogPath":"/var/log/pods/a_b_c/app/3.log"}}"#;
+        let json = r#"{"Version":"v1","Metadata":{"ID":"x","LogPath":"/var/log/pods/a_b_c/app/3.log"}}"#;
         assert_eq!(note(json), Some(LogPlace::Directory("/var/log/pods/a_b_c/app".into())));
-        assert_eq!((note("{}"), note(r#"{"SnapshotMetadata":{"LogPath":""}}"#)), (None, None));
+        assert_eq!((note("{}"), note(r#"{"Metadata":{"LogPath":""}}"#)), (None, None));
     }
 
     #[test]

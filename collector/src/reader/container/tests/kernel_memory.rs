@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -50,6 +50,21 @@ impl Cgroup {
         Self { name: name.to_owned(), directories, child }
     }
 
+    /// Waits until its shell has come to the end of its work, where nothing happens any more.
+    fn settle(&self) {
+        let is_asleep =
+            |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n");
+        let has_come = || {
+            let listed = std::fs::read_to_string(self.directories[0].join("cgroup.procs")).unwrap_or_default();
+            listed.lines().any(is_asleep)
+        };
+        let end = Instant::now() + Duration::from_secs(20);
+        while !has_come() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
     fn reader(&self, ctx: &ReaderContext) -> ContainerReader {
         let mut buffer = ReadBuffer::new();
         let member = |hierarchy: &crate::kernel::cgroup::Hierarchy| {
@@ -76,7 +91,7 @@ impl Drop for Cgroup {
                 if std::fs::remove_dir(directory).is_ok() {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
             }
         }
     }
@@ -173,7 +188,7 @@ impl Kernel {
                 return;
             }
             reader.look_in_memory_again();
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -203,7 +218,8 @@ fn an_idle_cgroup_has_the_same_numbers_in_memory_and_files() {
     let outer = Cgroup::new(&kernel.ctx, &top, "sleep 1000");
     let inner = Cgroup::new(&kernel.ctx, &format!("{top}/inner"), work);
     std::fs::write(inner.directories[0].join("memory.limit_in_bytes"), "300000000").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    outer.settle();
+    inner.settle();
     for cgroup in [&inner, &outer] {
         let mut reader = cgroup.reader(&kernel.ctx);
         kernel.adopt(&mut reader);
@@ -232,7 +248,7 @@ fn a_busy_cgroup_is_not_distrusted() {
     for _ in 0..100 {
         // One container: its turn comes with every second sample.
         reader.keep_true(&kernel.ctx, &mut kernel.scratch);
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(3));
     }
     assert_eq!(*kernel.distrusted.lock().unwrap(), []);
     assert!(kernel.memory().counts(CounterFamily::CpuTime).compared > 20);
@@ -250,13 +266,13 @@ fn time_of_cgroup2_is_like_its_file() {
     kernel.adopt(&mut reader);
     for _ in 0..100 {
         reader.keep_true(&kernel.ctx, &mut kernel.scratch);
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(3));
     }
     assert_eq!(*kernel.distrusted.lock().unwrap(), []);
     assert!(kernel.memory().counts(CounterFamily::Cgroup).compared > 20);
     let work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000";
     let idle = Cgroup::new(&kernel.ctx, &named("unified-idle"), work);
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    idle.settle();
     let mut reader = idle.reader(&kernel.ctx);
     kernel.adopt(&mut reader);
     let counted = kernel.counted(&reader).expect("its time is like the file");
@@ -280,7 +296,7 @@ fn what_is_unchanged_is_not_made_anew() {
     let kinds = KindSet::none().union([MetricKind::Cpu, MetricKind::PerCpu, MetricKind::Memory, MetricKind::DiskIo]);
     let Some(mut kernel) = Kernel::of_kinds(kinds, |_| ()) else { return };
     let cgroup = Cgroup::new(&kernel.ctx, &named("still"), "sleep 1000");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    cgroup.settle();
     let mut reader = cgroup.reader(&kernel.ctx);
     kernel.adopt(&mut reader);
     let counted = kernel.counted(&reader).expect("its numbers are like the files");
@@ -368,7 +384,7 @@ fn a_wrong_time_of_cgroup2_is_not_taken() {
         &named("unified-shifted"),
         "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done",
     );
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(200));
     let mut reader = busy.reader(&kernel.ctx);
     kernel.adopt(&mut reader);
     let is_taken = reader.targets().is_some_and(|targets| targets[CounterFamily::Cgroup as usize].is_some());
@@ -407,7 +423,11 @@ fn mistakes_are_found_before_a_number_is_taken() {
         let busy = "while :; do head -c 300000 /dev/zero | tail -c 1 > /dev/null; done";
         let work = if family == CounterFamily::CpuTime { busy } else { work };
         let cgroup = Cgroup::new(&kernel.ctx, &named(name), work);
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        if family == CounterFamily::CpuTime {
+            std::thread::sleep(Duration::from_millis(200));
+        } else {
+            cgroup.settle();
+        }
         let mut reader = cgroup.reader(&kernel.ctx);
         kernel.adopt(&mut reader);
         let is_taken = reader.targets().is_some_and(|targets: [_; FAMILIES]| {
