@@ -56,7 +56,7 @@ impl Drop for Container {
 struct Engines;
 
 impl Engines {
-    fn start() -> Result<Self> {
+    fn start() -> Result<()> {
         if settings().packages.is_none() || !Path::new("/run/systemd/system").is_dir() {
             let reason = "what it installs stays there: it takes a machine of `cargo xtask vm --engines`";
             return Err(Skip::because(reason));
@@ -72,8 +72,7 @@ impl Engines {
         }
         let archive = std::env::temp_dir().join("collector-test-image.tar");
         fs::write(&archive, tar::image(IMAGE, &["/bin/busybox", "sleep", "600"], &layer))?;
-        run("ctr", &["--namespace=k8s.io", "images", "import", &archive.display().to_string()])?;
-        Ok(Self)
+        run("ctr", &["--namespace=k8s.io", "images", "import", &archive.display().to_string()]).map(drop)
     }
 
     /// A container of Docker's or podman's.
@@ -86,7 +85,7 @@ impl Engines {
     }
 
     /// A container of each engine: with containerd one that is labelled as the kubelet's are.
-    fn containers(&self, name: &str) -> Result<Vec<Container>> {
+    fn containers(name: &str) -> Result<Vec<Container>> {
         // What a test that failed has left has another name.
         let name = format!("{name}-{}", std::process::id());
         let name = name.as_str();
@@ -136,7 +135,7 @@ impl Service {
     fn reach() -> Result<Reach> {
         let reach = Reach::here(8080);
         let said = || run("journalctl", &["--no-pager", "--unit=collector", "--lines=20"]).unwrap_or_default();
-        reach.wait_ready().or_else(|error| Err(error.context(said())))?;
+        reach.wait_ready().map_err(|error| error.context(said()))?;
         ensure!(Self::is_running()?, "something else answers:\n{}", said());
         Ok(reach)
     }
@@ -167,13 +166,13 @@ fn leave_history() -> Result<()> {
 }
 
 fn debian_package() -> Result<()> {
-    let engines = Engines::start()?;
-    let early = engines.containers("early")?;
+    Engines::start()?;
+    let early = Engines::containers("early")?;
     let [first, next] = packages("deb")?;
     run("dpkg", &["--install", &first])?;
     // Nobody starts it but the package.
     Service::shows(&early)?;
-    Service::shows(&engines.containers("late")?)?;
+    Service::shows(&Engines::containers("late")?)?;
     ensure!(run("systemctl", &["is-enabled", "collector.service"])? == "enabled", "it will not start again");
     leave_history()?;
 
@@ -205,8 +204,8 @@ fn debian_package() -> Result<()> {
 
 /// On a machine of Debian's, where the package's scripts and systemd are as elsewhere, and only what it depends on is not.
 fn rpm_package() -> Result<()> {
-    let engines = Engines::start()?;
-    let early = engines.containers("early")?;
+    Engines::start()?;
+    let early = Engines::containers("early")?;
     let [first, next] = packages("rpm")?;
     let rpm = |arguments: &[&str]| run("rpm", &[arguments, &["--nodeps", "--force-debian"]].concat());
     rpm(&["--install", "--nosignature", &first])?;
@@ -228,14 +227,14 @@ fn rpm_package() -> Result<()> {
 /// The binary is where the documents have it put: the suite's own.
 fn unit_of_the_documents() -> Result<()> {
     const UNIT: &str = "/etc/systemd/system/collector.service";
-    let engines = Engines::start()?;
-    let early = engines.containers("early")?;
+    Engines::start()?;
+    let early = Engines::containers("early")?;
     ensure!(settings().collector == Path::new("/usr/local/bin/collector"), "the collector is elsewhere");
     fs::copy(manifests::path("systemd/collector.service")?, UNIT)?;
     run("systemctl", &["daemon-reload"])?;
     run("systemctl", &["enable", "--now", "collector"])?;
     Service::shows(&early)?;
-    let late = engines.containers("late")?;
+    let late = Engines::containers("late")?;
     Service::shows(&late)?;
     // It comes back by itself.
     let pid = Service::property("MainPID")?;
