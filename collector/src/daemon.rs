@@ -284,7 +284,7 @@ impl Parts {
         // Attach first, then scan: what happens in between is reported by the events.
         let attached = attach::attach(config, &degradations)?;
         let oom = match &attached {
-            Some((probes, ..)) if probes.victim_form().is_some() => OomSource::Events,
+            Some((probes, _)) if probes.victim_form().is_some() => OomSource::Events,
             Some(_) | None => OomSource::Counters,
         };
         let store = Arc::new(Store::new(config.store.clone()));
@@ -324,7 +324,7 @@ impl Parts {
         let (identities, lookup) = crate::runtime::channel();
         let tracker = Tracker::new(Arc::clone(&engine), config.filter.clone(), identities, degradations.clone());
         let (source, counters, probes) = match attached {
-            Some((probes, reader, last)) => {
+            Some((probes, reader)) => {
                 if let Some(bytes) = probes.map_bytes() {
                     metrics.set_map_bytes(bytes);
                 }
@@ -334,7 +334,7 @@ impl Parts {
                     counters: counters.clone(),
                     verify_every: config.verify_every,
                 };
-                (source, Some(counters), Some((Arc::new(probes), last)))
+                (source, Some(counters), Some(Arc::new(probes)))
             }
             None => (ChangeSource::Scans { every: SCAN_EVERY }, None, None),
         };
@@ -346,9 +346,8 @@ impl Parts {
             (CountersFrom::Auto, None) => engine.context().set_no_kernel_memory("kernel events do not come from eBPF"),
             (CountersFrom::Auto, Some(_)) => {}
         }
-        let probes = probes.map(|(probes, last)| {
-            kernel_memory::start(config, (&engine, &progress), (&probes, last), &degradations).map(|()| probes)
-        });
+        let probes = probes
+            .map(|probes| kernel_memory::start(config, (&engine, &progress), &probes, &degradations).map(|()| probes));
         let probes = probes.transpose().map_err(system("starting the thread that loads programs"))?;
         run_queues::start(config, &engine, &degradations, &supervisor)
             .and_then(|()| network_cgroups::start(config, &engine, &degradations, &supervisor))

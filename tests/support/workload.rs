@@ -301,7 +301,8 @@ pub(crate) fn main(plan: &str) -> Result<()> {
             idle()
         }
         Work::Cache(path, mebibytes) => {
-            write_cached(&path, mebibytes)?;
+            // With its last descriptor a block device loses what is cached of it.
+            let _file = write_cached(&path, mebibytes)?;
             idle()
         }
         Work::Synced(path, mebibytes) => {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::{FileError, FlagFile};
 
@@ -97,9 +98,11 @@ pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = fs::File::options().read(true).custom_flags(nonblocking).open(path)?;
     let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
     if !kind.is_file() {
-        let what = if kind.is_dir() { "it is a directory" } else { "it is no regular file" };
-        return Err(io::Error::new(ErrorKind::InvalidInput, what));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
     }
     let mut bytes = Vec::new();
     file.take(longest + 1).read_to_end(&mut bytes)?;

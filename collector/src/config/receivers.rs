@@ -133,7 +133,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
         for (path, problem) in [
-            (folder.path().to_owned(), "cannot be read: it is a directory"),
+            (folder.path().to_owned(), "cannot be read: Is a directory"),
             (pipe, "cannot be read: it is no regular file"),
             ("/dev/zero".into(), "cannot be read: it is no regular file"),
             (folder.path().join("none"), "cannot be read: No such file"),

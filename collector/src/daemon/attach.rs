@@ -5,11 +5,11 @@ use tracing::info;
 use super::DaemonError;
 use crate::config::{Config, EbpfLog, KernelEvents};
 use crate::degradations::Degradations;
-use crate::kernel::probes::load::LastReadings;
+use crate::kernel::probes::counters::have_last_time_read;
 use crate::kernel::probes::support::{WithoutExits, WithoutLast};
 use crate::kernel::probes::{EventReader, LogLevel, ProbeOptions, Probes, Unavailable};
 
-type Attached = (Probes, EventReader, Option<LastReadings>);
+type Attached = (Probes, EventReader);
 
 /// Loads and attaches the programs, and notes what of it is done without.
 pub(super) fn attach(config: &Config, degradations: &Degradations) -> Result<Option<Attached>, DaemonError> {
@@ -31,10 +31,15 @@ pub(super) fn attach(config: &Config, degradations: &Degradations) -> Result<Opt
             if let Some(unavailable) = probes.without_exits() {
                 degradations.set(&WithoutExits::FACILITY, unavailable);
             }
-            if let Err(unavailable) = &last {
-                degradations.set(&WithoutLast::FACILITY, unavailable);
+            match last {
+                Ok(readings) => {
+                    if let Err(why) = have_last_time_read(readings, &config.roots) {
+                        info!("the last CPU time of containers is read from files: {why}");
+                    }
+                }
+                Err(unavailable) => degradations.set(&WithoutLast::FACILITY, &unavailable),
             }
-            Ok(Some((probes, reader, last.ok())))
+            Ok(Some((probes, reader)))
         }
         Err(unavailable) if config.kernel_events == KernelEvents::Ebpf => {
             Err(DaemonError::EventsRequired(Box::new(unavailable)))

@@ -13,8 +13,7 @@ use crate::kernel::HostRoots;
 use crate::kernel::machine::possible_cpus;
 use crate::kernel::probes::Probes;
 use crate::kernel::probes::counters::plan::Surroundings;
-use crate::kernel::probes::counters::{Counters, CountersUnavailable, have_last_time_read};
-use crate::kernel::probes::load::LastReadings;
+use crate::kernel::probes::counters::{Counters, CountersUnavailable};
 use crate::reader::container::{Distrust, ReaderContext};
 use crate::sampler::engine::Engine;
 
@@ -25,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) fn start(
     config: &Config,
     (engine, progress): (&Arc<Engine>, &Arc<Progress>),
-    (probes, last): (&Arc<Probes>, Option<LastReadings>),
+    probes: &Arc<Probes>,
     degradations: &Degradations,
 ) -> io::Result<()> {
     let (roots, counters, degradations) = (config.roots.clone(), config.counters, degradations.clone());
@@ -36,9 +35,6 @@ pub(super) fn start(
         }
         if let Some(Err(unavailable)) = probes.upgrade().map(|probes| probes.load_long_path()) {
             info!("cgroups with long paths are found by scans: {unavailable}");
-        }
-        if let Some(Err(why)) = last.map(|last| have_last_time_read(last, &roots)) {
-            info!("the last CPU time of containers is read from files: {why}");
         }
         if counters == CountersFrom::Auto
             && let Some(engine) = engine.upgrade()

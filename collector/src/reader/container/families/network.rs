@@ -1,11 +1,10 @@
 //! Network counters of a container's processes, where they live in another network namespace than the host.
 //!
 //! A process of the container stands for all of them: the one that its runtime reports, or else the one that looks like
-//! the first (`first_process`). Its namespace is compared with the host's at every one of the
-//! first samples, since a runtime makes the namespace after the process, and seldom later. The file with the counters
-//! belongs to the namespace and stays open in between: finding it by the process costs more than reading it. Its open
-//! descriptor keeps the namespace, so it is closed when the container's last process has ended, or at the next look if
-//! there is no process any more, as with a sandbox without any of its own, or it is in another namespace.
+//! the first (`first_process`). Its namespace is compared with the host's at every one of the first samples, since a runtime
+//! makes the namespace after the process, and seldom later. The file with the counters belongs to the namespace and stays
+//! open in between: finding it by the process costs more than reading it. That keeps the namespace, so it is closed when the
+//! last process is reported to have ended, and at a look that finds it in another namespace, or nobody for a while.
 
 mod looks;
 
@@ -42,6 +41,8 @@ const MOST_CGROUPS: usize = 64;
 const CONTAINER_INTERFACES: usize = 256;
 /// Interfaces of the machine.
 const MACHINE_INTERFACES: usize = 4_096;
+/// So long the file is kept where a look finds nobody.
+const DESERTED_FOR: Duration = Duration::from_secs(5);
 /// Stands for the whole host.
 const FIRST_PROCESS: u32 = 1;
 
@@ -54,6 +55,8 @@ pub(in crate::reader::container) struct NetworkState {
     devices: KeptFile,
     /// The last process has ended: there is none to look for.
     is_empty: bool,
+    /// Since when looks find nobody.
+    deserted: Option<Instant>,
     /// Processes were reported, which may not be listed yet.
     is_expecting: bool,
     /// The process last looked at, where processes are looked up in an index.
@@ -170,9 +173,11 @@ impl NetworkState {
             if !due && self.own.is_none() {
                 return None;
             }
-            let before = self.own.map(|own| own.id);
+            let before = self.own;
             self.own = self.find(reading);
-            if before != self.own.map(|own| own.id) {
+            if self.devices.is_kept() && self.deserted.is_some_and(|since| since.elapsed() < DESERTED_FOR) {
+                (self.own, self.looks.is_vacant) = (before, false);
+            } else if before.map(|own| own.id) != self.own.map(|own| own.id) {
                 self.devices.close();
             }
         }
@@ -222,6 +227,7 @@ impl NetworkState {
                 self.looked_at.and_then(|pid| Some((pid, namespace_of(pid, reading)?)))
             }
         };
+        self.deserted = if found.is_some() { None } else { self.deserted.or_else(|| Some(Instant::now())) };
         let (pid, id) = found.filter(|(_, id)| *id != host)?;
         // What is inside of a container belongs to it, and so does its traffic.
         let outer = cgroup_names::enclosing(reading.name).filter(|_| self.owner.standing == Standing::Unknown);
