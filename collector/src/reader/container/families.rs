@@ -51,15 +51,22 @@ pub(super) trait Family {
     /// Reads limits and configuration.
     fn limits(&mut self, _: Option<Place>, _: &mut Reading<'_>, _: &mut Spec) {}
 
+    /// Which family of counters shows whether its limits changed, if one does for all of them.
+    fn shows_limits(&self) -> Option<CounterFamily> {
+        None
+    }
+
     /// Brings limits up to date of which those that kernel memory has are known to be right.
     fn limits_again(
         &mut self,
         place: Option<Place>,
         reading: &mut Reading<'_>,
-        _: &dyn Fn(CounterFamily) -> bool,
+        is_known: &dyn Fn(CounterFamily) -> bool,
         spec: &mut Spec,
     ) {
-        self.limits(place, reading, spec);
+        if !self.shows_limits().is_some_and(is_known) {
+            self.limits(place, reading, spec);
+        }
     }
 
     /// Adds a row for each of its numbers: its value, and the file and key it comes from.

@@ -104,16 +104,8 @@ impl Family for MemoryFiles {
         spec.memory = limits::limits(place, reading);
     }
 
-    fn limits_again(
-        &mut self,
-        place: Option<Place>,
-        reading: &mut Reading<'_>,
-        is_known: &dyn Fn(CounterFamily) -> bool,
-        spec: &mut Spec,
-    ) {
-        if !is_known(CounterFamily::Memory) {
-            self.limits(place, reading, spec);
-        }
+    fn shows_limits(&self) -> Option<CounterFamily> {
+        Some(CounterFamily::Memory)
     }
 
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {

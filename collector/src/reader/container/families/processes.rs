@@ -76,16 +76,8 @@ impl Family for ProcessFiles {
         spec.processes = limits(place, reading);
     }
 
-    fn limits_again(
-        &mut self,
-        place: Option<Place>,
-        reading: &mut Reading<'_>,
-        is_known: &dyn Fn(CounterFamily) -> bool,
-        spec: &mut Spec,
-    ) {
-        if !is_known(CounterFamily::Pids) {
-            self.limits(place, reading, spec);
-        }
+    fn shows_limits(&self) -> Option<CounterFamily> {
+        Some(CounterFamily::Pids)
     }
 
     fn explain(&self, place: Option<Place>, rows: &mut Rows<'_>, sample: &Sample) {

@@ -64,7 +64,13 @@ impl ContainerReader {
         let words = words(memory, counted);
         let Noted { words: noted, believed } = &mut self.in_memory.noted;
         let is_as_before = *believed > 0 && noted.as_ref() == Some(&words);
-        if is_as_before && (&before.cpu, &before.memory, before.processes) != (&now.cpu, &now.memory, now.processes) {
+        // Of the CPUs that it may use nothing is there.
+        let shares = |spec: &Spec| spec.cpu.as_ref().map(|cpu| (cpu.shares, cpu.quota, cpu.period));
+        let has = |family| words.iter().any(|(of, _)| *of == family);
+        let differs = has(CounterFamily::Bandwidth) && shares(before) != shares(now)
+            || has(CounterFamily::Memory) && before.memory != now.memory
+            || has(CounterFamily::Pids) && before.processes != now.processes;
+        if is_as_before && differs {
             tracing::debug!(?before, ?now, "limits changed and kernel memory did not");
             memory.distrust_limits();
         }
